@@ -1,0 +1,52 @@
+# What people and CI run. `make` alone lists the targets.
+#
+# All of it uses one target directory and, but for `features` and `supervision-alone`, one set of
+# features, so that what one target compiled the next need not.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test check bench generate check-tools features fmt-check lint doc supervision-alone deny
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
+
+run: ## Start the daemon, as `cargo run` does
+	cargo run --locked
+
+test: ## Install the servers that the tests start, then run the whole suite
+	tests/setup
+	cargo test --workspace --locked --no-fail-fast
+
+check: check-tools test features fmt-check lint doc supervision-alone deny ## Run all that CI runs
+
+bench: ## Measure what docs/benchmarks.md shows, each against its baseline, and write that file
+	tests/setup --bench
+	cargo bench --locked
+
+generate: ## Write the generated files anew: docs/settings.md, deploy/dotmac.env.example
+	UPDATE_GENERATED=1 cargo test --workspace --locked --lib settings::
+
+# ---- The parts of `check`; the suite itself compares the generated files with the code --------
+
+check-tools:
+	tests/setup --check
+
+features: ## Test the Vault adapter that is off by default
+	cargo test --workspace --locked --features hashicorp_vault --lib secrets::
+
+fmt-check: ## Look whether the code is formatted
+	cargo fmt --all -- --check
+
+lint: ## Run clippy on all targets, warnings denied
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+doc: ## Build the documentation, warnings denied
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+
+supervision-alone: ## Build the crate of actors with nothing but supervision
+	cargo check --package dotmac-actors --no-default-features --locked
+
+deny: check-tools ## Look at bans, licences and sources of the dependencies
+	target/tools/bin/cargo-deny --locked check bans licenses sources

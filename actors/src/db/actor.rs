@@ -1,0 +1,254 @@
+//! Keeps the database usable: opens it, brings its schema up to date, watches it, says how it is.
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use actix::prelude::*;
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use super::{
+    Config, Db, Journal, MIGRATING, MIGRATION_FAILED, MIGRATION_PENDING, MigrateMode, OpenError,
+    Pool,
+    migrations::{self, Step},
+    monitor::{self, Monitor},
+    pool::DbRuntime,
+};
+use crate::supervision::{Lifeline, Published, Reason, Service, Serving};
+
+/// Between two tries to open a database that is not there.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Time for the journal's last lines at a stop.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// The actor of one database. It takes no messages: queries go through [`Db`].
+pub struct DbActor {
+    lifeline: Lifeline,
+    config: Config,
+    slot: Published<Pool>,
+    journal: Option<Journal>,
+    /// The pool of this life, published whenever the database does its work.
+    pool: Option<Arc<Pool>>,
+    keeping: Option<JoinHandle<()>>,
+    /// What was last complained about, so that the log says it once.
+    complaint: Option<Reason>,
+}
+
+impl DbActor {
+    /// An actor that publishes its pool to `slot` and writes `journal` into the database, if given.
+    #[must_use]
+    pub fn new(
+        lifeline: Lifeline,
+        config: Config,
+        slot: Published<Pool>,
+        journal: Option<Journal>,
+    ) -> Self {
+        Self {
+            lifeline,
+            config,
+            slot,
+            journal,
+            pool: None,
+            keeping: None,
+            complaint: None,
+        }
+    }
+
+    /// Tries to open the database; again later if that may help.
+    fn open(&mut self, context: &mut Context<Self>) {
+        let (config, lifeline) = (self.config.clone(), self.lifeline.clone());
+        let opening = match DbRuntime::start(config.pool_size) {
+            Ok(runtime) => runtime
+                .handle()
+                .clone()
+                .spawn(open(config, lifeline, runtime)),
+            Err(problem) => return self.lifeline.fail(problem.reason(), problem),
+        };
+        let opened =
+            fut::wrap_future::<_, Self>(opening).map(|opened, actor, context| match opened {
+                Ok(Ok(pool)) => actor.serve(pool, context),
+                Ok(Err(problem)) => actor.retry(&problem, context),
+                Err(died) => actor.lifeline.fail(Reason::PANICKED, died),
+            });
+        context.spawn(opened);
+    }
+
+    fn retry(&mut self, problem: &NotOpen, context: &mut Context<Self>) {
+        match problem {
+            NotOpen::Failed(problem) if problem.is_permanent() => {
+                return self.lifeline.cannot_start(problem.reason(), problem);
+            }
+            NotOpen::Failed(problem @ OpenError::Migration(_)) => {
+                // Running it again would fail again: this waits for somebody who mends the migration.
+                self.lifeline.unavailable(MIGRATION_FAILED);
+                error!(
+                    error = problem as &dyn Error,
+                    "the database cannot be migrated; mend the migration or the data, then restart this process"
+                );
+                return;
+            }
+            NotOpen::Failed(problem) => self.complain(problem),
+            NotOpen::Pending(names) => {
+                self.lifeline.unavailable(MIGRATION_PENDING);
+                if self.complaint.replace(MIGRATION_PENDING) != Some(MIGRATION_PENDING) {
+                    error!(
+                        migrations = names.join(", "),
+                        "the database lacks migrations; run `dotmac migrate up`"
+                    );
+                }
+            }
+        }
+        context.run_later(RETRY, Self::open);
+    }
+
+    /// Says that the database does not do its work, in the log once for each reason.
+    fn complain(&mut self, problem: &OpenError) {
+        let reason = problem.reason();
+        self.lifeline.unavailable(reason);
+        if self.complaint.replace(reason) != Some(reason) {
+            warn!(
+                reason = reason.as_str(),
+                error = problem as &dyn Error,
+                "no database; trying again every {RETRY:?}"
+            );
+        }
+    }
+
+    fn serve(&mut self, pool: Pool, context: &mut Context<Self>) {
+        let pool = Arc::new(pool);
+        self.pool = Some(Arc::clone(&pool));
+        self.declare_ready();
+        if let Some(journal) = self.journal.clone() {
+            let db = Db::new(self.slot.clone());
+            self.keeping = Some(pool.runtime().handle().spawn(journal.keep(db)));
+        }
+        self.look_after(
+            Monitor::new(self.config.clone()),
+            monitor::INTERVAL,
+            context,
+        );
+    }
+
+    fn declare_ready(&mut self) {
+        let Some(pool) = &self.pool else { return };
+        self.lifeline.publish(&self.slot, Arc::clone(pool));
+        self.lifeline
+            .ready(Serving::from(self.config.target.system()));
+        if self.complaint.take().is_some() {
+            info!("the database does its work again");
+        }
+    }
+
+    /// Looks at the database after `pause`, judges, and so on.
+    fn look_after(&mut self, monitor: Monitor, pause: Duration, context: &mut Context<Self>) {
+        let Some(runtime) = self
+            .pool
+            .as_ref()
+            .map(|pool| pool.runtime().handle().clone())
+        else {
+            return;
+        };
+        context.run_later(pause, move |_, context| {
+            let looked = fut::wrap_future::<_, Self>(runtime.spawn(monitor.look()));
+            context.spawn(looked.map(|looked, actor, context| match looked {
+                Ok((monitor, finding)) => {
+                    actor.judge(finding);
+                    actor.look_after(monitor, monitor::INTERVAL, context);
+                }
+                Err(died) => actor.lifeline.fail(Reason::PANICKED, died),
+            }));
+        });
+    }
+
+    fn judge(&mut self, finding: Result<(), OpenError>) {
+        match finding {
+            Ok(()) if self.complaint.is_some() => self.declare_ready(),
+            Ok(()) => {}
+            Err(problem) => {
+                self.complain(&problem);
+                // What is idle now leads nowhere; new work shall get new connections.
+                self.pool.iter().for_each(|pool| pool.drop_idle());
+            }
+        }
+    }
+}
+
+/// Why there is no pool.
+enum NotOpen {
+    Failed(OpenError),
+    /// Names of migrations that are missing and may not be run here.
+    Pending(Vec<String>),
+}
+
+impl From<OpenError> for NotOpen {
+    fn from(problem: OpenError) -> Self {
+        Self::Failed(problem)
+    }
+}
+
+/// Migrates as the mode says, then builds the pool and proves it with a first connection.
+async fn open(config: Config, lifeline: Lifeline, runtime: DbRuntime) -> Result<Pool, NotOpen> {
+    if config.migrate != MigrateMode::Off {
+        let status = migrations::migrate(&config, Step::Look).await?.status;
+        if !status.unknown.is_empty() {
+            warn!(
+                migrations = status.unknown.join(", "),
+                "the database has migrations that this program does not know"
+            );
+        }
+        if !status.pending.is_empty() {
+            if config.migrate == MigrateMode::Check {
+                return Err(NotOpen::Pending(status.pending));
+            }
+            lifeline.unavailable(MIGRATING);
+            let changed = migrations::migrate(&config, Step::Up).await?.changed;
+            info!(
+                migrations = changed.join(", "),
+                "the database is up to date"
+            );
+        }
+    }
+    let pool = Pool::new(&config, runtime)?;
+    match pool.connection().await {
+        Ok(_) => Ok(pool),
+        Err(super::DbError::Connect(problem)) => Err(problem.into()),
+        Err(other) => Err(OpenError::Setup(other.to_string()).into()),
+    }
+}
+
+impl Actor for DbActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        self.open(context);
+    }
+}
+
+impl Service for DbActor {
+    /// Writes the journal's last lines, then lends no more connections; work under way keeps its own.
+    fn shutdown(&mut self, context: &mut Self::Context) {
+        self.keeping.take().iter().for_each(JoinHandle::abort);
+        let (Some(pool), Some(journal)) = (self.pool.clone(), self.journal.clone()) else {
+            return context.stop();
+        };
+        let closing = async move {
+            // The slot is empty by now: no new work is let in but these last lines.
+            let last = Published::new();
+            last.offer(Arc::clone(&pool));
+            if tokio::time::timeout(CLOSE_LIMIT, journal.close(&Db::new(last)))
+                .await
+                .is_err()
+            {
+                warn!("the runtime journal's last lines were not written in time");
+            }
+            pool.close();
+        };
+        context.spawn(fut::wrap_future::<_, Self>(closing).map(|(), _, context| context.stop()));
+    }
+}
+
+impl Drop for DbActor {
+    fn drop(&mut self) {
+        self.keeping.take().iter().for_each(JoinHandle::abort);
+    }
+}

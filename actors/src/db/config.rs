@@ -1,0 +1,135 @@
+//! What the database actor must be told.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use diesel_migrations::EmbeddedMigrations;
+use secrecy::SecretString;
+
+/// Which database, and how to use it.
+#[derive(Clone)]
+pub struct Config {
+    /// Where it is.
+    pub target: Target,
+    /// Connections at the most.
+    pub pool_size: usize,
+    /// Longest wait for a free connection.
+    pub pool_timeout: Duration,
+    /// Longest wait for a new connection.
+    pub connect_timeout: Duration,
+    /// After this long the server gives a statement up. Work that takes twice as long in all loses its connection.
+    pub statement_timeout: Duration,
+    /// A connection older than this is replaced when it comes back.
+    pub max_lifetime: Duration,
+    /// Work that takes longer is logged.
+    pub slow_query: Duration,
+    /// What to do about missing migrations.
+    pub migrate: MigrateMode,
+    /// The migrations, the same names for both back ends.
+    pub migrations: Migrations,
+    /// Shown to the server as the name of the connections' owner.
+    pub application_name: String,
+}
+
+/// The migrations of both back ends, compiled in.
+#[derive(Clone, Copy)]
+pub struct Migrations {
+    /// For PostgreSQL.
+    pub postgres: &'static EmbeddedMigrations,
+    /// For SQLite.
+    pub sqlite: &'static EmbeddedMigrations,
+}
+
+/// Where the database is.
+#[derive(Clone)]
+pub enum Target {
+    /// A file, made if it is not there.
+    Sqlite(PathBuf),
+    /// A server.
+    Postgres(Postgres),
+}
+
+/// How to reach a PostgreSQL server.
+#[derive(Clone)]
+pub struct Postgres {
+    /// Name, address, or directory of a socket.
+    pub host: String,
+    /// Usually 5432.
+    pub port: u16,
+    /// The database's name.
+    pub database: String,
+    /// Whom to log in as; the server's rules decide if absent.
+    pub username: Option<String>,
+    /// What to prove it with.
+    pub password: Option<SecretString>,
+    /// How far to trust the wire.
+    pub ssl_mode: SslMode,
+    /// PEM file with the authorities to trust; the system's if absent.
+    pub ca_cert: Option<PathBuf>,
+}
+
+/// `sslmode` with the meaning that libpq gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SslMode {
+    /// Never TLS.
+    Disable,
+    /// TLS if the server offers it, without proof of who it is.
+    Prefer,
+    /// TLS or nothing, without proof of who it is.
+    Require,
+    /// TLS with a certificate of a trusted authority, for whatever name.
+    VerifyCa,
+    /// TLS with a certificate of a trusted authority for the host that was asked for.
+    VerifyFull,
+}
+
+/// What to do about migrations that the database lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrateMode {
+    /// Run them, one process at a time.
+    Auto,
+    /// Stay not ready until somebody has run them.
+    Check,
+    /// Do not look.
+    Off,
+}
+
+impl Target {
+    /// "sqlite" or "postgresql", as OpenTelemetry names them.
+    #[must_use]
+    pub const fn system(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgresql",
+        }
+    }
+}
+
+/// For logs: where, never with what credentials.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(Postgres {
+                host,
+                port,
+                database,
+                ..
+            }) => write!(f, "postgresql://{host}:{port}/{database}"),
+        }
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("target", &self.target)
+            .field("pool_size", &self.pool_size)
+            .finish_non_exhaustive()
+    }
+}

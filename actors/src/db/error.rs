@@ -1,0 +1,181 @@
+//! What can go wrong with a database, told apart by what to do about it.
+
+use std::{path::PathBuf, time::Duration};
+
+use diesel::result::{DatabaseErrorKind, Error as QueryError};
+use tokio_postgres::error::SqlState;
+
+use super::{
+    AUTHENTICATION_FAILED, DATABASE_MISSING, MIGRATION_FAILED, READ_ONLY, TLS_FAILED,
+    TOO_MANY_CONNECTIONS, UNUSABLE_FILE,
+};
+use crate::supervision::Reason;
+
+/// Why work on the database did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// There is no usable database now; nothing was tried.
+    #[error("the database is not available")]
+    Unavailable {
+        /// When another try may succeed.
+        retry_after: Duration,
+    },
+    /// Every connection stayed busy for the whole of the pool's time-out; nothing was tried.
+    #[error("no database connection became free within {waited:?}")]
+    PoolExhausted {
+        /// The pool's time-out.
+        waited: Duration,
+    },
+    /// A connection could not be opened.
+    #[error("failed to open a database connection")]
+    Connect(#[source] OpenError),
+    /// The database refused or did not understand the query.
+    #[error("failed to query the database")]
+    Query(#[from] QueryError),
+    /// The work took too long; its connection was closed, so an open transaction was rolled back.
+    #[error("database work `{operation}` was given up after {limit:?}")]
+    Overran {
+        /// The work's name.
+        operation: &'static str,
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// The work panicked; its connection was closed, so an open transaction was rolled back.
+    #[error("database work `{operation}` panicked")]
+    Panicked {
+        /// The work's name.
+        operation: &'static str,
+    },
+}
+
+impl DbError {
+    /// Whether a rule of the schema said that such a row exists already.
+    #[must_use]
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(
+            self,
+            Self::Query(QueryError::DatabaseError(
+                DatabaseErrorKind::UniqueViolation,
+                _
+            ))
+        )
+    }
+
+    /// Whether the row that was asked for is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Query(QueryError::NotFound))
+    }
+
+    /// When another try may succeed, if it may.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after } => Some((*retry_after).max(Duration::from_secs(1))),
+            Self::PoolExhausted { .. } | Self::Connect(_) => Some(Duration::from_secs(1)),
+            Self::Query(_) | Self::Overran { .. } | Self::Panicked { .. } => None,
+        }
+    }
+}
+
+/// Why a database could not be opened, migrated or checked. Never contains credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file of a SQLite database.
+    #[error("cannot use `{}` as a SQLite database: {problem}; {remedy}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        problem: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The server was reached and said no, or was not reached.
+    #[error("cannot connect to {target}")]
+    Server {
+        /// Host, port and database.
+        target: String,
+        /// What the client said.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// Nothing came of it in time.
+    #[error("{what} got no answer from {target} within {limit:?}")]
+    Timeout {
+        /// What was tried.
+        what: &'static str,
+        /// Host, port and database, or the file.
+        target: String,
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// The authorities to trust could not be loaded, or the certificate is not of theirs.
+    #[error("cannot set up TLS for {target}: {problem}")]
+    Tls {
+        /// Host, port and database.
+        target: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A query of the actor's own failed.
+    #[error("{what} failed")]
+    Query {
+        /// What was tried.
+        what: &'static str,
+        /// What the database said.
+        #[source]
+        source: QueryError,
+    },
+    /// The database takes no writes.
+    #[error("{target} is read-only")]
+    ReadOnly {
+        /// Host, port and database, or the file.
+        target: String,
+    },
+    /// A migration did not go through.
+    #[error("migration failed, the schema is as it was before it: {0}")]
+    Migration(String),
+    /// The pool or its runtime could not be built.
+    #[error("cannot set up the database runtime: {0}")]
+    Setup(String),
+}
+
+impl OpenError {
+    /// The word for probes.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::File { .. } => UNUSABLE_FILE,
+            Self::Server { source, .. } => server_reason(source),
+            Self::Tls { .. } => TLS_FAILED,
+            Self::ReadOnly { .. } => READ_ONLY,
+            Self::Migration(_) => MIGRATION_FAILED,
+            Self::Query { .. } | Self::Timeout { .. } | Self::Setup(_) => Reason::UNREACHABLE,
+        }
+    }
+
+    /// Whether trying again cannot help until somebody has mended something on this machine.
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        matches!(self, Self::File { .. })
+    }
+}
+
+fn server_reason(error: &tokio_postgres::Error) -> Reason {
+    let Some(state) = error.code() else {
+        return if error.to_string().contains("TLS") {
+            TLS_FAILED
+        } else {
+            Reason::UNREACHABLE
+        };
+    };
+    match *state {
+        SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+            AUTHENTICATION_FAILED
+        }
+        SqlState::INVALID_CATALOG_NAME => DATABASE_MISSING,
+        SqlState::TOO_MANY_CONNECTIONS => TOO_MANY_CONNECTIONS,
+        _ => Reason::UNREACHABLE,
+    }
+}

@@ -1,0 +1,62 @@
+//! The database: one actor that keeps it usable, one handle through which everybody queries it.
+//!
+//! [`DbActor`] opens the pool, brings the schema up to date, watches the database beside the traffic
+//! and says how it is. Queries do not pass through its mailbox: [`Db::run`] takes a connection from
+//! the pool that the actor has published and runs the work on the database's own runtime, to its end,
+//! whatever becomes of the caller. So a cancelled request can neither panic a worker (SQLite) nor leave
+//! a transaction open (PostgreSQL).
+//!
+//! A query is written once for both back ends, as plain diesel inside [`on!`](crate::on):
+//!
+//! ```no_run
+//! # use dotmac_actors::{db::{Db, DbError}, on};
+//! # use diesel_async::RunQueryDsl;
+//! # async fn example(db: &Db) -> Result<i64, DbError> {
+//! # diesel::table! { note (id) { id -> BigInt, text -> Text, } }
+//! use diesel::prelude::*;
+//! db.run("count notes", async |connection| on!(connection, |c| note::table.count().get_result(c).await)).await
+//! # }
+//! ```
+
+mod actor;
+mod config;
+mod connect;
+mod connection;
+mod error;
+mod handle;
+mod instruments;
+mod journal;
+pub mod migrations;
+mod monitor;
+mod pool;
+mod schema;
+mod tls;
+
+pub use actor::DbActor;
+pub use config::{Config, MigrateMode, Migrations, Postgres, SslMode, Target};
+pub use connection::Connection;
+pub use error::{DbError, OpenError};
+pub use handle::{Db, Work};
+pub use journal::Journal;
+pub use pool::Pool;
+
+use crate::supervision::Reason;
+
+/// The server refused the user or the password.
+pub const AUTHENTICATION_FAILED: Reason = Reason::new("authentication_failed");
+/// The server does not prove to be the one that was asked for.
+pub const TLS_FAILED: Reason = Reason::new("tls_failed");
+/// There is no database of that name.
+pub const DATABASE_MISSING: Reason = Reason::new("database_missing");
+/// It answers, but takes no writes.
+pub const READ_ONLY: Reason = Reason::new("read_only");
+/// The schema is being brought up to date, here or by another replica.
+pub const MIGRATING: Reason = Reason::new("migrating");
+/// A migration did not go through; the schema is as it was before it.
+pub const MIGRATION_FAILED: Reason = Reason::new("migration_failed");
+/// The schema lacks migrations and this process must not run them.
+pub const MIGRATION_PENDING: Reason = Reason::new("migration_pending");
+/// The file cannot be opened or is no database.
+pub const UNUSABLE_FILE: Reason = Reason::new("unusable_file");
+/// The server refuses further connections.
+pub const TOO_MANY_CONNECTIONS: Reason = Reason::new("too_many_connections");

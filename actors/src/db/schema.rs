@@ -1,0 +1,14 @@
+// @generated automatically by Diesel CLI.
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    runtime_journal (id) {
+        id -> Int8,
+        instance -> Text,
+        component -> Text,
+        event -> Text,
+        reason -> Nullable<Text>,
+        at -> Timestamp,
+    }
+}

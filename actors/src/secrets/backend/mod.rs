@@ -1,0 +1,166 @@
+//! The seam between us and the crates that speak Vault's HTTP API.
+//!
+//! A backend moves requests and answers and keeps the token; it judges nothing. What an answer means
+//! (KV versions, expired tokens, sealed servers) is decided once, in [`Vault`](super::Vault).
+
+#[cfg(feature = "hashicorp_vault")]
+mod hashicorp;
+mod native;
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+use super::config::{Client, ConfigError, VaultConfig};
+
+/// The answer to one request, when it comes.
+pub type Reply<'a, T> = BoxFuture<'a, Result<T, CallFailure>>;
+
+/// One way of speaking to a Vault server. Object safe, so that the client can be chosen at run time.
+///
+/// Methods may be called at any time and at once. Dropping a future gives the request up; whoever
+/// calls sets the time limit.
+pub trait SecretBackend: Send + Sync {
+    /// Logs in as configured; later requests carry the new token. For a configured token it only
+    /// asks the server what it thinks of it.
+    fn login(&self) -> Reply<'_, Login>;
+
+    /// `GET /v1/{path}`: the `data` of the answer. `path` is made of [`SecretPath`]s and constants.
+    ///
+    /// [`SecretPath`]: super::SecretPath
+    fn get<'a>(&'a self, path: &'a str) -> Reply<'a, Value>;
+
+    /// The status code of `GET /v1/sys/health`, sent without namespace and token.
+    fn health(&self) -> Reply<'_, u16>;
+}
+
+/// What a login brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// How long the token lives; `None` if it does not end or nobody may know.
+    pub expires_in: Option<Duration>,
+}
+
+impl Login {
+    /// From a number of seconds as Vault gives it, where 0 means for ever.
+    fn expiring_in(seconds: u64) -> Self {
+        Self {
+            expires_in: (seconds > 0).then(|| Duration::from_secs(seconds)),
+        }
+    }
+
+    /// What an answer of `auth/token/lookup-self` says.
+    fn from_lookup(found: &Value) -> Self {
+        Self::expiring_in(found.get("ttl").and_then(Value::as_u64).unwrap_or(0))
+    }
+}
+
+/// Why there is no answer to use, as the transport sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallFailure {
+    /// The server answered with another status than success.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The `errors` of its body, or the body itself if it is not Vault's JSON.
+        errors: Vec<String>,
+    },
+    /// No connection, or one that broke.
+    Connection(String),
+    /// No TLS session.
+    Tls(String),
+    /// The configured CA certificate cannot be used.
+    CaCertificate(String),
+    /// An answer that is not Vault's.
+    Garbled(String),
+}
+
+impl CallFailure {
+    /// From the status and the body of an answer.
+    fn refused(status: u16, body: &str) -> Self {
+        #[derive(serde::Deserialize)]
+        struct Refusal {
+            errors: Vec<String>,
+        }
+        let errors = match serde_json::from_str::<Refusal>(body) {
+            Ok(refusal) => refusal.errors,
+            // Health and deleted versions answer with JSON of another shape: nothing in it is an error text.
+            Err(_) if body.trim_start().starts_with('{') => Vec::new(),
+            Err(_) => vec![body.to_owned()],
+        };
+        Self::Refused { status, errors }
+    }
+
+    /// Whether a policy said no, as opposed to a token that the server does not know.
+    ///
+    /// Vault and OpenBao both answer 403. A policy's denial is a list of exactly one error; an unknown
+    /// token is the bare text (OpenBao) or a list of two (Vault).
+    pub(super) fn is_policy_denial(&self) -> bool {
+        matches!(self, Self::Refused { status: 403, errors } if errors.iter().any(|e| e.starts_with("1 error occurred")))
+    }
+}
+
+/// Opens the backend that `config` asks for; no request is made yet.
+///
+/// # Errors
+///
+/// [`ConfigError`] if the backend cannot do what `config` asks for.
+pub fn open(config: &VaultConfig) -> Result<Arc<dyn SecretBackend>, ConfigError> {
+    supports(config)?;
+    Ok(match config.client {
+        Client::Vaultrs => Arc::new(native::VaultrsBackend::new(config.clone())),
+        #[cfg(feature = "hashicorp_vault")]
+        Client::HashicorpVault => Arc::new(hashicorp::HashicorpBackend::new(config.clone())),
+    })
+}
+
+/// Whether the chosen client can do all that `config` asks for.
+pub(super) fn supports(config: &VaultConfig) -> Result<(), ConfigError> {
+    match config.client {
+        Client::Vaultrs => native::client_settings(config).map(drop),
+        #[cfg(feature = "hashicorp_vault")]
+        Client::HashicorpVault => hashicorp::supports(config),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_body_is_reduced_to_its_texts() {
+        let failure = CallFailure::refused(403, r#"{"errors":["permission denied"]}"#);
+        assert_eq!(
+            failure,
+            CallFailure::Refused {
+                status: 403,
+                errors: vec!["permission denied".to_owned()]
+            }
+        );
+        let sealed = CallFailure::refused(503, r#"{"initialized":true,"sealed":true}"#);
+        assert_eq!(
+            sealed,
+            CallFailure::Refused {
+                status: 503,
+                errors: Vec::new()
+            }
+        );
+    }
+
+    #[test]
+    fn a_policy_denial_differs_from_an_unknown_token() {
+        let denial = |text: &str| {
+            CallFailure::Refused {
+                status: 403,
+                errors: vec![text.to_owned()],
+            }
+            .is_policy_denial()
+        };
+        assert!(denial("1 error occurred:\n\t* permission denied\n\n"));
+        assert!(!denial("permission denied"));
+        assert!(!denial(
+            "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"
+        ));
+    }
+}

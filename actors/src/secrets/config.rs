@@ -1,0 +1,385 @@
+//! What the actor is told at its start. Plain values; where they come from is the caller's affair.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{SecretPath, SecretReference, backend};
+
+/// Everything [`SecretsActor`](super::SecretsActor) needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How to reach Vault; `None` leaves it off, and only literal values are served.
+    pub vault: Option<VaultConfig>,
+    /// The secrets that this process uses, and where each is to come from.
+    pub wanted: Vec<Wanted>,
+    /// Refuse to serve before every secret was loaded once, as production must. Otherwise the
+    /// literal values are served meanwhile.
+    pub strict: bool,
+    /// Time between two readings of everything, give or take a tenth; also the greatest age of what
+    /// [`GetSecret`](super::GetSecret) answers.
+    pub refresh_interval: Duration,
+    /// First wait after a failed load; doubles with each further failure in a row.
+    pub retry_min: Duration,
+    /// Longest wait after a failed load.
+    pub retry_max: Duration,
+}
+
+/// One secret of the process.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The name of the setting that it fills; the key in the [`SecretStore`](super::SecretStore).
+    pub key: String,
+    /// Where it comes from.
+    pub source: WantedSource,
+}
+
+/// Where a secret comes from.
+#[derive(Clone, Debug)]
+pub enum WantedSource {
+    /// Configured as it is.
+    Literal(SecretString),
+    /// Configured as a reference: it must exist.
+    Reference(SecretReference),
+    /// Not configured: taken from this path if there is something, absent otherwise.
+    DefaultPath(SecretPath),
+}
+
+/// How to reach Vault, and as whom.
+#[derive(Clone, Debug)]
+pub struct VaultConfig {
+    /// `http://` or `https://`, host and port, nothing after them.
+    pub address: String,
+    /// Sent with every request except the health check.
+    pub namespace: Option<String>,
+    /// Who we are.
+    pub auth: Auth,
+    /// Where the KV engine is mounted, without slashes at its ends.
+    pub mount: String,
+    /// Which API the engine has.
+    pub kv_version: KvVersion,
+    /// A PEM file of CA certificates, trusted besides those of the system.
+    pub ca_cert: Option<PathBuf>,
+    /// Longest wait for the answer to one request.
+    pub timeout: Duration,
+    /// The crate that speaks to the server.
+    pub client: Client,
+}
+
+/// How to log in.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Auth {
+    /// With a token that somebody made for us.
+    Token(SecretString),
+    /// With a role id and a secret id.
+    AppRole {
+        /// Where the auth method is mounted, usually `approle`.
+        mount: String,
+        /// Which role; not secret by itself.
+        role_id: String,
+        /// The proof.
+        secret_id: SecretString,
+    },
+}
+
+impl Auth {
+    /// What it is called in errors and logs.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::AppRole { .. } => "AppRole",
+        }
+    }
+
+    /// What must never be repeated, should a server echo it.
+    pub(super) fn secret(&self) -> &SecretString {
+        match self {
+            Self::Token(secret)
+            | Self::AppRole {
+                secret_id: secret, ..
+            } => secret,
+        }
+    }
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(_) => f.write_str("Token([redacted])"),
+            Self::AppRole { mount, .. } => f
+                .debug_struct("AppRole")
+                .field("mount", mount)
+                .field("secret_id", &"[redacted]")
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
+/// Which API a KV engine has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvVersion {
+    /// Ask the server, once.
+    #[default]
+    Auto,
+    /// Plain values.
+    V1,
+    /// Versioned values.
+    V2,
+}
+
+/// The crate that speaks to the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Client {
+    /// `vaultrs`: asynchronous, and knows all of [`VaultConfig`].
+    #[default]
+    Vaultrs,
+    /// `hashicorp_vault`: blocking, on a thread of its own; knows neither namespaces, private CA
+    /// certificates, AppRole mounts of other names nor time-outs above 30 s.
+    #[cfg(feature = "hashicorp_vault")]
+    HashicorpVault,
+}
+
+impl Config {
+    /// Looks for contradictions, without asking anybody.
+    ///
+    /// # Errors
+    ///
+    /// The first [`ConfigError`] found.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        for (name, time) in [
+            ("refresh interval", self.refresh_interval),
+            ("shortest retry wait", self.retry_min),
+        ] {
+            if time.is_zero() {
+                return Err(ConfigError::Zero { name });
+            }
+        }
+        if self.retry_max < self.retry_min {
+            return Err(ConfigError::RetryOrder);
+        }
+        match &self.vault {
+            Some(vault) => vault.validate(),
+            None => match self
+                .wanted
+                .iter()
+                .find(|wanted| matches!(wanted.source, WantedSource::Reference(_)))
+            {
+                Some(wanted) => Err(ConfigError::ReferenceWithoutVault {
+                    key: wanted.key.clone(),
+                }),
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+impl VaultConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        if self.timeout.is_zero() {
+            return Err(ConfigError::Zero {
+                name: "request time-out",
+            });
+        }
+        check_address(&self.address)?;
+        self.mount
+            .parse::<SecretPath>()
+            .map_err(|e| ConfigError::Mount {
+                what: "KV mount",
+                detail: e.to_string(),
+            })?;
+        if let Auth::AppRole { mount, .. } = &self.auth {
+            mount
+                .parse::<SecretPath>()
+                .map_err(|e| ConfigError::Mount {
+                    what: "AppRole mount",
+                    detail: e.to_string(),
+                })?;
+        }
+        let header = |what, text: &str| match text.bytes().all(|b| b.is_ascii_graphic())
+            && !text.is_empty()
+        {
+            true => Ok(()),
+            false => Err(ConfigError::NotAHeader { what }),
+        };
+        if let Auth::Token(token) = &self.auth {
+            header("token", token.expose_secret())?;
+        }
+        if let Some(namespace) = &self.namespace {
+            header("namespace", namespace)?;
+        }
+        backend::supports(self)
+    }
+}
+
+/// The clients put the API's path behind the address by rules of their own, so nothing but scheme,
+/// host and port is safe to pass on.
+fn check_address(address: &str) -> Result<(), ConfigError> {
+    let refuse = |detail| Err(ConfigError::Address { detail });
+    let Some(host) = address
+        .strip_prefix("https://")
+        .or_else(|| address.strip_prefix("http://"))
+    else {
+        return refuse("it begins with neither `https://` nor `http://`");
+    };
+    let host = host.strip_suffix('/').unwrap_or(host);
+    if host.contains('@') {
+        return refuse("it holds credentials; configure a token or a role instead");
+    }
+    if host.contains(['/', '?', '#']) {
+        return refuse("something follows host and port; leave it out");
+    }
+    if host.is_empty()
+        || !host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.:[]".contains(&b))
+    {
+        return refuse("it has no valid host");
+    }
+    Ok(())
+}
+
+/// A configuration that cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Not an address of a server.
+    #[error(
+        "the Vault address is not usable: {detail}; `https://vault.example:8200` would be right"
+    )]
+    Address {
+        /// What is wrong with it.
+        detail: &'static str,
+    },
+    /// A mount that is not a path.
+    #[error("the {what} is not usable: {detail}")]
+    Mount {
+        /// Which mount.
+        what: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A value that cannot be sent as an HTTP header.
+    #[error(
+        "the Vault {what} is empty or has characters other than visible ASCII ones; look for a stray space or line break"
+    )]
+    NotAHeader {
+        /// Which value.
+        what: &'static str,
+    },
+    /// A time that must not be zero.
+    #[error("the {name} is zero; give a time such as `5s`")]
+    Zero {
+        /// Which time.
+        name: &'static str,
+    },
+    /// Backoff that would shrink.
+    #[error("the longest retry wait is shorter than the shortest; swap them")]
+    RetryOrder,
+    /// A reference that nobody can follow.
+    #[error(
+        "`{key}` refers to Vault, which is not configured; give its address or set the value itself"
+    )]
+    ReferenceWithoutVault {
+        /// The setting.
+        key: String,
+    },
+    /// The chosen client lacks something.
+    #[error("the Vault client `{client}` does not support {feature}; use `vaultrs` or do without")]
+    Unsupported {
+        /// The crate.
+        client: &'static str,
+        /// What it lacks.
+        feature: &'static str,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vault(address: &str) -> VaultConfig {
+        VaultConfig {
+            address: address.to_owned(),
+            namespace: None,
+            auth: Auth::Token("hvs.TOKEN".into()),
+            mount: "secret".to_owned(),
+            kv_version: KvVersion::Auto,
+            ca_cert: None,
+            timeout: Duration::from_secs(5),
+            client: Client::default(),
+        }
+    }
+
+    #[test]
+    fn an_address_is_scheme_host_and_port() {
+        for right in [
+            "http://127.0.0.1:8200",
+            "https://vault.example/",
+            "https://[::1]:8200",
+        ] {
+            assert_eq!(vault(right).validate(), Ok(()), "{right}");
+        }
+        for wrong in [
+            "127.0.0.1:8200",
+            "ftp://a",
+            "https://",
+            "https://u:p@a",
+            "https://a/vault",
+            "https://a b",
+            "http://[",
+            "http://a:99999",
+        ] {
+            assert!(
+                matches!(vault(wrong).validate(), Err(ConfigError::Address { .. })),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_goes_into_a_header_holds_no_line_break() {
+        let token = VaultConfig {
+            auth: Auth::Token("tok\nen".into()),
+            ..vault("http://a")
+        };
+        assert_eq!(
+            token.validate(),
+            Err(ConfigError::NotAHeader { what: "token" })
+        );
+        let namespace = VaultConfig {
+            namespace: Some("a\r\nb".to_owned()),
+            ..vault("http://a")
+        };
+        assert_eq!(
+            namespace.validate(),
+            Err(ConfigError::NotAHeader { what: "namespace" })
+        );
+        let mount = VaultConfig {
+            mount: "../sys".to_owned(),
+            ..vault("http://a")
+        };
+        assert!(matches!(mount.validate(), Err(ConfigError::Mount { .. })));
+    }
+
+    #[test]
+    fn debug_shows_neither_token_nor_secret_id() {
+        let app_role = Auth::AppRole {
+            mount: "approle".into(),
+            role_id: "the-role".into(),
+            secret_id: "the-proof".into(),
+        };
+        let shown = format!(
+            "{:?} {:?}",
+            vault("http://a"),
+            VaultConfig {
+                auth: app_role,
+                ..vault("http://a")
+            }
+        );
+        assert!(
+            !shown.contains("hvs.TOKEN") && !shown.contains("the-proof"),
+            "{shown}"
+        );
+    }
+}

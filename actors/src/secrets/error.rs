@@ -1,0 +1,350 @@
+//! What can go wrong between us and Vault, told apart far enough to know what to do about it.
+//!
+//! [`SecretsError`] says what we were doing, its source [`VaultFailure`] what stood in the way and
+//! what to do. Both are made of names, addresses and Vault's own error texts; no value, token or
+//! secret id ever gets into one.
+
+use std::{error::Error, fmt, path::PathBuf, time::Duration};
+
+use super::{SecretPath, SecretReference};
+use crate::supervision::Reason;
+
+/// The reasons that [`SecretsActor`](super::SecretsActor) gives when it is not simply ready.
+pub mod reason {
+    use crate::supervision::Reason;
+
+    /// No connection to the server.
+    pub const UNREACHABLE: Reason = Reason::UNREACHABLE;
+    /// The server's certificate was not accepted, or one side does not speak TLS.
+    pub const TLS: Reason = Reason::new("tls");
+    /// The server accepted the request and did not answer in time.
+    pub const TIMEOUT: Reason = Reason::new("timeout");
+    /// The server is sealed.
+    pub const SEALED: Reason = Reason::new("sealed");
+    /// The server was never initialised.
+    pub const NOT_INITIALIZED: Reason = Reason::new("not_initialized");
+    /// The server is a standby that knows no active node.
+    pub const STANDBY: Reason = Reason::new("standby");
+    /// The server told us to slow down.
+    pub const RATE_LIMITED: Reason = Reason::new("rate_limited");
+    /// The token, or the role id and secret id, were refused.
+    pub const AUTHENTICATION_FAILED: Reason = Reason::new("authentication_failed");
+    /// The login is fine, its policies do not allow the path.
+    pub const PERMISSION_DENIED: Reason = Reason::new("permission_denied");
+    /// There is no such namespace.
+    pub const NAMESPACE_MISSING: Reason = Reason::new("namespace_missing");
+    /// Nothing is mounted where the KV engine should be.
+    pub const MOUNT_MISSING: Reason = Reason::new("mount_missing");
+    /// A secret that must exist does not.
+    pub const PATH_MISSING: Reason = Reason::new("path_missing");
+    /// The secret exists, the field does not, or which is meant is unclear.
+    pub const FIELD_MISSING: Reason = Reason::new("field_missing");
+    /// The answer was not one that Vault gives.
+    pub const BAD_ANSWER: Reason = Reason::new("bad_answer");
+    /// The actor's configuration contradicts itself.
+    pub const INVALID_CONFIGURATION: Reason = Reason::new("invalid_configuration");
+
+    /// All of them, for documentation and metrics.
+    pub const ALL: [Reason; 15] = [
+        UNREACHABLE,
+        TLS,
+        TIMEOUT,
+        SEALED,
+        NOT_INITIALIZED,
+        STANDBY,
+        RATE_LIMITED,
+        AUTHENTICATION_FAILED,
+        PERMISSION_DENIED,
+        NAMESPACE_MISSING,
+        MOUNT_MISSING,
+        PATH_MISSING,
+        FIELD_MISSING,
+        BAD_ANSWER,
+        INVALID_CONFIGURATION,
+    ];
+}
+
+/// A secret that could not be had, and what we were doing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretsError {
+    /// The login itself failed; nothing was read.
+    #[error("failed to log in to Vault")]
+    Login {
+        /// What stood in the way.
+        #[source]
+        source: VaultFailure,
+    },
+    /// One secret could not be read.
+    #[error("failed to read secret `{path}` from Vault")]
+    Read {
+        /// The secret, below the mount.
+        path: SecretPath,
+        /// What stood in the way.
+        #[source]
+        source: VaultFailure,
+    },
+    /// The secret is there, without the field that was asked for.
+    #[error(
+        "secret `{path}` has no field `{field}`; it has {}: correct the reference or add the field",
+        Names(found)
+    )]
+    FieldMissing {
+        /// The secret, below the mount.
+        path: SecretPath,
+        /// The field asked for.
+        field: String,
+        /// The fields it has.
+        found: Vec<String>,
+    },
+    /// No field was named, and there is neither one called `value` nor exactly one.
+    #[error(
+        "secret `{path}` has no field `value`; it has {}: name one, as in `vault:{path}#NAME`",
+        Names(found)
+    )]
+    FieldUnclear {
+        /// The secret, below the mount.
+        path: SecretPath,
+        /// The fields it has.
+        found: Vec<String>,
+    },
+    /// More reads are under way than the actor allows; asking again later is safe.
+    #[error("failed to read `{reference}`: too many reads are under way; ask again later")]
+    Busy {
+        /// What was asked for.
+        reference: SecretReference,
+    },
+    /// A reference cannot be followed without Vault.
+    #[error(
+        "failed to read `{reference}`: Vault is not configured; give its address or set the value itself"
+    )]
+    VaultOff {
+        /// What was asked for.
+        reference: SecretReference,
+    },
+}
+
+impl SecretsError {
+    /// The word for it that probes, metrics and the board show.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Login { source } | Self::Read { source, .. } => source.reason(),
+            Self::FieldMissing { .. } | Self::FieldUnclear { .. } => reason::FIELD_MISSING,
+            Self::Busy { .. } => reason::RATE_LIMITED,
+            Self::VaultOff { .. } => reason::INVALID_CONFIGURATION,
+        }
+    }
+
+    /// Whether other paths would fail in the same way, so that it is idle to try them now.
+    pub(super) fn is_general(&self) -> bool {
+        match self {
+            Self::Login { .. } => true,
+            Self::Read { source, .. } => {
+                !source.is_denied()
+                    && !matches!(
+                        source,
+                        VaultFailure::PathMissing { .. } | VaultFailure::BadAnswer { .. }
+                    )
+            }
+            Self::FieldMissing { .. }
+            | Self::FieldUnclear { .. }
+            | Self::Busy { .. }
+            | Self::VaultOff { .. } => false,
+        }
+    }
+
+    pub(super) fn is_path_missing(&self) -> bool {
+        matches!(
+            self,
+            Self::Read {
+                source: VaultFailure::PathMissing { .. },
+                ..
+            }
+        )
+    }
+
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.is_denied())
+    }
+}
+
+/// What stood between us and an answer. Each text says what is the matter, then what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VaultFailure {
+    /// No connection, or one that broke.
+    #[error(
+        "no connection to `{address}` ({detail}); check the address, the network and that the server runs"
+    )]
+    Unreachable {
+        /// The configured address.
+        address: String,
+        /// The innermost cause.
+        detail: String,
+    },
+    /// No TLS session.
+    #[error(
+        "no TLS session with `{address}` ({detail}); check the scheme, the certificate's name and dates, and that \
+         the CA certificate configured is the one that signed it"
+    )]
+    Tls {
+        /// The configured address.
+        address: String,
+        /// The innermost cause.
+        detail: String,
+    },
+    /// The configured CA certificate cannot be used.
+    #[error("CA certificate `{path}` cannot be used ({detail}); give a readable file of PEM certificates", path = path.display())]
+    CaCertificate {
+        /// The configured file.
+        path: PathBuf,
+        /// Why not.
+        detail: String,
+    },
+    /// Accepted and never answered.
+    #[error(
+        "`{address}` did not answer within {after:?}; check that the server is not overloaded or frozen"
+    )]
+    Timeout {
+        /// The configured address.
+        address: String,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// The server is sealed.
+    #[error("the server is sealed; unseal it (`bao operator unseal`)")]
+    Sealed,
+    /// The server was never initialised.
+    #[error("the server is not initialised; initialise and unseal it (`bao operator init`)")]
+    NotInitialized,
+    /// A standby without an active node.
+    #[error(
+        "the server is a standby and cannot reach an active node; check the cluster's other nodes"
+    )]
+    Standby,
+    /// Too many requests for a quota of the server.
+    #[error("the server limits our rate; raise its quota for this client or refresh less often")]
+    RateLimited,
+    /// The credentials were refused.
+    #[error(
+        "the {method} was refused ({detail}); check that it is right, not expired and of this namespace"
+    )]
+    AuthenticationFailed {
+        /// What we logged in with: "token" or "AppRole".
+        method: &'static str,
+        /// What the server said.
+        detail: String,
+    },
+    /// The login's policies do not cover the path.
+    #[error(
+        "no permission on `{path}`; grant it with `path \"{path}\" {{ capabilities = [\"read\"] }}` in a policy of this login"
+    )]
+    PermissionDenied {
+        /// The path as a policy spells it.
+        path: String,
+    },
+    /// The server says nothing about the mount: it may not exist, or not for us.
+    #[error(
+        "no mount `{mount}`, or no permission on anything below it; check its name, then the policies of this login"
+    )]
+    MountHidden {
+        /// The configured mount.
+        mount: String,
+    },
+    /// No such namespace.
+    #[error("there is no namespace `{namespace}`; check its spelling, parents included")]
+    NamespaceMissing {
+        /// The configured namespace.
+        namespace: String,
+    },
+    /// Nothing is mounted there.
+    #[error("nothing is mounted at `{mount}`; check the mount, or enable a KV engine there")]
+    MountMissing {
+        /// The configured mount.
+        mount: String,
+    },
+    /// No secret there, or its latest version was deleted.
+    #[error(
+        "there is nothing at `{path}`; write it, or correct the reference (its path does not include the mount)"
+    )]
+    PathMissing {
+        /// The path as the server's API spells it.
+        path: String,
+    },
+    /// Not what Vault would answer.
+    #[error(
+        "the answer makes no sense ({detail}); check that the address is that of a Vault or OpenBao server"
+    )]
+    BadAnswer {
+        /// What was wrong with it.
+        detail: String,
+    },
+}
+
+impl VaultFailure {
+    /// Whether the server said no to us, for whatever reason.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(
+            self,
+            Self::PermissionDenied { .. } | Self::MountHidden { .. }
+        )
+    }
+
+    /// The word for it that probes, metrics and the board show.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Unreachable { .. } => reason::UNREACHABLE,
+            Self::Tls { .. } | Self::CaCertificate { .. } => reason::TLS,
+            Self::Timeout { .. } => reason::TIMEOUT,
+            Self::Sealed => reason::SEALED,
+            Self::NotInitialized => reason::NOT_INITIALIZED,
+            Self::Standby => reason::STANDBY,
+            Self::RateLimited => reason::RATE_LIMITED,
+            Self::AuthenticationFailed { .. } => reason::AUTHENTICATION_FAILED,
+            Self::PermissionDenied { .. } | Self::MountHidden { .. } => reason::PERMISSION_DENIED,
+            Self::NamespaceMissing { .. } => reason::NAMESPACE_MISSING,
+            Self::MountMissing { .. } => reason::MOUNT_MISSING,
+            Self::PathMissing { .. } => reason::PATH_MISSING,
+            Self::BadAnswer { .. } => reason::BAD_ANSWER,
+        }
+    }
+}
+
+/// An error with all its sources, for one line of log.
+pub(super) struct Chain<'a>(pub(super) &'a dyn Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// Field names as a reader expects them; they are names, so showing them gives nothing away.
+struct Names<'a>(&'a [String]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 10;
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        for (n, name) in self.0.iter().take(SHOWN).enumerate() {
+            write!(
+                f,
+                "{}`{}`",
+                if n == 0 { "" } else { ", " },
+                name.escape_debug()
+            )?;
+        }
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}

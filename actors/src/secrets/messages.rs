@@ -1,0 +1,31 @@
+//! What [`SecretsActor`](super::SecretsActor) can be asked.
+
+use actix::Message;
+use secrecy::SecretString;
+
+use super::{SecretReference, SecretsError};
+
+/// Asks for one secret by its place, beyond those that the process is configured with. May be
+/// repeated at will. The copy is at most one refresh interval old.
+///
+/// # Errors
+///
+/// [`SecretsError`] says what failed; asking again later is safe.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<SecretString, SecretsError>")]
+pub struct GetSecret {
+    /// Which secret, and which field of it.
+    pub reference: SecretReference,
+}
+
+/// Reads everything again now; for SIGHUP. May be repeated at will: whoever asks while a reading is
+/// under way shares the next one, so that the answer reflects what stood in Vault when they asked.
+/// Answers the settings whose secret differs from what was served before, in alphabetical order.
+///
+/// # Errors
+///
+/// The first [`SecretsError`] among what could not be read. The former value stays in use there; what
+/// could be read is published all the same.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Vec<String>, SecretsError>")]
+pub struct RefreshNow;

@@ -1,0 +1,252 @@
+//! The counters that all lives of one child share: written by its thread and its callers, read by
+//! the supervisor and by metrics. Callers and readers meet atomics only, so nobody waits for anybody.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{Policy, Reason};
+
+/// What ended a life, as `dotmac_actor_restarts_total{cause}` counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// A panic anywhere on its thread.
+    Panic,
+    /// Its thread made no progress.
+    Hang,
+    /// Call after call went unanswered.
+    Unanswered,
+    /// It stopped by itself.
+    Stop,
+    /// Its thread ended under it, or could not be started.
+    ThreadLost,
+    /// It said nothing within its start time-out.
+    StartTimeout,
+    /// It gave up because something beyond this process failed it.
+    Upstream,
+    /// A component that it needs was restarted or has changed.
+    Dependency,
+    /// Somebody asked for it.
+    Requested,
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Panic,
+        Self::Hang,
+        Self::Unanswered,
+        Self::Stop,
+        Self::ThreadLost,
+        Self::StartTimeout,
+        Self::Upstream,
+        Self::Dependency,
+        Self::Requested,
+    ];
+
+    /// The label's value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::Hang => "hang",
+            Self::Unanswered => "unanswered",
+            Self::Stop => "stop",
+            Self::ThreadLost => "thread_lost",
+            Self::StartTimeout => "start_timeout",
+            Self::Upstream => "upstream",
+            Self::Dependency => "dependency",
+            Self::Requested => "requested",
+        }
+    }
+
+    /// Whether it counts towards [`Policy::intensity`]. What lies beyond this process is no fault of
+    /// the actor's, and a restart of the process would not mend it.
+    #[must_use]
+    pub const fn counts(self) -> bool {
+        !matches!(self, Self::Upstream | Self::Dependency | Self::Requested)
+    }
+
+    /// The reason shown while the child is away for this cause.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Panic => Reason::PANICKED,
+            Self::Hang | Self::Unanswered => Reason::HUNG,
+            Self::Stop => Reason::STOPPED,
+            Self::ThreadLost => Reason::THREAD_LOST,
+            Self::StartTimeout => Reason::START_TIMEOUT,
+            Self::Upstream => Reason::UNREACHABLE,
+            Self::Dependency => Reason::DEPENDENCY_CHANGED,
+            Self::Requested => Reason::REQUESTED,
+        }
+    }
+}
+
+/// How a call ended, for whoever measures calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallOutcome {
+    /// With an answer, of whatever content.
+    Answered,
+    /// With a [`CallError`](super::CallError).
+    Failed,
+}
+
+/// Told of each call's actor, duration and outcome; runs in the caller's task and must not block.
+pub type CallObserver = Arc<dyn Fn(&'static str, Duration, CallOutcome) + Send + Sync>;
+
+/// The counters of one child.
+pub(crate) struct Cell {
+    pub(crate) name: &'static str,
+    pub(crate) policy: Policy,
+    pub(crate) observer: Option<CallObserver>,
+    /// The life that may speak and be spoken to; 0 while there is none.
+    current: AtomicU64,
+    /// Held while a life changes what callers see, so that a former life can't undo its successor's offer.
+    gate: Mutex<()>,
+    in_flight: AtomicUsize,
+    /// Calls past their deadline since the last answer.
+    unanswered: AtomicU32,
+    /// [`now`] of the last sign of life.
+    progress: AtomicU64,
+    /// [`now`] before which nobody need ask again.
+    retry_at: AtomicU64,
+    restarts: [AtomicU64; Cause::ALL.len()],
+}
+
+impl Cell {
+    pub(crate) fn new(name: &'static str, policy: Policy, observer: Option<CallObserver>) -> Self {
+        Self {
+            name,
+            policy,
+            observer,
+            current: AtomicU64::new(0),
+            gate: Mutex::new(()),
+            in_flight: AtomicUsize::new(0),
+            unanswered: AtomicU32::new(0),
+            progress: AtomicU64::new(0),
+            retry_at: AtomicU64::new(0),
+            restarts: Default::default(),
+        }
+    }
+
+    pub(crate) fn begin_life(&self, generation: u64) {
+        self.unanswered.store(0, Relaxed);
+        self.note_progress();
+        self.current.store(generation, Relaxed);
+    }
+
+    /// Takes the word from a life: nothing it says from now on is heard.
+    pub(crate) fn end_life(&self) {
+        self.current.store(0, Relaxed);
+    }
+
+    pub(crate) fn is_current(&self, generation: u64) -> bool {
+        self.current.load(Relaxed) == generation
+    }
+
+    pub(crate) fn gate(&self) -> MutexGuard<'_, ()> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn note_progress(&self) {
+        self.progress.store(now(), Relaxed);
+    }
+
+    pub(crate) fn since_progress(&self) -> Duration {
+        Duration::from_micros(now().saturating_sub(self.progress.load(Relaxed)))
+    }
+
+    /// An answer is a sign of life: an actor that is merely busy is not taken for hung.
+    pub(crate) fn note_answer(&self) {
+        self.unanswered.store(0, Relaxed);
+        self.note_progress();
+    }
+
+    pub(crate) fn note_unanswered(&self) {
+        self.unanswered.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn unanswered(&self) -> u32 {
+        self.unanswered.load(Relaxed)
+    }
+
+    /// Room for one more call, or `None` at the limit. Given back on drop.
+    pub(crate) fn admit(&self) -> Option<Admission<'_>> {
+        if self.in_flight.fetch_add(1, Relaxed) < self.policy.in_flight_limit {
+            Some(Admission(self))
+        } else {
+            self.in_flight.fetch_sub(1, Relaxed);
+            None
+        }
+    }
+
+    pub(crate) fn set_retry_in(&self, delay: Duration) {
+        self.retry_at
+            .store(now() + delay.as_micros() as u64, Relaxed);
+    }
+
+    pub(crate) fn retry_in(&self) -> Duration {
+        Duration::from_micros(self.retry_at.load(Relaxed).saturating_sub(now()))
+    }
+
+    pub(crate) fn count_restart(&self, cause: Cause) {
+        self.restarts[cause as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn observe(&self, took: Duration, outcome: CallOutcome) {
+        if let Some(observer) = &self.observer {
+            observer(self.name, took, outcome);
+        }
+    }
+
+    pub(crate) fn vitals(&self) -> Vitals {
+        Vitals {
+            name: self.name,
+            calls_in_flight: self.in_flight.load(Relaxed),
+            heartbeat_age: (self.current.load(Relaxed) != 0).then(|| self.since_progress()),
+            restarts: Cause::ALL.map(|cause| (cause, self.restarts[cause as usize].load(Relaxed))),
+        }
+    }
+}
+
+impl fmt::Debug for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cell")
+            .field("vitals", &self.vitals())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One call's place among those under way.
+pub(crate) struct Admission<'a>(&'a Cell);
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The figures of one actor at one moment.
+#[derive(Clone, Debug)]
+pub struct Vitals {
+    /// The actor.
+    pub name: &'static str,
+    /// Calls that wait for an answer.
+    pub calls_in_flight: usize,
+    /// Time since its thread last showed progress; `None` while it has none.
+    pub heartbeat_age: Option<Duration>,
+    /// Restarts since the process started, by cause.
+    pub restarts: [(Cause, u64); Cause::ALL.len()],
+}
+
+/// Microseconds on a clock that starts with its first use and never goes back.
+pub(crate) fn now() -> u64 {
+    static ANCHOR: OnceLock<Instant> = OnceLock::new();
+    ANCHOR.get_or_init(Instant::now).elapsed().as_micros() as u64
+}

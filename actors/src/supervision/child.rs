@@ -1,0 +1,207 @@
+//! One child as its supervisor sees it: which life it is in, what it last said, what it waits for.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tracing::Span;
+
+use super::{
+    Cause, Component, Follow, Lifeline, Need, Reason, Serving, State,
+    cell::Cell,
+    incarnation::{Incarnate, Incarnation},
+    policy::RestartWindow,
+    wire::{Slot, Word},
+};
+
+/// Where a child is in its life.
+pub(super) enum Phase {
+    /// No thread.
+    Off,
+    /// Begun, and silent so far.
+    Starting { life: Life, deadline: Instant },
+    /// Has said how it is.
+    Up { life: Life, since: Instant },
+    /// On its way out.
+    Stopping {
+        life: Life,
+        deadline: Instant,
+        forced: bool,
+    },
+}
+
+/// A running life with its way to speak and to be stopped.
+pub(super) struct Life {
+    pub(super) lifeline: Lifeline,
+    pub(super) incarnation: Incarnation,
+    pub(super) asked_at: Option<Instant>,
+}
+
+/// One child of a supervisor.
+pub(super) struct Child {
+    pub(super) incarnate: Box<dyn Incarnate>,
+    pub(super) cell: Arc<Cell>,
+    pub(super) slots: Arc<[Arc<dyn Slot>]>,
+    pub(super) needs: Vec<Need>,
+    pub(super) required: bool,
+    pub(super) essential: bool,
+
+    pub(super) phase: Phase,
+    /// When the next life may begin.
+    pub(super) not_before: Instant,
+    pub(super) generation: u64,
+    /// The current life's last word.
+    pub(super) word: Option<Word>,
+    /// Versions of what it needs, as they were when the current life began.
+    pub(super) taken: Vec<Option<u64>>,
+    /// Why it must be stopped and begun anew, although it is well.
+    pub(super) bounce: Option<Cause>,
+    /// What ended the former life, and the reason to show for it.
+    pub(super) ended_by: Option<(Cause, Reason)>,
+    /// Whether any life has said a word or ended.
+    pub(super) settled: bool,
+    /// Whether any life has served.
+    pub(super) served: bool,
+    pub(super) given_up: bool,
+    pub(super) window: RestartWindow,
+    /// Restarts since it was last stable.
+    pub(super) attempt: u32,
+    pub(super) first_begun: Option<Instant>,
+    /// The tracing span of its start, until its first word.
+    pub(super) start_span: Option<Span>,
+    /// What it draws on, as last told.
+    pub(super) source: Option<&'static str>,
+    /// What the board shows of it, and since when.
+    pub(super) shown: (State, Option<Reason>),
+    pub(super) since: SystemTime,
+    /// How long its orderly stop took, and whether its thread had to be given up.
+    pub(super) stopped: Option<(Duration, bool)>,
+}
+
+impl Child {
+    pub(super) fn new(
+        incarnate: Box<dyn Incarnate>,
+        cell: Arc<Cell>,
+        slots: Arc<[Arc<dyn Slot>]>,
+        needs: Vec<Need>,
+        required: bool,
+        essential: bool,
+    ) -> Self {
+        Self {
+            incarnate,
+            cell,
+            slots,
+            needs,
+            required,
+            essential,
+            phase: Phase::Off,
+            not_before: Instant::now(),
+            generation: 0,
+            word: None,
+            taken: Vec::new(),
+            bounce: None,
+            ended_by: None,
+            settled: false,
+            served: false,
+            given_up: false,
+            window: RestartWindow::default(),
+            attempt: 0,
+            first_begun: None,
+            start_span: None,
+            source: None,
+            shown: (State::Waiting, None),
+            since: SystemTime::now(),
+            stopped: None,
+        }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.cell.name
+    }
+
+    /// Whether a life of it has a thread that was not given up.
+    pub(super) fn is_running(&self) -> bool {
+        !matches!(self.phase, Phase::Off)
+    }
+
+    /// Whether it could be stopped: begun, and not on its way out.
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.phase, Phase::Starting { .. } | Phase::Up { .. })
+    }
+
+    /// What it serves, if it does.
+    pub(super) fn serving(&self) -> Option<Serving> {
+        match (&self.phase, self.word) {
+            (Phase::Up { .. }, Some(Word::Ready(serving) | Word::Degraded(_, serving))) => {
+                Some(serving)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it needs child `index` in one of the ways that `follow` accepts.
+    pub(super) fn needs_child(&self, index: usize, follow: impl Fn(Follow) -> bool) -> bool {
+        self.needs
+            .iter()
+            .any(|need| need.child == index && follow(need.follow))
+    }
+
+    /// Takes the life out, leaving the child off.
+    pub(super) fn take_life(&mut self) -> Option<Life> {
+        match std::mem::replace(&mut self.phase, Phase::Off) {
+            Phase::Off => None,
+            Phase::Starting { life, .. }
+            | Phase::Up { life, .. }
+            | Phase::Stopping { life, .. } => Some(life),
+        }
+    }
+
+    /// When something is to be done for it next, events aside.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Off => (!self.given_up).then_some(self.not_before),
+            Phase::Starting { deadline, .. } | Phase::Stopping { deadline, .. } => Some(deadline),
+            Phase::Up { .. } => None,
+        }
+    }
+
+    /// The state to show, and why.
+    pub(super) fn state(&self, needs_met: bool, halting: bool) -> (State, Option<Reason>) {
+        let ended_by = self.ended_by.map(|(_, reason)| reason);
+        let coming = |reason: Option<Reason>| {
+            let state = if self.served {
+                State::Restarting
+            } else {
+                State::Starting
+            };
+            (state, reason.or(Some(Reason::STARTING)))
+        };
+        if self.given_up {
+            return (State::Failed, ended_by);
+        }
+        match (&self.phase, self.word) {
+            (Phase::Off, _) if halting => (State::Stopped, Some(Reason::SHUTDOWN)),
+            (Phase::Stopping { .. }, _) if halting => (State::Stopping, Some(Reason::SHUTDOWN)),
+            (Phase::Off, _) if !needs_met => (State::Waiting, Some(Reason::DEPENDENCY)),
+            (Phase::Up { .. }, Some(Word::Ready(_))) => (State::Ready, None),
+            (Phase::Up { .. }, Some(Word::Degraded(reason, _))) => (State::Degraded, Some(reason)),
+            (Phase::Up { .. }, Some(Word::Unavailable(reason))) => coming(Some(reason)),
+            _ => coming(ended_by),
+        }
+    }
+
+    pub(super) fn component(&self) -> Component {
+        let (state, reason) = self.shown;
+        Component {
+            name: self.name(),
+            state,
+            required: self.required,
+            since: self.since,
+            restarts: self.generation.saturating_sub(1),
+            generation: self.generation,
+            reason,
+            source: self.source,
+        }
+    }
+}

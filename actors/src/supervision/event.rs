@@ -1,0 +1,22 @@
+//! The stream of what happened, for logs, the journal and whoever watches.
+
+use std::time::SystemTime;
+
+use super::{Cause, Reason, State};
+
+/// A component entered a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub at: SystemTime,
+    /// Which component.
+    pub component: &'static str,
+    /// Its life, counted from 1; 0 before the first.
+    pub generation: u64,
+    /// The state it is in now.
+    pub state: State,
+    /// Why, where the state alone does not say it.
+    pub reason: Option<Reason>,
+    /// What ended its former life, on the event that follows the end.
+    pub cause: Option<Cause>,
+}

@@ -1,0 +1,277 @@
+//! What callers hold: an address that survives restarts and never lets them wait for a dead actor.
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use actix::{Addr, Handler, Message, dev::ToEnvelope};
+use arc_swap::ArcSwapOption;
+use tokio::sync::Notify;
+
+use super::{
+    Follow, Need, Service, Vitals,
+    cell::{CallOutcome, Cell},
+    wire::Slot,
+};
+
+/// The way to one supervised actor, for as long as the process lives.
+///
+/// Unlike an actix `Addr`, it follows the actor through restarts, bounds the wait and the number of
+/// calls under way, and answers at once while the actor is away.
+pub struct ActorHandle<A: Service> {
+    pub(super) need: usize,
+    pub(super) tree: u64,
+    pub(super) cell: Arc<Cell>,
+    pub(super) address: Arc<Address<A>>,
+}
+
+/// Why a call got no answer. Each is safe to show, and worth another try after [`retry_after`](Self::retry_after).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The actor is not running, or cannot serve; the message was not sent.
+    #[error("`{actor}` is not available")]
+    Down {
+        /// Which actor.
+        actor: &'static str,
+        /// When another try may succeed.
+        retry_after: Duration,
+    },
+    /// The actor failed while it had the message; whether it took effect is unknown.
+    #[error("`{actor}` failed before it answered")]
+    Lost {
+        /// Which actor.
+        actor: &'static str,
+        /// When another try may succeed.
+        retry_after: Duration,
+    },
+    /// No answer in time; the message may still take effect.
+    #[error("`{actor}` did not answer within {waited:?}")]
+    Timeout {
+        /// Which actor.
+        actor: &'static str,
+        /// The policy's call time-out.
+        waited: Duration,
+    },
+    /// Too many calls are under way; the message was not sent.
+    #[error("`{actor}` has too many calls under way")]
+    Busy {
+        /// Which actor.
+        actor: &'static str,
+    },
+}
+
+impl CallError {
+    /// The actor that was called.
+    #[must_use]
+    pub const fn actor(&self) -> &'static str {
+        match self {
+            Self::Down { actor, .. }
+            | Self::Lost { actor, .. }
+            | Self::Timeout { actor, .. }
+            | Self::Busy { actor } => actor,
+        }
+    }
+
+    /// How long to wait before another try; at least a second where nothing better is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Duration {
+        let known = match self {
+            Self::Down { retry_after, .. } | Self::Lost { retry_after, .. } => *retry_after,
+            Self::Timeout { .. } | Self::Busy { .. } => Duration::ZERO,
+        };
+        known.max(Duration::from_secs(1))
+    }
+}
+
+impl<A: Service> ActorHandle<A> {
+    /// Sends `message` and waits for the answer, at most [`Policy::call_timeout`](super::Policy::call_timeout).
+    ///
+    /// Must run on a tokio or actix runtime. Dropping the future does not take the message back.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] says whether the message was sent, and when to try again.
+    pub async fn call<M>(&self, message: M) -> Result<M::Result, CallError>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        let started = Instant::now();
+        let result = self.send(message).await;
+        let outcome = if result.is_ok() {
+            CallOutcome::Answered
+        } else {
+            CallOutcome::Failed
+        };
+        self.cell.observe(started.elapsed(), outcome);
+        result
+    }
+
+    async fn send<M>(&self, message: M) -> Result<M::Result, CallError>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        let actor = self.cell.name;
+        let _admission = self.cell.admit().ok_or(CallError::Busy { actor })?;
+        let Some(life) = self.address.serving.load_full() else {
+            return Err(CallError::Down {
+                actor,
+                retry_after: self.cell.retry_in(),
+            });
+        };
+        // Listen first, then look: a revocation between the two is seen by one of them.
+        let mut revoked = pin!(life.revoked.notified());
+        revoked.as_mut().enable();
+        if life.over.load(SeqCst) {
+            return Err(CallError::Down {
+                actor,
+                retry_after: self.cell.retry_in(),
+            });
+        }
+        tokio::select! {
+            biased;
+            answer = life.addr.send(message) => match answer {
+                Ok(answer) => {
+                    self.cell.note_answer();
+                    Ok(answer)
+                }
+                Err(_) => Err(CallError::Lost { actor, retry_after: self.cell.retry_in() }),
+            },
+            () = revoked => Err(CallError::Lost { actor, retry_after: self.cell.retry_in() }),
+            () = tokio::time::sleep(self.cell.policy.call_timeout) => {
+                self.cell.note_unanswered();
+                Err(CallError::Timeout { actor, waited: self.cell.policy.call_timeout })
+            }
+        }
+    }
+
+    /// The actor's name in the tree.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.cell.name
+    }
+
+    /// Whether a call would be let in now.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.address.serving.load().is_some()
+    }
+
+    /// The actor's figures.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        self.cell.vitals()
+    }
+
+    /// For [`ChildSpec::needs`](super::ChildSpec::needs): be restarted whenever this actor is.
+    #[must_use]
+    pub fn always(&self) -> Need {
+        self.need(Follow::Always)
+    }
+
+    /// For [`ChildSpec::needs`](super::ChildSpec::needs): be restarted when this actor serves another version.
+    #[must_use]
+    pub fn on_change(&self) -> Need {
+        self.need(Follow::OnChange)
+    }
+
+    /// For [`ChildSpec::needs`](super::ChildSpec::needs): start after this actor has reported once, stop
+    /// before it, and do not follow it otherwise.
+    #[must_use]
+    pub fn in_order(&self) -> Need {
+        self.need(Follow::InOrder)
+    }
+
+    fn need(&self, follow: Follow) -> Need {
+        Need {
+            tree: self.tree,
+            child: self.need,
+            follow,
+        }
+    }
+}
+
+impl<A: Service> Clone for ActorHandle<A> {
+    fn clone(&self) -> Self {
+        Self {
+            need: self.need,
+            tree: self.tree,
+            cell: Arc::clone(&self.cell),
+            address: Arc::clone(&self.address),
+        }
+    }
+}
+
+impl<A: Service> std::fmt::Debug for ActorHandle<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ActorHandle").field(&self.name()).finish()
+    }
+}
+
+/// Where callers find the current life of an actor.
+pub(super) struct Address<A: Service> {
+    serving: ArcSwapOption<Life<A>>,
+    /// The life that has begun; it serves from its first good word on.
+    begun: Mutex<Option<Arc<Life<A>>>>,
+}
+
+struct Life<A: Service> {
+    generation: u64,
+    addr: Addr<A>,
+    over: AtomicBool,
+    revoked: Notify,
+}
+
+impl<A: Service> Address<A> {
+    pub(super) fn new() -> Self {
+        Self {
+            serving: ArcSwapOption::empty(),
+            begun: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn begin(&self, generation: u64, addr: Addr<A>) {
+        let life = Life {
+            generation,
+            addr,
+            over: AtomicBool::new(false),
+            revoked: Notify::new(),
+        };
+        *self.begun() = Some(Arc::new(life));
+    }
+
+    fn begun(&self) -> std::sync::MutexGuard<'_, Option<Arc<Life<A>>>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<A: Service> Slot for Address<A> {
+    fn open(&self, generation: u64) {
+        let begun = self.begun();
+        if let Some(life) = begun.as_ref().filter(|life| life.generation == generation) {
+            self.serving.store(Some(Arc::clone(life)));
+        }
+    }
+
+    fn close(&self) {
+        self.serving.store(None);
+    }
+
+    fn revoke(&self) {
+        self.serving.store(None);
+        if let Some(life) = self.begun().take() {
+            life.over.store(true, SeqCst);
+            life.revoked.notify_waiters();
+        }
+    }
+}

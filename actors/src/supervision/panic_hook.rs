@@ -1,0 +1,69 @@
+//! Charges a panic to the actor on whose thread it happened, before the unwinding starts.
+//!
+//! The hook is the only place that sees a panic in a task which actix spawned beside the actor
+//! (`ResponseFuture`, `actix_rt::spawn`): such a panic unwinds into tokio and leaves no other trace.
+
+use std::{
+    any::Any,
+    backtrace::{Backtrace, BacktraceStatus},
+    cell::RefCell,
+    panic::PanicHookInfo,
+    sync::Once,
+};
+
+use super::{lifeline::Lifeline, wire::Notice};
+
+thread_local! {
+    /// The life that owns this thread.
+    static OWNER: RefCell<Option<Lifeline>> = const { RefCell::new(None) };
+}
+
+/// Makes `life` answer for every panic on this thread.
+pub(super) fn own_this_thread(life: Lifeline) {
+    OWNER.with_borrow_mut(|owner| *owner = Some(life));
+}
+
+/// Installs the hook that logs every panic of the process as one line, and charges it to the actor it
+/// belongs to. Called by [`SupervisionTree::start`](super::SupervisionTree::start); call it earlier to
+/// have panics before that logged too. Further calls do nothing.
+pub fn install_panic_hook() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| std::panic::set_hook(Box::new(on_panic)));
+}
+
+fn on_panic(info: &PanicHookInfo<'_>) {
+    let message = panic_message(info.payload());
+    let place = info
+        .location()
+        .map_or_else(|| "unknown place".into(), ToString::to_string);
+    // A panic while this thread ends, or inside the borrow, must not become a second one.
+    let owner = OWNER
+        .try_with(|owner| owner.try_borrow().ok().and_then(|owner| owner.clone()))
+        .ok()
+        .flatten();
+    if let Some(life) = &owner {
+        life.revoke();
+        life.signal(Notice::Panicked(format!("{message} at {place}")));
+    }
+    // Formatting a backtrace takes milliseconds, so only where RUST_BACKTRACE asks for it.
+    let backtrace = Backtrace::capture();
+    let backtrace =
+        (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(
+        actor.name = owner.as_ref().map(Lifeline::name),
+        panic.message = message,
+        panic.place = place,
+        thread = std::thread::current().name(),
+        backtrace,
+        "panicked: {message}"
+    );
+}
+
+/// The text that a panic was raised with.
+fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a text")
+}

@@ -1,0 +1,62 @@
+//! What an actor offers beside its mailbox: a pool, a table, anything that callers share.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use super::wire::Slot;
+
+/// A slot that holds the current offer of one actor; empty whenever that actor cannot serve.
+///
+/// Readers take no lock and ask nobody. Filled through [`Lifeline::publish`](super::Lifeline::publish),
+/// and emptied by the supervisor the moment its actor fails or says that it is unavailable.
+#[derive(Debug)]
+pub struct Published<T>(Arc<ArcSwapOption<T>>);
+
+impl<T> Published<T> {
+    /// An empty slot.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(ArcSwapOption::empty()))
+    }
+
+    /// The current offer. Whoever took it may finish its work with it, also past a restart.
+    #[must_use]
+    pub fn get(&self) -> Option<Arc<T>> {
+        self.0.load_full()
+    }
+
+    /// Fills the slot without a supervisor: for tests, and for offers that no life stands behind.
+    pub fn offer(&self, value: Arc<T>) {
+        self.set(Some(value));
+    }
+
+    pub(super) fn set(&self, value: Option<Arc<T>>) {
+        self.0.store(value);
+    }
+}
+
+impl<T: Send + Sync> Slot for Published<T> {
+    /// Nothing to do: it opens by the offer itself.
+    fn open(&self, _generation: u64) {}
+
+    fn close(&self) {
+        self.set(None);
+    }
+
+    fn revoke(&self) {
+        self.set(None);
+    }
+}
+
+impl<T> Default for Published<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Clone for Published<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}

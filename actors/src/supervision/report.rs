@@ -1,0 +1,177 @@
+//! What the supervisor tells the world: the board, the events, the log, the report of a stop.
+
+use std::{sync::Arc, time::SystemTime};
+
+use tracing::{debug, error, info, warn};
+
+use super::{
+    Board, Component, Event, NotReady, Readiness, State, StopReport,
+    child::{Child, Phase},
+    supervisor::SupervisorActor,
+};
+
+impl SupervisorActor {
+    /// Publishes what has changed since the last time.
+    pub(super) fn report(&mut self) {
+        for index in 0..self.children.len() {
+            self.report_child(index);
+        }
+        self.publish_board();
+        self.report_halt();
+    }
+
+    fn report_child(&mut self, index: usize) {
+        let (needs_met, halting) = (self.needs_met(index), self.halting);
+        let child = &mut self.children[index];
+        let (state, reason) = child.state(needs_met, halting);
+        if (state, reason) == child.shown {
+            return;
+        }
+        let at = SystemTime::now();
+        if state != child.shown.0 {
+            child.since = at;
+        }
+        child.shown = (state, reason);
+        // The fault that began a restart has been logged with more than the state could say.
+        if state != State::Restarting || matches!(child.phase, Phase::Up { .. }) {
+            log_state(child);
+        }
+        let cause = child
+            .ended_by
+            .filter(|_| state == State::Restarting)
+            .map(|(cause, _)| cause);
+        let event = Event {
+            at,
+            component: child.name(),
+            generation: child.generation,
+            state,
+            reason,
+            cause,
+        };
+        // Nobody may be listening; that is their choice.
+        self.events.send(event).ok();
+    }
+
+    fn publish_board(&mut self) {
+        let former = self.shared.board.load_full();
+        let components: Vec<Component> = self.children.iter().map(Child::component).collect();
+        let readiness = self.readiness(&former, &components);
+        let started = former.started || readiness.serves();
+        let board = Board {
+            serial: former.serial,
+            readiness,
+            started,
+            components,
+            leaked_threads: self.leaked.len(),
+        };
+        if board == *former {
+            return;
+        }
+        if readiness != former.readiness {
+            log_readiness(&board);
+        }
+        if started {
+            self.startup = None;
+        }
+        let serial = former.serial + 1;
+        self.shared.board.store(Arc::new(Board { serial, ..board }));
+        self.boards.send_replace(serial);
+    }
+
+    /// Before the first time, every component must have reported; from then on the required ones count.
+    fn readiness(&self, former: &Board, components: &[Component]) -> Readiness {
+        let required_serve = components
+            .iter()
+            .filter(|component| component.required)
+            .all(|component| component.state.serves());
+        let all_settled = self.children.iter().all(|child| child.settled);
+        if self.draining {
+            Readiness::NotReady(NotReady::Draining)
+        } else if !former.started && !(required_serve && all_settled) {
+            Readiness::NotReady(NotReady::Starting)
+        } else if !required_serve {
+            Readiness::NotReady(NotReady::ComponentDown)
+        } else if components
+            .iter()
+            .all(|component| component.state == State::Ready)
+        {
+            Readiness::Ready
+        } else {
+            Readiness::Degraded
+        }
+    }
+
+    fn report_halt(&mut self) {
+        if self.halting && !self.children.iter().any(Child::is_running) {
+            for waiting in self.waiting_for_halt.drain(..) {
+                // Whoever asked may have stopped waiting.
+                waiting
+                    .send(StopReport {
+                        children: self.stopped.clone(),
+                    })
+                    .ok();
+            }
+        }
+    }
+}
+
+fn log_state(child: &Child) {
+    let (state, reason) = child.shown;
+    let (name, generation, reason) = (
+        child.name(),
+        child.generation,
+        reason.map(super::Reason::as_str),
+    );
+    let source = child.source;
+    match state {
+        State::Degraded | State::Restarting => {
+            warn!(
+                actor.name = name,
+                actor.generation = generation,
+                reason,
+                source,
+                "actor `{name}` is {state}"
+            );
+        }
+        State::Failed => error!(
+            actor.name = name,
+            actor.generation = generation,
+            reason,
+            "actor `{name}` has failed for good"
+        ),
+        State::Ready => info!(
+            actor.name = name,
+            actor.generation = generation,
+            source,
+            "actor `{name}` is ready"
+        ),
+        _ => debug!(
+            actor.name = name,
+            actor.generation = generation,
+            reason,
+            "actor `{name}` is {state}"
+        ),
+    }
+}
+
+fn log_readiness(board: &Board) {
+    let away = |component: &&Component| component.state != State::Ready;
+    let down: Vec<&str> = board
+        .components
+        .iter()
+        .filter(away)
+        .map(|component| component.name)
+        .collect();
+    match board.readiness {
+        Readiness::Ready => info!("ready"),
+        Readiness::Degraded => warn!(components = down.join(","), "ready, but degraded"),
+        Readiness::NotReady(NotReady::ComponentDown) => {
+            error!(
+                reason = NotReady::ComponentDown.as_str(),
+                components = down.join(","),
+                "not ready"
+            );
+        }
+        Readiness::NotReady(reason) => info!(reason = reason.as_str(), "not ready"),
+    }
+}

@@ -1,0 +1,321 @@
+//! What is done about a child: restarts, following, orderly stops, giving up.
+//!
+//! Two loops move everything (`pump`): backwards, stop whom nobody depends on any more; forwards,
+//! begin whose needs are met. Ordered start, ordered stop, following and shutdown are that one rule.
+
+use std::{sync::Arc, time::Instant};
+
+use tracing::{error, info, info_span, warn};
+
+use super::{
+    Cause, ChildStop, Escalation, Follow, Lifeline, Reason,
+    child::{Child, Life, Phase},
+    supervisor::SupervisorActor,
+};
+
+impl SupervisorActor {
+    /// A life has failed: nobody may call it any more, its thread must end, another begins later.
+    pub(super) fn fault(
+        &mut self,
+        index: usize,
+        cause: Cause,
+        reason: Option<Reason>,
+        detail: &str,
+    ) {
+        let now = Instant::now();
+        let child = &mut self.children[index];
+        if !child.is_live() {
+            return;
+        }
+        let stable = child.cell.policy.period / 2;
+        if matches!(child.phase, Phase::Up { since, .. } if now.duration_since(since) >= stable) {
+            child.attempt = 0;
+        }
+        let Some(life) = child.take_life() else {
+            return;
+        };
+        life.lifeline.revoke();
+        life.incarnation.end_thread();
+        let deadline = now + child.cell.policy.stop_timeout;
+        child.phase = Phase::Stopping {
+            life,
+            deadline,
+            forced: true,
+        };
+        self.book_fault(index, cause, reason, detail);
+        self.bounce_followers(index, Cause::Dependency, |follow| follow == Follow::Always);
+    }
+
+    /// Counts a fault, says so, and sets when the next life may begin.
+    fn book_fault(&mut self, index: usize, cause: Cause, reason: Option<Reason>, detail: &str) {
+        let now = Instant::now();
+        let child = &mut self.children[index];
+        let policy = &child.cell.policy;
+        let reason = reason.unwrap_or(cause.reason());
+        child.attempt = child.attempt.saturating_add(1);
+        child.ended_by = Some((cause, reason));
+        child.settled = true;
+        child.start_span = None;
+        child.word = None;
+        child.cell.count_restart(cause);
+        let delay = if cause == Cause::Upstream {
+            policy.restart_delay(u32::MAX)
+        } else {
+            policy.restart_delay(child.attempt)
+        };
+        child.cell.set_retry_in(delay);
+        child.not_before = now + delay;
+        warn!(
+            actor.name = child.name(),
+            actor.generation = child.generation,
+            cause = cause.as_str(),
+            reason = reason.as_str(),
+            backoff_ms = delay.as_millis() as u64,
+            "restarting actor `{}`: {detail}",
+            child.name()
+        );
+        if cause.counts() && child.window.exceeded_by(now, policy) {
+            let name = child.name();
+            self.give_up(
+                index,
+                Escalation::Intensity {
+                    child: name,
+                    reason,
+                },
+            );
+        }
+    }
+
+    /// Marks the live children that follow `index` in one of the ways that `follow` accepts.
+    fn bounce_followers(&mut self, index: usize, cause: Cause, follow: impl Fn(Follow) -> bool) {
+        for follower in index + 1..self.children.len() {
+            if self.children[follower].needs_child(index, &follow)
+                && self.children[follower].is_live()
+            {
+                self.bounce(follower, cause);
+            }
+        }
+    }
+
+    /// Marks a child, and those that always follow it, to be stopped in good order and begun anew.
+    pub(super) fn bounce(&mut self, index: usize, cause: Cause) {
+        let child = &mut self.children[index];
+        if child.bounce.is_none() {
+            child.bounce = Some(cause);
+            info!(
+                actor.name = child.name(),
+                cause = cause.as_str(),
+                "actor `{}` will be restarted in good order",
+                child.name()
+            );
+            self.bounce_followers(index, Cause::Dependency, |follow| follow == Follow::Always);
+        }
+    }
+
+    /// Its thread would not end. A successor may begin; the number of such threads is limited.
+    pub(super) fn abandon(&mut self, index: usize) {
+        let child = &mut self.children[index];
+        let generation = child.generation;
+        let Some(life) = child.take_life() else {
+            return;
+        };
+        error!(
+            actor.name = child.name(),
+            actor.generation = generation,
+            leaked_threads = self.leaked.len() + 1,
+            "gave up a thread of actor `{}` that would not end; it is fenced off and keeps its memory until it ends by itself",
+            child.name()
+        );
+        if let Some(asked) = life.asked_at {
+            child.stopped = Some((asked.elapsed(), true));
+        }
+        self.leaked.push((index, generation));
+        if self.leaked.len() > self.policy.max_leaked_threads {
+            self.give_up(
+                index,
+                Escalation::LeakedThreads {
+                    leaked: self.leaked.len(),
+                },
+            );
+        }
+        self.note_stop(index);
+    }
+
+    pub(super) fn give_up(&mut self, index: usize, escalation: Escalation) {
+        let child = &mut self.children[index];
+        if child.given_up || self.halting {
+            return;
+        }
+        child.given_up = true;
+        child
+            .ended_by
+            .get_or_insert((Cause::StartTimeout, Reason::START_TIMEOUT));
+        error!(actor.name = child.name(), "giving up: {escalation}");
+        self.escalation.send_if_modified(|current| {
+            let first = current.is_none();
+            if first {
+                *current = Some(escalation);
+            }
+            first
+        });
+    }
+
+    /// Restarts the followers that took another version of `index`.
+    pub(super) fn bounce_outdated(&mut self, index: usize, version: u64) {
+        for follower in index + 1..self.children.len() {
+            let child = &self.children[follower];
+            let outdated = child.needs.iter().zip(&child.taken).any(|(need, taken)| {
+                need.child == index
+                    && need.follow == Follow::OnChange
+                    && taken.is_some_and(|taken| taken != version)
+            });
+            if outdated && child.is_live() {
+                self.bounce(follower, Cause::Dependency);
+            }
+        }
+    }
+
+    /// Books the end of an orderly stop.
+    pub(super) fn note_stop(&mut self, index: usize) {
+        let child = &mut self.children[index];
+        if let Some((took, abandoned)) = child.stopped.take()
+            && self.halting
+        {
+            self.stopped.push(ChildStop {
+                name: child.name(),
+                took,
+                abandoned,
+            });
+        }
+    }
+
+    /// Moves every child as far as it can go now.
+    pub(super) fn pump(&mut self) {
+        let now = Instant::now();
+        for index in (0..self.children.len()).rev() {
+            if self.should_stop(index) {
+                self.stop_in_good_order(index, now);
+            }
+        }
+        for index in 0..self.children.len() {
+            if self.may_begin(index, now) {
+                self.begin(index, now);
+            }
+        }
+    }
+
+    fn should_stop(&self, index: usize) -> bool {
+        let child = &self.children[index];
+        let holds_up = |follower: &Child| {
+            follower.is_running()
+                && follower.needs_child(index, |follow| self.halting || follow == Follow::Always)
+        };
+        child.is_live()
+            && (self.halting || child.bounce.is_some())
+            && !self.children[index + 1..].iter().any(holds_up)
+    }
+
+    fn stop_in_good_order(&mut self, index: usize, now: Instant) {
+        let child = &mut self.children[index];
+        let deadline = now + child.cell.policy.stop_timeout;
+        let cause = child.bounce;
+        let Some(mut life) = child.take_life() else {
+            return;
+        };
+        // New callers are refused; those under way may still be answered.
+        child.slots.iter().for_each(|slot| slot.close());
+        life.asked_at = Some(now);
+        life.incarnation.shut_down();
+        child.phase = Phase::Stopping {
+            life,
+            deadline,
+            forced: false,
+        };
+        child.not_before = now;
+        child.word = None;
+        child.start_span = None;
+        if let Some(cause) = cause {
+            child.ended_by = Some((cause, cause.reason()));
+            child.cell.count_restart(cause);
+        }
+    }
+
+    pub(super) fn needs_met(&self, index: usize) -> bool {
+        self.children[index].needs.iter().all(|need| {
+            let needed = &self.children[need.child];
+            match need.follow {
+                Follow::Always | Follow::OnChange => {
+                    needed.serving().is_some() && needed.bounce.is_none()
+                }
+                Follow::InOrder => needed.settled,
+            }
+        })
+    }
+
+    fn may_begin(&self, index: usize, now: Instant) -> bool {
+        let child = &self.children[index];
+        let off = !child.is_running() && now >= child.not_before;
+        let follower_left = |follower: &Child| {
+            follower.is_running() && follower.needs_child(index, |follow| follow == Follow::Always)
+        };
+        off && !child.given_up
+            && !self.halting
+            && self.needs_met(index)
+            && !self.children[index + 1..].iter().any(follower_left)
+    }
+
+    fn begin(&mut self, index: usize, now: Instant) {
+        let taken = self.children[index]
+            .needs
+            .iter()
+            .map(|need| {
+                self.children[need.child]
+                    .serving()
+                    .map(|serving| serving.version)
+            })
+            .collect();
+        let supervisor = self.address.clone();
+        let child = &mut self.children[index];
+        child.generation += 1;
+        child.word = None;
+        child.bounce = None;
+        child.taken = taken;
+        child.first_begun.get_or_insert(now);
+        child.start_span = Some(match &self.startup {
+            Some(startup) => {
+                info_span!(parent: startup, "start component", component = child.name())
+            }
+            None => info_span!(parent: None, "restart component", component = child.name()),
+        });
+        child.cell.begin_life(child.generation);
+        let lifeline = Lifeline::new(
+            index,
+            child.generation,
+            Arc::clone(&child.cell),
+            Arc::clone(&child.slots),
+            supervisor,
+        );
+        match child.incarnate.begin(lifeline.clone()) {
+            Ok(incarnation) => {
+                let deadline = now + child.cell.policy.start_timeout;
+                child.phase = Phase::Starting {
+                    life: Life {
+                        lifeline,
+                        incarnation,
+                        asked_at: None,
+                    },
+                    deadline,
+                };
+            }
+            Err(error) => {
+                lifeline.revoke();
+                self.book_fault(
+                    index,
+                    Cause::ThreadLost,
+                    None,
+                    &format!("could not start its thread: {error}"),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The actor that connects telemetry to its collector and tells how that goes.
+//!
+//! It owns the exporters, not the queues: whatever happens to it, nothing that logs or ends a span
+//! is slower for it. A collector that is away makes it `degraded`, never unready, and costs two log
+//! lines: one when it begins, one when it ends.
+
+use std::time::{Duration, Instant};
+
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, WrapFuture as _,
+};
+use tracing::{error, info, warn};
+
+use super::error::TelemetryError;
+use super::exporters::Attachment;
+use super::fields::Chain;
+use super::tally::Failure;
+use super::watch::{Trouble, Watch};
+use super::{Otlp, Telemetry};
+use crate::supervision::{Lifeline, Reason, Service, Serving};
+
+/// The collector does not answer within the export time-out.
+pub const NO_ANSWER: Reason = Reason::new("no_answer");
+/// The collector answers, and refuses what it is sent.
+pub const REJECTED: Reason = Reason::new("rejected");
+/// The exporters cannot be built from the settings.
+pub const MISCONFIGURED: Reason = Reason::new("misconfigured");
+
+/// The system has no thread left for the exporters.
+pub const NO_RESOURCES: Reason = Reason::new("no_resources");
+
+/// How often the tallies are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How often a collector in trouble is tried when nothing else is sent to it.
+const RETRY: Duration = Duration::from_secs(5);
+
+const LOCAL: Serving = Serving::from("local");
+const EXPORTING: Serving = Serving::from("otlp");
+
+/// Plugs the exporters in when it starts, flushes and leaves them in place when it is stopped,
+/// unplugs them when it fails.
+#[derive(Debug)]
+pub struct TelemetryActor {
+    lifeline: Lifeline,
+    telemetry: Telemetry,
+    export: Option<Export>,
+}
+
+/// The export while the actor runs.
+#[derive(Debug)]
+struct Export {
+    otlp: Otlp,
+    attachment: Attachment,
+    watch: Watch,
+    trouble: Option<Since>,
+    tried: Instant,
+}
+
+/// A trouble that has been reported.
+#[derive(Debug)]
+struct Since {
+    at: Instant,
+    lost_before: u64,
+    reason: Reason,
+}
+
+impl TelemetryActor {
+    /// One incarnation; builds and connects nothing yet.
+    #[must_use]
+    pub fn new(lifeline: Lifeline, telemetry: Telemetry) -> Self {
+        Self {
+            lifeline,
+            telemetry,
+            export: None,
+        }
+    }
+
+    fn begin_export(&mut self, otlp: Otlp, ctx: &mut Context<Self>) {
+        let pipelines = &self.telemetry.0.pipelines;
+        let attachment = match pipelines.outlets.attach(&otlp, &pipelines.resource) {
+            Ok(attachment) => attachment,
+            Err(failure) => {
+                let exhausted = matches!(failure, TelemetryError::Runtime(_));
+                let reason = if exhausted {
+                    NO_RESOURCES
+                } else {
+                    MISCONFIGURED
+                };
+                return self.lifeline.fail(reason, Chain(&failure));
+            }
+        };
+        let watch = Watch::begin(&pipelines.outlets);
+        // In the background: a collector that is down is noticed at the next look and does not
+        // delay anybody's start.
+        pipelines.outlets.probe();
+        self.export = Some(Export {
+            otlp,
+            attachment,
+            watch,
+            trouble: None,
+            tried: Instant::now(),
+        });
+        self.lifeline.ready(EXPORTING);
+        ctx.run_interval(LOOK, |actor, _| actor.look());
+    }
+
+    fn look(&mut self) {
+        let Some(export) = &mut self.export else {
+            return;
+        };
+        match (export.watch.trouble(), &export.trouble) {
+            (Some(trouble), None) => {
+                let reason = reason(&trouble.failure);
+                export.warn(&trouble, reason);
+                self.lifeline.degraded(reason, EXPORTING);
+            }
+            // From "unreachable" to "rejected" and the like: the state changes, the log has its
+            // line already.
+            (Some(trouble), Some(since)) if since.reason != reason(&trouble.failure) => {
+                let reason = reason(&trouble.failure);
+                self.lifeline.degraded(reason, EXPORTING);
+                if let Some(since) = &mut export.trouble {
+                    since.reason = reason;
+                }
+            }
+            (None, Some(since)) => {
+                let (lost, lasted_ms) = (
+                    export.watch.lost() - since.lost_before,
+                    millis(since.at.elapsed()),
+                );
+                info!(
+                    endpoint = export.otlp.public_endpoint(),
+                    lost, lasted_ms, "telemetry is exported again"
+                );
+                export.trouble = None;
+                self.lifeline.ready(EXPORTING);
+            }
+            _ => {}
+        }
+        if export.trouble.is_some() && export.tried.elapsed() >= RETRY {
+            export.tried = Instant::now();
+            self.telemetry.0.pipelines.outlets.probe();
+        }
+    }
+}
+
+impl Export {
+    fn warn(&mut self, trouble: &Trouble, reason: Reason) {
+        let error = match &trouble.failure {
+            Failure::Timeout => format!("no answer within {:?}", self.otlp.export_timeout),
+            Failure::Export(text) => text.clone(),
+        };
+        warn!(
+            endpoint = self.otlp.public_endpoint(),
+            signal = trouble.signal.as_str(),
+            reason = reason.as_str(),
+            error,
+            "telemetry cannot be exported, trying again"
+        );
+        self.trouble = Some(Since {
+            at: Instant::now(),
+            lost_before: self.watch.lost(),
+            reason,
+        });
+    }
+}
+
+fn reason(failure: &Failure) -> Reason {
+    match failure {
+        Failure::Timeout => NO_ANSWER,
+        failure if failure.is_refusal() => REJECTED,
+        Failure::Export(_) => Reason::UNREACHABLE,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Actor for TelemetryActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        match self.telemetry.0.otlp.clone() {
+            Some(otlp) => self.begin_export(otlp, ctx),
+            None => self.lifeline.ready(LOCAL),
+        }
+    }
+}
+
+impl Service for TelemetryActor {
+    fn shutdown(&mut self, ctx: &mut Self::Context) {
+        let Some(export) = &mut self.export else {
+            return ctx.stop();
+        };
+        // What is logged from now on, the stop of the components after this one included, is for
+        // the flush at the very end.
+        export.attachment.leave();
+        let limit = export.otlp.export_timeout;
+        let telemetry = self.telemetry.clone();
+        // Flushing blocks; the exporters' runtime has threads for that.
+        let flush = export
+            .attachment
+            .runtime()
+            .handle()
+            .spawn_blocking(move || telemetry.flush(limit));
+        let done = flush.into_actor(self).map(|outcome, _, ctx| {
+            if let Err(failure) = outcome {
+                error!(
+                    error = &failure as &dyn std::error::Error,
+                    "the flush of telemetry ended early"
+                );
+            }
+            ctx.stop();
+        });
+        ctx.spawn(done);
+    }
+}

@@ -1,0 +1,227 @@
+//! What telemetry is told at start: plain values, already checked by whoever read the settings.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::error::TelemetryError;
+
+/// Everything [`install`](super::install) needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which events are logged, in the syntax of `tracing`'s `EnvFilter`: `info`, or
+    /// `warn,dotmac=debug`.
+    pub log_filter: String,
+    /// How a line on standard output looks.
+    pub log_format: LogFormat,
+    /// The collector; `None` switches every export off and starts no thread.
+    pub otlp: Option<Otlp>,
+    /// Whether spans are exported.
+    pub traces: bool,
+    /// Whether metrics are exported. The Prometheus text of [`Scrape`](super::Scrape) is there in
+    /// any case.
+    pub metrics: bool,
+    /// Whether log events are exported. They are written to standard output in any case.
+    pub logs: bool,
+    /// Share of the traces begun here that is recorded, 0.0 to 1.0. A caller's own decision is
+    /// followed.
+    pub sample_ratio: f64,
+    /// Time between two exports of all metrics.
+    pub metric_interval: Duration,
+    /// `service.name`.
+    pub service_name: String,
+    /// `service.version`, and the label `version` of `dotmac_build_info`.
+    pub service_version: String,
+    /// `deployment.environment.name`.
+    pub environment: String,
+    /// Further resource attributes; these win over the ones above.
+    pub resource_attributes: Vec<(String, String)>,
+    /// Further labels of `dotmac_build_info`, such as `commit` and `rustc`.
+    pub build_info: Vec<(String, String)>,
+}
+
+impl Default for Config {
+    /// Logs at `info` as JSON, all signals on, no collector.
+    fn default() -> Self {
+        Self {
+            log_filter: "info".to_owned(),
+            log_format: LogFormat::Json,
+            otlp: None,
+            traces: true,
+            metrics: true,
+            logs: true,
+            sample_ratio: 1.0,
+            metric_interval: Duration::from_secs(30),
+            service_name: "dotmac-platform".to_owned(),
+            service_version: env!("CARGO_PKG_VERSION").to_owned(),
+            environment: "development".to_owned(),
+            resource_attributes: Vec::new(),
+            build_info: Vec::new(),
+        }
+    }
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For a person at a terminal.
+    Pretty {
+        /// Whether levels are coloured with ANSI sequences.
+        color: bool,
+    },
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// A collector that speaks the OpenTelemetry protocol.
+#[derive(Clone)]
+pub struct Otlp {
+    /// `http://host:4317` for gRPC, `http://host:4318` for HTTP (`/v1/traces` and so on are
+    /// appended).
+    pub endpoint: String,
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// Longest time one export may take, and longest time
+    /// [`Telemetry::flush`](super::Telemetry::flush) takes when the actor stops, over all signals.
+    pub export_timeout: Duration,
+}
+
+/// The two transports of OTLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// gRPC over HTTP/2.
+    Grpc,
+    /// Binary protobuf over HTTP.
+    Http,
+}
+
+impl Otlp {
+    /// The endpoint as it may be shown: without user, password and query.
+    #[must_use]
+    pub fn public_endpoint(&self) -> String {
+        let (scheme, rest) = self
+            .endpoint
+            .split_once("://")
+            .unwrap_or(("", &self.endpoint));
+        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        let scheme = if scheme.is_empty() {
+            String::new()
+        } else {
+            format!("{scheme}://")
+        };
+        let path = if path.is_empty() {
+            String::new()
+        } else {
+            format!("/{path}")
+        };
+        format!("{scheme}{host}{path}")
+    }
+
+    /// Where one signal goes over HTTP, for example `http://host:4318/v1/traces`.
+    pub(super) fn http_url(&self, path: &str) -> String {
+        format!("{}/{path}", self.endpoint.trim_end_matches('/'))
+    }
+}
+
+// The endpoint may carry a password.
+impl fmt::Debug for Otlp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Otlp")
+            .field("endpoint", &self.public_endpoint())
+            .field("protocol", &self.protocol)
+            .field("export_timeout", &self.export_timeout)
+            .finish()
+    }
+}
+
+impl Config {
+    /// Looks for what would only be noticed much later, when the first export is tried.
+    ///
+    /// # Errors
+    ///
+    /// [`TelemetryError::Endpoint`] and [`TelemetryError::SampleRatio`].
+    pub fn check(&self) -> Result<(), TelemetryError> {
+        if !(0.0..=1.0).contains(&self.sample_ratio) {
+            return Err(TelemetryError::SampleRatio(self.sample_ratio));
+        }
+        let Some(otlp) = &self.otlp else {
+            return Ok(());
+        };
+        let refuse = |problem| {
+            let endpoint = otlp.public_endpoint();
+            Err(TelemetryError::Endpoint { endpoint, problem })
+        };
+        let host = match otlp.endpoint.split_once("://") {
+            Some(("http", rest)) => rest,
+            Some(("https", _)) if otlp.protocol == Protocol::Grpc => {
+                return refuse("TLS is not available over gRPC, use protocol `http`");
+            }
+            Some(("https", rest)) => rest,
+            _ => return refuse("it must begin with `http://` or `https://`"),
+        };
+        let odd = |c: char| c.is_whitespace() || c.is_control();
+        if host.is_empty() || host.starts_with(['/', ':', '?']) || host.contains(odd) {
+            return refuse("it must name a host, such as `http://localhost:4317`");
+        }
+        if otlp.export_timeout.is_zero() {
+            return refuse("its export timeout must be longer than zero");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn otlp(endpoint: &str, protocol: Protocol) -> Config {
+        Config {
+            otlp: Some(Otlp {
+                endpoint: endpoint.to_owned(),
+                protocol,
+                export_timeout: Duration::from_secs(1),
+            }),
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_shown_without_its_credentials() {
+        let config = otlp(
+            "http://user:pa@ss@collector:4318/otlp?token=x",
+            Protocol::Http,
+        );
+        let shown = config.otlp.as_ref().map(Otlp::public_endpoint);
+        assert_eq!(shown.as_deref(), Some("http://collector:4318/otlp"));
+        assert!(!format!("{config:?}").contains("pa@ss"));
+    }
+
+    #[test]
+    fn mistakes_are_found_before_anything_starts() {
+        assert!(Config::default().check().is_ok());
+        assert!(
+            otlp("http://localhost:4317", Protocol::Grpc)
+                .check()
+                .is_ok()
+        );
+        assert!(
+            otlp("https://collector.example", Protocol::Http)
+                .check()
+                .is_ok()
+        );
+        assert!(
+            otlp("https://collector.example", Protocol::Grpc)
+                .check()
+                .is_err()
+        );
+        assert!(otlp("localhost:4317", Protocol::Grpc).check().is_err());
+        assert!(otlp("http://:4317", Protocol::Grpc).check().is_err());
+        assert!(otlp("http://a b", Protocol::Grpc).check().is_err());
+        let ratio = Config {
+            sample_ratio: 1.5,
+            ..Config::default()
+        };
+        assert!(matches!(ratio.check(), Err(TelemetryError::SampleRatio(_))));
+    }
+}

@@ -1,0 +1,193 @@
+//! Decides what reaches which output.
+//!
+//! Logs follow the operator's directives, which change at run time; traces do not, so that turning
+//! the log level up or down never changes a trace. What carries the export itself (`hyper`, `h2`,
+//! `tonic`, ...) is kept out of everything that is exported, or the exporter would feed itself.
+
+use tracing::subscriber::Interest;
+use tracing::{Level, Metadata, span};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterFn, LevelFilter, filter_fn};
+use tracing_subscriber::layer::{Context, Filter};
+
+use super::error::TelemetryError;
+
+/// Crates whose spans and events never enter a trace or an exported log.
+const INTERNAL: [&str; 7] = [
+    "opentelemetry",
+    "hyper",
+    "h2",
+    "tonic",
+    "tower",
+    "reqwest",
+    "rustls",
+];
+
+/// Quiet unless named by the operator. Export trouble has its own line, one per change (see
+/// `actor`), where the SDK would write one for each batch; what a client sends that is not HTTP must
+/// not raise errors here; and actix's own start and stop are told by ours.
+const QUIET: &str = "opentelemetry=off,actix_http=off,actix_server=warn";
+
+/// Filter of the log outputs: the operator's directives for events, and every span that gives them
+/// context.
+#[derive(Debug)]
+pub(super) struct LogFilter {
+    directives: EnvFilter,
+    with_internal: bool,
+}
+
+impl LogFilter {
+    /// Parses `EnvFilter` directives; an empty text means `info`.
+    ///
+    /// # Errors
+    ///
+    /// [`TelemetryError::LogFilter`], and [`TelemetryError::LogLevel`] for a lone word that is no
+    /// level.
+    pub(super) fn parse(directives: &str) -> Result<Self, TelemetryError> {
+        let given = match directives.trim() {
+            "" => "info",
+            other => other,
+        };
+        // `EnvFilter` takes a misspelt level for the name of a crate and then logs nothing else.
+        let lone_word = !given.contains(['=', ',', ':', '[']);
+        if lone_word && given.parse::<LevelFilter>().is_err() {
+            return Err(TelemetryError::LogLevel(given.to_owned()));
+        }
+        let directives = EnvFilter::builder()
+            .with_regex(false)
+            .parse(format!("{QUIET},{given}"))
+            .map_err(|source| TelemetryError::LogFilter {
+                directives: given.to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            directives,
+            with_internal: true,
+        })
+    }
+
+    /// The same for an output that is exported.
+    pub(super) fn without_internal(mut self) -> Self {
+        self.with_internal = false;
+        self
+    }
+
+    fn excludes(&self, meta: &Metadata<'_>) -> bool {
+        !self.with_internal && is_internal(meta.target())
+    }
+}
+
+/// Whether a span gives log lines their `request_id` and fields: independent of the log level,
+/// since a warning must name its request even where `info` is off.
+fn is_context(meta: &Metadata<'_>) -> bool {
+    meta.is_span() && *meta.level() <= Level::INFO && !is_internal(meta.target())
+}
+
+fn is_internal(target: &str) -> bool {
+    let krate = target.split("::").next().unwrap_or(target);
+    INTERNAL.iter().any(|name| {
+        krate
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', '-']))
+    })
+}
+
+/// Filter of the trace layer: spans, and where `events` is set also the events in them, from `INFO`
+/// up.
+pub(super) fn traces(events: bool) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    filter_fn(move |meta| {
+        *meta.level() <= Level::INFO && (events || meta.is_span()) && !is_internal(meta.target())
+    })
+    .with_max_level_hint(LevelFilter::INFO)
+}
+
+impl<S> Filter<S> for LogFilter {
+    fn enabled(&self, meta: &Metadata<'_>, cx: &Context<'_, S>) -> bool {
+        !self.excludes(meta) && (is_context(meta) || Filter::enabled(&self.directives, meta, cx))
+    }
+
+    fn callsite_enabled(&self, meta: &'static Metadata<'static>) -> Interest {
+        if self.excludes(meta) {
+            return Interest::never();
+        }
+        // Asked even for spans that are always in: the directives note which of them they match.
+        let interest = Filter::<S>::callsite_enabled(&self.directives, meta);
+        if is_context(meta) {
+            Interest::always()
+        } else {
+            interest
+        }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        // `None` means no limit; the spans above need at least `INFO`.
+        Filter::<S>::max_level_hint(&self.directives).map(|level| level.max(LevelFilter::INFO))
+    }
+
+    fn on_new_span(&self, attrs: &span::Attributes<'_>, id: &span::Id, cx: Context<'_, S>) {
+        Filter::on_new_span(&self.directives, attrs, id, cx);
+    }
+
+    fn on_record(&self, id: &span::Id, values: &span::Record<'_>, cx: Context<'_, S>) {
+        Filter::on_record(&self.directives, id, values, cx);
+    }
+
+    fn on_enter(&self, id: &span::Id, cx: Context<'_, S>) {
+        Filter::on_enter(&self.directives, id, cx);
+    }
+
+    fn on_exit(&self, id: &span::Id, cx: Context<'_, S>) {
+        Filter::on_exit(&self.directives, id, cx);
+    }
+
+    fn on_close(&self, id: span::Id, cx: Context<'_, S>) {
+        Filter::on_close(&self.directives, id, cx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_carries_the_export_is_internal_and_nothing_else_is() {
+        for target in [
+            "hyper",
+            "hyper_util::client::legacy",
+            "opentelemetry-otlp",
+            "h2::codec",
+            "opentelemetry_sdk",
+        ] {
+            assert!(is_internal(target), "{target}");
+        }
+        for target in [
+            "hyperspace::drive",
+            "h2o",
+            "dotmac_platform::http",
+            "towers",
+        ] {
+            assert!(!is_internal(target), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_level_is_refused_rather_than_silencing_everything() {
+        assert!(
+            matches!(LogFilter::parse("inof"), Err(TelemetryError::LogLevel(word)) if word == "inof")
+        );
+        assert!(matches!(
+            LogFilter::parse("a=b=c"),
+            Err(TelemetryError::LogFilter { .. })
+        ));
+        for fine in [
+            "",
+            "info",
+            "WARN",
+            "off",
+            "info,dotmac=debug",
+            "dotmac_platform::http=trace",
+        ] {
+            assert!(LogFilter::parse(fine).is_ok(), "{fine}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Sends what still waits, within a time that holds whatever the collector does.
+
+use std::fmt;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use tracing::warn;
+
+use super::exporters::Outlets;
+use super::outlet::Outlet;
+use super::pipeline::Pipelines;
+use super::tally::{Signal, Tally};
+
+/// What came of a [`flush`](super::Telemetry::flush).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// Items of each signal that did not reach the collector: refused during the flush, or still
+    /// waiting at its end.
+    pub lost: Vec<(Signal, u64)>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Flushed {
+    /// Whether everything arrived, or there was nothing to send.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.lost.is_empty()
+    }
+}
+
+impl fmt::Display for Flushed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (signal, items)) in self.lost.iter().enumerate() {
+            let comma = if index > 0 { ", " } else { "" };
+            write!(f, "{comma}{items} of {}", signal.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+/// One signal that is being flushed.
+struct Course<'a> {
+    signal: Signal,
+    tally: &'a Tally,
+    lost_before: u64,
+    /// Whether the flush of this signal has come back; only metrics need it, they have no queue to
+    /// look at.
+    done: bool,
+}
+
+pub(super) fn flush(pipelines: &Pipelines, limit: Duration) -> Flushed {
+    let begun = Instant::now();
+    let deadline = begun + limit;
+    let (report, reports) = mpsc::channel::<Signal>();
+    let mut courses = courses(&pipelines.outlets);
+    let mut waiting = 0;
+    for course in &courses {
+        let Some(work) = work(pipelines, course.signal) else {
+            continue;
+        };
+        let (report, signal) = (report.clone(), course.signal);
+        // A thread each, left behind when the time is over: the SDK has no flush that can be given
+        // up.
+        let started = thread::Builder::new()
+            .name("telemetry-flush".to_owned())
+            .spawn(move || {
+                flush_until(deadline, work.as_ref());
+                // Nobody listens any more once the time is over.
+                report.send(signal).ok();
+            });
+        waiting += usize::from(started.is_ok());
+    }
+    while waiting > 0 {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Ok(signal) = reports.recv_timeout(left) else {
+            break;
+        };
+        waiting -= 1;
+        courses
+            .iter_mut()
+            .filter(|course| course.signal == signal)
+            .for_each(|course| course.done = true);
+    }
+    let lost = courses
+        .iter()
+        .map(|course| (course.signal, course.lost()))
+        .filter(|(_, items)| *items > 0);
+    let flushed = Flushed {
+        lost: lost.collect(),
+        took: begun.elapsed(),
+    };
+    if !flushed.is_complete() {
+        let took_ms = u64::try_from(flushed.took.as_millis()).unwrap_or(u64::MAX);
+        warn!(lost = %flushed, took_ms, "telemetry was not delivered completely");
+    }
+    flushed
+}
+
+impl Course<'_> {
+    fn lost(&self) -> u64 {
+        let refused = self.tally.lost_total().saturating_sub(self.lost_before);
+        let unfinished = u64::from(self.signal == Signal::Metrics && !self.done);
+        refused + self.tally.queued() + unfinished
+    }
+}
+
+fn courses(outlets: &Outlets) -> Vec<Course<'_>> {
+    fn course<E>(signal: Signal, outlet: Option<&Outlet<E>>) -> Option<Course<'_>> {
+        let tally = outlet?.tally().as_ref();
+        Some(Course {
+            signal,
+            tally,
+            lost_before: tally.lost_total(),
+            done: false,
+        })
+    }
+    [
+        course(Signal::Traces, outlets.traces.as_ref()),
+        course(Signal::Metrics, outlets.metrics.as_ref()),
+        course(Signal::Logs, outlets.logs.as_ref()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+type Work = Box<dyn Fn() -> OTelSdkResult + Send>;
+
+/// How to flush a signal; `None` while nothing is plugged in, when it would only wait.
+fn work(pipelines: &Pipelines, signal: Signal) -> Option<Work> {
+    let outlets = &pipelines.outlets;
+    match signal {
+        Signal::Traces => {
+            let provider = pipelines.traces.clone();
+            outlets
+                .traces
+                .as_ref()?
+                .is_attached()
+                .then(|| Box::new(move || provider.force_flush()) as Work)
+        }
+        Signal::Metrics => {
+            let provider = pipelines.metrics.clone();
+            outlets
+                .metrics
+                .as_ref()?
+                .is_attached()
+                .then(|| Box::new(move || provider.force_flush()) as Work)
+        }
+        Signal::Logs => {
+            let provider = pipelines.logs.clone()?;
+            outlets
+                .logs
+                .as_ref()?
+                .is_attached()
+                .then(|| Box::new(move || provider.force_flush()) as Work)
+        }
+    }
+}
+
+/// The SDK's own flush gives up after 5 s, a constant; a longer limit of ours is honoured by asking
+/// again.
+fn flush_until(deadline: Instant, work: &(dyn Fn() -> OTelSdkResult + Send)) {
+    while let Err(OTelSdkError::Timeout(_)) = work() {
+        if Instant::now() >= deadline {
+            return;
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The one set of instruments and its two readers: Prometheus text on demand, OTLP on a timer.
+
+use std::sync::Arc;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Meter, MeterProvider as _};
+use opentelemetry_otlp::MetricExporter;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::{
+    Aggregation, Instrument, InstrumentKind, PeriodicReader, SdkMeterProvider, Stream,
+};
+use prometheus::{Registry, TextEncoder};
+
+use super::config::Config;
+use super::error::TelemetryError;
+use super::instruments;
+use super::outlet::Outlet;
+use super::process;
+use super::tally::{DropReason, Signal, Tally};
+
+/// Name of the meter, the "scope" in OTLP.
+pub(super) const SCOPE: &str = "dotmac";
+
+/// Renders all metrics as Prometheus text. Clones are cheap.
+#[derive(Clone, Debug)]
+pub struct Scrape(Registry);
+
+impl Scrape {
+    /// Media type of what [`render`](Self::render) returns.
+    pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+    /// The present value of every instrument in the Prometheus text format 0.0.4.
+    ///
+    /// Runs the callbacks of observable instruments on the calling thread, so those must be quick;
+    /// asks no actor and no other machine.
+    ///
+    /// # Errors
+    ///
+    /// [`TelemetryError::Scrape`] if a metric cannot be written as text, such as one without a
+    /// name.
+    pub fn render(&self) -> Result<String, TelemetryError> {
+        let mut text = String::new();
+        TextEncoder::new()
+            .encode_utf8(&self.0.gather(), &mut text)
+            .map_err(TelemetryError::Scrape)?;
+        Ok(text)
+    }
+
+    /// For collectors that are no OpenTelemetry instruments.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.0
+    }
+}
+
+/// Builds the provider; the OTLP reader starts its thread at once.
+///
+/// # Errors
+///
+/// [`TelemetryError::Registry`].
+pub(super) fn build(
+    config: &Config,
+    resource: Resource,
+    outlet: Option<&Outlet<MetricExporter>>,
+) -> Result<(SdkMeterProvider, Scrape), TelemetryError> {
+    let registry = Registry::new();
+    let prometheus = opentelemetry_prometheus::exporter()
+        .with_registry(registry.clone())
+        .scope_info_enabled(false)
+        .without_target_info()
+        .build()
+        .map_err(|error| TelemetryError::Registry(error.to_string()))?;
+    let mut builder = SdkMeterProvider::builder()
+        .with_resource(resource)
+        .with_reader(prometheus)
+        .with_view(in_seconds);
+    if let Some(outlet) = outlet {
+        let reader = PeriodicReader::builder(outlet.clone())
+            .with_interval(config.metric_interval)
+            .build();
+        builder = builder.with_reader(reader);
+    }
+    Ok((builder.build(), Scrape(registry)))
+}
+
+/// Gives every histogram of durations bounds that fit seconds; the SDK's own fit milliseconds.
+fn in_seconds(instrument: &Instrument) -> Option<Stream> {
+    let durations = instrument.kind() == InstrumentKind::Histogram && instrument.unit() == "s";
+    let boundaries = durations.then(|| instruments::second_bounds(instrument.name()).to_vec())?;
+    let aggregation = Aggregation::ExplicitBucketHistogram {
+        boundaries,
+        record_min_max: false,
+    };
+    Stream::builder().with_aggregation(aggregation).build().ok()
+}
+
+/// Registers what telemetry says about the process, the build and itself.
+pub(super) fn observe(
+    provider: &SdkMeterProvider,
+    config: &Config,
+    tallies: &[(Signal, Arc<Tally>)],
+) {
+    let meter = provider.meter(SCOPE);
+    process::observe(&meter);
+    observe_build(&meter, config);
+    observe_export(&meter, tallies);
+}
+
+fn observe_build(meter: &Meter, config: &Config) {
+    let labels: Vec<KeyValue> =
+        std::iter::once(KeyValue::new("version", config.service_version.clone()))
+            .chain(
+                config
+                    .build_info
+                    .iter()
+                    .map(|(name, value)| KeyValue::new(name.clone(), value.clone())),
+            )
+            .collect();
+    meter
+        .u64_observable_gauge(instruments::BUILD_INFO)
+        .with_description("Always 1; the labels say which build this is.")
+        .with_callback(move |observer| observer.observe(1, &labels))
+        .build();
+}
+
+fn observe_export(meter: &Meter, tallies: &[(Signal, Arc<Tally>)]) {
+    let signals = || -> Vec<(KeyValue, Arc<Tally>)> {
+        let label = |signal: Signal| KeyValue::new("signal", signal.as_str());
+        tallies
+            .iter()
+            .map(|(signal, tally)| (label(*signal), Arc::clone(tally)))
+            .collect()
+    };
+    let of_each = signals();
+    meter
+        .u64_observable_counter(instruments::TELEMETRY_EXPORTED)
+        .with_description("Spans, metric points and log records taken by the collector.")
+        .with_callback(move |observer| {
+            for (signal, tally) in &of_each {
+                observer.observe(tally.exported_total(), std::slice::from_ref(signal));
+            }
+        })
+        .build();
+    let of_each = signals();
+    meter
+        .u64_observable_counter(instruments::TELEMETRY_DROPPED)
+        .with_description("Spans, metric points and log records that did not reach the collector.")
+        .with_callback(move |observer| {
+            for (signal, tally) in &of_each {
+                for reason in DropReason::ALL {
+                    let labels = [signal.clone(), KeyValue::new("reason", reason.as_str())];
+                    observer.observe(tally.dropped_total(reason), &labels);
+                }
+            }
+        })
+        .build();
+    let of_each = signals();
+    meter
+        .u64_observable_gauge(instruments::TELEMETRY_QUEUED)
+        .with_description("Spans and log records that wait for export.")
+        .with_callback(move |observer| {
+            for (signal, tally) in &of_each {
+                observer.observe(tally.queued(), std::slice::from_ref(signal));
+            }
+        })
+        .build();
+    let of_each = signals();
+    meter
+        .u64_observable_gauge(instruments::TELEMETRY_LAST_SUCCESS)
+        .with_unit("s")
+        .with_description("When an export last went well, in seconds since 1970; 0 for never.")
+        .with_callback(move |observer| {
+            for (signal, tally) in &of_each {
+                observer.observe(tally.last_success(), std::slice::from_ref(signal));
+            }
+        })
+        .build();
+}

@@ -1,0 +1,162 @@
+//! Puts the subscriber, the three providers and the queues together.
+
+use std::sync::Arc;
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use tracing::Dispatch;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{Layer as _, Registry, reload};
+
+use super::config::Config;
+use super::error::TelemetryError;
+use super::exporters::Outlets;
+use super::filter::{self, LogFilter};
+use super::logs::LogLayer;
+use super::metrics::{self, SCOPE, Scrape};
+use super::outlet::Outlet;
+use super::queue::{LogQueue, SpanQueue};
+use super::stdout::Output;
+use super::tally::{Signal, Tally};
+use super::{Inner, Telemetry};
+
+/// Exchanges the filter of one log output.
+pub(super) type SetFilter = Box<dyn Fn(LogFilter) -> Result<(), TelemetryError> + Send + Sync>;
+
+/// What lives as long as the process.
+pub(super) struct Pipelines {
+    pub(super) traces: SdkTracerProvider,
+    pub(super) metrics: SdkMeterProvider,
+    pub(super) logs: Option<SdkLoggerProvider>,
+    pub(super) scrape: Scrape,
+    pub(super) outlets: Outlets,
+    pub(super) resource: Resource,
+}
+
+/// Builds everything, without making anything of it global.
+///
+/// # Errors
+///
+/// As [`install`](super::install).
+pub(super) fn assemble(
+    config: &Config,
+    output: Output,
+) -> Result<(Telemetry, Dispatch), TelemetryError> {
+    config.check()?;
+    let (log_filter, set_log_filter) = reload::Layer::new(LogFilter::parse(&config.log_filter)?);
+    let exported_filter = LogFilter::parse(&config.log_filter)?.without_internal();
+    let (exported_filter, set_exported_filter) = reload::Layer::new(exported_filter);
+
+    let pipelines = Pipelines::build(config)?;
+    let tracer = pipelines.traces.tracer(SCOPE);
+    // The trace layer comes first: it has entered a span before a later layer hears of it.
+    let traces = tracing_opentelemetry::layer()
+        .with_tracer(tracer)
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_filter(filter::traces(pipelines.outlets.traces.is_some()));
+    let exported_logs = pipelines.logs.as_ref().map(OpenTelemetryTracingBridge::new);
+    let mut filters: Vec<SetFilter> = vec![Box::new(move |filter| {
+        set_log_filter
+            .reload(filter)
+            .map_err(TelemetryError::Reload)
+    })];
+    if exported_logs.is_some() {
+        filters.push(Box::new(move |filter| {
+            set_exported_filter
+                .reload(filter.without_internal())
+                .map_err(TelemetryError::Reload)
+        }));
+    }
+    let subscriber = Registry::default()
+        .with(traces)
+        .with(exported_logs.map(|bridge| bridge.with_filter(exported_filter)))
+        .with(LogLayer::new(config.log_format, output).with_filter(log_filter));
+
+    let inner = Inner {
+        otlp: config.otlp.clone(),
+        pipelines,
+        filters,
+    };
+    Ok((Telemetry(Arc::new(inner)), Dispatch::new(subscriber)))
+}
+
+impl Pipelines {
+    fn build(config: &Config) -> Result<Self, TelemetryError> {
+        let resource = resource(config);
+        let tallies = Signal::ALL.map(|signal| (signal, Arc::new(Tally::default())));
+        let [(_, spans), (_, points), (_, records)] = &tallies;
+        let mut outlets = Outlets::default();
+        if let Some(otlp) = &config.otlp {
+            let limit = otlp.export_timeout;
+            outlets.traces = config.traces.then(|| Outlet::new(Arc::clone(spans), limit));
+            outlets.metrics = config
+                .metrics
+                .then(|| Outlet::new(Arc::clone(points), limit));
+            outlets.logs = config.logs.then(|| Outlet::new(Arc::clone(records), limit));
+        }
+
+        let mut traces = SdkTracerProvider::builder()
+            .with_resource(resource.clone())
+            .with_sampler(sampler(config, outlets.traces.is_some()));
+        if let Some(outlet) = &outlets.traces {
+            traces = traces.with_span_processor(SpanQueue::start(outlet.clone()));
+        }
+        let logs = outlets.logs.as_ref().map(|outlet| {
+            let queue = LogQueue::start(outlet.clone());
+            SdkLoggerProvider::builder()
+                .with_resource(resource.clone())
+                .with_log_processor(queue)
+                .build()
+        });
+        let (metrics, scrape) = metrics::build(config, resource.clone(), outlets.metrics.as_ref())?;
+        metrics::observe(&metrics, config, &tallies);
+        Ok(Self {
+            traces: traces.build(),
+            metrics,
+            logs,
+            scrape,
+            outlets,
+            resource,
+        })
+    }
+}
+
+/// Follows the caller's decision, and decides for traces that begin here.
+///
+/// Where spans go nowhere, none that begins here is recorded: it has its ids, which the log lines
+/// show, and costs no more. A caller's "sampled" is passed on even then, lest a service further
+/// down drop its part of the trace.
+fn sampler(config: &Config, exported: bool) -> Sampler {
+    let own = if exported {
+        Sampler::TraceIdRatioBased(config.sample_ratio)
+    } else {
+        Sampler::AlwaysOff
+    };
+    Sampler::ParentBased(Box::new(own))
+}
+
+/// Who sends all this. Reads no environment: that is the settings' business.
+fn resource(config: &Config) -> Resource {
+    let own = [
+        ("service.name", &config.service_name),
+        ("service.version", &config.service_version),
+        ("deployment.environment.name", &config.environment),
+    ];
+    let given = config
+        .resource_attributes
+        .iter()
+        .map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
+    Resource::builder_empty()
+        .with_detector(Box::new(TelemetryResourceDetector))
+        .with_attributes(own.map(|(name, value)| KeyValue::new(name, value.clone())))
+        .with_attributes(given)
+        .build()
+}

@@ -1,0 +1,131 @@
+//! The SDK's batch processors behind a queue bound that counts.
+//!
+//! The SDK drops what does not fit into its queue and says so once, in a log line. Here the same
+//! bound is applied one step earlier: what does not fit is counted with its reason, and the length
+//! of the queue is known.
+
+use std::time::Duration;
+
+use opentelemetry::{Context, InstrumentationScope};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::{BatchLogProcessor, LogExporter, LogProcessor, SdkLogRecord};
+use opentelemetry_sdk::trace::{BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor};
+
+use super::outlet::Outlet;
+use super::tally::DropReason;
+
+/// Most items that wait for export, those in an export under way included. The SDK's own default.
+const QUEUE: usize = 2048;
+
+/// Most items in one export.
+const BATCH: usize = 512;
+
+/// Longest time an item waits for others to go with it. The default of the SDK for logs; for spans
+/// it has 5 s, which would also delay the notice that a collector is away.
+const DELAY: Duration = Duration::from_secs(1);
+
+/// Takes ended spans for export through an [`Outlet`].
+#[derive(Debug)]
+pub(super) struct SpanQueue<E> {
+    batches: BatchSpanProcessor,
+    outlet: Outlet<E>,
+}
+
+/// Takes log records for export through an [`Outlet`].
+#[derive(Debug)]
+pub(super) struct LogQueue<E> {
+    batches: BatchLogProcessor,
+    outlet: Outlet<E>,
+}
+
+impl<E: SpanExporter + 'static> SpanQueue<E> {
+    /// Starts the batch thread.
+    pub(super) fn start(outlet: Outlet<E>) -> Self {
+        let config = opentelemetry_sdk::trace::BatchConfigBuilder::default()
+            .with_max_queue_size(QUEUE)
+            .with_max_export_batch_size(BATCH)
+            .with_scheduled_delay(DELAY)
+            .build();
+        let batches = BatchSpanProcessor::builder(outlet.clone())
+            .with_batch_config(config)
+            .build();
+        Self { batches, outlet }
+    }
+}
+
+impl<E: LogExporter + 'static> LogQueue<E> {
+    /// Starts the batch thread.
+    pub(super) fn start(outlet: Outlet<E>) -> Self {
+        let config = opentelemetry_sdk::logs::BatchConfigBuilder::default()
+            .with_max_queue_size(QUEUE)
+            .with_max_export_batch_size(BATCH)
+            .with_scheduled_delay(DELAY)
+            .build();
+        let batches = BatchLogProcessor::builder(outlet.clone())
+            .with_batch_config(config)
+            .build();
+        Self { batches, outlet }
+    }
+}
+
+/// Makes room for one item, or counts it as dropped.
+fn admit<E>(outlet: &Outlet<E>) -> bool {
+    let admitted = outlet.tally().admit(QUEUE as u64);
+    if !admitted {
+        let reason = if outlet.is_attached() {
+            DropReason::QueueFull
+        } else {
+            DropReason::NotAttached
+        };
+        outlet.tally().dropped(1, reason);
+    }
+    admitted
+}
+
+impl<E: SpanExporter + 'static> SpanProcessor for SpanQueue<E> {
+    fn on_start(&self, span: &mut Span, cx: &Context) {
+        self.batches.on_start(span, cx);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        if admit(&self.outlet) {
+            self.batches.on_end(span);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.batches.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        // A batch that waits for an exporter would keep the thread from ending.
+        self.outlet.close();
+        self.batches.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.batches.set_resource(resource);
+    }
+}
+
+impl<E: LogExporter + 'static> LogProcessor for LogQueue<E> {
+    fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
+        if admit(&self.outlet) {
+            self.batches.emit(record, scope);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.batches.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.outlet.close();
+        self.batches.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.batches.set_resource(resource);
+    }
+}

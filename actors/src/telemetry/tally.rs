@@ -1,0 +1,170 @@
+//! Counts what became of the items of one signal: spans, log records or metric points.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What can be exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Spans.
+    Traces,
+    /// Metric points.
+    Metrics,
+    /// Log records.
+    Logs,
+}
+
+impl Signal {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
+
+    /// The word for labels and log fields.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
+        }
+    }
+}
+
+/// Why an item was not exported: the label `reason` of `dotmac_telemetry_dropped_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// The collector refused it or could not be reached.
+    ExportFailed,
+    /// The collector did not answer in time.
+    Timeout,
+    /// No exporter was there to take it.
+    NotAttached,
+    /// It was made faster than the collector takes it.
+    QueueFull,
+}
+
+impl DropReason {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::ExportFailed,
+        Self::Timeout,
+        Self::NotAttached,
+        Self::QueueFull,
+    ];
+
+    /// The word for labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ExportFailed => "export_failed",
+            Self::Timeout => "timeout",
+            Self::NotAttached => "not_attached",
+            Self::QueueFull => "queue_full",
+        }
+    }
+}
+
+/// The counters of one signal. Lock-free but for the text of the last error.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    exported: AtomicU64,
+    dropped: [AtomicU64; DropReason::ALL.len()],
+    queued: AtomicU64,
+    failures_in_row: AtomicU32,
+    successes: AtomicU64,
+    last_success: AtomicU64,
+    last_error: Mutex<Option<Failure>>,
+}
+
+/// How an export failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// No answer within the time-out.
+    Timeout,
+    /// What the exporter said.
+    Export(String),
+}
+
+impl Tally {
+    /// Makes room for one item in a queue of `limit`, or says that there is none.
+    pub(super) fn admit(&self, limit: u64) -> bool {
+        let free = self.queued.fetch_add(1, Relaxed) < limit;
+        if !free {
+            self.queued.fetch_sub(1, Relaxed);
+        }
+        free
+    }
+
+    /// Takes items out of the queue, once it is known what became of them.
+    pub(super) fn release(&self, items: u64) {
+        self.queued.fetch_sub(items, Relaxed);
+    }
+
+    pub(super) fn succeeded(&self, items: u64) {
+        self.exported.fetch_add(items, Relaxed);
+        self.successes.fetch_add(1, Relaxed);
+        self.failures_in_row.store(0, Relaxed);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.last_success.store(now.as_secs(), Relaxed);
+    }
+
+    pub(super) fn failed(&self, items: u64, failure: Failure) {
+        let reason = match failure {
+            Failure::Timeout => DropReason::Timeout,
+            Failure::Export(_) => DropReason::ExportFailed,
+        };
+        self.dropped(items, reason);
+        *self
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(failure);
+        self.failures_in_row.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn dropped(&self, items: u64, reason: DropReason) {
+        self.dropped[reason as usize].fetch_add(items, Relaxed);
+    }
+
+    pub(super) fn exported_total(&self) -> u64 {
+        self.exported.load(Relaxed)
+    }
+
+    pub(super) fn dropped_total(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize].load(Relaxed)
+    }
+
+    pub(super) fn lost_total(&self) -> u64 {
+        DropReason::ALL
+            .iter()
+            .map(|reason| self.dropped_total(*reason))
+            .sum()
+    }
+
+    /// Items made and neither exported nor dropped yet, those on their way included.
+    pub(super) fn queued(&self) -> u64 {
+        self.queued.load(Relaxed)
+    }
+
+    pub(super) fn failures_in_row(&self) -> u32 {
+        self.failures_in_row.load(Relaxed)
+    }
+
+    /// Exports that went well so far, empty ones included.
+    pub(super) fn successes(&self) -> u64 {
+        self.successes.load(Relaxed)
+    }
+
+    /// When an export last went well, in whole seconds since 1970; 0 for never.
+    pub(super) fn last_success(&self) -> u64 {
+        self.last_success.load(Relaxed)
+    }
+
+    pub(super) fn last_error(&self) -> Option<Failure> {
+        self.last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}

@@ -1,0 +1,273 @@
+//! Export to a real collector over both protocols, and to ones that are away, silent or unwilling.
+
+use std::time::{Duration, Instant};
+
+use tracing::{debug, info, info_span};
+
+use super::collector::{Rotel, free_address, refusing_collector, silent_collector};
+use super::{Config, Outcome, Rig, until};
+use crate::telemetry::tally::{Failure, Tally};
+use crate::telemetry::watch::Watch;
+use crate::telemetry::{DropReason, Otlp, Protocol};
+
+fn config(endpoint: String, protocol: Protocol, timeout_ms: u64) -> Config {
+    let export_timeout = Duration::from_millis(timeout_ms);
+    Config {
+        otlp: Some(Otlp {
+            endpoint,
+            protocol,
+            export_timeout,
+        }),
+        service_name: "under-test".to_owned(),
+        resource_attributes: vec![("team".to_owned(), "blue".to_owned())],
+        ..Config::default()
+    }
+}
+
+impl Rig {
+    fn attach(&self) -> Outcome<crate::telemetry::exporters::Attachment> {
+        let inner = &self.telemetry.0;
+        let otlp = inner.otlp.as_ref().ok_or("no collector configured")?;
+        Ok(inner
+            .pipelines
+            .outlets
+            .attach(otlp, &inner.pipelines.resource)?)
+    }
+
+    fn tally(&self) -> Outcome<&Tally> {
+        Ok(self
+            .telemetry
+            .0
+            .pipelines
+            .outlets
+            .traces
+            .as_ref()
+            .ok_or("no traces")?
+            .tally())
+    }
+}
+
+fn a_trace_a_metric_and_two_lines_arrive(protocol: Protocol) -> Outcome {
+    let mut rotel = Rotel::start()?;
+    let rig = Rig::new(&config(rotel.endpoint(protocol), protocol, 5000))?;
+    let counter = rig.telemetry.meter().u64_counter("test.pears").build();
+    rig.run(|| {
+        let startup = info_span!("startup-root", attempt = 1).entered();
+        info_span!("startup-child")
+            .in_scope(|| info!(pears = 3, "said before the exporter was there"));
+        drop(startup);
+        debug!("too quiet to be exported");
+        tracing::info!(target: "hyper::client", "of the export itself");
+        let _internal = info_span!(target: "h2::codec", "frame-of-the-export");
+    });
+    counter.add(3, &[]);
+    // Long enough for the batch threads to hold their first batch.
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!(rig.tally()?.queued(), 2);
+    let attachment = rig.attach()?;
+    rig.run(|| info_span!("after-the-start").in_scope(|| info!("said after it was there")));
+    let flushed = rig.telemetry.flush(Duration::from_secs(5));
+    assert!(flushed.is_complete(), "{flushed:?}");
+    assert_eq!(
+        (
+            rig.tally()?.exported_total(),
+            rig.tally()?.lost_total(),
+            rig.tally()?.queued()
+        ),
+        (3, 0, 0)
+    );
+    for wanted in [
+        "startup-root",
+        "startup-child",
+        "after-the-start",
+        "test.pears",
+        "said before",
+        "said after",
+        "under-test",
+        "blue",
+    ] {
+        until(wanted, || {
+            rotel.printed().is_ok_and(|text| text.contains(wanted))
+        })?;
+    }
+    let printed = rotel.printed()?;
+    for unwanted in ["too quiet", "of the export itself", "frame-of-the-export"] {
+        assert!(!printed.contains(unwanted), "{unwanted} in\n{printed}");
+    }
+    // An empty export is a success too: that is how the end of trouble is noticed.
+    let before = rig.tally()?.successes();
+    rig.telemetry.0.pipelines.outlets.probe();
+    until("the probe is answered", || {
+        rig.tally().is_ok_and(|tally| tally.successes() > before)
+    })?;
+    drop(attachment);
+    Ok(())
+}
+
+#[test]
+fn everything_arrives_over_grpc() -> Outcome {
+    a_trace_a_metric_and_two_lines_arrive(Protocol::Grpc)
+}
+
+#[test]
+fn everything_arrives_over_http() -> Outcome {
+    a_trace_a_metric_and_two_lines_arrive(Protocol::Http)
+}
+
+#[test]
+fn a_silent_collector_bounds_every_export_and_the_flush_of_all_signals() -> Outcome {
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        let (_listener, endpoint) = silent_collector()?;
+        let rig = Rig::new(&config(endpoint, protocol, 300))?;
+        let attachment = rig.attach()?;
+        let watch = Watch::begin(&rig.telemetry.0.pipelines.outlets);
+        let begun = Instant::now();
+        rig.run(|| {
+            for _ in 0..2000 {
+                info_span!("work").in_scope(|| info!("working"));
+            }
+        });
+        assert!(
+            begun.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            begun.elapsed()
+        );
+        let begun = Instant::now();
+        let flushed = rig.telemetry.flush(Duration::from_millis(500));
+        assert!(
+            begun.elapsed() < Duration::from_millis(900),
+            "{:?}",
+            begun.elapsed()
+        );
+        assert!(
+            flushed.lost.iter().any(|(_, items)| *items > 0),
+            "{flushed:?}"
+        );
+        until("the trouble is seen", || {
+            watch
+                .trouble()
+                .is_some_and(|trouble| trouble.failure == Failure::Timeout)
+        })?;
+        assert!(rig.tally()?.dropped_total(DropReason::Timeout) > 0);
+        drop(attachment);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_collector_that_is_away_is_noticed_by_the_probe_and_every_item_is_accounted_for() -> Outcome {
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        let rig = Rig::new(&config(
+            format!("http://{}", free_address()?),
+            protocol,
+            2000,
+        ))?;
+        let attachment = rig.attach()?;
+        let watch = Watch::begin(&rig.telemetry.0.pipelines.outlets);
+        rig.telemetry.0.pipelines.outlets.probe();
+        until("the trouble is seen", || watch.trouble().is_some())?;
+        rig.run(|| (0..100).for_each(|_| drop(info_span!("work"))));
+        let flushed = rig.telemetry.flush(Duration::from_secs(10));
+        assert!(!flushed.is_complete());
+        assert_eq!(rig.tally()?.dropped_total(DropReason::ExportFailed), 100);
+        let Some(Failure::Export(text)) = rig.tally()?.last_error() else {
+            return Err("no error".into());
+        };
+        assert!(
+            text.contains("Connection refused") || text.contains("network error"),
+            "{text}"
+        );
+        assert!(!Failure::Export(text).is_refusal());
+        assert_eq!(
+            (rig.tally()?.exported_total(), rig.tally()?.queued()),
+            (0, 0)
+        );
+        drop(attachment);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_collector_that_refuses_is_told_from_one_that_is_away() -> Outcome {
+    let rig = Rig::new(&config(refusing_collector()?, Protocol::Http, 2000))?;
+    let attachment = rig.attach()?;
+    let watch = Watch::begin(&rig.telemetry.0.pipelines.outlets);
+    rig.telemetry.0.pipelines.outlets.probe();
+    until("the refusal is seen", || {
+        watch
+            .trouble()
+            .is_some_and(|trouble| trouble.failure.is_refusal())
+    })?;
+    drop(attachment);
+    Ok(())
+}
+
+#[test]
+fn while_nothing_is_attached_the_queue_is_bounded_and_the_rest_is_counted() -> Outcome {
+    let rig = Rig::new(&config(
+        format!("http://{}", free_address()?),
+        Protocol::Grpc,
+        500,
+    ))?;
+    rig.run(|| (0..3000).for_each(|_| drop(info_span!("work"))));
+    assert_eq!(rig.tally()?.queued(), 2048);
+    assert_eq!(rig.tally()?.dropped_total(DropReason::NotAttached), 952);
+    // With nothing to flush through, a flush does not wait.
+    let flushed = rig.telemetry.flush(Duration::from_secs(5));
+    assert!(flushed.took < Duration::from_millis(500), "{flushed:?}");
+    assert!(flushed.to_string().contains("2048 of traces"), "{flushed}");
+    Ok(())
+}
+
+#[test]
+fn a_later_attachment_stays_when_an_earlier_one_goes() -> Outcome {
+    let rig = Rig::new(&config(
+        format!("http://{}", free_address()?),
+        Protocol::Grpc,
+        500,
+    ))?;
+    let earlier = rig.attach()?;
+    let later = rig.attach()?;
+    let outlet = rig
+        .telemetry
+        .0
+        .pipelines
+        .outlets
+        .traces
+        .clone()
+        .ok_or("no traces")?;
+    drop(earlier);
+    assert!(outlet.is_attached());
+    drop(later);
+    assert!(!outlet.is_attached());
+    let mut left = rig.attach()?;
+    left.leave();
+    drop(left);
+    assert!(outlet.is_attached());
+    Ok(())
+}
+
+#[test]
+fn trouble_is_over_when_the_collector_is_back_even_with_nothing_to_send() -> Outcome {
+    let mut rotel = Rotel::start()?;
+    let rig = Rig::new(&config(
+        rotel.endpoint(Protocol::Grpc),
+        Protocol::Grpc,
+        2000,
+    ))?;
+    let outlets = &rig.telemetry.0.pipelines.outlets;
+    rotel.stop();
+    let attachment = rig.attach()?;
+    let watch = Watch::begin(outlets);
+    outlets.probe();
+    until("the trouble is seen", || watch.trouble().is_some())?;
+    rotel.restart()?;
+    until("the trouble is over", || {
+        outlets.probe();
+        std::thread::sleep(Duration::from_millis(200));
+        watch.trouble().is_none()
+    })?;
+    assert_eq!(watch.lost(), 0);
+    drop(attachment);
+    Ok(())
+}

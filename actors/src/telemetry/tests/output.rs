@@ -1,0 +1,216 @@
+//! Log lines, levels, trace ids and `/metrics`, without a collector.
+
+use std::collections::HashMap;
+use std::error::Error;
+
+use opentelemetry::propagation::TextMapPropagator as _;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tracing::{Level, debug, error, info, info_span, warn};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use super::{Config, Outcome, Rig};
+use crate::telemetry::instruments;
+
+#[test]
+fn a_line_carries_the_fields_of_its_spans_and_the_callers_trace() -> Outcome {
+    let mut rig = Rig::new(&Config::default())?;
+    rig.run(|| {
+        let span = info_span!(
+            "request",
+            request_id = "r-1",
+            route = "/notes/{id}",
+            status = tracing::field::Empty
+        );
+        let caller = HashMap::from([(
+            "traceparent".to_owned(),
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
+        )]);
+        assert!(
+            span.set_parent(TraceContextPropagator::new().extract(&caller))
+                .is_ok()
+        );
+        let inside = span.enter();
+        span.record("status", 200);
+        info!(bytes = 12, "answered");
+        drop(inside);
+        info!(parent: &span, "named its parent");
+        info!("outside");
+    });
+    let lines = rig.json()?;
+    let ids: Vec<_> = lines.iter().map(|line| line["trace_id"].as_str()).collect();
+    let caller = Some("0af7651916cd43dd8448eb211c80319c");
+    assert_eq!((ids[0], ids[2]), (caller, None), "{lines:?}");
+    assert_eq!(lines[0]["request_id"], "r-1");
+    assert_eq!(lines[0]["status"], 200);
+    assert_eq!(lines[0]["bytes"], 12);
+    assert_ne!(lines[0]["span_id"], "b7ad6b7169203331");
+    assert_eq!(lines[1]["request_id"], "r-1");
+    assert_eq!(lines[2].get("request_id"), None);
+    Ok(())
+}
+
+#[test]
+fn a_warning_names_its_request_even_where_the_level_hides_the_span() -> Outcome {
+    let mut rig = Rig::new(&Config {
+        log_filter: "warn".to_owned(),
+        ..Config::default()
+    })?;
+    rig.run(|| {
+        let _span = info_span!("request", request_id = "r-2").entered();
+        info!("hidden");
+        warn!("shown");
+    });
+    let lines = rig.json()?;
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(lines[0]["request_id"], "r-2");
+    assert!(lines[0]["trace_id"].is_string(), "{lines:?}");
+    Ok(())
+}
+
+#[test]
+fn the_level_changes_at_run_time_and_a_wrong_one_changes_nothing() -> Outcome {
+    let mut rig = Rig::new(&Config::default())?;
+    let telemetry = rig.telemetry.clone();
+    rig.run(|| {
+        let say = |word: &'static str| debug!(word);
+        say("before");
+        assert!(telemetry.set_log_filter("debug").is_ok());
+        say("louder");
+        assert!(telemetry.set_log_filter("dbug").is_err());
+        say("still");
+        assert!(telemetry.set_log_filter("info").is_ok());
+        say("after");
+    });
+    let words: Vec<_> = rig
+        .json()?
+        .iter()
+        .map(|line| line["word"].clone())
+        .collect();
+    assert_eq!(words, ["louder", "still"]);
+    Ok(())
+}
+
+#[test]
+fn an_error_shows_its_causes_and_the_sdk_is_silent_unless_named() -> Outcome {
+    #[derive(Debug, thiserror::Error)]
+    #[error("failed to read secret")]
+    struct Outer(#[source] std::io::Error);
+
+    let mut rig = Rig::new(&Config::default())?;
+    let telemetry = rig.telemetry.clone();
+    rig.run(|| {
+        let failure = Outer(std::io::Error::other("connection reset"));
+        error!(error = &failure as &dyn Error, "sorry");
+        tracing::event!(target: "opentelemetry_sdk", Level::ERROR, "export failed");
+        assert!(telemetry.set_log_filter("info,opentelemetry=warn").is_ok());
+        tracing::event!(target: "opentelemetry_sdk", Level::ERROR, "asked for");
+    });
+    let lines = rig.json()?;
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(lines[0]["error"], "failed to read secret: connection reset");
+    assert_eq!(lines[1]["message"], "asked for");
+    Ok(())
+}
+
+#[test]
+fn code_that_logs_or_panics_while_it_is_logged_harms_nobody() -> Outcome {
+    struct Chatty;
+    impl std::fmt::Display for Chatty {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            info!("from inside");
+            f.write_str("chatty")
+        }
+    }
+    struct Bomb;
+    impl std::fmt::Display for Bomb {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            std::panic::resume_unwind(Box::new("bomb"))
+        }
+    }
+
+    let mut rig = Rig::new(&Config::default())?;
+    rig.run(|| {
+        let span =
+            info_span!("request", request_id = "r-3", note = tracing::field::Empty).entered();
+        span.record("note", tracing::field::display(Chatty));
+        info!(value = %Chatty, "outer");
+        let bombed = std::panic::catch_unwind(|| info!(value = %Bomb, "never"));
+        assert!(bombed.is_err());
+        info!("goes on");
+    });
+    let lines = rig.json()?;
+    let last = lines.last().ok_or("no line")?;
+    assert_eq!(
+        (&last["message"], &last["request_id"], &last["note"]),
+        (&"goes on".into(), &"r-3".into(), &"chatty".into())
+    );
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["message"] == "outer" && line["value"] == "chatty"),
+        "{lines:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_metrics_text_has_the_promised_names() -> Outcome {
+    let build_info = vec![("commit".to_owned(), "abc123".to_owned())];
+    let rig = Rig::new(&Config {
+        service_version: "1.2.3".to_owned(),
+        build_info,
+        ..Config::default()
+    })?;
+    let meter = rig.telemetry.meter();
+    let label = opentelemetry::KeyValue::new("actor", "db");
+    meter
+        .f64_histogram(instruments::ACTOR_CALL_DURATION)
+        .with_unit("s")
+        .build()
+        .record(0.000_02, std::slice::from_ref(&label));
+    meter
+        .f64_histogram("http.server.request.duration")
+        .with_unit("s")
+        .build()
+        .record(0.2, &[]);
+    meter
+        .u64_counter(instruments::ACTOR_RESTARTS)
+        .build()
+        .add(1, &[label]);
+    let text = rig.telemetry.scrape().render()?;
+    for line in [
+        "dotmac_build_info{commit=\"abc123\",version=\"1.2.3\"} 1",
+        "dotmac_actor_restarts_total{actor=\"db\"} 1",
+        "dotmac_actor_call_duration_seconds_bucket{actor=\"db\",le=\"0.000025\"} 1",
+        "http_server_request_duration_seconds_bucket{le=\"0.25\"} 1",
+        "http_server_request_duration_seconds_bucket{le=\"0.1\"} 0",
+        "dotmac_telemetry_exported_total{signal=\"traces\"} 0",
+        "dotmac_telemetry_dropped_total{reason=\"queue_full\",signal=\"logs\"} 0",
+        "dotmac_telemetry_queued{signal=\"logs\"} 0",
+        "dotmac_telemetry_last_success_seconds{signal=\"metrics\"} 0",
+    ] {
+        assert!(
+            text.lines().any(|given| given == line),
+            "{line} is not in\n{text}"
+        );
+    }
+    for name in [
+        "cpu_seconds_total",
+        "start_time_seconds",
+        "resident_memory_bytes",
+        "virtual_memory_bytes",
+        "threads",
+        "open_fds",
+        "max_fds",
+    ] {
+        let found = text
+            .lines()
+            .any(|line| line.starts_with(&format!("process_{name} ")));
+        assert!(
+            found || !cfg!(target_os = "linux"),
+            "process_{name} is not in\n{text}"
+        );
+    }
+    assert!(!text.contains("otel_scope"), "{text}");
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! Judges from the tallies whether the collector takes what it is sent. Pure: no clock, no logging.
+
+use std::sync::Arc;
+
+use super::exporters::Outlets;
+use super::tally::{Failure, Signal, Tally};
+
+/// Failures in a row after which a signal that has worked before counts as in trouble: one lost
+/// batch is not yet news.
+const TOLERATED: u32 = 2;
+
+/// What is wrong with the export of one signal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trouble {
+    pub(super) signal: Signal,
+    pub(super) failure: Failure,
+}
+
+/// The tallies of the exported signals, and their successes when the watch began.
+#[derive(Debug, Default)]
+pub(super) struct Watch(Vec<(Signal, Arc<Tally>, u64)>);
+
+impl Watch {
+    pub(super) fn begin(outlets: &Outlets) -> Self {
+        let traces = outlets
+            .traces
+            .as_ref()
+            .map(|outlet| (Signal::Traces, outlet.tally()));
+        let metrics = outlets
+            .metrics
+            .as_ref()
+            .map(|outlet| (Signal::Metrics, outlet.tally()));
+        let logs = outlets
+            .logs
+            .as_ref()
+            .map(|outlet| (Signal::Logs, outlet.tally()));
+        let all = [traces, metrics, logs].into_iter().flatten();
+        Self(
+            all.map(|(signal, tally)| (signal, Arc::clone(tally), tally.successes()))
+                .collect(),
+        )
+    }
+
+    /// The first signal in trouble: it failed several times in a row, or has not worked once since
+    /// the watch began.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.0.iter().find_map(|(signal, tally, before)| {
+            let failures = tally.failures_in_row();
+            let tolerated = if tally.successes() == *before {
+                0
+            } else {
+                TOLERATED
+            };
+            let failure = (failures > tolerated)
+                .then(|| tally.last_error())
+                .flatten()?;
+            Some(Trouble {
+                signal: *signal,
+                failure,
+            })
+        })
+    }
+
+    /// Items lost so far over all signals.
+    pub(super) fn lost(&self) -> u64 {
+        self.0.iter().map(|(_, tally, _)| tally.lost_total()).sum()
+    }
+}
+
+impl Failure {
+    /// Whether somebody answered and refused, as opposed to nobody being there.
+    ///
+    /// The exporters offer nothing but words. An HTTP status means an answer; so does a gRPC
+    /// status, except the ones that the client itself makes of a broken connection.
+    pub(super) fn is_refusal(&self) -> bool {
+        let Self::Export(text) = self else {
+            return false;
+        };
+        let by_http = text.contains("with status code");
+        let by_grpc = text.contains("gRPC code: ")
+            && !["Unavailable", "Unknown", "DeadlineExceeded", "Cancelled"]
+                .iter()
+                .any(|code| text.contains(code));
+        by_http || by_grpc
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched() -> (Arc<Tally>, Watch) {
+        let tally = Arc::new(Tally::default());
+        (Arc::clone(&tally), Watch(vec![(Signal::Logs, tally, 0)]))
+    }
+
+    #[test]
+    fn a_collector_that_never_answered_is_noticed_at_once_and_one_that_did_after_several_failures()
+    {
+        let (tally, watch) = watched();
+        assert_eq!(watch.trouble(), None);
+        tally.failed(1, Failure::Timeout);
+        assert_eq!(
+            watch.trouble(),
+            Some(Trouble {
+                signal: Signal::Logs,
+                failure: Failure::Timeout
+            })
+        );
+        tally.succeeded(1);
+        assert_eq!(watch.trouble(), None);
+        tally.failed(5, Failure::Timeout);
+        tally.failed(5, Failure::Timeout);
+        assert_eq!(watch.trouble(), None);
+        tally.failed(5, Failure::Timeout);
+        assert!(watch.trouble().is_some());
+        assert_eq!(watch.lost(), 16);
+    }
+
+    #[test]
+    fn a_refusal_is_told_from_an_absence() {
+        let failed = |text: &str| Failure::Export(text.to_owned());
+        assert!(failed("HTTP export failed with status code: 401").is_refusal());
+        assert!(
+            failed("TonicTracesClient export failed with gRPC code: Unauthenticated").is_refusal()
+        );
+        assert!(!failed("HTTP export failed: network error").is_refusal());
+        assert!(
+            !failed("TonicLogsClient export failed with gRPC code: Unavailable: connect error")
+                .is_refusal()
+        );
+        assert!(!Failure::Timeout.is_refusal());
+    }
+}

@@ -1,0 +1,182 @@
+//! An actor that can be broken on purpose, to see what supervision does about it.
+//!
+//! Run it, then `curl -X POST localhost:8000/chaos/panic` (or `stop`, `hang?ms=20000`, `silence`), and
+//! watch `/ready`, `/metrics` and the log. The tests break it in the same way.
+
+use std::{process::ExitCode, time::Duration};
+
+use actix::prelude::*;
+use actix_web::{HttpResponse, get, post, web};
+use diesel_async::RunQueryDsl;
+use dotmac_platform::{
+    Db, Needs, Platform, Supervised,
+    db::DbError,
+    http::Problem,
+    on,
+    supervision::{Lifeline, Service, Serving},
+};
+use serde::Deserialize;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+struct Chaos(Lifeline);
+
+impl Actor for Chaos {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        self.0.ready(Serving::default());
+    }
+}
+
+impl Service for Chaos {}
+
+/// What to do to the actor.
+#[derive(Message)]
+#[rtype(result = "u64")]
+enum Do {
+    /// Answer with the number of the life.
+    Ping,
+    /// Panic in the handler.
+    Panic,
+    /// Stop without being asked to.
+    Stop,
+    /// Hold the thread for so long.
+    Hang(Duration),
+}
+
+impl Handler<Do> for Chaos {
+    type Result = u64;
+
+    fn handle(&mut self, what: Do, context: &mut Self::Context) -> u64 {
+        match what {
+            Do::Ping => {}
+            Do::Panic => panic!("asked to panic"),
+            Do::Stop => context.stop(),
+            Do::Hang(time) => std::thread::sleep(time),
+        }
+        self.0.generation()
+    }
+}
+
+/// A call that is never answered, by an actor that is otherwise well.
+#[derive(Message)]
+#[rtype(result = "u64")]
+struct Silence;
+
+impl Handler<Silence> for Chaos {
+    type Result = ResponseFuture<u64>;
+
+    fn handle(&mut self, _: Silence, _: &mut Self::Context) -> Self::Result {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[derive(Deserialize)]
+struct Time {
+    #[serde(default)]
+    ms: u64,
+}
+
+impl Time {
+    fn get(&self) -> Duration {
+        Duration::from_millis(self.ms)
+    }
+}
+
+type Answer = Result<HttpResponse, Problem>;
+
+async fn tell(chaos: Supervised<Chaos>, what: Do) -> Answer {
+    let generation = chaos.call(what).await?;
+    Ok(HttpResponse::Ok().json(serde_json::json!({ "generation": generation })))
+}
+
+/// Asks the actor which life it is in.
+#[utoipa::path]
+#[get("/ping")]
+async fn ping(chaos: Supervised<Chaos>) -> Answer {
+    tell(chaos, Do::Ping).await
+}
+
+/// Makes the actor panic.
+#[utoipa::path]
+#[post("/panic")]
+async fn panic(chaos: Supervised<Chaos>) -> Answer {
+    tell(chaos, Do::Panic).await
+}
+
+/// Makes the actor stop by itself.
+#[utoipa::path]
+#[post("/stop")]
+async fn stop(chaos: Supervised<Chaos>) -> Answer {
+    tell(chaos, Do::Stop).await
+}
+
+/// Makes the actor hold its thread.
+#[utoipa::path(params(("ms" = u64, Query, description = "For how many milliseconds.")))]
+#[post("/hang")]
+async fn hang(chaos: Supervised<Chaos>, time: web::Query<Time>) -> Answer {
+    tell(chaos, Do::Hang(time.get())).await
+}
+
+/// Asks the actor something that it never answers.
+#[utoipa::path]
+#[post("/silence")]
+async fn silence(chaos: Supervised<Chaos>) -> Answer {
+    let generation = chaos.call(Silence).await?;
+    Ok(HttpResponse::Ok().json(generation))
+}
+
+/// Panics in the request's own handler.
+#[utoipa::path]
+#[post("/panic-in-handler")]
+async fn panic_in_handler() -> Answer {
+    panic!("asked to panic in a handler");
+}
+
+/// Takes its time.
+#[utoipa::path(params(("ms" = u64, Query, description = "For how many milliseconds.")))]
+#[get("/slow")]
+async fn slow(time: web::Query<Time>) -> Answer {
+    tokio::time::sleep(time.get()).await;
+    Ok(HttpResponse::Ok().json("done"))
+}
+
+/// Holds a transaction open for some time, then commits it.
+#[utoipa::path(params(("ms" = u64, Query, description = "For how many milliseconds.")))]
+#[post("/transaction")]
+async fn transaction(db: Db, time: web::Query<Time>) -> Answer {
+    let time = time.get();
+    let work = db.transaction("hold a transaction", async move |connection| {
+        on!(connection, |c| diesel::sql_query(
+            "DELETE FROM runtime_journal WHERE id < 0"
+        )
+        .execute(c)
+        .await)?;
+        tokio::time::sleep(time).await;
+        Ok::<_, DbError>(())
+    });
+    work.await?;
+    Ok(HttpResponse::Ok().json("committed"))
+}
+
+fn routes(config: &mut ServiceConfig<'_>) {
+    config
+        .service(ping)
+        .service(panic)
+        .service(stop)
+        .service(hang)
+        .service(silence);
+    config
+        .service(panic_in_handler)
+        .service(slow)
+        .service(transaction);
+}
+
+#[actix_web::main]
+async fn main() -> ExitCode {
+    Platform::from_env()
+        .actor("chaos", Needs::none(), |life, ()| Chaos(life))
+        .routes("/chaos", routes)
+        .run()
+        .await
+}

@@ -1,0 +1,94 @@
+//! `dotmac probe`: asks a running daemon how it is, for images that have no curl.
+
+use std::{net::IpAddr, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use crate::{Exit, settings::Settings};
+
+/// Longest wait for an answer: shorter than an orchestrator's own patience.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What to ask, and whom.
+#[derive(Args)]
+pub struct Arguments {
+    /// What to ask.
+    #[arg(value_enum, default_value_t = Kind::Live)]
+    kind: Kind,
+    /// Where the daemon is, if not where the settings say: http://host:port
+    #[arg(long)]
+    url: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    /// Does the process make progress?
+    Live,
+    /// Can it do its work?
+    Ready,
+    /// Was it ever ready?
+    Startup,
+}
+
+impl Kind {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Live => "/health",
+            Self::Ready => "/ready",
+            Self::Startup => "/health/startup",
+        }
+    }
+}
+
+pub(super) async fn run(arguments: &Arguments) -> Exit {
+    let base = match &arguments.url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => match super::settings() {
+            Ok(settings) => own_address(&settings),
+            Err(exit) => return exit,
+        },
+    };
+    let url = format!("{base}{}", arguments.kind.path());
+    match ask(&url, arguments.url.is_none()).await {
+        Ok((ok, body)) => {
+            super::print(&body);
+            if ok { Exit::Success } else { Exit::Failure }
+        }
+        Err(error) => {
+            let cause = std::error::Error::source(&error)
+                .map(|cause| format!(": {cause}"))
+                .unwrap_or_default();
+            eprintln!("no answer from {url}{cause}");
+            Exit::Failure
+        }
+    }
+}
+
+/// Where a daemon with these settings listens, as seen from the same machine.
+fn own_address(settings: &Settings) -> String {
+    let scheme = if settings.app.tls_cert.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let host = settings.app.host.to_string();
+    let host = match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) if address.is_unspecified() => "127.0.0.1".into(),
+        Ok(IpAddr::V6(address)) if address.is_unspecified() => "[::1]".into(),
+        Ok(IpAddr::V6(address)) => format!("[{address}]"),
+        _ => host,
+    };
+    format!("{scheme}://{host}:{}", settings.app.port)
+}
+
+async fn ask(url: &str, own: bool) -> Result<(bool, String), reqwest::Error> {
+    let client = reqwest::Client::builder()
+        .timeout(TIMEOUT)
+        .no_proxy()
+        // Our own certificate is for our public name, not for the loopback address.
+        .tls_danger_accept_invalid_certs(own)
+        .build()?;
+    let answer = client.get(url).send().await?;
+    let ok = answer.status().is_success();
+    Ok((ok, answer.text().await?))
+}

@@ -1,0 +1,148 @@
+//! Bounds a request's body, whoever reads it, and remembers how far it came.
+//!
+//! actix's limits hold in its extractors only; a handler that reads the raw payload would take a
+//! chunked body without end. Whether the body was complete tells a slow client (408) from a slow
+//! handler (504). And what nobody reads must not be drained for ever: see [`Intake::hold`].
+
+use std::{
+    cell::{Cell, RefCell},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use actix_web::{
+    body::{BodySize, BoxBody, MessageBody},
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    error::PayloadError,
+    web::Bytes,
+};
+use futures_util::Stream;
+
+/// How far a body came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// Nobody waits for more at the moment.
+    Open,
+    /// Somebody waits for the client to send more.
+    Awaited,
+    /// More came than may.
+    TooLarge,
+    /// All of it came, or there was none.
+    Complete,
+}
+
+/// The body of one request on its way in.
+pub(super) struct Intake(Option<Rc<Shared>>);
+
+struct Shared {
+    payload: RefCell<Payload>,
+    arrival: Cell<Arrival>,
+}
+
+impl Intake {
+    /// Puts a body in the request's place that ends with [`PayloadError::Overflow`] after `limit`
+    /// bytes. Costs nothing if there is no body. What follows an upgrade (WebSocket) is no body.
+    pub(super) fn bound(request: &mut ServiceRequest, limit: usize) -> Self {
+        if request.head().upgrade() {
+            return Self(None);
+        }
+        let payload = match std::mem::replace(request.parts_mut().1, Payload::None) {
+            Payload::None => return Self(None),
+            payload => RefCell::new(payload),
+        };
+        let shared = Rc::new(Shared {
+            payload,
+            arrival: Cell::new(Arrival::Open),
+        });
+        let bounded: Pin<Box<dyn Stream<Item = Chunk>>> = Box::pin(Bounded {
+            shared: Rc::clone(&shared),
+            left: limit,
+        });
+        request.set_payload(Payload::Stream { payload: bounded });
+        Self(Some(shared))
+    }
+
+    pub(super) fn arrival(&self) -> Arrival {
+        self.0
+            .as_ref()
+            .map_or(Arrival::Complete, |shared| shared.arrival.get())
+    }
+
+    /// Keeps an unread body alive until the response is sent.
+    ///
+    /// actix reads on for ever, without any time-out, what is left of a chunked body that was dropped
+    /// (actix-http 3.20, `should_close_for_unread_payload`). One that is still held when the response
+    /// ends makes it close the connection instead.
+    pub(super) fn hold(&self, response: ServiceResponse) -> ServiceResponse {
+        match &self.0 {
+            Some(shared) if shared.arrival.get() != Arrival::Complete => {
+                let held = Rc::clone(shared);
+                response.map_body(|_, body| BoxBody::new(Holding { body, _held: held }))
+            }
+            _ => response,
+        }
+    }
+}
+
+type Chunk = Result<Bytes, PayloadError>;
+
+struct Bounded {
+    shared: Rc<Shared>,
+    left: usize,
+}
+
+impl Stream for Bounded {
+    type Item = Chunk;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Chunk>> {
+        let polled = Pin::new(&mut *self.shared.payload.borrow_mut()).poll_next(context);
+        let (arrival, polled) = match polled {
+            Poll::Pending => (Arrival::Awaited, Poll::Pending),
+            Poll::Ready(None) => (Arrival::Complete, Poll::Ready(None)),
+            Poll::Ready(Some(Ok(chunk))) => match self.left.checked_sub(chunk.len()) {
+                Some(left) => {
+                    self.left = left;
+                    (Arrival::Open, Poll::Ready(Some(Ok(chunk))))
+                }
+                None => (
+                    Arrival::TooLarge,
+                    Poll::Ready(Some(Err(PayloadError::Overflow))),
+                ),
+            },
+            error => (Arrival::Open, error),
+        };
+        self.shared.arrival.set(arrival);
+        polled
+    }
+}
+
+impl Drop for Bounded {
+    fn drop(&mut self) {
+        // A reader that gave up waits no longer.
+        if self.shared.arrival.get() == Arrival::Awaited {
+            self.shared.arrival.set(Arrival::Open);
+        }
+    }
+}
+
+/// A response's body that holds the request's.
+struct Holding {
+    body: BoxBody,
+    _held: Rc<Shared>,
+}
+
+impl MessageBody for Holding {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(context)
+    }
+}

@@ -1,0 +1,230 @@
+//! `/openapi.json`, and two pages that show it: `/docs` (Swagger UI) and `/redoc` (Redoc).
+//!
+//! Everything comes from memory; no page loads anything from another host, which its
+//! content security policy enforces. The big scripts are cut out of their crates on first use, so
+//! that a process nobody asks for documentation does not hold them.
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock, OnceLock},
+};
+
+use actix_web::{
+    HttpResponse, get,
+    http::header::{self, ContentEncoding, HeaderValue},
+    web::{self, Bytes, Data, Path},
+};
+use utoipa::openapi::OpenApi;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::Problem;
+
+/// Scripts of our own, and what Swagger UI needs besides: inline styles, images as data.
+const SWAGGER_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+/// As above; Redoc searches in a worker that it makes from its own script.
+const REDOC_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; worker-src blob:; style-src 'unsafe-inline'; img-src 'self' data:; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+const SWAGGER_PAGE: &str = r##"<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>API</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+<link rel="stylesheet" href="/docs/index.css">
+<link rel="icon" type="image/png" href="/docs/favicon-32x32.png">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/swagger-ui-standalone-preset.js"></script>
+<script src="/docs/swagger-initializer.js"></script>
+</body>
+</html>
+"##;
+
+const REDOC_PAGE: &str = r##"<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>API</title>
+<link rel="icon" href="data:,">
+</head>
+<body>
+<div id="redoc"></div>
+<script src="/redoc/redoc.js"></script>
+<script src="/redoc/start.js"></script>
+</body>
+</html>
+"##;
+
+const REDOC_START: &str = "Redoc.init('/openapi.json', {}, document.getElementById('redoc'));\n";
+
+/// The badge that Redoc would load from its makers' host, and what is shown in its place.
+const REDOC_BADGE: &str = "https://cdn.redoc.ly/redoc/logo-mini.svg";
+const NO_IMAGE: &str =
+    "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
+
+/// The OpenAPI document as sent. Empty until the first worker has mounted all routes.
+#[derive(Default)]
+pub(super) struct Document(OnceLock<Bytes>);
+
+impl Document {
+    /// Keeps the document; all workers mount the same routes, so the first one's is everybody's.
+    pub(super) fn publish(&self, document: &OpenApi) {
+        self.0
+            .get_or_init(|| serde_json::to_vec(document).unwrap_or_default().into());
+    }
+}
+
+/// Mounts the document and both pages; they need [`Data<Document>`].
+pub(super) fn routes(app: &mut ServiceConfig<'_>) {
+    app.service(openapi)
+        .service(swagger)
+        .service(redoc)
+        .map(|app| {
+            app.route("/docs/", web::get().to(async || swagger_page()))
+                .route("/docs/{file}", web::get().to(swagger_file))
+                .route("/redoc/", web::get().to(async || redoc_page()))
+                .route(
+                    "/redoc/redoc.js",
+                    web::get().to(async || script(REDOC_SCRIPT.clone())),
+                )
+                .route(
+                    "/redoc/start.js",
+                    web::get().to(async || script(Bytes::from_static(REDOC_START.as_bytes()))),
+                )
+        });
+}
+
+/// This document.
+#[utoipa::path(
+    tag = "documentation",
+    summary = "The OpenAPI document of every mounted route",
+    responses((status = 200, description = "OpenAPI 3.1.", body = serde_json::Value, content_type = "application/json"))
+)]
+#[get("/openapi.json")]
+async fn openapi(document: Data<Document>) -> Result<HttpResponse, Problem> {
+    let Some(body) = document.0.get() else {
+        return Err(Problem::internal(
+            "no worker has published the OpenAPI document",
+        ));
+    };
+    Ok(HttpResponse::Ok()
+        .content_type(header::ContentType::json())
+        .body(body.clone()))
+}
+
+/// The document in Swagger UI.
+#[utoipa::path(
+    tag = "documentation",
+    summary = "The API in Swagger UI",
+    responses((status = 200, description = "A page without foreign parts.", body = String, content_type = "text/html"))
+)]
+#[get("/docs")]
+async fn swagger() -> HttpResponse {
+    swagger_page()
+}
+
+/// The document in Redoc.
+#[utoipa::path(
+    tag = "documentation",
+    summary = "The API in Redoc",
+    responses((status = 200, description = "A page without foreign parts.", body = String, content_type = "text/html"))
+)]
+#[get("/redoc")]
+async fn redoc() -> HttpResponse {
+    redoc_page()
+}
+
+fn swagger_page() -> HttpResponse {
+    page(SWAGGER_PAGE, SWAGGER_POLICY)
+}
+
+fn redoc_page() -> HttpResponse {
+    page(REDOC_PAGE, REDOC_POLICY)
+}
+
+fn page(html: &'static str, policy: HeaderValue) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(header::ContentType::html())
+        .insert_header((header::CONTENT_SECURITY_POLICY, policy))
+        .body(html)
+}
+
+fn script(text: Bytes) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/javascript; charset=utf-8")
+        .insert_header(an_hour())
+        .body(text)
+}
+
+/// The files change with the program only.
+fn an_hour() -> (header::HeaderName, HeaderValue) {
+    (
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=3600"),
+    )
+}
+
+/// Swagger UI's settings: our document, and no validator badge, which would be loaded from its makers' host.
+static SWAGGER: LazyLock<Arc<utoipa_swagger_ui::Config<'static>>> = LazyLock::new(|| {
+    Arc::new(utoipa_swagger_ui::Config::from("/openapi.json").validator_url("none"))
+});
+
+/// One of Swagger UI's own files.
+async fn swagger_file(name: Path<String>) -> Result<HttpResponse, Problem> {
+    let file = utoipa_swagger_ui::serve(&name, Arc::clone(&SWAGGER))
+        .map_err(|error| Problem::internal(error.to_string()))?
+        .filter(|_| !name.ends_with(".html")) // its own pages know neither our paths nor our policy
+        .ok_or_else(|| Problem::not_found("Swagger UI has no such file"))?;
+    let mut response = HttpResponse::Ok();
+    if file.gzpipped {
+        response.insert_header(ContentEncoding::Gzip);
+    }
+    let body = match file.bytes {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
+    };
+    Ok(response
+        .content_type(file.content_type)
+        .insert_header(an_hour())
+        .body(body))
+}
+
+/// Redoc's script, cut out of the page that its crate makes: inline, no content security policy could allow it.
+static REDOC_SCRIPT: LazyLock<Bytes> = LazyLock::new(|| {
+    let page = aide::redoc::Redoc::new("").html();
+    let inline = page.split_once("<script>").map_or("", |(_, rest)| rest);
+    let bundle = inline
+        .rsplit_once("Redoc.init(")
+        .map_or("", |(bundle, _)| bundle);
+    bundle.trim().replace(REDOC_BADGE, NO_IMAGE).into()
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_redoc_script_is_whole_and_loads_nothing_from_outside() {
+        let script = String::from_utf8_lossy(&REDOC_SCRIPT);
+        assert!(script.len() > 500_000, "{} bytes", script.len());
+        assert!(!script.contains("cdn.redoc.ly") && !script.contains("</script"));
+    }
+
+    #[test]
+    fn no_page_names_another_host() {
+        for page in [SWAGGER_PAGE, REDOC_PAGE] {
+            assert!(!page.contains("//"), "{page}");
+        }
+    }
+}

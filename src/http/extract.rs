@@ -1,0 +1,143 @@
+//! Turns what actix's extractors refuse into problems that say where the mistake is.
+
+use actix_web::{
+    HttpRequest,
+    error::{JsonPayloadError, PathError, PayloadError, QueryPayloadError, UrlencodedError},
+    http::StatusCode,
+    web::{FormConfig, JsonConfig, PathConfig, PayloadConfig, QueryConfig, ServiceConfig},
+};
+
+use super::{Problem, problem::FieldError};
+
+/// Registers the body limit, in bytes, and the error handlers of all extractors.
+pub(super) fn configure(app: &mut ServiceConfig, body_limit: usize) {
+    app.app_data(PayloadConfig::new(body_limit))
+        .app_data(JsonConfig::default().limit(body_limit).error_handler(json))
+        .app_data(FormConfig::default().limit(body_limit).error_handler(form))
+        .app_data(PathConfig::default().error_handler(path))
+        .app_data(QueryConfig::default().error_handler(query));
+}
+
+/// 413 for a body over `limit` bytes.
+pub(super) fn too_large(limit: usize) -> Problem {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE)
+        .detail(format!(
+            "the body is larger than the limit of {limit} bytes"
+        ))
+        .code("body_too_large")
+}
+
+fn json(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
+    match error {
+        JsonPayloadError::OverflowKnownLength { limit, .. }
+        | JsonPayloadError::Overflow { limit } => too_large(limit),
+        JsonPayloadError::ContentType => unsupported("application/json"),
+        JsonPayloadError::Deserialize(error) => malformed_json(&error),
+        JsonPayloadError::Payload(error) => body(&error),
+        other => Problem::internal(other.to_string()),
+    }
+    .into()
+}
+
+/// 400 with the place of the mistake: line and column, and the field where serde names one.
+fn malformed_json(error: &serde_json::Error) -> Problem {
+    let text = error.to_string();
+    // serde_json appends the place, which has fields of its own here.
+    let message = text
+        .rsplit_once(" at line ")
+        .map_or(text.as_str(), |(message, _)| message)
+        .to_owned();
+    let (code, detail) = if error.is_data() {
+        (
+            "invalid_body",
+            "the body is JSON, but not of the shape wanted here",
+        )
+    } else {
+        ("malformed_json", "the body is not JSON")
+    };
+    Problem::bad_request(detail).code(code).error(FieldError {
+        field: named_field(&message).unwrap_or("body").to_owned().into(),
+        message: message.into(),
+        line: Some(error.line()),
+        column: Some(error.column()),
+    })
+}
+
+/// The field in serde's own sentences: ``missing field `name` ``, ``unknown field `x`, expected ..``.
+fn named_field(message: &str) -> Option<&str> {
+    ["missing field `", "unknown field `", "duplicate field `"]
+        .into_iter()
+        .find_map(|sentence| message.strip_prefix(sentence))
+        .and_then(|rest| rest.split('`').next())
+}
+
+fn form(error: UrlencodedError, _: &HttpRequest) -> actix_web::Error {
+    match error {
+        UrlencodedError::Overflow { limit, .. } => too_large(limit),
+        UrlencodedError::ContentType => unsupported("application/x-www-form-urlencoded"),
+        UrlencodedError::UnknownLength => Problem::new(StatusCode::LENGTH_REQUIRED)
+            .detail("a form needs the header `Content-Length`"),
+        UrlencodedError::Payload(error) => body(&error),
+        other => Problem::bad_request("the body is not a form of the shape wanted here")
+            .code("invalid_body")
+            .field_error("body", other.to_string()),
+    }
+    .into()
+}
+
+fn path(error: PathError, _: &HttpRequest) -> actix_web::Error {
+    let message = match error {
+        PathError::Deserialize(error) => error.to_string(),
+        other => other.to_string(),
+    };
+    Problem::bad_request("a part of the path cannot be understood")
+        .code("invalid_path")
+        .field_error("path", message)
+        .into()
+}
+
+fn query(error: QueryPayloadError, _: &HttpRequest) -> actix_web::Error {
+    let message = match error {
+        QueryPayloadError::Deserialize(error) => error.to_string(),
+        other => other.to_string(),
+    };
+    let field = named_field(&message).unwrap_or("query").to_owned();
+    Problem::bad_request("the query cannot be understood")
+        .code("invalid_query")
+        .field_error(field, message)
+        .into()
+}
+
+fn unsupported(wanted: &str) -> Problem {
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+        .detail(format!("the body must be sent as {wanted}"))
+        .code("unsupported_media_type")
+}
+
+/// A body that did not arrive whole.
+pub(super) fn body(error: &PayloadError) -> Problem {
+    match error {
+        PayloadError::Overflow => Problem::new(StatusCode::PAYLOAD_TOO_LARGE)
+            .detail("the body is too large")
+            .code("body_too_large"),
+        PayloadError::EncodingCorrupted => {
+            Problem::bad_request("the body's encoding is corrupt").code("malformed_body")
+        }
+        _ => Problem::bad_request("the body did not arrive whole").code("incomplete_body"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serde_says_which_field_it_missed() {
+        assert_eq!(named_field("missing field `name`"), Some("name"));
+        assert_eq!(
+            named_field("unknown field `x`, expected `a` or `b`"),
+            Some("x")
+        );
+        assert_eq!(named_field("invalid type: string \"`\", expected u8"), None);
+    }
+}

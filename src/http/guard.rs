@@ -1,0 +1,148 @@
+//! The innermost layer, around routing: what may reach a handler, and that each request gets an answer.
+//!
+//! Foreign hosts and bodies announced as too large are refused; a handler that panics or takes too
+//! long is answered for. It answers `Ok` always, so that the layers around it count what it refused.
+
+use std::{any::Any, future::Future, panic::AssertUnwindSafe, rc::Rc, time::Duration};
+
+use actix_web::{
+    Error, HttpMessage, HttpRequest,
+    dev::{Service, ServiceRequest, ServiceResponse},
+    http::{StatusCode, header},
+    test::TestRequest,
+};
+use futures_util::{FutureExt, future::LocalBoxFuture};
+use tokio::time::timeout;
+
+use super::{Problem, body::Arrival, extract, trace::Exchange, trusted::Trusted};
+
+type Answer = LocalBoxFuture<'static, Result<ServiceResponse, Error>>;
+
+/// What one request may cost.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Largest body, in bytes.
+    pub(super) body: usize,
+    /// Longest time to the head of the response.
+    pub(super) time: Duration,
+}
+
+/// Stands between the layers and routing.
+pub(super) struct Guard<S> {
+    router: S,
+    trusted: Rc<Trusted>,
+    limits: Limits,
+    /// Stands in for the request in answers that we give for a handler: a request may not be cloned
+    /// before it is routed (actix panics), and is gone with the handler. One for each worker; actix
+    /// makes them public only here.
+    stand_in: HttpRequest,
+}
+
+impl<S> Guard<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse, Error = Error>,
+    S::Future: 'static,
+{
+    pub(super) fn new(router: S, trusted: Rc<Trusted>, limits: Limits) -> Self {
+        Self {
+            router,
+            trusted,
+            limits,
+            stand_in: TestRequest::default().to_http_request(),
+        }
+    }
+
+    pub(super) fn router(&self) -> &S {
+        &self.router
+    }
+
+    /// The request, routed and answered.
+    pub(super) fn call(&self, request: ServiceRequest) -> Answer {
+        // The envelope has put it there, for every request that comes this way.
+        let exchange = request.extensions().get::<Rc<Exchange>>().cloned();
+        let Some(exchange) = exchange else {
+            return answered(
+                request.error_response(Problem::internal("a request without exchange")),
+            );
+        };
+        if let Some(problem) = self.refusal(&request, &exchange) {
+            return answered(request.error_response(problem));
+        }
+        let stand_in = self.stand_in.clone();
+        // Middleware and routing run in `call`, before there is a future to poll.
+        match std::panic::catch_unwind(AssertUnwindSafe(|| self.router.call(request))) {
+            Ok(handler) => Box::pin(answer(handler, self.limits, exchange, stand_in)),
+            Err(panic) => answered(ServiceResponse::from_err(panicked(panic), stand_in)),
+        }
+    }
+
+    fn refusal(&self, request: &ServiceRequest, exchange: &Exchange) -> Option<Problem> {
+        // Orchestrators and scrapers ask by address, whatever name the outside uses.
+        if !exchange.is_quiet() && !self.trusted.is_host(request) {
+            return Some(
+                Problem::bad_request("this server does not answer for this host")
+                    .code("untrusted_host"),
+            );
+        }
+        let announced = request
+            .headers()
+            .get(header::CONTENT_LENGTH)?
+            .to_str()
+            .ok()?;
+        let announced = announced.parse::<u64>().ok()?;
+        (announced > self.limits.body as u64).then(|| extract::too_large(self.limits.body))
+    }
+}
+
+fn answered(response: ServiceResponse) -> Answer {
+    Box::pin(std::future::ready(Ok(response)))
+}
+
+/// The handler's answer, or ours in its place.
+async fn answer(
+    handler: impl Future<Output = Result<ServiceResponse, Error>>,
+    limits: Limits,
+    exchange: Rc<Exchange>,
+    stand_in: HttpRequest,
+) -> Result<ServiceResponse, Error> {
+    // Not dropped before it is known how far the body came.
+    let mut handler = Box::pin(AssertUnwindSafe(handler).catch_unwind());
+    let error = match timeout(limits.time, &mut handler).await {
+        // Whatever a handler made of a body that we cut off, the reason is its size.
+        Ok(Ok(Ok(response))) if exchange.arrival() == Arrival::TooLarge => {
+            return Ok(response.error_response(extract::too_large(limits.body)));
+        }
+        Ok(Ok(Ok(response))) => return Ok(response),
+        Ok(Ok(Err(error))) => error,
+        Ok(Err(panic)) => panicked(panic).into(),
+        Err(_) => overdue(exchange.arrival(), limits.time).into(),
+    };
+    Ok(ServiceResponse::from_err(error, stand_in))
+}
+
+/// The panic hook has logged message and place; as the cause of this problem the message is also in
+/// the request's own error line, which has the request id.
+fn panicked(panic: Box<dyn Any + Send>) -> Problem {
+    let message = panic
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+        .to_owned();
+    Problem::internal(format!("the handler panicked: {message}"))
+}
+
+/// 408 is the client's doing and safe to repeat. 504 is not: nobody knows how far the handler came,
+/// which is why it is not 503 with `Retry-After`.
+fn overdue(arrival: Arrival, limit: Duration) -> Problem {
+    if arrival == Arrival::Awaited {
+        Problem::new(StatusCode::REQUEST_TIMEOUT)
+            .detail("the body did not arrive in time")
+            .code("slow_body")
+    } else {
+        Problem::new(StatusCode::GATEWAY_TIMEOUT)
+            .detail("the request was not answered in time; it may have been carried out")
+            .code("timeout")
+            .caused_by(format!("no answer within {limit:?}"))
+    }
+}

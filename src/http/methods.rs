@@ -1,0 +1,85 @@
+//! Which methods a path has: for `405` with `Allow`, and for `OPTIONS`.
+//!
+//! actix's route macros guard the whole resource, so a wrong method falls through to the default
+//! service as if the path did not exist. The paths of the OpenAPI document say which it was.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    dev::ResourceDef,
+    http::{
+        Method, StatusCode,
+        header::{self, HeaderValue},
+    },
+};
+use utoipa::openapi::{OpenApi, PathItem};
+
+use super::Problem;
+
+/// All documented paths with their methods.
+pub(super) struct Methods(Vec<(ResourceDef, PathMethods)>);
+
+/// One flag for each of [`NAMES`].
+type PathMethods = [bool; 8];
+
+const NAMES: [&str; 8] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
+];
+
+impl Methods {
+    pub(super) fn of(document: &OpenApi) -> Self {
+        let paths = document.paths.paths.iter();
+        Self(
+            paths
+                .map(|(path, item)| (ResourceDef::new(path.as_str()), methods_of(item)))
+                .collect(),
+        )
+    }
+
+    /// The value of `Allow` for a path that exists, over all patterns that match it.
+    pub(super) fn allow(&self, path: &str) -> Option<HeaderValue> {
+        let mut matching = self
+            .0
+            .iter()
+            .filter(|(pattern, _)| pattern.is_match(path))
+            .map(|(_, methods)| *methods);
+        let first = matching.next()?;
+        let union = matching.fold(first, |sum, next| {
+            std::array::from_fn(|method| sum[method] || next[method])
+        });
+        let names: Vec<&str> = NAMES
+            .iter()
+            .zip(union)
+            .filter_map(|(name, has)| has.then_some(*name))
+            .collect();
+        HeaderValue::from_str(&names.join(", ")).ok()
+    }
+
+    /// Answers what no route took: 404, 405, or what a path offers.
+    pub(super) fn unrouted(&self, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+        match self.allow(request.path()) {
+            None => Err(Problem::not_found("nothing is at this path").code("not_found")),
+            Some(allow) if request.method() == Method::OPTIONS => Ok(HttpResponse::NoContent()
+                .insert_header((header::ALLOW, allow))
+                .finish()),
+            Some(allow) => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED)
+                .detail("this path does not have this method; `Allow` names those it has")
+                .code("method_not_allowed")
+                .header(header::ALLOW, allow)),
+        }
+    }
+}
+
+/// `HEAD` wherever `GET`, and `OPTIONS` everywhere: the envelope and [`Methods::unrouted`] answer them.
+fn methods_of(item: &PathItem) -> PathMethods {
+    let get = item.get.is_some();
+    [
+        get,
+        get || item.head.is_some(),
+        item.post.is_some(),
+        item.put.is_some(),
+        item.patch.is_some(),
+        item.delete.is_some(),
+        true,
+        item.trace.is_some(),
+    ]
+}

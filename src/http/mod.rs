@@ -1,0 +1,43 @@
+//! The HTTP server: probes, metrics, documentation, errors, limits, and whatever routes are mounted.
+//!
+//! [`bind`] takes the sockets before anything else runs; [`serve`] answers on them. Handlers return
+//! [`Problem`] for errors and may take [`RequestId`]; everything else that a request needs (ids, spans,
+//! CORS, compression, security headers, limits, panics) is done by the envelope around all routes.
+//!
+//! Two limits are actix's own. A request that is not HTTP at all is answered (400, 408, 431) by the
+//! protocol layer, without a body. And the header time-out holds for the first request of a
+//! connection; on a kept connection, `max_connections` bounds what half-sent requests can hold.
+
+mod bind;
+mod body;
+mod builtin;
+mod compression;
+mod config;
+mod cors;
+mod docs;
+mod envelope;
+mod extract;
+mod finish;
+mod guard;
+mod layers;
+mod methods;
+mod probes;
+mod problem;
+mod request_id;
+mod server;
+mod tls;
+mod trace;
+mod trusted;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use bind::{BindError, Listeners, bind};
+pub use config::{Config, CorsPolicy, Parts, Routes, Scrape, TlsFiles, Vitals};
+pub use cors::CorsPolicyError;
+pub use problem::{FieldError, Problem};
+pub use request_id::RequestId;
+pub use server::{Running, ServeError, openapi, serve};
+pub use tls::{TlsCertificates, TlsError};

@@ -1,0 +1,292 @@
+//! Puts routes, envelope and sockets together.
+
+use std::{collections::BTreeMap, io, rc::Rc, sync::Arc, time::Duration};
+
+use actix_web::{
+    App, Error, HttpRequest, HttpServer,
+    dev::{Server, ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse},
+    http::KeepAlive,
+    web,
+};
+use utoipa::openapi::{
+    ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, RefOr, ResponseBuilder,
+    content::ContentBuilder, path::Operation,
+};
+use utoipa::{PartialSchema, ToSchema};
+use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
+
+use super::{
+    Config, Listeners, Parts, Routes, TlsCertificates, TlsError,
+    builtin::{self, Index},
+    config::Mount,
+    cors::{self, CorsPolicyError},
+    docs::{self, Document},
+    envelope::Envelope,
+    extract,
+    methods::Methods,
+    probes::{self, Probes},
+    problem::ProblemBody,
+};
+
+/// Most workers that actix can run.
+const MAX_WORKERS: usize = 512;
+
+/// A server that answers from the moment [`server`](Self::server) is polled.
+pub struct Running {
+    /// Resolves when the server has stopped. It ignores signals: stopping is the program's decision.
+    pub server: Server,
+    /// Stops, pauses and resumes the server.
+    pub handle: ServerHandle,
+    /// The certificate in use, to be reloaded when its files change; `None` without TLS.
+    pub certificates: Option<Arc<TlsCertificates>>,
+}
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The cross-origin policy contradicts itself.
+    #[error(transparent)]
+    Cors(#[from] CorsPolicyError),
+    /// Routes are mounted where none can be.
+    #[error(
+        "routes cannot be mounted under `{prefix}`: a prefix starts with `/` and does not end with it"
+    )]
+    Prefix {
+        /// The prefix as given.
+        prefix: String,
+    },
+    /// A listener cannot be handed to the server.
+    #[error("cannot serve on the listening socket")]
+    Listen(#[source] io::Error),
+}
+
+/// Serves on `listeners`: workers start at once, and answer when `Running::server` is polled.
+///
+/// Must be called on the actix system's thread. Install the global meter provider before: each
+/// worker makes its instruments when it starts.
+///
+/// # Errors
+///
+/// [`ServeError`]: certificate, cross-origin policy or a mount prefix. Nothing runs then.
+pub fn serve(listeners: Listeners, config: Config, parts: Parts) -> Result<Running, ServeError> {
+    cors::middleware(&config.cors)?;
+    if let Some(mount) = parts
+        .routes
+        .mounts
+        .iter()
+        .find(|mount| !is_prefix(&mount.prefix))
+    {
+        return Err(ServeError::Prefix {
+            prefix: mount.prefix.clone(),
+        });
+    }
+    let certificates = config.tls.clone().map(TlsCertificates::load).transpose()?;
+    let workers = config.workers.clamp(1, MAX_WORKERS);
+    let limits = config.clone();
+
+    let shared = Shared::new(config, parts);
+    let mut server = HttpServer::new(move || shared.app())
+        .workers(workers)
+        .disable_signals()
+        .keep_alive(keep_alive(limits.keep_alive))
+        .client_request_timeout(limits.header_timeout)
+        .tls_handshake_timeout(limits.header_timeout)
+        .max_connections(limits.max_connections.div_ceil(workers).max(1))
+        .shutdown_timeout(
+            limits
+                .shutdown_timeout
+                .as_millis()
+                .div_ceil(1000)
+                .try_into()
+                .unwrap_or(u64::MAX),
+        );
+    for socket in listeners.sockets {
+        server = match &certificates {
+            Some(certificates) => server.listen_rustls_0_23(socket, certificates.server_config()?),
+            None => server.listen(socket),
+        }
+        .map_err(ServeError::Listen)?;
+    }
+    let server = server.run();
+    Ok(Running {
+        handle: server.handle(),
+        server,
+        certificates,
+    })
+}
+
+/// The OpenAPI document of every route that [`serve`] would mount.
+pub fn openapi(config: &Config, routes: &Routes) -> OpenApi {
+    let app = App::new().into_utoipa_app().openapi(described(config));
+    complete(
+        app.configure(|app| mount(app, config.docs_enabled, &routes.mounts))
+            .split_for_parts()
+            .1,
+    )
+}
+
+fn is_prefix(prefix: &str) -> bool {
+    is_root(prefix) || (prefix.starts_with('/') && !prefix.ends_with('/'))
+}
+
+fn is_root(prefix: &str) -> bool {
+    matches!(prefix, "" | "/")
+}
+
+fn keep_alive(idle: Duration) -> KeepAlive {
+    if idle.is_zero() {
+        KeepAlive::Disabled
+    } else {
+        KeepAlive::Timeout(idle)
+    }
+}
+
+/// What all workers have in common.
+#[derive(Clone)]
+pub(super) struct Shared {
+    config: Arc<Config>,
+    routes: Routes,
+    probes: web::Data<Probes>,
+    document: web::Data<Document>,
+    index: web::Data<Index>,
+    scrape: web::Data<super::config::Scrape>,
+}
+
+impl Shared {
+    pub(super) fn new(config: Config, parts: Parts) -> Self {
+        Self {
+            probes: web::Data::new(Probes::new(&config, Arc::clone(&parts.vitals))),
+            document: web::Data::new(Document::default()),
+            index: web::Data::new(Index::new(&config)),
+            scrape: web::Data::new(Arc::clone(&parts.scrape)),
+            config: Arc::new(config),
+            routes: parts.routes,
+        }
+    }
+
+    /// One worker's application.
+    pub(super) fn app(
+        &self,
+    ) -> App<
+        impl ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse,
+            Error = Error,
+            InitError = (),
+        > + use<>,
+    > {
+        let config = &self.config;
+        let (app, document) = App::new()
+            .into_utoipa_app()
+            .openapi(described(config))
+            .configure(|app| mount(app, config.docs_enabled, &self.routes.mounts))
+            .split_for_parts();
+        let document = complete(document);
+        self.document.publish(&document);
+        let methods = Rc::new(Methods::of(&document));
+        let unrouted = Rc::clone(&methods);
+        app.app_data(self.probes.clone())
+            .app_data(self.document.clone())
+            .app_data(self.index.clone())
+            .app_data(self.scrape.clone())
+            .configure(|app| {
+                extract::configure(app, config.body_limit);
+                // Last, so that an embedding program may replace the extractors' settings.
+                self.routes.data.iter().for_each(|insert| insert(app));
+            })
+            .default_service(web::to(move |request: HttpRequest| {
+                std::future::ready(unrouted.unrouted(&request))
+            }))
+            .wrap(Envelope {
+                config: Arc::clone(config),
+                probes: self.probes.clone().into_inner(),
+                methods,
+            })
+    }
+}
+
+/// Mounts everything: built-in routes first, so that nobody can shadow a probe.
+fn mount(app: &mut ServiceConfig<'_>, docs_enabled: bool, mounts: &[Mount]) {
+    probes::routes(app);
+    builtin::routes(app);
+    if docs_enabled {
+        docs::routes(app);
+    }
+    // actix routes to the first scope of a prefix and never to a second one: one scope for each prefix.
+    let mut prefixes: BTreeMap<&str, Vec<&Mount>> = BTreeMap::new();
+    for mount in mounts.iter().filter(|mount| !is_root(&mount.prefix)) {
+        prefixes.entry(&mount.prefix).or_default().push(mount);
+    }
+    // Backwards, so that `/api/v1` comes before `/api`, which would take its requests.
+    for (prefix, mounts) in prefixes.into_iter().rev() {
+        let register_all =
+            |app: &mut ServiceConfig<'_>| mounts.iter().for_each(|mount| (mount.register)(app));
+        app.service(scope::scope(prefix).configure(register_all));
+    }
+    for mount in mounts.iter().filter(|mount| is_root(&mount.prefix)) {
+        (mount.register)(app);
+    }
+}
+
+/// The document before any route is in it.
+fn described(config: &Config) -> OpenApi {
+    let info = InfoBuilder::new()
+        .title(config.app_name.as_str())
+        .version(config.version.as_str())
+        .description(Some(
+            "Every error is answered as `application/problem+json` (RFC 9457, schema `Problem`).",
+        ));
+    OpenApiBuilder::new().info(info.build()).build()
+}
+
+/// Adds what holds for every operation: its errors.
+fn complete(mut document: OpenApi) -> OpenApi {
+    let mut schemas = vec![(String::from("Problem"), ProblemBody::schema())];
+    ProblemBody::schemas(&mut schemas);
+    let problem = ContentBuilder::new()
+        .schema(Some(utoipa::openapi::Ref::from_schema_name("Problem")))
+        .build();
+    let response = ResponseBuilder::new()
+        .description("The request was refused or failed; the body says why.")
+        .content("application/problem+json", problem)
+        .build();
+    let mut components = document
+        .components
+        .take()
+        .unwrap_or_else(|| ComponentsBuilder::new().build());
+    components.schemas.extend(schemas);
+    components
+        .responses
+        .insert("Problem".to_owned(), RefOr::T(response));
+    document.components = Some(components);
+    for item in document.paths.paths.values_mut() {
+        let operations = [
+            &mut item.get,
+            &mut item.put,
+            &mut item.post,
+            &mut item.delete,
+            &mut item.options,
+            &mut item.head,
+            &mut item.patch,
+            &mut item.trace,
+        ];
+        operations
+            .into_iter()
+            .flatten()
+            .for_each(fails_with_a_problem);
+    }
+    document
+}
+
+fn fails_with_a_problem(operation: &mut Operation) {
+    let problem = || RefOr::Ref(utoipa::openapi::Ref::from_response_name("Problem"));
+    operation
+        .responses
+        .responses
+        .entry("default".to_owned())
+        .or_insert_with(problem);
+}

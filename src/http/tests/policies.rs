@@ -1,0 +1,210 @@
+//! Request ids, CORS, compression, security headers, trusted hosts.
+
+use actix_web::http::Method;
+
+use super::*;
+
+#[actix_web::test]
+async fn a_request_id_is_kept_made_or_replaced() -> Outcome {
+    let kept = ask(TestRequest::get()
+        .uri("/try/id")
+        .insert_header(("x-request-id", "abc.1_2-3")))
+    .await?;
+    assert_eq!(
+        (kept.header("x-request-id"), kept.text()),
+        ("abc.1_2-3", "abc.1_2-3")
+    );
+    for forged in ["a b", "a\"},{\"x\":\"", "%0a", &"a".repeat(129), ""] {
+        for path in ["/try/id", "/health", "/nowhere"] {
+            let answer = ask(TestRequest::get()
+                .uri(path)
+                .insert_header(("x-request-id", forged)))
+            .await?;
+            assert_eq!(answer.header("x-request-id").len(), 36, "{forged} {path}");
+        }
+    }
+    Ok(())
+}
+
+fn from(origin: &str, path: &str) -> TestRequest {
+    TestRequest::get()
+        .uri(path)
+        .insert_header(("origin", origin))
+        .insert_header(("host", "api.example.org"))
+}
+
+#[actix_web::test]
+async fn an_allowed_origin_is_let_in() -> Outcome {
+    let answer = ask(from("https://app.example.org", "/try/number/1")).await?;
+    assert_eq!((answer.status(), answer.text()), (200, "1"));
+    assert_eq!(
+        answer.header("access-control-allow-origin"),
+        "https://app.example.org"
+    );
+    assert_eq!(
+        answer.header("access-control-expose-headers"),
+        "x-request-id"
+    );
+    Ok(())
+}
+
+#[actix_web::test]
+async fn a_refused_origin_never_reaches_the_handler() -> Outcome {
+    // The handler would panic, which would be a 500.
+    for path in ["/try/fails/panic", "/health"] {
+        let answer = ask(from("https://evil.example", path)).await?;
+        assert_eq!(
+            (answer.status(), answer.code().as_str()),
+            (403, "origin_not_allowed"),
+            "{path}"
+        );
+        assert_eq!(answer.header("access-control-allow-origin"), "");
+    }
+    Ok(())
+}
+
+#[actix_web::test]
+async fn a_page_of_the_same_host_may_call() -> Outcome {
+    let answer = ask(from("https://api.example.org", "/try/number/1")).await?;
+    assert_eq!(
+        (
+            answer.status(),
+            answer.header("access-control-allow-origin")
+        ),
+        (200, "")
+    );
+    Ok(())
+}
+
+#[actix_web::test]
+async fn a_preflight_is_answered_by_the_policy() -> Outcome {
+    let preflight = |origin: &str, method: &str| {
+        from(origin, "/try/person")
+            .method(Method::OPTIONS)
+            .insert_header(("access-control-request-method", method))
+            .insert_header(("access-control-request-headers", "content-type"))
+    };
+    let allowed = ask(preflight("https://app.example.org", "POST")).await?;
+    assert_eq!(
+        (allowed.status(), allowed.header("access-control-max-age")),
+        (200, "60")
+    );
+    let refused = ask(preflight("https://app.example.org", "DELETE")).await?;
+    assert_eq!(
+        (refused.status(), refused.code().as_str()),
+        (403, "cors_not_allowed")
+    );
+    let strange = ask(preflight("https://evil.example", "POST")).await?;
+    assert_eq!(
+        (strange.status(), strange.code().as_str()),
+        (403, "origin_not_allowed")
+    );
+    Ok(())
+}
+
+#[actix_web::test]
+async fn compression_begins_at_a_thousand_bytes() -> Outcome {
+    let page = |size: u32, accept: &str| {
+        TestRequest::get()
+            .uri(&format!("/try/page?size={size}"))
+            .insert_header(("accept-encoding", accept))
+    };
+    for (accept, encoding) in [
+        ("br", "br"),
+        ("gzip", "gzip"),
+        ("zstd", "zstd"),
+        ("identity", ""),
+        ("nonsense", ""),
+        ("identity;q=0, *;q=0", ""),
+    ] {
+        let large = ask(page(1000, accept)).await?;
+        assert_eq!(
+            (large.status(), large.header("content-encoding")),
+            (200, encoding),
+            "{accept}"
+        );
+        assert_eq!(large.body.len() < 1000, !encoding.is_empty());
+        let vary: Vec<_> = large.response.headers().get_all("vary").collect();
+        assert!(
+            vary.iter().any(|value| *value == "accept-encoding"),
+            "{vary:?}"
+        );
+        let small = ask(page(999, accept)).await?;
+        assert_eq!(
+            (small.header("content-encoding"), small.body.len()),
+            ("", 999),
+            "{accept}"
+        );
+    }
+    Ok(())
+}
+
+#[actix_web::test]
+async fn every_response_carries_the_security_headers() -> Outcome {
+    for path in [
+        "/",
+        "/health",
+        "/nowhere",
+        "/try/fails/panic",
+        "/docs",
+        "/metrics",
+    ] {
+        let answer = get_path(path).await?;
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(answer.header("x-frame-options"), "DENY", "{path}");
+        assert_eq!(answer.header("referrer-policy"), "no-referrer", "{path}");
+        assert!(
+            answer
+                .header("content-security-policy")
+                .contains("frame-ancestors 'none'"),
+            "{path}"
+        );
+        assert_eq!(answer.header("strict-transport-security"), "", "{path}");
+    }
+    let mut config = config();
+    config.hsts = true;
+    let answer = ask_of(
+        config,
+        mounted(&Staged::new(Readiness::Ready)),
+        TestRequest::get().uri("/health"),
+    )
+    .await?;
+    assert_eq!(
+        answer.header("strict-transport-security"),
+        "max-age=31536000"
+    );
+    Ok(())
+}
+
+#[actix_web::test]
+async fn shared_data_reaches_handlers() -> Outcome {
+    assert_eq!(get_path("/try/word").await?.text(), "shared");
+    Ok(())
+}
+
+#[actix_web::test]
+async fn routes_may_share_a_prefix_nest_or_live_at_the_root() -> Outcome {
+    let one = |app: &mut ServiceConfig<'_>| {
+        app.service(sample::number);
+    };
+    let two = |app: &mut ServiceConfig<'_>| {
+        app.service(sample::id);
+    };
+    let vitals = Staged::new(Readiness::Ready);
+    let mut parts = parts(&vitals);
+    parts.routes.mount("/api", one);
+    parts.routes.mount("/api/v1", one);
+    parts.routes.mount("/api", two);
+    parts.routes.mount("/", one);
+    for path in [
+        "/api/number/1",
+        "/api/v1/number/1",
+        "/api/id",
+        "/number/1",
+        "/health",
+    ] {
+        let answer = ask_of(config(), parts.clone(), TestRequest::get().uri(path)).await?;
+        assert_eq!(answer.status(), 200, "{path}");
+    }
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! Routes as an embedding program would mount them, one for each thing that can go wrong.
+
+use std::time::Duration;
+
+use actix_web::{
+    Error, HttpResponse, get, post,
+    web::{Data, Json, Path, Payload, Query},
+};
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::http::{Problem, RequestId};
+
+#[derive(Serialize, Deserialize, ToSchema)]
+struct Person {
+    name: String,
+    age: u8,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    size: u32,
+}
+
+#[utoipa::path(responses((status = 200, body = Person)))]
+#[post("/person")]
+async fn person(person: Json<Person>) -> Json<Person> {
+    person
+}
+
+#[utoipa::path(responses((status = 200, body = String)))]
+#[get("/number/{n}")]
+pub(super) async fn number(n: Path<u32>) -> String {
+    n.to_string()
+}
+
+#[utoipa::path(responses((status = 200, body = String)))]
+#[get("/page")]
+async fn page(page: Query<Page>) -> String {
+    "x".repeat(page.size as usize)
+}
+
+#[utoipa::path(responses((status = 200, body = String)))]
+#[get("/id")]
+pub(super) async fn id(id: RequestId) -> String {
+    id.to_string()
+}
+
+#[utoipa::path(responses((status = 200, body = String)))]
+#[get("/fails/{how}")]
+async fn fails(how: Path<String>) -> Result<HttpResponse, Error> {
+    match how.as_str() {
+        "panic" => panic_now(),
+        "slow" => {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            Ok(HttpResponse::Ok().finish())
+        }
+        "empty" => Ok(HttpResponse::Conflict()
+            .insert_header(("x-kept", "yes"))
+            .finish()),
+        "text" => Ok(HttpResponse::BadRequest().body("the moon is not full")),
+        "json" => Ok(HttpResponse::BadRequest().json(serde_json::json!({"mine": true}))),
+        "secret" => Err(actix_web::error::ErrorInternalServerError(
+            "postgres://user:hunter2@db",
+        )),
+        "problem" => Err(Problem::conflict("somebody has it")
+            .code("name_taken")
+            .field_error("name", "is taken")
+            .into()),
+        _ => Err(Problem::internal("disk of db7 is full").into()),
+    }
+}
+
+#[expect(clippy::panic, reason = "what is tested is that a panic is answered")]
+fn panic_now() -> ! {
+    panic!("on purpose")
+}
+
+/// Reads the raw body, past all extractors' limits.
+#[utoipa::path(responses((status = 200, body = String)))]
+#[post("/raw")]
+async fn raw(mut body: Payload) -> Result<String, Error> {
+    let mut bytes = 0;
+    while let Some(chunk) = body.next().await {
+        bytes += chunk?.len();
+    }
+    Ok(bytes.to_string())
+}
+
+#[utoipa::path(responses((status = 200, body = String)))]
+#[get("/word")]
+async fn word(word: Data<String>) -> String {
+    word.as_str().to_owned()
+}
+
+pub(super) fn routes(app: &mut ServiceConfig<'_>) {
+    app.service(person)
+        .service(number)
+        .service(page)
+        .service(id)
+        .service(fails)
+        .service(raw)
+        .service(word);
+}

@@ -1,0 +1,147 @@
+//! The server's certificate, replaceable while connections are served.
+//!
+//! A handshake takes whatever [`TlsCertificates`] holds at that moment, so a renewed certificate is
+//! in use after [`TlsCertificates::reload`] without a dropped connection. A reload that fails leaves
+//! the former certificate in place.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use arc_swap::ArcSwap;
+use rustls::{
+    ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{self, PemObject},
+};
+
+use super::config::TlsFiles;
+
+/// Why a certificate cannot be served; each names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be opened or read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's own words.
+        source: io::Error,
+    },
+    /// A file is not PEM.
+    #[error("`{}` is not valid PEM: {source}", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        source: pem::Error,
+    },
+    /// A file is PEM but holds nothing of what is wanted.
+    #[error("`{}` holds no {wanted}", path.display())]
+    Absent {
+        /// The file.
+        path: PathBuf,
+        /// `certificate` or `private key`.
+        wanted: &'static str,
+    },
+    /// Certificate and key do not belong together, or one of them is of no supported kind.
+    #[error("certificate `{}` and key `{}` cannot be used together: {source}", files.certificates.display(), files.key.display())]
+    Mismatch {
+        /// Both files.
+        files: TlsFiles,
+        /// What is wrong with them.
+        source: rustls::Error,
+    },
+    /// The provider offers no protocol version that is safe.
+    #[error("cannot set up TLS")]
+    Provider(#[source] rustls::Error),
+}
+
+/// A certificate that handshakes take from memory and [`reload`](Self::reload) exchanges.
+#[derive(Debug)]
+pub struct TlsCertificates {
+    files: TlsFiles,
+    provider: Arc<CryptoProvider>,
+    current: ArcSwap<CertifiedKey>,
+}
+
+impl TlsCertificates {
+    /// Reads both files and checks that they belong together.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`], naming the file and what is wrong.
+    pub fn load(files: TlsFiles) -> Result<Arc<Self>, TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let current = ArcSwap::from_pointee(read(&files, &provider)?);
+        Ok(Arc::new(Self {
+            files,
+            provider,
+            current,
+        }))
+    }
+
+    /// Reads both files again; handshakes from now on get the new certificate.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`]; the former certificate then stays in use.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.current
+            .store(Arc::new(read(&self.files, &self.provider)?));
+        Ok(())
+    }
+
+    /// TLS 1.2 and 1.3, HTTP/1.1 only: actix announces the protocol, built without HTTP/2.
+    pub(super) fn server_config(self: &Arc<Self>) -> Result<ServerConfig, TlsError> {
+        let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(self) as _;
+        Ok(
+            ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+                .with_safe_default_protocol_versions()
+                .map_err(TlsError::Provider)?
+                .with_no_client_auth()
+                .with_cert_resolver(resolver),
+        )
+    }
+}
+
+impl ResolvesServerCert for TlsCertificates {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.load_full())
+    }
+}
+
+fn read(files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+    let broken = |path: &PathBuf, wanted, source| match source {
+        pem::Error::Io(source) => TlsError::Read {
+            path: path.clone(),
+            source,
+        },
+        pem::Error::NoItemsFound => TlsError::Absent {
+            path: path.clone(),
+            wanted,
+        },
+        source => TlsError::Pem {
+            path: path.clone(),
+            source,
+        },
+    };
+    let chain = CertificateDer::pem_file_iter(&files.certificates)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| broken(&files.certificates, "certificate", error))?;
+    if chain.is_empty() {
+        return Err(TlsError::Absent {
+            path: files.certificates.clone(),
+            wanted: "certificate",
+        });
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|error| broken(&files.key, "private key", error))?;
+    CertifiedKey::from_der(chain, key, provider).map_err(|source| TlsError::Mismatch {
+        files: files.clone(),
+        source,
+    })
+}

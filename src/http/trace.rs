@@ -1,0 +1,260 @@
+//! What is known of one request while it runs, its span, its access log line and its metric attributes.
+//!
+//! The span is made here and not by tracing-actix-web: that crate's newest OpenTelemetry feature
+//! belongs to another OpenTelemetry version, its default span carries header values and the query
+//! string, and it would be one more layer around each request. Names follow the OpenTelemetry
+//! semantic conventions for HTTP. Nothing is recorded that a client could use to smuggle in secrets
+//! or unbounded values: no query, no header, no method outside the known ones.
+
+use std::{borrow::Cow, error::Error as _, net::IpAddr, rc::Rc, time::Instant};
+
+use actix_web::{
+    HttpMessage,
+    body::{BodySize, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{Method, StatusCode, header::HeaderMap},
+};
+use opentelemetry::{KeyValue, global, propagation::Extractor};
+use tracing::{Span, field::Empty};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use super::{
+    Problem, RequestId,
+    body::{Arrival, Intake},
+    trusted::Trusted,
+};
+
+/// Target of the access log, so that it can be filtered alone.
+const ACCESS: &str = "dotmac::access";
+
+/// One request, as known before it is routed; kept in the request's extensions.
+pub(super) struct Exchange {
+    id: RequestId,
+    method: &'static str,
+    scheme: &'static str,
+    route: Option<String>,
+    path: String,
+    client: Option<IpAddr>,
+    body: Intake,
+    started: Instant,
+}
+
+impl Exchange {
+    /// Reads the request and bounds its body; `method` is what the client sent, as HEAD is routed as GET.
+    pub(super) fn of(
+        request: &mut ServiceRequest,
+        method: &Method,
+        trusted: &Trusted,
+        body_limit: usize,
+    ) -> Self {
+        Self {
+            id: RequestId::of(request.headers()),
+            method: known(method),
+            scheme: trusted.scheme(request),
+            route: request.match_pattern(),
+            path: request.path().to_owned(),
+            client: trusted.client(request),
+            body: Intake::bound(request, body_limit),
+            started: Instant::now(),
+        }
+    }
+
+    /// How far the request's body came.
+    pub(super) fn arrival(&self) -> Arrival {
+        self.body.arrival()
+    }
+
+    /// The response, with whatever must live as long.
+    pub(super) fn hold(&self, response: ServiceResponse) -> ServiceResponse {
+        self.body.hold(response)
+    }
+
+    pub(super) fn id(&self) -> &RequestId {
+        &self.id
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Probes and scrapes leave no span, no log line and no series: they would drown everything else.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.path == "/metrics" || super::probes::Probe::of(&self.path).is_some()
+    }
+
+    /// `GET /greet/{name}`; the method alone if no route matched.
+    fn name(&self) -> Cow<'static, str> {
+        match &self.route {
+            Some(route) => Cow::Owned(format!("{} {route}", self.method)),
+            None => Cow::Borrowed(self.method),
+        }
+    }
+
+    /// The root span of the request, child of the caller's if `traceparent` names one.
+    pub(super) fn span(&self, request: &ServiceRequest, trusted: &Trusted) -> Span {
+        if self.is_quiet() {
+            return Span::none();
+        }
+        let span = tracing::info_span!(
+            target: "dotmac::http",
+            "request",
+            otel.name = %self.name(),
+            otel.kind = "server",
+            otel.status_code = Empty,
+            request_id = %self.id,
+            http.request.method = self.method,
+            http.route = self.route.as_deref(),
+            http.response.status_code = Empty,
+            url.path = %self.path,
+            url.scheme = self.scheme,
+            server.address = trusted.checked_host(request).as_deref(),
+            client.address = self.client.map(tracing::field::display),
+        );
+        if request.headers().contains_key("traceparent") {
+            let caller = global::get_text_map_propagator(|propagator| {
+                propagator.extract(&Headers(request.headers()))
+            });
+            // Fails only if traces go nowhere; then there is nothing to tie together.
+            drop(span.set_parent(caller));
+        }
+        span
+    }
+
+    /// Ends the span and writes the access log line; a server error is logged with its whole chain, once.
+    pub(super) fn finish(&self, response: &ServiceResponse) {
+        let status = response.status();
+        if self.is_quiet() {
+            if status.is_server_error() && response.response().error().is_some() {
+                self.log_error(status, response);
+            }
+            return;
+        }
+        let span = Span::current();
+        span.record("http.response.status_code", i64::from(status.as_u16()));
+        if status.is_server_error() {
+            span.record("otel.status_code", "ERROR");
+            self.log_error(status, response);
+        }
+        let bytes = match response.response().body().size() {
+            BodySize::None => Some(0),
+            BodySize::Sized(bytes) => Some(bytes),
+            BodySize::Stream => None,
+        };
+        let millis = self.started.elapsed().as_micros() as f64 / 1000.0;
+        let name = self.name();
+        tracing::info!(
+            target: ACCESS,
+            {
+                http.request.method = self.method,
+                http.route = self.route.as_deref(),
+                http.response.status_code = i64::from(status.as_u16()),
+                http.response.body.size = bytes,
+                client.address = self.client.map(tracing::field::display),
+                duration_ms = millis,
+            },
+            "{name} {}",
+            status.as_u16()
+        );
+    }
+
+    /// 503 is somebody else's outage, already logged where it happened: a warning. The rest is ours.
+    fn log_error(&self, status: StatusCode, response: &ServiceResponse) {
+        let chain = match response.response().error() {
+            Some(error) => match error.as_error::<Problem>() {
+                Some(problem) => chain(problem),
+                None => error.to_string(),
+            },
+            None => "the handler answered so without an error".to_owned(),
+        };
+        let name = self.name();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            tracing::warn!(target: "dotmac::http", error = %chain, "{name} is unavailable");
+        } else {
+            tracing::error!(target: "dotmac::http", error = %chain, "{name} failed");
+        }
+    }
+}
+
+/// An error and all its causes, the outermost first.
+fn chain(problem: &Problem) -> String {
+    let mut text = problem.to_string();
+    let mut cause = problem.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Attributes of the request's metrics, all out of closed sets; replaces the crate's own, which take
+/// `server.address` from the `Host` header and so let a client make series.
+pub(super) fn metric_attributes(request: &ServiceRequest, _: Cow<'static, str>) -> Vec<KeyValue> {
+    let extensions = request.extensions();
+    let Some(exchange) = extensions.get::<Rc<Exchange>>() else {
+        return Vec::new();
+    };
+    let mut attributes = Vec::with_capacity(5); // two more are added with the status
+    attributes.push(KeyValue::new("http.request.method", exchange.method));
+    attributes.push(KeyValue::new("url.scheme", exchange.scheme));
+    if let Some(route) = &exchange.route {
+        attributes.push(KeyValue::new("http.route", route.clone()));
+    }
+    attributes
+}
+
+/// The methods of the semantic conventions; any other is `_OTHER`.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::TRACE => "TRACE",
+        Method::CONNECT => "CONNECT",
+        _ => "_OTHER",
+    }
+}
+
+/// Headers, as OpenTelemetry's propagators read them.
+struct Headers<'r>(&'r HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(|name| name.as_str()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn a_client_cannot_invent_metric_labels() -> Result<(), Box<dyn std::error::Error>> {
+        let method = Method::from_bytes(b"INVENTED")?;
+        let mut request = TestRequest::get()
+            .uri("/nowhere/42")
+            .insert_header(("host", "invented.example"))
+            .insert_header(("x-forwarded-proto", "invented"))
+            .to_srv_request();
+        let exchange = Exchange::of(&mut request, &method, &Trusted::new(&[], &[]), 1);
+        request.extensions_mut().insert(Rc::new(exchange));
+        let attributes = metric_attributes(&request, "default".into());
+        let labels: Vec<(&str, String)> = attributes
+            .iter()
+            .map(|label| (label.key.as_str(), label.value.to_string()))
+            .collect();
+        let expected = [("http.request.method", "_OTHER"), ("url.scheme", "http")];
+        assert_eq!(labels, expected.map(|(key, value)| (key, value.to_owned())));
+        Ok(())
+    }
+}

@@ -1,0 +1,26 @@
+//! The daemon `dotmac`. What it does from start to stop is told by `run` in `src/run/mod.rs`.
+
+use std::process::ExitCode;
+
+use dotmac_platform::{
+    Exit, Platform,
+    cli::{self, Command},
+};
+
+#[actix_web::main]
+async fn main() -> ExitCode {
+    match cli::parse() {
+        Ok(Command::Serve) => Platform::from_env().run().await,
+        Ok(command) => cli::execute(command).await.into(),
+        Err(refusal) => {
+            let exit = if refusal.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Success
+            };
+            // A closed terminal is no reason to fail.
+            refusal.print().ok();
+            exit.into()
+        }
+    }
+}

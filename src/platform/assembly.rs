@@ -1,0 +1,149 @@
+//! The tree of actors and what handlers are given, while they are being put together.
+
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    sync::Arc,
+};
+
+use super::Registration;
+use crate::{
+    components,
+    extract::Db,
+    http::Routes,
+    metrics,
+    settings::{Environment, Settings},
+};
+use dotmac_actors::{
+    db::{self, DbActor, Journal, Pool},
+    secrets::{self, SecretStore, SecretsActor},
+    supervision::{ActorHandle, ChildSpec, Published, SupervisionTree, TreeError},
+    telemetry::{Telemetry, TelemetryActor},
+};
+
+/// Why a platform cannot be put together: a mistake in the embedding program or in the settings.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AssemblyError {
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    #[error(transparent)]
+    Secrets(#[from] secrets::ConfigError),
+    #[error("`{needy}` needs an actor of type `{needed}`, which was not added before it")]
+    NotAdded {
+        needy: &'static str,
+        needed: &'static str,
+    },
+}
+
+/// Everything that will run, not started yet.
+pub(crate) struct Assembly {
+    pub(crate) tree: SupervisionTree,
+    pub(crate) secrets: ActorHandle<SecretsActor>,
+    pub(crate) db_actor: ActorHandle<DbActor>,
+    pub(crate) db: Db,
+    provided: HashMap<TypeId, Box<dyn Any>>,
+    pub(crate) routes: Routes,
+}
+
+impl Assembly {
+    /// The daemon's own actors - secrets, database, telemetry, in this order - and then whatever is registered.
+    ///
+    /// # Errors
+    ///
+    /// [`AssemblyError`]; nothing runs then.
+    pub(crate) fn new(
+        settings: &Settings,
+        telemetry: &Telemetry,
+        registrations: Vec<Registration>,
+    ) -> Result<Self, AssemblyError> {
+        let mut tree = SupervisionTree::new(components::policy(&settings.supervision))?
+            .observe_calls(metrics::call_observer());
+
+        let store = Published::<SecretStore>::new();
+        let secrets = add_secrets(&mut tree, settings, &store)?;
+        let pool = Published::<Pool>::new();
+        let db_actor = add_db(&mut tree, settings, &secrets, &store, &pool)?;
+        add_telemetry(&mut tree, telemetry, &db_actor)?;
+
+        let db = Db(db::Db::new(pool));
+        let mut assembly = Self {
+            tree,
+            secrets,
+            db_actor,
+            db: db.clone(),
+            provided: HashMap::new(),
+            routes: Routes::default(),
+        };
+        assembly.provide(db);
+        for add in registrations {
+            add(&mut assembly)?;
+        }
+        Ok(assembly)
+    }
+
+    /// Makes `value` available to handlers that take it, and to actors that need it.
+    pub(crate) fn provide<T: Clone + Send + Sync + 'static>(&mut self, value: T) {
+        self.provided
+            .insert(TypeId::of::<T>(), Box::new(value.clone()));
+        self.routes.provide(value);
+    }
+
+    pub(crate) fn provided<T: Clone + 'static>(&self) -> Option<T> {
+        self.provided
+            .get(&TypeId::of::<T>())?
+            .downcast_ref()
+            .cloned()
+    }
+}
+
+fn add_secrets(
+    tree: &mut SupervisionTree,
+    settings: &Settings,
+    store: &Published<SecretStore>,
+) -> Result<ActorHandle<SecretsActor>, AssemblyError> {
+    let config = components::secrets(settings);
+    config.validate()?;
+    let slot = store.clone();
+    let spec = ChildSpec::new("secrets", move |life| {
+        SecretsActor::new(life, config.clone(), slot.clone())
+    });
+    let spec = spec.publishes(store);
+    let must_be_there =
+        settings.vault.enabled && settings.app.environment == Environment::Production;
+    Ok(tree.add(if must_be_there {
+        spec.essential()
+    } else {
+        spec
+    })?)
+}
+
+/// Takes the credentials anew at each start, and is restarted when they have changed.
+fn add_db(
+    tree: &mut SupervisionTree,
+    settings: &Settings,
+    secrets: &ActorHandle<SecretsActor>,
+    store: &Published<SecretStore>,
+    pool: &Published<Pool>,
+) -> Result<ActorHandle<DbActor>, AssemblyError> {
+    let journal = Journal::new(uuid::Uuid::now_v7().to_string(), tree.events());
+    let (settings, store, slot) = (Arc::new(settings.clone()), store.clone(), pool.clone());
+    let spec = ChildSpec::new("db", move |life| {
+        let config = components::database(&settings, store.get().as_deref());
+        DbActor::new(life, config, slot.clone(), Some(journal.clone()))
+    });
+    Ok(tree.add(spec.publishes(pool).required().needs(secrets.on_change()))?)
+}
+
+/// Comes after the database but does not wait for it to be well: it is needed most when it is not.
+fn add_telemetry(
+    tree: &mut SupervisionTree,
+    telemetry: &Telemetry,
+    db_actor: &ActorHandle<DbActor>,
+) -> Result<(), AssemblyError> {
+    let telemetry = telemetry.clone();
+    let spec = ChildSpec::new("telemetry", move |life| {
+        TelemetryActor::new(life, telemetry.clone())
+    });
+    tree.add(spec.needs(db_actor.in_order()))?;
+    Ok(())
+}

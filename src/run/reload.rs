@@ -1,0 +1,123 @@
+//! SIGHUP: reads the settings again, applies what can be applied, and says for each key what became of it.
+
+use std::{error::Error, sync::Arc};
+
+use dotmac_actors::{
+    secrets::{RefreshNow, SecretsActor},
+    supervision::ActorHandle,
+    telemetry::Telemetry,
+};
+use tracing::{error, info, warn};
+
+use crate::{http::TlsCertificates, settings::Settings};
+
+/// What can take new settings while it runs.
+pub(super) struct Reload {
+    pub(super) telemetry: Telemetry,
+    pub(super) certificates: Option<Arc<TlsCertificates>>,
+    pub(super) secrets: ActorHandle<SecretsActor>,
+}
+
+impl Reload {
+    /// Applies the settings as they are now. A mistake in them changes nothing.
+    pub(super) async fn run(&self, current: &mut Settings) {
+        info!("reloading the settings");
+        let new = match Settings::load() {
+            Ok(new) => new,
+            Err(mistakes) => {
+                return error!(
+                    result = "rejected",
+                    "nothing was reloaded, the settings have mistakes: {mistakes}"
+                );
+            }
+        };
+        for change in current.diff(&new) {
+            if !change.live {
+                warn!(
+                    key = change.key,
+                    result = "needs_restart",
+                    "`{}` has changed and needs a restart",
+                    change.key
+                );
+            }
+        }
+        self.reload_log_level(current, &new);
+        self.reload_certificates();
+        self.reload_secrets(&new).await;
+        // Keys that need a restart keep being reported until it comes.
+        current.telemetry.log_level = new.telemetry.log_level;
+    }
+
+    fn reload_log_level(&self, current: &Settings, new: &Settings) {
+        const KEY: &str = "DOTMAC_TELEMETRY_LOG_LEVEL";
+        let (former, level) = (
+            current.telemetry.log_level.to_string(),
+            new.telemetry.log_level.to_string(),
+        );
+        if former == level {
+            return;
+        }
+        match self.telemetry.set_log_filter(&level) {
+            Ok(()) => info!(
+                key = KEY,
+                result = "applied",
+                former,
+                "the log level is now `{level}`"
+            ),
+            Err(error) => error!(
+                key = KEY,
+                result = "rejected",
+                error = &error as &dyn Error,
+                "the log level stays `{former}`"
+            ),
+        }
+    }
+
+    fn reload_certificates(&self) {
+        const KEY: &str = "DOTMAC_TLS_CERT";
+        let Some(certificates) = &self.certificates else {
+            return;
+        };
+        match certificates.reload() {
+            Ok(()) => info!(
+                key = KEY,
+                result = "applied",
+                "new connections get the certificate as it is on disk now"
+            ),
+            Err(error) => {
+                error!(
+                    key = KEY,
+                    result = "rejected",
+                    error = &error as &dyn Error,
+                    "the former certificate stays in use"
+                );
+            }
+        }
+    }
+
+    async fn reload_secrets(&self, new: &Settings) {
+        if !new.vault.enabled {
+            return;
+        }
+        match self.secrets.call(RefreshNow).await {
+            Ok(Ok(changed)) if changed.is_empty() => {
+                info!(result = "unchanged", "the secrets are unchanged")
+            }
+            Ok(Ok(changed)) => {
+                for key in &changed {
+                    info!(key, result = "applied", "the secret `{key}` has changed");
+                }
+            }
+            Ok(Err(error)) => error!(
+                result = "rejected",
+                error = &error as &dyn Error,
+                "the former secrets stay in use"
+            ),
+            Err(error) => error!(
+                result = "rejected",
+                error = &error as &dyn Error,
+                "the secrets were not read again"
+            ),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What is wrong with the settings, all of it at once, for somebody who reads it at 3 a.m.
+//!
+//! A [`Mistake`] never holds the value of a secret: whoever makes one shows a value only through
+//! [`Setting::shown`](super::value::Setting::shown).
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where the value of a key came from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// The process environment.
+    Environment,
+    /// The `.env` file of the working directory.
+    DotEnv,
+    /// The file that the key's `_FILE` twin names.
+    File(PathBuf),
+    /// A variable that counts when the own key is not set, such as `DATABASE_URL`.
+    Fallback(&'static str),
+    /// Nobody set it.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => f.write_str("environment"),
+            Self::DotEnv => f.write_str(".env"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Fallback(name) => write!(f, "fallback {name}"),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// One thing that is wrong, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mistake {
+    /// Full name of the key, or the line of `.env` that could not be read.
+    pub key: String,
+    /// Where the value came from; `None` if nobody gave one.
+    pub origin: Option<Origin>,
+    /// What is wrong, without the value of a secret.
+    pub problem: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Mistake {
+    pub(crate) fn new(
+        key: impl Into<String>,
+        origin: impl Into<Option<Origin>>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            key: key.into(),
+            origin: origin.into(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.key)?;
+        if let Some(origin) = &self.origin {
+            write!(f, " ({origin})")?;
+        }
+        write!(f, ": {}; {}", self.problem, self.remedy)
+    }
+}
+
+/// Every mistake of one load, sorted by key. Never empty. The process that meets it exits 78.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsErrors(Vec<Mistake>);
+
+impl SettingsErrors {
+    /// `Err` with all of `mistakes`, sorted and without repetition, or `Ok` if there are none.
+    pub(crate) fn check(mut mistakes: Vec<Mistake>) -> Result<(), Self> {
+        mistakes.sort();
+        mistakes.dedup();
+        if mistakes.is_empty() {
+            Ok(())
+        } else {
+            Err(Self(mistakes))
+        }
+    }
+
+    /// The mistakes, sorted by key.
+    pub fn mistakes(&self) -> &[Mistake] {
+        &self.0
+    }
+}
+
+impl From<Mistake> for SettingsErrors {
+    fn from(mistake: Mistake) -> Self {
+        Self(vec![mistake])
+    }
+}
+
+impl fmt::Display for SettingsErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.len() {
+            1 => f.write_str("1 mistake in the settings:")?,
+            many => write!(f, "{many} mistakes in the settings:")?,
+        }
+        for mistake in &self.0 {
+            write!(f, "\n  {mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for SettingsErrors {}

@@ -1,0 +1,49 @@
+//! The daemon as a whole.
+
+use std::path::PathBuf;
+
+use crate::settings::facts::Facts;
+use crate::settings::group::{between, computed, fallback, fixed, group};
+use crate::settings::types::{Environment, HostName};
+
+group! {
+    title: "Application", prefix: "";
+    /// The daemon as a whole: what it is for and where it listens.
+    pub struct AppSettings {
+        /// What this installation is for. Decides some defaults; in `production` whatever is unsafe
+        /// is refused and `.env` is not read.
+        environment: Environment { default: fixed("development") }
+
+        /// Name of this service, as its root page and its telemetry show it.
+        app_name: String { default: fixed("dotmac-platform") }
+
+        /// Address or host name to listen on. `0.0.0.0` or `::` means every interface, as a
+        /// container needs it.
+        host: HostName { default: fixed("127.0.0.1") }
+
+        /// Port to listen on. `0` takes any free port, which is printed and logged.
+        port: u16 { default: fixed("8000"), fallbacks: &[fallback("PORT")] }
+
+        /// Threads that serve HTTP requests.
+        workers: usize {
+            default: computed("one for each processor core", |facts| facts.cores().min(1024).to_string()),
+            range: between::<usize>("1", "1024"),
+        }
+
+        /// Whether `/docs`, `/redoc` and `/openapi.json` are served.
+        docs_enabled: bool {
+            default: computed("`false` in production, `true` elsewhere", docs_enabled),
+        }
+
+        /// PEM file with the certificate chain to serve HTTPS with. Needs `DOTMAC_TLS_KEY`. Unset
+        /// means plain HTTP. The file is read again on SIGHUP.
+        tls_cert: Option<PathBuf> { live: true }
+
+        /// PEM file with the private key of `DOTMAC_TLS_CERT`. The file is read again on SIGHUP.
+        tls_key: Option<PathBuf> { live: true }
+    }
+}
+
+fn docs_enabled(facts: &Facts<'_>) -> String {
+    (facts.environment() != Environment::Production).to_string()
+}

@@ -1,0 +1,48 @@
+//! Web pages of other origins.
+
+use std::time::Duration;
+
+use actix_web::http::Method;
+use actix_web::http::header::HeaderName;
+
+use crate::settings::facts::Facts;
+use crate::settings::group::{computed, fixed, group, lasting};
+use crate::settings::types::{CorsOrigin, Environment};
+
+group! {
+    title: "CORS", prefix: "CORS_";
+    /// Which web pages of other origins may call the API from a browser.
+    pub struct CorsSettings {
+        /// Whether requests of other origins are looked at. With `false` no CORS header is sent, so
+        /// that browsers keep every other origin out.
+        enabled: bool { default: fixed("true") }
+
+        /// Origins that are allowed, as `https://app.example.com,http://localhost:*`; `*` for all,
+        /// though not together with `DOTMAC_CORS_CREDENTIALS`.
+        origins: Vec<CorsOrigin> {
+            default: computed("localhost with any port in development, none elsewhere", origins),
+        }
+
+        /// Methods that are allowed.
+        methods: Vec<Method> { default: fixed("GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS") }
+
+        /// Request headers that are allowed.
+        headers: Vec<HeaderName> {
+            default: fixed("accept,authorization,content-type,traceparent,tracestate,x-request-id"),
+        }
+
+        /// Whether the browser may send cookies and credentials.
+        credentials: bool { default: fixed("false") }
+
+        /// How long a browser may remember the answer to a preflight request.
+        max_age: Duration { default: fixed("1h"), range: lasting("0s", "24h") }
+    }
+}
+
+fn origins(facts: &Facts<'_>) -> String {
+    let text = match facts.environment() {
+        Environment::Development => "http://localhost:*,http://127.0.0.1:*,http://[::1]:*",
+        _ => "",
+    };
+    text.to_owned()
+}

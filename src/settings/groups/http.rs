@@ -1,0 +1,40 @@
+//! Limits and trust of the HTTP listener.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::settings::group::{between, fixed, group, lasting, sized};
+use crate::settings::types::{ByteSize, HostPattern};
+
+group! {
+    title: "HTTP", prefix: "HTTP_";
+    /// Limits and trust of the HTTP listener.
+    pub struct HttpSettings {
+        /// Largest request body. A larger one is answered with 413.
+        body_limit: ByteSize { default: fixed("2MiB"), range: sized("1B", "1GiB") }
+
+        /// Longest time from the head of a request to its response. Then the answer is 504, or 408
+        /// if the client is still sending the body.
+        request_timeout: Duration { default: fixed("30s"), range: lasting("1ms", "1h") }
+
+        /// Longest time in which a client must have sent the head of its request. Then the
+        /// connection is closed.
+        header_timeout: Duration { default: fixed("5s"), range: lasting("1ms", "10m") }
+
+        /// How long an idle connection is kept open for the next request. `0s` closes it after each
+        /// response. Keep it longer than the load balancer's own.
+        keep_alive: Duration { default: fixed("75s"), range: lasting("0s", "1h") }
+
+        /// Connections served at once, over all workers. Further ones wait to be accepted.
+        max_connections: usize { default: fixed("25000"), range: between::<usize>("1", "1000000") }
+
+        /// Networks of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, as
+        /// `10.0.0.0/8,192.168.1.7`. Unset means nobody's.
+        trusted_proxies: Vec<IpNet> {}
+
+        /// Host names that requests may be addressed to, as `example.com,*.example.com`; others are
+        /// answered with 400, but for probes and metrics. Unset means any.
+        trusted_hosts: Vec<HostPattern> {}
+    }
+}

@@ -1,0 +1,33 @@
+//! The groups of keys. Their doc comments are what operators read in `docs/settings.md`.
+
+mod app;
+mod cors;
+mod database;
+mod http;
+mod shutdown;
+mod supervision;
+mod telemetry;
+mod vault;
+
+pub use app::AppSettings;
+pub use cors::CorsSettings;
+pub use database::{DatabaseSettings, DatabaseTarget, PostgresTarget};
+pub use http::HttpSettings;
+pub use shutdown::ShutdownSettings;
+pub use supervision::SupervisionSettings;
+pub use telemetry::TelemetrySettings;
+pub use vault::VaultSettings;
+
+use super::group::{Group, GroupSpec};
+
+/// Every group, in the order of the documentation.
+pub(crate) const ALL: [&GroupSpec; 8] = [
+    AppSettings::SPEC,
+    HttpSettings::SPEC,
+    ShutdownSettings::SPEC,
+    SupervisionSettings::SPEC,
+    VaultSettings::SPEC,
+    DatabaseSettings::SPEC,
+    TelemetrySettings::SPEC,
+    CorsSettings::SPEC,
+];

@@ -1,0 +1,124 @@
+//! Logs, metrics and traces.
+
+use std::time::Duration;
+
+use url::Url;
+
+use crate::settings::facts::Facts;
+use crate::settings::group::{
+    Fallback, between, computed, fallback, fixed, group, lasting, translated,
+};
+use crate::settings::types::{Environment, LogFilter, LogFormat, OtlpProtocol, from_rust_log};
+
+/// Turns a whole signal off, so its sense is the opposite of ours.
+const SDK_DISABLED: &[Fallback] = &[translated("OTEL_SDK_DISABLED", negated)];
+
+group! {
+    title: "Telemetry", prefix: "TELEMETRY_";
+    /// Logs, metrics and traces, and the OpenTelemetry collector they are sent to.
+    pub struct TelemetrySettings {
+        /// Which lines are logged: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), or a
+        /// list as `info,actix_web=debug`.
+        log_level: LogFilter {
+            default: fixed("info"),
+            fallbacks: &[translated("RUST_LOG", from_rust_log)],
+            live: true,
+        }
+
+        /// `json` writes one object a line, `pretty` is for reading at a terminal.
+        log_format: LogFormat {
+            default: computed("`pretty` on a terminal in development, `json` elsewhere", log_format),
+        }
+
+        /// URL of the collector, as `http://localhost:4317`. Unset means that nothing is exported.
+        otlp_endpoint: Option<Url> { fallbacks: &[fallback("OTEL_EXPORTER_OTLP_ENDPOINT")] }
+
+        /// How the collector is spoken to: `http` is protobuf over HTTP.
+        otlp_protocol: OtlpProtocol {
+            default: fixed("grpc"),
+            fallbacks: &[translated("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)],
+        }
+
+        /// Whether traces are exported.
+        traces: bool { default: fixed("true"), fallbacks: SDK_DISABLED }
+
+        /// Whether metrics are exported. `/metrics` is served either way.
+        metrics: bool { default: fixed("true"), fallbacks: SDK_DISABLED }
+
+        /// Whether logs are exported. They are written to the terminal either way.
+        logs: bool { default: fixed("true"), fallbacks: SDK_DISABLED }
+
+        /// Share of the traces begun here that is kept. A trace that a caller began follows the
+        /// caller's decision.
+        sample_ratio: f64 {
+            default: fixed("1.0"),
+            range: between::<f64>("0", "1"),
+            fallbacks: &[fallback("OTEL_TRACES_SAMPLER_ARG")],
+        }
+
+        /// How often metrics are exported.
+        metric_interval: Duration {
+            default: fixed("30s"),
+            range: lasting("100ms", "1h"),
+            fallbacks: &[translated("OTEL_METRIC_EXPORT_INTERVAL", milliseconds)],
+        }
+
+        /// Name of this service in traces, metrics and logs.
+        service_name: String {
+            default: computed("`DOTMAC_APP_NAME`", service_name),
+            fallbacks: &[fallback("OTEL_SERVICE_NAME")],
+        }
+
+        /// Further attributes of this service, as `team=payments,region=eu`. A comma in a value is
+        /// written `%2C`.
+        resource_attributes: Vec<(String, String)> {
+            fallbacks: &[fallback("OTEL_RESOURCE_ATTRIBUTES")],
+        }
+
+        /// Longest time that one export, or the last one at shutdown, may take.
+        export_timeout: Duration {
+            default: fixed("5s"),
+            range: lasting("10ms", "5m"),
+            fallbacks: &[translated("OTEL_EXPORTER_OTLP_TIMEOUT", milliseconds)],
+        }
+    }
+}
+
+fn log_format(facts: &Facts<'_>) -> String {
+    let format = match facts.environment() {
+        Environment::Development if facts.terminal => LogFormat::Pretty,
+        _ => LogFormat::Json,
+    };
+    format.to_string()
+}
+
+fn service_name(facts: &Facts<'_>) -> String {
+    facts
+        .given("DOTMAC_APP_NAME")
+        .unwrap_or("dotmac-platform")
+        .to_owned()
+}
+
+/// The standard `OTEL_` variables count time in milliseconds and write no unit.
+fn milliseconds(text: &str) -> String {
+    let text = text.trim();
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        format!("{text}ms")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// By the standard only `true`, in any case, means true.
+fn negated(text: &str) -> String {
+    (!text.trim().eq_ignore_ascii_case("true")).to_string()
+}
+
+fn protocol(text: &str) -> String {
+    let ours = if text == "http/protobuf" {
+        "http"
+    } else {
+        text
+    };
+    ours.to_owned()
+}

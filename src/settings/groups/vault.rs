@@ -1,0 +1,63 @@
+//! Where secrets are read from.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+use crate::settings::facts::Facts;
+use crate::settings::group::{computed, fallback, fixed, group, lasting};
+use crate::settings::types::{KvVersion, MountPath, VaultAuth};
+
+group! {
+    title: "Vault", prefix: "VAULT_";
+    /// HashiCorp Vault or OpenBao, where secrets are read from.
+    pub struct VaultSettings {
+        /// Whether secrets are read from Vault.
+        enabled: bool { default: computed("`true` if an address is given, else `false`", enabled) }
+
+        /// URL of the server, as `https://vault.example:8200`.
+        addr: Option<Url> { fallbacks: &[fallback("VAULT_ADDR"), fallback("BAO_ADDR")] }
+
+        /// Namespace in which everything is looked up.
+        namespace: Option<String> {
+            fallbacks: &[fallback("VAULT_NAMESPACE"), fallback("BAO_NAMESPACE")],
+        }
+
+        /// How the daemon logs in: `token` needs `DOTMAC_VAULT_TOKEN`, `approle` needs
+        /// `DOTMAC_VAULT_ROLE_ID` and `DOTMAC_VAULT_SECRET_ID`.
+        auth: VaultAuth { default: fixed("token") }
+
+        /// Token to log in with.
+        token: Option<SecretString> {
+            fallbacks: &[fallback("VAULT_TOKEN"), fallback("BAO_TOKEN")],
+        }
+
+        /// Role id of the AppRole to log in with.
+        role_id: Option<SecretString> {}
+
+        /// Secret id of the AppRole to log in with.
+        secret_id: Option<SecretString> {}
+
+        /// PEM file with authorities that may have signed the server's certificate, besides those of
+        /// the system.
+        ca_cert: Option<PathBuf> {}
+
+        /// Where the key-value engine is mounted.
+        mount: MountPath { default: fixed("secret") }
+
+        /// Version of the key-value engine; `auto` asks the server.
+        kv_version: KvVersion { default: fixed("auto") }
+
+        /// Longest time that a request to the server may take.
+        timeout: Duration { default: fixed("5s"), range: lasting("10ms", "5m") }
+
+        /// How often secrets are read again.
+        refresh_interval: Duration { default: fixed("60s"), range: lasting("1s", "24h") }
+    }
+}
+
+fn enabled(facts: &Facts<'_>) -> String {
+    facts.given("DOTMAC_VAULT_ADDR").is_some().to_string()
+}

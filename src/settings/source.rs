@@ -1,0 +1,274 @@
+//! The layers that a value can come from: process environment, `.env`, fallbacks, and files that
+//! `_FILE` keys name.
+//!
+//! An empty text counts as not set, because that is how compose files pass a variable that their
+//! user left out. Nothing is ever written to the process environment.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+use super::dotenv;
+use super::error::{Mistake, Origin};
+use super::group::{KeySpec, PREFIX};
+
+/// What a file may hold at most: far more than any secret or `.env` needs.
+const FILE_LIMIT: u64 = 1 << 20;
+
+/// Everything that settings are read from.
+#[derive(Clone, Default)]
+pub struct Sources {
+    environment: Vec<(OsString, OsString)>,
+    directory: Option<PathBuf>,
+    terminal: bool,
+}
+
+impl Sources {
+    /// The environment, working directory and terminal of this process.
+    pub fn of_process() -> Self {
+        Self {
+            environment: std::env::vars_os().collect(),
+            directory: Some(PathBuf::from(".")),
+            terminal: io::stdout().is_terminal(),
+        }
+    }
+
+    /// `environment` in place of the process's, no `.env`, no terminal.
+    pub fn new<K, V>(environment: impl IntoIterator<Item = (K, V)>) -> Self
+    where
+        K: Into<OsString>,
+        V: Into<OsString>,
+    {
+        let environment = environment
+            .into_iter()
+            .map(|(key, value)| (key.into(), value.into()));
+        Self {
+            environment: environment.collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Reads `.env` in `directory`, if there is one.
+    #[must_use]
+    pub fn with_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Says whether the log goes to a terminal.
+    #[must_use]
+    pub fn with_terminal(mut self, terminal: bool) -> Self {
+        self.terminal = terminal;
+        self
+    }
+
+    pub(crate) fn terminal(&self) -> bool {
+        self.terminal
+    }
+}
+
+// The environment holds secrets, ours and those of others.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources")
+            .field("directory", &self.directory)
+            .field("terminal", &self.terminal)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A value that somebody gave.
+#[derive(Clone)]
+pub(crate) struct Found {
+    pub(crate) text: String,
+    pub(crate) origin: Origin,
+}
+
+// The text may be a secret.
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Found")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The variables of both layers, by name.
+pub(crate) struct Layers {
+    environment: Layer,
+    dotenv: Layer,
+}
+
+struct Layer {
+    origin: Origin,
+    variables: BTreeMap<String, OsString>,
+}
+
+impl Layers {
+    /// Takes the environment and, outside production, `.env`. Mistakes in `.env` go to `mistakes`.
+    pub(crate) fn read(sources: &Sources, mistakes: &mut Vec<Mistake>) -> Self {
+        let named = |(name, value): &(OsString, OsString)| {
+            (name.to_string_lossy().into_owned(), value.clone())
+        };
+        let environment = Layer {
+            origin: Origin::Environment,
+            variables: sources.environment.iter().map(named).collect(),
+        };
+        let mut dotenv = Layer {
+            origin: Origin::DotEnv,
+            variables: BTreeMap::new(),
+        };
+
+        // Whoever deploys to production says so in the process environment, and then a `.env` that
+        // somebody left behind must not count.
+        let in_production = |layer: &Layer| {
+            let environment = layer.own(&format!("{PREFIX}ENVIRONMENT"));
+            matches!(environment, Ok(Some(found)) if found.text.eq_ignore_ascii_case("production"))
+        };
+        if let Some(directory) = &sources.directory
+            && !in_production(&environment)
+        {
+            dotenv.variables = dotenv::read(&directory.join(".env"), mistakes);
+            if in_production(&dotenv) {
+                mistakes.push(Mistake::new(
+                    format!("{PREFIX}ENVIRONMENT"),
+                    Origin::DotEnv,
+                    "production cannot be chosen in .env, which is not read in production",
+                    "set it in the process environment",
+                ));
+            }
+        }
+        Self {
+            environment,
+            dotenv,
+        }
+    }
+
+    /// The value of a key: its own, from the higher layer first, or else a fallback's.
+    pub(crate) fn find(&self, spec: &KeySpec) -> Result<Option<Found>, Mistake> {
+        let key = spec.key();
+        if let Some(found) = self.own(&key)? {
+            return Ok(Some(found));
+        }
+        for field in spec.fallbacks_yield_to {
+            // A mistake in the sibling is reported when the sibling itself is looked up.
+            if !matches!(self.own(&spec.sibling(field)), Ok(None)) {
+                return Ok(None);
+            }
+        }
+        for fallback in spec.fallbacks {
+            for layer in [&self.environment, &self.dotenv] {
+                let origin = Origin::Fallback(fallback.name);
+                if let Some(text) = layer.text(fallback.name, &key, &origin)? {
+                    return Ok(Some(Found {
+                        text: (fallback.translate)(text),
+                        origin,
+                    }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn own(&self, key: &str) -> Result<Option<Found>, Mistake> {
+        match self.environment.own(key)? {
+            None => self.dotenv.own(key),
+            found => Ok(found),
+        }
+    }
+
+    /// All variables of ours in both layers, with where they are and what they hold.
+    pub(crate) fn ours(&self) -> impl Iterator<Item = (&str, &Origin, &OsString)> {
+        [&self.environment, &self.dotenv]
+            .into_iter()
+            .flat_map(|layer| {
+                layer
+                    .variables
+                    .iter()
+                    .filter(|(name, _)| name.starts_with(PREFIX))
+                    .map(|(name, value)| (name.as_str(), &layer.origin, value))
+            })
+    }
+}
+
+impl Layer {
+    /// The value of `key` in this layer, written out or in the file that its `_FILE` twin names.
+    fn own(&self, key: &str) -> Result<Option<Found>, Mistake> {
+        let twin = format!("{key}_FILE");
+        let literal = self.text(key, key, &self.origin)?;
+        let path = self.text(&twin, &twin, &self.origin)?;
+        match (literal, path) {
+            (Some(_), Some(_)) => Err(Mistake::new(
+                key,
+                self.origin.clone(),
+                format!("both {key} and {twin} are set"),
+                "unset one of them",
+            )),
+            (Some(text), None) => Ok(Some(Found {
+                text: text.to_owned(),
+                origin: self.origin.clone(),
+            })),
+            (None, Some(path)) => {
+                let origin = Origin::File(PathBuf::from(path));
+                let text = read_text(Path::new(path)).map_err(|cause| {
+                    Mistake::new(
+                        &twin,
+                        self.origin.clone(),
+                        format!("cannot read {path:?}: {cause}"),
+                        "name a file that the daemon may read",
+                    )
+                })?;
+                let text = text.trim_end_matches(['\r', '\n']).to_owned();
+                if text.is_empty() {
+                    return Err(Mistake::new(
+                        key,
+                        origin,
+                        "the file is empty",
+                        "put the value into it",
+                    ));
+                }
+                Ok(Some(Found { text, origin }))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The text of one variable, `None` if it is not set or empty.
+    fn text(&self, name: &str, key: &str, origin: &Origin) -> Result<Option<&str>, Mistake> {
+        let Some(value) = self.variables.get(name) else {
+            return Ok(None);
+        };
+        let text = value.to_str().ok_or_else(|| {
+            Mistake::new(
+                key,
+                origin.clone(),
+                "the value is not UTF-8",
+                "write it in UTF-8",
+            )
+        })?;
+        Ok(Some(text).filter(|text| !text.is_empty()))
+    }
+}
+
+/// The text of a file of at most [`FILE_LIMIT`] bytes.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    // One byte more than allowed tells "just fits" from "too long".
+    let length = File::open(path)?
+        .take(FILE_LIMIT + 1)
+        .read_to_string(&mut text)
+        .map_err(|cause| match cause.kind() {
+            ErrorKind::InvalidData => io::Error::new(ErrorKind::InvalidData, "it is not UTF-8"),
+            _ => cause,
+        })?;
+    if u64::try_from(length).is_ok_and(|length| length > FILE_LIMIT) {
+        return Err(io::Error::new(
+            ErrorKind::FileTooLarge,
+            "it is longer than 1 MiB",
+        ));
+    }
+    Ok(text)
+}

@@ -1,0 +1,204 @@
+//! What must hold between settings.
+
+use super::{load, mistake, mistakes, right};
+
+/// A production that is right, and what a test adds to it.
+fn production<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let mut environment = vec![
+        ("DOTMAC_ENVIRONMENT", "production"),
+        (
+            "DOTMAC_DATABASE_URL",
+            "postgres://dotmac:Ys7kP2mQ9@db.example/dotmac",
+        ),
+    ];
+    environment.retain(|(key, _)| more.iter().all(|(other, _)| key != other));
+    environment.extend_from_slice(more);
+    environment
+}
+
+#[test]
+fn every_mistake_is_told_at_once_and_sorted() {
+    let mistakes = mistakes(&[
+        ("DOTMAC_PORT", "70000"),
+        ("DOTMAC_HTTP_BODY_LIMIT", "2"),
+        ("DOTMAC_TLS_CERT", "/cert.pem"),
+        ("DOTMAC_POTR", "1"),
+    ]);
+    let keys: Vec<_> = mistakes.iter().map(|it| it.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "DOTMAC_HTTP_BODY_LIMIT",
+            "DOTMAC_PORT",
+            "DOTMAC_POTR",
+            "DOTMAC_TLS_CERT"
+        ]
+    );
+}
+
+#[test]
+fn an_unknown_key_is_told_with_the_nearest_one() {
+    assert_eq!(
+        mistake(&[("DOTMAC_DATABASE_POOLSIZE", "5")]),
+        "DOTMAC_DATABASE_POOLSIZE (environment): there is no such key; did you mean DOTMAC_DATABASE_POOL_SIZE?"
+    );
+    assert!(
+        mistake(&[("DOTMAC_DATABASE_PASWORD_FILE", "/x")])
+            .ends_with("did you mean DOTMAC_DATABASE_PASSWORD_FILE?")
+    );
+    assert!(mistake(&[("DOTMAC_ZZZZZZ", "5")]).ends_with("docs/settings.md lists all keys"));
+    assert!(mistake(&[("DOTMAC_SERVICE_HOST", "10.0.0.1")]).contains("enableServiceLinks"));
+    assert!(mistake(&[("DOTMAC_A\nB", "")]).contains("DOTMAC_A\\nB"));
+}
+
+#[test]
+fn certificate_and_key_come_together() {
+    assert!(mistake(&[("DOTMAC_TLS_CERT", "/c")]).ends_with("set DOTMAC_TLS_KEY too"));
+    assert!(mistake(&[("DOTMAC_TLS_KEY", "/k")]).ends_with("set DOTMAC_TLS_CERT too"));
+    assert!(load(&[("DOTMAC_TLS_KEY", "/k"), ("DOTMAC_TLS_CERT", "/c")]).is_ok());
+}
+
+#[test]
+fn a_rule_says_nothing_about_a_key_that_is_wrong_by_itself() {
+    let environment = production(&[("DOTMAC_DATABASE_URL", "postgres//oops")]);
+    assert_eq!(mistakes(&environment).len(), 1);
+}
+
+#[test]
+fn durations_must_fit_together() {
+    assert!(mistake(&[("DOTMAC_SHUTDOWN_DRAIN_DELAY", "30s")]).contains("leaves nothing"));
+    assert!(mistake(&[("DOTMAC_SUPERVISION_HANG_AFTER", "1s")]).contains("taken for hung"));
+    assert!(mistake(&[("DOTMAC_SUPERVISION_BACKOFF_MIN", "11s")]).contains("is longer than"));
+}
+
+#[test]
+fn a_crash_loop_must_reach_its_end() {
+    // 100 ms, 200 ms, ... 1.6 s: 3.1 s before the fifth restart.
+    assert!(load(&[("DOTMAC_SUPERVISION_PERIOD", "3200ms")]).is_ok());
+    let text = mistake(&[("DOTMAC_SUPERVISION_PERIOD", "3100ms")]);
+    assert!(text.contains("would never end the process"), "{text}");
+    assert!(load(&[("DOTMAC_SUPERVISION_INTENSITY", "0")]).is_ok());
+}
+
+#[test]
+fn vault_needs_an_address_and_what_its_login_takes() {
+    assert!(
+        mistakes(&[("DOTMAC_VAULT_ENABLED", "true")])
+            .iter()
+            .any(|it| it.key == "DOTMAC_VAULT_ADDR")
+    );
+    let addr = ("VAULT_ADDR", "http://127.0.0.1:8200");
+    assert!(mistake(&[addr]).starts_with("DOTMAC_VAULT_TOKEN: Vault is enabled"));
+    let approle = [
+        addr,
+        ("DOTMAC_VAULT_AUTH", "approle"),
+        ("DOTMAC_VAULT_ROLE_ID", "dotmac"),
+    ];
+    assert!(mistake(&approle).starts_with("DOTMAC_VAULT_SECRET_ID: Vault is enabled"));
+    assert!(load(&[addr, ("DOTMAC_VAULT_ENABLED", "false")]).is_ok());
+    let path = [("VAULT_ADDR", "https://a/vault"), ("VAULT_TOKEN", "root")];
+    assert!(mistake(&path).contains("stands a path"));
+    let reference = [addr, ("DOTMAC_VAULT_TOKEN", "vault:token")];
+    assert!(mistake(&reference).contains("this is what opens Vault"));
+}
+
+#[test]
+fn a_reference_needs_vault() {
+    let text = mistake(&[
+        ("DATABASE_URL", "postgres://me@localhost/dotmac"),
+        ("DOTMAC_DATABASE_PASSWORD", "vault:db#password"),
+    ]);
+    assert!(
+        text.contains("vault:db#password is in Vault, which is not enabled"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_database_is_given_by_url_or_by_parts() {
+    let url = ("DOTMAC_DATABASE_URL", "postgres://me@db.example/dotmac");
+    let host = ("DOTMAC_DATABASE_HOST", "db.example");
+    let name = ("DOTMAC_DATABASE_NAME", "dotmac");
+    let user = ("DOTMAC_DATABASE_USERNAME", "me");
+    assert!(load(&[host, name, user]).is_ok());
+    assert!(
+        mistake(&[url, host])
+            .starts_with("DOTMAC_DATABASE_URL (environment): DOTMAC_DATABASE_HOST is set too")
+    );
+    assert!(mistake(&[url, name]).contains("the URL already says it"));
+    assert!(mistake(&[host, user]).starts_with("DOTMAC_DATABASE_NAME: a server is given"));
+    assert!(mistake(&[name]).contains("no server is given"));
+    assert!(mistake(&[host, name]).contains("needs to know who connects"));
+    assert!(mistake(&[url, user]).contains("the URL says it too"));
+    assert!(mistake(&[user]).contains("SQLite has no users"));
+}
+
+#[test]
+fn every_origin_with_credentials_is_refused_everywhere() {
+    let both = [
+        ("DOTMAC_CORS_ORIGINS", "*"),
+        ("DOTMAC_CORS_CREDENTIALS", "true"),
+    ];
+    assert!(mistake(&both).contains("every web page"));
+    assert!(load(&both[..1]).is_ok());
+}
+
+#[test]
+fn production_refuses_sqlite_unless_told_otherwise() {
+    let bare = [("DOTMAC_ENVIRONMENT", "production")];
+    assert!(mistake(&bare).starts_with("DOTMAC_DATABASE_URL: SQLite is refused in production"));
+    assert!(load(&[bare[0], ("DOTMAC_DATABASE_ALLOW_SQLITE", "true")]).is_ok());
+}
+
+#[test]
+fn production_refuses_a_database_in_the_clear() {
+    right(&production(&[]));
+    for mode in ["disable", "prefer"] {
+        assert!(
+            mistake(&production(&[("DOTMAC_DATABASE_SSLMODE", mode)])).contains("in the clear")
+        );
+        right(&production(&[
+            ("DOTMAC_DATABASE_SSLMODE", mode),
+            ("DOTMAC_DATABASE_URL", "postgres://dotmac@127.0.0.1/dotmac"),
+        ]));
+    }
+    right(&production(&[("DOTMAC_DATABASE_SSLMODE", "require")]));
+    let url = "postgres://dotmac@db.example/dotmac?sslmode=prefer";
+    let text = mistake(&production(&[("DOTMAC_DATABASE_URL", url)]));
+    assert!(
+        text.starts_with("DOTMAC_DATABASE_URL (environment): sslmode prefer may"),
+        "{text}"
+    );
+}
+
+#[test]
+fn production_refuses_weak_secrets() {
+    for weak in ["postgres", "password", "ChangeMe", "short", "xxxxxxxxxx"] {
+        let url = format!("postgres://dotmac:{weak}@db.example/dotmac");
+        let text = mistake(&production(&[("DOTMAC_DATABASE_URL", &url)]));
+        assert!(
+            text.starts_with("DOTMAC_DATABASE_URL (environment): the secret is"),
+            "{text}"
+        );
+    }
+    let vault = [
+        ("VAULT_ADDR", "https://vault.example"),
+        ("VAULT_TOKEN", "root"),
+    ];
+    assert!(
+        mistake(&production(&vault))
+            .starts_with("DOTMAC_VAULT_TOKEN (fallback VAULT_TOKEN): the secret is")
+    );
+}
+
+#[test]
+fn production_refuses_vault_over_plain_http_to_another_host() {
+    let token = ("VAULT_TOKEN", "hvs.CAESIJ2mPqLr");
+    let other = [("VAULT_ADDR", "http://vault.example:8200"), token];
+    assert!(mistake(&production(&other)).contains("plain http"));
+    right(&production(&[
+        ("VAULT_ADDR", "http://127.0.0.1:8200"),
+        token,
+    ]));
+    right(&other);
+}

@@ -1,0 +1,137 @@
+//! Settings with a closed set of values.
+
+use std::fmt;
+
+use crate::settings::value::{Invalid, Setting};
+
+/// Declares an enum whose values are written as the given words, in any case.
+macro_rules! choice {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+ }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$variant_meta])* $variant,)+ }
+
+        impl $name {
+            /// The word that an operator writes.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl Setting for $name {
+            const EXAMPLE: &'static str = Self::VALUES[0];
+            const VALUES: &'static [&'static str] = &[$($word),+];
+
+            fn expected() -> String {
+                format!("one of {}", Self::VALUES.join(", "))
+            }
+
+            fn parse(text: &str) -> Result<Self, Invalid> {
+                match text.to_ascii_lowercase().as_str() {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(Invalid::plain()),
+                }
+            }
+        }
+    };
+}
+
+choice! {
+    /// What an installation is for.
+    pub enum Environment {
+        /// A developer's machine: friendly defaults, nothing refused.
+        Development = "development",
+        /// Like production, but for rehearsal.
+        Staging = "staging",
+        /// The real thing: what is unsafe is refused.
+        Production = "production",
+        /// An automated test.
+        Test = "test",
+    }
+}
+
+choice! {
+    /// How the daemon proves to Vault who it is.
+    pub enum VaultAuth {
+        /// A token that somebody made.
+        Token = "token",
+        /// A role id with a secret id.
+        AppRole = "approle",
+    }
+}
+
+choice! {
+    /// Version of Vault's key-value engine.
+    pub enum KvVersion {
+        /// Found out from Vault.
+        Auto = "auto",
+        /// Without versions.
+        V1 = "1",
+        /// With versions.
+        V2 = "2",
+    }
+}
+
+choice! {
+    /// How a connection to PostgreSQL is encrypted, from least to most. The words are libpq's.
+    pub enum SslMode {
+        /// Never encrypted.
+        Disable = "disable",
+        /// Encrypted if the server can, and nobody's certificate checked.
+        Prefer = "prefer",
+        /// Encrypted, and nobody's certificate checked.
+        Require = "require",
+        /// Encrypted, the certificate signed by a trusted authority.
+        VerifyCa = "verify-ca",
+        /// As `verify-ca`, and the certificate names the host.
+        VerifyFull = "verify-full",
+    }
+}
+
+impl SslMode {
+    /// Whether this mode never lets a connection go on in the clear.
+    pub const fn is_encrypted(self) -> bool {
+        !matches!(self, Self::Disable | Self::Prefer)
+    }
+}
+
+choice! {
+    /// What happens to the database schema at start.
+    pub enum Migrate {
+        /// Pending migrations are run.
+        Auto = "auto",
+        /// Pending migrations keep the database from being ready.
+        Check = "check",
+        /// The schema is not looked at.
+        Off = "off",
+    }
+}
+
+choice! {
+    /// How a log line is written.
+    pub enum LogFormat {
+        /// For a person at a terminal.
+        Pretty = "pretty",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+choice! {
+    /// How telemetry travels to the collector.
+    pub enum OtlpProtocol {
+        /// gRPC, usually port 4317.
+        Grpc = "grpc",
+        /// Protobuf over HTTP, usually port 4318.
+        Http = "http",
+    }
+}

@@ -1,0 +1,73 @@
+//! Keys with our prefix that do not exist: most often a slip of the pen.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+
+use super::error::Mistake;
+use super::group::PREFIX;
+use super::source::Layers;
+
+/// How alike two names must be, from 0 to 1, for one to be suggested in place of the other.
+const ALIKE: f64 = 0.6;
+
+/// A mistake for each variable with our prefix that is neither one of `keys` nor its `_FILE` twin.
+pub(crate) fn mistakes(layers: &Layers, keys: &BTreeSet<String>) -> Vec<Mistake> {
+    let is_known = |name: &str| {
+        keys.contains(name)
+            || name
+                .strip_suffix("_FILE")
+                .is_some_and(|key| keys.contains(key))
+    };
+    layers
+        .ours()
+        .filter(|(name, ..)| !is_known(name))
+        .map(|(name, origin, value)| {
+            let remedy = if is_service_link(name, value) {
+                service_link_remedy()
+            } else {
+                suggestion(name, keys)
+            };
+            let name = name.escape_debug().to_string();
+            Mistake::new(name, origin.clone(), "there is no such key", remedy)
+        })
+        .collect()
+}
+
+/// Whether Kubernetes set the variable, as it does for each Service in the namespace.
+pub(crate) fn is_service_link(name: &str, value: &OsStr) -> bool {
+    let value = value.as_encoded_bytes();
+    value.starts_with(b"tcp://")
+        || value.starts_with(b"udp://")
+        || [
+            "_SERVICE_HOST",
+            "_SERVICE_PORT",
+            "_TCP_ADDR",
+            "_TCP_PORT",
+            "_TCP_PROTO",
+        ]
+        .iter()
+        .any(|part| format!("_{}", name.trim_start_matches(PREFIX)).contains(part))
+}
+
+/// What to do about a variable that Kubernetes set.
+pub(crate) fn service_link_remedy() -> String {
+    "Kubernetes sets it for a Service of that name: put `enableServiceLinks: false` into the pod's spec"
+        .to_owned()
+}
+
+fn suggestion(name: &str, keys: &BTreeSet<String>) -> String {
+    let bare = |key: &str| {
+        key.trim_start_matches(PREFIX)
+            .trim_end_matches("_FILE")
+            .to_ascii_uppercase()
+    };
+    let likeness = |key: &String| strsim::normalized_damerau_levenshtein(&bare(name), &bare(key));
+    let nearest = keys
+        .iter()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    match nearest.filter(|key| likeness(key) >= ALIKE) {
+        Some(key) if name.ends_with("_FILE") => format!("did you mean {key}_FILE?"),
+        Some(key) => format!("did you mean {key}?"),
+        None => "remove it; docs/settings.md lists all keys".to_owned(),
+    }
+}

@@ -1,0 +1,118 @@
+//! `dotmac` at the prompt.
+
+use crate::support::{Daemon, Postgres};
+
+#[tokio::test]
+async fn version_and_usage_have_their_exit_codes() {
+    let version = Daemon::builder().run(&["--version"]).await;
+    assert_eq!(
+        (version.code, version.text()),
+        (0, format!("dotmac {}", env!("CARGO_PKG_VERSION")))
+    );
+    assert_eq!(Daemon::builder().run(&["dance"]).await.code, 64);
+}
+
+#[tokio::test]
+async fn check_approves_and_refuses() {
+    assert_eq!(Daemon::builder().run(&["check"]).await.code, 0);
+    let refused = Daemon::builder()
+        .env("DOTMAC_DATABASE_POOL_SIZE", "0")
+        .run(&["check"])
+        .await;
+    assert_eq!(refused.code, 78);
+    assert!(
+        refused.text().contains("DOTMAC_DATABASE_POOL_SIZE"),
+        "{}",
+        refused.text()
+    );
+}
+
+#[tokio::test]
+async fn config_shows_values_and_origins_but_no_secret() {
+    for format in ["table", "json", "env"] {
+        let shown = Daemon::builder()
+            .env(
+                "DOTMAC_DATABASE_URL",
+                "postgres://dotmac:some-password@127.0.0.1/dotmac",
+            )
+            .run(&["config", "--format", format])
+            .await;
+        assert_eq!(shown.code, 0, "{}", shown.text());
+        assert!(shown.text().contains("DOTMAC_DATABASE_POOL_SIZE"));
+        assert!(!shown.text().contains("some-password"), "{}", shown.text());
+    }
+}
+
+#[tokio::test]
+async fn migrate_goes_up_and_down_on_both_back_ends() {
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    for url in [
+        postgres.url(),
+        format!("sqlite:{}", directory.path().join("test.db").display()),
+    ] {
+        let run = |arguments: &'static [&'static str]| {
+            let builder = Daemon::builder().env("DOTMAC_DATABASE_URL", &url);
+            async move { builder.run(arguments).await }
+        };
+        assert_eq!(
+            run(&["migrate", "status"]).await.code,
+            1,
+            "something is pending"
+        );
+        let up = run(&["migrate", "up"]).await;
+        assert_eq!(up.code, 0, "{}", up.text());
+        assert!(
+            up.text().contains("ran 2026-11-22-000001_runtime_journal"),
+            "{}",
+            up.text()
+        );
+        assert_eq!(run(&["migrate", "status"]).await.code, 0);
+        let down = run(&["migrate", "down", "--steps", "1"]).await;
+        assert!(
+            down.text()
+                .contains("took back 2026-11-22-000001_runtime_journal"),
+            "{}",
+            down.text()
+        );
+        assert_eq!(run(&["migrate", "status"]).await.code, 1);
+    }
+}
+
+#[tokio::test]
+async fn migrate_without_a_database_says_so() {
+    let refused = Daemon::builder()
+        .env(
+            "DOTMAC_DATABASE_URL",
+            "postgres://u:some-password@127.0.0.1:1/x",
+        )
+        .run(&["migrate", "up"])
+        .await;
+    assert_eq!(refused.code, 69, "{}", refused.text());
+    assert!(refused.text().contains("127.0.0.1:1"), "{}", refused.text());
+}
+
+#[tokio::test]
+async fn probe_answers_by_its_exit_code() {
+    let daemon = Daemon::spawn().await;
+    daemon.until("/ready", 200).await;
+    for kind in ["live", "ready", "startup"] {
+        let asked = Daemon::builder()
+            .run(&["probe", kind, "--url", &daemon.base])
+            .await;
+        assert_eq!(asked.code, 0, "{}", asked.text());
+    }
+    let absent = Daemon::builder()
+        .run(&["probe", "live", "--url", "http://127.0.0.1:1"])
+        .await;
+    assert_eq!(absent.code, 1, "{}", absent.text());
+}
+
+#[tokio::test]
+async fn openapi_prints_what_the_daemon_serves() {
+    let daemon = Daemon::spawn().await;
+    let printed = Daemon::builder().run(&["openapi"]).await;
+    let printed: serde_json::Value = serde_json::from_str(&printed.text()).unwrap();
+    assert_eq!(printed, daemon.json("/openapi.json").await.1);
+    assert_eq!(printed["openapi"], "3.1.0");
+}

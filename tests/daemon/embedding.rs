@@ -1,0 +1,194 @@
+//! Programs that embed the platform: their actors and routes are treated as the daemon's own.
+
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, eventually};
+
+async fn chaos(settings: &[(&str, &str)]) -> Daemon {
+    let builder = Daemon::example("chaos");
+    let daemon = settings
+        .iter()
+        .fold(builder, |builder, (key, value)| builder.env(key, value))
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    daemon
+}
+
+async fn post(daemon: &Daemon, path: &str) -> reqwest::Response {
+    daemon.request(reqwest::Method::POST, path).await
+}
+
+#[tokio::test]
+async fn the_greeter_greets_and_is_part_of_everything() {
+    let daemon = Daemon::example("greeter").spawn().await;
+    let body = daemon.until("/ready", 200).await;
+    assert_eq!(body["components"]["greeter"]["state"], "ready", "{body}");
+    assert_eq!(
+        daemon.get("/greet/Ada").await.text().await.unwrap(),
+        "Hello, Ada! You are number 1.\n"
+    );
+    assert_eq!(
+        daemon
+            .metric(r#"dotmac_component_state{component="greeter",state="ready"}"#)
+            .await,
+        Some(1.0)
+    );
+    assert!(daemon.json("/openapi.json").await.1["paths"]["/greet/{name}"]["get"].is_object());
+    let stopped = daemon.stop().await;
+    assert_eq!(stopped.code, 0);
+    assert!(
+        stopped.line("stopped")["actors"]
+            .as_str()
+            .unwrap()
+            .starts_with("greeter "),
+        "{}",
+        stopped.text()
+    );
+}
+
+#[tokio::test]
+async fn an_actor_that_panics_or_stops_is_restarted_alone() {
+    let daemon = chaos(&[("DOTMAC_SUPERVISION_BACKOFF_MIN", "10ms")]).await;
+    for (path, cause, life) in [("/chaos/panic", "panic", 2), ("/chaos/stop", "stop", 3)] {
+        // A stop may still answer the call that asked for it; a panic cannot.
+        let status = post(&daemon, path).await.status();
+        assert!(status == 503 || cause == "stop", "{path}: {status}");
+        eventually("the next life to answer", || async {
+            (daemon.json("/chaos/ping").await.1 == json!({ "generation": life })).then_some(())
+        })
+        .await;
+        let series = format!(r#"dotmac_actor_restarts_total{{actor="chaos",cause="{cause}"}}"#);
+        assert_eq!(daemon.metric(&series).await, Some(1.0));
+    }
+    let body = daemon.until("/ready", 200).await;
+    for other in ["secrets", "db", "telemetry"] {
+        assert_eq!(body["components"][other]["restarts"], 0, "{body}");
+    }
+    let line = daemon.logged("panicked: asked to panic").await;
+    assert!(
+        line["panic.place"]
+            .as_str()
+            .unwrap()
+            .starts_with("examples/chaos.rs:"),
+        "{line}"
+    );
+    assert_eq!(line["actor.name"], "chaos");
+}
+
+#[tokio::test]
+async fn callers_of_a_hung_actor_fail_fast_and_the_actor_comes_back() {
+    let daemon = chaos(&[
+        ("DOTMAC_SUPERVISION_HEARTBEAT", "100ms"),
+        ("DOTMAC_SUPERVISION_HANG_AFTER", "500ms"),
+        ("DOTMAC_SUPERVISION_STOP_TIMEOUT", "300ms"),
+    ])
+    .await;
+    let hung = post(&daemon, "/chaos/hang?ms=4000").await;
+    assert_eq!(hung.status(), 503);
+    assert!(hung.headers().contains_key("retry-after"));
+    let problem: Value = hung.json().await.unwrap();
+    assert_eq!(problem["code"], "component_unavailable", "{problem}");
+    eventually("the next life to answer", || async {
+        daemon
+            .get("/chaos/ping")
+            .await
+            .status()
+            .is_success()
+            .then_some(())
+    })
+    .await;
+    assert_eq!(daemon.metric("dotmac_leaked_threads").await, Some(1.0));
+    eventually("the hung thread to end", || async {
+        (daemon.metric("dotmac_leaked_threads").await == Some(0.0)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn calls_that_are_never_answered_count_as_a_hang() {
+    let daemon = chaos(&[("DOTMAC_SUPERVISION_CALL_TIMEOUT", "100ms")]).await;
+    for _ in 0..5 {
+        assert_eq!(post(&daemon, "/chaos/silence").await.status(), 503);
+    }
+    let series = r#"dotmac_actor_restarts_total{actor="chaos",cause="unanswered"}"#;
+    eventually("a restart", || async {
+        (daemon.metric(series).await == Some(1.0)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_crash_loop_ends_the_process_with_70() {
+    let daemon = chaos(&[
+        ("DOTMAC_SUPERVISION_INTENSITY", "2"),
+        ("DOTMAC_SUPERVISION_BACKOFF_MIN", "1ms"),
+    ])
+    .await;
+    for _ in 0..1000 {
+        let asked = daemon
+            .client
+            .post(format!("{}/chaos/panic", daemon.base))
+            .send()
+            .await;
+        if asked.is_err() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let stopped = daemon.ended().await;
+    assert_eq!(stopped.code, 70, "{}", stopped.text());
+    assert!(
+        stopped
+            .text()
+            .contains("`chaos` failed too often, last: panicked"),
+        "{}",
+        stopped.text()
+    );
+}
+
+#[tokio::test]
+async fn a_panic_in_a_handler_answers_500_and_keeps_the_connection() {
+    let daemon = chaos(&[]).await;
+    let response = post(&daemon, "/chaos/panic-in-handler").await;
+    assert_eq!(response.status(), 500);
+    let problem: Value = response.json().await.unwrap();
+    assert!(!problem.to_string().contains("asked to panic"), "{problem}");
+    assert_eq!(daemon.get("/ready").await.status(), 200);
+}
+
+#[tokio::test]
+async fn requests_in_flight_are_finished_at_a_stop() {
+    let daemon = chaos(&[]).await;
+    let request = daemon
+        .client
+        .get(format!("{}/chaos/slow?ms=1500", daemon.base))
+        .send();
+    let (response, ()) = tokio::join!(request, async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        daemon.signal("TERM");
+    });
+    assert_eq!(response.unwrap().status(), 200);
+    assert_eq!(daemon.ended().await.code, 0);
+}
+
+#[tokio::test]
+async fn a_request_that_outlives_the_deadline_is_named_as_late() {
+    let daemon = chaos(&[
+        ("DOTMAC_SHUTDOWN_TIMEOUT", "2s"),
+        ("DOTMAC_HTTP_REQUEST_TIMEOUT", "1m"),
+    ])
+    .await;
+    let url = format!("{}/chaos/slow?ms=60000", daemon.base);
+    let client = daemon.client.clone();
+    let request = tokio::spawn(async move { client.get(url).send().await });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let stopped = daemon.stop().await;
+    assert_eq!(stopped.code, 0, "{}", stopped.text());
+    assert!(
+        stopped.text().contains("http did not end in time"),
+        "{}",
+        stopped.text()
+    );
+    request.abort();
+}

@@ -1,0 +1,25 @@
+//! The daemon seen from outside: the real binary, over HTTP, with real servers beside it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking"
+)]
+#![expect(
+    unreachable_pub,
+    reason = "what `support` offers is public to this program alone"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod command_line;
+mod database;
+mod deployment;
+mod embedding;
+mod http;
+mod probes;
+mod secrets;
+mod settings;
+mod stopping;
+mod telemetry;

@@ -1,0 +1,56 @@
+//! The only way in which tests start the daemon and the servers that it talks to: real ones, each with
+//! its own directory and ports, gone when the value that stands for it is dropped.
+
+pub mod collector;
+pub mod daemon;
+pub mod fakes;
+pub mod openbao;
+pub mod postgres;
+pub mod process;
+
+pub use daemon::Daemon;
+pub use openbao::OpenBao;
+pub use postgres::Postgres;
+
+use std::{
+    future::Future,
+    net::TcpListener,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// Longer than anything should take on a loaded machine; reached only by a test that fails.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A program that `tests/setup` installed.
+pub fn tool(name: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("target/tools/bin")
+        .join(name);
+    path.canonicalize()
+        .unwrap_or_else(|_| panic!("{} is missing: run tests/setup", path.display()))
+}
+
+/// A port of the loopback interface that nobody uses at this moment.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// Asks again and again until there is an answer; fails the test after [`PATIENCE`].
+pub async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut ask: impl FnMut() -> F,
+) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

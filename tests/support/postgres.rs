@@ -1,0 +1,244 @@
+//! A PostgreSQL server of a test's own.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+    time::Duration,
+};
+
+use super::{
+    eventually, free_port,
+    process::{Process, signal},
+    tool,
+};
+
+/// A running server with one user `dotmac`, password `correct horse`, and a database of the same name.
+pub struct Postgres {
+    process: Process,
+    directory: tempfile::TempDir,
+    pub port: u16,
+}
+
+pub const PASSWORD: &str = "correct horse";
+
+impl Postgres {
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        run(Command::new("cp").arg("-a").arg(template()).arg(&data));
+        own(directory.path());
+        let port = free_port();
+        let server = Self {
+            process: launch(&data, port),
+            directory,
+            port,
+        };
+        server.accepts().await;
+        server
+    }
+
+    pub fn url(&self) -> String {
+        format!(
+            "postgres://dotmac:{}@127.0.0.1:{}/dotmac",
+            PASSWORD.replace(' ', "%20"),
+            self.port
+        )
+    }
+
+    /// Runs one statement as the superuser; the answer as text.
+    pub async fn query(&self, sql: &str) -> String {
+        self.try_query(sql).await.unwrap()
+    }
+
+    async fn try_query(&self, sql: &str) -> Result<String, tokio_postgres::Error> {
+        let url = format!(
+            "postgres://postgres:postgres@127.0.0.1:{}/dotmac?connect_timeout=2",
+            self.port
+        );
+        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;
+        let driver = tokio::spawn(connection);
+        let answer = client.simple_query(sql).await?;
+        driver.abort();
+        let first = answer.into_iter().find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        Ok(first.unwrap_or_default())
+    }
+
+    async fn accepts(&self) {
+        eventually("PostgreSQL to accept connections", || async {
+            self.try_query("SELECT 1").await.ok()
+        })
+        .await;
+    }
+
+    /// Kills the server and all of its processes at once.
+    pub async fn kill(&mut self) {
+        // The postmaster goes without a word; its children notice and follow.
+        self.process.kill();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+
+    /// Starts it again on the same data and port.
+    pub async fn restart(&mut self) {
+        self.process = launch(&self.directory.path().join("data"), self.port);
+        self.accepts().await;
+    }
+
+    /// Stops every process of the server in its tracks.
+    pub fn freeze(&self) {
+        self.each_process("STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.each_process("CONT");
+    }
+
+    fn each_process(&self, name: &str) {
+        let children = Command::new("pgrep")
+            .args(["-P", &self.process.pid().to_string()])
+            .output()
+            .unwrap();
+        signal(self.process.pid(), name);
+        for pid in String::from_utf8_lossy(&children.stdout).split_whitespace() {
+            // One that has just ended needs no signal.
+            Command::new("kill")
+                .args([format!("-{name}").as_str(), pid])
+                .status()
+                .ok();
+        }
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if self.process.try_exit().is_some() {
+            return;
+        }
+        // Thawed and asked first, so that no child process and no shared memory is left.
+        self.thaw();
+        Command::new("kill")
+            .args(["-INT", &self.process.pid().to_string()])
+            .status()
+            .ok();
+        for _ in 0..200 {
+            if self.process.try_exit().is_some() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// A freshly initialised data directory, made once per test run and copied by each server.
+fn template() -> &'static Path {
+    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let directory = tempfile::tempdir().unwrap().keep();
+        own(&directory);
+        let data = directory.join("data");
+        let mut initdb = as_postgres(&tool("initdb"));
+        run(initdb
+            .args([
+                "--auth=scram-sha-256",
+                "--username=postgres",
+                "--no-sync",
+                "--pwfile",
+            ])
+            .arg(password_file(&directory))
+            .arg(&data));
+        let port = free_port();
+        let mut server = launch(&data, port);
+        let psql = |database: &str, sql: &str| {
+            let url = format!("postgres://postgres:postgres@127.0.0.1:{port}/{database}");
+            Command::new(tool("psql"))
+                .args([&url, "-qc", sql])
+                .output()
+                .unwrap()
+                .status
+                .success()
+        };
+        let ready = (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            psql("postgres", "SELECT 1")
+        });
+        assert!(ready, "no PostgreSQL: {:#?}", server.lines());
+        assert!(psql(
+            "postgres",
+            &format!("CREATE ROLE dotmac LOGIN PASSWORD '{PASSWORD}'")
+        ));
+        assert!(psql("postgres", "CREATE DATABASE dotmac OWNER dotmac"));
+        server.signal("INT");
+        while server.try_exit().is_none() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        data
+    })
+}
+
+fn password_file(directory: &Path) -> PathBuf {
+    let file = directory.join("password");
+    std::fs::write(&file, "postgres").unwrap();
+    own(&file);
+    file
+}
+
+fn launch(data: &Path, port: u16) -> Process {
+    let mut server = as_postgres(&tool("postgres"));
+    server
+        .arg("-D")
+        .arg(data)
+        .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+    // Small and quick; durability settings stay as they are, since tests kill it.
+    server.args([
+        "-c",
+        "unix_socket_directories=",
+        "-c",
+        "shared_buffers=16MB",
+        "-c",
+        "max_connections=50",
+    ]);
+    Process::spawn(&mut server)
+}
+
+/// PostgreSQL refuses to run as root.
+fn as_postgres(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
+        .arg(program)
+        .current_dir("/");
+    command
+}
+
+fn own(path: &Path) {
+    if is_root() {
+        run(Command::new("chown")
+            .args(["-R", "postgres:postgres"])
+            .arg(path));
+    }
+}
+
+fn is_root() -> bool {
+    static ROOT: OnceLock<bool> = OnceLock::new();
+    *ROOT.get_or_init(|| {
+        Command::new("id")
+            .arg("-u")
+            .output()
+            .is_ok_and(|id| id.stdout == b"0\n")
+    })
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
