@@ -2,6 +2,11 @@
 //!
 //! Run it, then `curl -X POST localhost:8000/chaos/panic` (or `stop`, `hang?ms=20000`, `silence`), and
 //! watch `/ready`, `/metrics` and the log. The tests break it in the same way.
+#![expect(
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "breaking an actor on purpose is what this is for"
+)]
 
 use std::{process::ExitCode, time::Duration};
 

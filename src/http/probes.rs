@@ -5,7 +5,7 @@
 //! before routing ([`Probe::of`]); the handlers here serve whoever mounts them without an envelope,
 //! and describe them in the OpenAPI document.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse, get,
@@ -18,7 +18,7 @@ use actix_web::{
 use arc_swap::ArcSwapOption;
 use chrono::{DateTime, SecondsFormat, Utc};
 use dotmac_actors::supervision::{Board, NotReady, Readiness};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -185,8 +185,10 @@ struct Ready {
     /// When not ready: `starting`, `component_down` or `draining`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
-    /// Each component by its name.
-    components: BTreeMap<&'static str, ComponentState>,
+    /// Each component by its name, in the order of their start.
+    #[serde(serialize_with = "as_object")]
+    #[schema(value_type = BTreeMap<String, ComponentState>)]
+    components: Vec<(&'static str, ComponentState)>,
 }
 
 /// How one component is.
@@ -242,6 +244,13 @@ impl Ready {
     }
 }
 
+fn as_object<S: Serializer>(
+    components: &[(&'static str, ComponentState)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(components.iter().map(|(name, state)| (name, state)))
+}
+
 /// What `/ready` says while the supervisor makes no progress, so that nobody can say more.
 fn hung() -> Ready {
     let supervisor = ComponentState {
@@ -256,7 +265,7 @@ fn hung() -> Ready {
     Ready {
         status: "not_ready",
         reason: Some(NotReady::ComponentDown.as_str()),
-        components: BTreeMap::from([("supervisor", supervisor)]),
+        components: vec![("supervisor", supervisor)],
     }
 }
 

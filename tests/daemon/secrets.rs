@@ -174,3 +174,21 @@ async fn a_hangup_reads_the_secrets_again() {
         .await;
     daemon.until_component("db", "ready", None).await;
 }
+
+#[tokio::test]
+async fn a_frozen_vault_is_degraded_until_it_thaws() {
+    let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
+    store_credentials(&bao).await;
+    let daemon = builder(&bao, &postgres)
+        .env("DOTMAC_VAULT_REFRESH_INTERVAL", "1s")
+        .env("DOTMAC_VAULT_TIMEOUT", "500ms")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    bao.freeze();
+    daemon
+        .until_component("secrets", "degraded", Some("timeout"))
+        .await;
+    bao.thaw();
+    daemon.until_component("secrets", "ready", None).await;
+}

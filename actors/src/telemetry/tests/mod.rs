@@ -1,5 +1,9 @@
 //! Telemetry as a whole: what a program that uses it sees on its output, on `/metrics` and at its
 //! collector.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these tests run on threads of their own, without a runtime"
+)]
 
 mod collector;
 mod export;
