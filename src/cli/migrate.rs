@@ -1,7 +1,5 @@
 //! `dotmac migrate`: the schema, without the daemon.
 
-use std::error::Error;
-
 use clap::{Args, Subcommand};
 
 use crate::{
@@ -47,7 +45,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     match migrate(config, step) {
         Ok(outcome) => report(step, &outcome),
         Err(error) => {
-            eprintln!("{}", chain(&error));
+            eprintln!("{}", super::chain(&error));
             Exit::Unavailable
         }
     }
@@ -72,12 +70,6 @@ fn migrate(config: Config, step: Step) -> Result<Outcome, OpenError> {
     thread
         .join()
         .unwrap_or_else(|_| Err(OpenError::Setup("the migration panicked".into())))
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn report(step: Step, Outcome { changed, status }: &Outcome) -> Exit {

@@ -6,6 +6,8 @@ mod migrate;
 mod openapi;
 mod probe;
 
+use std::error::Error;
+
 use clap::{Parser, Subcommand};
 
 use crate::{Exit, settings::Settings};
@@ -75,4 +77,10 @@ fn settings() -> Result<Settings, Exit> {
 fn print(text: &str) {
     use std::io::Write;
     writeln!(std::io::stdout(), "{}", text.trim_end()).ok();
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

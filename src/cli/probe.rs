@@ -55,10 +55,7 @@ pub(super) async fn run(arguments: &Arguments) -> Exit {
             if ok { Exit::Success } else { Exit::Failure }
         }
         Err(error) => {
-            let cause = std::error::Error::source(&error)
-                .map(|cause| format!(": {cause}"))
-                .unwrap_or_default();
-            eprintln!("no answer from {url}{cause}");
+            eprintln!("no answer: {}", super::chain(&error));
             Exit::Failure
         }
     }
