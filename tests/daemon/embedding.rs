@@ -192,3 +192,22 @@ async fn a_request_that_outlives_the_deadline_is_named_as_late() {
     );
     request.abort();
 }
+
+#[tokio::test]
+async fn a_stop_that_overruns_its_deadline_ends_with_75_and_says_where() {
+    let daemon = chaos(&[("DOTMAC_SHUTDOWN_TIMEOUT", "1s")]).await;
+    let url = format!("{}/chaos/hang?ms=20000", daemon.base);
+    let client = daemon.client.clone();
+    let request = tokio::spawn(async move { client.post(url).send().await });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let stopped = daemon.stop().await;
+    assert_eq!(stopped.code, 75, "{}", stopped.text());
+    assert!(
+        stopped
+            .text()
+            .contains("the stop took too long; ending in phase `actors`"),
+        "{}",
+        stopped.text()
+    );
+    request.abort();
+}

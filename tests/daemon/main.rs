@@ -22,4 +22,5 @@ mod probes;
 mod secrets;
 mod settings;
 mod stopping;
+mod systemd;
 mod telemetry;
