@@ -12,6 +12,9 @@ use std::{
 
 use super::{Policy, Reason};
 
+/// How late a timer may be before whoever set it doubts its own clock instead of an actor.
+pub(super) const CLOCK_SLACK: Duration = Duration::from_millis(250);
+
 /// What ended a life, as `dotmac_actor_restarts_total{cause}` counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
@@ -112,6 +115,8 @@ pub(crate) struct Cell {
     in_flight: AtomicUsize,
     /// Calls past their deadline since the last answer.
     unanswered: AtomicU32,
+    /// [`now`] of the last answer.
+    answered_at: AtomicU64,
     /// [`now`] of the last sign of life.
     progress: AtomicU64,
     /// [`now`] before which nobody need ask again.
@@ -129,6 +134,7 @@ impl Cell {
             gate: Mutex::new(()),
             in_flight: AtomicUsize::new(0),
             unanswered: AtomicU32::new(0),
+            answered_at: AtomicU64::new(0),
             progress: AtomicU64::new(0),
             retry_at: AtomicU64::new(0),
             restarts: Default::default(),
@@ -164,12 +170,21 @@ impl Cell {
 
     /// An answer is a sign of life: an actor that is merely busy is not taken for hung.
     pub(crate) fn note_answer(&self) {
+        self.answered_at.store(now(), Relaxed);
         self.unanswered.store(0, Relaxed);
         self.note_progress();
     }
 
-    pub(crate) fn note_unanswered(&self) {
-        self.unanswered.fetch_add(1, Relaxed);
+    /// Counts a call that was asked at that [`now`] and is past its deadline.
+    ///
+    /// Not if another was answered while it waited: then the actor is slow. Nor if the deadline itself
+    /// came late: then the caller, or the whole process, stood still and can't judge.
+    pub(crate) fn note_unanswered(&self, asked_at: u64) {
+        let answered_since = self.answered_at.load(Relaxed) > asked_at;
+        let waited = Duration::from_micros(now().saturating_sub(asked_at));
+        if !answered_since && waited < self.policy.call_timeout + CLOCK_SLACK {
+            self.unanswered.fetch_add(1, Relaxed);
+        }
     }
 
     pub(crate) fn unanswered(&self) -> u32 {

@@ -57,8 +57,10 @@ pub(super) struct Child {
     pub(super) taken: Vec<Option<u64>>,
     /// Why it must be stopped and begun anew, although it is well.
     pub(super) bounce: Option<Cause>,
-    /// What ended the former life, and the reason to show for it.
-    pub(super) ended_by: Option<(Cause, Reason)>,
+    /// The reason to show for the end of the former life.
+    pub(super) ended_by: Option<Reason>,
+    /// What ended a life, until the event that says so.
+    pub(super) untold_end: Option<Cause>,
     /// Whether any life has said a word or ended.
     pub(super) settled: bool,
     /// Whether any life has served.
@@ -102,6 +104,7 @@ impl Child {
             taken: Vec::new(),
             bounce: None,
             ended_by: None,
+            untold_end: None,
             settled: false,
             served: false,
             given_up: false,
@@ -133,10 +136,31 @@ impl Child {
     /// What it serves, if it does.
     pub(super) fn serving(&self) -> Option<Serving> {
         match (&self.phase, self.word) {
-            (Phase::Up { .. }, Some(Word::Ready(serving) | Word::Degraded(_, serving))) => {
-                Some(serving)
-            }
+            (Phase::Up { .. }, Some(word)) => word.serving(),
             _ => None,
+        }
+    }
+
+    /// How to reach its life, if it has one.
+    pub(super) fn lifeline(&self) -> Option<&Lifeline> {
+        match &self.phase {
+            Phase::Off => None,
+            Phase::Starting { life, .. }
+            | Phase::Up { life, .. }
+            | Phase::Stopping { life, .. } => Some(&life.lifeline),
+        }
+    }
+
+    /// Moves every deadline by the time for which the supervisor stood still: what happened meanwhile,
+    /// or did not, is held against nobody.
+    pub(super) fn pardon(&mut self, stood_still: Duration) {
+        self.cell.note_progress();
+        if let Phase::Starting { deadline, .. } | Phase::Stopping { deadline, .. } = &mut self.phase
+        {
+            *deadline += stood_still;
+        }
+        if let Some(begun) = &mut self.first_begun {
+            *begun += stood_still;
         }
     }
 
@@ -145,6 +169,13 @@ impl Child {
         self.needs
             .iter()
             .any(|need| need.child == index && follow(need.follow))
+    }
+
+    /// A life that a fault is ending already belongs in the report of a stop as well.
+    pub(super) fn ask_ended(&mut self) {
+        if let Phase::Stopping { life, .. } = &mut self.phase {
+            life.asked_at.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Takes the life out, leaving the child off.
@@ -168,7 +199,6 @@ impl Child {
 
     /// The state to show, and why.
     pub(super) fn state(&self, needs_met: bool, halting: bool) -> (State, Option<Reason>) {
-        let ended_by = self.ended_by.map(|(_, reason)| reason);
         let coming = |reason: Option<Reason>| {
             let state = if self.served {
                 State::Restarting
@@ -178,7 +208,7 @@ impl Child {
             (state, reason.or(Some(Reason::STARTING)))
         };
         if self.given_up {
-            return (State::Failed, ended_by);
+            return (State::Failed, self.ended_by);
         }
         match (&self.phase, self.word) {
             (Phase::Off, _) if halting => (State::Stopped, Some(Reason::SHUTDOWN)),
@@ -187,7 +217,7 @@ impl Child {
             (Phase::Up { .. }, Some(Word::Ready(_))) => (State::Ready, None),
             (Phase::Up { .. }, Some(Word::Degraded(reason, _))) => (State::Degraded, Some(reason)),
             (Phase::Up { .. }, Some(Word::Unavailable(reason))) => coming(Some(reason)),
-            _ => coming(ended_by),
+            _ => coming(self.ended_by),
         }
     }
 

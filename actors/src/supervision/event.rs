@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::{Cause, Reason, State};
 
-/// A component entered a state.
+/// A component entered a state, or a life of it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// When.

@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 
 use super::{
     Follow, Need, Service, Vitals,
-    cell::{CallOutcome, Cell},
-    wire::Slot,
+    cell::{CallOutcome, Cell, now},
+    wire::{Slot, Withdrawn},
 };
 
 /// The way to one supervised actor, for as long as the process lives.
@@ -122,6 +122,7 @@ impl<A: Service> ActorHandle<A> {
         M::Result: Send,
     {
         let actor = self.cell.name;
+        let asked_at = now();
         let _admission = self.cell.admit().ok_or(CallError::Busy { actor })?;
         let Some(life) = self.address.serving.load_full() else {
             return Err(CallError::Down {
@@ -149,7 +150,7 @@ impl<A: Service> ActorHandle<A> {
             },
             () = revoked => Err(CallError::Lost { actor, retry_after: self.cell.retry_in() }),
             () = tokio::time::sleep(self.cell.policy.call_timeout) => {
-                self.cell.note_unanswered();
+                self.cell.note_unanswered(asked_at);
                 Err(CallError::Timeout { actor, waited: self.cell.policy.call_timeout })
             }
         }
@@ -263,15 +264,18 @@ impl<A: Service> Slot for Address<A> {
         }
     }
 
-    fn close(&self) {
+    fn close(&self) -> Option<Withdrawn> {
         self.serving.store(None);
+        None
     }
 
-    fn revoke(&self) {
+    fn revoke(&self) -> Option<Withdrawn> {
         self.serving.store(None);
-        if let Some(life) = self.begun().take() {
+        let begun = self.begun().take();
+        if let Some(life) = begun {
             life.over.store(true, SeqCst);
             life.revoked.notify_waiters();
         }
+        None
     }
 }

@@ -90,8 +90,12 @@ async fn live<A: Service>(
     exit.cause = match catch_unwind(AssertUnwindSafe(|| factory(life.clone()))) {
         Ok(actor) => {
             let (context, was_asked) = prepare::<A>(&life, asked);
-            address.begin(life.generation(), context.address());
-            let panicked = run(context, actor).await;
+            let begin = || address.begin(life.generation(), context.address());
+            let panicked = if life.enter(begin) {
+                run(context, actor).await
+            } else {
+                catch_unwind(AssertUnwindSafe(|| drop(actor))).is_err()
+            };
             match (panicked, was_asked.get()) {
                 (true, _) => Some(Cause::Panic),
                 (false, true) => None,
@@ -110,9 +114,9 @@ fn prepare<A: Service>(
     asked: oneshot::Receiver<()>,
 ) -> (Context<A>, Rc<Cell<bool>>) {
     let mut context = Context::<A>::new();
-    let cell = Arc::clone(life.cell());
+    let beating = life.clone();
     context.run_interval(life.cell().policy.heartbeat, move |_, _| {
-        cell.note_progress()
+        beating.note_progress();
     });
     let was_asked = Rc::new(Cell::new(false));
     let note = Rc::clone(&was_asked);
@@ -158,6 +162,9 @@ struct Exit {
 impl Drop for Exit {
     fn drop(&mut self) {
         self.life.revoke();
+        let withdrawn = self.life.take_withdrawn();
+        // The hook has logged it if one of them panics, and there is no life left to charge it to.
+        catch_unwind(AssertUnwindSafe(|| drop(withdrawn))).ok();
         self.life.signal(Notice::Exited(self.cause));
     }
 }

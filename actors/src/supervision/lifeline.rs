@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use actix::Addr;
@@ -11,7 +14,7 @@ use super::{
     Published, Reason,
     cell::Cell,
     supervisor::SupervisorActor,
-    wire::{Notice, Signal, Slot, Word},
+    wire::{Notice, Signal, Slot, Withdrawn, Word},
 };
 
 /// What dependents take from a component that serves.
@@ -51,8 +54,20 @@ pub(crate) struct Life {
     cell: Arc<Cell>,
     slots: Arc<[Arc<dyn Slot>]>,
     supervisor: Addr<SupervisorActor>,
-    /// The last word, so that saying the same again costs nobody anything.
-    said: Mutex<Option<Word>>,
+    /// Locked before the cell's gate, where both are.
+    said: Mutex<Said>,
+    /// Asked to end in good order; written and read under the cell's gate.
+    retired: AtomicBool,
+    /// What was taken out of its slots by another thread or by the panic hook, for its own thread to drop.
+    withdrawn: Mutex<Vec<Withdrawn>>,
+}
+
+/// The last word of a life, so that saying the same again costs nobody anything, and an actor that
+/// changes its mind all the time has no more than one signal under way.
+#[derive(Default)]
+struct Said {
+    last: Option<Word>,
+    announced: bool,
 }
 
 impl Lifeline {
@@ -69,7 +84,9 @@ impl Lifeline {
             cell,
             slots,
             supervisor,
-            said: Mutex::new(None),
+            said: Mutex::default(),
+            retired: AtomicBool::new(false),
+            withdrawn: Mutex::default(),
         }))
     }
 
@@ -109,16 +126,17 @@ impl Lifeline {
         self.say(Word::Unavailable(reason));
     }
 
-    /// Gives this life up: something beyond this process failed it. A fresh one is started after the
-    /// longest backoff; it does not count towards escalation. `error` goes to the log only.
+    /// Gives this life up: something beyond this process failed it. Callers are refused at once, and a
+    /// fresh life is started after the longest backoff; it does not count towards escalation. `error` goes
+    /// to the log only.
     pub fn fail(&self, reason: Reason, error: impl fmt::Display) {
-        self.signal(Notice::GaveUp(reason, error.to_string()));
+        self.end(Notice::GaveUp(reason, error.to_string()));
     }
 
     /// Gives this life up as [`fail`](Self::fail) does, for something that no retry can mend, such as a
     /// damaged file. If the child has never served, the supervisor escalates at once instead of trying on.
     pub fn cannot_start(&self, reason: Reason, error: impl fmt::Display) {
-        self.signal(Notice::CannotStart(reason, error.to_string()));
+        self.end(Notice::CannotStart(reason, error.to_string()));
     }
 
     /// Offers `value` to whoever reads `slot`. No effect once this life is over.
@@ -126,34 +144,124 @@ impl Lifeline {
     /// The slot must be named in [`ChildSpec::publishes`](super::ChildSpec::publishes), or it would
     /// outlive the actor.
     pub fn publish<T>(&self, slot: &Published<T>, value: Arc<T>) {
-        let _gate = self.0.cell.gate();
-        if self.is_current() {
-            slot.set(Some(value));
-        }
+        let gate = self.0.cell.gate();
+        // Whichever of the two is not offered is dropped after the gate: its `Drop` may do anything.
+        let _dropped = if self.may_speak() {
+            slot.swap(Some(value))
+        } else {
+            Some(value)
+        };
+        drop(gate);
     }
 
     /// What callers see follows the word at once; the supervisor hears of it only if it is new.
     fn say(&self, word: Word) {
-        let mut said = self.0.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let _gate = self.0.cell.gate();
-        if !self.is_current() || said.replace(word) == Some(word) {
-            return;
-        }
-        for slot in self.0.slots.iter() {
-            match word {
-                Word::Ready(_) | Word::Degraded(..) => slot.open(self.generation()),
-                Word::Unavailable(_) => slot.close(),
+        let mut withdrawn = Vec::new();
+        let mut said = self.said();
+        {
+            let _gate = self.0.cell.gate();
+            if !self.may_speak() || said.last == Some(word) {
+                return;
+            }
+            for slot in self.0.slots.iter() {
+                match word.serving() {
+                    Some(_) => slot.open(self.generation()),
+                    None => withdrawn.extend(slot.close()),
+                }
             }
         }
-        self.signal(Notice::Word(word));
+        said.last = Some(word);
+        if !std::mem::replace(&mut said.announced, true) {
+            self.signal(Notice::Spoke);
+        }
+        // Before `withdrawn` is dropped, which may speak.
+        drop(said);
     }
 
-    /// Ends what callers see of this life at once, before the supervisor has heard of it.
-    pub(crate) fn revoke(&self) {
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.0.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether callers still follow what this life says. To be asked under the gate.
+    fn may_speak(&self) -> bool {
+        self.is_current() && !self.0.retired.load(Relaxed)
+    }
+
+    /// The last word, for the supervisor; the next one is announced to it again.
+    pub(crate) fn hear(&self) -> Option<Word> {
+        let mut said = self.said();
+        said.announced = false;
+        said.last
+    }
+
+    /// Makes the actor known to callers by `begin`, unless its life is over before it began: a factory
+    /// that returns too late must neither run nor take its successor's place.
+    pub(crate) fn enter(&self, begin: impl FnOnce()) -> bool {
+        let said = self.said();
         let _gate = self.0.cell.gate();
+        if !self.is_current() {
+            return false;
+        }
+        begin();
+        // It may have spoken already, inside its factory, when there was nothing to open yet.
+        if self.may_speak() && said.last.and_then(Word::serving).is_some() {
+            let generation = self.generation();
+            self.0.slots.iter().for_each(|slot| slot.open(generation));
+        }
+        true
+    }
+
+    /// Refuses new callers for the rest of this life; those under way may still be answered.
+    pub(crate) fn retire(&self) {
+        let _gate = self.0.cell.gate();
+        self.0.retired.store(true, Relaxed);
         if self.is_current() {
+            self.keep_withdrawn(self.0.slots.iter().filter_map(|slot| slot.close()));
+        }
+    }
+
+    /// Ends what callers see of this life at once. Says whether it was the first to do so.
+    pub(crate) fn revoke(&self) -> bool {
+        let _gate = self.0.cell.gate();
+        let current = self.is_current();
+        if current {
             self.0.cell.end_life();
-            self.0.slots.iter().for_each(|slot| slot.revoke());
+            self.keep_withdrawn(self.0.slots.iter().filter_map(|slot| slot.revoke()));
+        }
+        current
+    }
+
+    /// Ends this life for callers now, and for the supervisor as soon as it hears of it. Only the first
+    /// end of a life is told.
+    pub(crate) fn end(&self, notice: Notice) {
+        if self.revoke() {
+            self.signal(notice);
+        }
+    }
+
+    fn keep_withdrawn(&self, values: impl Iterator<Item = Withdrawn>) {
+        let mut withdrawn = self
+            .0
+            .withdrawn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        withdrawn.extend(values);
+    }
+
+    /// What was taken out of its slots and is still to be dropped.
+    pub(crate) fn take_withdrawn(&self) -> Vec<Withdrawn> {
+        let mut withdrawn = self
+            .0
+            .withdrawn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut withdrawn)
+    }
+
+    /// Shows that the thread turns. A former life must not vouch for its successor.
+    pub(crate) fn note_progress(&self) {
+        if self.is_current() {
+            self.0.cell.note_progress();
         }
     }
 

@@ -28,7 +28,16 @@ pub(super) fn own_this_thread(life: Lifeline) {
 /// have panics before that logged too. Further calls do nothing.
 pub fn install_panic_hook() {
     static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| std::panic::set_hook(Box::new(on_panic)));
+    INSTALLED.call_once(|| {
+        let former = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            on_panic(info);
+            // A program that logs nothing must not lose its panics to us.
+            if !tracing::enabled!(tracing::Level::ERROR) {
+                former(info);
+            }
+        }));
+    });
 }
 
 fn on_panic(info: &PanicHookInfo<'_>) {
@@ -42,8 +51,7 @@ fn on_panic(info: &PanicHookInfo<'_>) {
         .ok()
         .flatten();
     if let Some(life) = &owner {
-        life.revoke();
-        life.signal(Notice::Panicked(format!("{message} at {place}")));
+        life.end(Notice::Panicked(format!("{message} at {place}")));
     }
     // Formatting a backtrace takes milliseconds, so only where RUST_BACKTRACE asks for it.
     let backtrace = Backtrace::capture();

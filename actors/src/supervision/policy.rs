@@ -5,6 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Beyond it, the sum of an instant and a duration may be more than the clock can hold.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 /// Rules for one child, or for the whole tree. The defaults are those of the daemon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -82,6 +85,9 @@ pub enum PolicyError {
     /// A time-out or limit is zero that has to be positive.
     #[error("`{0}` must be greater than zero")]
     Zero(&'static str),
+    /// A duration that no deadline can be computed from.
+    #[error("`{0}` must not be longer than a year")]
+    TooLong(&'static str),
     /// The shortest delay is longer than the longest.
     #[error("backoff_min ({min:?}) is longer than backoff_max ({max:?})")]
     BackoffOrder {
@@ -99,18 +105,28 @@ impl Policy {
     ///
     /// [`PolicyError`] names the field and what would be right.
     pub fn check(&self) -> Result<(), PolicyError> {
-        for (name, zero) in [
-            ("period", self.period.is_zero()),
-            ("heartbeat", self.heartbeat.is_zero()),
-            ("start_timeout", self.start_timeout.is_zero()),
-            ("stop_timeout", self.stop_timeout.is_zero()),
-            ("call_timeout", self.call_timeout.is_zero()),
-            ("unanswered_limit", self.unanswered_limit == 0),
-            ("in_flight_limit", self.in_flight_limit == 0),
-        ] {
-            if zero {
-                return Err(PolicyError::Zero(name));
-            }
+        let durations = [
+            ("period", self.period),
+            ("heartbeat", self.heartbeat),
+            ("start_timeout", self.start_timeout),
+            ("stop_timeout", self.stop_timeout),
+            ("call_timeout", self.call_timeout),
+            ("hang_after", self.hang_after),
+            ("backoff_max", self.backoff_max),
+        ];
+        let zero =
+            |&&(name, duration): &&(&str, Duration)| duration.is_zero() && name != "backoff_max";
+        if let Some((name, _)) = durations.iter().find(zero) {
+            return Err(PolicyError::Zero(name));
+        }
+        if let Some((name, _)) = durations.iter().find(|(_, long)| *long > LONGEST) {
+            return Err(PolicyError::TooLong(name));
+        }
+        if self.unanswered_limit == 0 {
+            return Err(PolicyError::Zero("unanswered_limit"));
+        }
+        if self.in_flight_limit == 0 {
+            return Err(PolicyError::Zero("in_flight_limit"));
         }
         if self.backoff_min > self.backoff_max {
             return Err(PolicyError::BackoffOrder {
@@ -197,6 +213,15 @@ mod tests {
             policy.check(),
             Err(PolicyError::EscalationUnreachable { intensity: 5, .. })
         ));
+    }
+
+    #[test]
+    fn a_time_out_without_end_is_refused() {
+        let policy = Policy {
+            stop_timeout: Duration::MAX,
+            ..Policy::default()
+        };
+        assert_eq!(policy.check(), Err(PolicyError::TooLong("stop_timeout")));
     }
 
     #[test]

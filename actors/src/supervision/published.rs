@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-use super::wire::Slot;
+use super::wire::{Slot, Withdrawn};
 
 /// A slot that holds the current offer of one actor; empty whenever that actor cannot serve.
 ///
@@ -28,24 +28,25 @@ impl<T> Published<T> {
 
     /// Fills the slot without a supervisor: for tests, and for offers that no life stands behind.
     pub fn offer(&self, value: Arc<T>) {
-        self.set(Some(value));
+        self.swap(Some(value));
     }
 
-    pub(super) fn set(&self, value: Option<Arc<T>>) {
-        self.0.store(value);
+    /// Puts `value` in; what was there goes out.
+    pub(super) fn swap(&self, value: Option<Arc<T>>) -> Option<Arc<T>> {
+        self.0.swap(value)
     }
 }
 
-impl<T: Send + Sync> Slot for Published<T> {
+impl<T: Send + Sync + 'static> Slot for Published<T> {
     /// Nothing to do: it opens by the offer itself.
     fn open(&self, _generation: u64) {}
 
-    fn close(&self) {
-        self.set(None);
+    fn close(&self) -> Option<Withdrawn> {
+        self.swap(None).map(|value| Box::new(value) as Withdrawn)
     }
 
-    fn revoke(&self) {
-        self.set(None);
+    fn revoke(&self) -> Option<Withdrawn> {
+        self.close()
     }
 }
 

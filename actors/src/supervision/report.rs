@@ -24,7 +24,8 @@ impl SupervisorActor {
         let (needs_met, halting) = (self.needs_met(index), self.halting);
         let child = &mut self.children[index];
         let (state, reason) = child.state(needs_met, halting);
-        if (state, reason) == child.shown {
+        let cause = child.untold_end.take();
+        if (state, reason) == child.shown && cause.is_none() {
             return;
         }
         let at = SystemTime::now();
@@ -32,14 +33,11 @@ impl SupervisorActor {
             child.since = at;
         }
         child.shown = (state, reason);
-        // The fault that began a restart has been logged with more than the state could say.
-        if state != State::Restarting || matches!(child.phase, Phase::Up { .. }) {
+        // What began a restart has been logged with more than the state could say.
+        let is_up = matches!(child.phase, Phase::Up { .. });
+        if cause.is_none() && (state != State::Restarting || is_up) {
             log_state(child);
         }
-        let cause = child
-            .ended_by
-            .filter(|_| state == State::Restarting)
-            .map(|(cause, _)| cause);
         let event = Event {
             at,
             component: child.name(),
@@ -84,10 +82,10 @@ impl SupervisorActor {
             .iter()
             .filter(|component| component.required)
             .all(|component| component.state.serves());
-        let all_settled = self.children.iter().all(|child| child.settled);
+        let all_settled = (0..self.children.len()).all(|index| self.has_settled(index));
         if self.draining {
             Readiness::NotReady(NotReady::Draining)
-        } else if !former.started && !(required_serve && all_settled) {
+        } else if !(former.started || required_serve && all_settled) {
             Readiness::NotReady(NotReady::Starting)
         } else if !required_serve {
             Readiness::NotReady(NotReady::ComponentDown)

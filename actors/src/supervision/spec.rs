@@ -206,7 +206,8 @@ impl SupervisionTree {
 
         let cell = Arc::new(Cell::new(name, policy, self.observer.clone()));
         let address = Arc::new(Address::new());
-        slots.insert(0, Arc::clone(&address) as Arc<dyn Slot>);
+        // Last, so that a caller who learns of an end finds the other slots empty already.
+        slots.push(Arc::clone(&address) as Arc<dyn Slot>);
         let blueprint = Blueprint {
             factory,
             address: Arc::clone(&address),

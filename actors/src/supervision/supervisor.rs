@@ -10,21 +10,19 @@ use std::{
 use actix::prelude::*;
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, oneshot, watch};
-use tracing::{Span, info_span};
+use tracing::{Span, info, info_span, warn};
 
 use super::{
-    Board, Cause, ChildStop, Escalation, Event, NotReady, Policy, Readiness, Reason, StopReport,
-    SupervisorHandle,
+    Board, Cause, ChildStop, Escalation, Event, Lifeline, NotReady, Policy, Readiness, Reason,
+    StopReport, SupervisorHandle,
+    cell::CLOCK_SLACK,
     child::{Child, Phase},
     supervisor_handle::Shared,
-    wire::{Notice, Signal, Word},
+    wire::{Notice, Signal},
 };
 
 /// Time for a thread to end once its event loop was told to, after an orderly stop that overran.
 const FORCED_STOP_GRACE: Duration = Duration::from_millis(100);
-
-/// How late a tick may be before the supervisor doubts its own clock instead of its children.
-const TICK_SLACK: Duration = Duration::from_millis(250);
 
 /// Runs the children of one tree.
 pub(crate) struct SupervisorActor {
@@ -43,7 +41,9 @@ pub(crate) struct SupervisorActor {
     pub(super) stopped: Vec<ChildStop>,
     /// The tracing span of the whole start, until everything has reported.
     pub(super) startup: Option<Span>,
-    pub(super) last_tick: Instant,
+    /// When the supervisor last looked at its children, and how often it does.
+    pub(super) last_look: Instant,
+    pub(super) tick: Duration,
     pub(super) timer: Option<(Instant, SpawnHandle)>,
 }
 
@@ -83,7 +83,8 @@ impl SupervisorActor {
             .iter()
             .map(|child| Arc::clone(&child.cell))
             .collect();
-        let addr = Self::create(|context| Self {
+        let tick = tick_interval(&policy, &children);
+        let addr = Self::create(move |context| Self {
             address: context.address(),
             policy,
             children,
@@ -97,7 +98,8 @@ impl SupervisorActor {
             waiting_for_halt: Vec::new(),
             stopped: Vec::new(),
             startup: Some(info_span!(parent: None, "startup")),
-            last_tick: Instant::now(),
+            last_look: Instant::now(),
+            tick,
             timer: None,
         });
         SupervisorHandle {
@@ -110,28 +112,11 @@ impl SupervisorActor {
         }
     }
 
-    /// Half the shortest heartbeat, so that a hang is noticed soon after it counts as one.
-    fn tick_interval(&self) -> Duration {
-        let shortest = self
-            .children
-            .iter()
-            .map(|child| child.cell.policy.heartbeat)
-            .min();
-        shortest
-            .unwrap_or(self.policy.heartbeat)
-            .min(self.policy.heartbeat)
-            / 2
-    }
-
     /// Looks for what makes no sound: threads that stand still, deadlines that pass.
-    fn tick(&mut self) {
+    fn look(&mut self) {
         let now = Instant::now();
         self.forgive_if_stalled(now);
-        self.last_tick = now;
-        self.check_all(now);
-    }
-
-    fn check_all(&mut self, now: Instant) {
+        self.last_look = now;
         for index in 0..self.children.len() {
             self.check(index, now);
         }
@@ -139,12 +124,16 @@ impl SupervisorActor {
 
     /// Who was stopped himself must not judge others: after a stall of this thread or the whole
     /// process (SIGSTOP, a starved host) every actor looks hung, and none may be.
-    fn forgive_if_stalled(&self, now: Instant) {
-        let late = now.duration_since(self.last_tick);
-        if late > self.tick_interval() * 2 + TICK_SLACK {
+    fn forgive_if_stalled(&mut self, now: Instant) {
+        let stood_still = now.duration_since(self.last_look);
+        if stood_still > self.tick * 2 + CLOCK_SLACK {
+            warn!(
+                stood_still_ms = stood_still.as_millis() as u64,
+                "the supervisor stood still; its children are given that time back"
+            );
             self.children
-                .iter()
-                .for_each(|child| child.cell.note_progress());
+                .iter_mut()
+                .for_each(|child| child.pardon(stood_still));
         }
     }
 
@@ -195,13 +184,8 @@ impl SupervisorActor {
             .is_some_and(|begun| now.duration_since(begun) >= child.cell.policy.start_timeout);
         if child.essential && !child.served && !self.halting && overdue {
             let reason = child.shown.1.unwrap_or(Reason::START_TIMEOUT);
-            self.give_up(
-                index,
-                Escalation::NotStarted {
-                    child: child.name(),
-                    reason,
-                },
-            );
+            let child = child.name();
+            self.give_up(index, reason, Escalation::NotStarted { child, reason });
         }
     }
 
@@ -216,18 +200,18 @@ impl SupervisorActor {
         if self.children[index].generation != generation || !self.children[index].is_running() {
             // A former life: all that can still matter is that its thread has ended after all.
             if let Notice::Exited(_) = notice {
-                self.leaked.retain(|leak| *leak != (index, generation));
+                self.reap(index, generation);
             }
             return;
         }
         match notice {
-            Notice::Word(word) => self.hear_word(index, word),
+            Notice::Spoke => self.hear_word(index),
             Notice::GaveUp(reason, text) => self.fault(index, Cause::Upstream, Some(reason), &text),
             Notice::CannotStart(reason, text) => {
                 self.fault(index, Cause::Upstream, Some(reason), &text);
                 if !self.children[index].served {
                     let child = self.children[index].name();
-                    self.give_up(index, Escalation::NotStarted { child, reason });
+                    self.give_up(index, reason, Escalation::NotStarted { child, reason });
                 }
             }
             Notice::Panicked(text) => {
@@ -237,8 +221,11 @@ impl SupervisorActor {
         }
     }
 
-    fn hear_word(&mut self, index: usize, word: Word) {
+    fn hear_word(&mut self, index: usize) {
         let child = &mut self.children[index];
+        let Some(word) = child.lifeline().and_then(Lifeline::hear) else {
+            return;
+        };
         if let Phase::Starting { .. } = child.phase
             && let Some(life) = child.take_life()
         {
@@ -282,9 +269,28 @@ impl SupervisorActor {
         self.note_stop(index);
     }
 
+    /// A thread that was given up has ended after all.
+    fn reap(&mut self, index: usize, generation: u64) {
+        let before = self.leaked.len();
+        self.leaked.retain(|leak| *leak != (index, generation));
+        if self.leaked.len() < before {
+            info!(
+                actor.name = self.children[index].name(),
+                actor.generation = generation,
+                leaked_threads = self.leaked.len(),
+                "a thread of actor `{}` that had been given up has ended",
+                self.children[index].name()
+            );
+        }
+    }
+
     /// Brings everything up to date after something happened.
     fn settle(&mut self, context: &mut Context<Self>) {
         self.shared.note_progress();
+        // A mailbox that never empties keeps the context from its timers.
+        if self.last_look.elapsed() > self.tick * 2 {
+            self.look();
+        }
         self.pump();
         self.report();
         self.set_timer(context);
@@ -308,7 +314,7 @@ impl SupervisorActor {
         self.timer = next.map(|due| {
             let timer = context.run_later(due - now, |supervisor, context| {
                 supervisor.timer = None;
-                supervisor.check_all(Instant::now());
+                supervisor.look();
                 supervisor.settle(context);
             });
             (due, timer)
@@ -316,12 +322,20 @@ impl SupervisorActor {
     }
 }
 
+/// Half the shortest heartbeat, so that a hang is noticed soon after it counts as one.
+fn tick_interval(policy: &Policy, children: &[Child]) -> Duration {
+    let heartbeats = children.iter().map(|child| child.cell.policy.heartbeat);
+    let shortest = heartbeats.fold(policy.heartbeat, Duration::min);
+    // An interval of nothing would never let go of the thread.
+    (shortest / 2).max(Duration::from_millis(1))
+}
+
 impl Actor for SupervisorActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        context.run_interval(self.tick_interval(), |supervisor, context| {
-            supervisor.tick();
+        context.run_interval(self.tick, |supervisor, context| {
+            supervisor.look();
             supervisor.settle(context);
         });
         self.settle(context);
@@ -347,11 +361,13 @@ impl Handler<Ask> for SupervisorActor {
                 self.draining = true;
                 self.halting = true;
                 self.waiting_for_halt.push(report);
+                self.children.iter_mut().for_each(Child::ask_ended);
             }
             Ask::Restart(index) if self.children[index].is_live() => {
-                self.bounce(index, Cause::Requested)
+                self.bounce(index, Cause::Requested);
             }
-            Ask::Restart(_) => {}
+            // It is on its way already: whoever asks does not want to wait for the backoff.
+            Ask::Restart(index) => self.children[index].not_before = Instant::now(),
         }
         self.settle(context);
     }

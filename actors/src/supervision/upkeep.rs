@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Instant};
 use tracing::{error, info, info_span, warn};
 
 use super::{
-    Cause, ChildStop, Escalation, Follow, Lifeline, Reason,
+    Cause, ChildStop, Escalation, Follow, Lifeline, Need, Reason,
     child::{Child, Life, Phase},
     supervisor::SupervisorActor,
 };
@@ -52,8 +52,8 @@ impl SupervisorActor {
         let child = &mut self.children[index];
         let policy = &child.cell.policy;
         let reason = reason.unwrap_or(cause.reason());
-        child.attempt = child.attempt.saturating_add(1);
-        child.ended_by = Some((cause, reason));
+        child.ended_by = Some(reason);
+        child.untold_end = Some(cause);
         child.settled = true;
         child.start_span = None;
         child.word = None;
@@ -61,6 +61,8 @@ impl SupervisorActor {
         let delay = if cause == Cause::Upstream {
             policy.restart_delay(u32::MAX)
         } else {
+            // Only what counts makes the next delay longer: a policy that can escalate relies on it.
+            child.attempt = child.attempt.saturating_add(1);
             policy.restart_delay(child.attempt)
         };
         child.cell.set_retry_in(delay);
@@ -75,14 +77,8 @@ impl SupervisorActor {
             child.name()
         );
         if cause.counts() && child.window.exceeded_by(now, policy) {
-            let name = child.name();
-            self.give_up(
-                index,
-                Escalation::Intensity {
-                    child: name,
-                    reason,
-                },
-            );
+            let child = child.name();
+            self.give_up(index, reason, Escalation::Intensity { child, reason });
         }
     }
 
@@ -131,25 +127,20 @@ impl SupervisorActor {
         }
         self.leaked.push((index, generation));
         if self.leaked.len() > self.policy.max_leaked_threads {
-            self.give_up(
-                index,
-                Escalation::LeakedThreads {
-                    leaked: self.leaked.len(),
-                },
-            );
+            let leaked = self.leaked.len();
+            self.give_up(index, Reason::HUNG, Escalation::LeakedThreads { leaked });
         }
         self.note_stop(index);
     }
 
-    pub(super) fn give_up(&mut self, index: usize, escalation: Escalation) {
+    /// No further life of this child; a life that it still has is stopped in good order.
+    pub(super) fn give_up(&mut self, index: usize, reason: Reason, escalation: Escalation) {
         let child = &mut self.children[index];
         if child.given_up || self.halting {
             return;
         }
         child.given_up = true;
-        child
-            .ended_by
-            .get_or_insert((Cause::StartTimeout, Reason::START_TIMEOUT));
+        child.ended_by = Some(reason);
         error!(actor.name = child.name(), "giving up: {escalation}");
         self.escalation.send_if_modified(|current| {
             let first = current.is_none();
@@ -211,7 +202,7 @@ impl SupervisorActor {
                 && follower.needs_child(index, |follow| self.halting || follow == Follow::Always)
         };
         child.is_live()
-            && (self.halting || child.bounce.is_some())
+            && (self.halting || child.given_up || child.bounce.is_some())
             && !self.children[index + 1..].iter().any(holds_up)
     }
 
@@ -223,7 +214,7 @@ impl SupervisorActor {
             return;
         };
         // New callers are refused; those under way may still be answered.
-        child.slots.iter().for_each(|slot| slot.close());
+        life.lifeline.retire();
         life.asked_at = Some(now);
         life.incarnation.shut_down();
         child.phase = Phase::Stopping {
@@ -235,7 +226,8 @@ impl SupervisorActor {
         child.word = None;
         child.start_span = None;
         if let Some(cause) = cause {
-            child.ended_by = Some((cause, cause.reason()));
+            child.ended_by = Some(cause.reason());
+            child.untold_end = Some(cause);
             child.cell.count_restart(cause);
         }
     }
@@ -247,9 +239,21 @@ impl SupervisorActor {
                 Follow::Always | Follow::OnChange => {
                     needed.serving().is_some() && needed.bounce.is_none()
                 }
-                Follow::InOrder => needed.settled,
+                Follow::InOrder => self.has_settled(need.child),
             }
         })
+    }
+
+    /// Whether it is known how a child is: it has said so, or waits for one of which that is known and
+    /// which does not serve. What is optional and away must not hold up everything else for ever.
+    pub(super) fn has_settled(&self, index: usize) -> bool {
+        let child = &self.children[index];
+        let waits_in_vain = |need: &Need| {
+            need.follow != Follow::InOrder
+                && self.children[need.child].serving().is_none()
+                && self.has_settled(need.child)
+        };
+        child.settled || child.needs.iter().any(waits_in_vain)
     }
 
     fn may_begin(&self, index: usize, now: Instant) -> bool {

@@ -1,5 +1,7 @@
-//! What travels from a life to its supervisor, and the typed slots that the supervisor opens and
-//! shuts without knowing their types.
+//! What travels from a life to its supervisor, and the typed slots that both open and shut without
+//! knowing their types.
+
+use std::any::Any;
 
 use actix::prelude::*;
 
@@ -13,10 +15,20 @@ pub(crate) enum Word {
     Unavailable(Reason),
 }
 
-/// What happened in a life, or was said by it.
+impl Word {
+    pub(crate) const fn serving(self) -> Option<Serving> {
+        match self {
+            Self::Ready(serving) | Self::Degraded(_, serving) => Some(serving),
+            Self::Unavailable(_) => None,
+        }
+    }
+}
+
+/// What happened in a life.
 #[derive(Debug)]
 pub(crate) enum Notice {
-    Word(Word),
+    /// It has a new word to say, to be fetched from its [`Lifeline`](super::Lifeline).
+    Spoke,
     /// It gave up; the text is for the log alone.
     GaveUp(Reason, String),
     /// It can never serve until somebody has mended something; the text is for the log alone.
@@ -36,12 +48,16 @@ pub(crate) struct Signal {
     pub(crate) notice: Notice,
 }
 
+/// What a slot held. Its `Drop` is the actor's code, which may panic or block: whoever takes it out
+/// lets go of it on the actor's own thread, under no lock.
+pub(crate) type Withdrawn = Box<dyn Any + Send>;
+
 /// A place where callers find a child, its type erased.
 pub(crate) trait Slot: Send + Sync {
     /// The life serves: let callers in.
     fn open(&self, generation: u64);
     /// The life cannot serve for now: new callers are refused, those under way go on.
-    fn close(&self);
+    fn close(&self) -> Option<Withdrawn>;
     /// The life is over: those under way fail at once.
-    fn revoke(&self);
+    fn revoke(&self) -> Option<Withdrawn>;
 }
