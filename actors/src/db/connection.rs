@@ -12,6 +12,10 @@ pub(super) type AsyncSqliteConnection = SyncConnectionWrapper<SqliteConnection>;
 /// A connection on loan from the pool.
 ///
 /// Use it through [`on!`](crate::on); the variants are public for code that must differ by back end.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each piece of work, and never a collection of them"
+)]
 pub enum Connection {
     /// To PostgreSQL.
     Postgres(Object<AsyncPgConnection>),

@@ -3,7 +3,10 @@
 //! On PostgreSQL a session-wide advisory lock lets one process in; on SQLite the write lock does. Each
 //! migration is a transaction: one that fails leaves the schema as it was before it.
 
-use diesel::migration::{Migration, MigrationSource, MigrationVersion};
+use diesel::{
+    backend::Backend,
+    migration::{Migration, MigrationSource, MigrationVersion},
+};
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl};
 use diesel_migrations::MigrationHarness;
 
@@ -120,7 +123,7 @@ async fn prepared(
 
 fn walk<DB, H, S>(harness: &mut H, source: &S, step: Step) -> Result<Outcome, OpenError>
 where
-    DB: diesel::backend::Backend,
+    DB: Backend,
     H: MigrationHarness<DB>,
     S: MigrationSource<DB>,
 {
@@ -136,7 +139,7 @@ where
             {
                 let name = migration.name().to_string();
                 harness
-                    .run_migration(&**migration)
+                    .run_migration(migration)
                     .map_err(|error| OpenError::Migration(format!("`{name}`: {error}")))?;
                 changed.push(name);
             }
@@ -165,37 +168,37 @@ where
     Ok(Outcome { changed, status })
 }
 
-fn sorted<DB: diesel::backend::Backend>(
-    known: &[Box<dyn Migration<DB>>],
-) -> Vec<&Box<dyn Migration<DB>>> {
-    let mut sorted: Vec<_> = known.iter().collect();
+/// In the order in which they run.
+fn sorted<DB: Backend>(known: &[Box<dyn Migration<DB>>]) -> Vec<&dyn Migration<DB>> {
+    let mut sorted: Vec<&dyn Migration<DB>> = known.iter().map(AsRef::as_ref).collect();
     sorted.sort_by(|a, b| a.name().version().cmp(&b.name().version()));
     sorted
 }
 
-fn status<DB: diesel::backend::Backend>(
+fn status<DB: Backend>(
     known: &[Box<dyn Migration<DB>>],
     applied: &[MigrationVersion<'_>],
 ) -> Status {
-    let is_applied =
-        |migration: &Box<dyn Migration<DB>>| applied.contains(&migration.name().version());
-    let is_known = |version: &MigrationVersion<'_>| {
-        known
+    let known = sorted(known);
+    let is_pending =
+        |migration: &&&dyn Migration<DB>| !applied.contains(&migration.name().version());
+    let is_unknown = |version: &&MigrationVersion<'_>| {
+        !known
             .iter()
-            .any(|migration| migration.name().version() == *version)
+            .any(|migration| migration.name().version() == **version)
     };
-    let mut sorted_applied: Vec<String> = applied.iter().map(ToString::to_string).collect();
-    sorted_applied.sort();
+    let mut versions: Vec<String> = applied.iter().map(ToString::to_string).collect();
+    versions.sort();
     Status {
-        applied: sorted_applied,
-        pending: sorted(known)
-            .into_iter()
-            .filter(|migration| !is_applied(migration))
+        applied: versions,
+        pending: known
+            .iter()
+            .filter(is_pending)
             .map(|m| m.name().to_string())
             .collect(),
         unknown: applied
             .iter()
-            .filter(|version| !is_known(version))
+            .filter(is_unknown)
             .map(ToString::to_string)
             .collect(),
     }

@@ -20,6 +20,7 @@ pub(super) struct Monitor {
     connection: Option<Watch>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one")]
 enum Watch {
     Postgres(AsyncPgConnection),
     Sqlite(SqliteConnection),

@@ -157,7 +157,9 @@ impl Handler<Ping> for Probe {
 /// Do this, in the handler.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Do(Box<dyn FnOnce(&mut Probe, &mut Context<Probe>) + Send>);
+pub(crate) struct Do(Deed);
+
+type Deed = Box<dyn FnOnce(&mut Probe, &mut Context<Probe>) + Send>;
 
 impl Do {
     pub(crate) fn this(act: impl FnOnce(&mut Probe, &mut Context<Probe>) + Send + 'static) -> Self {
