@@ -13,7 +13,7 @@
 //! # use diesel_async::RunQueryDsl;
 //! # async fn example(db: &Db) -> Result<i64, DbError> {
 //! # diesel::table! { note (id) { id -> BigInt, text -> Text, } }
-//! use diesel::prelude::*;
+//! use diesel::QueryDsl;
 //! db.run("count notes", async |connection| on!(connection, |c| note::table.count().get_result(c).await)).await
 //! # }
 //! ```
