@@ -132,50 +132,69 @@ impl Drop for Postgres {
     }
 }
 
-/// A freshly initialised data directory, made once per test run and copied by each server.
+/// A freshly initialised data directory, made once for a target directory and copied by each server.
 fn template() -> &'static Path {
     static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
-        let directory = tempfile::tempdir().unwrap().keep();
-        own(&directory);
-        let data = directory.join("data");
-        let mut initdb = as_postgres(&tool("initdb"));
-        run(initdb
-            .args([
-                "--auth=scram-sha-256",
-                "--username=postgres",
-                "--no-sync",
-                "--pwfile",
-            ])
-            .arg(password_file(&directory))
-            .arg(&data));
-        let port = free_port();
-        let mut server = launch(&data, port);
-        let psql = |database: &str, sql: &str| {
-            let url = format!("postgres://postgres:postgres@127.0.0.1:{port}/{database}");
-            Command::new(tool("psql"))
-                .args([&url, "-qc", sql])
-                .output()
-                .unwrap()
-                .status
-                .success()
-        };
-        let ready = (0..500).any(|_| {
-            std::thread::sleep(Duration::from_millis(20));
-            psql("postgres", "SELECT 1")
-        });
-        assert!(ready, "no PostgreSQL: {:#?}", server.lines());
-        assert!(psql(
-            "postgres",
-            &format!("CREATE ROLE dotmac LOGIN PASSWORD '{PASSWORD}'")
-        ));
-        assert!(psql("postgres", "CREATE DATABASE dotmac OWNER dotmac"));
-        server.signal("INT");
-        while server.try_exit().is_none() {
-            std::thread::sleep(Duration::from_millis(10));
+        let version = Command::new(tool("initdb"))
+            .arg("--version")
+            .output()
+            .unwrap()
+            .stdout;
+        let version = String::from_utf8_lossy(&version).trim().replace(' ', "-");
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(version);
+        if !kept.exists() {
+            // Made where user postgres may go, moved at the end: half a template is never found.
+            let directory = tempfile::tempdir().unwrap();
+            let half = kept.with_extension(std::process::id().to_string());
+            run(Command::new("cp")
+                .arg("-a")
+                .arg(initialise(directory.path()))
+                .arg(&half));
+            std::fs::rename(half, &kept).unwrap();
         }
-        data
+        kept
     })
+}
+
+/// Makes a data directory with our user and database in it; the server that did it has stopped.
+fn initialise(directory: &Path) -> PathBuf {
+    own(directory);
+    let data = directory.join("data");
+    let mut initdb = as_postgres(&tool("initdb"));
+    initdb.args([
+        "--auth=scram-sha-256",
+        "--username=postgres",
+        "--no-sync",
+        "--pwfile",
+    ]);
+    run(initdb.arg(password_file(directory)).arg(&data));
+    let port = free_port();
+    let mut server = launch(&data, port);
+    let psql = |database: &str, sql: &str| {
+        let url = format!("postgres://postgres:postgres@127.0.0.1:{port}/{database}");
+        Command::new(tool("psql"))
+            .args([&url, "-qc", sql])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    };
+    let ready = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        psql("postgres", "SELECT 1")
+    });
+    assert!(ready, "no PostgreSQL: {:#?}", server.lines());
+    assert!(psql(
+        "postgres",
+        &format!("CREATE ROLE dotmac LOGIN PASSWORD '{PASSWORD}'")
+    ));
+    assert!(psql("postgres", "CREATE DATABASE dotmac OWNER dotmac"));
+    server.signal("INT");
+    while server.try_exit().is_none() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    data
 }
 
 fn password_file(directory: &Path) -> PathBuf {
