@@ -16,6 +16,7 @@ mod support;
 mod command_line;
 mod database;
 mod deployment;
+mod documentation;
 mod embedding;
 mod http;
 mod probes;

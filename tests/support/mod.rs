@@ -1,5 +1,11 @@
 //! The only way in which tests start the daemon and the servers that it talks to: real ones, each with
-//! its own directory and ports, gone when the value that stands for it is dropped.
+//! its own directory and ports, gone when the value that stands for it is dropped. Each test program uses
+//! what it needs of it.
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "shared by programs that each use a part of it"
+)]
 
 pub mod collector;
 pub mod daemon;

@@ -67,6 +67,24 @@ impl Postgres {
         Ok(first.unwrap_or_default())
     }
 
+    /// Serves TLS with this certificate from now on, beside plain connections.
+    pub async fn use_tls(&self, certificate: &Path, key: &Path) {
+        let data = self.directory.path().join("data");
+        for (from, to) in [(certificate, "server.crt"), (key, "server.key")] {
+            std::fs::copy(from, data.join(to)).unwrap();
+            own(&data.join(to));
+        }
+        run(Command::new("chmod")
+            .arg("600")
+            .arg(data.join("server.key")));
+        self.query("ALTER SYSTEM SET ssl = on").await;
+        self.query("SELECT pg_reload_conf()").await;
+        eventually("PostgreSQL to offer TLS", || async {
+            (self.query("SHOW ssl").await == "on").then_some(())
+        })
+        .await;
+    }
+
     async fn accepts(&self) {
         eventually("PostgreSQL to accept connections", || async {
             self.try_query("SELECT 1").await.ok()

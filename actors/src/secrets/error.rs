@@ -16,7 +16,7 @@ pub mod reason {
     /// No connection to the server.
     pub const UNREACHABLE: Reason = Reason::UNREACHABLE;
     /// The server's certificate was not accepted, or one side does not speak TLS.
-    pub const TLS: Reason = Reason::new("tls");
+    pub const TLS: Reason = Reason::new("tls_failed");
     /// The server accepted the request and did not answer in time.
     pub const TIMEOUT: Reason = Reason::new("timeout");
     /// The server is sealed.

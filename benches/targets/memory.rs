@@ -1,0 +1,56 @@
+//! Resident memory of a daemon that has nothing to do.
+
+use std::time::Duration;
+
+use crate::{
+    process::Measured,
+    report::Report,
+    support::{OpenBao, Postgres, collector::Collector, openbao::ROOT_TOKEN, postgres::PASSWORD},
+};
+
+pub async fn measure(report: &mut Report) {
+    let (bao, postgres, collector) =
+        tokio::join!(OpenBao::start(), Postgres::start(), Collector::start());
+    bao.write("database/username", "value", "dotmac").await;
+    bao.write("database/password", "value", PASSWORD).await;
+    let everything = [
+        ("DOTMAC_VAULT_ADDR", bao.address()),
+        ("DOTMAC_VAULT_TOKEN", ROOT_TOKEN.to_owned()),
+        (
+            "DOTMAC_DATABASE_URL",
+            format!("postgres://127.0.0.1:{}/dotmac", postgres.port),
+        ),
+        (
+            "DOTMAC_TELEMETRY_OTLP_ENDPOINT",
+            format!("http://127.0.0.1:{}", collector.grpc),
+        ),
+        ("DOTMAC_TELEMETRY_METRIC_INTERVAL", "1s".to_owned()),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let (full, plain, bare) = (
+        Measured::daemon(directory.path(), &everything),
+        Measured::daemon(directory.path(), &[]),
+        Measured::bare("{}"),
+    );
+    full.until("/ready");
+    plain.until("/ready");
+    bare.until("/");
+    // Some exports and checks, so that what they need is counted.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let baseline = format!("bare actix-web: {:.1} MiB", bare.memory());
+    for (what, memory) in [
+        (
+            "idle memory, OpenBao, PostgreSQL and OTLP export on",
+            full.memory(),
+        ),
+        ("idle memory, nothing configured", plain.memory()),
+    ] {
+        report.row(
+            what,
+            "under 25 MiB",
+            format!("{memory:.1} MiB"),
+            baseline.clone(),
+            memory < 25.0,
+        );
+    }
+}

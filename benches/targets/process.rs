@@ -1,0 +1,111 @@
+//! Programs to be measured: started quietly on a port, asked with as little ceremony as possible.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::support::{PATIENCE, free_port};
+
+pub struct Measured {
+    child: Child,
+    pub port: u16,
+    started: Instant,
+}
+
+impl Measured {
+    /// The daemon, logging warnings only, as nobody reads what it writes.
+    pub fn daemon(directory: &Path, settings: &[(&str, String)]) -> Self {
+        let port = free_port();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dotmac"));
+        command
+            .current_dir(directory)
+            .env_clear()
+            .envs(settings.iter().map(|(key, value)| (key, value)));
+        command
+            .env("DOTMAC_PORT", port.to_string())
+            .env("DOTMAC_WORKERS", "2")
+            .env("DOTMAC_TELEMETRY_LOG_LEVEL", "warn");
+        Self::spawn(command, port)
+    }
+
+    /// A bare actix-web server: this program, told to be one.
+    pub fn bare(body: &str) -> Self {
+        let port = free_port();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .env(crate::bare::PORT, port.to_string())
+            .env(crate::bare::BODY, body);
+        Self::spawn(command, port)
+    }
+
+    fn spawn(mut command: Command, port: u16) -> Self {
+        let started = Instant::now();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            port,
+            started,
+        }
+    }
+
+    /// From its start to the first 200 on `path`.
+    pub fn until(&self, path: &str) -> Duration {
+        while self.get(path).is_none_or(|(status, _)| status != 200) {
+            assert!(
+                self.started.elapsed() < PATIENCE,
+                "{path} does not answer 200"
+            );
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        self.started.elapsed()
+    }
+
+    /// Status and body, or `None` if nobody answers.
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream
+            .write_all(
+                format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes(),
+            )
+            .ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let status = answer.get(9..12)?.parse().ok()?;
+        Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
+    }
+
+    /// Resident memory in MiB.
+    pub fn memory(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+    }
+
+    pub fn signal(&self, name: &str) {
+        crate::support::process::signal(self.child.id(), name);
+    }
+
+    /// Waits for it to end; its exit code.
+    pub fn ended(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}

@@ -1,0 +1,16 @@
+//! The database actor and its handle, on both back ends, under a real supervisor.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking"
+)]
+#![expect(unreachable_pub, reason = "modules of one program")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod migrating;
+mod rig;
+mod tls;
+mod working;

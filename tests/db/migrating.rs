@@ -1,0 +1,118 @@
+//! The schema: up, down, by many at once, and by a migration that fails.
+
+use std::{collections::BTreeSet, path::Path};
+
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use dotmac_platform::db::{
+    Migrations, OpenError, Target,
+    migrations::{Step, migrate},
+};
+
+use crate::{
+    rig::{config, postgres, sqlite},
+    support::Postgres,
+};
+
+static FAILING: EmbeddedMigrations = embed_migrations!("tests/db/failing");
+
+#[test]
+fn both_back_ends_have_the_same_migrations_each_with_its_way_back() {
+    let names = |back_end: &str| -> BTreeSet<String> {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("migrations")
+            .join(back_end);
+        let entries = std::fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        entries
+            .map(|migration| {
+                for file in ["up.sql", "down.sql"] {
+                    assert!(
+                        migration.join(file).is_file(),
+                        "{} lacks {file}",
+                        migration.display()
+                    );
+                }
+                migration
+                    .file_name()
+                    .unwrap()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect()
+    };
+    assert_eq!(names("postgres"), names("sqlite"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_down_and_up_again_ends_where_it_began() {
+    let server = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    for target in [
+        sqlite(directory.path()),
+        Target::Postgres(postgres(&server)),
+    ] {
+        let config = config(target);
+        let up = migrate(&config, Step::Up).await.unwrap();
+        assert!(
+            !up.changed.is_empty() && up.status.pending.is_empty(),
+            "{up:?}"
+        );
+        let down = migrate(&config, Step::Down(100)).await.unwrap();
+        assert_eq!(down.status.applied, Vec::<String>::new());
+        assert_eq!(migrate(&config, Step::Up).await.unwrap().status, up.status);
+        assert_eq!(
+            migrate(&config, Step::Up).await.unwrap().changed,
+            Vec::<String>::new()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn six_at_once_migrate_once() {
+    let server = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    for target in [
+        sqlite(directory.path()),
+        Target::Postgres(postgres(&server)),
+    ] {
+        let config = config(target);
+        let migrators = (0..6).map(|_| migrate(&config, Step::Up));
+        let outcomes = futures_util::future::join_all(migrators).await;
+        let changed = outcomes
+            .into_iter()
+            .filter(|outcome| !outcome.as_ref().unwrap().changed.is_empty());
+        assert_eq!(changed.count(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_migration_is_named_and_leaves_the_schema_as_it_was() {
+    let server = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    for target in [
+        sqlite(directory.path()),
+        Target::Postgres(postgres(&server)),
+    ] {
+        let mut config = config(target);
+        config.migrations = Migrations {
+            postgres: &FAILING,
+            sqlite: &FAILING,
+        };
+        for _ in 0..2 {
+            // Were the first statement's table still there, the second try would fail for that.
+            let refused = migrate(&config, Step::Up).await.unwrap_err();
+            let OpenError::Migration(text) = &refused else {
+                panic!("{refused:?}")
+            };
+            assert!(
+                text.contains("2026-01-01-000001_half") && text.contains("no_such_function"),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            migrate(&config, Step::Look).await.unwrap().status.applied,
+            Vec::<String>::new()
+        );
+    }
+}

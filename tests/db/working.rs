@@ -1,0 +1,282 @@
+//! Work on a database: to its end or not at all.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use dotmac_platform::{
+    db::{Config, Connection, Db, DbError, Target},
+    on,
+};
+
+use crate::{
+    rig::{Rig, config, note, postgres, sqlite},
+    support::{Postgres, eventually},
+};
+
+/// Runs `test` on both back ends.
+async fn on_both(adapt: impl Fn(&mut Config), test: impl AsyncFn(&Rig)) {
+    let server = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    for target in [
+        sqlite(directory.path()),
+        Target::Postgres(postgres(&server)),
+    ] {
+        let mut config = config(target);
+        adapt(&mut config);
+        let rig = Rig::ready(config).await.with_notes().await;
+        test(&rig).await;
+        rig.supervisor.halt().await;
+    }
+}
+
+async fn insert(c: &mut Connection, id: i64) -> QueryResult<usize> {
+    let row = (note::id.eq(id), note::text.eq("text"));
+    on!(c, |c| diesel::insert_into(note::table)
+        .values(row)
+        .execute(c)
+        .await)
+}
+
+async fn count(db: &Db) -> i64 {
+    db.run("count", async |c| {
+        on!(c, |c| note::table.count().get_result(c).await)
+    })
+    .await
+    .unwrap()
+}
+
+#[actix_web::test]
+async fn the_same_code_runs_on_both() {
+    on_both(
+        |_| {},
+        async |rig| {
+            rig.db
+                .run("insert", async |c| insert(c, 1).await)
+                .await
+                .unwrap();
+            let texts: Vec<String> = rig
+                .db
+                .run("list", async |c| {
+                    on!(c, |c| note::table
+                        .select(note::text)
+                        .filter(note::id.eq(1))
+                        .load(c)
+                        .await)
+                })
+                .await
+                .unwrap();
+            assert_eq!(texts, ["text"]);
+        },
+    )
+    .await;
+}
+
+#[actix_web::test]
+async fn a_second_row_of_one_key_is_told_as_such() {
+    on_both(
+        |_| {},
+        async |rig| {
+            rig.db
+                .run("insert", async |c| insert(c, 1).await)
+                .await
+                .unwrap();
+            let again = rig
+                .db
+                .run("insert", async |c| insert(c, 1).await)
+                .await
+                .unwrap_err();
+            assert!(again.is_unique_violation(), "{again:?}");
+        },
+    )
+    .await;
+}
+
+#[actix_web::test]
+async fn a_transaction_that_fails_or_panics_leaves_nothing() {
+    on_both(
+        |_| {},
+        async |rig| {
+            let failed = rig.db.transaction("fail", async |c| {
+                insert(c, 1).await?;
+                Err::<(), _>(diesel::result::Error::RollbackTransaction)
+            });
+            failed.await.unwrap_err();
+            let panicked = rig
+                .db
+                .transaction("panic", async |c| -> Result<(), DbError> {
+                    insert(c, 2).await?;
+                    panic!("in the middle of it");
+                });
+            assert!(matches!(
+                panicked.await,
+                Err(DbError::Panicked { operation: "panic" })
+            ));
+            assert_eq!(count(&rig.db).await, 0);
+            rig.db
+                .transaction("succeed", async |c| insert(c, 3).await)
+                .await
+                .unwrap();
+            assert_eq!(count(&rig.db).await, 1);
+        },
+    )
+    .await;
+}
+
+/// On the current-thread runtime of an actix worker, where both back ends have their traps.
+#[actix_web::test]
+async fn a_caller_that_goes_away_neither_panics_nor_leaves_a_transaction_open() {
+    let server = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    for target in [
+        sqlite(directory.path()),
+        Target::Postgres(postgres(&server)),
+    ] {
+        let rig = Rig::ready(config(target)).await.with_notes().await;
+        let work = rig.db.transaction("slow", async |c| {
+            insert(c, 1).await?;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            insert(c, 2).await
+        });
+        assert!(
+            tokio::time::timeout(Duration::from_millis(100), work)
+                .await
+                .is_err(),
+            "gone before it ended"
+        );
+        eventually("the work to run to its end", || async {
+            (count(&rig.db).await == 2).then_some(())
+        })
+        .await;
+        let open = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'";
+        assert_eq!(server.query(open).await, "0");
+        rig.supervisor.halt().await;
+    }
+}
+
+#[actix_web::test]
+async fn work_that_takes_too_long_loses_its_connection_and_its_effect() {
+    on_both(
+        |config| config.statement_timeout = Duration::from_millis(200),
+        async |rig| {
+            let work = rig.db.transaction("linger", async |c| {
+                insert(c, 1).await?;
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                Ok::<_, DbError>(())
+            });
+            assert!(matches!(
+                work.await,
+                Err(DbError::Overran {
+                    operation: "linger",
+                    ..
+                })
+            ));
+            assert_eq!(count(&rig.db).await, 0);
+        },
+    )
+    .await;
+}
+
+#[actix_web::test]
+async fn an_exhausted_pool_says_so() {
+    let adapt = |config: &mut Config| {
+        config.pool_size = 1;
+        config.pool_timeout = Duration::from_millis(100);
+    };
+    on_both(adapt, async |rig| {
+        let hog = rig.db.run("hog", async |_| {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok::<_, DbError>(())
+        });
+        let late = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            rig.db.run("late", async |c| insert(c, 1).await).await
+        };
+        let (hogged, refused) = tokio::join!(hog, late);
+        hogged.unwrap();
+        let refused = refused.unwrap_err();
+        assert!(
+            matches!(refused, DbError::PoolExhausted { .. }),
+            "{refused:?}"
+        );
+        assert!(refused.retry_after().is_some());
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn an_absent_database_is_told_at_once_and_used_again_when_it_is_back() {
+    let mut server = Postgres::start().await;
+    let rig = Rig::ready(config(Target::Postgres(postgres(&server))))
+        .await
+        .with_notes()
+        .await;
+    server.kill().await;
+    rig.until_reason("unreachable").await;
+    let refused = rig
+        .db
+        .run("insert", async |c| insert(c, 1).await)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(refused, DbError::Unavailable { .. }),
+        "{refused:?}"
+    );
+    server.restart().await;
+    rig.until(|board| board.readiness.serves()).await;
+    rig.db
+        .run("insert", async |c| insert(c, 1).await)
+        .await
+        .unwrap();
+    assert_eq!(rig.supervisor.board().components[0].restarts, 0);
+    rig.supervisor.halt().await;
+}
+
+#[actix_web::test]
+async fn many_writers_of_one_sqlite_file_wait_for_each_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = Rig::ready(config(sqlite(directory.path())))
+        .await
+        .with_notes()
+        .await;
+    let writers = (0..20).map(|writer| {
+        let db = rig.db.clone();
+        async move {
+            for n in 0..10 {
+                db.transaction("write", async move |c| insert(c, writer * 100 + n).await)
+                    .await
+                    .unwrap();
+            }
+        }
+    });
+    futures_util::future::join_all(writers).await;
+    assert_eq!(count(&rig.db).await, 200);
+    rig.supervisor.halt().await;
+}
+
+#[actix_web::test]
+async fn a_sqlite_file_is_set_up_to_lose_nothing() {
+    #[derive(QueryableByName)]
+    struct Setting {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        value: String,
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let rig = Rig::ready(config(sqlite(directory.path()))).await;
+    for (pragma, expected) in [
+        ("journal_mode", "wal"),
+        ("synchronous", "2"),
+        ("foreign_keys", "1"),
+    ] {
+        let query = format!("SELECT CAST({pragma} AS TEXT) AS value FROM pragma_{pragma}");
+        let found: Setting = rig
+            .db
+            .run("pragma", async move |c| {
+                on!(c, |c| diesel::sql_query(query).get_result(c).await)
+            })
+            .await
+            .unwrap();
+        assert_eq!(found.value, expected, "{pragma}");
+    }
+    rig.supervisor.halt().await;
+}
