@@ -53,7 +53,11 @@ async fn a_reference_names_path_and_field() {
 async fn a_vault_that_comes_late_is_picked_up_outside_production() {
     let (mut bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
     bao.kill();
-    let daemon = builder(&bao, &postgres).spawn().await;
+    // It may come before its secrets do: then they are found at the next reading.
+    let daemon = builder(&bao, &postgres)
+        .env("DOTMAC_VAULT_REFRESH_INTERVAL", "1s")
+        .spawn()
+        .await;
     daemon
         .until_component("secrets", "degraded", Some("unreachable"))
         .await;
