@@ -8,6 +8,8 @@ use crate::{
         Config, OpenError,
         migrations::{self, Outcome, Step},
     },
+    secrets::{self, ConfigError, SecretStore, Vault},
+    settings::Settings,
 };
 
 /// What to do with the schema.
@@ -31,12 +33,16 @@ enum Action {
     },
 }
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
+pub(super) async fn run(arguments: &Arguments) -> Exit {
     let settings = match super::settings() {
         Ok(settings) => settings,
         Err(exit) => return exit,
     };
-    let config = components::database(&settings, None);
+    let store = match load_secrets(&settings).await {
+        Ok(store) => store,
+        Err(exit) => return exit,
+    };
+    let config = components::database(&settings, store.as_ref());
     let step = match arguments.action.unwrap_or(Action::Up) {
         Action::Up => Step::Up,
         Action::Status => Step::Look,
@@ -47,6 +53,28 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         Err(error) => {
             eprintln!("{}", super::chain(&error));
             Exit::Unavailable
+        }
+    }
+}
+
+/// The secrets that the settings leave to Vault, which the daemon would load before its database.
+async fn load_secrets(settings: &Settings) -> Result<Option<SecretStore>, Exit> {
+    let config = components::secrets(settings);
+    let Some(vault) = config.vault.clone() else {
+        return Ok(None);
+    };
+    let refused = |error: ConfigError| {
+        eprintln!("{}", super::chain(&error));
+        Exit::Settings
+    };
+    config.validate().map_err(refused)?;
+    let vault = Vault::new(vault).map_err(refused)?;
+    let loaded = secrets::load(&vault, &config.wanted, None).await;
+    match loaded.failures.first() {
+        None => Ok(Some(loaded.store)),
+        Some(failed) => {
+            eprintln!("{failed}");
+            Err(Exit::Unavailable)
         }
     }
 }

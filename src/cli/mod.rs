@@ -59,7 +59,7 @@ pub async fn execute(command: Command) -> Exit {
         Command::Serve => Exit::Usage,
         Command::Check => check::run(),
         Command::Config(arguments) => config::run(&arguments),
-        Command::Migrate(arguments) => migrate::run(&arguments),
+        Command::Migrate(arguments) => migrate::run(&arguments).await,
         Command::Probe(arguments) => probe::run(&arguments).await,
         Command::Openapi => openapi::run(),
     }

@@ -4,6 +4,7 @@ use std::{
     any::{Any, TypeId},
     collections::HashMap,
     sync::Arc,
+    time::Duration,
 };
 
 use super::Registration;
@@ -20,6 +21,9 @@ use dotmac_actors::{
     supervision::{ActorHandle, ChildSpec, Published, SupervisionTree, TreeError},
     telemetry::{Telemetry, TelemetryActor},
 };
+
+/// Time for telemetry to tell what its last flush could not send.
+const FLUSH_MARGIN: Duration = Duration::from_secs(1);
 
 /// Why a platform cannot be put together: a mistake in the embedding program or in the settings.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +67,7 @@ impl Assembly {
         let secrets = add_secrets(&mut tree, settings, &store)?;
         let pool = Published::<Pool>::new();
         let db_actor = add_db(&mut tree, settings, &secrets, &store, &pool)?;
-        add_telemetry(&mut tree, telemetry, &db_actor)?;
+        add_telemetry(&mut tree, settings, telemetry, &db_actor)?;
 
         let db = Db(db::Db::new(pool));
         let mut assembly = Self {
@@ -137,13 +141,19 @@ fn add_db(
 /// Comes after the database but does not wait for it to be well: it is needed most when it is not.
 fn add_telemetry(
     tree: &mut SupervisionTree,
+    settings: &Settings,
     telemetry: &Telemetry,
     db_actor: &ActorHandle<DbActor>,
 ) -> Result<(), AssemblyError> {
+    let mut policy = components::policy(&settings.supervision);
+    // Its stop is a flush that may take the export time-out; what is left of it then must be told.
+    policy.stop_timeout = policy
+        .stop_timeout
+        .max(settings.telemetry.export_timeout + FLUSH_MARGIN);
     let telemetry = telemetry.clone();
     let spec = ChildSpec::new("telemetry", move |life| {
         TelemetryActor::new(life, telemetry.clone())
     });
-    tree.add(spec.needs(db_actor.in_order()))?;
+    tree.add(spec.policy(policy).needs(db_actor.in_order()))?;
     Ok(())
 }

@@ -196,3 +196,17 @@ async fn a_frozen_vault_is_degraded_until_it_thaws() {
     bao.thaw();
     daemon.until_component("secrets", "ready", None).await;
 }
+
+#[tokio::test]
+async fn migrate_finds_its_credentials_in_vault_as_the_daemon_does() {
+    let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
+    let refused = builder(&bao, &postgres)
+        .env("DOTMAC_DATABASE_PASSWORD", "vault:team/db#pw")
+        .run(&["migrate"])
+        .await;
+    assert_eq!(refused.code, 69, "{}", refused.text());
+    assert!(refused.text().contains("team/db"), "{}", refused.text());
+    store_credentials(&bao).await;
+    let migrated = builder(&bao, &postgres).run(&["migrate"]).await;
+    assert_eq!(migrated.code, 0, "{}", migrated.text());
+}

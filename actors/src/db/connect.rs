@@ -48,6 +48,7 @@ pub(super) fn sqlite(path: &Path) -> Result<SqliteConnection, OpenError> {
 /// What SQLite said about a file, with what an operator can do about it.
 pub(super) fn refused(path: &Path, problem: &str) -> OpenError {
     let problem = problem.to_lowercase();
+    let transient = problem.contains("locked");
     let remedy = if problem.contains("not a database") || problem.contains("malformed") {
         "the file is something else or damaged: restore a backup, or move it away to begin with an empty database"
     } else if problem.contains("readonly") || problem.contains("read-only") {
@@ -65,6 +66,7 @@ pub(super) fn refused(path: &Path, problem: &str) -> OpenError {
         path: path.to_owned(),
         problem,
         remedy,
+        transient,
     }
 }
 

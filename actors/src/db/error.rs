@@ -90,6 +90,8 @@ pub enum OpenError {
         problem: String,
         /// What to do.
         remedy: &'static str,
+        /// Whether waiting may be all that is needed.
+        transient: bool,
     },
     /// The server was reached and said no, or was not reached.
     #[error("cannot connect to {target}")]
@@ -158,7 +160,13 @@ impl OpenError {
     /// Whether trying again cannot help until somebody has mended something on this machine.
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
-        matches!(self, Self::File { .. })
+        matches!(
+            self,
+            Self::File {
+                transient: false,
+                ..
+            }
+        )
     }
 }
 

@@ -33,6 +33,8 @@ struct Pending {
     events: broadcast::Receiver<Event>,
     /// Taken from the backlog and not yet written.
     rows: Vec<Row>,
+    /// Whether the last write failed, so that the log says it once.
+    failing: bool,
 }
 
 #[derive(Clone, Insertable)]
@@ -56,6 +58,7 @@ impl Journal {
             pending: Arc::new(Mutex::new(Pending {
                 events,
                 rows: vec![started],
+                failing: false,
             })),
         }
     }
@@ -99,13 +102,21 @@ impl Journal {
             }
         }
         match insert(db, pending.rows.clone()).await {
-            Ok(()) => pending.rows.clear(),
+            Ok(()) => {
+                pending.rows.clear();
+                pending.failing = false;
+            }
             // An absent database is reported where it is noticed; the rows wait for it.
             Err(DbError::Unavailable { .. }) => {}
-            Err(error) => warn!(
-                error = &error as &dyn std::error::Error,
-                "failed to write the runtime journal"
-            ),
+            Err(error) => {
+                if !std::mem::replace(&mut pending.failing, true) {
+                    let error = &error as &dyn std::error::Error;
+                    warn!(
+                        error,
+                        "failed to write the runtime journal; trying again every {PAUSE:?}"
+                    );
+                }
+            }
         }
     }
 
