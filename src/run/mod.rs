@@ -31,7 +31,7 @@ enum Reason {
 
 /// Runs a platform: this is the whole life of the process.
 pub(crate) async fn run(settings: Settings, registrations: Vec<Registration>) -> Exit {
-    match Running::start(settings, registrations) {
+    match Running::start(settings, registrations).await {
         Ok(mut running) => {
             let reason = running.until_stop().await;
             running.stop(&reason).await
@@ -53,7 +53,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(settings: Settings, registrations: Vec<Registration>) -> Result<Self, Refusal> {
+    async fn start(settings: Settings, registrations: Vec<Registration>) -> Result<Self, Refusal> {
         // Logging from the first line on, panics included.
         let telemetry = telemetry::install(&components::telemetry(&settings))
             .map_err(refusal(Exit::Settings, "telemetry cannot be set up"))?;
@@ -90,8 +90,15 @@ impl Running {
         } else {
             "http"
         };
-        let running = http::serve(listeners, config, parts)
-            .map_err(refusal(Exit::Settings, "the HTTP server cannot be set up"))?;
+        let running = match http::serve(listeners, config, parts) {
+            Ok(running) => running,
+            Err(error) => {
+                supervisor.halt().await;
+                return Err(refusal(Exit::Settings, "the HTTP server cannot be set up")(
+                    error,
+                ));
+            }
+        };
         for address in addresses {
             info!(%address, "listening on {scheme}://{address}");
         }

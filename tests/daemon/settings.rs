@@ -72,3 +72,19 @@ async fn a_hangup_applies_what_can_be_applied_and_names_what_cannot() {
     assert_eq!(rejected["result"], "rejected");
     assert_eq!(daemon.get("/ready").await.status(), 200);
 }
+
+#[tokio::test]
+async fn a_certificate_that_is_not_there_is_refused_without_a_panic() {
+    let stopped = Daemon::builder()
+        .env("DOTMAC_TLS_CERT", "/nowhere/cert.pem")
+        .env("DOTMAC_TLS_KEY", "/nowhere/key.pem")
+        .run(&[])
+        .await;
+    assert_eq!(stopped.code, 78, "{}", stopped.text());
+    assert!(
+        stopped.text().contains("/nowhere/cert.pem"),
+        "{}",
+        stopped.text()
+    );
+    assert!(!stopped.text().contains("panicked"), "{}", stopped.text());
+}

@@ -75,7 +75,7 @@ pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> 
         Target::Postgres(server) => {
             let connection = connect::postgres(server, config).await?;
             // The server's own limits are for queries; waiting for the lock and rewriting a table take longer.
-            let connection = prepared(connection, step).await?;
+            let connection = prepared(connection).await?;
             let source = config.migrations.postgres;
             // The lock ends with the connection, which ends here, also after a panic.
             let migrating = tokio::spawn(async move {
@@ -100,10 +100,7 @@ impl From<diesel::result::Error> for Failure {
     }
 }
 
-async fn prepared(
-    mut connection: AsyncPgConnection,
-    step: Step,
-) -> Result<AsyncPgConnection, OpenError> {
+async fn prepared(mut connection: AsyncPgConnection) -> Result<AsyncPgConnection, OpenError> {
     let failed = |source| OpenError::Query {
         what: "locking the database for migration",
         source,
@@ -112,12 +109,11 @@ async fn prepared(
         .execute(&mut connection)
         .await
         .map_err(failed)?;
-    if step != Step::Look {
-        diesel::sql_query(format!("SELECT pg_advisory_lock({ADVISORY_LOCK})"))
-            .execute(&mut connection)
-            .await
-            .map_err(failed)?;
-    }
+    // Also to look: the first look makes the table of versions, which two at once cannot.
+    diesel::sql_query(format!("SELECT pg_advisory_lock({ADVISORY_LOCK})"))
+        .execute(&mut connection)
+        .await
+        .map_err(failed)?;
     Ok(connection)
 }
 

@@ -197,9 +197,10 @@ impl SupervisorActor {
 
     fn should_stop(&self, index: usize) -> bool {
         let child = &self.children[index];
+        // A halt goes strictly backwards; else only those that always follow hold their leader up.
         let holds_up = |follower: &Child| {
-            follower.is_running()
-                && follower.needs_child(index, |follow| self.halting || follow == Follow::Always)
+            let follows = follower.needs_child(index, |follow| follow == Follow::Always);
+            follower.is_running() && (self.halting || follows)
         };
         child.is_live()
             && (self.halting || child.given_up || child.bounce.is_some())
