@@ -1,41 +1,38 @@
 //! What the documents say is so.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use dotmac_platform::Exit;
+use reqwest::Method;
 
-use crate::support::{Daemon, eventually};
+use crate::support::{Daemon, eventually, files};
+
+/// The names of metrics with the keys of their labels.
+type Metrics = BTreeMap<String, BTreeSet<String>>;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn operations() -> String {
-    fs::read_to_string(root().join("docs/operations.md")).unwrap()
+fn read(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
 }
 
-/// All files with the extension below the directories.
-fn files(directories: &[&str], extension: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut left: Vec<PathBuf> = directories
-        .iter()
-        .map(|directory| root().join(directory))
-        .collect();
-    while let Some(directory) = left.pop() {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                left.push(path);
-            } else if path.extension().is_some_and(|it| it == extension) {
-                found.push(path);
-            }
-        }
-    }
-    found
+/// The part of docs/operations.md below a heading.
+fn section(heading: &str) -> String {
+    let document = read("docs/operations.md");
+    let (_, rest) = document
+        .split_once(&format!("\n## {heading}"))
+        .unwrap_or_else(|| panic!("docs/operations.md has no section {heading:?}"));
+    rest.split("\n## ").next().unwrap().to_owned()
+}
+
+/// The words in backticks.
+fn quoted(text: &str) -> impl Iterator<Item = String> + '_ {
+    text.split('`').skip(1).step_by(2).map(str::to_owned)
 }
 
 #[test]
@@ -55,15 +52,7 @@ fn every_reason_in_the_code_is_explained_and_no_other() {
             }
         }
     }
-    let document = operations();
-    let table = document
-        .split("## Reasons")
-        .nth(1)
-        .unwrap()
-        .split("\n## ")
-        .next()
-        .unwrap();
-    let explained: BTreeSet<String> = table
+    let explained: BTreeSet<String> = section("Reasons")
         .lines()
         .filter_map(|line| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned()))
         .collect();
@@ -71,49 +60,98 @@ fn every_reason_in_the_code_is_explained_and_no_other() {
     assert_eq!(explained, reasons);
 }
 
+/// The rows of the table in docs/operations.md; a row may name several metrics.
+fn documented_metrics() -> Metrics {
+    let mut documented = Metrics::new();
+    for row in section("Metrics").lines() {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        if let ["", names, labels, _, ""] = cells.as_slice() {
+            documented.extend(quoted(names).map(|name| (name, quoted(labels).collect())));
+        }
+    }
+    documented
+}
+
+/// What a scrape has.
+fn scraped_metrics(scrape: &str) -> Metrics {
+    let mut scraped = Metrics::new();
+    let mut name = "";
+    for line in scrape.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            name = rest.split(' ').next().unwrap();
+            scraped.entry(name.to_owned()).or_default();
+        } else if let Some((_, labels)) = line
+            .strip_prefix(name)
+            .and_then(|series| series.split_once('{'))
+        {
+            // No value of ours has a quotation mark in it: keys stand before each `="`.
+            let keys = labels
+                .split("=\"")
+                .filter_map(|text| text.rsplit([',', '{']).next());
+            let keys = keys.filter(|key| !key.contains(['"', '}']) && *key != "le");
+            scraped
+                .get_mut(name)
+                .unwrap()
+                .extend(keys.map(str::to_owned));
+        }
+    }
+    scraped
+}
+
 #[tokio::test]
-async fn every_metric_of_ours_is_explained() {
-    let daemon = Daemon::spawn().await;
+async fn every_metric_is_explained_with_its_labels_and_no_other() {
+    let daemon = Daemon::example("greeter").spawn().await;
     daemon.until("/ready", 200).await;
-    daemon.get("/").await;
-    let document = operations();
-    let names = eventually("the journal to be written", || async {
+    // Something to measure: a route, a call to an actor, an error.
+    assert_eq!(daemon.get("/greet/Ada").await.status(), 200);
+    assert_eq!(
+        daemon.request(Method::POST, "/greet/Ada").await.status(),
+        405
+    );
+    let scraped = eventually("the journal to be written", || async {
         let text = daemon.get("/metrics").await.text().await.unwrap();
-        let names: Vec<String> = text
-            .lines()
-            .filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned()))
-            .collect();
-        names
-            .iter()
-            .any(|name| name.starts_with("db_client_operation"))
-            .then_some(names)
+        let scraped = scraped_metrics(&text);
+        scraped
+            .contains_key("db_client_operation_duration_seconds")
+            .then_some(scraped)
     })
     .await;
-    for name in names.iter().filter(|name| !name.starts_with("process_")) {
-        assert!(
-            document.contains(&format!("`{name}`")),
-            "{name} is not in docs/operations.md"
-        );
-    }
+    assert_eq!(documented_metrics(), scraped);
 }
 
 #[test]
-fn every_exit_code_is_explained() {
-    let document = operations();
-    for exit in [
-        Exit::Success,
-        Exit::Failure,
-        Exit::Usage,
-        Exit::Unavailable,
-        Exit::Escalation,
-        Exit::Overrun,
-        Exit::Settings,
-        Exit::Interrupted,
-    ] {
-        assert!(
-            document.contains(&format!("\n| {} | ", exit.code())),
-            "{exit:?}"
-        );
+fn every_exit_code_is_explained_and_no_other() {
+    let source = read("src/exit.rs");
+    let codes: BTreeSet<String> = source
+        .lines()
+        .filter_map(|line| line.split_once(" => ")?.1.strip_suffix(','))
+        .map(str::to_owned)
+        .collect();
+    let explained: BTreeSet<String> = section("Exit codes")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" |").next())
+        .filter(|code| code.chars().all(|letter| letter.is_ascii_digit()))
+        .map(str::to_owned)
+        .collect();
+    assert!(codes.len() > 5, "{codes:?}");
+    assert_eq!(explained, codes);
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let manifest = read("Cargo.toml");
+    let table = manifest.split("[workspace.dependencies]").nth(1).unwrap();
+    let table = table.split("\n[").next().unwrap();
+    let named: BTreeSet<String> = quoted(&read("docs/DEPENDENCIES.md")).collect();
+    for line in table.lines() {
+        if let Some((name, _)) = line.split_once(" = ")
+            && name != "dotmac-actors"
+        {
+            assert!(
+                named.contains(name),
+                "`{name}` is not in docs/DEPENDENCIES.md"
+            );
+        }
     }
 }
 
@@ -139,9 +177,9 @@ fn every_link_leads_to_a_file() {
 
 #[test]
 fn the_example_that_the_readme_praises_is_as_short_as_it_says() {
-    let greeter = fs::read_to_string(root().join("examples/greeter.rs")).unwrap();
+    let greeter = read("examples/greeter.rs");
     assert!(greeter.lines().count() < 40, "{}", greeter.lines().count());
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let readme = read("README.md");
     let shown = readme
         .split("```rust\n")
         .nth(1)

@@ -13,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod architecture;
 mod command_line;
 mod database;
 mod deployment;

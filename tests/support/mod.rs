@@ -19,9 +19,10 @@ pub use openbao::OpenBao;
 pub use postgres::Postgres;
 
 use std::{
+    fs,
     future::Future,
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -35,6 +36,24 @@ pub fn tool(name: &str) -> PathBuf {
         .join(name);
     path.canonicalize()
         .unwrap_or_else(|_| panic!("{} is missing: run tests/setup", path.display()))
+}
+
+/// All files of the repository with the extension, below the directories.
+pub fn files(directories: &[&str], extension: &str) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    let mut left: Vec<PathBuf> = directories.iter().map(|name| root.join(name)).collect();
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path.extension().is_some_and(|it| it == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found
 }
 
 /// A port of the loopback interface that nobody uses at this moment.
