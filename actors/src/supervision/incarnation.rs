@@ -114,9 +114,9 @@ fn prepare<A: Service>(
     asked: oneshot::Receiver<()>,
 ) -> (Context<A>, Rc<Cell<bool>>) {
     let mut context = Context::<A>::new();
-    let beating = life.clone();
+    let cell = Arc::clone(life.cell());
     context.run_interval(life.cell().policy.heartbeat, move |_, _| {
-        beating.note_progress();
+        cell.note_progress();
     });
     let was_asked = Rc::new(Cell::new(false));
     let note = Rc::clone(&was_asked);

@@ -258,13 +258,6 @@ impl Lifeline {
         std::mem::take(&mut withdrawn)
     }
 
-    /// Shows that the thread turns. A former life must not vouch for its successor.
-    pub(crate) fn note_progress(&self) {
-        if self.is_current() {
-            self.0.cell.note_progress();
-        }
-    }
-
     pub(crate) fn signal(&self, notice: Notice) {
         let signal = Signal {
             child: self.0.child,

@@ -139,20 +139,24 @@ fn an_offer_is_gone_as_soon_as_a_caller_knows_of_the_panic() {
             life.publish(&offered, Arc::new(life.generation()));
             Probe::new(life)
         };
-        let slow = Policy {
-            backoff_min: ms(500),
-            backoff_max: ms(500),
+        let policy = Policy {
+            intensity: 1_000,
+            period: ms(3_600_000),
+            backoff_min: Duration::ZERO,
+            backoff_max: Duration::ZERO,
             ..policy()
         };
-        let mut tree = SupervisionTree::new(slow).unwrap();
+        let mut tree = SupervisionTree::new(policy).unwrap();
         let spec = ChildSpec::new("probe", factory).required().publishes(&slot);
         let probe = tree.add(spec).unwrap();
         let supervisor = tree.start();
         ready(&supervisor).await;
-        act(&probe, |_, _| panic!("on purpose")).await.unwrap_err();
-        assert_eq!(slot.get(), None);
-        in_life(&supervisor, "probe", 2).await;
-        assert_eq!(slot.get().as_deref(), Some(&2));
+        for life in 1..=100 {
+            assert_eq!(slot.get().as_deref(), Some(&life));
+            act(&probe, |_, _| panic!("on purpose")).await.unwrap_err();
+            assert_ne!(slot.get().as_deref(), Some(&life));
+            in_life(&supervisor, "probe", life + 1).await;
+        }
         supervisor.halt().await;
     });
 }

@@ -3,14 +3,15 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
 
 use actix::prelude::*;
 use dotmac_actors::supervision::{
-    ActorHandle, Cause, ChildSpec, Lifeline, Policy, Published, Reason, Serving, SupervisionTree,
+    ActorHandle, Board, Cause, ChildSpec, Lifeline, Policy, Published, Reason, Serving,
+    SupervisionTree,
 };
 
 use crate::support::*;
@@ -61,12 +62,15 @@ fn recovers_from_start(
 #[test]
 fn an_actor_that_gives_up_is_restarted() {
     recovers(Cause::Upstream, async |probe| {
-        act(probe, |probe, _| {
+        let refused = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&refused);
+        act(probe, move |probe, _| {
             probe.life.fail(Reason::UNREACHABLE, "nobody at home");
-            assert!(!probe.life.is_current(), "callers are refused at once");
+            seen.store(!probe.life.is_current(), SeqCst);
         })
         .await
         .ok();
+        until("callers to be refused at once", || refused.load(SeqCst)).await;
     });
 }
 
@@ -243,6 +247,8 @@ fn offer_a_grenade(policy: Policy, fault: impl AsyncFnOnce(&ActorHandle<Probe>))
         fault(&probe).await;
         in_life(&supervisor, "probe", 2).await;
         assert!(slot.get().is_some());
+        let ended = |board: &Board| board.leaked_threads == 0;
+        board(&supervisor, "the former thread to end", ended).await;
         supervisor.halt().await;
         assert!(slot.get().is_none());
     });
@@ -311,6 +317,48 @@ fn a_panic_is_logged_and_charged_with_its_message_and_place() {
             &place,
             "cause=\"panic\""
         ]));
+        supervisor.halt().await;
+    });
+}
+
+#[test]
+fn panics_are_charged_even_when_somebody_has_replaced_the_hook() {
+    if in_own_process("failures::panics_are_charged_even_when_somebody_has_replaced_the_hook")
+        .is_some()
+    {
+        return;
+    }
+    run(async {
+        let factory = |life: Lifeline| {
+            let generation = life.generation();
+            assert!(generation != 3, "in the factory, on purpose");
+            Probe::new(life).on_drop(move || assert!(generation != 2, "in drop, on purpose"))
+        };
+        let (supervisor, probe) = lone(policy(), factory);
+        std::panic::set_hook(Box::new(|_| {}));
+        ready(&supervisor).await;
+        act(&probe, |_, _| panic!("on purpose")).await.ok();
+        in_life(&supervisor, "probe", 2).await;
+        act(&probe, |_, context| context.stop()).await.ok();
+        in_life(&supervisor, "probe", 4).await;
+        assert_eq!(restarts(&probe, Cause::Panic), 3, "{:?}", probe.vitals());
+        supervisor.halt().await;
+    });
+}
+
+#[test]
+fn a_panic_that_nobody_would_log_is_left_to_the_former_hook() {
+    let name = "failures::a_panic_that_nobody_would_log_is_left_to_the_former_hook";
+    if let Some(said) = in_own_process(name) {
+        assert!(said.contains("nobody logs this"), "{said}");
+        return;
+    }
+    // Not by `run`, which begins to log.
+    System::new().block_on(async {
+        let (supervisor, probe) = lone(policy(), Probe::new);
+        ready(&supervisor).await;
+        act(&probe, |_, _| panic!("nobody logs this")).await.ok();
+        in_life(&supervisor, "probe", 2).await;
         supervisor.halt().await;
     });
 }

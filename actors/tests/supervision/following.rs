@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::SeqCst},
 };
 
+use actix::prelude::*;
 use dotmac_actors::supervision::{
     ActorHandle, Cause, ChildSpec, Lifeline, Need, Serving, SupervisionTree, SupervisorHandle,
 };
@@ -32,7 +33,12 @@ async fn pair(follow: impl Fn(&ActorHandle<Probe>) -> Need) -> Pair {
     let book = diary.clone();
     let db = ChildSpec::new("db", move |life: Lifeline| {
         let (book, life_of) = (book.clone(), life.generation());
-        Probe::new(life).on_drop(move || book.note(format!("db {life_of} gone")))
+        // Slower to go than the backoff of the other is long.
+        Probe::new(life)
+            .on_shutdown(|_, context| {
+                context.run_later(ms(120), |_, context| context.stop());
+            })
+            .on_drop(move || book.note(format!("db {life_of} gone")))
     });
     let db = tree.add(db.required().needs(follow(&secrets))).unwrap();
     let supervisor = tree.start();

@@ -17,6 +17,7 @@ mod following;
 mod hangs;
 mod limits;
 mod order;
+mod patience;
 mod random;
 mod stopping;
 mod support;

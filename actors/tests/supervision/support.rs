@@ -17,7 +17,7 @@ use dotmac_actors::supervision::{
 use tracing_subscriber::{Layer, layer::SubscriberExt};
 
 /// The longest that anything may take before a test fails.
-const LIMIT: Duration = Duration::from_secs(9);
+const LIMIT: Duration = Duration::from_secs(30);
 
 pub(crate) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -291,18 +291,20 @@ impl Diary {
 }
 
 /// Runs the test of that full name in a process of its own, where no other test is in the way.
-/// `None` in that process itself: go on with the test.
-pub(crate) fn in_own_process(name: &str) -> Option<std::process::Child> {
+/// Gives what it wrote to its standard error, or `None` in that process itself: go on with the test.
+pub(crate) fn in_own_process(name: &str) -> Option<String> {
     const MARK: &str = "DOTMAC_TEST_IN_OWN_PROCESS";
     if std::env::var_os(MARK).is_some() {
         return None;
     }
-    let child = Command::new(std::env::current_exe().unwrap())
+    let out = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(MARK, name)
-        .spawn()
+        .output()
         .unwrap();
-    Some(child)
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{name} failed: {said}");
+    Some(said)
 }
 
 static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
