@@ -4,44 +4,14 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use dotmac_platform::supervision::{
-    ActorHandle, ChildSpec, Lifeline, Policy, Service, Serving, SupervisionTree,
+    ActorHandle, ChildSpec, Policy, SupervisionTree, SupervisorHandle,
 };
 use futures_util::future::join_all;
 
-use crate::report::{Report, percentile, us};
-
-struct Subject(Lifeline);
-
-impl Actor for Subject {
-    type Context = Context<Self>;
-
-    fn started(&mut self, _: &mut Self::Context) {
-        self.0.ready(Serving::default());
-    }
-}
-
-impl Service for Subject {}
-
-#[derive(Message)]
-#[rtype(result = "u64")]
-enum Ask {
-    Ping,
-    Panic,
-    Hang(Duration),
-}
-
-impl Handler<Ask> for Subject {
-    type Result = u64;
-
-    fn handle(&mut self, ask: Ask, _: &mut Self::Context) -> u64 {
-        match ask {
-            Ask::Ping => {}
-            Ask::Panic => panic!("asked to"),
-            Ask::Hang(time) => std::thread::sleep(time),
-        }
-        self.0.generation()
-    }
-}
+use crate::{
+    report::{Report, percentile, us},
+    subject::{Ask, Subject},
+};
 
 /// The same actor without a supervisor, on an arbiter of its own.
 struct Raw;
@@ -67,12 +37,7 @@ pub fn measure(report: &mut Report) {
     });
 }
 
-fn tree(
-    policy: Policy,
-) -> (
-    ActorHandle<Subject>,
-    dotmac_platform::supervision::SupervisorHandle,
-) {
+fn tree(policy: Policy) -> (ActorHandle<Subject>, SupervisorHandle) {
     let mut tree = SupervisionTree::new(policy).unwrap();
     let handle = tree
         .add(ChildSpec::new("subject", Subject).required())

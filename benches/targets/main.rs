@@ -2,7 +2,9 @@
 //!
 //! `make bench` runs it and writes that file. Rounds of the daemon and of its baseline alternate, and
 //! medians are compared, since machines are noisy. Nothing here fails for being slow: a verdict is for
-//! people to read. `DOTMAC_BENCH_RESTARTS` sets the number of rolling restarts (100).
+//! people to read. `DOTMAC_BENCH_RESTARTS` sets the number of rolling restarts (100),
+//! `DOTMAC_BENCH_FAULTS` that of random faults (300). `cargo bench -- faults` measures that part alone
+//! and writes nothing; so do the names of the other modules.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -16,19 +18,33 @@ mod support;
 
 mod actors;
 mod bare;
+mod faults;
 mod memory;
 mod process;
 mod report;
 mod restarts;
 mod start;
+mod subject;
 mod throughput;
+
+use std::process::ExitCode;
 
 use report::Report;
 
-fn main() {
+fn main() -> ExitCode {
     if let Some(port) = bare::asked_for() {
-        return bare::serve(port);
+        bare::serve(port);
+        return ExitCode::SUCCESS;
     }
+    if faults::program::asked_for() {
+        return faults::program::serve();
+    }
+    // `cargo bench` adds options of its own; names are ours.
+    let named: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let wanted = |name: &str| named.is_empty() || named.iter().any(|it| it == name);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -36,11 +52,27 @@ fn main() {
         .unwrap();
     let mut report = Report::default();
     runtime.block_on(async {
-        start::measure(&mut report).await;
-        memory::measure(&mut report).await;
-        throughput::measure(&mut report).await;
-        restarts::measure(&mut report).await;
+        if wanted("start") {
+            start::measure(&mut report).await;
+        }
+        if wanted("memory") {
+            memory::measure(&mut report).await;
+        }
+        if wanted("throughput") {
+            throughput::measure(&mut report).await;
+        }
+        if wanted("restarts") {
+            restarts::measure(&mut report).await;
+        }
+        if wanted("faults") {
+            faults::measure(&mut report).await;
+        }
     });
-    actors::measure(&mut report);
-    report.write();
+    if wanted("actors") {
+        actors::measure(&mut report);
+    }
+    if named.is_empty() {
+        report.write();
+    }
+    ExitCode::SUCCESS
 }

@@ -19,16 +19,33 @@ pub struct Measured {
 impl Measured {
     /// The daemon, logging warnings only, as nobody reads what it writes.
     pub fn daemon(directory: &Path, settings: &[(&str, String)]) -> Self {
+        Self::platform(
+            Command::new(env!("CARGO_BIN_EXE_dotmac")),
+            directory,
+            settings,
+        )
+    }
+
+    /// This program, told by the variable `asked` to be a platform.
+    pub fn this_program(directory: &Path, asked: &str, settings: &[(&str, String)]) -> Self {
+        let told = [&[(asked, "yes".to_owned())], settings].concat();
+        Self::platform(
+            Command::new(std::env::current_exe().unwrap()),
+            directory,
+            &told,
+        )
+    }
+
+    fn platform(mut command: Command, directory: &Path, settings: &[(&str, String)]) -> Self {
         let port = free_port();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dotmac"));
         command
             .current_dir(directory)
             .env_clear()
+            .env("DOTMAC_TELEMETRY_LOG_LEVEL", "warn")
             .envs(settings.iter().map(|(key, value)| (key, value)));
         command
             .env("DOTMAC_PORT", port.to_string())
-            .env("DOTMAC_WORKERS", "2")
-            .env("DOTMAC_TELEMETRY_LOG_LEVEL", "warn");
+            .env("DOTMAC_WORKERS", "2");
         Self::spawn(command, port)
     }
 
@@ -69,18 +86,9 @@ impl Measured {
         self.started.elapsed()
     }
 
-    /// Status and body, or `None` if nobody answers.
+    /// As [`get`] at its port.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream
-            .write_all(
-                format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes(),
-            )
-            .ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let status = answer.get(9..12)?.parse().ok()?;
-        Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
+        get(self.port, path)
     }
 
     /// Resident memory in MiB.
@@ -91,6 +99,13 @@ impl Measured {
             .find_map(|line| line.strip_prefix("VmRSS:"))
             .unwrap();
         line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+    }
+
+    /// How many entries a directory of its below `/proc` has: `fd` for descriptors, `task` for threads.
+    pub fn count(&self, what: &str) -> usize {
+        std::fs::read_dir(format!("/proc/{}/{what}", self.child.id()))
+            .unwrap()
+            .count()
     }
 
     pub fn signal(&self, name: &str) {
@@ -108,4 +123,19 @@ impl Drop for Measured {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// Status and body of a GET on a connection of its own, or `None` if there is no answer within a second.
+pub fn get(port: u16, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    stream
+        .write_all(
+            format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes(),
+        )
+        .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let status = answer.get(9..12)?.parse().ok()?;
+    Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
 }

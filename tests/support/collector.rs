@@ -49,6 +49,14 @@ impl Collector {
         collector
     }
 
+    pub fn freeze(&self) {
+        self.process.signal("STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.process.signal("CONT");
+    }
+
     /// Everything it has printed.
     pub fn text(&self) -> String {
         self.process.lines().join("\n")

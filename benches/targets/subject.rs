@@ -1,0 +1,42 @@
+//! The actor that measurements break, in whatever way it is asked to.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use dotmac_platform::supervision::{Lifeline, Service, Serving};
+
+pub struct Subject(pub Lifeline);
+
+impl Actor for Subject {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        self.0.ready(Serving::default());
+    }
+}
+
+impl Service for Subject {}
+
+/// What to do; answered with the number of the life.
+#[derive(Message)]
+#[rtype(result = "u64")]
+pub enum Ask {
+    Ping,
+    Panic,
+    Stop,
+    Hang(Duration),
+}
+
+impl Handler<Ask> for Subject {
+    type Result = u64;
+
+    fn handle(&mut self, ask: Ask, context: &mut Self::Context) -> u64 {
+        match ask {
+            Ask::Ping => {}
+            Ask::Panic => panic!("asked to"),
+            Ask::Stop => context.stop(),
+            Ask::Hang(time) => std::thread::sleep(time),
+        }
+        self.0.generation()
+    }
+}
