@@ -24,20 +24,20 @@ use super::config::TlsFiles;
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be opened or read.
-    #[error("cannot read `{}`: {source}", path.display())]
+    #[error("cannot read `{}`: {reason}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// The system's own words.
-        source: io::Error,
+        reason: io::Error,
     },
     /// A file is not PEM.
-    #[error("`{}` is not valid PEM: {source}", path.display())]
+    #[error("`{}` is not valid PEM: {reason}", path.display())]
     Pem {
         /// The file.
         path: PathBuf,
         /// What is wrong in it.
-        source: pem::Error,
+        reason: pem::Error,
     },
     /// A file is PEM but holds nothing of what is wanted.
     #[error("`{}` holds no {wanted}", path.display())]
@@ -48,12 +48,12 @@ pub enum TlsError {
         wanted: &'static str,
     },
     /// Certificate and key do not belong together, or one of them is of no supported kind.
-    #[error("certificate `{}` and key `{}` cannot be used together: {source}", files.certificates.display(), files.key.display())]
+    #[error("certificate `{}` and key `{}` cannot be used together: {reason}", files.certificates.display(), files.key.display())]
     Mismatch {
         /// Both files.
         files: TlsFiles,
         /// What is wrong with them.
-        source: rustls::Error,
+        reason: rustls::Error,
     },
     /// The provider offers no protocol version that is safe.
     #[error("cannot set up TLS")]
@@ -115,18 +115,18 @@ impl ResolvesServerCert for TlsCertificates {
 }
 
 fn read(files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-    let broken = |path: &PathBuf, wanted, source| match source {
-        pem::Error::Io(source) => TlsError::Read {
+    let broken = |path: &PathBuf, wanted, reason| match reason {
+        pem::Error::Io(reason) => TlsError::Read {
             path: path.clone(),
-            source,
+            reason,
         },
         pem::Error::NoItemsFound => TlsError::Absent {
             path: path.clone(),
             wanted,
         },
-        source => TlsError::Pem {
+        reason => TlsError::Pem {
             path: path.clone(),
-            source,
+            reason,
         },
     };
     let chain = CertificateDer::pem_file_iter(&files.certificates)
@@ -140,8 +140,8 @@ fn read(files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, Tls
     }
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .map_err(|error| broken(&files.key, "private key", error))?;
-    CertifiedKey::from_der(chain, key, provider).map_err(|source| TlsError::Mismatch {
+    CertifiedKey::from_der(chain, key, provider).map_err(|reason| TlsError::Mismatch {
         files: files.clone(),
-        source,
+        reason,
     })
 }

@@ -22,7 +22,11 @@ group! {
         host: HostName { default: fixed("127.0.0.1") }
 
         /// Port to listen on. `0` takes any free port, which is printed and logged.
-        port: u16 { default: fixed("8000"), fallbacks: &[fallback("PORT")] }
+        port: u16 {
+            default: fixed("8000"),
+            range: between::<u16>("0", "65535"),
+            fallbacks: &[fallback("PORT")],
+        }
 
         /// Threads that serve HTTP requests.
         workers: usize {

@@ -2,6 +2,7 @@
 //!
 //! `production` adds what only production refuses.
 
+mod files;
 mod production;
 mod weak;
 
@@ -24,6 +25,7 @@ pub(crate) fn mistakes(settings: &Settings, wrong: &BTreeSet<String>) -> Vec<Mis
         mistakes: Vec::new(),
     };
     rules.listener();
+    rules.files();
     rules.durations();
     rules.escalation();
     rules.vault();

@@ -224,7 +224,7 @@ fn standard_variables_of_opentelemetry_are_translated() {
 fn a_wrong_fallback_is_named() {
     assert_eq!(
         mistake(&[("PORT", "http")]),
-        "DOTMAC_PORT (fallback PORT): \"http\" is not a whole number; write e.g. 8000"
+        "DOTMAC_PORT (fallback PORT): \"http\" is not a whole number from 0 to 65535; write e.g. 8000"
     );
 }
 

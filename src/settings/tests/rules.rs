@@ -55,7 +55,39 @@ fn an_unknown_key_is_told_with_the_nearest_one() {
 fn certificate_and_key_come_together() {
     assert!(mistake(&[("DOTMAC_TLS_CERT", "/c")]).ends_with("set DOTMAC_TLS_KEY too"));
     assert!(mistake(&[("DOTMAC_TLS_KEY", "/k")]).ends_with("set DOTMAC_TLS_CERT too"));
-    assert!(load(&[("DOTMAC_TLS_KEY", "/k"), ("DOTMAC_TLS_CERT", "/c")]).is_ok());
+    let (cert, key) = (certificate("one.pem"), certificate("one.key"));
+    assert!(load(&[("DOTMAC_TLS_KEY", &*key), ("DOTMAC_TLS_CERT", &*cert)]).is_ok());
+    let other = certificate("two.key");
+    assert!(
+        mistake(&[("DOTMAC_TLS_KEY", &*other), ("DOTMAC_TLS_CERT", &*cert)])
+            .contains("cannot be used together")
+    );
+}
+
+/// A file of those that HTTPS is tested with.
+fn certificate(name: &str) -> String {
+    format!(
+        "{}/src/http/tests/certificates/{name}",
+        env!("CARGO_MANIFEST_DIR")
+    )
+}
+
+#[test]
+fn a_file_of_certificates_is_looked_at_before_it_is_needed() {
+    assert_eq!(
+        mistake(&[
+            ("DOTMAC_TLS_KEY", "/nowhere/k"),
+            ("DOTMAC_TLS_CERT", "/nowhere/c")
+        ]),
+        "DOTMAC_TLS_CERT (environment): cannot read `/nowhere/c`: No such file or directory (os error 2); \
+         name PEM files that this user may read: the certificate chain, and the private key that belongs to it"
+    );
+    let key = certificate("one.key");
+    for name in ["DOTMAC_VAULT_CA_CERT", "DOTMAC_DATABASE_CA_CERT"] {
+        assert!(mistake(&[(name, "/nowhere/ca")]).contains("cannot read `/nowhere/ca`"));
+        assert!(mistake(&[(name, &*key)]).contains("holds no certificate"));
+        assert!(load(&[(name, &*certificate("one.pem"))]).is_ok());
+    }
 }
 
 #[test]

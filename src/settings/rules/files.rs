@@ -1,0 +1,53 @@
+//! The PEM files that settings name: there, readable, and holding what they are named for.
+
+use std::{error::Error, path::Path};
+
+use rustls_pki_types::{CertificateDer, pem, pem::PemObject};
+
+use super::Rules;
+use crate::http::{TlsCertificates, TlsFiles};
+
+impl Rules<'_> {
+    pub(super) fn files(&mut self) {
+        let app = &self.settings.app;
+        if let (Some(certificates), Some(key)) = (app.tls_cert.clone(), app.tls_key.clone()) {
+            let refused = TlsCertificates::load(TlsFiles { certificates, key }).err();
+            self.refuse(
+                refused.is_some(),
+                &["TLS_CERT", "TLS_KEY"],
+                refused.map(|error| error.to_string()).unwrap_or_default(),
+                "name PEM files that this user may read: the certificate chain, and the private key that belongs to it",
+            );
+        }
+        for (name, file) in [
+            ("VAULT_CA_CERT", self.settings.vault.ca_cert.clone()),
+            ("DATABASE_CA_CERT", self.settings.database.ca_cert.clone()),
+        ] {
+            let refused = file.and_then(|file| authorities(&file).err());
+            self.refuse(
+                refused.is_some(),
+                &[name],
+                refused.unwrap_or_default(),
+                "name a PEM file with the certificates of the authorities to trust, which this user may read",
+            );
+        }
+    }
+}
+
+/// Whether the file holds certificates; else what is wrong, in one sentence.
+fn authorities(file: &Path) -> Result<(), String> {
+    let certificates = CertificateDer::pem_file_iter(file)
+        .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>());
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => {
+            Err(format!("`{}` holds no certificate", file.display()))
+        }
+        Ok(_) => Ok(()),
+        Err(pem::Error::Io(error)) => Err(format!("cannot read `{}`: {error}", file.display())),
+        Err(error) => Err(format!(
+            "`{}` is not valid PEM: {}",
+            file.display(),
+            crate::cli::chain(&error as &dyn Error)
+        )),
+    }
+}
