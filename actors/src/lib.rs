@@ -4,6 +4,9 @@
 //! and says the truth about it. [`secrets`], [`db`] and [`telemetry`] are actors built on it, each
 //! behind the cargo feature of its name. Nothing here knows HTTP or reads the environment.
 
+/// Target of the log line that says why the process ends; no log level hides it.
+pub const EXIT: &str = "dotmac::exit";
+
 #[cfg(feature = "db")]
 pub mod db;
 #[cfg(feature = "secrets")]

@@ -9,6 +9,7 @@ use std::{error::Error, io};
 
 use actix_web::{dev::ServerHandle, rt::task::JoinHandle};
 use dotmac_actors::{
+    EXIT,
     supervision::{Escalation, SupervisorHandle, install_panic_hook},
     telemetry::{self, Telemetry},
 };
@@ -137,6 +138,10 @@ impl Running {
     /// Readiness first, then requests, then the actors from right to left, telemetry last.
     async fn stop(self, reason: &Reason) -> Exit {
         let (exit, why, drain) = verdict(reason);
+        if let Reason::ServerEnded(_) | Reason::Escalated(Escalation::SupervisorLost) = reason {
+            // Other escalations were told by the supervisor.
+            error!(target: EXIT, exit_code = exit.code(), "giving up: {why}");
+        }
         let stop = Stop {
             settings: &self.settings,
             server: &self.server,
@@ -184,8 +189,8 @@ impl Refusal {
     /// Tells the log, or standard error where there is no log yet.
     fn tell(&self) -> Exit {
         let error = &*self.source;
-        if tracing::enabled!(tracing::Level::ERROR) {
-            error!(error, exit_code = self.exit.code(), "{}", self.what);
+        if tracing::enabled!(target: EXIT, tracing::Level::ERROR) {
+            error!(target: EXIT, error, exit_code = self.exit.code(), "{}", self.what);
         } else {
             eprintln!("{}: {}", self.what, crate::cli::chain(error));
         }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use dotmac_actors::supervision::SupervisorHandle;
+use dotmac_actors::supervision::{NotReady, Readiness, SupervisorHandle};
 use sd_notify::NotifyState;
+
+const DRAINING: Readiness = Readiness::NotReady(NotReady::Draining);
 
 /// Reports readiness, then every change of it, and feeds the watchdog while the supervisor makes
 /// progress: a ping means that the process works, not merely that a timer runs. Never returns.
@@ -20,12 +22,15 @@ async fn report_readiness(supervisor: &SupervisorHandle) {
     let board = supervisor.until(|board| board.started).await;
     let mut told = board.readiness;
     tell(&[NotifyState::Ready, NotifyState::Status(told.as_str())]);
-    loop {
+    // From the drain on, the stop speaks for itself.
+    while told != DRAINING {
         told = supervisor
             .until(|board| board.readiness != told)
             .await
             .readiness;
-        tell(&[NotifyState::Status(told.as_str())]);
+        if told != DRAINING {
+            tell(&[NotifyState::Status(told.as_str())]);
+        }
     }
 }
 

@@ -25,9 +25,12 @@ impl Reload {
         let new = match Settings::load() {
             Ok(new) => new,
             Err(mistakes) => {
+                for mistake in mistakes.mistakes() {
+                    error!(key = mistake.key, result = "rejected", "{mistake}");
+                }
                 return error!(
                     result = "rejected",
-                    "nothing was reloaded, the settings have mistakes: {mistakes}"
+                    "nothing was reloaded: the settings have mistakes"
                 );
             }
         };

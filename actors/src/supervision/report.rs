@@ -131,18 +131,13 @@ fn log_state(child: &Child) {
                 "actor `{name}` is {state}"
             );
         }
-        State::Failed => error!(
-            actor.name = name,
-            actor.generation = generation,
-            reason,
-            "actor `{name}` has failed for good"
-        ),
         State::Ready => info!(
             actor.name = name,
             actor.generation = generation,
             source,
             "actor `{name}` is ready"
         ),
+        // That it has failed for good was said when it was given up, with the cause.
         _ => debug!(
             actor.name = name,
             actor.generation = generation,

@@ -185,7 +185,8 @@ impl SupervisorActor {
         if child.essential && !child.served && !self.halting && overdue {
             let reason = child.shown.1.unwrap_or(Reason::START_TIMEOUT);
             let child = child.name();
-            self.give_up(index, reason, Escalation::NotStarted { child, reason });
+            let why = None;
+            self.give_up(index, reason, Escalation::NotStarted { child, reason, why });
         }
     }
 
@@ -208,11 +209,11 @@ impl SupervisorActor {
             Notice::Spoke => self.hear_word(index),
             Notice::GaveUp(reason, text) => self.fault(index, Cause::Upstream, Some(reason), &text),
             Notice::CannotStart(reason, text) => {
-                self.fault(index, Cause::Upstream, Some(reason), &text);
                 if !self.children[index].served {
-                    let child = self.children[index].name();
-                    self.give_up(index, reason, Escalation::NotStarted { child, reason });
+                    let (child, why) = (self.children[index].name(), Some(text.clone()));
+                    self.give_up(index, reason, Escalation::NotStarted { child, reason, why });
                 }
+                self.fault(index, Cause::Upstream, Some(reason), &text);
             }
             Notice::Panicked(text) => {
                 self.fault(index, Cause::Panic, None, &format!("panicked: {text}"))

@@ -62,6 +62,8 @@ pub enum Escalation {
         child: &'static str,
         /// What it said last.
         reason: Reason,
+        /// What cannot be mended by trying again, and what to do; `None` if time ran out.
+        why: Option<String>,
     },
     /// The supervisor itself is gone.
     SupervisorLost,
@@ -76,10 +78,13 @@ impl fmt::Display for Escalation {
             Self::LeakedThreads { leaked } => {
                 write!(f, "{leaked} threads hang and cannot be ended")
             }
-            Self::NotStarted { child, reason } => write!(
-                f,
-                "`{child}` must be there at the start and is not: {reason}"
-            ),
+            Self::NotStarted { child, reason, why } => {
+                write!(
+                    f,
+                    "`{child}` must be there at the start and is not: {reason}"
+                )?;
+                why.iter().try_for_each(|why| write!(f, ": {why}"))
+            }
             Self::SupervisorLost => f.write_str("the supervisor itself failed"),
         }
     }

@@ -67,15 +67,17 @@ impl SupervisorActor {
         };
         child.cell.set_retry_in(delay);
         child.not_before = now + delay;
-        warn!(
-            actor.name = child.name(),
-            actor.generation = child.generation,
-            cause = cause.as_str(),
-            reason = reason.as_str(),
-            backoff_ms = delay.as_millis() as u64,
-            "restarting actor `{}`: {detail}",
-            child.name()
-        );
+        if !child.given_up {
+            warn!(
+                actor.name = child.name(),
+                actor.generation = child.generation,
+                cause = cause.as_str(),
+                reason = reason.as_str(),
+                backoff_ms = delay.as_millis() as u64,
+                "restarting actor `{}`: {detail}",
+                child.name()
+            );
+        }
         if cause.counts() && child.window.exceeded_by(now, policy) {
             let child = child.name();
             self.give_up(index, reason, Escalation::Intensity { child, reason });
@@ -141,7 +143,11 @@ impl SupervisorActor {
         }
         child.given_up = true;
         child.ended_by = Some(reason);
-        error!(actor.name = child.name(), "giving up: {escalation}");
+        error!(
+            target: crate::EXIT,
+            { actor.name = child.name(), reason = reason.as_str() },
+            "giving up: {escalation}"
+        );
         self.escalation.send_if_modified(|current| {
             let first = current.is_none();
             if first {

@@ -83,6 +83,11 @@ fn is_context(meta: &Metadata<'_>) -> bool {
     meta.is_span() && *meta.level() <= Level::INFO && !is_internal(meta.target())
 }
 
+/// Nobody who turns the log off means to be left without the reason of an exit.
+fn is_always_in(meta: &Metadata<'_>) -> bool {
+    is_context(meta) || meta.target() == crate::EXIT
+}
+
 fn is_internal(target: &str) -> bool {
     let krate = target.split("::").next().unwrap_or(target);
     INTERNAL.iter().any(|name| {
@@ -103,7 +108,7 @@ pub(super) fn traces(events: bool) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
 
 impl<S> Filter<S> for LogFilter {
     fn enabled(&self, meta: &Metadata<'_>, cx: &Context<'_, S>) -> bool {
-        !self.excludes(meta) && (is_context(meta) || Filter::enabled(&self.directives, meta, cx))
+        !self.excludes(meta) && (is_always_in(meta) || Filter::enabled(&self.directives, meta, cx))
     }
 
     fn callsite_enabled(&self, meta: &'static Metadata<'static>) -> Interest {
@@ -112,7 +117,7 @@ impl<S> Filter<S> for LogFilter {
         }
         // Asked even for spans that are always in: the directives note which of them they match.
         let interest = Filter::<S>::callsite_enabled(&self.directives, meta);
-        if is_context(meta) {
+        if is_always_in(meta) {
             Interest::always()
         } else {
             interest

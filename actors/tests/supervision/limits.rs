@@ -108,6 +108,7 @@ fn an_essential_child_that_never_serves_escalates_with_its_own_reason() {
         let expected = Escalation::NotStarted {
             child: "vault",
             reason: SEALED,
+            why: None,
         };
         assert_eq!(escalated(&supervisor).await, expected);
         let board = board(&supervisor, "failed", |board| {
@@ -157,8 +158,11 @@ fn a_child_that_can_never_start_escalates_at_once() {
         let expected = Escalation::NotStarted {
             child: "probe",
             reason: Reason::new("damaged"),
+            why: Some("not a database".to_owned()),
         };
         assert_eq!(escalated(&supervisor).await, expected);
+        assert!(logged(&["giving up", "damaged: not a database"]));
+        assert!(!logged(&["restarting", "not a database"]));
         assert_eq!(generation(&supervisor, "probe"), 1);
         supervisor.halt().await;
     });
