@@ -3,6 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use clap::{Args, ValueEnum};
+use url::Url;
 
 use crate::{Exit, settings::Settings};
 
@@ -16,7 +17,7 @@ pub struct Arguments {
     #[arg(value_enum, default_value_t = Kind::Live)]
     kind: Kind,
     /// Where the daemon is, if not where the settings say: http://host:port
-    #[arg(long)]
+    #[arg(long, value_parser = parse_base)]
     url: Option<String>,
 }
 
@@ -40,9 +41,20 @@ impl Kind {
     }
 }
 
+/// The address without a slash at its end.
+fn parse_base(text: &str) -> Result<String, &'static str> {
+    let is_right = Url::parse(text)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if is_right {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err("not the address of a server; write e.g. http://127.0.0.1:8000")
+    }
+}
+
 pub(super) async fn run(arguments: &Arguments) -> Exit {
     let base = match &arguments.url {
-        Some(url) => url.trim_end_matches('/').to_owned(),
+        Some(url) => url.clone(),
         None => match super::settings() {
             Ok(settings) => own_address(&settings),
             Err(exit) => return exit,

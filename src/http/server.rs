@@ -238,7 +238,9 @@ fn described(config: &Config) -> OpenApi {
         .title(config.app_name.as_str())
         .version(config.version.as_str())
         .description(Some(
-            "Every error is answered as `application/problem+json` (RFC 9457, schema `Problem`).",
+            "Every error that a request meets is answered as `application/problem+json` (RFC 9457, schema \
+             `Problem`); what is no HTTP request gets a bare 4xx and a closed connection. Left out here: the \
+             files that the pages `/docs` and `/redoc` are made of.",
         ));
     OpenApiBuilder::new().info(info.build()).build()
 }

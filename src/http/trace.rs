@@ -79,7 +79,9 @@ impl Exchange {
 
     /// Probes and scrapes leave no span, no log line and no series: they would drown everything else.
     pub(super) fn is_quiet(&self) -> bool {
-        self.path == "/metrics" || super::probes::Probe::of(&self.path).is_some()
+        // By the route where there is one: a path may be spelt in more than one way.
+        let path = self.route.as_deref().unwrap_or(&self.path);
+        path == "/metrics" || super::probes::Probe::of(path).is_some()
     }
 
     /// `GET /greet/{name}`; the method alone if no route matched.

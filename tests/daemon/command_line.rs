@@ -25,6 +25,17 @@ async fn check_approves_and_refuses() {
         "{}",
         refused.text()
     );
+    let refused = Daemon::builder()
+        .env("DOTMAC_TLS_CERT", "/nowhere/cert.pem")
+        .env("DOTMAC_TLS_KEY", "/nowhere/key.pem")
+        .run(&["check"])
+        .await;
+    assert_eq!(refused.code, 78);
+    assert!(
+        refused.text().contains("DOTMAC_TLS_CERT"),
+        "{}",
+        refused.text()
+    );
 }
 
 #[tokio::test]
@@ -106,6 +117,39 @@ async fn probe_answers_by_its_exit_code() {
         .run(&["probe", "live", "--url", "http://127.0.0.1:1"])
         .await;
     assert_eq!(absent.code, 1, "{}", absent.text());
+    let nonsense = Daemon::builder()
+        .run(&["probe", "live", "--url", "nonsense"])
+        .await;
+    assert_eq!(nonsense.code, 64, "{}", nonsense.text());
+    assert!(nonsense.text().contains("--url"), "{}", nonsense.text());
+}
+
+#[tokio::test]
+async fn a_refused_start_says_why_whatever_is_logged() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for level in ["off", "dotmac::access=info"] {
+        let builder = || Daemon::builder().env("DOTMAC_TELEMETRY_LOG_LEVEL", level);
+        let refused = builder()
+            .env("DOTMAC_PORT", taken.local_addr().unwrap().port())
+            .run(&[])
+            .await;
+        assert_eq!(refused.code, 69);
+        assert!(
+            refused.text().contains("another process has this port"),
+            "{level}: {}",
+            refused.text()
+        );
+        let refused = builder()
+            .env("DOTMAC_DATABASE_URL", "sqlite:nowhere/dotmac.db")
+            .run(&[])
+            .await;
+        assert_eq!(refused.code, 69);
+        assert!(
+            refused.text().contains("check that its directory exists"),
+            "{level}: {}",
+            refused.text()
+        );
+    }
 }
 
 #[tokio::test]

@@ -68,8 +68,10 @@ async fn a_hangup_applies_what_can_be_applied_and_names_what_cannot() {
 
     std::fs::write(&level, "loud!").unwrap();
     daemon.signal("HUP");
-    let rejected = daemon.logged("nothing was reloaded").await;
+    daemon.logged("nothing was reloaded").await;
+    let rejected = daemon.logged("DOTMAC_TELEMETRY_LOG_LEVEL (file").await;
     assert_eq!(rejected["result"], "rejected");
+    assert_eq!(rejected["key"], "DOTMAC_TELEMETRY_LOG_LEVEL");
     assert_eq!(daemon.get("/ready").await.status(), 200);
 }
 

@@ -38,4 +38,13 @@ async fn systemd_hears_of_readiness_progress_and_the_stop() {
     daemon.signal("TERM");
     listen_for("STOPPING=1", 1);
     assert_eq!(daemon.ended().await.code, 0);
+    socket.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 256];
+    while let Ok(read) = socket.recv(&mut buffer) {
+        let said = String::from_utf8_lossy(&buffer[..read]).into_owned();
+        assert!(
+            !said.contains("STATUS=not_ready"),
+            "{said} after STATUS=stopping"
+        );
+    }
 }
