@@ -4,22 +4,21 @@ use std::{io::IsTerminal, sync::Arc};
 
 use dotmac_actors::{
     db,
-    secrets::{self, SecretStore, Wanted, WantedSource},
+    secrets::{self, Wanted, WantedSource},
     supervision::Policy,
     telemetry::{self, Telemetry},
 };
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    VERSION, http, migrations,
+    VERSION,
+    credentials::{PASSWORD, USERNAME},
+    http, migrations,
     settings::{
         DatabaseTarget, Environment, KvVersion, LogFormat, Migrate, OtlpProtocol, PostgresTarget,
         SecretSetting, Settings, SslMode, SupervisionSettings, VaultAuth, VaultSettings,
     },
 };
-
-const USERNAME: &str = "DOTMAC_DATABASE_USERNAME";
-const PASSWORD: &str = "DOTMAC_DATABASE_PASSWORD";
 
 pub(crate) fn policy(settings: &SupervisionSettings) -> Policy {
     Policy {
@@ -127,19 +126,35 @@ pub(crate) fn secrets(settings: &Settings) -> secrets::Config {
     }
 }
 
-fn wanted(settings: &Settings) -> Vec<Wanted> {
-    settings
-        .wanted_secrets()
-        .into_iter()
-        .map(|wanted| Wanted {
-            key: wanted.key,
-            source: if wanted.explicit {
-                WantedSource::Reference(wanted.reference)
-            } else {
-                WantedSource::DefaultPath(wanted.reference.path)
-            },
+/// Every secret that is used, those included that the settings hold themselves.
+pub(crate) fn wanted(settings: &Settings) -> Vec<Wanted> {
+    let from_vault = settings.wanted_secrets().into_iter().map(|wanted| Wanted {
+        key: wanted.key,
+        source: if wanted.explicit {
+            WantedSource::Reference(wanted.reference)
+        } else {
+            WantedSource::DefaultPath(wanted.reference.path)
+        },
+    });
+    from_vault.chain(literals(settings)).collect()
+}
+
+fn literals(settings: &Settings) -> impl Iterator<Item = Wanted> {
+    let given = match settings.database.target() {
+        DatabaseTarget::Sqlite { .. } => [None, None],
+        DatabaseTarget::Postgres(target) => {
+            [(USERNAME, target.username), (PASSWORD, target.password)].map(Some)
+        }
+    };
+    given.into_iter().flatten().filter_map(|(key, value)| {
+        let Some(SecretSetting::Literal(value)) = value else {
+            return None;
+        };
+        Some(Wanted {
+            key: key.to_owned(),
+            source: WantedSource::Literal(value),
         })
-        .collect()
+    })
 }
 
 fn vault(settings: &VaultSettings) -> secrets::VaultConfig {
@@ -171,14 +186,14 @@ fn vault(settings: &VaultSettings) -> secrets::VaultConfig {
     }
 }
 
-/// Where the database is and how to use it; credentials out of `store` where the settings leave them to it.
-pub(crate) fn database(settings: &Settings, store: Option<&SecretStore>) -> db::Config {
+/// Where the database is and how to use it.
+pub(crate) fn database(settings: &Settings, credentials: db::Credentials) -> db::Config {
     let given = &settings.database;
     db::Config {
         target: match given.target() {
             DatabaseTarget::Sqlite { path } => db::Target::Sqlite(path),
             DatabaseTarget::Postgres(target) => {
-                db::Target::Postgres(postgres(target, settings, store))
+                db::Target::Postgres(postgres(target, settings, credentials))
             }
         },
         pool_size: given.pool_size,
@@ -200,18 +215,13 @@ pub(crate) fn database(settings: &Settings, store: Option<&SecretStore>) -> db::
 fn postgres(
     target: PostgresTarget,
     settings: &Settings,
-    store: Option<&SecretStore>,
+    credentials: db::Credentials,
 ) -> db::Postgres {
-    let credential = |key: &str, given: Option<SecretSetting>| match given {
-        Some(SecretSetting::Literal(value)) => Some(value),
-        Some(SecretSetting::Reference(_)) | None => store.and_then(|store| store.get(key)).cloned(),
-    };
     db::Postgres {
         host: target.host,
         port: target.port,
         database: target.name,
-        username: credential(USERNAME, target.username).map(|name| name.expose_secret().to_owned()),
-        password: credential(PASSWORD, target.password),
+        credentials,
         ssl_mode: match target.sslmode {
             SslMode::Disable => db::SslMode::Disable,
             SslMode::Prefer => db::SslMode::Prefer,

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use crate::{
-    Exit, components,
+    Exit, components, credentials,
     db::{
         Config, OpenError,
         migrations::{self, Outcome, Step},
@@ -42,7 +42,7 @@ pub(super) async fn run(arguments: &Arguments) -> Exit {
         Ok(store) => store,
         Err(exit) => return exit,
     };
-    let config = components::database(&settings, store.as_ref());
+    let config = components::database(&settings, credentials::fixed(&store));
     let step = match arguments.action.unwrap_or(Action::Up) {
         Action::Up => Step::Up,
         Action::Status => Step::Look,
@@ -58,10 +58,10 @@ pub(super) async fn run(arguments: &Arguments) -> Exit {
 }
 
 /// The secrets that the settings leave to Vault, which the daemon would load before its database.
-async fn load_secrets(settings: &Settings) -> Result<Option<SecretStore>, Exit> {
+async fn load_secrets(settings: &Settings) -> Result<SecretStore, Exit> {
     let config = components::secrets(settings);
     let Some(vault) = config.vault.clone() else {
-        return Ok(None);
+        return Ok(secrets::literals(&config.wanted));
     };
     let refused = |error: ConfigError| {
         eprintln!("{}", super::chain(&error));
@@ -71,7 +71,7 @@ async fn load_secrets(settings: &Settings) -> Result<Option<SecretStore>, Exit> 
     let vault = Vault::new(vault).map_err(refused)?;
     let loaded = secrets::load(&vault, &config.wanted, None).await;
     match loaded.failures.first() {
-        None => Ok(Some(loaded.store)),
+        None => Ok(loaded.store),
         Some(failed) => {
             eprintln!("{failed}");
             Err(Exit::Unavailable)

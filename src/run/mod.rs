@@ -1,5 +1,6 @@
 //! From start to stop.
 
+mod files;
 mod notify;
 mod reload;
 mod signals;
@@ -50,6 +51,7 @@ struct Running {
     serving: JoinHandle<io::Result<()>>,
     informing: JoinHandle<()>,
     reload: Reload,
+    files: mpsc::Receiver<()>,
 }
 
 impl Running {
@@ -114,6 +116,7 @@ impl Running {
             serving: actix_web::rt::spawn(running.server),
             informing: actix_web::rt::spawn(notify::keep_informed(supervisor.clone())),
             reload,
+            files: files::watch(settings.files()),
             supervisor,
             telemetry,
             settings,
@@ -128,6 +131,10 @@ impl Running {
                     Asked::Stop(signal) => return Reason::Asked(signal),
                     Asked::Reload => self.reload.run(&mut self.settings).await,
                 },
+                Some(()) = self.files.recv() => {
+                    info!("a file that a setting is read from has changed");
+                    self.reload.run(&mut self.settings).await;
+                }
                 escalation = self.supervisor.escalated() => return Reason::Escalated(escalation),
                 ended = &mut self.serving => return Reason::ServerEnded(format!("{ended:?}")),
             }

@@ -3,7 +3,11 @@
 //! All waiting happens in futures on the actor's own thread; nothing here blocks it. At most one
 //! reading is under way at a time. The rules of what follows from a reading are in `course`.
 
-use std::{mem, sync::Arc, time::Instant};
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::prelude::*;
 use secrecy::SecretString;
@@ -11,7 +15,9 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Config, GetSecret, RefreshNow, SecretReference, SecretStore, SecretsError, Vault,
+    Change, Config, GetSecret, RefreshNow, SecretFeed, SecretReference, SecretStore, SecretsError,
+    Vault, Want, Wanted,
+    backoff::Backoff,
     cache::Cache,
     course::{Course, News, Word},
     error::Chain,
@@ -23,17 +29,24 @@ use crate::supervision::{Lifeline, Published, Service, Serving};
 /// What [`RefreshNow`] is answered with.
 type Refreshed = Result<Vec<String>, SecretsError>;
 
+/// Between a refusal and the reading that it causes: many connections are refused at once.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(250);
+
 /// Reads for [`GetSecret`] under way at once, waiting ones included.
 const READS_LIMIT: usize = 128;
 
 /// Loads the secrets of the process, publishes them, and keeps them fresh.
 ///
 /// It says `ready` once everything wanted was read, with a version that changes only if a secret
-/// does. What it says while Vault cannot be used depends on [`Config::strict`].
+/// does that some consumer cannot take live. What it says while Vault cannot be used depends on
+/// [`Config::strict`].
 pub struct SecretsActor {
     lifeline: Lifeline,
     config: Arc<Config>,
+    wanted: Arc<Vec<Wanted>>,
     store: Published<SecretStore>,
+    feed: SecretFeed,
+    backoff: Backoff,
     vault: Option<Arc<Vault>>,
     course: Course,
     cache: Cache,
@@ -47,12 +60,22 @@ pub struct SecretsActor {
 }
 
 impl SecretsActor {
-    /// An actor that will publish in `store` what `config` asks for. Nothing happens before its start.
+    /// An actor that will publish in `store` what `config` asks for, and tell those who subscribe to
+    /// `feed`. Nothing happens before its start.
     #[must_use]
-    pub fn new(lifeline: Lifeline, config: Config, store: Published<SecretStore>) -> Self {
+    pub fn new(
+        lifeline: Lifeline,
+        config: Config,
+        store: Published<SecretStore>,
+        feed: SecretFeed,
+    ) -> Self {
+        let configured = || Arc::new(config.wanted.clone());
         Self {
             lifeline,
             store,
+            wanted: feed.wanted().unwrap_or_else(configured),
+            feed,
+            backoff: Backoff::new(config.retry_min, config.retry_max),
             vault: None,
             course: Course::new(config.strict),
             cache: Cache::new(config.refresh_interval),
@@ -66,15 +89,30 @@ impl SecretsActor {
         }
     }
 
-    fn serve_literals(&self) {
-        let literals = loader::literals(&self.config.wanted);
-        let serving = Serving::from("environment").version(literals.fingerprint());
-        self.lifeline.publish(&self.store, Arc::new(literals));
-        self.lifeline.ready(serving);
-        debug!(
-            actor.name = self.lifeline.name(),
-            "Vault is off: serving the configured secrets"
-        );
+    fn serve_literals(&self) -> Vec<String> {
+        let literals = Arc::new(loader::literals(&self.wanted));
+        let changed = self.publish(&literals);
+        self.lifeline
+            .ready(self.serving("environment", Some(&*literals)));
+        changed
+    }
+
+    /// Hands a store to those who take it; answers the keys that have changed.
+    fn publish(&self, store: &Arc<SecretStore>) -> Vec<String> {
+        self.lifeline.publish(&self.store, Arc::clone(store));
+        let changes = self.feed.tell(store);
+        changes
+            .into_iter()
+            .map(|change| {
+                self.tell_change(&change);
+                change.key
+            })
+            .collect()
+    }
+
+    fn serving(&self, source: &'static str, store: Option<&SecretStore>) -> Serving {
+        let version = store.map_or(0, |store| self.feed.version(store));
+        Serving::from(source).version(version)
     }
 
     /// Starts a reading unless one is under way.
@@ -87,8 +125,8 @@ impl SecretsActor {
         if let Some(planned) = self.next.take() {
             ctx.cancel_future(planned);
         }
-        let (config, former) = (Arc::clone(&self.config), self.course.served());
-        let reading = async move { loader::load(&vault, &config.wanted, former.as_deref()).await };
+        let (wanted, former) = (Arc::clone(&self.wanted), self.course.served());
+        let reading = async move { loader::load(&vault, &wanted, former.as_deref()).await };
         ctx.spawn(
             Box::pin(reading)
                 .into_actor(self)
@@ -101,19 +139,25 @@ impl SecretsActor {
         self.cache.expire(Instant::now());
         self.tell_unpermitted(&loaded.unpermitted);
         let failures = loaded.failures.clone();
+        self.backoff.note(!failures.is_empty());
         let verdict = self.course.judge(loaded);
-        if let Some(store) = verdict.publish {
-            self.lifeline.publish(&self.store, store);
-        }
+        self.tell(verdict.news, &failures);
+        let served = verdict.publish.as_deref();
+        let changed = verdict
+            .publish
+            .as_ref()
+            .map(|store| self.publish(store))
+            .unwrap_or_default();
         match verdict.word {
-            Word::Ready(serving) => self.lifeline.ready(serving),
-            Word::Degraded(reason, serving) => self.lifeline.degraded(reason, serving),
+            Word::Ready(source) => self.lifeline.ready(self.serving(source, served)),
+            Word::Degraded(reason, source) => {
+                self.lifeline.degraded(reason, self.serving(source, served));
+            }
             Word::Unavailable(reason) => self.lifeline.unavailable(reason),
         }
-        self.tell(verdict.news, &verdict.changed, &failures);
 
         let refreshed = match failures.into_iter().next() {
-            None => Ok(verdict.changed),
+            None => Ok(changed),
             Some(failed) => Err(failed.error),
         };
         for asker in self.answer_now.drain(..) {
@@ -121,22 +165,19 @@ impl SecretsActor {
             drop(asker.send(refreshed.clone()));
         }
         if self.answer_next.is_empty() {
-            let Config {
-                refresh_interval,
-                retry_min,
-                retry_max,
-                ..
-            } = *self.config;
-            let wait = self
-                .course
-                .next_in(refresh_interval, retry_min, retry_max, fastrand::f64());
+            // A tenth more or less, so that replicas that started together do not ask together.
+            let refresh = || {
+                let interval = self.config.refresh_interval;
+                interval.mul_f64(0.9 + 0.2 * fastrand::f64())
+            };
+            let wait = self.backoff.wait(fastrand::f64()).unwrap_or_else(refresh);
             self.next = Some(ctx.run_later(wait, Self::load));
         } else {
             self.load(ctx);
         }
     }
 
-    fn tell(&self, news: News, changed: &[String], failures: &[Failed]) {
+    fn tell(&self, news: News, failures: &[Failed]) {
         let name = self.lifeline.name();
         match news {
             News::Loaded => info!(actor.name = name, "loaded the secrets from Vault"),
@@ -166,9 +207,56 @@ impl SecretsActor {
                 }
             }
         }
-        if !changed.is_empty() {
-            info!(actor.name = name, secrets.changed = ?changed, "secrets have changed");
+    }
+
+    /// One line for each key, by name only: who has the new value, and who waits for a restart.
+    fn tell_change(
+        &self,
+        Change {
+            key,
+            taken_by,
+            waiting,
+        }: &Change,
+    ) {
+        let name = self.lifeline.name();
+        if waiting.is_empty() {
+            info!(actor.name = name, key, result = "applied", secrets.taken_by = ?taken_by, "the secret `{key}` has changed");
+        } else {
+            warn!(actor.name = name, key, result = "needs_restart", secrets.waiting = ?waiting, "the secret `{key}` has changed and needs a restart of {waiting:?}");
         }
+    }
+
+    /// Reads everything again; `answer_next` is served by the first reading that begins now.
+    fn refresh(&mut self, ctx: &mut Context<Self>) -> ResponseActFuture<Self, Refreshed> {
+        if self.vault.is_none() {
+            return answer(Ok(self.serve_literals()));
+        }
+        let (asker, answered) = oneshot::channel();
+        self.cache.clear();
+        self.answer_next.push(asker);
+        self.load(ctx);
+        // The asker lives as long as this actor, and so does this future.
+        Box::pin(
+            answered
+                .into_actor(self)
+                .map(|answer, _, _| answer.unwrap_or_else(|_| Ok(Vec::new()))),
+        )
+    }
+
+    /// Reads again at once when a consumer says that a secret was refused, at most once in
+    /// [`REFUSAL_PAUSE`].
+    fn heed_refusals(&mut self, ctx: &mut Context<Self>) {
+        let feed = self.feed.clone();
+        let refusals = async move {
+            let refused = feed.refusals().await;
+            tokio::time::sleep(REFUSAL_PAUSE).await;
+            refused
+        };
+        ctx.spawn(Box::pin(refusals).into_actor(self).map(|refused, actor, ctx| {
+            debug!(secrets.refused = ?refused, "secrets were refused where they are used: reading again");
+            actor.load(ctx);
+            actor.heed_refusals(ctx);
+        }));
     }
 
     fn tell_unpermitted(&mut self, unpermitted: &[String]) {
@@ -193,10 +281,17 @@ impl Actor for SecretsActor {
                 .fail(reason::INVALID_CONFIGURATION, Chain(&error));
         }
         match self.config.vault.clone().map(Vault::new) {
-            None => self.serve_literals(),
+            None => {
+                self.serve_literals();
+                debug!(
+                    actor.name = self.lifeline.name(),
+                    "Vault is off: serving the configured secrets"
+                );
+            }
             Some(Ok(vault)) => {
                 self.vault = Some(Arc::new(vault));
                 self.load(ctx);
+                self.heed_refusals(ctx);
             }
             Some(Err(error)) => self
                 .lifeline
@@ -212,19 +307,17 @@ impl Handler<RefreshNow> for SecretsActor {
     type Result = ResponseActFuture<Self, Refreshed>;
 
     fn handle(&mut self, _: RefreshNow, ctx: &mut Self::Context) -> Self::Result {
-        if self.vault.is_none() {
-            return answer(Ok(Vec::new()));
-        }
-        let (asker, answered) = oneshot::channel();
-        self.cache.clear();
-        self.answer_next.push(asker);
-        self.load(ctx);
-        // The asker lives as long as this actor, and so does this future.
-        Box::pin(
-            answered
-                .into_actor(self)
-                .map(|answer, _, _| answer.unwrap_or_else(|_| Ok(Vec::new()))),
-        )
+        self.refresh(ctx)
+    }
+}
+
+impl Handler<Want> for SecretsActor {
+    type Result = ResponseActFuture<Self, Refreshed>;
+
+    fn handle(&mut self, Want { wanted }: Want, ctx: &mut Self::Context) -> Self::Result {
+        self.wanted = Arc::new(wanted);
+        self.feed.want(Arc::clone(&self.wanted));
+        self.refresh(ctx)
     }
 }
 

@@ -176,7 +176,6 @@ async fn a_refresh_sees_a_change_and_an_outage_keeps_the_last_values() -> Outcom
     running.until_secret("A", "2").await?;
     let after = running.store.get().ok_or("nothing published")?;
     assert_eq!(before.changed_keys(&after), ["A"]);
-    assert_ne!(before.fingerprint(), after.fingerprint());
 
     server.kill()?;
     running

@@ -34,10 +34,10 @@ group! {
         name: Option<String> {}
 
         /// Who connects to PostgreSQL.
-        username: Option<SecretSetting> { vault: Some("database/username") }
+        username: Option<SecretSetting> { vault: Some("database/username"), live: true }
 
         /// Password for PostgreSQL.
-        password: Option<SecretSetting> { vault: Some("database/password") }
+        password: Option<SecretSetting> { vault: Some("database/password"), live: true }
 
         /// Encryption of the connection to PostgreSQL, in libpq's words. `disable` and `prefer` may
         /// send everything in the clear and are refused in production, but on loopback. `require`
