@@ -8,7 +8,7 @@ use dotmac_actors::{
     supervision::Policy,
     telemetry::{self, Telemetry},
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use crate::{
     VERSION,
@@ -16,7 +16,7 @@ use crate::{
     http, migrations,
     settings::{
         DatabaseTarget, Environment, KvVersion, LogFormat, Migrate, OtlpProtocol, PostgresTarget,
-        SecretSetting, Settings, SslMode, SupervisionSettings, VaultAuth, VaultSettings,
+        SecretSetting, Settings, SslMode, SupervisionSettings, VaultAuth,
     },
 };
 
@@ -111,8 +111,17 @@ pub(crate) fn http(settings: &Settings) -> http::Config {
 /// Which secrets to load, from where, and whether to go on without them.
 pub(crate) fn secrets(settings: &Settings) -> secrets::Config {
     secrets::Config {
-        vault: settings.vault.enabled.then(|| vault(&settings.vault)),
+        vault: settings.vault.enabled.then(|| vault(settings)),
         wanted: wanted(settings),
+        database_role: settings.database.vault_role.as_ref().and_then(|role| {
+            Some(secrets::DatabaseRole {
+                name: "database",
+                mount: settings.database.vault_mount.as_str().parse().ok()?,
+                role: role.as_str().parse().ok()?,
+                username: USERNAME.to_owned(),
+                password: PASSWORD.to_owned(),
+            })
+        }),
         strict: settings.app.environment == Environment::Production,
         refresh_interval: settings.vault.refresh_interval,
         retry_min: settings
@@ -123,6 +132,8 @@ pub(crate) fn secrets(settings: &Settings) -> secrets::Config {
             .supervision
             .backoff_max
             .max(std::time::Duration::from_millis(100)),
+        // A moment is left to say that it was not enough.
+        farewell: settings.supervision.stop_timeout.mul_f64(0.8),
     }
 }
 
@@ -157,8 +168,12 @@ fn literals(settings: &Settings) -> impl Iterator<Item = Wanted> {
     })
 }
 
-fn vault(settings: &VaultSettings) -> secrets::VaultConfig {
-    let secret = |given: &Option<SecretString>| given.clone().unwrap_or_default();
+/// Where Kubernetes mounts the token of a pod's service account.
+const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+pub(crate) fn vault(settings: &Settings) -> secrets::VaultConfig {
+    let auth = auth(settings);
+    let settings = &settings.vault;
     secrets::VaultConfig {
         address: settings
             .addr
@@ -166,14 +181,7 @@ fn vault(settings: &VaultSettings) -> secrets::VaultConfig {
             .map(ToString::to_string)
             .unwrap_or_default(),
         namespace: settings.namespace.clone(),
-        auth: match settings.auth {
-            VaultAuth::Token => secrets::Auth::Token(secret(&settings.token)),
-            VaultAuth::AppRole => secrets::Auth::AppRole {
-                mount: "approle".to_owned(),
-                role_id: secret(&settings.role_id).expose_secret().to_owned(),
-                secret_id: secret(&settings.secret_id),
-            },
-        },
+        auth,
         mount: settings.mount.as_str().to_owned(),
         kv_version: match settings.kv_version {
             KvVersion::Auto => secrets::KvVersion::Auto,
@@ -183,6 +191,45 @@ fn vault(settings: &VaultSettings) -> secrets::VaultConfig {
         ca_cert: settings.ca_cert.clone(),
         timeout: settings.timeout,
         client: secrets::Client::default(),
+    }
+}
+
+fn auth(settings: &Settings) -> secrets::Auth {
+    let vault = &settings.vault;
+    // What came from a file is read from it at each login.
+    let credential = |name: &str, given: &Option<SecretString>| match settings.file_of(name) {
+        Some(file) => secrets::Credential::File(file),
+        None => secrets::Credential::Value(given.clone().unwrap_or_default()),
+    };
+    let mount = vault.auth_mount.as_ref();
+    let mount = mount.map_or_else(|| vault.auth.to_string(), |it| it.as_str().to_owned());
+    match vault.auth {
+        VaultAuth::Token => secrets::Auth::Token(credential("VAULT_TOKEN", &vault.token)),
+        VaultAuth::AppRole => secrets::Auth::AppRole {
+            mount,
+            role_id: credential("VAULT_ROLE_ID", &vault.role_id),
+            secret_id: credential("VAULT_SECRET_ID", &vault.secret_id),
+            wrapped: vault.secret_id_wrapped,
+        },
+        VaultAuth::Kubernetes => secrets::Auth::Kubernetes {
+            mount,
+            role: vault.role.clone().unwrap_or_default(),
+            jwt: match &vault.jwt {
+                Some(_) => credential("VAULT_JWT", &vault.jwt),
+                None => secrets::Credential::File(SERVICE_ACCOUNT_TOKEN.into()),
+            },
+        },
+        VaultAuth::Jwt => secrets::Auth::Jwt {
+            mount,
+            role: vault.role.clone(),
+            jwt: credential("VAULT_JWT", &vault.jwt),
+        },
+        VaultAuth::Cert => secrets::Auth::Certificate {
+            mount,
+            role: vault.role.clone(),
+            certificate: vault.client_cert.clone().unwrap_or_default(),
+            key: vault.client_key.clone().unwrap_or_default(),
+        },
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use dotmac_actors::{
     db::{Account, CREDENTIALS_MISSING, Credentials, Offer, Tenure},
-    secrets::{SecretFeed, SecretStore, Subscription, Takes},
+    secrets::{LeaseHold, SecretFeed, SecretStore, Subscription, Takes},
 };
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 pub(crate) const USERNAME: &str = "DOTMAC_DATABASE_USERNAME";
 pub(crate) const PASSWORD: &str = "DOTMAC_DATABASE_PASSWORD";
@@ -33,13 +33,28 @@ pub(crate) fn fixed(store: &SecretStore) -> Credentials {
     credentials
 }
 
+/// Credentials that Vault has just made for one use.
+pub(crate) fn issued(
+    (username, password, hold): (SecretString, SecretString, LeaseHold),
+) -> Credentials {
+    let credentials = Credentials::to_come();
+    credentials.offer(Ok(Arc::new(Account {
+        username: Some(username.expose_secret().to_owned()),
+        password: Some(password),
+        tenure: Some(Arc::new(Leased(hold))),
+    })));
+    credentials
+}
+
 /// A user is needed; whether a password is, the server decides.
 fn offer(store: &SecretStore, feed: Option<&SecretFeed>) -> Offer {
-    let username = store.get(USERNAME).ok_or(CREDENTIALS_MISSING)?;
-    let tenure = feed.filter(|_| store.is_from_vault()).map(|feed| {
-        let tenure: Arc<dyn Tenure> = Arc::new(Lasting(feed.clone()));
-        tenure
-    });
+    let absent = || store.absence(USERNAME).unwrap_or(CREDENTIALS_MISSING);
+    let username = store.get(USERNAME).ok_or_else(absent)?;
+    let tenure: Option<Arc<dyn Tenure>> = match (store.hold(PASSWORD), feed) {
+        (Some(hold), _) => Some(Arc::new(Leased(hold.clone()))),
+        (None, Some(feed)) if store.is_from_vault() => Some(Arc::new(Lasting(feed.clone()))),
+        (None, _) => None,
+    };
     Ok(Arc::new(Account {
         username: Some(username.expose_secret().to_owned()),
         password: store.get(PASSWORD).cloned(),
@@ -55,5 +70,18 @@ impl Tenure for Lasting {
 
     fn refused(&self) {
         self.0.refuse(PASSWORD);
+    }
+}
+
+/// What Vault has leased to us: given back when its last connection is gone.
+struct Leased(LeaseHold);
+
+impl Tenure for Leased {
+    fn taken(&self) {
+        self.0.taken();
+    }
+
+    fn refused(&self) {
+        self.0.refused();
     }
 }

@@ -42,6 +42,7 @@ pub(crate) enum AssemblyError {
 pub(crate) struct Assembly {
     pub(crate) tree: SupervisionTree,
     pub(crate) secrets: ActorHandle<SecretsActor>,
+    pub(crate) feed: SecretFeed,
     pub(crate) db_actor: ActorHandle<DbActor>,
     pub(crate) db: Db,
     provided: HashMap<TypeId, Box<dyn Any>>,
@@ -73,6 +74,7 @@ impl Assembly {
         let mut assembly = Self {
             tree,
             secrets,
+            feed,
             db_actor,
             db: db.clone(),
             provided: HashMap::new(),

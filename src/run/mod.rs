@@ -10,6 +10,7 @@ use std::{error::Error, io};
 
 use actix_web::{dev::ServerHandle, rt::task::JoinHandle};
 use dotmac_actors::{
+    secrets::SecretFeed,
     supervision::{Escalation, SupervisorHandle, install_panic_hook},
     telemetry::{self, Telemetry},
 };
@@ -52,6 +53,7 @@ struct Running {
     informing: JoinHandle<()>,
     reload: Reload,
     files: mpsc::Receiver<()>,
+    feed: SecretFeed,
 }
 
 impl Running {
@@ -117,6 +119,7 @@ impl Running {
             informing: actix_web::rt::spawn(notify::keep_informed(supervisor.clone())),
             reload,
             files: files::watch(settings.files()),
+            feed: assembly.feed,
             supervisor,
             telemetry,
             settings,
@@ -144,6 +147,7 @@ impl Running {
     /// Readiness first, then requests, then the actors from right to left, telemetry last.
     async fn stop(self, reason: &Reason) -> Exit {
         let (exit, why, drain) = verdict(reason);
+        self.feed.end();
         let stop = Stop {
             settings: &self.settings,
             server: &self.server,

@@ -179,6 +179,14 @@ impl Settings {
         files.collect()
     }
 
+    /// The file that the value of `name`, a key without its prefix, was read from, if it was.
+    pub(crate) fn file_of(&self, name: &str) -> Option<PathBuf> {
+        match self.origin(name) {
+            Origin::File(path) => Some(path),
+            _ => None,
+        }
+    }
+
     /// What is different in `new`, key by key.
     pub fn diff(&self, new: &Self) -> Vec<Change> {
         // Both lists come from the same table, so the keys stand side by side.

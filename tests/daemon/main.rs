@@ -20,6 +20,7 @@ mod deployment;
 mod documentation;
 mod embedding;
 mod http;
+mod leases;
 mod probes;
 mod secrets;
 mod settings;

@@ -11,18 +11,22 @@ use std::{
 
 use actix::prelude::*;
 use secrecy::SecretString;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Change, Config, GetSecret, RefreshNow, SecretFeed, SecretReference, SecretStore, SecretsError,
-    Vault, Want, Wanted,
+    Change, Config, DatabaseRole, GetSecret, LeaseHold, RefreshNow, SecretFeed, SecretReference,
+    SecretStore, SecretsError, Vault, Want, Wanted,
     backoff::Backoff,
     cache::Cache,
     course::{Course, News, Word},
+    database::Issued,
     error::Chain,
+    hold::Report,
+    instruments::Rotated,
     loader::{self, Failed, Loaded},
     reason,
+    rotation::{News as RotationNews, Rotation},
 };
 use crate::supervision::{Lifeline, Published, Service, Serving};
 
@@ -57,6 +61,22 @@ pub struct SecretsActor {
     answer_next: Vec<oneshot::Sender<Refreshed>>,
     unpermitted: Vec<String>,
     reads: usize,
+    /// The last reading, and what there is of leased credentials; together they are what is served.
+    loaded: Option<Loaded>,
+    leased: Leased,
+    /// Rung when leased credentials were refused where they are used.
+    demand: Arc<Notify>,
+    tending: Option<SpawnHandle>,
+}
+
+/// What there is of credentials that Vault leases.
+#[derive(Default)]
+struct Leased {
+    present: Option<(Issued, LeaseHold)>,
+    failure: Option<SecretsError>,
+    expired: bool,
+    /// Whether anything was heard yet.
+    reported: bool,
 }
 
 impl SecretsActor {
@@ -86,6 +106,10 @@ impl SecretsActor {
             answer_next: Vec::new(),
             unpermitted: Vec::new(),
             reads: 0,
+            loaded: None,
+            leased: Leased::default(),
+            demand: Arc::default(),
+            tending: None,
         }
     }
 
@@ -138,8 +162,44 @@ impl SecretsActor {
         self.loading = false;
         self.cache.expire(Instant::now());
         self.tell_unpermitted(&loaded.unpermitted);
+        self.backoff.note(!loaded.failures.is_empty());
+        let failed = loaded.failures.first().map(|failed| failed.error.clone());
+        self.loaded = Some(loaded);
+        let changed = self.settle();
+        for asker in self.answer_now.drain(..) {
+            let refreshed = match &failed {
+                None => Ok(changed.clone()),
+                Some(error) => Err(error.clone()),
+            };
+            // Whoever has stopped waiting does not want to know any more.
+            drop(asker.send(refreshed));
+        }
+        if self.answer_next.is_empty() {
+            // A tenth more or less, so that replicas that started together do not ask together.
+            let refresh = || {
+                let interval = self.config.refresh_interval;
+                interval.mul_f64(0.9 + 0.2 * fastrand::f64())
+            };
+            let wait = self.backoff.wait(fastrand::f64()).unwrap_or_else(refresh);
+            self.next = Some(ctx.run_later(wait, Self::load));
+        } else {
+            self.load(ctx);
+        }
+    }
+
+    /// Judges what the last reading and the leased credentials make together, and says so; the keys
+    /// that have changed.
+    fn settle(&mut self) -> Vec<String> {
+        let Some(mut loaded) = self.loaded.clone() else {
+            return Vec::new();
+        };
+        if let Some(role) = &self.config.database_role {
+            if !self.leased.reported {
+                return Vec::new();
+            }
+            self.leased.join(&mut loaded, role);
+        }
         let failures = loaded.failures.clone();
-        self.backoff.note(!failures.is_empty());
         let verdict = self.course.judge(loaded);
         self.tell(verdict.news, &failures);
         let served = verdict.publish.as_deref();
@@ -155,26 +215,59 @@ impl SecretsActor {
             }
             Word::Unavailable(reason) => self.lifeline.unavailable(reason),
         }
+        changed
+    }
 
-        let refreshed = match failures.into_iter().next() {
-            None => Ok(changed),
-            Some(failed) => Err(failed.error),
-        };
-        for asker in self.answer_now.drain(..) {
-            // Whoever has stopped waiting does not want to know any more.
-            drop(asker.send(refreshed.clone()));
+    /// Keeps token and leases, step by step.
+    fn tend(&mut self, rotation: Rotation, ctx: &mut Context<Self>) {
+        let step = Box::pin(rotation.step()).into_actor(self);
+        self.tending = Some(ctx.spawn(step.map(|(rotation, news), actor, ctx| {
+            actor.hear(news);
+            actor.tend(rotation, ctx);
+        })));
+    }
+
+    fn hear(&mut self, news: RotationNews) {
+        let role = self.config.database_role.as_ref();
+        self.leased.reported = true;
+        match news {
+            RotationNews::Issued(issued) => {
+                let report = role.map(|role| Report {
+                    feed: self.feed.clone(),
+                    secret: role.name,
+                    key: role.password.clone(),
+                });
+                if let Some(role) = role {
+                    let instruments = self.feed.instruments();
+                    instruments.ends_at(role.name, issued.clock.horizon());
+                }
+                let hold = LeaseHold::new(Arc::clone(&issued.lease), report);
+                self.leased.present = Some((issued, hold));
+                self.leased.failure = None;
+                self.leased.expired = false;
+            }
+            RotationNews::Kept(deadline) => {
+                if let (Some(role), Some(deadline)) = (role, deadline) {
+                    self.feed.instruments().ends_at(role.name, deadline);
+                }
+                self.leased.failure = None;
+            }
+            RotationNews::Failed(error) => {
+                if let (Some(role), SecretsError::Issue { .. }) = (role, &error) {
+                    self.feed.instruments().rotated(role.name, Rotated::Failed);
+                }
+                self.leased.failure = Some(error);
+            }
+            RotationNews::Expired => {
+                error!(
+                    actor.name = self.lifeline.name(),
+                    "the lease on the database's credentials has ended and Vault has given no others"
+                );
+                self.leased.present = None;
+                self.leased.expired = true;
+            }
         }
-        if self.answer_next.is_empty() {
-            // A tenth more or less, so that replicas that started together do not ask together.
-            let refresh = || {
-                let interval = self.config.refresh_interval;
-                interval.mul_f64(0.9 + 0.2 * fastrand::f64())
-            };
-            let wait = self.backoff.wait(fastrand::f64()).unwrap_or_else(refresh);
-            self.next = Some(ctx.run_later(wait, Self::load));
-        } else {
-            self.load(ctx);
-        }
+        self.settle();
     }
 
     fn tell(&self, news: News, failures: &[Failed]) {
@@ -219,6 +312,17 @@ impl SecretsActor {
         }: &Change,
     ) {
         let name = self.lifeline.name();
+        let role = self.config.database_role.as_ref();
+        if role.is_some_and(|role| [&role.username, &role.password].contains(&key)) {
+            // Said once for both, when they came, and counted by who takes them.
+            return;
+        }
+        let result = if waiting.is_empty() {
+            Rotated::Applied
+        } else {
+            Rotated::NeedsRestart
+        };
+        self.feed.instruments().rotated(key, result);
         if waiting.is_empty() {
             info!(actor.name = name, key, result = "applied", secrets.taken_by = ?taken_by, "the secret `{key}` has changed");
         } else {
@@ -254,7 +358,12 @@ impl SecretsActor {
         };
         ctx.spawn(Box::pin(refusals).into_actor(self).map(|refused, actor, ctx| {
             debug!(secrets.refused = ?refused, "secrets were refused where they are used: reading again");
-            actor.load(ctx);
+            let role = actor.config.database_role.as_ref();
+            if role.is_some_and(|role| refused.contains(&role.password)) {
+                actor.demand.notify_one();
+            } else {
+                actor.load(ctx);
+            }
             actor.heed_refusals(ctx);
         }));
     }
@@ -289,8 +398,17 @@ impl Actor for SecretsActor {
                 );
             }
             Some(Ok(vault)) => {
-                self.vault = Some(Arc::new(vault));
+                let vault = Arc::new(vault.with_outbox(self.feed.outbox()));
+                let rotation = Rotation::new(
+                    &vault,
+                    self.config.database_role.clone(),
+                    Arc::clone(&self.demand),
+                    self.config.refresh_interval,
+                    self.backoff,
+                );
+                self.vault = Some(vault);
                 self.load(ctx);
+                self.tend(rotation, ctx);
                 self.heed_refusals(ctx);
             }
             Some(Err(error)) => self
@@ -300,8 +418,53 @@ impl Actor for SecretsActor {
     }
 }
 
-/// Stopping needs no farewell: what is under way is only reading.
-impl Service for SecretsActor {}
+impl Service for SecretsActor {
+    /// Gives leases and token back if the process ends; a restart leaves them to those who use them.
+    fn shutdown(&mut self, ctx: &mut Self::Context) {
+        if let Some(tending) = self.tending.take() {
+            ctx.cancel_future(tending);
+        }
+        let Some(vault) = self.vault.clone().filter(|_| self.feed.is_ending()) else {
+            return ctx.stop();
+        };
+        let limit = self.config.farewell;
+        let farewell = async move {
+            if tokio::time::timeout(limit, vault.farewell()).await.is_err() {
+                warn!("Vault did not take leases and token back in time; they end by themselves");
+            }
+        };
+        ctx.spawn(
+            Box::pin(farewell)
+                .into_actor(self)
+                .map(|(), _, ctx| ctx.stop()),
+        );
+    }
+}
+
+impl Leased {
+    /// Adds what there is to `loaded`, and what there should be to its failures.
+    fn join(&self, loaded: &mut Loaded, role: &DatabaseRole) {
+        if let Some((issued, hold)) = &self.present {
+            let store = &mut loaded.store;
+            store.insert_leased(&role.username, issued.username.clone(), hold);
+            store.insert_leased(&role.password, issued.password.clone(), hold);
+        }
+        if let Some(error) = &self.failure {
+            let key = Some(role.password.clone());
+            let error = error.clone();
+            loaded.failures.push(Failed { key, error });
+        }
+        if self.expired {
+            for key in [&role.username, &role.password] {
+                loaded.store.mark_absent(key, reason::LEASE_EXPIRED);
+            }
+            let key = Some(role.password.clone());
+            let role = role.role.clone();
+            let error = SecretsError::LeaseExpired { role };
+            loaded.failures.insert(0, Failed { key, error });
+        }
+    }
+}
 
 impl Handler<RefreshNow> for SecretsActor {
     type Result = ResponseActFuture<Self, Refreshed>;

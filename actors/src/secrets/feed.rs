@@ -6,12 +6,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use tokio::sync::Notify;
 
-use super::{SecretStore, Wanted};
+use super::{SecretStore, Wanted, instruments::Instruments, session::Outbox};
 
 /// The way of secrets from the actor to those who use them. Clones are the same.
 #[derive(Clone, Default)]
@@ -21,6 +24,9 @@ pub struct SecretFeed(Arc<Inner>);
 struct Inner {
     state: Mutex<State>,
     refused: Notify,
+    outbox: Arc<Outbox>,
+    instruments: Instruments,
+    ending: AtomicBool,
 }
 
 #[derive(Default)]
@@ -86,6 +92,24 @@ impl SecretFeed {
     pub fn refuse(&self, key: &str) {
         self.state().refused.insert(key.to_owned());
         self.0.refused.notify_one();
+    }
+
+    /// Says that the process is about to stop: the next stop of the actor is its last, and what it has
+    /// leased is given back then. At a restart of the actor it stays in use.
+    pub fn end(&self) {
+        self.0.ending.store(true, Relaxed);
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.0.ending.load(Relaxed)
+    }
+
+    pub(super) fn outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.0.outbox)
+    }
+
+    pub(super) fn instruments(&self) -> &Instruments {
+        &self.0.instruments
     }
 
     /// Tells those whom it concerns that this is what there is now. Answers what differs from before;
@@ -191,7 +215,7 @@ impl Subscription {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 

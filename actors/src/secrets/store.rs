@@ -9,18 +9,24 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::LeaseHold;
+use crate::supervision::Reason;
+
 /// A table of secrets by the name of their setting. It never changes: a refresh publishes another.
 ///
 /// Values are wiped from memory when the last copy of the table goes.
 #[derive(Clone, Default)]
 pub struct SecretStore {
     secrets: BTreeMap<String, Secret>,
+    /// Why a secret that was there is not any more.
+    absences: BTreeMap<String, Reason>,
 }
 
 #[derive(Clone)]
 struct Secret {
     value: SecretString,
     from_vault: bool,
+    hold: Option<LeaseHold>,
 }
 
 impl SecretStore {
@@ -28,6 +34,18 @@ impl SecretStore {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&SecretString> {
         self.secrets.get(key).map(|secret| &secret.value)
+    }
+
+    /// What keeps the lease on the secret of `key`, if it is leased.
+    #[must_use]
+    pub fn hold(&self, key: &str) -> Option<&LeaseHold> {
+        self.secrets.get(key)?.hold.as_ref()
+    }
+
+    /// Why the secret of `key` is not there any more, if that is known.
+    #[must_use]
+    pub fn absence(&self, key: &str) -> Option<Reason> {
+        self.absences.get(key).copied()
     }
 
     /// The settings that have a secret, in alphabetical order.
@@ -74,6 +92,7 @@ impl SecretStore {
             Secret {
                 value,
                 from_vault: false,
+                hold: None,
             },
         );
     }
@@ -84,8 +103,23 @@ impl SecretStore {
             Secret {
                 value,
                 from_vault: true,
+                hold: None,
             },
         );
+    }
+
+    pub(super) fn insert_leased(&mut self, key: &str, value: SecretString, hold: &LeaseHold) {
+        let secret = Secret {
+            value,
+            from_vault: true,
+            hold: Some(hold.clone()),
+        };
+        self.secrets.insert(key.to_owned(), secret);
+    }
+
+    pub(super) fn mark_absent(&mut self, key: &str, reason: Reason) {
+        self.secrets.remove(key);
+        self.absences.insert(key.to_owned(), reason);
     }
 
     /// Takes over the secret that `former` has for `key`, if any.

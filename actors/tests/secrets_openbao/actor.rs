@@ -36,6 +36,8 @@ fn config(vault: Option<VaultConfig>, strict: bool, wanted: Vec<(&str, WantedSou
         refresh_interval: Duration::from_secs(3600),
         retry_min: Duration::from_millis(20),
         retry_max: Duration::from_millis(100),
+        database_role: None,
+        farewell: Duration::from_secs(2),
     }
 }
 
