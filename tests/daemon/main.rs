@@ -15,6 +15,7 @@ mod support;
 
 mod architecture;
 mod command_line;
+mod connect;
 mod database;
 mod deployment;
 mod documentation;

@@ -105,6 +105,32 @@ impl OpenBao {
         secrets
     }
 
+    /// The leases on database users that were made, and those that somebody has asked to revoke.
+    pub fn leases_by_fate(&self) -> (BTreeSet<String>, BTreeSet<String>) {
+        let log = std::fs::read_to_string(self.directory.path().join("audit.log")).unwrap();
+        let (mut issued, mut revoked) = (BTreeSet::new(), BTreeSet::new());
+        for line in log
+            .lines()
+            .filter_map(|it| serde_json::from_str::<Value>(it).ok())
+        {
+            if line["type"] != "response" || line["error"].is_string() {
+                continue;
+            }
+            let path = line["request"]["path"].as_str().unwrap_or_default();
+            if let Some(lease) = line["response"]["secret"]["lease_id"].as_str()
+                && path.starts_with("database/creds/")
+            {
+                issued.insert(lease.to_owned());
+            }
+            if let Some(lease) = line["request"]["data"]["lease_id"].as_str()
+                && path == "sys/leases/revoke"
+            {
+                revoked.insert(lease.to_owned());
+            }
+        }
+        (issued, revoked)
+    }
+
     pub async fn unseal(&self, key: &str) {
         self.call(reqwest::Method::PUT, "sys/unseal", json!({ "key": key }))
             .await;

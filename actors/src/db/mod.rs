@@ -41,6 +41,7 @@ pub use credentials::{Account, Credentials, Offer, Tenure};
 pub use error::{DbError, OpenError};
 pub use handle::{Db, Work};
 pub use journal::Journal;
+pub use monitor::look;
 pub use pool::Pool;
 
 use crate::supervision::Reason;

@@ -14,6 +14,16 @@ pub(super) const INTERVAL: Duration = Duration::from_millis(500);
 /// A server that takes longer for a constant is not one to send work to.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
+/// Looks once whether a database can be reached as `config` says and takes writes. A SQLite file that is
+/// not there is made.
+///
+/// # Errors
+///
+/// [`OpenError`] says what stands in the way.
+pub async fn look(config: Config) -> Result<(), OpenError> {
+    Monitor::new(config).look().await.1
+}
+
 /// Watches one database.
 pub(super) struct Monitor {
     config: Config,
