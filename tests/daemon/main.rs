@@ -21,6 +21,7 @@ mod deployment;
 mod documentation;
 mod embedding;
 mod http;
+mod hygiene;
 mod leases;
 mod probes;
 mod secrets;
