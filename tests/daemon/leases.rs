@@ -1,5 +1,7 @@
 //! Credentials that OpenBao leases: renewed, replaced, given back, and what happens when they are not.
 
+use std::future::Future;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -15,7 +17,11 @@ struct Stage {
 impl Stage {
     /// `variables` are those of `deploy/openbao/set-up`.
     async fn set(variables: &[(&str, &str)]) -> Self {
-        let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
+        Self::set_with(OpenBao::start(), variables).await
+    }
+
+    async fn set_with(bao: impl Future<Output = OpenBao>, variables: &[(&str, &str)]) -> Self {
+        let (bao, postgres) = tokio::join!(bao, Postgres::start());
         let settings = bao.set_up(&postgres, variables);
         Self {
             bao,
@@ -220,6 +226,78 @@ async fn while_vault_is_sealed_the_lease_serves_to_its_end_and_then_the_database
     let body = daemon.until("/ready", 200).await;
     assert_eq!(body["components"]["db"]["generation"], 1, "{body}");
     daemon.until_component("secrets", "ready", None).await;
+}
+
+#[tokio::test]
+async fn a_vault_that_crashes_and_comes_back_finds_the_same_token_and_the_same_lease() {
+    let mut stage = Stage::set_with(OpenBao::durable(), &[]).await;
+    let daemon = stage.chaos().spawn().await;
+    daemon.until("/ready", 200).await;
+    stage.bao.kill();
+    let body = daemon
+        .until_component("secrets", "degraded", Some("unreachable"))
+        .await;
+    assert_eq!(body["components"]["db"]["state"], "ready", "{body}");
+    stage.bao.restart().await;
+    daemon
+        .until_component("secrets", "degraded", Some("sealed"))
+        .await;
+    let answer = daemon
+        .request(Method::POST, "/chaos/transaction?ms=5")
+        .await;
+    assert_eq!(answer.status(), 200);
+    stage.bao.unseal(&stage.bao.unseal_key()).await;
+    let body = daemon.until_component("secrets", "ready", None).await;
+    assert_eq!(body["components"]["db"]["generation"], 1, "{body}");
+    assert_eq!(rotations(&daemon, "applied").await, 1.0);
+    let logins = daemon
+        .log()
+        .iter()
+        .filter(|line| line["message"] == "logged in to Vault")
+        .count();
+    assert_eq!(logins, 1, "the token was good all the time");
+    daemon.stop().await;
+    stage.until_users(0).await;
+}
+
+#[tokio::test]
+async fn postgresql_that_refuses_the_new_user_changes_nothing_until_it_does_not() {
+    let stage = Stage::set(&[("TTL", "10s"), ("MAX_TTL", "10s")]).await;
+    let daemon = stage.chaos().spawn().await;
+    daemon.until("/ready", 200).await;
+    // New users may not log in from now on; those that are there are as they were.
+    let role = |attribute: &str| {
+        json!({
+            "db_name": "dotmac", "default_ttl": "10s", "max_ttl": "10s",
+            "creation_statements": [
+                format!("CREATE ROLE \"{{{{name}}}}\" {attribute} PASSWORD '{{{{password}}}}' IN ROLE dotmac"),
+                "ALTER ROLE \"{{name}}\" SET ROLE dotmac",
+            ],
+            "revocation_statements": ["DROP ROLE IF EXISTS \"{{name}}\""],
+        })
+    };
+    let path = "database/roles/dotmac";
+    stage.bao.call(Method::POST, path, role("NOLOGIN")).await;
+    daemon
+        .until_component("db", "degraded", Some("credentials_refused"))
+        .await;
+    let answer = daemon
+        .request(Method::POST, "/chaos/transaction?ms=5")
+        .await;
+    assert_eq!(answer.status(), 200, "the former user goes on");
+    assert!(rotations(&daemon, "refused").await >= 1.0);
+    stage
+        .postgres
+        .query(
+            "DO $$ DECLARE user_name name; BEGIN
+        FOR user_name IN SELECT rolname FROM pg_roles WHERE rolname LIKE 'v-%' LOOP
+            EXECUTE format('ALTER ROLE %I LOGIN', user_name);
+        END LOOP; END $$",
+        )
+        .await;
+    let body = daemon.until_component("db", "ready", None).await;
+    assert_eq!(body["components"]["db"]["generation"], 1, "{body}");
+    assert!(rotations(&daemon, "applied").await >= 2.0);
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ pub struct OpenBao {
     pub port: u16,
     client: reqwest::Client,
     directory: tempfile::TempDir,
+    /// What opens a server that keeps what it holds on disk; one in development mode is never sealed.
+    key: Option<String>,
 }
 
 impl OpenBao {
@@ -25,9 +27,46 @@ impl OpenBao {
             port,
             client,
             directory,
+            key: None,
         };
         server.answers().await;
         server
+    }
+
+    /// A server that keeps what it holds on disk: after a crash it is sealed, and else as it was.
+    pub async fn durable() -> Self {
+        let port = free_port();
+        let directory = tempfile::tempdir().unwrap();
+        let mut server = Self {
+            process: launch_durable(port, directory.path()),
+            port,
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            directory,
+            key: None,
+        };
+        server.listens().await;
+        let shares = json!({ "secret_shares": 1, "secret_threshold": 1 });
+        let made = server
+            .call_as("", reqwest::Method::PUT, "sys/init", shares)
+            .await;
+        let key = made["keys"][0].as_str().unwrap().to_owned();
+        server.unseal(&key).await;
+        server.key = Some(key);
+        server.answers().await;
+        let root = made["root_token"].as_str().unwrap();
+        let token = json!({ "id": ROOT_TOKEN, "policies": ["root"] });
+        server
+            .call_as(root, reqwest::Method::POST, "auth/token/create", token)
+            .await;
+        server
+    }
+
+    async fn listens(&self) {
+        eventually("OpenBao to listen", || async {
+            let url = format!("{}/v1/sys/health", self.address());
+            self.client.get(url).send().await.ok()
+        })
+        .await;
     }
 
     pub fn address(&self) -> String {
@@ -136,8 +175,11 @@ impl OpenBao {
             .await;
     }
 
-    /// The unseal key that a dev server prints.
+    /// What unseals it; a dev server prints it.
     pub fn unseal_key(&self) -> String {
+        if let Some(key) = &self.key {
+            return key.clone();
+        }
         let lines = self.process.lines();
         let key = lines.iter().find_map(|it| it.strip_prefix("Unseal Key: "));
         key.unwrap().trim().to_owned()
@@ -150,7 +192,17 @@ impl OpenBao {
 
     /// One call of its API as root.
     pub async fn call(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
-        let answer = self.send(method, path, body).await;
+        self.call_as(ROOT_TOKEN, method, path, body).await
+    }
+
+    async fn call_as(
+        &self,
+        token: &str,
+        method: reqwest::Method,
+        path: &str,
+        body: Value,
+    ) -> Value {
+        let answer = self.send(token, method, path, body).await;
         assert!(
             answer.status().is_success(),
             "{path}: {:?}",
@@ -166,18 +218,24 @@ impl OpenBao {
         path: &str,
         body: Value,
     ) -> Option<Value> {
-        let answer = self.send(method, path, body).await;
+        let answer = self.send(ROOT_TOKEN, method, path, body).await;
         match answer.status().is_success() {
             true => answer.json().await.ok(),
             false => None,
         }
     }
 
-    async fn send(&self, method: reqwest::Method, path: &str, body: Value) -> reqwest::Response {
+    async fn send(
+        &self,
+        token: &str,
+        method: reqwest::Method,
+        path: &str,
+        body: Value,
+    ) -> reqwest::Response {
         let request = self
             .client
             .request(method, format!("{}/v1/{path}", self.address()));
-        let request = request.header("X-Vault-Token", ROOT_TOKEN).json(&body);
+        let request = request.header("X-Vault-Token", token).json(&body);
         request.send().await.unwrap()
     }
 
@@ -185,8 +243,12 @@ impl OpenBao {
         self.process.kill();
     }
 
-    /// Starts it again on the same port; what it held is gone, as it kept it in memory.
+    /// Starts it again on the same port. What it held is gone, unless it is durable: then it is sealed.
     pub async fn restart(&mut self) {
+        if self.key.is_some() {
+            self.process = launch_durable(self.port, self.directory.path());
+            return self.listens().await;
+        }
         self.process = launch(self.port, self.directory.path());
         self.answers().await;
     }
@@ -237,5 +299,34 @@ fn launch(port: u16, directory: &Path) -> Process {
     ]);
     server.arg(format!("-dev-listen-address=127.0.0.1:{port}"));
     server.arg(format!("-config={}", audit.display()));
+    Process::spawn(&mut server)
+}
+
+fn launch_durable(port: u16, directory: &Path) -> Process {
+    let config = directory.join("server.hcl");
+    let data = directory.join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    let text = format!(
+        r#"
+        storage "raft" {{
+          path    = "{}"
+          node_id = "one"
+        }}
+        listener "tcp" {{
+          address     = "127.0.0.1:{port}"
+          tls_disable = true
+        }}
+        api_addr     = "http://127.0.0.1:{port}"
+        cluster_addr = "http://127.0.0.1:{}"
+        "#,
+        data.display(),
+        free_port(),
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut server = Command::new(tool("bao"));
+    server
+        .arg("server")
+        .arg(format!("-config={}", config.display()))
+        .env("HOME", directory);
     Process::spawn(&mut server)
 }
