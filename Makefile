@@ -7,7 +7,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check bench soak generate check-tools features fmt-check lint doc supervision-alone deny
+.PHONY: help run test check bench soak rotations generate check-tools features fmt-check lint doc supervision-alone deny
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,11 @@ bench: ## Measure what docs/benchmarks.md shows, each against its baseline, and 
 soak: ## Break everything at random, FAULTS times (10000, some three hours), and see what holds
 	tests/setup --bench
 	DOTMAC_BENCH_FAULTS=$${FAULTS:-10000} cargo bench --locked -- faults
+
+rotations: ## Rotate the database's user COUNT times (1000) under load: nobody may notice
+	tests/setup
+	cargo build --workspace --examples --locked
+	cargo test --workspace --locked --test rotations -- $${COUNT:-1000}
 
 generate: ## Write the generated files anew: docs/settings.md, deploy/dotmac.env.example
 	UPDATE_GENERATED=1 cargo test --workspace --locked --lib settings::

@@ -4,22 +4,21 @@ use std::{io::IsTerminal, sync::Arc};
 
 use dotmac_actors::{
     db,
-    secrets::{self, SecretStore, Wanted, WantedSource},
+    secrets::{self, Wanted, WantedSource},
     supervision::Policy,
     telemetry::{self, Telemetry},
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use crate::{
-    VERSION, http, migrations,
+    VERSION,
+    credentials::{PASSWORD, USERNAME},
+    http, migrations,
     settings::{
         DatabaseTarget, Environment, KvVersion, LogFormat, Migrate, OtlpProtocol, PostgresTarget,
-        SecretSetting, Settings, SslMode, SupervisionSettings, VaultAuth, VaultSettings,
+        SecretSetting, Settings, SslMode, SupervisionSettings, VaultAuth,
     },
 };
-
-const USERNAME: &str = "DOTMAC_DATABASE_USERNAME";
-const PASSWORD: &str = "DOTMAC_DATABASE_PASSWORD";
 
 pub(crate) fn policy(settings: &SupervisionSettings) -> Policy {
     Policy {
@@ -112,8 +111,17 @@ pub(crate) fn http(settings: &Settings) -> http::Config {
 /// Which secrets to load, from where, and whether to go on without them.
 pub(crate) fn secrets(settings: &Settings) -> secrets::Config {
     secrets::Config {
-        vault: settings.vault.enabled.then(|| vault(&settings.vault)),
+        vault: settings.vault.enabled.then(|| vault(settings)),
         wanted: wanted(settings),
+        database_role: settings.database.vault_role.as_ref().and_then(|role| {
+            Some(secrets::DatabaseRole {
+                name: "database",
+                mount: settings.database.vault_mount.as_str().parse().ok()?,
+                role: role.as_str().parse().ok()?,
+                username: USERNAME.to_owned(),
+                password: PASSWORD.to_owned(),
+            })
+        }),
         strict: settings.app.environment == Environment::Production,
         refresh_interval: settings.vault.refresh_interval,
         retry_min: settings
@@ -124,26 +132,48 @@ pub(crate) fn secrets(settings: &Settings) -> secrets::Config {
             .supervision
             .backoff_max
             .max(std::time::Duration::from_millis(100)),
+        // A moment is left to say that it was not enough.
+        farewell: settings.supervision.stop_timeout.mul_f64(0.8),
     }
 }
 
-fn wanted(settings: &Settings) -> Vec<Wanted> {
-    settings
-        .wanted_secrets()
-        .into_iter()
-        .map(|wanted| Wanted {
-            key: wanted.key,
-            source: if wanted.explicit {
-                WantedSource::Reference(wanted.reference)
-            } else {
-                WantedSource::DefaultPath(wanted.reference.path)
-            },
-        })
-        .collect()
+/// Every secret that is used, those included that the settings hold themselves.
+pub(crate) fn wanted(settings: &Settings) -> Vec<Wanted> {
+    let from_vault = settings.wanted_secrets().into_iter().map(|wanted| Wanted {
+        key: wanted.key,
+        source: if wanted.explicit {
+            WantedSource::Reference(wanted.reference)
+        } else {
+            WantedSource::DefaultPath(wanted.reference.path)
+        },
+    });
+    from_vault.chain(literals(settings)).collect()
 }
 
-fn vault(settings: &VaultSettings) -> secrets::VaultConfig {
-    let secret = |given: &Option<SecretString>| given.clone().unwrap_or_default();
+fn literals(settings: &Settings) -> impl Iterator<Item = Wanted> {
+    let given = match settings.database.target() {
+        DatabaseTarget::Sqlite { .. } => [None, None],
+        DatabaseTarget::Postgres(target) => {
+            [(USERNAME, target.username), (PASSWORD, target.password)].map(Some)
+        }
+    };
+    given.into_iter().flatten().filter_map(|(key, value)| {
+        let Some(SecretSetting::Literal(value)) = value else {
+            return None;
+        };
+        Some(Wanted {
+            key: key.to_owned(),
+            source: WantedSource::Literal(value),
+        })
+    })
+}
+
+/// Where Kubernetes mounts the token of a pod's service account.
+const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+pub(crate) fn vault(settings: &Settings) -> secrets::VaultConfig {
+    let auth = auth(settings);
+    let settings = &settings.vault;
     secrets::VaultConfig {
         address: settings
             .addr
@@ -151,14 +181,7 @@ fn vault(settings: &VaultSettings) -> secrets::VaultConfig {
             .map(ToString::to_string)
             .unwrap_or_default(),
         namespace: settings.namespace.clone(),
-        auth: match settings.auth {
-            VaultAuth::Token => secrets::Auth::Token(secret(&settings.token)),
-            VaultAuth::AppRole => secrets::Auth::AppRole {
-                mount: "approle".to_owned(),
-                role_id: secret(&settings.role_id).expose_secret().to_owned(),
-                secret_id: secret(&settings.secret_id),
-            },
-        },
+        auth,
         mount: settings.mount.as_str().to_owned(),
         kv_version: match settings.kv_version {
             KvVersion::Auto => secrets::KvVersion::Auto,
@@ -171,14 +194,53 @@ fn vault(settings: &VaultSettings) -> secrets::VaultConfig {
     }
 }
 
-/// Where the database is and how to use it; credentials out of `store` where the settings leave them to it.
-pub(crate) fn database(settings: &Settings, store: Option<&SecretStore>) -> db::Config {
+fn auth(settings: &Settings) -> secrets::Auth {
+    let vault = &settings.vault;
+    // What came from a file is read from it at each login.
+    let credential = |name: &str, given: &Option<SecretString>| match settings.file_of(name) {
+        Some(file) => secrets::Credential::File(file),
+        None => secrets::Credential::Value(given.clone().unwrap_or_default()),
+    };
+    let mount = vault.auth_mount.as_ref();
+    let mount = mount.map_or_else(|| vault.auth.to_string(), |it| it.as_str().to_owned());
+    match vault.auth {
+        VaultAuth::Token => secrets::Auth::Token(credential("VAULT_TOKEN", &vault.token)),
+        VaultAuth::AppRole => secrets::Auth::AppRole {
+            mount,
+            role_id: credential("VAULT_ROLE_ID", &vault.role_id),
+            secret_id: credential("VAULT_SECRET_ID", &vault.secret_id),
+            wrapped: vault.secret_id_wrapped,
+        },
+        VaultAuth::Kubernetes => secrets::Auth::Kubernetes {
+            mount,
+            role: vault.role.clone().unwrap_or_default(),
+            jwt: match &vault.jwt {
+                Some(_) => credential("VAULT_JWT", &vault.jwt),
+                None => secrets::Credential::File(SERVICE_ACCOUNT_TOKEN.into()),
+            },
+        },
+        VaultAuth::Jwt => secrets::Auth::Jwt {
+            mount,
+            role: vault.role.clone(),
+            jwt: credential("VAULT_JWT", &vault.jwt),
+        },
+        VaultAuth::Cert => secrets::Auth::Certificate {
+            mount,
+            role: vault.role.clone(),
+            certificate: vault.client_cert.clone().unwrap_or_default(),
+            key: vault.client_key.clone().unwrap_or_default(),
+        },
+    }
+}
+
+/// Where the database is and how to use it.
+pub(crate) fn database(settings: &Settings, credentials: db::Credentials) -> db::Config {
     let given = &settings.database;
     db::Config {
         target: match given.target() {
             DatabaseTarget::Sqlite { path } => db::Target::Sqlite(path),
             DatabaseTarget::Postgres(target) => {
-                db::Target::Postgres(postgres(target, settings, store))
+                db::Target::Postgres(postgres(target, settings, credentials))
             }
         },
         pool_size: given.pool_size,
@@ -200,18 +262,13 @@ pub(crate) fn database(settings: &Settings, store: Option<&SecretStore>) -> db::
 fn postgres(
     target: PostgresTarget,
     settings: &Settings,
-    store: Option<&SecretStore>,
+    credentials: db::Credentials,
 ) -> db::Postgres {
-    let credential = |key: &str, given: Option<SecretSetting>| match given {
-        Some(SecretSetting::Literal(value)) => Some(value),
-        Some(SecretSetting::Reference(_)) | None => store.and_then(|store| store.get(key)).cloned(),
-    };
     db::Postgres {
         host: target.host,
         port: target.port,
         database: target.name,
-        username: credential(USERNAME, target.username).map(|name| name.expose_secret().to_owned()),
-        password: credential(PASSWORD, target.password),
+        credentials,
         ssl_mode: match target.sslmode {
             SslMode::Disable => db::SslMode::Disable,
             SslMode::Prefer => db::SslMode::Prefer,

@@ -7,6 +7,7 @@
 
 pub mod cli;
 mod components;
+mod credentials;
 mod exit;
 mod extract;
 pub mod http;

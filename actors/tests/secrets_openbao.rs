@@ -6,6 +6,8 @@
 mod actor;
 #[path = "secrets_openbao/contract.rs"]
 mod contract;
+#[path = "secrets_openbao/logins.rs"]
+mod logins;
 #[path = "secrets_openbao/running.rs"]
 mod running;
 #[path = "secrets_openbao/server.rs"]

@@ -1,16 +1,389 @@
-//! `dotmac check`: are the settings good?
+//! `dotmac check`: are the settings good? And with `--connect`: is everything there that they name?
+//!
+//! Each line of the table says what was tried, how long it took, what came of it, and below it what to
+//! do. Nothing is left behind: what was leased for a try is given back.
 
-use crate::Exit;
+use std::{
+    future::Future,
+    net::ToSocketAddrs,
+    time::{Duration, Instant},
+};
 
-pub(super) fn run() -> Exit {
-    match super::settings() {
-        Ok(settings) => {
-            super::print(&format!(
-                "the settings are good ({})",
-                settings.app.environment.as_str()
-            ));
-            Exit::Success
-        }
-        Err(exit) => exit,
+use clap::Args;
+
+use crate::{
+    Exit, components,
+    credentials::{self},
+    db::{self, Credentials, Target},
+    secrets::{self, SecretsError, Vault, Wanted, WantedSource},
+    settings::Settings,
+};
+
+/// What to check beyond the settings.
+#[derive(Args)]
+pub struct Arguments {
+    /// Also try Vault, the database and the collector, and say what is missing.
+    #[arg(long)]
+    connect: bool,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> Exit {
+    let settings = match super::settings() {
+        Ok(settings) => settings,
+        Err(exit) => return exit,
+    };
+    super::print(&format!(
+        "the settings are good ({})",
+        settings.app.environment.as_str()
+    ));
+    if !arguments.connect {
+        return Exit::Success;
     }
+    let mut table = Table::default();
+    let credentials = try_vault(&settings, &mut table).await;
+    try_database(&settings, credentials.credentials, &mut table).await;
+    try_collector(&settings, &mut table).await;
+    if let Some(vault) = credentials.vault {
+        vault.farewell().await;
+    }
+    table.print();
+    if table.rows.iter().all(|row| row.outcome != Outcome::Failed) {
+        Exit::Success
+    } else {
+        Exit::Unavailable
+    }
+}
+
+/// What was tried.
+#[derive(Default)]
+struct Table {
+    rows: Vec<Row>,
+}
+
+struct Row {
+    what: String,
+    took: Duration,
+    outcome: Outcome,
+    words: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Good,
+    /// Not there, and need not be.
+    Absent,
+    Failed,
+}
+
+impl Outcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Absent => "absent",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+impl Table {
+    /// Tries something and notes what came of it; what it brought, if it went well.
+    async fn attempt<T, E>(
+        &mut self,
+        what: impl Into<String>,
+        attempt: impl Future<Output = Result<(T, String), E>>,
+        explain: impl FnOnce(E) -> String,
+    ) -> Option<T> {
+        let begun = Instant::now();
+        let (brought, outcome, words) = match attempt.await {
+            Ok((value, words)) => (Some(value), Outcome::Good, words),
+            Err(error) => (None, Outcome::Failed, explain(error)),
+        };
+        self.rows.push(Row {
+            what: what.into(),
+            took: begun.elapsed(),
+            outcome,
+            words,
+        });
+        brought
+    }
+
+    fn note(&mut self, what: &str, outcome: Outcome, words: impl Into<String>) {
+        self.rows.push(Row {
+            what: what.to_owned(),
+            took: Duration::ZERO,
+            outcome,
+            words: words.into(),
+        });
+    }
+
+    fn print(&self) {
+        let width = self.rows.iter().map(|row| row.what.chars().count()).max();
+        let width = width.unwrap_or_default();
+        for Row {
+            what,
+            took,
+            outcome,
+            words,
+        } in &self.rows
+        {
+            let (outcome, took) = (outcome.as_str(), took.as_millis());
+            super::print(&format!(
+                "{outcome:6}  {what:width$}  {took:>5} ms  {words}"
+            ));
+        }
+    }
+}
+
+fn chain(error: SecretsError) -> String {
+    super::chain(&error)
+}
+
+/// What the database is tried with, and whom to give it back to.
+struct Found {
+    credentials: Option<Credentials>,
+    vault: Option<Vault>,
+}
+
+/// Vault step by step: there, able to serve, who we are, what we may read.
+async fn try_vault(settings: &Settings, table: &mut Table) -> Found {
+    let config = components::secrets(settings);
+    let literals = secrets::literals(&config.wanted);
+    let nothing = |credentials| Found {
+        credentials,
+        vault: None,
+    };
+    let Some(vault_config) = config.vault.clone() else {
+        table.note(
+            "vault",
+            Outcome::Absent,
+            "not enabled: secrets are those of the settings",
+        );
+        return nothing(Some(credentials::fixed(&literals)));
+    };
+    let address = vault_config.address.clone();
+    let opened = config.validate().and_then(|()| Vault::new(vault_config));
+    let vault = match opened {
+        Ok(vault) => vault,
+        Err(error) => {
+            table.note("vault settings", Outcome::Failed, error.to_string());
+            return nothing(None);
+        }
+    };
+    let health = async {
+        let status = vault.health().await?;
+        Ok((status, format!("{address} answers")))
+    };
+    let Some(status) = table.attempt("vault reachable", health, chain).await else {
+        return nothing(None);
+    };
+    let (outcome, words) = serves(status);
+    table.note("vault serves", outcome, words);
+    if outcome == Outcome::Failed {
+        return nothing(None);
+    }
+    let login = async {
+        let identity = vault.log_in().await?;
+        let name = if identity.name.is_empty() {
+            "somebody who may not look at itself".to_owned()
+        } else {
+            format!("`{}`", identity.name)
+        };
+        let policies = identity.policies.join(", ");
+        Ok(((), format!("we are {name}, with the policies {policies}")))
+    };
+    if table.attempt("vault login", login, chain).await.is_none() {
+        return nothing(None);
+    }
+    let mount = settings.vault.mount.as_str();
+    for wanted in &config.wanted {
+        try_secret(&vault, mount, wanted, table).await;
+    }
+    let credentials = match &config.database_role {
+        Some(role) => try_role(&vault, role, table).await,
+        None => {
+            let loaded = secrets::load(&vault, &config.wanted, None).await;
+            let complete = loaded.failures.is_empty();
+            complete.then(|| credentials::fixed(&loaded.store))
+        }
+    };
+    Found {
+        credentials,
+        vault: Some(vault),
+    }
+}
+
+/// What a status of Vault's health says.
+fn serves(status: u16) -> (Outcome, String) {
+    match status {
+        200 => (Outcome::Good, "initialised, unsealed, active".to_owned()),
+        429 | 472 | 473 => (
+            Outcome::Good,
+            "a standby, which passes requests on".to_owned(),
+        ),
+        501 => (
+            Outcome::Failed,
+            "not initialised; initialise and unseal it (`bao operator init`)".to_owned(),
+        ),
+        503 => (
+            Outcome::Failed,
+            "sealed; unseal it (`bao operator unseal`)".to_owned(),
+        ),
+        other => (
+            Outcome::Failed,
+            format!(
+                "health answers {other}; check that the address is that of a Vault or OpenBao server"
+            ),
+        ),
+    }
+}
+
+async fn try_secret(vault: &Vault, mount: &str, wanted: &Wanted, table: &mut Table) {
+    let key = &wanted.key;
+    let (path, field, optional) = match &wanted.source {
+        WantedSource::Literal(_) => return,
+        WantedSource::Reference(reference) => (&reference.path, Some(reference), false),
+        WantedSource::DefaultPath(path) => (path, None, true),
+    };
+    let read = async {
+        let document = vault.read(path).await?;
+        if let Some(reference) = field {
+            document.field(reference)?;
+        }
+        let version = document.version();
+        let version = version.map_or_else(String::new, |it| format!(", version {it}"));
+        Ok::<_, SecretsError>(((), format!("readable, for {key}{version}")))
+    };
+    let mut reason = None;
+    let explain = |error: SecretsError| {
+        reason = Some(error.reason());
+        let words = chain(error);
+        // Whoever may read nothing below a mount is not told what is mounted there either.
+        if reason == Some(secrets::reason::PERMISSION_DENIED) && !words.contains("capabilities") {
+            return format!(
+                "{words}: grant it with `path \"{mount}/data/{path}\" {{ capabilities = [\"read\"] }}` \
+                 (without `data/` if the engine is KV version 1)"
+            );
+        }
+        words
+    };
+    table.attempt(format!("secret {path}"), read, explain).await;
+    let need_not_be = [
+        secrets::reason::PATH_MISSING,
+        secrets::reason::PERMISSION_DENIED,
+    ];
+    if optional
+        && reason.is_some_and(|it| need_not_be.contains(&it))
+        && let Some(row) = table.rows.last_mut()
+    {
+        row.outcome = Outcome::Absent;
+        row.words = format!("{key} counts as not set: {}", row.words);
+    }
+}
+
+/// A user of the database, really made, since only that shows whether the role works.
+async fn try_role(
+    vault: &Vault,
+    role: &secrets::DatabaseRole,
+    table: &mut Table,
+) -> Option<Credentials> {
+    let issue = async {
+        let issued = vault.issue_once(role).await?;
+        let words = format!("gives users, at {}", role.mount);
+        Ok((credentials::issued(issued), words))
+    };
+    let credentials = table
+        .attempt(format!("database role {}", role.role), issue, chain)
+        .await?;
+    // Revoking early is what every daemon wants and what a policy most easily lacks.
+    let path = "sys/leases/revoke".to_owned();
+    let may = async {
+        let allowed = vault.capabilities(std::slice::from_ref(&path)).await?;
+        let allowed = allowed.concat();
+        if allowed.iter().any(|it| it == "update" || it == "root") {
+            Ok(((), "may give leases back".to_owned()))
+        } else {
+            Err(MayNot::Denied)
+        }
+    };
+    table
+        .attempt("database leases", may, |error| match error {
+            MayNot::Denied => format!(
+                "leases cannot be given back before they end; grant it with `path \"{path}\" {{ capabilities = [\"update\"] }}` in a policy of this login"
+            ),
+            MayNot::Unknown(error) => chain(error),
+        })
+        .await;
+    Some(credentials)
+}
+
+enum MayNot {
+    Denied,
+    Unknown(SecretsError),
+}
+
+impl From<SecretsError> for MayNot {
+    fn from(error: SecretsError) -> Self {
+        Self::Unknown(error)
+    }
+}
+
+async fn try_database(settings: &Settings, credentials: Option<Credentials>, table: &mut Table) {
+    let Some(credentials) = credentials else {
+        table.note(
+            "database",
+            Outcome::Failed,
+            "not tried: there is nothing to log in with; see above",
+        );
+        return;
+    };
+    let config = components::database(settings, credentials);
+    let target = config.target.to_string();
+    if let Target::Sqlite(path) = &config.target
+        && !path.exists()
+    {
+        let words = format!("{target} is not there yet; the daemon makes it");
+        table.note("database", Outcome::Absent, words);
+        return;
+    }
+    let look = async {
+        db::look(config).await?;
+        Ok::<_, db::OpenError>(((), format!("{target} takes writes")))
+    };
+    table
+        .attempt("database", look, |error| super::chain(&error))
+        .await;
+}
+
+/// Whether somebody listens there; what they would say to an export, the daemon's `/ready` tells.
+async fn try_collector(settings: &Settings, table: &mut Table) {
+    let given = &settings.telemetry;
+    let Some(endpoint) = &given.otlp_endpoint else {
+        table.note(
+            "collector",
+            Outcome::Absent,
+            "none is set: nothing is exported",
+        );
+        return;
+    };
+    let host = endpoint.host_str().unwrap_or_default().to_owned();
+    let host = host.trim_matches(['[', ']']).to_owned();
+    let port = endpoint.port_or_known_default().unwrap_or(4317);
+    let limit = given.export_timeout;
+    let connect = async {
+        let resolved = tokio::task::spawn_blocking(move || {
+            (host.as_str(), port).to_socket_addrs().map(Vec::from_iter)
+        });
+        let addresses = resolved.await.map_err(std::io::Error::other)??;
+        let connecting = tokio::net::TcpStream::connect(addresses.as_slice());
+        let connected = tokio::time::timeout(limit, connecting).await;
+        connected.map_err(|_| std::io::Error::other(format!("no answer within {limit:?}")))??;
+        Ok::<_, std::io::Error>(((), format!("{endpoint} accepts connections")))
+    };
+    table
+        .attempt("collector", connect, |error| {
+            format!(
+                "no connection to {endpoint} ({error}); check DOTMAC_TELEMETRY_OTLP_ENDPOINT and that the collector runs"
+            )
+        })
+        .await;
 }

@@ -3,12 +3,12 @@
 use clap::{Args, Subcommand};
 
 use crate::{
-    Exit, components,
+    Exit, components, credentials,
     db::{
-        Config, OpenError,
+        Config, Credentials, OpenError,
         migrations::{self, Outcome, Step},
     },
-    secrets::{self, ConfigError, SecretStore, Vault},
+    secrets::{self, ConfigError, Vault},
     settings::Settings,
 };
 
@@ -38,30 +38,35 @@ pub(super) async fn run(arguments: &Arguments) -> Exit {
         Ok(settings) => settings,
         Err(exit) => return exit,
     };
-    let store = match load_secrets(&settings).await {
-        Ok(store) => store,
+    let (credentials, vault) = match load_credentials(&settings).await {
+        Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    let config = components::database(&settings, store.as_ref());
+    let config = components::database(&settings, credentials);
     let step = match arguments.action.unwrap_or(Action::Up) {
         Action::Up => Step::Up,
         Action::Status => Step::Look,
         Action::Down { steps } => Step::Down(steps),
     };
-    match migrate(config, step) {
+    let exit = match migrate(config, step) {
         Ok(outcome) => report(step, &outcome),
         Err(error) => {
             eprintln!("{}", super::chain(&error));
             Exit::Unavailable
         }
+    };
+    if let Some(vault) = vault {
+        vault.farewell().await;
     }
+    exit
 }
 
-/// The secrets that the settings leave to Vault, which the daemon would load before its database.
-async fn load_secrets(settings: &Settings) -> Result<Option<SecretStore>, Exit> {
+/// The credentials that the daemon would use, and the Vault to give leases back to.
+async fn load_credentials(settings: &Settings) -> Result<(Credentials, Option<Vault>), Exit> {
     let config = components::secrets(settings);
     let Some(vault) = config.vault.clone() else {
-        return Ok(None);
+        let store = secrets::literals(&config.wanted);
+        return Ok((credentials::fixed(&store), None));
     };
     let refused = |error: ConfigError| {
         eprintln!("{}", super::chain(&error));
@@ -69,14 +74,26 @@ async fn load_secrets(settings: &Settings) -> Result<Option<SecretStore>, Exit> 
     };
     config.validate().map_err(refused)?;
     let vault = Vault::new(vault).map_err(refused)?;
-    let loaded = secrets::load(&vault, &config.wanted, None).await;
-    match loaded.failures.first() {
-        None => Ok(Some(loaded.store)),
-        Some(failed) => {
-            eprintln!("{failed}");
-            Err(Exit::Unavailable)
+    let credentials = match &config.database_role {
+        None => {
+            let loaded = secrets::load(&vault, &config.wanted, None).await;
+            match loaded.failures.first() {
+                None => credentials::fixed(&loaded.store),
+                Some(failed) => {
+                    eprintln!("{failed}");
+                    return Err(Exit::Unavailable);
+                }
+            }
         }
-    }
+        Some(role) => match vault.issue_once(role).await {
+            Ok(issued) => credentials::issued(issued),
+            Err(error) => {
+                eprintln!("{}", super::chain(&error));
+                return Err(Exit::Unavailable);
+            }
+        },
+    };
+    Ok((credentials, Some(vault)))
 }
 
 /// On a thread of its own, since migrations need a multi-threaded runtime and ours is not.

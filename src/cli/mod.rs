@@ -32,8 +32,8 @@ struct Cli {
 pub enum Command {
     /// Run the daemon; also what `dotmac` alone does.
     Serve,
-    /// Check the settings and report every mistake.
-    Check,
+    /// Check the settings and report every mistake; with `--connect` also what they name.
+    Check(check::Arguments),
     /// Show the effective settings and where each comes from; secrets are redacted.
     Config(config::Arguments),
     /// Bring the database's schema up to date, show what it lacks, or take migrations back.
@@ -57,7 +57,7 @@ pub fn parse() -> Result<Command, clap::Error> {
 pub async fn execute(command: Command) -> Exit {
     match command {
         Command::Serve => Exit::Usage,
-        Command::Check => check::run(),
+        Command::Check(arguments) => check::run(&arguments).await,
         Command::Config(arguments) => config::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments).await,
         Command::Probe(arguments) => probe::run(&arguments).await,

@@ -3,13 +3,12 @@
 use std::{
     any::{Any, TypeId},
     collections::HashMap,
-    sync::Arc,
     time::Duration,
 };
 
 use super::Registration;
 use crate::{
-    components,
+    components, credentials,
     extract::Db,
     http::Routes,
     metrics,
@@ -17,7 +16,7 @@ use crate::{
 };
 use dotmac_actors::{
     db::{self, DbActor, Journal, Pool},
-    secrets::{self, SecretStore, SecretsActor},
+    secrets::{self, SecretFeed, SecretStore, SecretsActor},
     supervision::{ActorHandle, ChildSpec, Published, SupervisionTree, TreeError},
     telemetry::{Telemetry, TelemetryActor},
 };
@@ -43,6 +42,7 @@ pub(crate) enum AssemblyError {
 pub(crate) struct Assembly {
     pub(crate) tree: SupervisionTree,
     pub(crate) secrets: ActorHandle<SecretsActor>,
+    pub(crate) feed: SecretFeed,
     pub(crate) db_actor: ActorHandle<DbActor>,
     pub(crate) db: Db,
     provided: HashMap<TypeId, Box<dyn Any>>,
@@ -64,15 +64,17 @@ impl Assembly {
             .observe_calls(metrics::call_observer());
 
         let store = Published::<SecretStore>::new();
-        let secrets = add_secrets(&mut tree, settings, &store)?;
+        let feed = SecretFeed::new();
+        let secrets = add_secrets(&mut tree, settings, &store, &feed)?;
         let pool = Published::<Pool>::new();
-        let db_actor = add_db(&mut tree, settings, &secrets, &store, &pool)?;
+        let db_actor = add_db(&mut tree, settings, &secrets, &feed, &pool)?;
         add_telemetry(&mut tree, settings, telemetry, &db_actor)?;
 
         let db = Db(db::Db::new(pool));
         let mut assembly = Self {
             tree,
             secrets,
+            feed,
             db_actor,
             db: db.clone(),
             provided: HashMap::new(),
@@ -104,12 +106,13 @@ fn add_secrets(
     tree: &mut SupervisionTree,
     settings: &Settings,
     store: &Published<SecretStore>,
+    feed: &SecretFeed,
 ) -> Result<ActorHandle<SecretsActor>, AssemblyError> {
     let config = components::secrets(settings);
     config.validate()?;
-    let slot = store.clone();
+    let (slot, feed) = (store.clone(), feed.clone());
     let spec = ChildSpec::new("secrets", move |life| {
-        SecretsActor::new(life, config.clone(), slot.clone())
+        SecretsActor::new(life, config.clone(), slot.clone(), feed.clone())
     });
     let spec = spec.publishes(store);
     let must_be_there =
@@ -121,19 +124,19 @@ fn add_secrets(
     })?)
 }
 
-/// Takes the credentials anew at each start, and is restarted when they have changed.
+/// Takes other credentials while it runs, so that nobody notices.
 fn add_db(
     tree: &mut SupervisionTree,
     settings: &Settings,
     secrets: &ActorHandle<SecretsActor>,
-    store: &Published<SecretStore>,
+    feed: &SecretFeed,
     pool: &Published<Pool>,
 ) -> Result<ActorHandle<DbActor>, AssemblyError> {
     let journal = Journal::new(uuid::Uuid::now_v7().to_string(), tree.events());
-    let (settings, store, slot) = (Arc::new(settings.clone()), store.clone(), pool.clone());
+    let config = components::database(settings, credentials::from_feed(feed));
+    let slot = pool.clone();
     let spec = ChildSpec::new("db", move |life| {
-        let config = components::database(&settings, store.get().as_deref());
-        DbActor::new(life, config, slot.clone(), Some(journal.clone()))
+        DbActor::new(life, config.clone(), slot.clone(), Some(journal.clone()))
     });
     Ok(tree.add(spec.publishes(pool).required().needs(secrets.on_change()))?)
 }

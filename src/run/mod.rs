@@ -1,5 +1,6 @@
 //! From start to stop.
 
+mod files;
 mod notify;
 mod reload;
 mod signals;
@@ -10,6 +11,7 @@ use std::{error::Error, io};
 use actix_web::{dev::ServerHandle, rt::task::JoinHandle};
 use dotmac_actors::{
     EXIT,
+    secrets::SecretFeed,
     supervision::{Escalation, SupervisorHandle, install_panic_hook},
     telemetry::{self, Telemetry},
 };
@@ -51,6 +53,8 @@ struct Running {
     serving: JoinHandle<io::Result<()>>,
     informing: JoinHandle<()>,
     reload: Reload,
+    files: mpsc::Receiver<()>,
+    feed: SecretFeed,
 }
 
 impl Running {
@@ -115,6 +119,8 @@ impl Running {
             serving: actix_web::rt::spawn(running.server),
             informing: actix_web::rt::spawn(notify::keep_informed(supervisor.clone())),
             reload,
+            files: files::watch(settings.files()),
+            feed: assembly.feed,
             supervisor,
             telemetry,
             settings,
@@ -129,6 +135,10 @@ impl Running {
                     Asked::Stop(signal) => return Reason::Asked(signal),
                     Asked::Reload => self.reload.run(&mut self.settings).await,
                 },
+                Some(()) = self.files.recv() => {
+                    info!("a file that a setting is read from has changed");
+                    self.reload.run(&mut self.settings).await;
+                }
                 escalation = self.supervisor.escalated() => return Reason::Escalated(escalation),
                 ended = &mut self.serving => return Reason::ServerEnded(format!("{ended:?}")),
             }
@@ -142,6 +152,7 @@ impl Running {
             // Other escalations were told by the supervisor.
             error!(target: EXIT, exit_code = exit.code(), "giving up: {why}");
         }
+        self.feed.end();
         let stop = Stop {
             settings: &self.settings,
             server: &self.server,

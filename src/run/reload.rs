@@ -3,13 +3,13 @@
 use std::{error::Error, sync::Arc};
 
 use dotmac_actors::{
-    secrets::{RefreshNow, SecretsActor},
+    secrets::{SecretsActor, Want},
     supervision::ActorHandle,
     telemetry::Telemetry,
 };
 use tracing::{error, info, warn};
 
-use crate::{http::TlsCertificates, settings::Settings};
+use crate::{components, http::TlsCertificates, settings::Settings};
 
 /// What can take new settings while it runs.
 pub(super) struct Reload {
@@ -99,18 +99,13 @@ impl Reload {
     }
 
     async fn reload_secrets(&self, new: &Settings) {
-        if !new.vault.enabled {
-            return;
-        }
-        match self.secrets.call(RefreshNow).await {
+        let wanted = components::wanted(new);
+        match self.secrets.call(Want { wanted }).await {
             Ok(Ok(changed)) if changed.is_empty() => {
                 info!(result = "unchanged", "the secrets are unchanged")
             }
-            Ok(Ok(changed)) => {
-                for key in &changed {
-                    info!(key, result = "applied", "the secret `{key}` has changed");
-                }
-            }
+            // The actor has said, key by key, what became of it.
+            Ok(Ok(_)) => {}
             Ok(Err(error)) => error!(
                 result = "rejected",
                 error = &error as &dyn Error,

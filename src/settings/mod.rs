@@ -43,6 +43,8 @@ pub use types::{
 #[cfg(test)]
 pub(crate) use tests::parsed;
 
+use std::path::PathBuf;
+
 use secrecy::{ExposeSecret, SecretString};
 
 use group::{KeySpec, PREFIX};
@@ -166,6 +168,23 @@ impl Settings {
             }
         }
         rows
+    }
+
+    /// The files that `_FILE` keys name.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let files = self.entries.iter().filter_map(|entry| match &entry.origin {
+            Origin::File(path) => Some(path.clone()),
+            _ => None,
+        });
+        files.collect()
+    }
+
+    /// The file that the value of `name`, a key without its prefix, was read from, if it was.
+    pub(crate) fn file_of(&self, name: &str) -> Option<PathBuf> {
+        match self.origin(name) {
+            Origin::File(path) => Some(path),
+            _ => None,
+        }
     }
 
     /// What is different in `new`, key by key.

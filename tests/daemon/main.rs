@@ -15,11 +15,14 @@ mod support;
 
 mod architecture;
 mod command_line;
+mod connect;
 mod database;
 mod deployment;
 mod documentation;
 mod embedding;
 mod http;
+mod hygiene;
+mod leases;
 mod probes;
 mod secrets;
 mod settings;

@@ -95,8 +95,27 @@ async fn an_outage_with_loaded_secrets_is_degraded_and_disturbs_nobody() {
     );
 }
 
+/// Changes the password of the database's user, there and wherever `publish` puts it.
+async fn change_password(postgres: &Postgres, publish: impl AsyncFnOnce(&str)) {
+    let password = "a new and longer one";
+    postgres
+        .query(&format!("ALTER ROLE dotmac PASSWORD '{password}'"))
+        .await;
+    publish(password).await;
+}
+
+/// The database has gone on with other credentials, and nothing was restarted.
+async fn swapped_without_a_restart(daemon: &Daemon) {
+    daemon
+        .logged("new connections use the new credentials")
+        .await;
+    let body = daemon.until_component("db", "ready", None).await;
+    assert_eq!(body["components"]["db"]["restarts"], 0, "{body}");
+    assert_eq!(body["components"]["db"]["generation"], 1, "{body}");
+}
+
 #[tokio::test]
-async fn changed_credentials_restart_the_database_alone() {
+async fn a_changed_password_is_taken_up_without_a_restart() {
     let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
     store_credentials(&bao).await;
     let daemon = builder(&bao, &postgres)
@@ -104,22 +123,69 @@ async fn changed_credentials_restart_the_database_alone() {
         .spawn()
         .await;
     daemon.until("/ready", 200).await;
-    postgres
-        .query("ALTER ROLE dotmac PASSWORD 'a new and longer one'")
-        .await;
-    bao.write("database/password", "value", "a new and longer one")
-        .await;
-    crate::support::eventually("the database to be restarted", || async {
-        let body = daemon.json("/ready").await.1;
-        (body["components"]["db"]["restarts"] == 1 && body["status"] == "ready").then_some(())
+    change_password(&postgres, async |password| {
+        bao.write("database/password", "value", password).await;
     })
     .await;
+    swapped_without_a_restart(&daemon).await;
+    let line = daemon
+        .logged("the secret `DOTMAC_DATABASE_PASSWORD` has changed")
+        .await;
     assert_eq!(
-        daemon
-            .metric(r#"dotmac_actor_restarts_total{actor="db",cause="dependency"}"#)
-            .await,
-        Some(1.0)
+        (&line["result"], &line["secrets.taken_by"]),
+        (&"applied".into(), &r#"["db"]"#.into()),
+        "{line}"
     );
+}
+
+#[tokio::test]
+async fn a_password_that_the_server_refuses_changes_nothing_until_it_is_right() {
+    let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
+    store_credentials(&bao).await;
+    let daemon = builder(&bao, &postgres)
+        .env("DOTMAC_VAULT_REFRESH_INTERVAL", "1s")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    bao.write("database/password", "value", "not known to the server")
+        .await;
+    let body = daemon
+        .until_component("db", "degraded", Some("credentials_refused"))
+        .await;
+    assert_eq!(body["status"], "degraded", "{body}");
+    bao.write("database/password", "value", PASSWORD).await;
+    swapped_without_a_restart(&daemon).await;
+}
+
+#[tokio::test]
+async fn a_mounted_password_that_is_swapped_by_its_link_is_taken_up_without_a_restart() {
+    let postgres = Postgres::start().await;
+    let mount = tempfile::tempdir().unwrap();
+    let place = |revision: &str, password: &str| {
+        // As Kubernetes does it: a directory for each revision, and a link that is renamed over.
+        let directory = mount.path().join(revision);
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join("password"), password).unwrap();
+        let link = mount.path().join("..data_tmp");
+        std::os::unix::fs::symlink(revision, &link).unwrap();
+        std::fs::rename(link, mount.path().join("..data")).unwrap();
+    };
+    place("first", PASSWORD);
+    std::os::unix::fs::symlink("..data/password", mount.path().join("password")).unwrap();
+    let daemon = Daemon::builder()
+        .env(
+            "DOTMAC_DATABASE_URL",
+            format!("postgres://dotmac@127.0.0.1:{}/dotmac", postgres.port),
+        )
+        .env(
+            "DOTMAC_DATABASE_PASSWORD_FILE",
+            mount.path().join("password").display(),
+        )
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    change_password(&postgres, async |password| place("second", password)).await;
+    swapped_without_a_restart(&daemon).await;
 }
 
 #[tokio::test]
@@ -167,16 +233,15 @@ async fn a_hangup_reads_the_secrets_again() {
         .spawn()
         .await;
     daemon.until("/ready", 200).await;
-    postgres
-        .query("ALTER ROLE dotmac PASSWORD 'a new and longer one'")
-        .await;
-    bao.write("database/password", "value", "a new and longer one")
-        .await;
+    change_password(&postgres, async |password| {
+        bao.write("database/password", "value", password).await;
+    })
+    .await;
     daemon.signal("HUP");
     daemon
         .logged("the secret `DOTMAC_DATABASE_PASSWORD` has changed")
         .await;
-    daemon.until_component("db", "ready", None).await;
+    swapped_without_a_restart(&daemon).await;
 }
 
 #[tokio::test]

@@ -12,5 +12,6 @@ mod support;
 
 mod migrating;
 mod rig;
+mod rotating;
 mod tls;
 mod working;

@@ -4,7 +4,9 @@ use std::{path::Path, time::Duration};
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use dotmac_platform::{
-    db::{Config, Db, DbActor, MigrateMode, Migrations, Pool, Postgres, SslMode, Target},
+    db::{
+        Config, Credentials, Db, DbActor, MigrateMode, Migrations, Pool, Postgres, SslMode, Target,
+    },
     on,
     supervision::{Board, ChildSpec, Policy, Published, SupervisionTree, SupervisorHandle},
 };
@@ -47,8 +49,7 @@ pub fn postgres(server: &support::Postgres) -> Postgres {
         host: "127.0.0.1".to_owned(),
         port: server.port,
         database: "dotmac".to_owned(),
-        username: Some("dotmac".to_owned()),
-        password: Some(PASSWORD.into()),
+        credentials: Credentials::fixed(Some("dotmac".to_owned()), Some(PASSWORD.into())),
         ssl_mode: SslMode::Disable,
         ca_cert: None,
     }

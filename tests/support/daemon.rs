@@ -167,6 +167,10 @@ impl Daemon {
         }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }

@@ -7,11 +7,12 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::{
-    Config, Db, Journal, MIGRATING, MIGRATION_FAILED, MIGRATION_PENDING, MigrateMode, OpenError,
-    Pool,
+    AUTHENTICATION_FAILED, CREDENTIALS_REFUSED, Config, Db, Journal, MIGRATING, MIGRATION_FAILED,
+    MIGRATION_PENDING, MigrateMode, OpenError, Pool, Target,
     migrations::{self, Step},
     monitor::{self, Monitor},
     pool::DbRuntime,
+    rotation::{Rotation, Turn},
 };
 use crate::supervision::{Lifeline, Published, Reason, Service, Serving};
 
@@ -32,6 +33,8 @@ pub struct DbActor {
     keeping: Option<JoinHandle<()>>,
     /// What was last complained about, so that the log says it once.
     complaint: Option<Reason>,
+    /// The next account is refused, while the present one still does its work.
+    refused: bool,
 }
 
 impl DbActor {
@@ -51,6 +54,7 @@ impl DbActor {
             pool: None,
             keeping: None,
             complaint: None,
+            refused: false,
         }
     }
 
@@ -87,7 +91,15 @@ impl DbActor {
                 );
                 return;
             }
-            NotOpen::Failed(problem) => self.complain(problem),
+            NotOpen::Failed(problem) => {
+                self.complain(problem);
+                // The next try takes what is offered then.
+                if let (AUTHENTICATION_FAILED, Target::Postgres(server)) =
+                    (problem.reason(), &self.config.target)
+                {
+                    server.credentials.clear();
+                }
+            }
             NotOpen::Pending(names) => {
                 self.lifeline.unavailable(MIGRATION_PENDING);
                 if self.complaint.replace(MIGRATION_PENDING) != Some(MIGRATION_PENDING) {
@@ -122,6 +134,9 @@ impl DbActor {
             let db = Db::new(self.slot.clone());
             self.keeping = Some(pool.runtime().handle().spawn(journal.keep(db)));
         }
+        if let Some(rotation) = Rotation::new(&self.config, &pool) {
+            self.follow(rotation, context);
+        }
         self.look_after(
             Monitor::new(self.config.clone()),
             monitor::INTERVAL,
@@ -132,8 +147,12 @@ impl DbActor {
     fn declare_ready(&mut self) {
         let Some(pool) = &self.pool else { return };
         self.lifeline.publish(&self.slot, Arc::clone(pool));
-        self.lifeline
-            .ready(Serving::from(self.config.target.system()));
+        let serving = Serving::from(self.config.target.system());
+        if self.refused {
+            self.lifeline.degraded(CREDENTIALS_REFUSED, serving);
+        } else {
+            self.lifeline.ready(serving);
+        }
         if self.complaint.take().is_some() {
             info!("the database does its work again");
         }
@@ -158,6 +177,38 @@ impl DbActor {
                 Err(died) => actor.lifeline.fail(Reason::PANICKED, died),
             }));
         });
+    }
+
+    /// Takes the accounts that are offered, one after another.
+    fn follow(&mut self, rotation: Rotation, context: &mut Context<Self>) {
+        let Some(runtime) = self.pool.as_ref().map(|it| it.runtime().handle().clone()) else {
+            return;
+        };
+        let turn = fut::wrap_future::<_, Self>(runtime.spawn(rotation.turn()));
+        context.spawn(turn.map(|turned, actor, context| match turned {
+            Ok((rotation, turn)) => {
+                actor.turned(turn);
+                actor.follow(rotation, context);
+            }
+            Err(died) => actor.lifeline.fail(Reason::PANICKED, died),
+        }));
+    }
+
+    fn turned(&mut self, turn: Turn) {
+        let was_refused = std::mem::replace(&mut self.refused, matches!(turn, Turn::Refused(_)));
+        match turn {
+            Turn::Swapped => info!("new connections use the new credentials"),
+            Turn::Refused(problem) if !was_refused => warn!(
+                reason = problem.reason().as_str(),
+                error = &problem as &dyn Error,
+                "the server does not take the new credentials; going on with the former ones, trying again"
+            ),
+            Turn::Refused(_) => {}
+            Turn::Withdrawn(reason) => self.judge(Err(OpenError::NoAccount(reason))),
+        }
+        if self.complaint.is_none() && was_refused != self.refused {
+            self.declare_ready();
+        }
     }
 
     fn judge(&mut self, finding: Result<(), OpenError>) {

@@ -3,7 +3,8 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use diesel_migrations::EmbeddedMigrations;
-use secrecy::SecretString;
+
+use super::Credentials;
 
 /// Which database, and how to use it.
 #[derive(Clone)]
@@ -57,10 +58,8 @@ pub struct Postgres {
     pub port: u16,
     /// The database's name.
     pub database: String,
-    /// Whom to log in as; the server's rules decide if absent.
-    pub username: Option<String>,
-    /// What to prove it with.
-    pub password: Option<SecretString>,
+    /// Whom to log in as, now and later.
+    pub credentials: Credentials,
     /// How far to trust the wire.
     pub ssl_mode: SslMode,
     /// PEM file with the authorities to trust; the system's if absent.

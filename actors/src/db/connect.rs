@@ -1,6 +1,6 @@
 //! Opens single connections: to a SQLite file, to a PostgreSQL server.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use diesel::{Connection as _, ConnectionError, SqliteConnection, connection::SimpleConnection};
 use diesel_async::AsyncPgConnection;
@@ -8,13 +8,18 @@ use secrecy::ExposeSecret;
 use tokio_postgres::{NoTls, config::SslMode as WireSslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{Config, OpenError, Postgres, SslMode, Target, tls};
+use super::{
+    AUTHENTICATION_FAILED, Account, Config, OpenError, Postgres, SslMode, Target, credentials, tls,
+};
 
 /// Waiting for another connection's write lock; longer than any single write should take.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A transaction that does nothing for this long is ended by the server.
 const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a connection that was refused waits for an account that is not.
+const SUCCESSOR_LIMIT: Duration = Duration::from_secs(2);
 
 /// A dead peer is noticed after this long without an acknowledgement.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,7 +75,8 @@ pub(super) fn refused(path: &Path, problem: &str) -> OpenError {
     }
 }
 
-/// Opens one connection to a server. Its driver runs on the runtime that this is called on.
+/// Opens one connection to a server, as the account in use. If the server refuses that one and another
+/// comes at once (its password was changed in both places just now), it is tried too.
 ///
 /// # Errors
 ///
@@ -79,9 +85,33 @@ pub(super) async fn postgres(
     server: &Postgres,
     config: &Config,
 ) -> Result<AsyncPgConnection, OpenError> {
+    let account = server.credentials.account().map_err(OpenError::NoAccount)?;
+    match postgres_as(&account, server, config).await {
+        Err(refused) if refused.reason() == AUTHENTICATION_FAILED => {
+            let patience = (config.connect_timeout / 2).min(SUCCESSOR_LIMIT);
+            let successor = server.credentials.instead_of(&account, patience).await;
+            match successor {
+                Some(successor) => postgres_as(&successor, server, config).await,
+                None => Err(refused),
+            }
+        }
+        answer => answer,
+    }
+}
+
+/// Opens one connection to a server as `account`. Its driver runs on the runtime that this is called on.
+///
+/// # Errors
+///
+/// As [`postgres`].
+pub(super) async fn postgres_as(
+    account: &Arc<Account>,
+    server: &Postgres,
+    config: &Config,
+) -> Result<AsyncPgConnection, OpenError> {
     let target = || Target::Postgres(server.clone()).to_string();
     let limit = config.connect_timeout;
-    let wire = wire_config(server, config);
+    let wire = wire_config(account, server, config);
     let connect = async {
         let refused = |source| OpenError::Server {
             target: target(),
@@ -125,12 +155,14 @@ pub(super) async fn postgres(
         target: target(),
         limit,
     };
-    tokio::time::timeout(limit, connect)
+    let mut connection = tokio::time::timeout(limit, connect)
         .await
-        .map_err(timeout)?
+        .map_err(timeout)??;
+    credentials::enlist(&mut connection, Arc::clone(account));
+    Ok(connection)
 }
 
-fn wire_config(server: &Postgres, config: &Config) -> tokio_postgres::Config {
+fn wire_config(account: &Account, server: &Postgres, config: &Config) -> tokio_postgres::Config {
     let mut wire = tokio_postgres::Config::new();
     wire.host(&server.host)
         .port(server.port)
@@ -149,10 +181,10 @@ fn wire_config(server: &Postgres, config: &Config) -> tokio_postgres::Config {
             SslMode::Prefer => WireSslMode::Prefer,
             SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => WireSslMode::Require,
         });
-    if let Some(username) = &server.username {
+    if let Some(username) = &account.username {
         wire.user(username);
     }
-    if let Some(password) = &server.password {
+    if let Some(password) = &account.password {
         wire.password(password.expose_secret());
     }
     wire

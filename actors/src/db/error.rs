@@ -102,6 +102,9 @@ pub enum OpenError {
         #[source]
         source: tokio_postgres::Error,
     },
+    /// There is nothing to log in with; the word says why.
+    #[error("there is no user to log in as ({0})")]
+    NoAccount(Reason),
     /// Nothing came of it in time.
     #[error("{what} got no answer from {target} within {limit:?}")]
     Timeout {
@@ -150,6 +153,7 @@ impl OpenError {
         match self {
             Self::File { .. } => UNUSABLE_FILE,
             Self::Server { source, .. } => server_reason(source),
+            Self::NoAccount(reason) => *reason,
             Self::Tls { .. } => TLS_FAILED,
             Self::ReadOnly { .. } => READ_ONLY,
             Self::Migration(_) => MIGRATION_FAILED,

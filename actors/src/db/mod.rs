@@ -22,6 +22,7 @@ mod actor;
 mod config;
 mod connect;
 mod connection;
+mod credentials;
 mod error;
 mod handle;
 mod instruments;
@@ -29,21 +30,28 @@ mod journal;
 pub mod migrations;
 mod monitor;
 mod pool;
+mod rotation;
 mod schema;
 mod tls;
 
 pub use actor::DbActor;
 pub use config::{Config, MigrateMode, Migrations, Postgres, SslMode, Target};
 pub use connection::Connection;
+pub use credentials::{Account, Credentials, Offer, Tenure};
 pub use error::{DbError, OpenError};
 pub use handle::{Db, Work};
 pub use journal::Journal;
+pub use monitor::look;
 pub use pool::Pool;
 
 use crate::supervision::Reason;
 
 /// The server refused the user or the password.
 pub const AUTHENTICATION_FAILED: Reason = Reason::new("authentication_failed");
+/// The server refuses the user that is to come next; the former one stays in use.
+pub const CREDENTIALS_REFUSED: Reason = Reason::new("credentials_refused");
+/// Nobody has said yet whom to log in as.
+pub const CREDENTIALS_MISSING: Reason = Reason::new("credentials_missing");
 /// The server does not prove to be the one that was asked for.
 pub const TLS_FAILED: Reason = Reason::new("tls_failed");
 /// There is no database of that name.

@@ -14,6 +14,16 @@ pub(super) const INTERVAL: Duration = Duration::from_millis(500);
 /// A server that takes longer for a constant is not one to send work to.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
+/// Looks once whether a database can be reached as `config` says and takes writes. A SQLite file that is
+/// not there is made.
+///
+/// # Errors
+///
+/// [`OpenError`] says what stands in the way.
+pub async fn look(config: Config) -> Result<(), OpenError> {
+    Monitor::new(config).look().await.1
+}
+
 /// Watches one database.
 pub(super) struct Monitor {
     config: Config,
@@ -49,7 +59,8 @@ impl Monitor {
     async fn try_look(&mut self) -> Result<(), OpenError> {
         let target = self.config.target.to_string();
         // Taken out, and put back only if all went well: a doubtful connection is not asked twice.
-        let connection = match self.connection.take() {
+        let kept = self.connection.take();
+        let connection = match kept.and_then(|it| it.admitted(&self.config)) {
             Some(connection) => connection,
             None => connect(&self.config).await?,
         };
@@ -75,6 +86,19 @@ impl Monitor {
                 .map_err(|_| timeout)??,
         );
         Ok(())
+    }
+}
+
+impl Watch {
+    /// Itself, if it was opened with the account in use; a look must not keep a former one alive.
+    fn admitted(mut self, config: &Config) -> Option<Self> {
+        let admitted = match (&mut self, &config.target) {
+            (Self::Postgres(connection), Target::Postgres(server)) => {
+                server.credentials.admit(connection)
+            }
+            _ => true,
+        };
+        admitted.then_some(self)
     }
 }
 

@@ -1,6 +1,9 @@
 //! The pool that the actor publishes, with the runtime that all database work runs on.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use deadpool::{
     Runtime as DeadpoolRuntime,
@@ -75,13 +78,13 @@ impl Pool {
                         Ok(AsyncSqliteConnection::new(connection))
                     }
                 };
-                Connections::Sqlite(build(config, open)?)
+                Connections::Sqlite(build(config, open, |_| true)?)
             }
             Target::Postgres(server) => {
-                let (server, config_for_open, handle) =
+                let (target, config_for_open, handle) =
                     (server.clone(), config.clone(), runtime.handle().clone());
                 let open = move || {
-                    let (server, config) = (server.clone(), config_for_open.clone());
+                    let (server, config) = (target.clone(), config_for_open.clone());
                     // The driver of a connection runs where it was opened: always here, never on a caller's thread.
                     let opened =
                         handle.spawn(async move { connect::postgres(&server, &config).await });
@@ -91,7 +94,8 @@ impl Pool {
                             .map_err(|error| OpenError::Setup(error.to_string()))?
                     }
                 };
-                Connections::Postgres(build(config, open)?)
+                let credentials = server.credentials.clone();
+                Connections::Postgres(build(config, open, move |c| credentials.admit(c))?)
             }
         };
         Ok(Self {
@@ -156,6 +160,15 @@ impl Pool {
         }
     }
 
+    /// Closes the idle connections that were opened before `moment`.
+    pub(super) fn drop_idle_before(&self, moment: Instant) {
+        let keep = |metrics: Metrics| metrics.created >= moment;
+        match &self.connections {
+            Connections::Postgres(pool) => drop(pool.retain(|_, metrics| keep(metrics))),
+            Connections::Sqlite(pool) => drop(pool.retain(|_, metrics| keep(metrics))),
+        }
+    }
+
     /// Lends nothing any more; connections close as they come back.
     pub(super) fn close(&self) {
         match &self.connections {
@@ -174,7 +187,12 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-fn build<C, O, F>(config: &Config, open: O) -> Result<DeadpoolPool<C>, OpenError>
+/// A pool whose connections come from `open` and are lent again while they are `admitted`.
+fn build<C, O, F>(
+    config: &Config,
+    open: O,
+    admitted: impl Fn(&mut C) -> bool + Send + Sync + 'static,
+) -> Result<DeadpoolPool<C>, OpenError>
 where
     C: PoolableConnection + AsyncConnection + Send + 'static,
     AsyncDieselConnectionManager<C>: deadpool::managed::Manager<Type = C, Error = PoolError>,
@@ -194,9 +212,11 @@ where
         .boxed()
     });
     let max_lifetime = config.max_lifetime;
-    let retire = Hook::sync_fn(move |_: &mut C, metrics: &Metrics| {
+    let retire = Hook::sync_fn(move |connection: &mut C, metrics: &Metrics| {
         if metrics.age() > max_lifetime {
             Err(HookError::message("past its lifetime"))
+        } else if !admitted(connection) {
+            Err(HookError::message("of a former account"))
         } else {
             Ok(())
         }

@@ -1,10 +1,10 @@
 //! What the actor is told at its start. Plain values; where they come from is the caller's affair.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{SecretPath, SecretReference, backend};
+use super::{Auth, Credential, SecretPath, SecretReference, backend, database::DatabaseRole};
 
 /// Everything [`SecretsActor`](super::SecretsActor) needs to know.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct Config {
     pub vault: Option<VaultConfig>,
     /// The secrets that this process uses, and where each is to come from.
     pub wanted: Vec<Wanted>,
+    /// Credentials for the database that Vault makes, instead of wanting them.
+    pub database_role: Option<DatabaseRole>,
     /// Refuse to serve before every secret was loaded once, as production must. Otherwise the
     /// literal values are served meanwhile.
     pub strict: bool,
@@ -23,6 +25,8 @@ pub struct Config {
     pub retry_min: Duration,
     /// Longest wait after a failed load.
     pub retry_max: Duration,
+    /// Longest time for giving leases and token back when the process stops.
+    pub farewell: Duration,
 }
 
 /// One secret of the process.
@@ -64,56 +68,6 @@ pub struct VaultConfig {
     pub timeout: Duration,
     /// The crate that speaks to the server.
     pub client: Client,
-}
-
-/// How to log in.
-#[derive(Clone)]
-#[non_exhaustive]
-pub enum Auth {
-    /// With a token that somebody made for us.
-    Token(SecretString),
-    /// With a role id and a secret id.
-    AppRole {
-        /// Where the auth method is mounted, usually `approle`.
-        mount: String,
-        /// Which role; not secret by itself.
-        role_id: String,
-        /// The proof.
-        secret_id: SecretString,
-    },
-}
-
-impl Auth {
-    /// What it is called in errors and logs.
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Token(_) => "token",
-            Self::AppRole { .. } => "AppRole",
-        }
-    }
-
-    /// What must never be repeated, should a server echo it.
-    pub(super) fn secret(&self) -> &SecretString {
-        match self {
-            Self::Token(secret)
-            | Self::AppRole {
-                secret_id: secret, ..
-            } => secret,
-        }
-    }
-}
-
-impl fmt::Debug for Auth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Token(_) => f.write_str("Token([redacted])"),
-            Self::AppRole { mount, .. } => f
-                .debug_struct("AppRole")
-                .field("mount", mount)
-                .field("secret_id", &"[redacted]")
-                .finish_non_exhaustive(),
-        }
-    }
 }
 
 /// Which API a KV engine has.
@@ -189,11 +143,11 @@ impl VaultConfig {
                 what: "KV mount",
                 detail: e.to_string(),
             })?;
-        if let Auth::AppRole { mount, .. } = &self.auth {
+        if let Some(mount) = self.auth.mount() {
             mount
                 .parse::<SecretPath>()
                 .map_err(|e| ConfigError::Mount {
-                    what: "AppRole mount",
+                    what: "mount of the auth method",
                     detail: e.to_string(),
                 })?;
         }
@@ -203,7 +157,7 @@ impl VaultConfig {
             true => Ok(()),
             false => Err(ConfigError::NotAHeader { what }),
         };
-        if let Auth::Token(token) = &self.auth {
+        if let Auth::Token(Credential::Value(token)) = &self.auth {
             header("token", token.expose_secret())?;
         }
         if let Some(namespace) = &self.namespace {
@@ -368,6 +322,7 @@ mod tests {
             mount: "approle".into(),
             role_id: "the-role".into(),
             secret_id: "the-proof".into(),
+            wrapped: false,
         };
         let shown = format!(
             "{:?} {:?}",

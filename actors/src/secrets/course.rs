@@ -5,16 +5,16 @@
 //! | brought everything | publish, `ready` | publish, `ready` |
 //! | failed, in part or whole | `unavailable`, publish nothing | publish what there is, `degraded` |
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{SecretStore, loader::Loaded};
-use crate::supervision::{Reason, Serving};
+use crate::supervision::Reason;
 
-/// What the supervisor is told.
+/// What the supervisor is told, with what the secrets are drawn from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
-    Ready(Serving),
-    Degraded(Reason, Serving),
+    Ready(&'static str),
+    Degraded(Reason, &'static str),
     Unavailable(Reason),
 }
 
@@ -37,8 +37,6 @@ pub(super) struct Verdict {
     pub(super) publish: Option<Arc<SecretStore>>,
     pub(super) word: Word,
     pub(super) news: News,
-    /// The settings whose secret differs from what was served before.
-    pub(super) changed: Vec<String>,
 }
 
 /// What has happened so far in this life of the actor.
@@ -48,7 +46,6 @@ pub(super) struct Course {
     loaded_once: bool,
     served: Option<Arc<SecretStore>>,
     failing: Option<Reason>,
-    failures_in_a_row: u32,
 }
 
 impl Course {
@@ -58,7 +55,6 @@ impl Course {
             loaded_once: false,
             served: None,
             failing: None,
-            failures_in_a_row: 0,
         }
     }
 
@@ -76,11 +72,6 @@ impl Course {
             _ => News::None,
         };
         self.failing = reason;
-        self.failures_in_a_row = if reason.is_some() {
-            self.failures_in_a_row.saturating_add(1)
-        } else {
-            0
-        };
         self.loaded_once |= reason.is_none();
 
         if let Some(reason) = reason
@@ -91,56 +82,23 @@ impl Course {
                 publish: None,
                 word: Word::Unavailable(reason),
                 news,
-                changed: Vec::new(),
             };
         }
         let store = Arc::new(loaded.store);
-        let changed = self
-            .served
-            .as_ref()
-            .map(|served| served.changed_keys(&store))
-            .unwrap_or_default();
-        let version = store.fingerprint();
+        let source = if store.is_from_vault() || reason.is_none() {
+            "vault"
+        } else {
+            "environment"
+        };
         let word = match reason {
-            None => Word::Ready(Serving::from("vault").version(version)),
-            Some(reason) => {
-                let source = if store.is_from_vault() {
-                    "vault"
-                } else {
-                    "environment"
-                };
-                Word::Degraded(reason, Serving::from(source).version(version))
-            }
+            None => Word::Ready(source),
+            Some(reason) => Word::Degraded(reason, source),
         };
         self.served = Some(Arc::clone(&store));
         Verdict {
             publish: Some(store),
             word,
             news,
-            changed,
-        }
-    }
-
-    /// How long to wait before the next reading.
-    ///
-    /// After a success the refresh interval, a tenth more or less, so that replicas that started
-    /// together do not ask together for ever. After the n-th failure in a row `retry_min` doubled
-    /// n - 1 times up to `retry_max`, of which the second half is drawn at random.
-    pub(super) fn next_in(
-        &self,
-        refresh: Duration,
-        retry_min: Duration,
-        retry_max: Duration,
-        draw: f64,
-    ) -> Duration {
-        match self.failures_in_a_row.checked_sub(1) {
-            None => refresh.mul_f64(0.9 + 0.2 * draw),
-            Some(doublings) => {
-                let longest = retry_min
-                    .saturating_mul(2_u32.saturating_pow(doublings))
-                    .min(retry_max);
-                longest.mul_f64(0.5 + 0.5 * draw)
-            }
         }
     }
 }
@@ -184,13 +142,7 @@ mod tests {
         );
         assert!(verdict.publish.is_none());
         let verdict = course.judge(complete("1"));
-        assert!(matches!(
-            verdict.word,
-            Word::Ready(Serving {
-                source: Some("vault"),
-                ..
-            })
-        ));
+        assert_eq!(verdict.word, Word::Ready("vault"));
         assert_eq!(verdict.news, News::Recovered);
         assert!(verdict.publish.is_some());
     }
@@ -199,49 +151,33 @@ mod tests {
     fn otherwise_it_goes_on_with_what_is_configured() {
         let mut course = Course::new(false);
         let verdict = course.judge(failed(VaultFailure::Sealed, None));
-        assert!(matches!(
-            verdict.word,
-            Word::Degraded(
-                reason::SEALED,
-                Serving {
-                    source: Some("environment"),
-                    ..
-                }
-            )
-        ));
+        assert_eq!(verdict.word, Word::Degraded(reason::SEALED, "environment"));
         assert!(verdict.publish.is_some());
     }
 
     #[test]
-    fn an_outage_after_loading_keeps_values_and_version() {
+    fn an_outage_after_loading_keeps_the_values() {
         for strict in [true, false] {
             let mut course = Course::new(strict);
-            let before = complete("1").store.fingerprint();
-            let serving = Serving::from("vault").version(before);
-            assert_eq!(course.judge(complete("1")).word, Word::Ready(serving));
-            let served = course.served();
-            let verdict = course.judge(failed(VaultFailure::Standby, served.as_deref()));
-            assert_eq!(verdict.word, Word::Degraded(reason::STANDBY, serving));
             let verdict = course.judge(complete("1"));
             assert_eq!(
                 (verdict.word, verdict.news),
-                (Word::Ready(serving), News::Recovered)
+                (Word::Ready("vault"), News::Loaded)
             );
-            assert!(verdict.changed.is_empty());
+            let served = course.served();
+            let verdict = course.judge(failed(VaultFailure::Standby, served.as_deref()));
+            assert_eq!(verdict.word, Word::Degraded(reason::STANDBY, "vault"));
+            assert!(
+                verdict
+                    .publish
+                    .is_some_and(|store| store.get("A").is_some())
+            );
+            let verdict = course.judge(complete("1"));
+            assert_eq!(
+                (verdict.word, verdict.news),
+                (Word::Ready("vault"), News::Recovered)
+            );
         }
-    }
-
-    #[test]
-    fn a_changed_secret_changes_the_version_and_is_named() {
-        let mut course = Course::new(true);
-        let before = course.judge(complete("1"));
-        assert_eq!(before.news, News::Loaded);
-        let after = course.judge(complete("2"));
-        assert_eq!(
-            (after.changed, after.news),
-            (vec!["A".to_owned()], News::None)
-        );
-        assert_ne!(before.word, after.word);
     }
 
     #[test]
@@ -251,30 +187,5 @@ mod tests {
         assert_eq!(news(VaultFailure::Sealed), News::Failed);
         assert_eq!(news(VaultFailure::Sealed), News::None);
         assert_eq!(news(VaultFailure::Standby), News::Failed);
-    }
-
-    #[test]
-    fn waits_grow_to_the_longest_and_never_vanish() {
-        let (refresh, min, max) = (
-            Duration::from_secs(60),
-            Duration::from_millis(100),
-            Duration::from_secs(10),
-        );
-        let mut course = Course::new(true);
-        assert_eq!(course.next_in(refresh, min, max, 0.5), refresh);
-        let mut longest = Duration::ZERO;
-        for _ in 0..100 {
-            course.judge(failed(VaultFailure::Sealed, None));
-            let (low, high) = (
-                course.next_in(refresh, min, max, 0.0),
-                course.next_in(refresh, min, max, 1.0),
-            );
-            assert!(
-                low >= min / 2 && high >= longest && high <= max,
-                "{low:?} {high:?}"
-            );
-            longest = high;
-        }
-        assert_eq!(longest, max);
     }
 }

@@ -39,13 +39,17 @@ pub mod reason {
     pub const PATH_MISSING: Reason = Reason::new("path_missing");
     /// The secret exists, the field does not, or which is meant is unclear.
     pub const FIELD_MISSING: Reason = Reason::new("field_missing");
+    /// The database engine has no such role.
+    pub const ROLE_MISSING: Reason = Reason::new("role_missing");
+    /// What was leased has ended, and there is nothing in its place.
+    pub const LEASE_EXPIRED: Reason = Reason::new("lease_expired");
     /// The answer was not one that Vault gives.
     pub const BAD_ANSWER: Reason = Reason::new("bad_answer");
     /// The actor's configuration contradicts itself.
     pub const INVALID_CONFIGURATION: Reason = Reason::new("invalid_configuration");
 
     /// All of them, for documentation and metrics.
-    pub const ALL: [Reason; 15] = [
+    pub const ALL: [Reason; 17] = [
         UNREACHABLE,
         TLS,
         TIMEOUT,
@@ -59,6 +63,8 @@ pub mod reason {
         MOUNT_MISSING,
         PATH_MISSING,
         FIELD_MISSING,
+        ROLE_MISSING,
+        LEASE_EXPIRED,
         BAD_ANSWER,
         INVALID_CONFIGURATION,
     ];
@@ -82,6 +88,32 @@ pub enum SecretsError {
         /// What stood in the way.
         #[source]
         source: VaultFailure,
+    },
+    /// A role brought no credentials.
+    #[error("failed to get credentials of database role `{role}` from Vault")]
+    Issue {
+        /// The role, below the mount of the database engine.
+        role: SecretPath,
+        /// What stood in the way.
+        #[source]
+        source: VaultFailure,
+    },
+    /// The lease on credentials was neither renewed nor looked at.
+    #[error("failed to renew the lease on the credentials of database role `{role}`")]
+    Renew {
+        /// The role, below the mount of the database engine.
+        role: SecretPath,
+        /// What stood in the way.
+        #[source]
+        source: VaultFailure,
+    },
+    /// The lease on credentials has ended before there were others.
+    #[error(
+        "the lease on the credentials of database role `{role}` has ended and Vault has given no others"
+    )]
+    LeaseExpired {
+        /// The role, below the mount of the database engine.
+        role: SecretPath,
     },
     /// The secret is there, without the field that was asked for.
     #[error(
@@ -128,7 +160,11 @@ impl SecretsError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Login { source } | Self::Read { source, .. } => source.reason(),
+            Self::Login { source }
+            | Self::Read { source, .. }
+            | Self::Issue { source, .. }
+            | Self::Renew { source, .. } => source.reason(),
+            Self::LeaseExpired { .. } => reason::LEASE_EXPIRED,
             Self::FieldMissing { .. } | Self::FieldUnclear { .. } => reason::FIELD_MISSING,
             Self::Busy { .. } => reason::RATE_LIMITED,
             Self::VaultOff { .. } => reason::INVALID_CONFIGURATION,
@@ -146,7 +182,10 @@ impl SecretsError {
                         VaultFailure::PathMissing { .. } | VaultFailure::BadAnswer { .. }
                     )
             }
-            Self::FieldMissing { .. }
+            Self::Issue { .. }
+            | Self::Renew { .. }
+            | Self::LeaseExpired { .. }
+            | Self::FieldMissing { .. }
             | Self::FieldUnclear { .. }
             | Self::Busy { .. }
             | Self::VaultOff { .. } => false,
@@ -229,18 +268,47 @@ pub enum VaultFailure {
         "the {method} was refused ({detail}); check that it is right, not expired and of this namespace"
     )]
     AuthenticationFailed {
-        /// What we logged in with: "token" or "AppRole".
+        /// What we logged in with, such as "token" or "AppRole".
         method: &'static str,
         /// What the server said.
         detail: String,
     },
+    /// A credential to log in with could not be read.
+    #[error("cannot read the {method} from `{path}` ({detail}); give a file that this process may read", path = path.display())]
+    Credential {
+        /// What we log in with.
+        method: &'static str,
+        /// The configured file.
+        path: PathBuf,
+        /// Why not.
+        detail: String,
+    },
+    /// A wrapping token brought no secret id.
+    #[error(
+        "the wrapped secret id was not unwrapped ({detail}); its token is good for one use within its time, so if \
+         nobody here has used it, somebody else may have: revoke that secret id and wrap another"
+    )]
+    NotUnwrapped {
+        /// What the server said.
+        detail: String,
+    },
+    /// The configured client certificate cannot be used.
+    #[error(
+        "the client certificate cannot be used ({detail}); give readable PEM files of the certificate and its key"
+    )]
+    ClientCertificate {
+        /// Why not.
+        detail: String,
+    },
     /// The login's policies do not cover the path.
     #[error(
-        "no permission on `{path}`; grant it with `path \"{path}\" {{ capabilities = [\"read\"] }}` in a policy of this login"
+        "no permission on `{path}`; grant it with `path \"{path}\" {{ capabilities = [\"{capability}\"] }}` in a policy of this login"
     )]
     PermissionDenied {
         /// The path as a policy spells it.
         path: String,
+        /// What must be allowed there.
+        capability: &'static str,
     },
     /// The server says nothing about the mount: it may not exist, or not for us.
     #[error(
@@ -257,10 +325,20 @@ pub enum VaultFailure {
         namespace: String,
     },
     /// Nothing is mounted there.
-    #[error("nothing is mounted at `{mount}`; check the mount, or enable a KV engine there")]
+    #[error("nothing is mounted at `{mount}`; check the mount, or enable the engine there")]
     MountMissing {
         /// The configured mount.
         mount: String,
+    },
+    /// The database engine does not know the role.
+    #[error(
+        "the database engine at `{mount}` has no role `{role}`, neither dynamic nor static; check its spelling, or write it"
+    )]
+    RoleMissing {
+        /// Where the engine is mounted.
+        mount: String,
+        /// The configured role.
+        role: String,
     },
     /// No secret there, or its latest version was deleted.
     #[error(
@@ -300,7 +378,11 @@ impl VaultFailure {
             Self::NotInitialized => reason::NOT_INITIALIZED,
             Self::Standby => reason::STANDBY,
             Self::RateLimited => reason::RATE_LIMITED,
-            Self::AuthenticationFailed { .. } => reason::AUTHENTICATION_FAILED,
+            Self::AuthenticationFailed { .. }
+            | Self::Credential { .. }
+            | Self::NotUnwrapped { .. }
+            | Self::ClientCertificate { .. } => reason::AUTHENTICATION_FAILED,
+            Self::RoleMissing { .. } => reason::ROLE_MISSING,
             Self::PermissionDenied { .. } | Self::MountHidden { .. } => reason::PERMISSION_DENIED,
             Self::NamespaceMissing { .. } => reason::NAMESPACE_MISSING,
             Self::MountMissing { .. } => reason::MOUNT_MISSING,

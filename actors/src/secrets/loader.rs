@@ -20,7 +20,7 @@ use super::{
 const READS_AT_ONCE: usize = 8;
 
 /// What one reading brought.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// Everything that could be resolved; where something failed, the value of the former reading.
     pub store: SecretStore,
@@ -51,7 +51,7 @@ impl fmt::Display for Failed {
 
 /// The literal values alone: what there is without Vault.
 #[must_use]
-pub(super) fn literals(wanted: &[Wanted]) -> SecretStore {
+pub fn literals(wanted: &[Wanted]) -> SecretStore {
     let mut store = SecretStore::default();
     for Wanted { key, source } in wanted {
         if let WantedSource::Literal(value) = source {

@@ -3,7 +3,7 @@
 use actix::Message;
 use secrecy::SecretString;
 
-use super::{SecretReference, SecretsError};
+use super::{SecretReference, SecretsError, Wanted};
 
 /// Asks for one secret by its place, beyond those that the process is configured with. May be
 /// repeated at will. The copy is at most one refresh interval old.
@@ -29,3 +29,16 @@ pub struct GetSecret {
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Vec<String>, SecretsError>")]
 pub struct RefreshNow;
+
+/// Replaces what is wanted, after a reload of the settings, and reads everything again as
+/// [`RefreshNow`] does. It outlives this life of the actor. May be repeated at will.
+///
+/// # Errors
+///
+/// As [`RefreshNow`].
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Vec<String>, SecretsError>")]
+pub struct Want {
+    /// All secrets of the process and where each comes from.
+    pub wanted: Vec<Wanted>,
+}

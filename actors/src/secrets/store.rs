@@ -1,7 +1,7 @@
 //! The secrets of the process, as they stood at one moment.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     hash::{BuildHasher, RandomState},
     sync::LazyLock,
@@ -9,18 +9,24 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::LeaseHold;
+use crate::supervision::Reason;
+
 /// A table of secrets by the name of their setting. It never changes: a refresh publishes another.
 ///
 /// Values are wiped from memory when the last copy of the table goes.
 #[derive(Clone, Default)]
 pub struct SecretStore {
     secrets: BTreeMap<String, Secret>,
+    /// Why a secret that was there is not any more.
+    absences: BTreeMap<String, Reason>,
 }
 
 #[derive(Clone)]
 struct Secret {
     value: SecretString,
     from_vault: bool,
+    hold: Option<LeaseHold>,
 }
 
 impl SecretStore {
@@ -28,6 +34,18 @@ impl SecretStore {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&SecretString> {
         self.secrets.get(key).map(|secret| &secret.value)
+    }
+
+    /// What keeps the lease on the secret of `key`, if it is leased.
+    #[must_use]
+    pub fn hold(&self, key: &str) -> Option<&LeaseHold> {
+        self.secrets.get(key)?.hold.as_ref()
+    }
+
+    /// Why the secret of `key` is not there any more, if that is known.
+    #[must_use]
+    pub fn absence(&self, key: &str) -> Option<Reason> {
+        self.absences.get(key).copied()
     }
 
     /// The settings that have a secret, in alphabetical order.
@@ -41,16 +59,11 @@ impl SecretStore {
         self.secrets.values().any(|secret| secret.from_vault)
     }
 
-    /// Equal for equal keys and values, and of no use for finding out what they are: the hash is
+    /// Equal for equal values of `keys`, and of no use for finding out what they are: the hash is
     /// keyed with randomness that this process shares with nobody.
-    #[must_use]
-    pub fn fingerprint(&self) -> u64 {
+    pub(super) fn fingerprint_of(&self, keys: &BTreeSet<&str>) -> u64 {
         static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        let plain: Vec<_> = self
-            .secrets
-            .iter()
-            .map(|(key, secret)| (key, secret.value.expose_secret()))
-            .collect();
+        let plain: Vec<_> = keys.iter().map(|key| (key, self.plain(key))).collect();
         KEY.hash_one(plain)
     }
 
@@ -79,6 +92,7 @@ impl SecretStore {
             Secret {
                 value,
                 from_vault: false,
+                hold: None,
             },
         );
     }
@@ -89,8 +103,23 @@ impl SecretStore {
             Secret {
                 value,
                 from_vault: true,
+                hold: None,
             },
         );
+    }
+
+    pub(super) fn insert_leased(&mut self, key: &str, value: SecretString, hold: &LeaseHold) {
+        let secret = Secret {
+            value,
+            from_vault: true,
+            hold: Some(hold.clone()),
+        };
+        self.secrets.insert(key.to_owned(), secret);
+    }
+
+    pub(super) fn mark_absent(&mut self, key: &str, reason: Reason) {
+        self.secrets.remove(key);
+        self.absences.insert(key.to_owned(), reason);
     }
 
     /// Takes over the secret that `former` has for `key`, if any.
@@ -128,18 +157,17 @@ mod tests {
 
     #[test]
     fn equal_secrets_have_equal_fingerprints_and_others_do_not() {
-        let one = store(&[("A", "1"), ("B", "2")]);
-        assert_eq!(
-            one.fingerprint(),
-            store(&[("B", "2"), ("A", "1")]).fingerprint()
-        );
+        let keys = BTreeSet::from(["A", "B"]);
+        let one = store(&[("A", "1"), ("B", "2")]).fingerprint_of(&keys);
+        let same = store(&[("B", "2"), ("A", "1"), ("C", "of no concern")]);
+        assert_eq!(one, same.fingerprint_of(&keys));
         for other in [
             &[("A", "1"), ("B", "3")][..],
             &[("A", "1")],
             &[("A", "1B"), ("", "2")],
             &[("A", "2"), ("B", "1")],
         ] {
-            assert_ne!(one.fingerprint(), store(other).fingerprint(), "{other:?}");
+            assert_ne!(one, store(other).fingerprint_of(&keys), "{other:?}");
         }
     }
 

@@ -1,50 +1,46 @@
 //! A session with one Vault server: logged in when needed, and clear about what goes wrong.
 //!
-//! The only place that knows what Vault's answers mean. Everything is bounded: each request by the
-//! configured time-out, requests under way by [`REQUESTS_AT_ONCE`], logins by a lock, so that many
-//! readers who meet an expired token make one login.
+//! Everything is bounded: each request by the configured time-out, requests under way by
+//! [`REQUESTS_AT_ONCE`], logins by a lock, so that many readers who meet an expired token make one
+//! login. `login` is about tokens, `database` about leased credentials, `diagnosis` about failures.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use secrecy::ExposeSecret;
-use serde_json::Value;
+use futures_util::future::join_all;
+use secrecy::SecretString;
+use serde_json::{Value, json};
 use tokio::{
     sync::{Mutex, Semaphore},
-    time::{Instant, timeout},
+    time::timeout,
 };
 use tracing::debug;
 
 use super::{
-    Document, SecretPath, SecretsError, VaultFailure,
-    backend::{self, CallFailure, Login, SecretBackend},
+    Document, Identity, SecretPath, SecretsError, VaultFailure,
+    backend::{self, Answer, CallFailure, Request, SecretBackend},
+    backoff::Backoff,
     config::{ConfigError, KvVersion, VaultConfig},
+    diagnosis::{Asking, Failure},
+    login::{Desk, LOOKUP},
+    session::{Outbox, Revocation, Session},
 };
 
 const REQUESTS_AT_ONCE: usize = 8;
 /// Where the server tells of mounts to whoever may do anything below them.
-const MOUNTS: &str = "sys/internal/ui/mounts/";
-/// Longest piece of a server's own words that is repeated in an error.
-const DETAIL_LIMIT: usize = 300;
+pub(super) const MOUNTS: &str = "sys/internal/ui/mounts/";
+
+/// Waits between failed logins.
+const LOGIN_WAIT_MIN: Duration = Duration::from_millis(100);
+const LOGIN_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A session with one Vault server.
 pub struct Vault {
     config: VaultConfig,
     backend: Arc<dyn SecretBackend>,
-    session: Mutex<Session>,
+    desk: Mutex<Desk>,
     kv_version: Mutex<KvVersion>,
     permits: Semaphore,
-}
-
-/// Which login we are at. A reader remembers the serial it read with, and asks for a later one if its
-/// token turns out to be dead.
-#[derive(Default)]
-struct Session {
-    serial: u64,
-    alive: bool,
-    renew_at: Option<Instant>,
-    /// When the last attempt failed and how: whoever waited for it shares its outcome, instead of
-    /// waiting for a time-out of their own, one after another.
-    failed: Option<(Instant, SecretsError)>,
+    outbox: Arc<Outbox>,
 }
 
 impl Vault {
@@ -62,22 +58,45 @@ impl Vault {
     #[must_use]
     pub fn over(config: VaultConfig, backend: Arc<dyn SecretBackend>) -> Self {
         let kv_version = Mutex::new(config.kv_version);
+        let backoff = Backoff::new(LOGIN_WAIT_MIN, LOGIN_WAIT_MAX);
         Self {
             config,
             backend,
-            session: Mutex::default(),
+            desk: Mutex::new(Desk::new(backoff)),
             kv_version,
             permits: Semaphore::new(REQUESTS_AT_ONCE),
+            outbox: Arc::default(),
         }
     }
 
-    /// Makes sure of a login, without reading anything.
+    /// The same with what is to be revoked put into `outbox`, which may outlive it.
+    pub(super) fn with_outbox(self, outbox: Arc<Outbox>) -> Self {
+        Self { outbox, ..self }
+    }
+
+    /// Makes sure of a login, without reading anything; who the server takes us for.
     ///
     /// # Errors
     ///
     /// [`SecretsError::Login`]; asking again later is safe.
-    pub async fn log_in(&self) -> Result<(), SecretsError> {
-        self.session(None).await.map(drop)
+    pub async fn log_in(&self) -> Result<Identity, SecretsError> {
+        let session = self.session(None).await?;
+        Ok(session.identity.clone())
+    }
+
+    /// The status code of the server's health: 200 serves, 429 and 472 to 473 standby, 501 not
+    /// initialised, 503 sealed.
+    ///
+    /// # Errors
+    ///
+    /// [`SecretsError::Login`] if there is no answer.
+    pub async fn health(&self) -> Result<u16, SecretsError> {
+        match self.bounded(self.backend.health()).await {
+            Ok(status) => Ok(status),
+            Err(failure) => Err(SecretsError::Login {
+                source: self.explain(failure, Asking::Login, None).await,
+            }),
+        }
     }
 
     /// Reads the latest version of one secret. If the token turns out to have ended, logs in again and
@@ -89,87 +108,110 @@ impl Vault {
     pub async fn read(&self, path: &SecretPath) -> Result<Document, SecretsError> {
         // Never closed, so there is always a permit sooner or later.
         let _permit = self.permits.acquire().await;
-        let serial = self.session(None).await?;
+        let read = async |session: Arc<Session>| self.read_kv(&session, path).await;
+        self.with_session(read, |source| SecretsError::Read {
+            path: path.clone(),
+            source,
+        })
+        .await
+    }
+
+    /// Does `work` with the present session, and once more with a new one if the token proves dead:
+    /// the server answers that and a policy's no with the same 403.
+    pub(super) async fn with_session<T>(
+        &self,
+        work: impl AsyncFn(Arc<Session>) -> Result<T, VaultFailure>,
+        failed: impl Fn(VaultFailure) -> SecretsError,
+    ) -> Result<T, SecretsError> {
+        let session = self.session(None).await?;
+        match work(Arc::clone(&session)).await {
+            Err(failure)
+                if failure.is_denied() && !self.knows(&session).await.map_err(&failed)? =>
+            {
+                let session = self.session(Some(&session)).await?;
+                work(session).await.map_err(&failed)
+            }
+            answer => answer.map_err(&failed),
+        }
+    }
+
+    /// Whether the server knows the token of `session`.
+    pub(super) async fn knows(&self, session: &Session) -> Result<bool, VaultFailure> {
+        match self.call(LOOKUP, Some(&session.token), None).await {
+            Ok(_) => Ok(true),
+            Err(Failure::Call(denial)) if denial.is_policy_denial() => Ok(true),
+            Err(Failure::Call(CallFailure::Refused { status: 403, .. })) => Ok(false),
+            Err(failure) => {
+                let asking = Asking::Path {
+                    path: LOOKUP,
+                    mount: "auth/token",
+                    capability: "read",
+                };
+                Err(self.explain(failure, asking, Some(&session.token)).await)
+            }
+        }
+    }
+
+    /// What the policies of this login allow on each of `paths`, as a policy spells them.
+    ///
+    /// # Errors
+    ///
+    /// [`SecretsError::Login`], also if the server does not say.
+    pub async fn capabilities(&self, paths: &[String]) -> Result<Vec<Vec<String>>, SecretsError> {
+        let path = "sys/capabilities-self";
+        let failed = |source| SecretsError::Login { source };
+        let ask = async |session: Arc<Session>| {
+            let body = json!({ "paths": paths });
+            self.ask(&session, path, "sys", Some(body)).await
+        };
+        let answer = self.with_session(ask, failed).await?;
+        let data = answer.data.unwrap_or_default();
+        let of = |path: &String| {
+            let listed = data.get(path.as_str()).and_then(Value::as_array);
+            let words = listed.into_iter().flatten().filter_map(Value::as_str);
+            words.map(str::to_owned).collect()
+        };
+        Ok(paths.iter().map(of).collect())
+    }
+
+    /// The path of a secret as a policy and the API spell it.
+    ///
+    /// # Errors
+    ///
+    /// [`SecretsError`] if the version of the engine is to be asked for and cannot be had.
+    pub async fn policy_path(&self, path: &SecretPath) -> Result<String, SecretsError> {
         let failed = |source| SecretsError::Read {
             path: path.clone(),
             source,
         };
-        let first = self.read_kv(path).await;
-        match first {
-            Err(failure)
-                if failure.is_denied() && !self.token_is_known().await.map_err(failed)? =>
-            {
-                self.session(Some(serial)).await?;
-                self.read_kv(path).await.map_err(failed)
-            }
-            answer => answer.map_err(failed),
-        }
+        let spell = async |session: Arc<Session>| self.api_path(&session, path).await;
+        Ok(self.with_session(spell, failed).await?.0)
     }
 
-    /// The serial of a login that is neither about to end nor the one that proved `dead`.
-    async fn session(&self, dead: Option<u64>) -> Result<u64, SecretsError> {
-        let asked = Instant::now();
-        let mut session = self.session.lock().await;
-        if let Some((at, error)) = &session.failed
-            && *at >= asked
-        {
-            return Err(error.clone());
-        }
-        let ended = session.renew_at.is_some_and(|at| Instant::now() >= at);
-        if session.alive && !ended && dead != Some(session.serial) {
-            return Ok(session.serial);
-        }
-        session.alive = false;
-        match self.bounded(self.backend.login()).await {
-            Ok(Login { expires_in }) => {
-                // A tenth of its life is left for requests under way.
-                let renew_at =
-                    expires_in.and_then(|life| Instant::now().checked_add(life.mul_f64(0.9)));
-                *session = Session {
-                    serial: session.serial + 1,
-                    alive: true,
-                    renew_at,
-                    failed: None,
-                };
-                debug!(
-                    secrets.auth = self.config.auth.name(),
-                    ?expires_in,
-                    "logged in to Vault"
-                );
-                Ok(session.serial)
-            }
-            Err(failure) => {
-                let error = SecretsError::Login {
-                    source: self.explain(failure, Asking::Login).await,
-                };
-                session.failed = Some((Instant::now(), error.clone()));
-                Err(error)
-            }
-        }
-    }
-
-    /// Tells a token that has ended from a policy that says no: the server answers both with 403.
-    async fn token_is_known(&self) -> Result<bool, VaultFailure> {
-        match self
-            .bounded(self.backend.get("auth/token/lookup-self"))
-            .await
-        {
-            Ok(_) => Ok(true),
-            Err(Failure::Call(denial)) if denial.is_policy_denial() => Ok(true),
-            Err(Failure::Call(CallFailure::Refused { status: 403, .. })) => Ok(false),
-            Err(failure) => Err(self
-                .explain(failure, Asking::Path("auth/token/lookup-self"))
-                .await),
-        }
-    }
-
-    async fn read_kv(&self, path: &SecretPath) -> Result<Document, VaultFailure> {
+    async fn api_path(
+        &self,
+        session: &Session,
+        path: &SecretPath,
+    ) -> Result<(String, bool), VaultFailure> {
         let mount = &self.config.mount;
-        let (api_path, versioned) = match self.kv_version().await? {
+        Ok(match self.kv_version(session).await? {
             KvVersion::V2 => (format!("{mount}/data/{path}"), true),
             KvVersion::V1 | KvVersion::Auto => (format!("{mount}/{path}"), false),
-        };
-        let data = self.get(&api_path).await?;
+        })
+    }
+
+    async fn read_kv(
+        &self,
+        session: &Session,
+        path: &SecretPath,
+    ) -> Result<Document, VaultFailure> {
+        let (api_path, versioned) = self.api_path(session, path).await?;
+        let answer = self
+            .ask(session, &api_path, &self.config.mount, None)
+            .await?;
+        let data = answer.data.ok_or_else(|| VaultFailure::BadAnswer {
+            detail: "the answer holds no data".to_owned(),
+        })?;
         let document = if versioned {
             Document::from_kv2(data)
         } else {
@@ -180,11 +222,15 @@ impl Vault {
     }
 
     /// The API version of the mount; the server is asked once, until it has answered.
-    async fn kv_version(&self) -> Result<KvVersion, VaultFailure> {
+    async fn kv_version(&self, session: &Session) -> Result<KvVersion, VaultFailure> {
         let mut known = self.kv_version.lock().await;
         if *known == KvVersion::Auto {
             let mount = &self.config.mount;
-            let found = self.get(&format!("{MOUNTS}{mount}")).await?;
+            let found = self
+                .ask(session, &format!("{MOUNTS}{mount}"), mount, None)
+                .await?
+                .data
+                .unwrap_or_default();
             let engine = found
                 .get("type")
                 .and_then(Value::as_str)
@@ -206,15 +252,40 @@ impl Vault {
         Ok(*known)
     }
 
-    async fn get(&self, path: &str) -> Result<Value, VaultFailure> {
-        let answer = self.bounded(self.backend.get(path)).await;
-        match answer {
-            Ok(value) => Ok(value),
-            Err(failure) => Err(self.explain(failure, Asking::Path(path)).await),
+    /// One request within `session`, with what its failure means.
+    pub(super) async fn ask(
+        &self,
+        session: &Session,
+        path: &str,
+        mount: &str,
+        body: Option<Value>,
+    ) -> Result<Answer, VaultFailure> {
+        let capability = if body.is_some() { "update" } else { "read" };
+        match self.call(path, Some(&session.token), body).await {
+            Ok(answer) => Ok(answer),
+            Err(failure) => {
+                let asking = Asking::Path {
+                    path,
+                    mount,
+                    capability,
+                };
+                Err(self.explain(failure, asking, Some(&session.token)).await)
+            }
         }
     }
 
-    async fn bounded<T>(
+    /// One request.
+    pub(super) async fn call(
+        &self,
+        path: &str,
+        token: Option<&SecretString>,
+        body: Option<Value>,
+    ) -> Result<Answer, Failure> {
+        self.bounded(self.backend.send(Request { path, token, body }))
+            .await
+    }
+
+    pub(super) async fn bounded<T>(
         &self,
         call: impl Future<Output = Result<T, CallFailure>>,
     ) -> Result<T, Failure> {
@@ -224,112 +295,66 @@ impl Vault {
         }
     }
 
-    /// Says what a failure means. Where the server itself seems unfit, its health is asked for: a
-    /// sealed, an uninitialised and a standby server refuse requests in the same words.
-    async fn explain(&self, failure: Failure, asking: Asking<'_>) -> VaultFailure {
-        let address = || self.config.address.clone();
-        let (status, errors) = match failure {
-            Failure::Timeout(after) => {
-                return VaultFailure::Timeout {
-                    address: address(),
-                    after,
-                };
+    /// Gives back what is ours: leases that are still held first, then tokens. For the end of the
+    /// process; whoever calls sets the time limit.
+    pub async fn farewell(&self) {
+        let leases = self.outbox.live();
+        join_all(leases.iter().map(|lease| async {
+            let revoked = match &lease.id {
+                Some(id) => self.revoke_lease(id, &lease.session).await,
+                None => Ok(()),
+            };
+            if revoked.is_ok() {
+                lease.bury();
             }
-            Failure::Call(CallFailure::Connection(detail)) => {
-                return VaultFailure::Unreachable {
-                    address: address(),
-                    detail: self.presentable(&detail),
-                };
-            }
-            Failure::Call(CallFailure::Tls(detail)) => {
-                return VaultFailure::Tls {
-                    address: address(),
-                    detail: self.presentable(&detail),
-                };
-            }
-            Failure::Call(CallFailure::CaCertificate(detail)) => {
-                let path = self.config.ca_cert.clone().unwrap_or_default();
-                return VaultFailure::CaCertificate { path, detail };
-            }
-            Failure::Call(CallFailure::Garbled(detail)) => {
-                return VaultFailure::BadAnswer {
-                    detail: self.presentable(&detail),
-                };
-            }
-            Failure::Call(CallFailure::Refused { status, errors }) => (status, errors.join("; ")),
-        };
-        let detail = if errors.is_empty() {
-            format!("status {status}")
-        } else {
-            self.presentable(&errors)
-        };
-        match (status, asking) {
-            (429, _) => VaultFailure::RateLimited,
-            (472 | 473, _) => VaultFailure::Standby,
-            (502 | 504, _) => VaultFailure::Unreachable {
-                address: address(),
-                detail: format!("a gateway answered {status}"),
-            },
-            (500 | 501 | 503, _) => match self.bounded(self.backend.health()).await {
-                Ok(501) => VaultFailure::NotInitialized,
-                Ok(503) => VaultFailure::Sealed,
-                Ok(429 | 472 | 473) => VaultFailure::Standby,
-                _ => VaultFailure::BadAnswer {
-                    detail: format!("status {status}: {detail}"),
-                },
-            },
-            (404, _) if errors.contains("namespace not found") => VaultFailure::NamespaceMissing {
-                namespace: self.config.namespace.clone().unwrap_or_default(),
-            },
-            (400, _) if errors.contains("HTTP request to an HTTPS server") => VaultFailure::Tls {
-                address: address(),
-                detail,
-            },
-            (400 | 401 | 403 | 404, Asking::Login) => VaultFailure::AuthenticationFailed {
-                method: self.config.auth.name(),
-                detail,
-            },
-            (404, Asking::Path(_)) if errors.contains("no handler for route") => {
-                VaultFailure::MountMissing {
-                    mount: self.config.mount.clone(),
+        }))
+        .await;
+        let mut tokens = Vec::new();
+        for lease in leases.iter().filter(|it| it.session.is_revocable()) {
+            lease.session.bury();
+            tokens.push(lease.session.token.clone());
+        }
+        drop(leases);
+        // The last holder of a session puts its token into the outbox.
+        drop(self.leave().await);
+        for revocation in self.outbox.take() {
+            match revocation {
+                Revocation::Token(token) => tokens.push(token),
+                Revocation::Lease { id, session } => {
+                    self.revoke_lease(&id, &session).await.ok();
                 }
             }
-            (403, Asking::Path(path)) => match path.strip_prefix(MOUNTS) {
-                Some(mount) => VaultFailure::MountHidden {
-                    mount: mount.to_owned(),
-                },
-                None => VaultFailure::PermissionDenied {
-                    path: path.to_owned(),
-                },
-            },
-            (404, Asking::Path(path)) => VaultFailure::PathMissing {
-                path: path.to_owned(),
-            },
-            _ => VaultFailure::BadAnswer {
-                detail: format!("status {status}: {detail}"),
-            },
+        }
+        for revocation in self.outbox.take() {
+            if let Revocation::Token(token) = revocation {
+                tokens.push(token);
+            }
+        }
+        join_all(tokens.iter().map(|token| self.revoke_token(token))).await;
+    }
+
+    pub(super) async fn revoke_token(&self, token: &SecretString) -> Result<(), Failure> {
+        let path = "auth/token/revoke-self";
+        match self.call(path, Some(token), Some(json!({}))).await {
+            // Not known any more: that is what was wanted.
+            Err(Failure::Call(CallFailure::Refused { status: 403, .. })) | Ok(_) => Ok(()),
+            Err(failure) => Err(failure),
         }
     }
 
-    /// A server's own words as one bounded line, in which no credential of ours can be.
-    fn presentable(&self, words: &str) -> String {
-        let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
-        let line = line.replace(self.config.auth.secret().expose_secret(), "[redacted]");
-        line.chars()
-            .filter(|c| !c.is_control())
-            .take(DETAIL_LIMIT)
-            .collect()
+    pub(super) fn config(&self) -> &VaultConfig {
+        &self.config
     }
-}
 
-/// What we wanted when it failed.
-#[derive(Clone, Copy)]
-enum Asking<'a> {
-    Login,
-    Path(&'a str),
-}
+    pub(super) fn backend(&self) -> &dyn SecretBackend {
+        &*self.backend
+    }
 
-enum Failure {
-    Call(CallFailure),
-    Timeout(Duration),
+    pub(super) fn desk(&self) -> &Mutex<Desk> {
+        &self.desk
+    }
+
+    pub(super) fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
 }

@@ -36,6 +36,8 @@ fn config(vault: Option<VaultConfig>, strict: bool, wanted: Vec<(&str, WantedSou
         refresh_interval: Duration::from_secs(3600),
         retry_min: Duration::from_millis(20),
         retry_max: Duration::from_millis(100),
+        database_role: None,
+        farewell: Duration::from_secs(2),
     }
 }
 
@@ -176,7 +178,6 @@ async fn a_refresh_sees_a_change_and_an_outage_keeps_the_last_values() -> Outcom
     running.until_secret("A", "2").await?;
     let after = running.store.get().ok_or("nothing published")?;
     assert_eq!(before.changed_keys(&after), ["A"]);
-    assert_ne!(before.fingerprint(), after.fingerprint());
 
     server.kill()?;
     running

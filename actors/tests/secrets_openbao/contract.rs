@@ -70,8 +70,9 @@ fn app_role(server: &OpenBao, ttl: &str) -> Outcome<Auth> {
     ])?;
     Ok(Auth::AppRole {
         mount: "approle".to_owned(),
-        role_id,
+        role_id: role_id.into(),
         secret_id: secret_id.into(),
+        wrapped: false,
     })
 }
 
@@ -145,6 +146,7 @@ async fn an_app_role_reads_what_its_policy_allows() -> Outcome {
             mount,
             role_id,
             secret_id: "wrong-secret-id".into(),
+            wrapped: false,
         };
         let (reason, text) = refused(
             read(
@@ -318,11 +320,6 @@ fn what_hashicorp_vault_cannot_do_is_refused_before_anything_starts() {
         client: Client::HashicorpVault,
         ..vault_config("https://vault.example:8200", root())
     };
-    let elsewhere = Auth::AppRole {
-        mount: "team/approle".to_owned(),
-        role_id: "r".to_owned(),
-        secret_id: "s".into(),
-    };
     assert!(Vault::new(config.clone()).is_ok());
     for unsupported in [
         VaultConfig {
@@ -338,7 +335,12 @@ fn what_hashicorp_vault_cannot_do_is_refused_before_anything_starts() {
             ..config.clone()
         },
         VaultConfig {
-            auth: elsewhere,
+            auth: Auth::Certificate {
+                mount: "cert".to_owned(),
+                role: None,
+                certificate: "client.pem".into(),
+                key: "client.key".into(),
+            },
             ..config
         },
     ] {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use dotmac_actors::{
-    secrets::{Config, SecretStore, SecretsActor},
+    secrets::{Config, SecretFeed, SecretStore, SecretsActor},
     supervision::{
         ActorHandle, ChildSpec, Component, Policy, Published, State, SupervisionTree,
         SupervisorHandle,
@@ -23,8 +23,10 @@ impl Running {
     pub(crate) fn start(config: Config) -> Outcome<Self> {
         let store = Published::new();
         let mut tree = SupervisionTree::new(Policy::default())?;
-        let publish = store.clone();
-        let factory = move |lifeline| SecretsActor::new(lifeline, config.clone(), publish.clone());
+        let (publish, feed) = (store.clone(), SecretFeed::new());
+        let factory = move |lifeline| {
+            SecretsActor::new(lifeline, config.clone(), publish.clone(), feed.clone())
+        };
         let handle = tree.add(ChildSpec::new("secrets", factory).publishes(&store))?;
         Ok(Self {
             supervisor: tree.start(),

@@ -147,8 +147,9 @@ async fn a_login_is_repeated_before_its_token_ends() -> Outcome {
     ])?;
     let auth = Auth::AppRole {
         mount: "approle".to_owned(),
-        role_id,
+        role_id: role_id.into(),
         secret_id: secret_id.into(),
+        wrapped: false,
     };
     let vault = Vault::new(vault_config(&server.address, auth))?;
     for _ in 0..8 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::settings::facts::Facts;
 use crate::settings::group::{between, computed, fallback, fixed, group, lasting};
 use crate::settings::types::{
-    DatabaseUrl, Migrate, PostgresUrl, SecretSetting, ServerHost, SslMode, is_loopback,
+    DatabaseUrl, Migrate, MountPath, PostgresUrl, SecretSetting, ServerHost, SslMode, is_loopback,
 };
 use crate::settings::value::Setting as _;
 
@@ -34,10 +34,17 @@ group! {
         name: Option<String> {}
 
         /// Who connects to PostgreSQL.
-        username: Option<SecretSetting> { vault: Some("database/username") }
+        username: Option<SecretSetting> { vault: Some("database/username"), live: true }
 
         /// Password for PostgreSQL.
-        password: Option<SecretSetting> { vault: Some("database/password") }
+        password: Option<SecretSetting> { vault: Some("database/password"), live: true }
+
+        /// Role of Vault's database engine, dynamic or static, that user and password are taken from
+        /// instead. They are renewed, replaced before their end and given back at the stop.
+        vault_role: Option<MountPath> {}
+
+        /// Where Vault's database engine is mounted.
+        vault_mount: MountPath { default: fixed("database") }
 
         /// Encryption of the connection to PostgreSQL, in libpq's words. `disable` and `prefer` may
         /// send everything in the clear and are refused in production, but on loopback. `require`
@@ -151,6 +158,7 @@ impl DatabaseSettings {
     /// Whether the database wants a user name and a password, and which of both nobody gave.
     pub(crate) fn lacks(&self) -> (bool, bool) {
         match self.target() {
+            _ if self.vault_role.is_some() => (false, false),
             DatabaseTarget::Sqlite { .. } => (false, false),
             DatabaseTarget::Postgres(target) => {
                 (target.username.is_none(), target.password.is_none())

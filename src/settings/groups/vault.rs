@@ -25,11 +25,19 @@ group! {
             fallbacks: &[fallback("VAULT_NAMESPACE"), fallback("BAO_NAMESPACE")],
         }
 
-        /// How the daemon logs in: `token` needs `DOTMAC_VAULT_TOKEN`, `approle` needs
-        /// `DOTMAC_VAULT_ROLE_ID` and `DOTMAC_VAULT_SECRET_ID`.
+        /// How the daemon logs in. `token` needs `DOTMAC_VAULT_TOKEN`; `approle` needs
+        /// `DOTMAC_VAULT_ROLE_ID` and `DOTMAC_VAULT_SECRET_ID`; `kubernetes` needs
+        /// `DOTMAC_VAULT_ROLE`; `jwt` needs `DOTMAC_VAULT_JWT`; `cert` needs
+        /// `DOTMAC_VAULT_CLIENT_CERT` and `DOTMAC_VAULT_CLIENT_KEY`. What is given by a `_FILE` key
+        /// is read again at each login.
         auth: VaultAuth { default: fixed("token") }
 
-        /// Token to log in with.
+        /// Where the auth method is mounted, without `auth/`.
+        auth_mount: Option<MountPath> {
+            default: computed("the name of the method, as `approle`", auth_mount),
+        }
+
+        /// Token to log in with. It is renewed, and never revoked: it belongs to whoever made it.
         token: Option<SecretString> {
             fallbacks: &[fallback("VAULT_TOKEN"), fallback("BAO_TOKEN")],
         }
@@ -37,8 +45,25 @@ group! {
         /// Role id of the AppRole to log in with.
         role_id: Option<SecretString> {}
 
-        /// Secret id of the AppRole to log in with.
+        /// Secret id of the AppRole to log in with, or the token of the response that wraps it.
         secret_id: Option<SecretString> {}
+
+        /// Whether `DOTMAC_VAULT_SECRET_ID` is a wrapping token. It is unwrapped once; the secret id
+        /// in it is used until the process ends or the file holds another token.
+        secret_id_wrapped: bool { default: fixed("false") }
+
+        /// Role to log in as by `kubernetes`, `jwt` or `cert`; the latter two have a default in Vault.
+        role: Option<String> {}
+
+        /// Token to log in with by `jwt` or `kubernetes`. For `kubernetes` the pod's own token is
+        /// read, `/var/run/secrets/kubernetes.io/serviceaccount/token`, unless this is set.
+        jwt: Option<SecretString> {}
+
+        /// PEM file with the client certificate to log in with by `cert`.
+        client_cert: Option<PathBuf> {}
+
+        /// PEM file with the private key of `DOTMAC_VAULT_CLIENT_CERT`.
+        client_key: Option<PathBuf> {}
 
         /// PEM file with authorities that may have signed the server's certificate, besides those of
         /// the system.
@@ -60,4 +85,11 @@ group! {
 
 fn enabled(facts: &Facts<'_>) -> String {
     facts.given("DOTMAC_VAULT_ADDR").is_some().to_string()
+}
+
+fn auth_mount(facts: &Facts<'_>) -> String {
+    match facts.given("DOTMAC_VAULT_AUTH") {
+        None | Some("token") => String::new(),
+        Some(method) => method.to_ascii_lowercase(),
+    }
 }

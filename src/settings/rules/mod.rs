@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::error::Mistake;
 use super::group::PREFIX;
+use super::groups::DatabaseTarget;
 use super::types::{
     CorsOrigin, DatabaseUrl, Environment, SecretReference, SecretSetting, VaultAuth,
 };
@@ -165,14 +166,30 @@ impl Rules<'_> {
             "behind the address stands a path, which clients of Vault take in different ways",
             "write scheme, host and port only, e.g. https://vault.example:8200",
         );
-        let (token, approle) = (
-            vault.auth == VaultAuth::Token,
-            vault.auth == VaultAuth::AppRole,
-        );
+        let by = |method: VaultAuth| vault.auth == method;
         let needs = [
-            ("VAULT_TOKEN", token && vault.token.is_none()),
-            ("VAULT_ROLE_ID", approle && vault.role_id.is_none()),
-            ("VAULT_SECRET_ID", approle && vault.secret_id.is_none()),
+            ("VAULT_TOKEN", by(VaultAuth::Token) && vault.token.is_none()),
+            (
+                "VAULT_ROLE_ID",
+                by(VaultAuth::AppRole) && vault.role_id.is_none(),
+            ),
+            (
+                "VAULT_SECRET_ID",
+                by(VaultAuth::AppRole) && vault.secret_id.is_none(),
+            ),
+            (
+                "VAULT_ROLE",
+                by(VaultAuth::Kubernetes) && vault.role.is_none(),
+            ),
+            ("VAULT_JWT", by(VaultAuth::Jwt) && vault.jwt.is_none()),
+            (
+                "VAULT_CLIENT_CERT",
+                by(VaultAuth::Cert) && vault.client_cert.is_none(),
+            ),
+            (
+                "VAULT_CLIENT_KEY",
+                by(VaultAuth::Cert) && vault.client_key.is_none(),
+            ),
         ];
         for (name, is_missing) in needs {
             self.refuse(
@@ -182,6 +199,12 @@ impl Rules<'_> {
                 format!("set it or its _FILE twin, {off}"),
             );
         }
+        self.refuse(
+            by(VaultAuth::Cert) && vault.addr.as_ref().is_some_and(|it| it.scheme() == "http"),
+            &["VAULT_ADDR", "VAULT_AUTH", "VAULT_ENABLED"],
+            "a client certificate is shown by TLS, and this address is plain http",
+            "use https",
+        );
     }
 
     /// A reference can be followed only if Vault is enabled.
@@ -253,6 +276,9 @@ impl Rules<'_> {
 
     fn database_user(&mut self) {
         let database = &self.settings.database;
+        if database.vault_role.is_some() {
+            return self.database_role();
+        }
         let (lacks_username, _) = database.lacks();
         self.refuse(
             lacks_username && !self.settings.vault.enabled,
@@ -301,6 +327,38 @@ impl Rules<'_> {
                 &[name, "DATABASE_URL"],
                 "the URL says it too",
                 "remove it here or there",
+            );
+        }
+    }
+
+    /// With a role of Vault's, user and password come from nowhere else.
+    fn database_role(&mut self) {
+        let settings = self.settings;
+        self.refuse(
+            !settings.vault.enabled,
+            &["DATABASE_VAULT_ROLE", "VAULT_ENABLED", "VAULT_ADDR"],
+            "the role is in Vault, which is not enabled",
+            "set DOTMAC_VAULT_ADDR, or give user and password",
+        );
+        let target = settings.database.target();
+        let (user, password) = match target {
+            DatabaseTarget::Sqlite { .. } => {
+                return self.refuse(
+                    true,
+                    &["DATABASE_VAULT_ROLE", "DATABASE_URL", "DATABASE_HOST"],
+                    "SQLite has no users",
+                    "remove it, or give a PostgreSQL server",
+                );
+            }
+            DatabaseTarget::Postgres(target) => (target.username, target.password),
+        };
+        for (name, given) in [("USERNAME", user), ("PASSWORD", password)] {
+            let key = format!("DATABASE_{name}");
+            self.refuse(
+                given.is_some(),
+                &["DATABASE_VAULT_ROLE", &key, "DATABASE_URL"],
+                format!("the role brings it, and DOTMAC_{key} or the URL gives it too"),
+                "remove one of them",
             );
         }
     }

@@ -66,6 +66,12 @@ choice! {
         Token = "token",
         /// A role id with a secret id.
         AppRole = "approle",
+        /// The token of a Kubernetes service account.
+        Kubernetes = "kubernetes",
+        /// A JWT that an issuer signed.
+        Jwt = "jwt",
+        /// A TLS client certificate.
+        Cert = "cert",
     }
 }
 

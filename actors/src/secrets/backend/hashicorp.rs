@@ -13,15 +13,18 @@ use std::{
 
 use hashicorp_vault::{
     Error as ClientError,
-    client::{EndpointResponse, HttpVerb, VaultClient},
+    client::{EndpointResponse, HttpVerb, VaultClient, VaultDuration},
 };
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
-use super::{CallFailure, Login, Reply, SecretBackend};
-use crate::secrets::config::{Auth, ConfigError, VaultConfig};
+use super::{Answer, CallFailure, Granted, Reply, Request, SecretBackend};
+use crate::secrets::{
+    Auth,
+    config::{ConfigError, VaultConfig},
+};
 
 /// The crate's own limit for a request, which cannot be set. Our callers may wait less, and then the
 /// thread is busy with a request that nobody waits for, for at most this long.
@@ -47,9 +50,7 @@ pub(super) fn supports(config: &VaultConfig) -> Result<(), ConfigError> {
         return refuse("a request time-out above 30 s");
     }
     match &config.auth {
-        Auth::AppRole { mount, .. } if mount != "approle" => {
-            refuse("an AppRole mount other than `approle`")
-        }
+        Auth::Certificate { .. } => refuse("a client certificate"),
         _ => Ok(()),
     }
 }
@@ -62,7 +63,7 @@ pub(super) struct HashicorpBackend {
 }
 
 type Client = VaultClient<()>;
-/// Runs on the thread, with the client of the last login.
+/// Runs on the thread, with its client, which holds a token only during a request.
 type Job = Box<dyn FnOnce(&mut Option<Client>) + Send>;
 
 impl HashicorpBackend {
@@ -75,7 +76,7 @@ impl HashicorpBackend {
 
     fn worker(&self) -> io::Result<mpsc::Sender<Job>> {
         let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
-        // A panic of the crate ends the thread; the next request gets another, without a login.
+        // A panic of the crate ends the thread; the next request gets another.
         if let Some(queue) = worker.as_ref().filter(|queue| !queue.is_closed()) {
             return Ok(queue.clone());
         }
@@ -87,7 +88,6 @@ impl HashicorpBackend {
                 while let Some(job) = jobs.blocking_recv() {
                     job(&mut client);
                 }
-                forget_token(client.take());
             })?;
         Ok(worker.insert(queue).clone())
     }
@@ -113,82 +113,71 @@ impl HashicorpBackend {
 }
 
 impl SecretBackend for HashicorpBackend {
-    fn login(&self) -> Reply<'_, Login> {
-        let VaultConfig { address, auth, .. } = self.config.clone();
+    fn send<'a>(&'a self, request: Request<'a>) -> Reply<'a, Answer> {
+        let address = self.config.address.clone();
+        let Request { path, token, body } = request;
+        let (path, token) = (path.to_owned(), token.cloned().unwrap_or_default());
+        let body = body.map(|body| Zeroizing::new(body.to_string()));
         Box::pin(self.on_thread(move |client| {
-            forget_token(client.take());
-            match auth {
-                Auth::Token(token) => {
-                    let fresh = Client::new_no_lookup(address.as_str(), token.expose_secret())
-                        .map_err(call_failure)?;
-                    let answer = get(&fresh, "auth/token/lookup-self");
-                    *client = Some(fresh);
-                    match answer {
-                        Ok(found) => Ok(Login::from_lookup(&found)),
-                        // Known to the server, though not allowed to look at itself.
-                        Err(denial) if denial.is_policy_denial() => Ok(Login { expires_in: None }),
-                        Err(failure) => Err(failure),
-                    }
-                }
-                Auth::AppRole {
-                    role_id, secret_id, ..
-                } => {
-                    let fresh = Client::new_app_role(
-                        address.as_str(),
-                        role_id,
-                        Some(secret_id.expose_secret()),
-                    )
-                    .map_err(call_failure)?;
-                    let auth = fresh.data.as_ref().and_then(|data| data.auth.as_ref());
-                    let life = auth
-                        .and_then(|auth| auth.lease_duration.as_ref())
-                        .map_or(0, |life| life.0.as_secs());
-                    *client = Some(fresh);
-                    Ok(Login::expiring_in(life))
-                }
-            }
-        }))
-    }
-
-    fn get<'a>(&'a self, path: &'a str) -> Reply<'a, Value> {
-        let path = path.to_owned();
-        Box::pin(self.on_thread(move |client| match client {
-            Some(client) => get(client, &path),
-            // The thread that logged in is gone: the session will log in again.
-            None => Err(CallFailure::refused(403, r#"{"errors":["no token"]}"#)),
+            // One client for all requests: building one loads the system's certificates.
+            let client = match client {
+                Some(client) => client,
+                None => client
+                    .insert(Client::new_no_lookup(address.as_str(), "").map_err(call_failure)?),
+            };
+            token.expose_secret().clone_into(&mut client.token);
+            let answer = send(client, &path, body.as_ref().map(|body| body.as_str()));
+            client.token.zeroize();
+            answer
         }))
     }
 
     fn health(&self) -> Reply<'_, u16> {
-        let address = self.config.address.clone();
-        Box::pin(self.on_thread(move |_| {
-            let anonymous = Client::new_no_lookup(address.as_str(), "").map_err(call_failure)?;
-            match get(&anonymous, "sys/health") {
+        Box::pin(async {
+            let request = Request {
+                path: "sys/health",
+                token: None,
+                body: None,
+            };
+            match self.send(request).await {
                 Err(CallFailure::Refused { status, .. }) => Ok(status),
                 // A healthy server's answer has another shape than all the rest.
                 Ok(_) | Err(CallFailure::Garbled(_)) => Ok(200),
                 Err(failure) => Err(failure),
             }
-        }))
+        })
+    }
+
+    /// The crate has no certificates of ours to read.
+    fn reopen(&self) -> Reply<'_, ()> {
+        Box::pin(async { Ok(()) })
     }
 }
 
-fn get(client: &Client, path: &str) -> Result<Value, CallFailure> {
-    match client
-        .call_endpoint::<Value>(HttpVerb::GET, path, None, None)
-        .map_err(call_failure)?
-    {
-        EndpointResponse::VaultResponse(answer) => answer
-            .data
-            .ok_or_else(|| CallFailure::Garbled("the answer holds no data".to_owned())),
-        EndpointResponse::Empty => Err(CallFailure::Garbled("the answer is empty".to_owned())),
-    }
-}
-
-fn forget_token(client: Option<Client>) {
-    if let Some(mut client) = client {
-        client.token.zeroize();
-    }
+fn send(client: &Client, path: &str, body: Option<&str>) -> Result<Answer, CallFailure> {
+    let verb = match body {
+        Some(_) => HttpVerb::POST,
+        None => HttpVerb::GET,
+    };
+    let answer = client
+        .call_endpoint::<Value>(verb, path, None, body)
+        .map_err(call_failure)?;
+    let EndpointResponse::VaultResponse(answer) = answer else {
+        return Ok(Answer::default());
+    };
+    let seconds = |life: Option<VaultDuration>| life.map_or(0, |life| life.0.as_secs());
+    Ok(Answer {
+        data: answer.data,
+        lease_id: answer.lease_id.unwrap_or_default(),
+        lease_duration: seconds(answer.lease_duration),
+        renewable: answer.renewable.unwrap_or_default(),
+        auth: answer.auth.map(|granted| Granted {
+            client_token: granted.client_token.into(),
+            policies: granted.policies,
+            lease_duration: seconds(granted.lease_duration),
+            renewable: granted.renewable,
+        }),
+    })
 }
 
 /// The crate wraps the body of a refusal into its own words; the status is in the response.
@@ -206,7 +195,7 @@ fn call_failure(error: ClientError) -> CallFailure {
         ClientError::Reqwest(error) => connection_failure(&error),
         ClientError::Io(error) => connection_failure(&error),
         // The parser's own text may quote what it could not parse: a secret, perhaps.
-        _ => CallFailure::Garbled("it is not the JSON of Vault's API".to_owned()),
+        _ => CallFailure::not_vault(),
     }
 }
 

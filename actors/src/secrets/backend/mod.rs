@@ -1,15 +1,17 @@
 //! The seam between us and the crates that speak Vault's HTTP API.
 //!
-//! A backend moves requests and answers and keeps the token; it judges nothing. What an answer means
+//! A backend moves requests and answers; it keeps no token and judges nothing. What an answer means
 //! (KV versions, expired tokens, sealed servers) is decided once, in [`Vault`](super::Vault).
 
 #[cfg(feature = "hashicorp_vault")]
 mod hashicorp;
 mod native;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use secrecy::SecretString;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::config::{Client, ConfigError, VaultConfig};
@@ -22,38 +24,61 @@ pub type Reply<'a, T> = BoxFuture<'a, Result<T, CallFailure>>;
 /// Methods may be called at any time and at once. Dropping a future gives the request up; whoever
 /// calls sets the time limit.
 pub trait SecretBackend: Send + Sync {
-    /// Logs in as configured; later requests carry the new token. For a configured token it only
-    /// asks the server what it thinks of it.
-    fn login(&self) -> Reply<'_, Login>;
-
-    /// `GET /v1/{path}`: the `data` of the answer. `path` is made of [`SecretPath`]s and constants.
-    ///
-    /// [`SecretPath`]: super::SecretPath
-    fn get<'a>(&'a self, path: &'a str) -> Reply<'a, Value>;
+    /// Sends one request below `/v1/`.
+    fn send<'a>(&'a self, request: Request<'a>) -> Reply<'a, Answer>;
 
     /// The status code of `GET /v1/sys/health`, sent without namespace and token.
     fn health(&self) -> Reply<'_, u16>;
+
+    /// Reads certificate files anew, before a login: they rotate too.
+    fn reopen(&self) -> Reply<'_, ()>;
 }
 
-/// What a login brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Login {
-    /// How long the token lives; `None` if it does not end or nobody may know.
-    pub expires_in: Option<Duration>,
+/// What is asked of a server.
+#[derive(Clone)]
+pub struct Request<'a> {
+    /// Below `/v1/`; made of [`SecretPath`](super::SecretPath)s and constants.
+    pub path: &'a str,
+    /// Who asks; nobody for a login.
+    pub token: Option<&'a SecretString>,
+    /// `None` reads; anything else is written.
+    pub body: Option<Value>,
 }
 
-impl Login {
-    /// From a number of seconds as Vault gives it, where 0 means for ever.
-    fn expiring_in(seconds: u64) -> Self {
-        Self {
-            expires_in: (seconds > 0).then(|| Duration::from_secs(seconds)),
-        }
-    }
+/// An answer of Vault's, in the one shape that all but health have.
+#[derive(Default, Deserialize)]
+pub struct Answer {
+    /// What was asked for.
+    #[serde(default)]
+    pub data: Option<Value>,
+    /// The token that a login brought.
+    #[serde(default)]
+    pub auth: Option<Granted>,
+    /// Names the lease on what is in `data`; empty if there is none.
+    #[serde(default)]
+    pub lease_id: String,
+    /// Seconds that the lease lives.
+    #[serde(default)]
+    pub lease_duration: u64,
+    /// Whether its life can be extended.
+    #[serde(default)]
+    pub renewable: bool,
+}
 
-    /// What an answer of `auth/token/lookup-self` says.
-    fn from_lookup(found: &Value) -> Self {
-        Self::expiring_in(found.get("ttl").and_then(Value::as_u64).unwrap_or(0))
-    }
+/// A token that a login brought, or what is left of one after a renewal.
+#[derive(Deserialize)]
+pub struct Granted {
+    /// The token.
+    pub client_token: SecretString,
+    /// The policies that it has.
+    #[serde(default)]
+    pub policies: Vec<String>,
+    /// Seconds that it lives; 0 is for ever.
+    #[serde(default)]
+    pub lease_duration: u64,
+    /// Whether its life can be extended.
+    #[serde(default)]
+    pub renewable: bool,
 }
 
 /// Why there is no answer to use, as the transport sees it.
@@ -72,11 +97,17 @@ pub enum CallFailure {
     Tls(String),
     /// The configured CA certificate cannot be used.
     CaCertificate(String),
+    /// The configured client certificate or its key cannot be used.
+    ClientCertificate(String),
     /// An answer that is not Vault's.
     Garbled(String),
 }
 
 impl CallFailure {
+    fn not_vault() -> Self {
+        Self::Garbled("it is not the JSON of Vault's API".to_owned())
+    }
+
     /// From the status and the body of an answer.
     fn refused(status: u16, body: &str) -> Self {
         #[derive(serde::Deserialize)]

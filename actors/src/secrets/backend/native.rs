@@ -13,35 +13,34 @@ use rustify::{
     enums::{RequestMethod, RequestType, ResponseType},
     errors::ClientError as RequestError,
 };
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use tokio::sync::{OnceCell, RwLock};
+use tokio::sync::RwLock;
 use tracing::{Dispatch, dispatcher, instrument::WithSubscriber};
 use vaultrs::{
-    api::{
-        AuthInfo, EndpointMiddleware, EndpointResult,
-        auth::approle::requests::LoginWithApproleRequest,
-    },
-    client::{VaultClient, VaultClientSettings},
+    api::EndpointMiddleware,
+    client::{Identity, VaultClient, VaultClientSettings},
     error::ClientError,
 };
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
-use super::{CallFailure, Login, Reply, SecretBackend};
-use crate::secrets::config::{Auth, ConfigError, VaultConfig};
+use super::{Answer, CallFailure, Reply, Request, SecretBackend};
+use crate::secrets::{
+    Auth,
+    config::{ConfigError, VaultConfig},
+};
 
 /// Speaks to Vault through `vaultrs`.
 pub(super) struct VaultrsBackend {
     config: VaultConfig,
-    /// Built with the first request: it reads certificate files.
-    http: OnceCell<HttpClient>,
-    token: RwLock<Token>,
+    /// Built with the first request and before each login: it reads certificate files.
+    http: RwLock<Option<HttpClient>>,
 }
 
-/// The token of the last login, in the form in which it is sent.
-struct Token(EndpointMiddleware);
+/// The token, in the form in which it is sent.
+struct Headers(EndpointMiddleware);
 
-impl Drop for Token {
+impl Drop for Headers {
     fn drop(&mut self) {
         self.0.token.zeroize();
     }
@@ -49,126 +48,96 @@ impl Drop for Token {
 
 impl VaultrsBackend {
     pub(super) fn new(config: VaultConfig) -> Self {
-        let token = RwLock::new(Token(headers(config.namespace.clone(), String::new())));
         Self {
             config,
-            http: OnceCell::new(),
-            token,
+            http: RwLock::new(None),
         }
     }
 
-    async fn http(&self) -> Result<&HttpClient, CallFailure> {
-        let build = async {
-            let config = self.config.clone();
-            // Off the actor's thread: it reads files, and the system's certificates among them.
-            tokio::task::spawn_blocking(move || {
-                dispatcher::with_default(&Dispatch::none(), || http_client(&config))
-            })
-            .await
-            .map_err(|e| CallFailure::Connection(e.to_string()))?
-        };
-        self.http.get_or_try_init(|| build).await
-    }
-
-    /// Sends `endpoint` with `headers` and hands the parsed answer over.
-    async fn exec<E: Endpoint>(
-        &self,
-        endpoint: E,
-        headers: &EndpointMiddleware,
-    ) -> Result<EndpointResult<E::Response>, CallFailure> {
-        let http = self.http().await?;
-        async {
-            endpoint
-                .with_middleware(headers)
-                .exec(http)
-                .await?
-                .wrap::<EndpointResult<_>>()
-        }
-        .with_subscriber(Dispatch::none())
+    async fn open(&self) -> Result<(), CallFailure> {
+        let config = self.config.clone();
+        // Off the actor's thread: it reads files, and the system's certificates among them.
+        let client = tokio::task::spawn_blocking(move || {
+            dispatcher::with_default(&Dispatch::none(), || http_client(&config))
+        })
         .await
-        .map_err(request_failure)
+        .map_err(|e| CallFailure::Connection(e.to_string()))??;
+        *self.http.write().await = Some(client);
+        Ok(())
     }
 
-    async fn keep_token(&self, mut token: String) -> Result<(), CallFailure> {
-        // `vaultrs` panics over a token that is not a header value.
-        if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
-            token.zeroize();
-            return Err(CallFailure::Garbled(
-                "the login brought no usable token".to_owned(),
-            ));
+    /// Sends `call` with `headers` and hands the body over, empty for a 204.
+    async fn exec(
+        &self,
+        call: Call<'_>,
+        headers: &Headers,
+    ) -> Result<Zeroizing<Vec<u8>>, CallFailure> {
+        if self.http.read().await.is_none() {
+            self.open().await?;
         }
-        *self.token.write().await = Token(headers(self.config.namespace.clone(), token));
-        Ok(())
+        let http = self.http.read().await;
+        let http = http
+            .as_ref()
+            .ok_or_else(|| CallFailure::Connection("the client was closed".to_owned()))?;
+        let answer = call
+            .with_middleware(&headers.0)
+            .exec(http)
+            .with_subscriber(Dispatch::none())
+            .await
+            .map_err(request_failure)?;
+        Ok(Zeroizing::new(answer.response.into_body()))
     }
 }
 
 impl SecretBackend for VaultrsBackend {
-    fn login(&self) -> Reply<'_, Login> {
-        Box::pin(async {
-            match &self.config.auth {
-                Auth::Token(token) => {
-                    self.keep_token(token.expose_secret().to_owned()).await?;
-                    match self.get("auth/token/lookup-self").await {
-                        Ok(found) => Ok(Login::from_lookup(&found)),
-                        // Known to the server, though not allowed to look at itself.
-                        Err(denial) if denial.is_policy_denial() => Ok(Login { expires_in: None }),
-                        Err(failure) => Err(failure),
-                    }
-                }
-                Auth::AppRole {
-                    mount,
-                    role_id,
-                    secret_id,
-                } => {
-                    let request = LoginWithApproleRequest::builder()
-                        .mount(mount.as_str())
-                        .role_id(role_id.as_str())
-                        .secret_id(secret_id.expose_secret())
-                        .build()
-                        .map_err(|e| CallFailure::Garbled(e.to_string()))?;
-                    let anonymous = headers(self.config.namespace.clone(), String::new());
-                    let granted: Option<AuthInfo> = self.exec(request, &anonymous).await?.auth;
-                    let granted = granted.ok_or_else(|| {
-                        CallFailure::Garbled("the login brought no token".to_owned())
-                    })?;
-                    self.keep_token(granted.client_token).await?;
-                    Ok(Login::expiring_in(granted.lease_duration))
-                }
-            }
-        })
-    }
-
-    fn get<'a>(&'a self, path: &'a str) -> Reply<'a, Value> {
+    fn send<'a>(&'a self, request: Request<'a>) -> Reply<'a, Answer> {
         Box::pin(async move {
-            let token = self.token.read().await;
-            let answer = self.exec(Get { path }, &token.0).await?;
-            answer
-                .data
-                .ok_or_else(|| CallFailure::Garbled("the answer holds no data".to_owned()))
+            let headers = headers(self.config.namespace.clone(), request.token)?;
+            let call = Call {
+                path: request.path,
+                body: request.body.map(|body| Zeroizing::new(body.to_string())),
+            };
+            let body = self.exec(call, &headers).await?;
+            if body.is_empty() {
+                return Ok(Answer::default());
+            }
+            // The parser's own text may quote what it could not parse: a secret, perhaps.
+            serde_json::from_slice(&body).map_err(|_| CallFailure::not_vault())
         })
     }
 
     fn health(&self) -> Reply<'_, u16> {
         Box::pin(async {
-            match self
-                .exec(Get { path: "sys/health" }, &headers(None, String::new()))
-                .await
-            {
+            let call = Call {
+                path: "sys/health",
+                body: None,
+            };
+            match self.exec(call, &headers(None, None)?).await {
                 Err(CallFailure::Refused { status, .. }) => Ok(status),
-                // A healthy server's answer has another shape than all the rest.
-                Ok(_) | Err(CallFailure::Garbled(_)) => Ok(200),
+                Ok(_) => Ok(200),
                 Err(failure) => Err(failure),
             }
         })
     }
+
+    fn reopen(&self) -> Reply<'_, ()> {
+        Box::pin(async {
+            let reads_files = self.config.ca_cert.is_some() || self.config.auth.has_certificate();
+            if reads_files {
+                self.open().await?;
+            }
+            Ok(())
+        })
+    }
 }
 
-/// A plain read of any path of the API.
-struct Get<'a> {
+/// One request to any path of the API.
+struct Call<'a> {
     path: &'a str,
+    body: Option<Zeroizing<String>>,
 }
 
-impl Endpoint for Get<'_> {
+impl Endpoint for Call<'_> {
     type Response = Value;
     const REQUEST_BODY_TYPE: RequestType = RequestType::JSON;
     const RESPONSE_BODY_TYPE: ResponseType = ResponseType::JSON;
@@ -178,17 +147,34 @@ impl Endpoint for Get<'_> {
     }
 
     fn method(&self) -> RequestMethod {
-        RequestMethod::GET
+        match self.body {
+            Some(_) => RequestMethod::POST,
+            None => RequestMethod::GET,
+        }
+    }
+
+    fn body(&self) -> Result<Option<Vec<u8>>, RequestError> {
+        Ok(self.body.as_ref().map(|body| body.as_bytes().to_vec()))
     }
 }
 
-fn headers(namespace: Option<String>, token: String) -> EndpointMiddleware {
-    EndpointMiddleware {
-        token,
+fn headers(
+    namespace: Option<String>,
+    token: Option<&SecretString>,
+) -> Result<Headers, CallFailure> {
+    let token = token.map(ExposeSecret::expose_secret).unwrap_or_default();
+    // `vaultrs` panics over a token that is not a header value.
+    if !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(CallFailure::Garbled(
+            "the token cannot be sent as a header".to_owned(),
+        ));
+    }
+    Ok(Headers(EndpointMiddleware {
+        token: token.to_owned(),
         version: "v1".to_owned(),
         wrap: None,
         namespace,
-    }
+    }))
 }
 
 /// What `vaultrs` builds its HTTP client from. Written out in full, since its builder fills what is
@@ -218,7 +204,9 @@ fn http_client(config: &VaultConfig) -> Result<HttpClient, CallFailure> {
     if let Some(path) = &config.ca_cert {
         check_ca(path).map_err(CallFailure::CaCertificate)?;
     }
-    let settings = client_settings(config).map_err(|e| CallFailure::Connection(e.to_string()))?;
+    let mut settings =
+        client_settings(config).map_err(|e| CallFailure::Connection(e.to_string()))?;
+    settings.identity = identity(&config.auth).map_err(CallFailure::ClientCertificate)?;
     VaultClient::new(settings)
         .map(|client| client.http)
         .map_err(|error| match error {
@@ -233,6 +221,27 @@ fn http_client(config: &VaultConfig) -> Result<HttpClient, CallFailure> {
             }
             other => CallFailure::Connection(other.to_string()),
         })
+}
+
+/// What we prove ourselves with at the TLS level, if we do: the files as they are now.
+fn identity(auth: &Auth) -> Result<Option<Identity>, String> {
+    let Auth::Certificate {
+        certificate, key, ..
+    } = auth
+    else {
+        return Ok(None);
+    };
+    let read = |path: &Path| {
+        let read = fs::read(path).map_err(|e| format!("`{}`: {e}", path.display()));
+        read.map(Zeroizing::new)
+    };
+    let mut pem = read(key)?;
+    pem.push(b'\n');
+    pem.extend_from_slice(&read(certificate)?);
+    let identity = Identity::from_pem(&pem);
+    identity
+        .map(Some)
+        .map_err(|_| "they are not a PEM certificate with its PEM key".to_owned())
 }
 
 /// A file without a single certificate would be taken for "trust nobody else" without a word.
@@ -253,11 +262,8 @@ fn request_failure(error: RequestError) -> CallFailure {
         RequestError::RequestError { source, .. } | RequestError::ResponseError { source } => {
             connection_failure(&*source)
         }
-        // The parser's own text may quote what it could not parse: a secret, perhaps.
-        RequestError::ResponseParseError { .. } | RequestError::ResponseConversionError { .. } => {
-            CallFailure::Garbled("it is not the JSON of Vault's API".to_owned())
-        }
-        other => CallFailure::Garbled(other.to_string()),
+        // Other texts may quote what could not be parsed: a secret, perhaps.
+        _ => CallFailure::not_vault(),
     }
 }
 

@@ -1,0 +1,70 @@
+//! What a consumer holds of a lease: while it does, the lease is not given back.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use super::{SecretFeed, instruments::Rotated, session::Lease};
+
+/// Keeps a lease, and says what its consumer makes of it. The last clone to go gives the lease back.
+#[derive(Clone)]
+pub struct LeaseHold(Arc<Held>);
+
+struct Held {
+    _lease: Arc<Lease>,
+    report: Option<Report>,
+    taken: AtomicBool,
+}
+
+/// Where to say it, under which name, and for which setting.
+pub(super) struct Report {
+    pub(super) feed: SecretFeed,
+    pub(super) secret: &'static str,
+    pub(super) key: String,
+}
+
+impl LeaseHold {
+    pub(super) fn new(lease: Arc<Lease>, report: Option<Report>) -> Self {
+        Self(Arc::new(Held {
+            _lease: lease,
+            report,
+            taken: AtomicBool::new(false),
+        }))
+    }
+
+    /// The credentials are in use.
+    pub fn taken(&self) {
+        if let Some(report) = &self.0.report
+            && !self.0.taken.swap(true, Relaxed)
+        {
+            report
+                .feed
+                .instruments()
+                .rotated(report.secret, Rotated::Applied);
+        }
+    }
+
+    /// The credentials were refused where they are used. Ones that worked before must have been taken
+    /// away, so others are asked for at once; ones that never did are the consumer's to try again.
+    pub fn refused(&self) {
+        let Some(report) = &self.0.report else { return };
+        if self.0.taken.load(Relaxed) {
+            report.feed.refuse(&report.key);
+        } else {
+            report
+                .feed
+                .instruments()
+                .rotated(report.secret, Rotated::Refused);
+        }
+    }
+}
+
+impl fmt::Debug for LeaseHold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LeaseHold")
+    }
+}

@@ -1,0 +1,437 @@
+//! From a credential to a token: one login at a time, and never in a storm.
+//!
+//! Whoever needs a token while a login is under way shares its outcome. After a failure the next
+//! attempt waits, twice as long each time and jittered; who asks meanwhile gets the last error at
+//! once, so that neither a server that comes back nor our own callers are held up by us.
+
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::{
+    Auth, SecretsError, Vault, VaultFailure,
+    backend::{Answer, CallFailure, Granted},
+    backoff::Backoff,
+    diagnosis::{Asking, Failure},
+    lease::{Due, LeaseClock},
+    session::{Identity, Session},
+};
+
+/// Where the server answers who we are.
+pub(super) const LOOKUP: &str = "auth/token/lookup-self";
+
+/// Which login we are at.
+pub(super) struct Desk {
+    present: Option<Arc<Session>>,
+    serial: u64,
+    backoff: Backoff,
+    /// When the last attempt failed, how, and before when there is no other.
+    failed: Option<(SecretsError, Instant)>,
+    /// The wrapping token that was unwrapped, and what was in it.
+    unwrapped: Option<(SecretString, SecretString)>,
+    warned_of_end: bool,
+}
+
+impl Desk {
+    pub(super) fn new(backoff: Backoff) -> Self {
+        Self {
+            present: None,
+            serial: 0,
+            backoff,
+            failed: None,
+            unwrapped: None,
+            warned_of_end: false,
+        }
+    }
+}
+
+/// What a login brought.
+struct Login {
+    token: SecretString,
+    identity: Identity,
+    clock: Option<LeaseClock>,
+    ours: bool,
+}
+
+impl Vault {
+    /// A session that is neither over nor the one that proved `dead`: the present one, or a new login.
+    pub(super) async fn session(
+        &self,
+        dead: Option<&Arc<Session>>,
+    ) -> Result<Arc<Session>, SecretsError> {
+        let mut desk = self.desk().lock().await;
+        let now = Instant::now();
+        if let Some(present) = &desk.present
+            && present.is_usable(now)
+            && dead.is_none_or(|dead| dead.serial != present.serial)
+        {
+            return Ok(Arc::clone(present));
+        }
+        if let Some(dead) = dead {
+            dead.bury();
+        }
+        self.log_in_anew(&mut desk).await
+    }
+
+    /// Sees to the token: renews it when that is due, or logs in again. Answers the present session.
+    ///
+    /// # Errors
+    ///
+    /// [`SecretsError::Login`]; the token may be good for a while yet.
+    pub(super) async fn keep_session(&self) -> Result<Arc<Session>, SecretsError> {
+        let mut desk = self.desk().lock().await;
+        let usable = |it: &Arc<Session>| it.is_usable(Instant::now());
+        let Some(present) = desk.present.clone().filter(usable) else {
+            return self.log_in_anew(&mut desk).await;
+        };
+        match present
+            .clock()
+            .map(|clock| (clock, clock.due(Instant::now())))
+        {
+            None | Some((_, Due::At(_))) => Ok(present),
+            Some((clock, Due::Renew)) => match self.renew_token(&present, clock).await {
+                Ok(()) => Ok(present),
+                Err(failure) if failure.refusal().is_some_and(|(status, _)| status < 429) => {
+                    self.log_in_anew(&mut desk).await
+                }
+                Err(failure) => Err(SecretsError::Login {
+                    source: self
+                        .explain(failure, Asking::Login, Some(&present.token))
+                        .await,
+                }),
+            },
+            Some((_, Due::Replace | Due::Ended)) => self.log_in_anew(&mut desk).await,
+        }
+    }
+
+    /// When [`keep_session`](Self::keep_session) has something to do.
+    pub(super) async fn session_due(&self) -> Option<Instant> {
+        let desk = self.desk().lock().await;
+        let present = desk.present.as_ref()?;
+        let failed = desk.failed.as_ref().map(|(_, not_before)| *not_before);
+        if let Some(not_before) = failed.filter(|at| *at > Instant::now()) {
+            return Some(not_before);
+        }
+        let clock = present.clock()?;
+        match clock.due(Instant::now()) {
+            Due::At(at) => Some(at),
+            _ => Some(Instant::now()),
+        }
+    }
+
+    /// The present session, if there is one; asks nobody.
+    pub(super) async fn present(&self) -> Option<Arc<Session>> {
+        self.desk().lock().await.present.clone()
+    }
+
+    /// Gives the present session up, so that the next request logs in.
+    pub(super) async fn leave(&self) -> Option<Arc<Session>> {
+        self.desk().lock().await.present.take()
+    }
+
+    async fn renew_token(&self, present: &Session, clock: LeaseClock) -> Result<(), Failure> {
+        let asked = Instant::now();
+        let path = "auth/token/renew-self";
+        let answer = self
+            .call(path, Some(&present.token), Some(json!({})))
+            .await?;
+        if let Some(granted) = answer.auth {
+            let life = std::time::Duration::from_secs(granted.lease_duration);
+            present.set_clock(Some(clock.renewed(asked, life, fastrand::f64())));
+            debug!(?life, "renewed the Vault token");
+        }
+        Ok(())
+    }
+
+    async fn log_in_anew(&self, desk: &mut Desk) -> Result<Arc<Session>, SecretsError> {
+        if let Some((error, not_before)) = &desk.failed
+            && Instant::now() < *not_before
+        {
+            return Err(error.clone());
+        }
+        match self.log_in_as_configured(desk).await {
+            Ok(login) => {
+                desk.backoff.note(false);
+                desk.failed = None;
+                Ok(self.seat(desk, login))
+            }
+            Err(source) => {
+                desk.backoff.note(true);
+                let error = SecretsError::Login { source };
+                let wait = desk.backoff.wait(fastrand::f64()).unwrap_or_default();
+                desk.failed = Some((error.clone(), Instant::now() + wait));
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes what a login brought the present session. The same token as before is the same session,
+    /// so that what was made under it is not made again.
+    fn seat(&self, desk: &mut Desk, login: Login) -> Arc<Session> {
+        if let Some(present) = desk.present.as_ref().filter(|it| {
+            it.token.expose_secret() == login.token.expose_secret() && it.is_usable(Instant::now())
+        }) {
+            let present = Arc::clone(present);
+            present.set_clock(login.clock);
+            if let Some(left) = login.clock.and_then(|it| it.fixed_rest(Instant::now()))
+                && !std::mem::replace(&mut desk.warned_of_end, true)
+            {
+                warn!(
+                    left_s = left.as_secs(),
+                    "the Vault token ends soon and cannot be renewed; give another one"
+                );
+            }
+            return present;
+        }
+        desk.serial += 1;
+        info!(
+            secrets.auth = self.config().auth.name(),
+            secrets.identity = login.identity.name,
+            secrets.policies = login.identity.policies.join(", "),
+            "logged in to Vault"
+        );
+        let named = (login.token, login.identity);
+        let session = Session::new(desk.serial, named, login.ours, login.clock, self.outbox());
+        let session = Arc::new(session);
+        desk.present = Some(Arc::clone(&session));
+        // Whoever looks after leases has to make others under it.
+        self.outbox().ring();
+        session
+    }
+
+    async fn log_in_as_configured(&self, desk: &mut Desk) -> Result<Login, VaultFailure> {
+        let auth = &self.config().auth;
+        if let Err(failure) = self.bounded(self.backend().reopen()).await {
+            return Err(self.explain(failure, Asking::Login, None).await);
+        }
+        let proof = auth.proof().await?;
+        let proof = match (auth, proof) {
+            (Auth::AppRole { wrapped: true, .. }, Some(token)) => {
+                Some(self.unwrapped(desk, token).await?)
+            }
+            (_, proof) => proof,
+        };
+        let outcome = match (auth, proof.clone()) {
+            (Auth::Token(_), Some(token)) => self.look_at(token).await,
+            (auth, proof) => {
+                let body = auth.body(&proof.unwrap_or_default()).await?;
+                self.log_in_at(auth.mount().unwrap_or_default(), body).await
+            }
+        };
+        match outcome {
+            Ok(login) => Ok(login),
+            Err(failure) => Err(self.explain(failure, Asking::Login, proof.as_ref()).await),
+        }
+    }
+
+    async fn log_in_at(&self, mount: &str, body: Value) -> Result<Login, Failure> {
+        let asked = Instant::now();
+        let answer = self
+            .call(&format!("auth/{mount}/login"), None, Some(body))
+            .await?;
+        let Some(Granted {
+            client_token,
+            policies,
+            lease_duration,
+            renewable,
+        }) = answer.auth
+        else {
+            let none = CallFailure::Garbled("the login brought no token".to_owned());
+            return Err(Failure::Call(none));
+        };
+        let looked = self.call(LOOKUP, Some(&client_token), None).await;
+        let name = looked.ok().and_then(|answer| text(&answer, "display_name"));
+        Ok(Login {
+            token: client_token,
+            identity: Identity {
+                name: name.unwrap_or_default(),
+                policies,
+            },
+            clock: clock(asked, lease_duration, renewable),
+            ours: true,
+        })
+    }
+
+    /// A token that we were given: only asks the server what it thinks of it.
+    async fn look_at(&self, token: SecretString) -> Result<Login, Failure> {
+        let asked = Instant::now();
+        let answer = match self.call(LOOKUP, Some(&token), None).await {
+            Ok(answer) => answer,
+            // Known to the server, though not allowed to look at itself.
+            Err(Failure::Call(denial)) if denial.is_policy_denial() => Answer::default(),
+            Err(failure) => return Err(failure),
+        };
+        let of = |field: &str| answer.data.as_ref().and_then(|data| data.get(field));
+        let policies = of("policies").and_then(Value::as_array);
+        let policies = policies.into_iter().flatten().filter_map(Value::as_str);
+        let ttl = of("ttl").and_then(Value::as_u64).unwrap_or(0);
+        let renewable = of("renewable").and_then(Value::as_bool).unwrap_or(false);
+        Ok(Login {
+            identity: Identity {
+                name: text(&answer, "display_name").unwrap_or_default(),
+                policies: policies.map(str::to_owned).collect(),
+            },
+            token,
+            clock: clock(asked, ttl, renewable),
+            ours: false,
+        })
+    }
+
+    /// The secret id in the response that `token` wraps. A wrapping token is good for one use, so the
+    /// secret id is kept until another token is given.
+    async fn unwrapped(
+        &self,
+        desk: &mut Desk,
+        token: SecretString,
+    ) -> Result<SecretString, VaultFailure> {
+        if let Some((from, secret_id)) = &desk.unwrapped
+            && from.expose_secret() == token.expose_secret()
+        {
+            return Ok(secret_id.clone());
+        }
+        let unwrapping = self.call("sys/wrapping/unwrap", Some(&token), Some(json!({})));
+        let answer = match unwrapping.await {
+            Ok(answer) => answer,
+            Err(failure) => {
+                return Err(self.explain(failure, Asking::Unwrap, Some(&token)).await);
+            }
+        };
+        let secret_id = text(&answer, "secret_id").ok_or_else(|| VaultFailure::NotUnwrapped {
+            detail: "the response holds no secret id".to_owned(),
+        })?;
+        let secret_id = SecretString::from(secret_id);
+        desk.unwrapped = Some((token, secret_id.clone()));
+        Ok(secret_id)
+    }
+}
+
+fn clock(asked: Instant, seconds: u64, renewable: bool) -> Option<LeaseClock> {
+    let life = std::time::Duration::from_secs(seconds);
+    (seconds > 0).then(|| LeaseClock::leased(asked, life, renewable, fastrand::f64()))
+}
+
+fn text(answer: &Answer, field: &str) -> Option<String> {
+    let text = answer.data.as_ref()?.get(field)?.as_str()?;
+    Some(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+        time::Duration,
+    };
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::secrets::{
+        Client, KvVersion, VaultConfig,
+        backend::{Reply, Request, SecretBackend},
+    };
+
+    /// A server that is unsealed after so many logins, and counts them all.
+    struct FakeServer {
+        logins: AtomicUsize,
+        refuses: usize,
+    }
+
+    impl SecretBackend for FakeServer {
+        fn send<'a>(&'a self, request: Request<'a>) -> Reply<'a, Answer> {
+            Box::pin(async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                if !request.path.ends_with("/login") {
+                    return Ok(Answer::default());
+                }
+                let refused = self.logins.fetch_add(1, Relaxed) < self.refuses;
+                if refused {
+                    let errors = Vec::new();
+                    return Err(CallFailure::Refused {
+                        status: 503,
+                        errors,
+                    });
+                }
+                Ok(Answer {
+                    auth: Some(Granted {
+                        client_token: "s.token".into(),
+                        policies: Vec::new(),
+                        lease_duration: 3600,
+                        renewable: true,
+                    }),
+                    ..Answer::default()
+                })
+            })
+        }
+
+        fn health(&self) -> Reply<'_, u16> {
+            Box::pin(async { Ok(503) })
+        }
+
+        fn reopen(&self) -> Reply<'_, ()> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    fn vault(refuses: usize) -> (Vault, Arc<FakeServer>) {
+        let server = Arc::new(FakeServer {
+            logins: AtomicUsize::new(0),
+            refuses,
+        });
+        let config = VaultConfig {
+            address: "http://fake".to_owned(),
+            namespace: None,
+            auth: Auth::Jwt {
+                mount: "jwt".to_owned(),
+                role: None,
+                jwt: "proof".into(),
+            },
+            mount: "secret".to_owned(),
+            kv_version: KvVersion::V2,
+            ca_cert: None,
+            timeout: Duration::from_secs(5),
+            client: Client::default(),
+        };
+        (Vault::over(config, Arc::clone(&server) as _), server)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_need_a_token_at_once_there_is_one_login() {
+        let (vault, server) = vault(0);
+        let asked = join_all((0..100).map(|_| vault.session(None))).await;
+        assert!(asked.iter().all(Result::is_ok));
+        assert_eq!(server.logins.load(Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_refuses_is_asked_ever_more_seldom_however_often_we_are() {
+        let (vault, server) = vault(usize::MAX);
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(60) {
+            assert!(vault.session(None).await.is_err());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // 100 ms doubling to 10 s: seven attempts to get there, then one in 5 to 10 s.
+        let logins = server.logins.load(Relaxed);
+        assert!((8..=22).contains(&logins), "{logins} logins in a minute");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_comes_back_is_found_and_forgiven() {
+        let (vault, server) = vault(3);
+        let begun = Instant::now();
+        while vault.session(None).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            begun.elapsed()
+        );
+        assert_eq!(server.logins.load(Relaxed), 4);
+        vault.leave().await;
+        assert!(vault.session(None).await.is_ok(), "no wait is left over");
+    }
+}

@@ -1,0 +1,25 @@
+# What one dotmac daemon may do in OpenBao or Vault, and no more. Mounts and the role are those of
+# `set-up`; leave out what you do not use. The `default` policy, which every token has, covers the rest:
+# renewing and revoking the own token, renewing leases and looking at them, asking for the own capabilities.
+
+# Secrets of the daemon, KV version 2. Version 1 has no `data/` in its paths.
+path "secret/data/database/*" {
+  capabilities = ["read"]
+}
+
+# The version of the KV engine is asked for once. This path is open to whoever may read anything below
+# the mount, so it needs no rule; DOTMAC_VAULT_KV_VERSION=2 saves the question.
+
+# Users for PostgreSQL: `creds` makes one of a dynamic role, `static-creds` tells a static role's password.
+path "database/creds/dotmac" {
+  capabilities = ["read"]
+}
+
+path "database/static-creds/dotmac-static" {
+  capabilities = ["read"]
+}
+
+# Giving a lease back as soon as its last connection is closed. Without it leases end by themselves.
+path "sys/leases/revoke" {
+  capabilities = ["update"]
+}

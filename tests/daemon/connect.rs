@@ -1,0 +1,133 @@
+//! `dotmac check --connect`: what it tries, and what it says to do.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, OpenBao, Postgres, daemon::Builder, free_port};
+
+/// A daemon set up by `deploy/openbao/set-up`.
+fn equipped(bao: &OpenBao, postgres: &Postgres) -> Builder {
+    let mut builder = Daemon::builder();
+    for (key, value) in bao.set_up(postgres, &[]) {
+        builder = builder.env(&key, value);
+    }
+    builder
+}
+
+#[tokio::test]
+async fn with_everything_there_each_thing_is_named_and_nothing_is_left_behind() {
+    let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
+    let checked = equipped(&bao, &postgres).run(&["check", "--connect"]).await;
+    let text = checked.text();
+    assert_eq!(checked.code, 0, "{text}");
+    for said in [
+        "initialised, unsealed, active",
+        "we are `approle`, with the policies default, dotmac",
+        "gives users, at database",
+        "may give leases back",
+        "takes writes",
+        "none is set: nothing is exported",
+    ] {
+        assert!(text.contains(said), "{said:?} is not in {text}");
+    }
+    let users = postgres
+        .query("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'v-%'")
+        .await;
+    assert_eq!(users, "0", "the user of the try is given back");
+}
+
+#[tokio::test]
+async fn a_policy_that_lacks_a_line_is_told_which() {
+    let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
+    let builder = equipped(&bao, &postgres);
+    let policy = r#"path "database/creds/dotmac" { capabilities = ["read"] }"#;
+    bao.call(
+        Method::PUT,
+        "sys/policies/acl/dotmac",
+        json!({ "policy": policy }),
+    )
+    .await;
+    let checked = builder.run(&["check", "--connect"]).await;
+    let text = checked.text();
+    assert_eq!(checked.code, 69, "{text}");
+    assert!(
+        text.contains(r#"path "sys/leases/revoke" { capabilities = ["update"] }"#),
+        "{text}"
+    );
+
+    bao.write("team/db", "pw", "a password").await;
+    let checked = Daemon::builder()
+        .env("DOTMAC_VAULT_ADDR", bao.address())
+        .env("DOTMAC_VAULT_TOKEN", limited_token(&bao).await)
+        .env(
+            "DOTMAC_DATABASE_URL",
+            format!("postgres://dotmac@127.0.0.1:{}/dotmac", postgres.port),
+        )
+        .env("DOTMAC_DATABASE_PASSWORD", "vault:team/db#pw")
+        .run(&["check", "--connect"])
+        .await;
+    let text = checked.text();
+    assert_eq!(checked.code, 69, "{text}");
+    // The engine's version is asked for first, and whoever may read nothing below a mount may not ask.
+    assert!(text.contains("FAILED  secret team/db"), "{text}");
+    assert!(
+        text.contains(r#"path "secret/data/team/db" { capabilities = ["read"] }"#),
+        "{text}"
+    );
+    assert!(!text.contains("a password"), "{text}");
+}
+
+async fn limited_token(bao: &OpenBao) -> String {
+    let made = bao
+        .call(
+            Method::POST,
+            "auth/token/create",
+            json!({ "policies": ["dotmac"] }),
+        )
+        .await;
+    made["auth"]["client_token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn sealed_absent_and_wrongly_named_are_told_apart() {
+    let (mut bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
+    let settings = bao.set_up(&postgres, &[]);
+    let check = async |variables: &[(&str, &str)]| {
+        let mut builder = Daemon::builder();
+        for (key, value) in &settings {
+            builder = builder.env(key, value);
+        }
+        for (key, value) in variables {
+            builder = builder.env(key, value);
+        }
+        let checked = builder.run(&["check", "--connect"]).await;
+        assert_eq!(checked.code, 69, "{}", checked.text());
+        checked.text()
+    };
+    let text = check(&[("DOTMAC_VAULT_NAMESPACE", "tema")]).await;
+    assert!(text.contains("there is no namespace `tema`"), "{text}");
+    let text = check(&[("DOTMAC_VAULT_SECRET_ID", "something-else-entirely")]).await;
+    assert!(text.contains("the AppRole was refused"), "{text}");
+    let text = check(&[("DOTMAC_DATABASE_VAULT_MOUNT", "databases")]).await;
+    assert!(text.contains("databases"), "{text}");
+    let port = free_port();
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let text = check(&[("DOTMAC_TELEMETRY_OTLP_ENDPOINT", &endpoint)]).await;
+    assert!(text.contains("DOTMAC_TELEMETRY_OTLP_ENDPOINT"), "{text}");
+    bao.call(Method::PUT, "sys/seal", Value::Null).await;
+    let text = check(&[]).await;
+    assert!(text.contains("sealed; unseal it"), "{text}");
+    bao.kill();
+    let text = check(&[]).await;
+    assert!(text.contains("FAILED  vault reachable"), "{text}");
+    assert!(text.contains("refused"), "{text}");
+}
+
+#[tokio::test]
+async fn mistakes_in_the_settings_come_first() {
+    let checked = Daemon::builder()
+        .env("DOTMAC_DATABASE_VAULT_ROLE", "dotmac")
+        .run(&["check", "--connect"])
+        .await;
+    assert_eq!(checked.code, 78, "{}", checked.text());
+}

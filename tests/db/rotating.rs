@@ -1,0 +1,204 @@
+//! Other credentials while work goes on.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use dotmac_platform::{
+    db::{Account, Credentials, Db, Target, Tenure},
+    on,
+    supervision::Reason,
+};
+
+use crate::{
+    rig::{Rig, config, postgres},
+    support::{Postgres, eventually},
+};
+
+/// An account whose fate can be read; `gone` is set when nothing uses it any more.
+struct Watched {
+    taken: Arc<AtomicUsize>,
+    refused: Arc<AtomicUsize>,
+    gone: Arc<AtomicBool>,
+}
+
+struct Marks(Arc<AtomicUsize>, Arc<AtomicUsize>, Arc<AtomicBool>);
+
+impl Tenure for Marks {
+    fn taken(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    fn refused(&self) {
+        self.1.fetch_add(1, Relaxed);
+    }
+}
+
+impl Drop for Marks {
+    fn drop(&mut self) {
+        self.2.store(true, Relaxed);
+    }
+}
+
+fn offer(credentials: &Credentials, name: &str, password: &str) -> Watched {
+    let watched = Watched {
+        taken: Arc::default(),
+        refused: Arc::default(),
+        gone: Arc::default(),
+    };
+    let marks = Marks(
+        Arc::clone(&watched.taken),
+        Arc::clone(&watched.refused),
+        Arc::clone(&watched.gone),
+    );
+    credentials.offer(Ok(Arc::new(Account {
+        username: Some(name.to_owned()),
+        password: Some(password.into()),
+        tenure: Some(Arc::new(marks)),
+    })));
+    watched
+}
+
+/// A server with users `one` and `two`, and a rig that uses `one`.
+async fn start() -> (Postgres, Credentials, Watched, Rig) {
+    let server = Postgres::start().await;
+    for user in ["one", "two"] {
+        let sql = format!("CREATE ROLE {user} LOGIN PASSWORD '{user}' IN ROLE dotmac");
+        server.query(&sql).await;
+        server
+            .query(&format!("ALTER ROLE {user} SET ROLE dotmac"))
+            .await;
+    }
+    let credentials = Credentials::to_come();
+    let one = offer(&credentials, "one", "one");
+    let mut target = postgres(&server);
+    target.credentials = credentials.clone();
+    let rig = Rig::ready(config(Target::Postgres(target))).await;
+    (server, credentials, one, rig)
+}
+
+#[derive(diesel::QueryableByName)]
+struct Who {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    who: String,
+}
+
+/// The user that a query is done as, after it has taken `pause`.
+async fn who(db: &Db, pause: Duration) -> String {
+    let sql = format!(
+        "SELECT session_user::text AS who, pg_sleep({})",
+        pause.as_secs_f64()
+    );
+    use diesel_async::RunQueryDsl as _;
+    let row = db.run("who", async move |c| {
+        on!(c, |c| diesel::sql_query(sql).get_result::<Who>(c).await)
+    });
+    row.await.unwrap().who
+}
+
+#[actix_web::test]
+async fn a_swap_under_load_fails_no_query_and_lets_the_former_account_go_when_its_last_work_is_done()
+ {
+    let (_server, credentials, one, rig) = start().await;
+    let long = tokio::spawn({
+        let db = rig.db.clone();
+        async move { who(&db, Duration::from_secs(2)).await }
+    });
+    let stop = Arc::new(AtomicBool::new(false));
+    let load: Vec<_> = (0..6)
+        .map(|_| {
+            let (db, stop) = (rig.db.clone(), Arc::clone(&stop));
+            tokio::spawn(async move {
+                while !stop.load(Relaxed) {
+                    who(&db, Duration::from_millis(20)).await;
+                }
+            })
+        })
+        .collect();
+    eventually("the long query to run", || async {
+        (rig.db.pool()?.status().used > 0).then_some(())
+    })
+    .await;
+    let two = offer(&credentials, "two", "two");
+    eventually("new connections to be of the new user", || async {
+        (who(&rig.db, Duration::ZERO).await == "two").then_some(())
+    })
+    .await;
+    assert_eq!(two.taken.load(Relaxed), 1);
+    if !long.is_finished() {
+        assert!(
+            !one.gone.load(Relaxed),
+            "work of the former account is still under way"
+        );
+    }
+    assert_eq!(long.await.unwrap(), "one");
+    eventually("the former account to be let go", || async {
+        one.gone.load(Relaxed).then_some(())
+    })
+    .await;
+    stop.store(true, Relaxed);
+    for worker in load {
+        worker.await.unwrap();
+    }
+    assert!(!two.gone.load(Relaxed));
+    assert_eq!(rig.supervisor.board().components[0].restarts, 0);
+}
+
+#[actix_web::test]
+async fn an_account_that_the_server_refuses_is_told_so_and_the_former_one_goes_on() {
+    let (server, credentials, one, rig) = start().await;
+    let two = offer(&credentials, "two", "not its password");
+    rig.until_reason("credentials_refused").await;
+    assert!(rig.supervisor.board().readiness.serves());
+    assert!(two.refused.load(Relaxed) > 0 && two.taken.load(Relaxed) == 0);
+    assert_eq!(who(&rig.db, Duration::ZERO).await, "one");
+    server
+        .query("ALTER ROLE two PASSWORD 'not its password'")
+        .await;
+    rig.until(|board| board.components[0].reason.is_none())
+        .await;
+    assert_eq!(who(&rig.db, Duration::ZERO).await, "two");
+    eventually("the former account to be let go", || async {
+        one.gone.load(Relaxed).then_some(())
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn without_any_account_it_is_not_ready_for_the_reason_given_until_there_is_one() {
+    let (_server, credentials, one, rig) = start().await;
+    credentials.offer(Err(Reason::new("lease_expired")));
+    rig.until_reason("lease_expired").await;
+    assert!(!rig.supervisor.board().readiness.serves());
+    eventually("the account to be let go", || async {
+        one.gone.load(Relaxed).then_some(())
+    })
+    .await;
+    offer(&credentials, "two", "two");
+    rig.until(|board| board.readiness.serves()).await;
+    assert_eq!(who(&rig.db, Duration::ZERO).await, "two");
+}
+
+#[actix_web::test]
+async fn a_new_connection_that_is_refused_asks_for_the_next_account_and_waits_for_it() {
+    let (server, credentials, one, rig) = start().await;
+    server.query("ALTER ROLE one PASSWORD 'changed'").await;
+    // All connections of the pool are lost at once, and every new one is refused; the monitor keeps its own.
+    let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+               WHERE usename = 'one' AND query NOT LIKE '%pg_is_in_recovery%'";
+    assert_ne!(server.query(sql).await, "0");
+    let asking = tokio::spawn({
+        let db = rig.db.clone();
+        async move { who(&db, Duration::ZERO).await }
+    });
+    eventually("the refusal to be told", || async {
+        (one.refused.load(Relaxed) > 0).then_some(())
+    })
+    .await;
+    offer(&credentials, "two", "two");
+    assert_eq!(asking.await.unwrap(), "two");
+}
