@@ -13,7 +13,7 @@ use crate::{
     extract::Db,
     http::Routes,
     metrics,
-    settings::{Environment, Settings},
+    settings::{Environment, SecretSetting, Settings},
 };
 use dotmac_actors::{
     db::{self, DbActor, Journal, Pool},
@@ -67,7 +67,7 @@ impl Assembly {
         let secrets = add_secrets(&mut tree, settings, &store)?;
         let pool = Published::<Pool>::new();
         let db_actor = add_db(&mut tree, settings, &secrets, &store, &pool)?;
-        add_telemetry(&mut tree, settings, telemetry, &db_actor)?;
+        add_telemetry(&mut tree, settings, telemetry, &secrets, &store, &db_actor)?;
 
         let db = Db(db::Db::new(pool));
         let mut assembly = Self {
@@ -143,6 +143,8 @@ fn add_telemetry(
     tree: &mut SupervisionTree,
     settings: &Settings,
     telemetry: &Telemetry,
+    secrets: &ActorHandle<SecretsActor>,
+    store: &Published<SecretStore>,
     db_actor: &ActorHandle<DbActor>,
 ) -> Result<(), AssemblyError> {
     let mut policy = components::policy(&settings.supervision);
@@ -150,10 +152,22 @@ fn add_telemetry(
     policy.stop_timeout = policy
         .stop_timeout
         .max(settings.telemetry.export_timeout + FLUSH_MARGIN);
-    let telemetry = telemetry.clone();
+    let (telemetry, store) = (telemetry.clone(), store.clone());
+    let in_vault = matches!(
+        settings.telemetry.otlp_headers,
+        Some(SecretSetting::Reference(_))
+    );
     let spec = ChildSpec::new("telemetry", move |life| {
+        let secrets = store.get().filter(|_| in_vault);
         TelemetryActor::new(life, telemetry.clone())
+            .with_headers(components::collector_headers(secrets.as_deref()))
     });
-    tree.add(spec.policy(policy).needs(db_actor.in_order()))?;
+    let spec = spec.policy(policy).needs(db_actor.in_order());
+    // Headers that are in Vault have to be there first, and are taken anew when they change.
+    tree.add(if in_vault {
+        spec.needs(secrets.on_change())
+    } else {
+        spec
+    })?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use dotmac_actors::{
     telemetry::{self, Telemetry},
 };
 use tokio::sync::mpsc;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use self::{reload::Reload, signals::Asked, stop::Stop};
 use crate::{
@@ -64,6 +64,12 @@ impl Running {
             pid = std::process::id(),
             "starting"
         );
+        for name in settings.unread() {
+            warn!(
+                key = name,
+                "`{name}` is set and has no effect; see docs/telemetry.md"
+            );
+        }
         let signals =
             signals::listen().map_err(refusal(Exit::Unavailable, "signals cannot be received"))?;
 

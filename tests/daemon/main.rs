@@ -14,6 +14,7 @@
 mod support;
 
 mod architecture;
+mod collector;
 mod command_line;
 mod database;
 mod deployment;

@@ -13,6 +13,27 @@ pub struct Collector {
 impl Collector {
     pub async fn start() -> Self {
         let (grpc, http) = (free_port(), free_port());
+        let collector = Self {
+            process: Self::spawn(grpc, http),
+            grpc,
+            http,
+        };
+        collector.listening().await;
+        collector
+    }
+
+    pub fn stop(&mut self) {
+        self.process.kill();
+    }
+
+    /// On the same ports as before; what it had printed is forgotten.
+    pub async fn restart(&mut self) {
+        self.stop();
+        self.process = Self::spawn(self.grpc, self.http);
+        self.listening().await;
+    }
+
+    fn spawn(grpc: u16, http: u16) -> Process {
         let mut rotel = Command::new(tool("rotel-agent"));
         rotel.args([
             "start",
@@ -35,18 +56,16 @@ impl Collector {
             "--otlp-http-endpoint",
             &format!("127.0.0.1:{http}"),
         ]);
-        let collector = Self {
-            process: Process::spawn(&mut rotel),
-            grpc,
-            http,
-        };
+        Process::spawn(&mut rotel)
+    }
+
+    async fn listening(&self) {
         eventually("the collector to listen", || async {
-            tokio::net::TcpStream::connect(("127.0.0.1", grpc))
+            tokio::net::TcpStream::connect(("127.0.0.1", self.grpc))
                 .await
                 .ok()
         })
         .await;
-        collector
     }
 
     /// Everything it has printed.

@@ -1,6 +1,7 @@
 //! What can go wrong while telemetry is set up or asked.
 
 use std::io;
+use std::path::PathBuf;
 
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::reload;
@@ -38,6 +39,23 @@ pub enum TelemetryError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A certificate or key for the collector cannot be used.
+    #[error("failed to use `{path}` for TLS to the collector: {problem}")]
+    TlsFile {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A header for the collector cannot be sent. Its value is not shown.
+    #[error("failed to use the header `{name}` for the collector: it holds what no header may")]
+    Header {
+        /// Its name.
+        name: String,
+    },
+    /// The HTTP client of an exporter could not be built.
+    #[error("failed to build the HTTP client for the collector")]
+    Client(#[source] reqwest::Error),
     /// The sample ratio is not between 0 and 1.
     #[error("sample ratio {0} is not between 0.0 and 1.0")]
     SampleRatio(f64),

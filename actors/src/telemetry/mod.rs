@@ -24,11 +24,13 @@ mod outlet;
 mod pipeline;
 mod process;
 mod queue;
+mod resource;
 mod runtime;
 mod stdout;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod watch;
 
 use std::fmt;
@@ -39,8 +41,10 @@ use opentelemetry::global;
 use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 
-pub use actor::{MISCONFIGURED, NO_ANSWER, NO_RESOURCES, REJECTED, TelemetryActor};
-pub use config::{Config, LogFormat, Otlp, Protocol};
+pub use actor::{
+    MISCONFIGURED, NO_ANSWER, NO_RESOURCES, RATE_LIMITED, REJECTED, TLS_FAILED, TelemetryActor,
+};
+pub use config::{ClientCertificate, Compression, Config, LogFormat, Otlp, Protocol, Tls};
 pub use error::TelemetryError;
 pub use flush::Flushed;
 pub use metrics::Scrape;

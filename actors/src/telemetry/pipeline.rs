@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tracing::Dispatch;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -22,6 +20,7 @@ use super::logs::LogLayer;
 use super::metrics::{self, SCOPE, Scrape};
 use super::outlet::Outlet;
 use super::queue::{LogQueue, SpanQueue};
+use super::resource;
 use super::stdout::Output;
 use super::tally::{Signal, Tally};
 use super::{Inner, Telemetry};
@@ -90,7 +89,7 @@ pub(super) fn assemble(
 
 impl Pipelines {
     fn build(config: &Config) -> Result<Self, TelemetryError> {
-        let resource = resource(config);
+        let resource = resource::of(config);
         let tallies = Signal::ALL.map(|signal| (signal, Arc::new(Tally::default())));
         let [(_, spans), (_, points), (_, records)] = &tallies;
         let mut outlets = Outlets::default();
@@ -141,22 +140,4 @@ fn sampler(config: &Config, exported: bool) -> Sampler {
         Sampler::AlwaysOff
     };
     Sampler::ParentBased(Box::new(own))
-}
-
-/// Who sends all this. Reads no environment: that is the settings' business.
-fn resource(config: &Config) -> Resource {
-    let own = [
-        ("service.name", &config.service_name),
-        ("service.version", &config.service_version),
-        ("deployment.environment.name", &config.environment),
-    ];
-    let given = config
-        .resource_attributes
-        .iter()
-        .map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
-    Resource::builder_empty()
-        .with_detector(Box::new(TelemetryResourceDetector))
-        .with_attributes(own.map(|(name, value)| KeyValue::new(name, value.clone())))
-        .with_attributes(given)
-        .build()
 }
