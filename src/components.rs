@@ -117,7 +117,7 @@ fn headers(text: &SecretString) -> Vec<(String, SecretString)> {
 /// What `/metrics` answers with.
 pub(crate) fn scrape(telemetry: &Telemetry) -> http::Scrape {
     let scrape = telemetry.scrape();
-    Arc::new(move || scrape.render().map_err(|error| error.to_string()))
+    Arc::new(move |format| scrape.render(format).map_err(|error| error.to_string()))
 }
 
 pub(crate) fn http(settings: &Settings) -> http::Config {

@@ -82,6 +82,16 @@ impl Exchange {
         self.path == "/metrics" || super::probes::Probe::of(&self.path).is_some()
     }
 
+    pub(super) fn metric_attributes(&self) -> Vec<KeyValue> {
+        let mut attributes = Vec::with_capacity(5); // two more are added with the status
+        attributes.push(KeyValue::new("http.request.method", self.method));
+        attributes.push(KeyValue::new("url.scheme", self.scheme));
+        if let Some(route) = &self.route {
+            attributes.push(KeyValue::new("http.route", route.clone()));
+        }
+        attributes
+    }
+
     /// `GET /greet/{name}`; the method alone if no route matched.
     fn name(&self) -> Cow<'static, str> {
         match &self.route {
@@ -191,16 +201,10 @@ fn chain(problem: &Problem) -> String {
 /// `server.address` from the `Host` header and so let a client make series.
 pub(super) fn metric_attributes(request: &ServiceRequest, _: Cow<'static, str>) -> Vec<KeyValue> {
     let extensions = request.extensions();
-    let Some(exchange) = extensions.get::<Rc<Exchange>>() else {
-        return Vec::new();
-    };
-    let mut attributes = Vec::with_capacity(5); // two more are added with the status
-    attributes.push(KeyValue::new("http.request.method", exchange.method));
-    attributes.push(KeyValue::new("url.scheme", exchange.scheme));
-    if let Some(route) = &exchange.route {
-        attributes.push(KeyValue::new("http.route", route.clone()));
-    }
-    attributes
+    let exchange = extensions.get::<Rc<Exchange>>();
+    exchange
+        .map(|exchange| exchange.metric_attributes())
+        .unwrap_or_default()
 }
 
 /// The methods of the semantic conventions; any other is `_OTHER`.

@@ -58,6 +58,7 @@ impl Running {
         let telemetry = telemetry::install(&components::telemetry(&settings))
             .map_err(refusal(Exit::Settings, "telemetry cannot be set up"))?;
         install_panic_hook();
+        telemetry::watch_runtime("main");
         info!(
             version = crate::VERSION,
             environment = settings.app.environment.as_str(),

@@ -21,6 +21,7 @@ mod deployment;
 mod documentation;
 mod embedding;
 mod http;
+mod metrics;
 mod probes;
 mod secrets;
 mod settings;

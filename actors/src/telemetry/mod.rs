@@ -12,6 +12,7 @@
 mod actor;
 mod config;
 mod error;
+mod exemplars;
 mod exporters;
 mod fields;
 mod filter;
@@ -20,12 +21,14 @@ pub mod instruments;
 mod line;
 mod logs;
 mod metrics;
+mod openmetrics;
 mod outlet;
 mod pipeline;
 mod process;
 mod queue;
 mod resource;
 mod runtime;
+mod runtimes;
 mod stdout;
 mod tally;
 #[cfg(test)]
@@ -47,7 +50,8 @@ pub use actor::{
 pub use config::{ClientCertificate, Compression, Config, LogFormat, Otlp, Protocol, Tls};
 pub use error::TelemetryError;
 pub use flush::Flushed;
-pub use metrics::Scrape;
+pub use metrics::{Scrape, TextFormat};
+pub use runtimes::watch_runtime;
 pub use tally::{DropReason, Signal};
 
 use filter::LogFilter;
@@ -81,7 +85,7 @@ pub fn install(config: &Config) -> Result<Telemetry, TelemetryError> {
         .map_err(|_| TelemetryError::AlreadyInstalled)?;
     global::set_text_map_propagator(TraceContextPropagator::new());
     global::set_tracer_provider(telemetry.0.pipelines.traces.clone());
-    global::set_meter_provider(telemetry.0.pipelines.metrics.clone());
+    global::set_meter_provider(telemetry.0.pipelines.meters.clone());
     Ok(telemetry)
 }
 
@@ -118,7 +122,7 @@ impl Telemetry {
     /// The meter of the platform's own instruments; names are in [`instruments`].
     #[must_use]
     pub fn meter(&self) -> Meter {
-        self.0.pipelines.metrics.meter(metrics::SCOPE)
+        self.0.pipelines.meters.meter(metrics::SCOPE)
     }
 
     /// Sends what waits for export, all signals at once, and gives up after `limit`.

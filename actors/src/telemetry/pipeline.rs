@@ -14,6 +14,7 @@ use tracing_subscriber::{Layer as _, Registry, reload};
 
 use super::config::Config;
 use super::error::TelemetryError;
+use super::exemplars::NotingMeterProvider;
 use super::exporters::Outlets;
 use super::filter::{self, LogFilter};
 use super::logs::LogLayer;
@@ -32,6 +33,8 @@ pub(super) type SetFilter = Box<dyn Fn(LogFilter) -> Result<(), TelemetryError> 
 pub(super) struct Pipelines {
     pub(super) traces: SdkTracerProvider,
     pub(super) metrics: SdkMeterProvider,
+    /// What programs get in place of `metrics`.
+    pub(super) meters: NotingMeterProvider,
     pub(super) logs: Option<SdkLoggerProvider>,
     pub(super) scrape: Scrape,
     pub(super) outlets: Outlets,
@@ -115,11 +118,13 @@ impl Pipelines {
                 .with_log_processor(queue)
                 .build()
         });
-        let (metrics, scrape) = metrics::build(config, resource.clone(), outlets.metrics.as_ref())?;
+        let (metrics, meters, scrape) =
+            metrics::build(config, resource.clone(), outlets.metrics.as_ref())?;
         metrics::observe(&metrics, config, &tallies);
         Ok(Self {
             traces: traces.build(),
             metrics,
+            meters,
             logs,
             scrape,
             outlets,
