@@ -115,6 +115,7 @@ impl Exchange {
             http.request.method = self.method,
             http.route = self.route.as_deref(),
             http.response.status_code = Empty,
+            error.type = Empty,
             url.path = %self.path,
             url.scheme = self.scheme,
             server.address = trusted.checked_host(request).as_deref(),
@@ -143,6 +144,7 @@ impl Exchange {
         span.record("http.response.status_code", i64::from(status.as_u16()));
         if status.is_server_error() {
             span.record("otel.status_code", "ERROR");
+            span.record("error.type", status.as_str());
             self.log_error(status, response);
         }
         let bytes = match response.response().body().size() {

@@ -13,7 +13,7 @@ use dotmac_actors::{
     telemetry::{self, Telemetry},
 };
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{Instrument, error, info, info_span, warn};
 
 use self::{reload::Reload, signals::Asked, stop::Stop};
 use crate::{
@@ -58,6 +58,18 @@ impl Running {
         let telemetry = telemetry::install(&components::telemetry(&settings))
             .map_err(refusal(Exit::Settings, "telemetry cannot be set up"))?;
         install_panic_hook();
+        let startup = info_span!(parent: None, "startup");
+        Self::begin(settings, registrations, telemetry)
+            .instrument(startup)
+            .await
+    }
+
+    /// All of it is one trace, together with what the supervisor says of each component's start.
+    async fn begin(
+        settings: Settings,
+        registrations: Vec<Registration>,
+        telemetry: Telemetry,
+    ) -> Result<Self, Refusal> {
         telemetry::watch_runtime("main");
         info!(
             version = crate::VERSION,
@@ -76,15 +88,18 @@ impl Running {
 
         // The listeners come before the actors, so that probes are answered from the first moment.
         let config = components::http(&settings);
-        let listeners =
-            http::bind(&config).map_err(refusal(Exit::Unavailable, "the port cannot be opened"))?;
+        let listeners = info_span!("open listeners")
+            .in_scope(|| http::bind(&config))
+            .map_err(refusal(Exit::Unavailable, "the port cannot be opened"))?;
         let addresses = listeners.addresses().to_vec();
 
         // Secrets, database, telemetry, services: each when those that it needs are ready.
-        let assembly = Assembly::new(&settings, &telemetry, registrations).map_err(refusal(
-            Exit::Settings,
-            "the components cannot be put together",
-        ))?;
+        let assembly = info_span!("set up components")
+            .in_scope(|| Assembly::new(&settings, &telemetry, registrations))
+            .map_err(refusal(
+                Exit::Settings,
+                "the components cannot be put together",
+            ))?;
         let supervisor = assembly.tree.start();
         metrics::observe(&supervisor);
 
@@ -97,7 +112,8 @@ impl Running {
         } else {
             "http"
         };
-        let running = match http::serve(listeners, config, parts) {
+        let serve = || http::serve(listeners, config, parts);
+        let running = match info_span!("set up http").in_scope(serve) {
             Ok(running) => running,
             Err(error) => {
                 supervisor.halt().await;

@@ -28,3 +28,4 @@ mod settings;
 mod stopping;
 mod systemd;
 mod telemetry;
+mod traces;

@@ -82,3 +82,57 @@ impl Collector {
         .await;
     }
 }
+
+/// A span as the collector printed it.
+#[derive(Debug, Clone)]
+pub struct Span {
+    pub trace: String,
+    pub parent: String,
+    pub id: String,
+    pub name: String,
+    pub kind: String,
+    pub nanos: u64,
+    /// Its attributes and whatever else was printed of it.
+    pub text: String,
+}
+
+impl Collector {
+    /// The spans that arrived so far.
+    pub fn spans(&self) -> Vec<Span> {
+        let text = self.text();
+        let blocks = text.split("\nSpan #").skip(1);
+        let blocks = blocks.filter_map(|block| block.split("\nResourceSpans").next());
+        blocks.map(Span::read).collect()
+    }
+
+    /// Waits for a span of that name, in any trace.
+    pub async fn span(&self, name: &str) -> Span {
+        eventually(
+            &format!("a span {name:?}; there are: {:#?}", self.spans()),
+            || async { self.spans().into_iter().find(|span| span.name == name) },
+        )
+        .await
+    }
+}
+
+impl Span {
+    fn read(block: &str) -> Self {
+        let value = |key: &str| {
+            let mut lines = block.lines().filter_map(|line| line.split_once(':'));
+            let found = lines.find(|(name, _)| name.trim() == key);
+            found
+                .map(|(_, value)| value.trim().to_owned())
+                .unwrap_or_default()
+        };
+        let time = |key: &str| value(key).parse::<u64>().unwrap_or_default();
+        Self {
+            trace: value("Trace ID"),
+            parent: value("Parent ID"),
+            id: value("ID"),
+            name: value("Name"),
+            kind: value("Kind"),
+            nanos: time("End time").saturating_sub(time("Start time")),
+            text: block.to_owned(),
+        }
+    }
+}

@@ -231,6 +231,9 @@ impl SupervisionTree {
 
     /// Starts the supervisor on this thread's actix system, and with it the children.
     ///
+    /// The tracing span that is current here becomes that of the start: each component gets a child of
+    /// it. Without one there is a span of its own, `startup`.
+    ///
     /// The supervisor shares the thread of its caller: keep that thread free of blocking work.
     ///
     /// # Panics
