@@ -43,6 +43,7 @@ pub(crate) fn telemetry(settings: &Settings) -> telemetry::Config {
     let given = &settings.telemetry;
     telemetry::Config {
         log_filter: given.log_level.to_string(),
+        log_limit: given.log_limit,
         log_format: match given.log_format {
             LogFormat::Json => telemetry::LogFormat::Json,
             LogFormat::Pretty => telemetry::LogFormat::Pretty {

@@ -42,3 +42,4 @@ pub use problem::{FieldError, Problem};
 pub use request_id::RequestId;
 pub use server::{Running, ServeError, openapi, serve};
 pub use tls::{TlsCertificates, TlsError};
+pub use trace::User;

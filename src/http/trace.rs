@@ -27,6 +27,21 @@ use super::{
 /// Target of the access log, so that it can be filtered alone.
 const ACCESS: &str = "dotmac::access";
 
+/// Longest name of a user that is logged, in characters.
+const USER_CHARS: usize = 128;
+
+/// Who sends a request, for its access line and its span. Whoever authenticates inserts it into the
+/// request's extensions, before the handler or within it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User(String);
+
+impl User {
+    /// A user by an id that may be logged; what is beyond 128 characters is cut.
+    pub fn new(id: &str) -> Self {
+        Self(id.chars().take(USER_CHARS).collect())
+    }
+}
+
 /// One request, as known before it is routed; kept in the request's extensions.
 pub(super) struct Exchange {
     id: RequestId,
@@ -120,6 +135,7 @@ impl Exchange {
             url.scheme = self.scheme,
             server.address = trusted.checked_host(request).as_deref(),
             client.address = self.client.map(tracing::field::display),
+            user.id = Empty,
         );
         if request.headers().contains_key("traceparent") {
             let caller = global::get_text_map_propagator(|propagator| {
@@ -147,6 +163,11 @@ impl Exchange {
             span.record("error.type", status.as_str());
             self.log_error(status, response);
         }
+        let extensions = response.request().extensions();
+        let user = extensions.get::<User>().map(|user| user.0.as_str());
+        if let Some(user) = user {
+            span.record("user.id", user);
+        }
         let bytes = match response.response().body().size() {
             BodySize::None => Some(0),
             BodySize::Sized(bytes) => Some(bytes),
@@ -162,6 +183,7 @@ impl Exchange {
                 http.response.status_code = i64::from(status.as_u16()),
                 http.response.body.size = bytes,
                 client.address = self.client.map(tracing::field::display),
+                user.id = user,
                 duration_ms = millis,
             },
             "{name} {}",

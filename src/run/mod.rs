@@ -17,7 +17,9 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 use self::{reload::Reload, signals::Asked, stop::Stop};
 use crate::{
-    Exit, components, http, metrics,
+    Exit,
+    admin::{self, Admin, Powers},
+    components, http, metrics,
     platform::{Assembly, Registration},
     settings::Settings,
 };
@@ -50,6 +52,8 @@ struct Running {
     serving: JoinHandle<io::Result<()>>,
     informing: JoinHandle<()>,
     reload: Reload,
+    /// Open for as long as this value lives: until the very end.
+    _admin: Option<Admin>,
 }
 
 impl Running {
@@ -126,6 +130,20 @@ impl Running {
             info!(%address, "listening on {scheme}://{address}");
         }
 
+        let powers = Powers {
+            telemetry: telemetry.clone(),
+            supervisor: supervisor.clone(),
+        };
+        let opened = settings.app.admin_socket.as_deref();
+        let admin = match opened.map(|path| admin::open(path, powers)).transpose() {
+            Ok(admin) => admin,
+            Err(error) => {
+                supervisor.halt().await;
+                let what = "the admin socket cannot be opened";
+                return Err(refusal(Exit::Unavailable, what)(error));
+            }
+        };
+
         let reload = Reload {
             telemetry: telemetry.clone(),
             certificates: running.certificates,
@@ -137,6 +155,7 @@ impl Running {
             serving: actix_web::rt::spawn(running.server),
             informing: actix_web::rt::spawn(notify::keep_informed(supervisor.clone())),
             reload,
+            _admin: admin,
             supervisor,
             telemetry,
             settings,

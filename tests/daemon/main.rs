@@ -13,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod architecture;
 mod collector;
 mod command_line;

@@ -91,7 +91,7 @@ impl TelemetryActor {
         self
     }
 
-    fn begin_export(&mut self, mut otlp: Otlp, ctx: &mut Context<Self>) {
+    fn begin_export(&mut self, mut otlp: Otlp) {
         otlp.headers.append(&mut self.headers);
         let pipelines = &self.telemetry.0.pipelines;
         let attachment = match pipelines.outlets.attach(&otlp, &pipelines.resource) {
@@ -118,10 +118,10 @@ impl TelemetryActor {
             tried: Instant::now(),
         });
         self.lifeline.ready(EXPORTING);
-        ctx.run_interval(LOOK, |actor, _| actor.look());
     }
 
     fn look(&mut self) {
+        self.telemetry.0.limiter.tell();
         let Some(export) = &mut self.export else {
             return;
         };
@@ -200,8 +200,9 @@ impl Actor for TelemetryActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(LOOK, |actor, _| actor.look());
         match self.telemetry.0.otlp.clone() {
-            Some(otlp) => self.begin_export(otlp, ctx),
+            Some(otlp) => self.begin_export(otlp),
             None => self.lifeline.ready(LOCAL),
         }
     }

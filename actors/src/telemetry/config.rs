@@ -15,6 +15,9 @@ pub struct Config {
     /// Which events are logged, in the syntax of `tracing`'s `EnvFilter`: `info`, or
     /// `warn,dotmac=debug`.
     pub log_filter: String,
+    /// How many lines each place in the code may log in a second, the access log excepted; 0 for no
+    /// limit.
+    pub log_limit: u32,
     /// How a line on standard output looks.
     pub log_format: LogFormat,
     /// The collector; `None` switches every export off and starts no thread.
@@ -52,6 +55,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             log_filter: "info".to_owned(),
+            log_limit: 100,
             log_format: LogFormat::Json,
             otlp: None,
             traces: true,

@@ -25,6 +25,14 @@ pub enum TelemetryError {
     /// The log filter is one word that is no level, so that it would silence everything.
     #[error("unknown log level `{0}`: expected `error`, `warn`, `info`, `debug`, `trace` or `off`")]
     LogLevel(String),
+    /// A target is not the name of a module.
+    #[error(
+        "unusable log target `{0}`: expected the path of a module, such as `dotmac_actors::db`"
+    )]
+    LogTarget(String),
+    /// More changes of the log level than can be kept.
+    #[error("more than {0} log levels are changed already: take some back first")]
+    TooManyLevels(usize),
     /// The log filter could not be exchanged.
     #[error("failed to reload the log filter")]
     Reload(#[source] reload::Error),

@@ -17,6 +17,8 @@ use super::error::TelemetryError;
 use super::exemplars::NotingMeterProvider;
 use super::exporters::Outlets;
 use super::filter::{self, LogFilter};
+use super::levels::Levels;
+use super::limit::{Limited, Limiter};
 use super::logs::LogLayer;
 use super::metrics::{self, SCOPE, Scrape};
 use super::outlet::Outlet;
@@ -77,15 +79,22 @@ pub(super) fn assemble(
                 .map_err(TelemetryError::Reload)
         }));
     }
+    // Each output counts for itself; what is suppressed is the same, and told once.
+    let limiter = Limiter::new(config.log_limit);
+    let exported_logs = exported_logs
+        .map(|bridge| Limited(bridge, Limiter::new(config.log_limit)).with_filter(exported_filter));
+    let written_logs = LogLayer::new(config.log_format, output);
+    let written_logs = Limited(written_logs, limiter.clone()).with_filter(log_filter);
     let subscriber = Registry::default()
         .with(traces)
-        .with(exported_logs.map(|bridge| bridge.with_filter(exported_filter)))
-        .with(LogLayer::new(config.log_format, output).with_filter(log_filter));
+        .with(exported_logs)
+        .with(written_logs);
 
     let inner = Inner {
         otlp: config.otlp.clone(),
         pipelines,
-        filters,
+        levels: Levels::new(&config.log_filter, filters),
+        limiter,
     };
     Ok((Telemetry(Arc::new(inner)), Dispatch::new(subscriber)))
 }

@@ -28,6 +28,10 @@ group! {
             live: true,
         }
 
+        /// How many lines each place in the code may log in a second; how many more there were is told
+        /// in a line of its own. The access log is exempt. `0` means no limit.
+        log_limit: u32 { default: fixed("100") }
+
         /// `json` writes one object a line, `pretty` is for reading at a terminal.
         log_format: LogFormat {
             default: computed("`pretty` on a terminal in development, `json` elsewhere", log_format),
