@@ -146,6 +146,15 @@ async fn slow(time: web::Query<Time>) -> Answer {
     Ok(HttpResponse::Ok().json("done"))
 }
 
+/// Blocks its worker, and with it all that the worker has to do.
+#[utoipa::path(params(("ms" = u64, Query, description = "For how many milliseconds.")))]
+#[post("/block")]
+async fn block(time: web::Query<Time>) -> Answer {
+    tracing::warn!("blocking a worker");
+    std::thread::sleep(time.get());
+    Ok(HttpResponse::Ok().json("done"))
+}
+
 /// Holds a transaction open for some time, then commits it.
 #[utoipa::path(params(("ms" = u64, Query, description = "For how many milliseconds.")))]
 #[post("/transaction")]
@@ -174,6 +183,7 @@ fn routes(config: &mut ServiceConfig<'_>) {
     config
         .service(panic_in_handler)
         .service(slow)
+        .service(block)
         .service(transaction);
 }
 

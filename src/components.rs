@@ -4,21 +4,24 @@ use std::{io::IsTerminal, sync::Arc};
 
 use dotmac_actors::{
     db,
-    secrets::{self, Wanted, WantedSource},
+    secrets::{self, SecretStore, Wanted, WantedSource},
     supervision::Policy,
     telemetry::{self, Telemetry},
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     VERSION,
     credentials::{PASSWORD, USERNAME},
     http, migrations,
     settings::{
-        DatabaseTarget, Environment, KvVersion, LogFormat, Migrate, OtlpProtocol, PostgresTarget,
-        SecretSetting, Settings, SslMode, SupervisionSettings, VaultAuth,
+        DatabaseTarget, Environment, KvVersion, LogFormat, Migrate, OtlpCompression, OtlpProtocol,
+        PostgresTarget, SecretSetting, Settings, SslMode, SupervisionSettings, TelemetrySettings,
+        VaultAuth, otlp_headers,
     },
 };
+
+pub(crate) const OTLP_HEADERS: &str = "DOTMAC_TELEMETRY_OTLP_HEADERS";
 
 pub(crate) fn policy(settings: &SupervisionSettings) -> Policy {
     Policy {
@@ -40,6 +43,7 @@ pub(crate) fn telemetry(settings: &Settings) -> telemetry::Config {
     let given = &settings.telemetry;
     telemetry::Config {
         log_filter: given.log_level.to_string(),
+        log_limit: given.log_limit,
         log_format: match given.log_format {
             LogFormat::Json => telemetry::LogFormat::Json,
             LogFormat::Pretty => telemetry::LogFormat::Pretty {
@@ -49,20 +53,15 @@ pub(crate) fn telemetry(settings: &Settings) -> telemetry::Config {
         otlp: given
             .otlp_endpoint
             .as_ref()
-            .map(|endpoint| telemetry::Otlp {
-                endpoint: endpoint.to_string(),
-                protocol: match given.otlp_protocol {
-                    OtlpProtocol::Grpc => telemetry::Protocol::Grpc,
-                    OtlpProtocol::Http => telemetry::Protocol::Http,
-                },
-                export_timeout: given.export_timeout,
-            }),
+            .map(|endpoint| collector(endpoint.to_string(), given)),
         traces: given.traces,
         metrics: given.metrics,
         logs: given.logs,
         sample_ratio: given.sample_ratio,
         metric_interval: given.metric_interval,
         service_name: given.service_name.clone(),
+        service_name_is_given: settings.is_given("TELEMETRY_SERVICE_NAME"),
+        instance_id: uuid::Uuid::now_v7().to_string(),
         service_version: VERSION.to_owned(),
         environment: settings.app.environment.to_string(),
         resource_attributes: given.resource_attributes.clone(),
@@ -70,10 +69,56 @@ pub(crate) fn telemetry(settings: &Settings) -> telemetry::Config {
     }
 }
 
+fn collector(endpoint: String, given: &TelemetrySettings) -> telemetry::Otlp {
+    let client = given
+        .otlp_client_cert
+        .clone()
+        .zip(given.otlp_client_key.clone());
+    telemetry::Otlp {
+        endpoint,
+        protocol: match given.otlp_protocol {
+            OtlpProtocol::Grpc => telemetry::Protocol::Grpc,
+            OtlpProtocol::Http => telemetry::Protocol::Http,
+        },
+        headers: match &given.otlp_headers {
+            Some(SecretSetting::Literal(text)) => headers(text),
+            Some(SecretSetting::Reference(_)) | None => Vec::new(),
+        },
+        compression: match given.otlp_compression {
+            OtlpCompression::None => telemetry::Compression::None,
+            OtlpCompression::Gzip => telemetry::Compression::Gzip,
+        },
+        tls: telemetry::Tls {
+            ca_cert: given.otlp_ca_cert.clone(),
+            client: client
+                .map(|(certificate, key)| telemetry::ClientCertificate { certificate, key }),
+        },
+        export_timeout: given.export_timeout,
+    }
+}
+
+/// The collector's headers out of `store`, where the settings leave them to it.
+pub(crate) fn collector_headers(store: Option<&SecretStore>) -> Vec<(String, SecretString)> {
+    store
+        .and_then(|store| store.get(OTLP_HEADERS))
+        .map(headers)
+        .unwrap_or_default()
+}
+
+fn headers(text: &SecretString) -> Vec<(String, SecretString)> {
+    otlp_headers(text.expose_secret()).unwrap_or_else(|| {
+        tracing::error!(
+            key = OTLP_HEADERS,
+            "the secret is not a list of name=value whose values are percent-encoded; telemetry is sent without it"
+        );
+        Vec::new()
+    })
+}
+
 /// What `/metrics` answers with.
 pub(crate) fn scrape(telemetry: &Telemetry) -> http::Scrape {
     let scrape = telemetry.scrape();
-    Arc::new(move || scrape.render().map_err(|error| error.to_string()))
+    Arc::new(move |format| scrape.render(format).map_err(|error| error.to_string()))
 }
 
 pub(crate) fn http(settings: &Settings) -> http::Config {

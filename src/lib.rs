@@ -5,6 +5,7 @@
 //! same `/ready`, the same `/metrics` and the same stop. The platform's own services are mounted by
 //! exactly this interface.
 
+mod admin;
 pub mod cli;
 mod components;
 mod credentials;

@@ -1,5 +1,6 @@
 //! The command line: `dotmac` alone serves; the other commands look, and leave.
 
+mod admin;
 mod check;
 mod config;
 mod migrate;
@@ -19,7 +20,7 @@ use crate::{Exit, settings::Settings};
 #[command(
     name = "dotmac",
     version,
-    after_help = "Exit codes: 0 stopped as asked, 1 a probe says no, 64 usage, \
+    after_help = "Exit codes: 0 stopped as asked, 1 a probe or a running daemon says no, 64 usage, \
     69 a dependency is missing at the start, 70 supervision gave up, 75 the stop overran, 78 settings, 130 second signal."
 )]
 struct Cli {
@@ -40,6 +41,9 @@ pub enum Command {
     Migrate(migrate::Arguments),
     /// Ask a running daemon how it is: exit 0 or 1, for images without curl.
     Probe(probe::Arguments),
+    /// What goes through the admin socket of a running daemon.
+    #[command(flatten)]
+    Admin(admin::Ask),
     /// Print the OpenAPI document of the built-in routes.
     Openapi,
 }
@@ -57,10 +61,11 @@ pub fn parse() -> Result<Command, clap::Error> {
 pub async fn execute(command: Command) -> Exit {
     match command {
         Command::Serve => Exit::Usage,
-        Command::Check(arguments) => check::run(&arguments).await,
+        Command::Check(arguments) => Box::pin(check::run(&arguments)).await,
         Command::Config(arguments) => config::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments).await,
         Command::Probe(arguments) => probe::run(&arguments).await,
+        Command::Admin(ask) => admin::run(&ask).await,
         Command::Openapi => openapi::run(),
     }
 }

@@ -1,19 +1,17 @@
 //! `/` and `/metrics`.
 
 use actix_web::{
-    HttpResponse, get,
-    http::header,
+    HttpRequest, HttpResponse, get,
+    http::header::{self, Accept, Header, Quality},
     web::{Bytes, Data},
 };
+use dotmac_actors::telemetry::TextFormat;
 use serde::Serialize;
 use std::time::Duration;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{Config, Problem, config::Scrape};
-
-/// Version 0.0.4 is the number of the Prometheus text format itself.
-const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The body of `/`, made once.
 pub(super) struct Index(Bytes);
@@ -83,21 +81,75 @@ async fn index(index: Data<Index>) -> HttpResponse {
 
 #[utoipa::path(
     tag = "about",
-    summary = "Metrics in Prometheus text format",
+    summary = "Metrics in the Prometheus text format, or as OpenMetrics with exemplars if asked for",
     responses(
         (status = 200, description = "All metrics.", body = String, content_type = "text/plain"),
         (status = 503, description = "They cannot be rendered now.", body = super::problem::ProblemBody<'static>, content_type = "application/problem+json")
     )
 )]
 #[get("/metrics")]
-async fn metrics(scrape: Data<Scrape>) -> Result<HttpResponse, Problem> {
-    let text = scrape().map_err(|error| {
+async fn metrics(request: HttpRequest, scrape: Data<Scrape>) -> Result<HttpResponse, Problem> {
+    let format = wanted(&request);
+    let text = scrape(format).map_err(|error| {
         Problem::unavailable("the metrics cannot be rendered now", Duration::from_secs(1))
             .code("metrics_unavailable")
             .caused_by(error)
     })?;
     Ok(HttpResponse::Ok()
-        .content_type(PROMETHEUS_TEXT)
+        .content_type(format.content_type())
+        .insert_header((header::VARY, "Accept"))
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .body(text))
+}
+
+/// The format that the client likes best; the Prometheus text format where it does not say.
+fn wanted(request: &HttpRequest) -> TextFormat {
+    let Ok(Accept(ranges)) = Accept::parse(request) else {
+        return TextFormat::Prometheus;
+    };
+    let liking = |kind: &str| {
+        let named = ranges
+            .iter()
+            .filter(|range| range.item.essence_str() == kind);
+        named
+            .map(|range| range.quality)
+            .max()
+            .unwrap_or(Quality::ZERO)
+    };
+    let open = liking("application/openmetrics-text");
+    if open > Quality::ZERO && open >= liking("text/plain") {
+        TextFormat::OpenMetrics
+    } else {
+        TextFormat::Prometheus
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn the_format_is_the_one_that_is_asked_for() {
+        let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        for (accept, format) in [
+            (prometheus, TextFormat::OpenMetrics),
+            ("application/openmetrics-text", TextFormat::OpenMetrics),
+            (
+                "text/plain, application/openmetrics-text;q=0.5",
+                TextFormat::Prometheus,
+            ),
+            ("application/openmetrics-text;q=0", TextFormat::Prometheus),
+            ("*/*", TextFormat::Prometheus),
+            ("nonsense", TextFormat::Prometheus),
+        ] {
+            let request = TestRequest::get().insert_header(("accept", accept));
+            assert_eq!(wanted(&request.to_http_request()), format, "{accept}");
+        }
+        assert_eq!(
+            wanted(&TestRequest::get().to_http_request()),
+            TextFormat::Prometheus
+        );
+    }
 }

@@ -8,7 +8,10 @@ use actix_web::{
     http::{Method, header::HeaderName},
     web,
 };
-use dotmac_actors::supervision::{Board, SupervisorHandle};
+use dotmac_actors::{
+    supervision::{Board, SupervisorHandle},
+    telemetry::TextFormat,
+};
 use ipnet::IpNet;
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -100,8 +103,8 @@ impl Vitals for SupervisorHandle {
     }
 }
 
-/// Renders the current metrics as Prometheus text; an error's text goes to the log only.
-pub type Scrape = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+/// Renders the current metrics in the format asked for; an error's text goes to the log only.
+pub type Scrape = Arc<dyn Fn(TextFormat) -> Result<String, String> + Send + Sync>;
 
 /// Puts one value into a worker's application.
 pub(super) type Insert = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;

@@ -27,6 +27,7 @@ use super::{
     cors,
     finish::{self, Security},
     guard::{Guard, Limits},
+    in_flight::InFlight,
     layers::{self, Layer},
     methods::Methods,
     probes::{Probe, Probes},
@@ -59,6 +60,7 @@ where
             Rc::clone(&self.methods),
         );
         Box::pin(async move {
+            dotmac_actors::telemetry::watch_runtime("http");
             let trusted = Rc::new(Trusted::new(&config.trusted_proxies, &config.trusted_hosts));
             let limits = Limits {
                 body: config.body_limit,
@@ -68,6 +70,7 @@ where
             let cors = cors::middleware(&config.cors)
                 .map_err(|error| tracing::error!(%error, "cannot set up CORS"))?;
             let metrics = RequestMetrics::builder()
+                .with_meter_provider(InFlight::meters())
                 .with_metric_attrs_from_req(trace::metric_attributes)
                 .build();
             let layers = layers::around(Rc::clone(&guard), cors, metrics).await?;

@@ -15,7 +15,7 @@ use actix_web::{
 use futures_util::future::LocalBoxFuture;
 use opentelemetry_instrumentation_actix_web::RequestMetrics;
 
-use super::{guard::Guard, trace::Exchange, trusted};
+use super::{guard::Guard, in_flight::InFlight, trace::Exchange, trusted};
 
 type Answer = LocalBoxFuture<'static, Result<ServiceResponse, Error>>;
 
@@ -69,13 +69,18 @@ where
         None => guarded,
     };
     let measured = Layer::of(metrics.new_transform(crossing.clone()).await?);
+    let in_flight = InFlight::new();
     Ok(Layer::new(move |request| {
-        let quiet = exchange(&request).is_some_and(|exchange| exchange.is_quiet());
-        if quiet {
-            crossing.call(request)
-        } else {
-            measured.call(request)
-        }
+        let Some(exchange) = exchange(&request).filter(|exchange| !exchange.is_quiet()) else {
+            return crossing.call(request);
+        };
+        let guard = in_flight.guard(exchange.metric_attributes());
+        let answer = measured.call(request);
+        Box::pin(async move {
+            let answer = answer.await;
+            guard.answered();
+            answer
+        })
     }))
 }
 

@@ -125,7 +125,7 @@ fn board(readiness: Readiness, serial: u64) -> Board {
 pub(super) fn parts(vitals: &Staged) -> Parts {
     Parts::new(
         vitals.clone(),
-        Arc::new(|| Ok("dotmac_ready 1\n".to_owned())),
+        Arc::new(|_| Ok("dotmac_ready 1\n".to_owned())),
     )
 }
 

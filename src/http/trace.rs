@@ -27,6 +27,21 @@ use super::{
 /// Target of the access log, so that it can be filtered alone.
 const ACCESS: &str = "dotmac::access";
 
+/// Longest name of a user that is logged, in characters.
+const USER_CHARS: usize = 128;
+
+/// Who sends a request, for its access line and its span. Whoever authenticates inserts it into the
+/// request's extensions, before the handler or within it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User(String);
+
+impl User {
+    /// A user by an id that may be logged; what is beyond 128 characters is cut.
+    pub fn new(id: &str) -> Self {
+        Self(id.chars().take(USER_CHARS).collect())
+    }
+}
+
 /// One request, as known before it is routed; kept in the request's extensions.
 pub(super) struct Exchange {
     id: RequestId,
@@ -84,6 +99,16 @@ impl Exchange {
         path == "/metrics" || super::probes::Probe::of(path).is_some()
     }
 
+    pub(super) fn metric_attributes(&self) -> Vec<KeyValue> {
+        let mut attributes = Vec::with_capacity(5); // two more are added with the status
+        attributes.push(KeyValue::new("http.request.method", self.method));
+        attributes.push(KeyValue::new("url.scheme", self.scheme));
+        if let Some(route) = &self.route {
+            attributes.push(KeyValue::new("http.route", route.clone()));
+        }
+        attributes
+    }
+
     /// `GET /greet/{name}`; the method alone if no route matched.
     fn name(&self) -> Cow<'static, str> {
         match &self.route {
@@ -107,10 +132,12 @@ impl Exchange {
             http.request.method = self.method,
             http.route = self.route.as_deref(),
             http.response.status_code = Empty,
+            error.type = Empty,
             url.path = %self.path,
             url.scheme = self.scheme,
             server.address = trusted.checked_host(request).as_deref(),
             client.address = self.client.map(tracing::field::display),
+            user.id = Empty,
         );
         if request.headers().contains_key("traceparent") {
             let caller = global::get_text_map_propagator(|propagator| {
@@ -135,7 +162,13 @@ impl Exchange {
         span.record("http.response.status_code", i64::from(status.as_u16()));
         if status.is_server_error() {
             span.record("otel.status_code", "ERROR");
+            span.record("error.type", status.as_str());
             self.log_error(status, response);
+        }
+        let extensions = response.request().extensions();
+        let user = extensions.get::<User>().map(|user| user.0.as_str());
+        if let Some(user) = user {
+            span.record("user.id", user);
         }
         let bytes = match response.response().body().size() {
             BodySize::None => Some(0),
@@ -152,6 +185,7 @@ impl Exchange {
                 http.response.status_code = i64::from(status.as_u16()),
                 http.response.body.size = bytes,
                 client.address = self.client.map(tracing::field::display),
+                user.id = user,
                 duration_ms = millis,
             },
             "{name} {}",
@@ -193,16 +227,10 @@ fn chain(problem: &Problem) -> String {
 /// `server.address` from the `Host` header and so let a client make series.
 pub(super) fn metric_attributes(request: &ServiceRequest, _: Cow<'static, str>) -> Vec<KeyValue> {
     let extensions = request.extensions();
-    let Some(exchange) = extensions.get::<Rc<Exchange>>() else {
-        return Vec::new();
-    };
-    let mut attributes = Vec::with_capacity(5); // two more are added with the status
-    attributes.push(KeyValue::new("http.request.method", exchange.method));
-    attributes.push(KeyValue::new("url.scheme", exchange.scheme));
-    if let Some(route) = &exchange.route {
-        attributes.push(KeyValue::new("http.route", route.clone()));
-    }
-    attributes
+    let exchange = extensions.get::<Rc<Exchange>>();
+    exchange
+        .map(|exchange| exchange.metric_attributes())
+        .unwrap_or_default()
 }
 
 /// The methods of the semantic conventions; any other is `_OTHER`.

@@ -12,11 +12,11 @@ use crate::{
     extract::Db,
     http::Routes,
     metrics,
-    settings::{Environment, Settings},
+    settings::{Environment, SecretSetting, Settings},
 };
 use dotmac_actors::{
     db::{self, DbActor, Journal, Pool},
-    secrets::{self, SecretFeed, SecretStore, SecretsActor},
+    secrets::{self, SecretFeed, SecretStore, SecretsActor, Subscription, Takes},
     supervision::{ActorHandle, ChildSpec, Published, SupervisionTree, TreeError},
     telemetry::{Telemetry, TelemetryActor},
 };
@@ -68,7 +68,8 @@ impl Assembly {
         let secrets = add_secrets(&mut tree, settings, &store, &feed)?;
         let pool = Published::<Pool>::new();
         let db_actor = add_db(&mut tree, settings, &secrets, &feed, &pool)?;
-        add_telemetry(&mut tree, settings, telemetry, &db_actor)?;
+        let headers = in_vault(settings).then_some((&secrets, &feed, &store));
+        add_telemetry(&mut tree, settings, telemetry, headers, &db_actor)?;
 
         let db = Db(db::Db::new(pool));
         let mut assembly = Self {
@@ -138,7 +139,7 @@ fn add_db(
     let spec = ChildSpec::new("db", move |life| {
         DbActor::new(life, config.clone(), slot.clone(), Some(journal.clone()))
     });
-    Ok(tree.add(spec.publishes(pool).required().needs(secrets.on_change()))?)
+    Ok(tree.add(spec.publishes(pool).required().needs(secrets.to_start()))?)
 }
 
 /// Comes after the database but does not wait for it to be well: it is needed most when it is not.
@@ -146,6 +147,7 @@ fn add_telemetry(
     tree: &mut SupervisionTree,
     settings: &Settings,
     telemetry: &Telemetry,
+    headers: Option<FromVault<'_>>,
     db_actor: &ActorHandle<DbActor>,
 ) -> Result<(), AssemblyError> {
     let mut policy = components::policy(&settings.supervision);
@@ -153,10 +155,39 @@ fn add_telemetry(
     policy.stop_timeout = policy
         .stop_timeout
         .max(settings.telemetry.export_timeout + FLUSH_MARGIN);
-    let telemetry = telemetry.clone();
+    let (telemetry, store) = (
+        telemetry.clone(),
+        headers.map(|(_, _, store)| store.clone()),
+    );
     let spec = ChildSpec::new("telemetry", move |life| {
+        let secrets = store.as_ref().and_then(Published::get);
         TelemetryActor::new(life, telemetry.clone())
+            .with_headers(components::collector_headers(secrets.as_deref()))
     });
-    tree.add(spec.policy(policy).needs(db_actor.in_order()))?;
+    let spec = spec.policy(policy).needs(db_actor.in_order());
+    // Headers that are in Vault have to be there first, and are taken anew when they change.
+    tree.add(match headers {
+        Some((secrets, feed, _)) => {
+            feed.subscribe(Subscription {
+                name: "telemetry",
+                keys: vec![components::OTLP_HEADERS.to_owned()],
+                takes: Takes::AtRestart,
+            });
+            spec.needs(secrets.on_change())
+        }
+        None => spec,
+    })?;
     Ok(())
+}
+
+/// What telemetry needs of secrets if its headers lie in Vault.
+type FromVault<'a> = (
+    &'a ActorHandle<SecretsActor>,
+    &'a SecretFeed,
+    &'a Published<SecretStore>,
+);
+
+fn in_vault(settings: &Settings) -> bool {
+    let headers = &settings.telemetry.otlp_headers;
+    matches!(headers, Some(SecretSetting::Reference(_)))
 }

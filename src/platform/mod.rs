@@ -109,7 +109,9 @@ impl Platform {
                 return Exit::Settings.into();
             }
         };
-        run::run(settings, self.registrations).await.into()
+        Box::pin(run::run(settings, self.registrations))
+            .await
+            .into()
     }
 
     fn register(

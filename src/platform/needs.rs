@@ -28,7 +28,7 @@ impl Needs<Db> {
     #[must_use]
     pub fn db() -> Self {
         Self(Box::new(|assembly, _| {
-            Ok((vec![assembly.db_actor.on_change()], assembly.db.clone()))
+            Ok((vec![assembly.db_actor.to_start()], assembly.db.clone()))
         }))
     }
 }
@@ -43,7 +43,7 @@ impl<A: Service> Needs<Supervised<A>> {
                 needy,
                 needed: type_name::<A>(),
             })?;
-            Ok((vec![needed.on_change()], needed))
+            Ok((vec![needed.to_start()], needed))
         }))
     }
 }

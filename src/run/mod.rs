@@ -16,11 +16,13 @@ use dotmac_actors::{
     telemetry::{self, Telemetry},
 };
 use tokio::sync::mpsc;
-use tracing::{error, info};
+use tracing::{Instrument, error, info, info_span, warn};
 
 use self::{reload::Reload, signals::Asked, stop::Stop};
 use crate::{
-    Exit, components, http, metrics,
+    Exit,
+    admin::{self, Admin, Powers},
+    components, http, metrics,
     platform::{Assembly, Registration},
     settings::Settings,
 };
@@ -55,6 +57,8 @@ struct Running {
     reload: Reload,
     files: mpsc::Receiver<()>,
     feed: SecretFeed,
+    /// Open for as long as this value lives: until the very end.
+    _admin: Option<Admin>,
 }
 
 impl Running {
@@ -63,26 +67,48 @@ impl Running {
         let telemetry = telemetry::install(&components::telemetry(&settings))
             .map_err(refusal(Exit::Settings, "telemetry cannot be set up"))?;
         install_panic_hook();
+        let startup = info_span!(parent: None, "startup");
+        Self::begin(settings, registrations, telemetry)
+            .instrument(startup)
+            .await
+    }
+
+    /// All of it is one trace, together with what the supervisor says of each component's start.
+    async fn begin(
+        settings: Settings,
+        registrations: Vec<Registration>,
+        telemetry: Telemetry,
+    ) -> Result<Self, Refusal> {
+        telemetry::watch_runtime("main");
         info!(
             version = crate::VERSION,
             environment = settings.app.environment.as_str(),
             pid = std::process::id(),
             "starting"
         );
+        for name in settings.unread() {
+            warn!(
+                key = name,
+                "`{name}` is set and has no effect; see docs/telemetry.md"
+            );
+        }
         let signals =
             signals::listen().map_err(refusal(Exit::Unavailable, "signals cannot be received"))?;
 
         // The listeners come before the actors, so that probes are answered from the first moment.
         let config = components::http(&settings);
-        let listeners =
-            http::bind(&config).map_err(refusal(Exit::Unavailable, "the port cannot be opened"))?;
+        let listeners = info_span!("open listeners")
+            .in_scope(|| http::bind(&config))
+            .map_err(refusal(Exit::Unavailable, "the port cannot be opened"))?;
         let addresses = listeners.addresses().to_vec();
 
         // Secrets, database, telemetry, services: each when those that it needs are ready.
-        let assembly = Assembly::new(&settings, &telemetry, registrations).map_err(refusal(
-            Exit::Settings,
-            "the components cannot be put together",
-        ))?;
+        let assembly = info_span!("set up components")
+            .in_scope(|| Assembly::new(&settings, &telemetry, registrations))
+            .map_err(refusal(
+                Exit::Settings,
+                "the components cannot be put together",
+            ))?;
         let supervisor = assembly.tree.start();
         metrics::observe(&supervisor);
 
@@ -95,7 +121,8 @@ impl Running {
         } else {
             "http"
         };
-        let running = match http::serve(listeners, config, parts) {
+        let serve = || http::serve(listeners, config, parts);
+        let running = match info_span!("set up http").in_scope(serve) {
             Ok(running) => running,
             Err(error) => {
                 supervisor.halt().await;
@@ -107,6 +134,20 @@ impl Running {
         for address in addresses {
             info!(%address, "listening on {scheme}://{address}");
         }
+
+        let powers = Powers {
+            telemetry: telemetry.clone(),
+            supervisor: supervisor.clone(),
+        };
+        let opened = settings.app.admin_socket.as_deref();
+        let admin = match opened.map(|path| admin::open(path, powers)).transpose() {
+            Ok(admin) => admin,
+            Err(error) => {
+                supervisor.halt().await;
+                let what = "the admin socket cannot be opened";
+                return Err(refusal(Exit::Unavailable, what)(error));
+            }
+        };
 
         let reload = Reload {
             telemetry: telemetry.clone(),
@@ -121,6 +162,7 @@ impl Running {
             reload,
             files: files::watch(settings.files()),
             feed: assembly.feed,
+            _admin: admin,
             supervisor,
             telemetry,
             settings,

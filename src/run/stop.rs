@@ -11,7 +11,7 @@ use dotmac_actors::{
     supervision::{StopReport, SupervisorHandle},
     telemetry::Telemetry,
 };
-use tracing::{error, info, warn};
+use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::{Exit, settings::Settings};
 
@@ -38,41 +38,13 @@ impl Stop<'_> {
         let total = self.settings.shutdown.timeout;
         let began = Instant::now();
         let phase = Deadline::set(began + total, total);
-        let mut report = Report::default();
-        super::notify::stopping();
-        info!(
-            reason = why,
-            timeout_ms = total.as_millis() as u64,
-            "stopping"
-        );
-
-        phase.enter("drain");
-        self.supervisor.drain();
-        if drain {
-            tokio::time::sleep(self.settings.shutdown.drain_delay).await;
-        }
-        report.drain = began.elapsed();
-
-        phase.enter("http");
-        let started = Instant::now();
-        if !self.finish_requests(began + total).await {
-            report.late.push("http");
-        }
-        report.http = started.elapsed();
-
-        phase.enter("actors");
-        let started = Instant::now();
-        let StopReport { children } = self.supervisor.halt().await;
-        report.late.extend(
-            children
-                .iter()
-                .filter(|child| child.abandoned)
-                .map(|child| child.name),
-        );
-        report.actors = started.elapsed();
+        // One trace up to the flush, which has to carry it.
+        let shutdown = info_span!(parent: None, "shutdown", reason = why);
+        self.phases(why, drain, began, &phase)
+            .instrument(shutdown)
+            .await;
 
         phase.enter("telemetry");
-        report.say(began, why, &children);
         // On a thread: a flush waits for exporters that need this one's runtime to turn.
         let (telemetry, left) = (
             self.telemetry.clone(),
@@ -84,6 +56,48 @@ impl Stop<'_> {
         tokio::task::spawn_blocking(move || telemetry.flush(limit))
             .await
             .ok();
+    }
+
+    /// All but the last phase.
+    async fn phases(&self, why: &str, drain: bool, began: Instant, phase: &Deadline) {
+        let total = self.settings.shutdown.timeout;
+        let mut report = Report::default();
+        super::notify::stopping();
+        info!(
+            reason = why,
+            timeout_ms = total.as_millis() as u64,
+            "stopping"
+        );
+
+        phase.enter("drain");
+        self.supervisor.drain();
+        if drain {
+            tokio::time::sleep(self.settings.shutdown.drain_delay)
+                .instrument(info_span!("drain"))
+                .await;
+        }
+        report.drain = began.elapsed();
+
+        phase.enter("http");
+        let started = Instant::now();
+        let finished = self.finish_requests(began + total);
+        if !finished.instrument(info_span!("finish requests")).await {
+            report.late.push("http");
+        }
+        report.http = started.elapsed();
+
+        phase.enter("actors");
+        let started = Instant::now();
+        let halt = self.supervisor.halt();
+        let StopReport { children } = halt.instrument(info_span!("stop components")).await;
+        report.late.extend(
+            children
+                .iter()
+                .filter(|child| child.abandoned)
+                .map(|child| child.name),
+        );
+        report.actors = started.elapsed();
+        report.say(began, why, &children);
     }
 
     /// Stops accepting and waits for what is in flight, leaving the actors their share of the deadline.

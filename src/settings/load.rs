@@ -61,6 +61,7 @@ pub(crate) fn load(sources: &Sources) -> Result<Settings, SettingsErrors> {
         telemetry: read(&texts)?,
         cors: read(&texts)?,
         entries,
+        unread: unknown::of_opentelemetry(&layers),
     };
     mistakes.extend(rules::mistakes(&settings, &wrong));
     SettingsErrors::check(mistakes)?;

@@ -35,8 +35,8 @@ pub use render::{Row, as_env, as_json, as_table};
 pub use source::Sources;
 pub use types::{
     ByteSize, CorsOrigin, DatabaseUrl, Environment, HostName, HostPattern, KvVersion, LogFilter,
-    LogFormat, Migrate, MountPath, OtlpProtocol, PostgresUrl, SecretReference, SecretSetting,
-    ServerHost, SslMode, VaultAuth,
+    LogFormat, Migrate, MountPath, OtlpCompression, OtlpProtocol, PostgresUrl, SecretReference,
+    SecretSetting, ServerHost, SslMode, VaultAuth, otlp_headers,
 };
 
 /// A value as the environment would give it, for tests of other rooms.
@@ -70,6 +70,8 @@ pub struct Settings {
     pub cors: CorsSettings,
     /// One for each key, in the order of the documentation.
     entries: Vec<Entry>,
+    /// Variables of the OpenTelemetry standard that are set and that nothing here reads.
+    unread: Vec<String>,
 }
 
 /// The text that a key was read from. Any text is kept like a secret, so that none needs care.
@@ -187,6 +189,12 @@ impl Settings {
         }
     }
 
+    /// Variables of the OpenTelemetry standard that are set and have no effect: no mistake, since
+    /// they may be meant for others, but worth a line in the log.
+    pub fn unread(&self) -> &[String] {
+        &self.unread
+    }
+
     /// What is different in `new`, key by key.
     pub fn diff(&self, new: &Self) -> Vec<Change> {
         // Both lists come from the same table, so the keys stand side by side.
@@ -210,7 +218,7 @@ impl Settings {
     }
 
     /// Whether somebody set `name`, a key without its prefix.
-    fn is_given(&self, name: &str) -> bool {
+    pub(crate) fn is_given(&self, name: &str) -> bool {
         self.origin(name) != Origin::Default
     }
 }

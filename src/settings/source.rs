@@ -4,7 +4,7 @@
 //! An empty text counts as not set, because that is how compose files pass a variable that their
 //! user left out. Nothing is ever written to the process environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
@@ -162,11 +162,10 @@ impl Layers {
         for fallback in spec.fallbacks {
             for layer in [&self.environment, &self.dotenv] {
                 let origin = Origin::Fallback(fallback.name);
-                if let Some(text) = layer.text(fallback.name, &key, &origin)? {
-                    return Ok(Some(Found {
-                        text: (fallback.translate)(text),
-                        origin,
-                    }));
+                let text = layer.text(fallback.name, &key, &origin)?;
+                // A variable may say nothing about this key, such as a sampler without its ratio.
+                if let Some(text) = text.map(fallback.translate).filter(|text| !text.is_empty()) {
+                    return Ok(Some(Found { text, origin }));
                 }
             }
         }
@@ -178,6 +177,17 @@ impl Layers {
             None => self.dotenv.own(key),
             found => Ok(found),
         }
+    }
+
+    /// The variables that begin with `prefix`, in either layer, each once.
+    pub(crate) fn names(&self, prefix: &str) -> impl Iterator<Item = &str> {
+        let names: BTreeSet<&str> = [&self.environment, &self.dotenv]
+            .into_iter()
+            .flat_map(|layer| layer.variables.keys())
+            .map(String::as_str)
+            .filter(|name| name.starts_with(prefix))
+            .collect();
+        names.into_iter()
     }
 
     /// All variables of ours in both layers, with where they are and what they hold.

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 
 use super::error::Mistake;
 use super::group::PREFIX;
+use super::load;
 use super::source::Layers;
 
 /// How alike two names must be, from 0 to 1, for one to be suggested in place of the other.
@@ -30,6 +31,26 @@ pub(crate) fn mistakes(layers: &Layers, keys: &BTreeSet<String>) -> Vec<Mistake>
             let name = name.escape_debug().to_string();
             Mistake::new(name, origin.clone(), "there is no such key", remedy)
         })
+        .collect()
+}
+
+/// The standard's variables that are set and that neither we nor the SDK within us reads.
+pub(crate) fn of_opentelemetry(layers: &Layers) -> Vec<String> {
+    /// What the SDK reads by itself (opentelemetry_sdk 0.33, `trace/config.rs`).
+    const BY_THE_SDK: [&str; 3] = [
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+        "OTEL_SPAN_EVENT_COUNT_LIMIT",
+        "OTEL_SPAN_LINK_COUNT_LIMIT",
+    ];
+    let fallbacks: BTreeSet<&str> = load::specs()
+        .flat_map(|spec| spec.fallbacks)
+        .map(|fallback| fallback.name)
+        .chain(BY_THE_SDK)
+        .collect();
+    layers
+        .names("OTEL_")
+        .filter(|name| !fallbacks.contains(name))
+        .map(str::to_owned)
         .collect()
 }
 

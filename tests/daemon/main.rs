@@ -13,7 +13,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod architecture;
+mod collector;
 mod command_line;
 mod connect;
 mod database;
@@ -23,9 +25,11 @@ mod embedding;
 mod http;
 mod hygiene;
 mod leases;
+mod metrics;
 mod probes;
 mod secrets;
 mod settings;
 mod stopping;
 mod systemd;
 mod telemetry;
+mod traces;

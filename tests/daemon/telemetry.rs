@@ -25,12 +25,7 @@ async fn traces_metrics_and_logs_arrive_by_both_protocols() {
         let body = daemon.until("/ready", 200).await;
         assert_eq!(body["components"]["telemetry"]["source"], "otlp");
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        let request = daemon.client.get(format!("{}/", daemon.base));
-        request
-            .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"))
-            .send()
-            .await
-            .unwrap();
+        daemon.traced("/", trace).await;
         collector.got("dotmac.ready").await;
         assert_eq!(daemon.stop().await.code, 0);
         for text in ["startup", trace, "listening on"] {

@@ -1,51 +1,11 @@
 //! TLS to PostgreSQL: each `sslmode` means what libpq says it means.
 
-use std::{path::Path, process::Command};
-
 use dotmac_platform::db::{SslMode, Target};
 
 use crate::{
     rig::{Rig, config, postgres},
-    support::Postgres,
+    support::{Postgres, tls::certificates},
 };
-
-fn openssl(directory: &Path, arguments: &str) {
-    let output = Command::new("openssl")
-        .args(arguments.split(' '))
-        .current_dir(directory)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
-/// An authority, and a certificate of it for `localhost` alone.
-fn certificates(directory: &Path) {
-    for authority in ["ca", "other"] {
-        openssl(
-            directory,
-            &format!(
-                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={authority} -keyout {authority}.key -out {authority}.crt"
-            ),
-        );
-    }
-    openssl(
-        directory,
-        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout server.key -out server.csr",
-    );
-    std::fs::write(
-        directory.join("names"),
-        "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n",
-    )
-    .unwrap();
-    openssl(
-        directory,
-        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.crt",
-    );
-}
 
 #[actix_web::test]
 async fn every_mode_means_what_it_says() {

@@ -13,6 +13,27 @@ pub struct Collector {
 impl Collector {
     pub async fn start() -> Self {
         let (grpc, http) = (free_port(), free_port());
+        let collector = Self {
+            process: Self::spawn(grpc, http),
+            grpc,
+            http,
+        };
+        collector.listening().await;
+        collector
+    }
+
+    pub fn stop(&mut self) {
+        self.process.kill();
+    }
+
+    /// On the same ports as before; what it had printed is forgotten.
+    pub async fn restart(&mut self) {
+        self.stop();
+        self.process = Self::spawn(self.grpc, self.http);
+        self.listening().await;
+    }
+
+    fn spawn(grpc: u16, http: u16) -> Process {
         let mut rotel = Command::new(tool("rotel-agent"));
         rotel.args([
             "start",
@@ -35,18 +56,16 @@ impl Collector {
             "--otlp-http-endpoint",
             &format!("127.0.0.1:{http}"),
         ]);
-        let collector = Self {
-            process: Process::spawn(&mut rotel),
-            grpc,
-            http,
-        };
+        Process::spawn(&mut rotel)
+    }
+
+    async fn listening(&self) {
         eventually("the collector to listen", || async {
-            tokio::net::TcpStream::connect(("127.0.0.1", grpc))
+            tokio::net::TcpStream::connect(("127.0.0.1", self.grpc))
                 .await
                 .ok()
         })
         .await;
-        collector
     }
 
     pub fn freeze(&self) {
@@ -69,5 +88,59 @@ impl Collector {
             || async { self.text().contains(text).then_some(()) },
         )
         .await;
+    }
+}
+
+/// A span as the collector printed it.
+#[derive(Debug, Clone)]
+pub struct Span {
+    pub trace: String,
+    pub parent: String,
+    pub id: String,
+    pub name: String,
+    pub kind: String,
+    pub nanos: u64,
+    /// Its attributes and whatever else was printed of it.
+    pub text: String,
+}
+
+impl Collector {
+    /// The spans that arrived so far.
+    pub fn spans(&self) -> Vec<Span> {
+        let text = self.text();
+        let blocks = text.split("\nSpan #").skip(1);
+        let blocks = blocks.filter_map(|block| block.split("\nResourceSpans").next());
+        blocks.map(Span::read).collect()
+    }
+
+    /// Waits for a span of that name, in any trace.
+    pub async fn span(&self, name: &str) -> Span {
+        eventually(
+            &format!("a span {name:?}; there are: {:#?}", self.spans()),
+            || async { self.spans().into_iter().find(|span| span.name == name) },
+        )
+        .await
+    }
+}
+
+impl Span {
+    fn read(block: &str) -> Self {
+        let value = |key: &str| {
+            let mut lines = block.lines().filter_map(|line| line.split_once(':'));
+            let found = lines.find(|(name, _)| name.trim() == key);
+            found
+                .map(|(_, value)| value.trim().to_owned())
+                .unwrap_or_default()
+        };
+        let time = |key: &str| value(key).parse::<u64>().unwrap_or_default();
+        Self {
+            trace: value("Trace ID"),
+            parent: value("Parent ID"),
+            id: value("ID"),
+            name: value("Name"),
+            kind: value("Kind"),
+            nanos: time("End time").saturating_sub(time("Start time")),
+            text: block.to_owned(),
+        }
     }
 }

@@ -223,6 +223,13 @@ impl Daemon {
         self.request(Method::GET, path).await
     }
 
+    /// A GET from a caller that traces, and whose trace is `trace`.
+    pub async fn traced(&self, path: &str, trace: &str) -> Response {
+        let request = self.client.get(format!("{}{path}", self.base));
+        let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+        request.header("traceparent", parent).send().await.unwrap()
+    }
+
     /// Status and JSON body of a GET.
     pub async fn json(&self, path: &str) -> (u16, Value) {
         let response = self.get(path).await;

@@ -13,6 +13,8 @@ pub mod fakes;
 pub mod openbao;
 pub mod postgres;
 pub mod process;
+pub mod prometheus;
+pub mod tls;
 
 pub use daemon::Daemon;
 pub use openbao::OpenBao;

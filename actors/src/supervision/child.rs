@@ -72,6 +72,8 @@ pub(super) struct Child {
     pub(super) first_begun: Option<Instant>,
     /// The tracing span of its start, until its first word.
     pub(super) start_span: Option<Span>,
+    /// The tracing span of its stop, until it is gone.
+    pub(super) stop_span: Option<Span>,
     /// What it draws on, as last told.
     pub(super) source: Option<&'static str>,
     /// What the board shows of it, and since when.
@@ -112,6 +114,7 @@ impl Child {
             attempt: 0,
             first_begun: None,
             start_span: None,
+            stop_span: None,
             source: None,
             shown: (State::Waiting, None),
             since: SystemTime::now(),

@@ -12,6 +12,7 @@ use std::{
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
+use tracing::{Instrument, Span, field::Empty, info_span};
 
 use super::{
     Follow, Need, Service, Vitals,
@@ -104,14 +105,35 @@ impl<A: Service> ActorHandle<A> {
         M::Result: Send,
     {
         let started = Instant::now();
-        let result = self.send(message).await;
-        let outcome = if result.is_ok() {
-            CallOutcome::Answered
-        } else {
-            CallOutcome::Failed
+        let span = self.call_span::<M>();
+        let result = self.send(message).instrument(span.clone()).await;
+        let outcome = match &result {
+            Ok(_) => CallOutcome::Answered,
+            Err(error) => {
+                span.record("otel.status_code", "ERROR");
+                span.record("error", tracing::field::display(error));
+                CallOutcome::Failed
+            }
         };
         self.cell.observe(started.elapsed(), outcome);
         result
+    }
+
+    /// The span of one call, as a part of what its caller does. What nobody traces stays untraced: the
+    /// ticks of the runtime would drown everything else.
+    fn call_span<M>(&self) -> Span {
+        if Span::current().is_none() {
+            return Span::none();
+        }
+        let message = std::any::type_name::<M>();
+        info_span!(
+            "call",
+            otel.name = %format_args!("call {}", self.cell.name),
+            otel.status_code = Empty,
+            error = Empty,
+            actor.name = self.cell.name,
+            actor.message = message.rsplit("::").next(),
+        )
     }
 
     async fn send<M>(&self, message: M) -> Result<M::Result, CallError>
@@ -184,6 +206,13 @@ impl<A: Service> ActorHandle<A> {
     #[must_use]
     pub fn on_change(&self) -> Need {
         self.need(Follow::OnChange)
+    }
+
+    /// For [`ChildSpec::needs`](super::ChildSpec::needs): start once this actor serves, stop before it, and
+    /// do not be restarted with it: what was taken stays good.
+    #[must_use]
+    pub fn to_start(&self) -> Need {
+        self.need(Follow::ToStart)
     }
 
     /// For [`ChildSpec::needs`](super::ChildSpec::needs): start after this actor has reported once, stop

@@ -68,8 +68,9 @@ impl SupervisorActor {
         if readiness != former.readiness {
             log_readiness(&board);
         }
-        if started {
-            self.startup = None;
+        if started && let Some(startup) = self.startup.take() {
+            // A span that was entered ends when it was last left: so leave it once more, now.
+            startup.in_scope(|| ());
         }
         let serial = former.serial + 1;
         self.shared.board.store(Arc::new(Board { serial, ..board }));
@@ -101,6 +102,7 @@ impl SupervisorActor {
 
     fn report_halt(&mut self) {
         if self.halting && !self.children.iter().any(Child::is_running) {
+            self.halt_span = None;
             for waiting in self.waiting_for_halt.drain(..) {
                 // Whoever asked may have stopped waiting.
                 waiting

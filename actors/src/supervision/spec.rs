@@ -26,6 +26,8 @@ pub enum Follow {
     Always,
     /// It is restarted when the other serves another [`version`](super::Serving::version).
     OnChange,
+    /// It starts once the other serves and stops before it; what it took stays good.
+    ToStart,
     /// It starts after the other has reported once and stops before it; nothing else.
     InOrder,
 }
@@ -230,6 +232,9 @@ impl SupervisionTree {
     }
 
     /// Starts the supervisor on this thread's actix system, and with it the children.
+    ///
+    /// The tracing span that is current here becomes that of the start: each component gets a child of
+    /// it. Without one there is a span of its own, `startup`.
     ///
     /// The supervisor shares the thread of its caller: keep that thread free of blocking work.
     ///

@@ -41,6 +41,8 @@ pub(crate) struct SupervisorActor {
     pub(super) stopped: Vec<ChildStop>,
     /// The tracing span of the whole start, until everything has reported.
     pub(super) startup: Option<Span>,
+    /// The tracing span of whoever asked for the halt.
+    pub(super) halt_span: Option<Span>,
     /// When the supervisor last looked at its children, and how often it does.
     pub(super) last_look: Instant,
     pub(super) tick: Duration,
@@ -52,7 +54,7 @@ pub(crate) struct SupervisorActor {
 #[rtype(result = "()")]
 pub(super) enum Ask {
     Drain,
-    Halt(oneshot::Sender<StopReport>),
+    Halt(oneshot::Sender<StopReport>, Span),
     Restart(usize),
 }
 
@@ -84,6 +86,10 @@ impl SupervisorActor {
             .map(|child| Arc::clone(&child.cell))
             .collect();
         let tick = tick_interval(&policy, &children);
+        let startup = match Span::current() {
+            outer if outer.is_none() => info_span!("startup"),
+            outer => outer,
+        };
         let addr = Self::create(move |context| Self {
             address: context.address(),
             policy,
@@ -97,7 +103,8 @@ impl SupervisorActor {
             halting: false,
             waiting_for_halt: Vec::new(),
             stopped: Vec::new(),
-            startup: Some(info_span!(parent: None, "startup")),
+            startup: Some(startup),
+            halt_span: None,
             last_look: Instant::now(),
             tick,
             timer: None,
@@ -358,7 +365,8 @@ impl Handler<Ask> for SupervisorActor {
     fn handle(&mut self, ask: Ask, context: &mut Self::Context) {
         match ask {
             Ask::Drain => self.draining = true,
-            Ask::Halt(report) => {
+            Ask::Halt(report, span) => {
+                self.halt_span.get_or_insert(span);
                 self.draining = true;
                 self.halting = true;
                 self.waiting_for_halt.push(report);

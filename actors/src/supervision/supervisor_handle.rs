@@ -9,6 +9,7 @@ use std::{
 use actix::Addr;
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, oneshot, watch};
+use tracing::Span;
 
 use super::{
     Board, Event, Reason, Vitals,
@@ -176,7 +177,7 @@ impl SupervisorHandle {
     /// gets the same report.
     pub async fn halt(&self) -> StopReport {
         let (report, reported) = oneshot::channel();
-        self.ask(Ask::Halt(report));
+        self.ask(Ask::Halt(report, Span::current()));
         reported.await.unwrap_or_default()
     }
 

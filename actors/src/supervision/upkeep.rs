@@ -175,6 +175,7 @@ impl SupervisorActor {
     /// Books the end of an orderly stop.
     pub(super) fn note_stop(&mut self, index: usize) {
         let child = &mut self.children[index];
+        child.stop_span = None;
         if let Some((took, abandoned)) = child.stopped.take()
             && self.halting
         {
@@ -232,6 +233,10 @@ impl SupervisorActor {
         child.not_before = now;
         child.word = None;
         child.start_span = None;
+        child.stop_span = self
+            .halt_span
+            .as_ref()
+            .map(|halt| info_span!(parent: halt, "stop component", component = child.name()));
         if let Some(cause) = cause {
             child.ended_by = Some(cause.reason());
             child.untold_end = Some(cause);
@@ -243,7 +248,7 @@ impl SupervisorActor {
         self.children[index].needs.iter().all(|need| {
             let needed = &self.children[need.child];
             match need.follow {
-                Follow::Always | Follow::OnChange => {
+                Follow::Always | Follow::OnChange | Follow::ToStart => {
                     needed.serving().is_some() && needed.bounce.is_none()
                 }
                 Follow::InOrder => self.has_settled(need.child),

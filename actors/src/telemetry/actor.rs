@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, WrapFuture as _,
 };
+use secrecy::SecretString;
 use tracing::{error, info, warn};
 
 use super::error::TelemetryError;
@@ -23,6 +24,10 @@ use crate::supervision::{Lifeline, Reason, Service, Serving};
 pub const NO_ANSWER: Reason = Reason::new("no_answer");
 /// The collector answers, and refuses what it is sent.
 pub const REJECTED: Reason = Reason::new("rejected");
+/// The collector asks for a pause.
+pub const RATE_LIMITED: Reason = Reason::new("rate_limited");
+/// The collector's certificate is not to be trusted, or ours not by it.
+pub const TLS_FAILED: Reason = Reason::new("tls_failed");
 /// The exporters cannot be built from the settings.
 pub const MISCONFIGURED: Reason = Reason::new("misconfigured");
 
@@ -44,6 +49,7 @@ const EXPORTING: Serving = Serving::from("otlp");
 pub struct TelemetryActor {
     lifeline: Lifeline,
     telemetry: Telemetry,
+    headers: Vec<(String, SecretString)>,
     export: Option<Export>,
 }
 
@@ -72,11 +78,21 @@ impl TelemetryActor {
         Self {
             lifeline,
             telemetry,
+            headers: Vec::new(),
             export: None,
         }
     }
 
-    fn begin_export(&mut self, otlp: Otlp, ctx: &mut Context<Self>) {
+    /// Sends these headers too with every export: those that were not known at
+    /// [`install`](super::install), because they are secrets that had to be fetched first.
+    #[must_use]
+    pub fn with_headers(mut self, headers: Vec<(String, SecretString)>) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    fn begin_export(&mut self, mut otlp: Otlp) {
+        otlp.headers.append(&mut self.headers);
         let pipelines = &self.telemetry.0.pipelines;
         let attachment = match pipelines.outlets.attach(&otlp, &pipelines.resource) {
             Ok(attachment) => attachment,
@@ -102,10 +118,10 @@ impl TelemetryActor {
             tried: Instant::now(),
         });
         self.lifeline.ready(EXPORTING);
-        ctx.run_interval(LOOK, |actor, _| actor.look());
     }
 
     fn look(&mut self) {
+        self.telemetry.0.limiter.tell();
         let Some(export) = &mut self.export else {
             return;
         };
@@ -149,7 +165,7 @@ impl Export {
     fn warn(&mut self, trouble: &Trouble, reason: Reason) {
         let error = match &trouble.failure {
             Failure::Timeout => format!("no answer within {:?}", self.otlp.export_timeout),
-            Failure::Export(text) => text.clone(),
+            Failure::Throttled(text) | Failure::Export(text) => text.clone(),
         };
         warn!(
             endpoint = self.otlp.public_endpoint(),
@@ -169,6 +185,8 @@ impl Export {
 fn reason(failure: &Failure) -> Reason {
     match failure {
         Failure::Timeout => NO_ANSWER,
+        Failure::Throttled(_) => RATE_LIMITED,
+        failure if failure.is_tls() => TLS_FAILED,
         failure if failure.is_refusal() => REJECTED,
         Failure::Export(_) => Reason::UNREACHABLE,
     }
@@ -182,8 +200,9 @@ impl Actor for TelemetryActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(LOOK, |actor, _| actor.look());
         match self.telemetry.0.otlp.clone() {
-            Some(otlp) => self.begin_export(otlp, ctx),
+            Some(otlp) => self.begin_export(otlp),
             None => self.lifeline.ready(LOCAL),
         }
     }

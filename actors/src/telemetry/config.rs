@@ -1,9 +1,13 @@
 //! What telemetry is told at start: plain values, already checked by whoever read the settings.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 use super::error::TelemetryError;
+use super::transport::Transport;
 
 /// Everything [`install`](super::install) needs to know.
 #[derive(Clone, Debug)]
@@ -11,6 +15,9 @@ pub struct Config {
     /// Which events are logged, in the syntax of `tracing`'s `EnvFilter`: `info`, or
     /// `warn,dotmac=debug`.
     pub log_filter: String,
+    /// How many lines each place in the code may log in a second, the access log excepted; 0 for no
+    /// limit.
+    pub log_limit: u32,
     /// How a line on standard output looks.
     pub log_format: LogFormat,
     /// The collector; `None` switches every export off and starts no thread.
@@ -29,6 +36,10 @@ pub struct Config {
     pub metric_interval: Duration,
     /// `service.name`.
     pub service_name: String,
+    /// Whether somebody chose that name; else one among the resource attributes wins.
+    pub service_name_is_given: bool,
+    /// `service.instance.id`: which of several such processes, another one after each start.
+    pub instance_id: String,
     /// `service.version`, and the label `version` of `dotmac_build_info`.
     pub service_version: String,
     /// `deployment.environment.name`.
@@ -44,6 +55,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             log_filter: "info".to_owned(),
+            log_limit: 100,
             log_format: LogFormat::Json,
             otlp: None,
             traces: true,
@@ -52,6 +64,8 @@ impl Default for Config {
             sample_ratio: 1.0,
             metric_interval: Duration::from_secs(30),
             service_name: "dotmac-platform".to_owned(),
+            service_name_is_given: false,
+            instance_id: std::process::id().to_string(),
             service_version: env!("CARGO_PKG_VERSION").to_owned(),
             environment: "development".to_owned(),
             resource_attributes: Vec::new(),
@@ -80,6 +94,12 @@ pub struct Otlp {
     pub endpoint: String,
     /// How it is spoken to.
     pub protocol: Protocol,
+    /// Names and values sent with every request: who we are, in most cases.
+    pub headers: Vec<(String, SecretString)>,
+    /// How bodies are made smaller.
+    pub compression: Compression,
+    /// Whom to trust and who we are; looked at for `https://` alone.
+    pub tls: Tls,
     /// Longest time one export may take, and longest time
     /// [`Telemetry::flush`](super::Telemetry::flush) takes when the actor stops, over all signals.
     pub export_timeout: Duration,
@@ -94,7 +114,53 @@ pub enum Protocol {
     Http,
 }
 
+/// How the body of an export is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// By gzip.
+    Gzip,
+}
+
+/// Certificates for a collector behind `https://`.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// PEM file of the authorities to trust in place of the system's.
+    pub ca_cert: Option<PathBuf>,
+    /// What to show to a collector that asks who we are.
+    pub client: Option<ClientCertificate>,
+}
+
+/// A certificate of our own and its key, both PEM files.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// Certificate chain, our own certificate first.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
 impl Otlp {
+    /// A collector that needs neither headers nor certificates of its own.
+    #[must_use]
+    pub fn new(endpoint: impl Into<String>, protocol: Protocol, export_timeout: Duration) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            protocol,
+            headers: Vec::new(),
+            compression: Compression::default(),
+            tls: Tls::default(),
+            export_timeout,
+        }
+    }
+
+    /// Whether the collector is reached by TLS.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.endpoint.starts_with("https://")
+    }
+
     /// The endpoint as it may be shown: without user, password and query.
     #[must_use]
     pub fn public_endpoint(&self) -> String {
@@ -124,12 +190,14 @@ impl Otlp {
     }
 }
 
-// The endpoint may carry a password.
+// The endpoint may carry a password, and a header mostly does.
 impl fmt::Debug for Otlp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Otlp")
             .field("endpoint", &self.public_endpoint())
             .field("protocol", &self.protocol)
+            .field("compression", &self.compression)
+            .field("tls", &self.tls)
             .field("export_timeout", &self.export_timeout)
             .finish()
     }
@@ -140,7 +208,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`TelemetryError::Endpoint`] and [`TelemetryError::SampleRatio`].
+    /// [`TelemetryError::Endpoint`], [`TelemetryError::SampleRatio`], [`TelemetryError::TlsFile`]
+    /// and [`TelemetryError::Header`].
     pub fn check(&self) -> Result<(), TelemetryError> {
         if !(0.0..=1.0).contains(&self.sample_ratio) {
             return Err(TelemetryError::SampleRatio(self.sample_ratio));
@@ -153,11 +222,7 @@ impl Config {
             Err(TelemetryError::Endpoint { endpoint, problem })
         };
         let host = match otlp.endpoint.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some(("https", _)) if otlp.protocol == Protocol::Grpc => {
-                return refuse("TLS is not available over gRPC, use protocol `http`");
-            }
-            Some(("https", rest)) => rest,
+            Some(("http" | "https", rest)) => rest,
             _ => return refuse("it must begin with `http://` or `https://`"),
         };
         let odd = |c: char| c.is_whitespace() || c.is_control();
@@ -167,7 +232,7 @@ impl Config {
         if otlp.export_timeout.is_zero() {
             return refuse("its export timeout must be longer than zero");
         }
-        Ok(())
+        Transport::new(otlp).map(drop)
     }
 }
 
@@ -177,11 +242,7 @@ mod tests {
 
     fn otlp(endpoint: &str, protocol: Protocol) -> Config {
         Config {
-            otlp: Some(Otlp {
-                endpoint: endpoint.to_owned(),
-                protocol,
-                export_timeout: Duration::from_secs(1),
-            }),
+            otlp: Some(Otlp::new(endpoint, protocol, Duration::from_secs(1))),
             ..Config::default()
         }
     }
@@ -213,7 +274,7 @@ mod tests {
         assert!(
             otlp("https://collector.example", Protocol::Grpc)
                 .check()
-                .is_err()
+                .is_ok()
         );
         assert!(otlp("localhost:4317", Protocol::Grpc).check().is_err());
         assert!(otlp("http://:4317", Protocol::Grpc).check().is_err());
@@ -223,5 +284,31 @@ mod tests {
             ..Config::default()
         };
         assert!(matches!(ratio.check(), Err(TelemetryError::SampleRatio(_))));
+    }
+
+    #[test]
+    fn a_file_that_is_no_certificate_is_named_at_once() {
+        let mut config = otlp("https://collector.example", Protocol::Grpc);
+        for path in ["/nowhere/ca.pem", "/dev/null"] {
+            if let Some(otlp) = &mut config.otlp {
+                otlp.tls.ca_cert = Some(path.into());
+            }
+            let said = config.check().map_err(|error| error.to_string());
+            assert!(said.is_err_and(|text| text.contains(path)));
+        }
+    }
+
+    #[test]
+    fn the_value_of_a_header_is_never_shown() {
+        let mut config = otlp("http://collector.example", Protocol::Grpc);
+        for value in ["Bearer sekret", "sekret\n"] {
+            if let Some(otlp) = &mut config.otlp {
+                otlp.headers = vec![("authorization".to_owned(), value.into())];
+            }
+            assert!(!format!("{config:?} {:?}", config.check()).contains("sekret"));
+        }
+        assert!(
+            matches!(config.check(), Err(TelemetryError::Header { name }) if name == "authorization")
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong while telemetry is set up or asked.
 
 use std::io;
+use std::path::PathBuf;
 
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::reload;
@@ -24,6 +25,14 @@ pub enum TelemetryError {
     /// The log filter is one word that is no level, so that it would silence everything.
     #[error("unknown log level `{0}`: expected `error`, `warn`, `info`, `debug`, `trace` or `off`")]
     LogLevel(String),
+    /// A target is not the name of a module.
+    #[error(
+        "unusable log target `{0}`: expected the path of a module, such as `dotmac_actors::db`"
+    )]
+    LogTarget(String),
+    /// More changes of the log level than can be kept.
+    #[error("more than {0} log levels are changed already: take some back first")]
+    TooManyLevels(usize),
     /// The log filter could not be exchanged.
     #[error("failed to reload the log filter")]
     Reload(#[source] reload::Error),
@@ -38,6 +47,23 @@ pub enum TelemetryError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A certificate or key for the collector cannot be used.
+    #[error("failed to use `{path}` for TLS to the collector: {problem}")]
+    TlsFile {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A header for the collector cannot be sent. Its value is not shown.
+    #[error("failed to use the header `{name}` for the collector: it holds what no header may")]
+    Header {
+        /// Its name.
+        name: String,
+    },
+    /// The HTTP client of an exporter could not be built.
+    #[error("failed to build the HTTP client for the collector")]
+    Client(#[source] reqwest::Error),
     /// The sample ratio is not between 0 and 1.
     #[error("sample ratio {0} is not between 0.0 and 1.0")]
     SampleRatio(f64),

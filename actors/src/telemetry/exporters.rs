@@ -4,12 +4,8 @@
 //! the reactor it finds.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use opentelemetry_otlp::{
-    ExporterBuildError, LogExporter, MetricExporter, Protocol as OtlpProtocol, RetryPolicy,
-    SpanExporter, WithExportConfig as _, WithHttpConfig as _, WithTonicConfig as _,
-};
+use opentelemetry_otlp::{ExporterBuildError, LogExporter, MetricExporter, SpanExporter};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::LogExporter as _;
 use opentelemetry_sdk::trace::SpanExporter as _;
@@ -19,6 +15,7 @@ use super::error::TelemetryError;
 use super::outlet::Outlet;
 use super::runtime::ExportRuntime;
 use super::tally::Signal;
+use super::transport::Transport;
 
 /// The outlets of the signals that are exported.
 #[derive(Clone, Debug, Default)]
@@ -41,42 +38,44 @@ impl Outlets {
     ///
     /// # Errors
     ///
-    /// [`TelemetryError::Runtime`] and [`TelemetryError::Exporter`]; nothing is attached then.
+    /// [`TelemetryError::Runtime`], [`TelemetryError::Exporter`], and what
+    /// [`Config::check`](super::Config::check) would find by now; nothing is attached then.
     pub(super) fn attach(
         &self,
         otlp: &Otlp,
         resource: &Resource,
     ) -> Result<Attachment, TelemetryError> {
+        let transport = Transport::new(otlp)?;
         let runtime = ExportRuntime::start()?;
         let inside = runtime.handle().enter();
         let traces = self
             .traces
             .as_ref()
-            .map(|_| span_exporter(otlp, resource))
-            .transpose();
+            .map(|outlet| span_exporter(&transport, outlet, resource));
         let metrics = self
             .metrics
             .as_ref()
-            .map(|_| metric_exporter(otlp))
-            .transpose();
+            .map(|outlet| metric_exporter(&transport, outlet));
         let logs = self
             .logs
             .as_ref()
-            .map(|_| log_exporter(otlp, resource))
-            .transpose();
+            .map(|outlet| log_exporter(&transport, outlet, resource));
         drop(inside);
         let refused = |signal: Signal| {
-            move |error: ExporterBuildError| TelemetryError::Exporter {
-                signal: signal.as_str(),
-                // The exporter quotes the endpoint as it was given, password included.
-                problem: error
-                    .to_string()
-                    .replace(&otlp.endpoint, &otlp.public_endpoint()),
+            move |error: BuildError| match error {
+                BuildError::Transport(error) => error,
+                BuildError::Exporter(error) => TelemetryError::Exporter {
+                    signal: signal.as_str(),
+                    // The exporter quotes the endpoint as it was given, password included.
+                    problem: error
+                        .to_string()
+                        .replace(&otlp.endpoint, &otlp.public_endpoint()),
+                },
             }
         };
-        let traces = traces.map_err(refused(Signal::Traces))?;
-        let metrics = metrics.map_err(refused(Signal::Metrics))?;
-        let logs = logs.map_err(refused(Signal::Logs))?;
+        let traces = traces.transpose().map_err(refused(Signal::Traces))?;
+        let metrics = metrics.transpose().map_err(refused(Signal::Metrics))?;
+        let logs = logs.transpose().map_err(refused(Signal::Logs))?;
         plug(self.traces.as_ref(), traces, &runtime);
         plug(self.metrics.as_ref(), metrics, &runtime);
         plug(self.logs.as_ref(), logs, &runtime);
@@ -136,88 +135,56 @@ impl Drop for Attachment {
     }
 }
 
-/// Time-out and retries of the exporters themselves.
-///
-/// The outlet's time-out is the one that counts. The exporters' own comes later, and their retries,
-/// meant for a collector that is just being restarted, end well before it; so each failure is
-/// reported as what it was: no answer as no answer, a refused connection as that.
-struct Patience {
-    timeout: Duration,
-    retry: RetryPolicy,
-}
-
-impl Patience {
-    fn of(otlp: &Otlp) -> Self {
-        let limit = otlp.export_timeout;
-        let retry = RetryPolicy::recommended()
-            .with_max_retries(2)
-            .with_initial_delay(limit / 20)
-            .with_max_delay(limit / 10)
-            .with_max_jitter(limit / 50);
-        Self {
-            timeout: limit.saturating_mul(2),
-            retry,
-        }
-    }
-}
-
-fn span_exporter(otlp: &Otlp, resource: &Resource) -> Result<SpanExporter, ExporterBuildError> {
-    let (builder, patience) = (SpanExporter::builder(), Patience::of(otlp));
-    let mut exporter = match otlp.protocol {
-        Protocol::Grpc => builder
-            .with_tonic()
-            .with_endpoint(&otlp.endpoint)
-            .with_timeout(patience.timeout)
-            .with_retry_policy(patience.retry)
-            .build(),
-        Protocol::Http => builder
-            .with_http()
-            .with_protocol(OtlpProtocol::HttpBinary)
-            .with_endpoint(otlp.http_url("v1/traces"))
-            .with_timeout(patience.timeout)
-            .with_retry_policy(patience.retry)
+fn span_exporter(
+    transport: &Transport<'_>,
+    outlet: &Outlet<SpanExporter>,
+    resource: &Resource,
+) -> Result<SpanExporter, BuildError> {
+    let builder = SpanExporter::builder();
+    let mut exporter = match transport.protocol() {
+        Protocol::Grpc => transport.grpc(builder.with_tonic()).build(),
+        Protocol::Http => transport
+            .http(builder.with_http(), "v1/traces", outlet.tally())?
             .build(),
     }?;
     exporter.set_resource(resource);
     Ok(exporter)
 }
 
-fn metric_exporter(otlp: &Otlp) -> Result<MetricExporter, ExporterBuildError> {
-    let (builder, patience) = (MetricExporter::builder(), Patience::of(otlp));
-    match otlp.protocol {
-        Protocol::Grpc => builder
-            .with_tonic()
-            .with_endpoint(&otlp.endpoint)
-            .with_timeout(patience.timeout)
-            .with_retry_policy(patience.retry)
+fn metric_exporter(
+    transport: &Transport<'_>,
+    outlet: &Outlet<MetricExporter>,
+) -> Result<MetricExporter, BuildError> {
+    let builder = MetricExporter::builder();
+    Ok(match transport.protocol() {
+        Protocol::Grpc => transport.grpc(builder.with_tonic()).build(),
+        Protocol::Http => transport
+            .http(builder.with_http(), "v1/metrics", outlet.tally())?
             .build(),
-        Protocol::Http => builder
-            .with_http()
-            .with_protocol(OtlpProtocol::HttpBinary)
-            .with_endpoint(otlp.http_url("v1/metrics"))
-            .with_timeout(patience.timeout)
-            .with_retry_policy(patience.retry)
-            .build(),
-    }
+    }?)
 }
 
-fn log_exporter(otlp: &Otlp, resource: &Resource) -> Result<LogExporter, ExporterBuildError> {
-    let (builder, patience) = (LogExporter::builder(), Patience::of(otlp));
-    let mut exporter = match otlp.protocol {
-        Protocol::Grpc => builder
-            .with_tonic()
-            .with_endpoint(&otlp.endpoint)
-            .with_timeout(patience.timeout)
-            .with_retry_policy(patience.retry)
-            .build(),
-        Protocol::Http => builder
-            .with_http()
-            .with_protocol(OtlpProtocol::HttpBinary)
-            .with_endpoint(otlp.http_url("v1/logs"))
-            .with_timeout(patience.timeout)
-            .with_retry_policy(patience.retry)
+fn log_exporter(
+    transport: &Transport<'_>,
+    outlet: &Outlet<LogExporter>,
+    resource: &Resource,
+) -> Result<LogExporter, BuildError> {
+    let builder = LogExporter::builder();
+    let mut exporter = match transport.protocol() {
+        Protocol::Grpc => transport.grpc(builder.with_tonic()).build(),
+        Protocol::Http => transport
+            .http(builder.with_http(), "v1/logs", outlet.tally())?
             .build(),
     }?;
     exporter.set_resource(resource);
     Ok(exporter)
+}
+
+/// Why an exporter cannot be built, before it is known whose.
+#[derive(Debug, thiserror::Error)]
+enum BuildError {
+    #[error(transparent)]
+    Exporter(#[from] ExporterBuildError),
+    #[error(transparent)]
+    Transport(#[from] TelemetryError),
 }

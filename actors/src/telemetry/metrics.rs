@@ -9,27 +9,57 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{
     Aggregation, Instrument, InstrumentKind, PeriodicReader, SdkMeterProvider, Stream,
 };
+use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
 use super::config::Config;
 use super::error::TelemetryError;
+use super::exemplars::{Exemplars, NotingMeterProvider};
 use super::instruments;
+use super::openmetrics;
 use super::outlet::Outlet;
 use super::process;
+use super::runtimes;
 use super::tally::{DropReason, Signal, Tally};
 
 /// Name of the meter, the "scope" in OTLP.
 pub(super) const SCOPE: &str = "dotmac";
 
-/// Renders all metrics as Prometheus text. Clones are cheap.
+/// How Prometheus spells a name that it keeps for the parts of a histogram: with its unit.
+const SPELT_WITH_UNIT: [(&str, &str); 1] = [(
+    "db_client_connection_count",
+    "db_client_connection_count_connections",
+)];
+
+/// The two text formats that Prometheus scrapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextFormat {
+    /// The Prometheus text format 0.0.4.
+    Prometheus,
+    /// OpenMetrics 1.0.0, with exemplars.
+    OpenMetrics,
+}
+
+impl TextFormat {
+    /// The media type.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// Renders all metrics as text. Clones are cheap.
 #[derive(Clone, Debug)]
-pub struct Scrape(Registry);
+pub struct Scrape {
+    registry: Registry,
+    exemplars: Exemplars,
+}
 
 impl Scrape {
-    /// Media type of what [`render`](Self::render) returns.
-    pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
-
-    /// The present value of every instrument in the Prometheus text format 0.0.4.
+    /// The present value of every instrument.
     ///
     /// Runs the callbacks of observable instruments on the calling thread, so those must be quick;
     /// asks no actor and no other machine.
@@ -38,18 +68,34 @@ impl Scrape {
     ///
     /// [`TelemetryError::Scrape`] if a metric cannot be written as text, such as one without a
     /// name.
-    pub fn render(&self) -> Result<String, TelemetryError> {
-        let mut text = String::new();
-        TextEncoder::new()
-            .encode_utf8(&self.0.gather(), &mut text)
-            .map_err(TelemetryError::Scrape)?;
-        Ok(text)
+    pub fn render(&self, format: TextFormat) -> Result<String, TelemetryError> {
+        let families = self.families();
+        match format {
+            TextFormat::Prometheus => TextEncoder::new()
+                .encode_to_string(&families)
+                .map_err(TelemetryError::Scrape),
+            TextFormat::OpenMetrics => openmetrics::encode(&families, &self.exemplars)
+                .map_err(|error| TelemetryError::Scrape(prometheus::Error::Msg(error.to_string()))),
+        }
+    }
+
+    fn families(&self) -> Vec<MetricFamily> {
+        let mut families = self.registry.gather();
+        for family in &mut families {
+            let spelling = SPELT_WITH_UNIT
+                .iter()
+                .find(|(name, _)| *name == family.name());
+            if let Some((_, spelling)) = spelling {
+                family.set_name((*spelling).to_owned());
+            }
+        }
+        families
     }
 
     /// For collectors that are no OpenTelemetry instruments.
     #[must_use]
     pub fn registry(&self) -> &Registry {
-        &self.0
+        &self.registry
     }
 }
 
@@ -62,7 +108,7 @@ pub(super) fn build(
     config: &Config,
     resource: Resource,
     outlet: Option<&Outlet<MetricExporter>>,
-) -> Result<(SdkMeterProvider, Scrape), TelemetryError> {
+) -> Result<(SdkMeterProvider, NotingMeterProvider, Scrape), TelemetryError> {
     let registry = Registry::new();
     let prometheus = opentelemetry_prometheus::exporter()
         .with_registry(registry.clone())
@@ -80,7 +126,13 @@ pub(super) fn build(
             .build();
         builder = builder.with_reader(reader);
     }
-    Ok((builder.build(), Scrape(registry)))
+    let (provider, exemplars) = (builder.build(), Exemplars::default());
+    let noting = NotingMeterProvider::new(provider.clone(), exemplars.clone());
+    let scrape = Scrape {
+        registry,
+        exemplars,
+    };
+    Ok((provider, noting, scrape))
 }
 
 /// Gives every histogram of durations bounds that fit seconds; the SDK's own fit milliseconds.
@@ -102,6 +154,7 @@ pub(super) fn observe(
 ) {
     let meter = provider.meter(SCOPE);
     process::observe(&meter);
+    runtimes::observe(&meter);
     observe_build(&meter, config);
     observe_export(&meter, tallies);
 }

@@ -12,23 +12,30 @@
 mod actor;
 mod config;
 mod error;
+mod exemplars;
 mod exporters;
 mod fields;
 mod filter;
 mod flush;
 pub mod instruments;
+mod levels;
+mod limit;
 mod line;
 mod logs;
 mod metrics;
+mod openmetrics;
 mod outlet;
 mod pipeline;
 mod process;
 mod queue;
+mod resource;
 mod runtime;
+mod runtimes;
 mod stdout;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod watch;
 
 use std::fmt;
@@ -39,14 +46,19 @@ use opentelemetry::global;
 use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 
-pub use actor::{MISCONFIGURED, NO_ANSWER, NO_RESOURCES, REJECTED, TelemetryActor};
-pub use config::{Config, LogFormat, Otlp, Protocol};
+pub use actor::{
+    MISCONFIGURED, NO_ANSWER, NO_RESOURCES, RATE_LIMITED, REJECTED, TLS_FAILED, TelemetryActor,
+};
+pub use config::{ClientCertificate, Compression, Config, LogFormat, Otlp, Protocol, Tls};
 pub use error::TelemetryError;
 pub use flush::Flushed;
-pub use metrics::Scrape;
+pub use levels::LevelChange;
+pub use metrics::{Scrape, TextFormat};
+pub use runtimes::watch_runtime;
 pub use tally::{DropReason, Signal};
 
-use filter::LogFilter;
+use levels::Levels;
+use limit::Limiter;
 use pipeline::Pipelines;
 use stdout::Output;
 
@@ -57,8 +69,8 @@ pub struct Telemetry(Arc<Inner>);
 struct Inner {
     otlp: Option<Otlp>,
     pipelines: Pipelines,
-    /// One for each log output; they hold filters of different types.
-    filters: Vec<pipeline::SetFilter>,
+    levels: Levels,
+    limiter: Limiter,
 }
 
 /// Sets up logging, traces and metrics for the whole process, before anything that may log.
@@ -77,13 +89,13 @@ pub fn install(config: &Config) -> Result<Telemetry, TelemetryError> {
         .map_err(|_| TelemetryError::AlreadyInstalled)?;
     global::set_text_map_propagator(TraceContextPropagator::new());
     global::set_tracer_provider(telemetry.0.pipelines.traces.clone());
-    global::set_meter_provider(telemetry.0.pipelines.metrics.clone());
+    global::set_meter_provider(telemetry.0.pipelines.meters.clone());
     Ok(telemetry)
 }
 
 impl Telemetry {
-    /// Changes which events are logged, on standard output and over OTLP, from now on. Traces are
-    /// not affected.
+    /// Says which events are logged, on standard output and over OTLP, from now on, as far as
+    /// [no operator](Self::change_log_level) wishes otherwise. Traces are not affected.
     ///
     /// `directives` is in the syntax of `EnvFilter`: `info`, or `warn,dotmac=debug`.
     ///
@@ -91,18 +103,45 @@ impl Telemetry {
     ///
     /// [`TelemetryError::LogFilter`] and [`TelemetryError::LogLevel`]; the former filter stays.
     pub fn set_log_filter(&self, directives: &str) -> Result<(), TelemetryError> {
-        // All are parsed before any is set.
-        let parsed = self
-            .0
-            .filters
-            .iter()
-            .map(|_| LogFilter::parse(directives))
-            .collect::<Result<Vec<_>, _>>()?;
-        self.0
-            .filters
-            .iter()
-            .zip(parsed)
-            .try_for_each(|(set, filter)| set(filter))
+        self.0.levels.set_base(directives)
+    }
+
+    /// Does as an operator wishes, on top of what [`set_log_filter`](Self::set_log_filter) says and in
+    /// spite of it, until it is taken back or its time is over. Answers the directives now in force.
+    ///
+    /// # Errors
+    ///
+    /// [`TelemetryError::LogFilter`], [`TelemetryError::LogLevel`], [`TelemetryError::LogTarget`] and
+    /// [`TelemetryError::TooManyLevels`]; nothing has changed then.
+    pub fn change_log_level(&self, change: LevelChange) -> Result<String, TelemetryError> {
+        let lasting = change.lasting;
+        self.0.levels.change(change)?;
+        if let Some(lasting) = lasting {
+            self.expire_after(lasting)?;
+        }
+        Ok(self.log_filter())
+    }
+
+    /// Directives of what is logged now.
+    #[must_use]
+    pub fn log_filter(&self) -> String {
+        self.0.levels.effective()
+    }
+
+    /// A thread, because nothing else here is sure to run then. Not joined: it ends by itself, or with
+    /// the process.
+    fn expire_after(&self, lasting: Duration) -> Result<(), TelemetryError> {
+        let telemetry = self.clone();
+        let wait = move || {
+            #[expect(clippy::disallowed_methods, reason = "this thread exists to wait")]
+            std::thread::sleep(lasting);
+            telemetry.0.levels.expire();
+        };
+        std::thread::Builder::new()
+            .name("log-level".to_owned())
+            .spawn(wait)
+            .map(drop)
+            .map_err(TelemetryError::Runtime)
     }
 
     /// What serves `/metrics`.
@@ -114,7 +153,7 @@ impl Telemetry {
     /// The meter of the platform's own instruments; names are in [`instruments`].
     #[must_use]
     pub fn meter(&self) -> Meter {
-        self.0.pipelines.metrics.meter(metrics::SCOPE)
+        self.0.pipelines.meters.meter(metrics::SCOPE)
     }
 
     /// Sends what waits for export, all signals at once, and gives up after `limit`.
@@ -123,6 +162,7 @@ impl Telemetry {
     /// exporters stay in place when the actor has been stopped, so the spans and lines of the stop
     /// itself can still be sent. What is lost is counted and logged.
     pub fn flush(&self, limit: Duration) -> Flushed {
+        self.0.limiter.tell();
         flush::flush(&self.0.pipelines, limit)
     }
 }

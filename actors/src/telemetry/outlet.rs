@@ -26,6 +26,9 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use super::runtime::ExportRuntime;
 use super::tally::{DropReason, Failure, Tally};
 
+/// How long to wait at once where only an attachment can end the wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
 /// A place for an exporter `E`. Clones are the same place.
 pub(super) struct Outlet<E>(Arc<Shared<E>>);
 
@@ -108,15 +111,20 @@ impl<E> Outlet<E> {
         }
     }
 
+    /// Waits until there is an exporter and the collector does not ask for a pause.
     fn wait_for_line(&self) -> Option<Arc<Line<E>>> {
-        let gate = self.gate();
-        let gate = self
-            .0
-            .changed
-            .wait_while(gate, |gate| matches!(gate, Gate::Detached));
-        match &*gate.unwrap_or_else(PoisonError::into_inner) {
-            Gate::Attached(line) => Some(Arc::clone(line)),
-            Gate::Detached | Gate::Closed => None,
+        let mut gate = self.gate();
+        loop {
+            let pause = match &*gate {
+                Gate::Closed => return None,
+                Gate::Detached => Duration::MAX,
+                Gate::Attached(line) => match self.0.tally.pause() {
+                    Duration::ZERO => return Some(Arc::clone(line)),
+                    pause => pause,
+                },
+            };
+            let woken = self.0.changed.wait_timeout(gate, pause.min(LONGEST_WAIT));
+            gate = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -139,12 +147,9 @@ impl<E> Outlet<E> {
                 tokio::time::timeout(self.0.limit, export(&line.exporter)).await
             })
         }));
-        match result
-            .map_err(|_| Failure::Export("the exporter panicked".to_owned()))
-            .and_then(judge)
-        {
-            Ok(()) => tally.succeeded(items),
-            Err(failure) => tally.failed(items, failure),
+        match result {
+            Ok(result) => judge(result, tally, items),
+            Err(_) => tally.failed(items, Failure::Export("the exporter panicked".to_owned())),
         }
     }
 }
@@ -154,24 +159,31 @@ impl<E: ExportNothing> Outlet<E> {
     /// result: how trouble, or its end, is noticed while there is nothing to send.
     pub(super) fn probe(&self) {
         let Some(line) = self.line() else { return };
+        if !self.0.tally.pause().is_zero() {
+            return;
+        }
         let (tally, limit) = (Arc::clone(&self.0.tally), self.0.limit);
         let runtime = Arc::clone(&line.runtime);
         drop(runtime.handle().spawn(async move {
-            match judge(tokio::time::timeout(limit, line.exporter.export_nothing()).await) {
-                Ok(()) => tally.succeeded(0),
-                Err(failure) => tally.failed(0, failure),
-            }
+            let result = tokio::time::timeout(limit, line.exporter.export_nothing()).await;
+            judge(result, &tally, 0);
         }));
     }
 }
 
-fn judge(result: Result<OTelSdkResult, tokio::time::error::Elapsed>) -> Result<(), Failure> {
-    match result {
-        Ok(Ok(())) => Ok(()),
-        Err(_) | Ok(Err(OTelSdkError::Timeout(_))) => Err(Failure::Timeout),
-        Ok(Err(OTelSdkError::InternalFailure(text))) => Err(Failure::Export(text)),
-        Ok(Err(error)) => Err(Failure::Export(error.to_string())),
-    }
+/// Counts what became of an export of so many items.
+fn judge(result: Result<OTelSdkResult, tokio::time::error::Elapsed>, tally: &Tally, items: u64) {
+    let network = tally.take_network_error();
+    let text = match result {
+        Ok(Ok(())) => return tally.succeeded(items),
+        Err(_) | Ok(Err(OTelSdkError::Timeout(_))) => {
+            return tally.failed(items, Failure::Timeout);
+        }
+        Ok(Err(OTelSdkError::InternalFailure(text))) => text,
+        Ok(Err(error)) => error.to_string(),
+    };
+    let held = !tally.pause().is_zero();
+    tally.failed(items, Failure::of(text, network, held));
 }
 
 /// An exporter that can be tried without anything to export.
@@ -222,6 +234,10 @@ impl<E: LogExporter> LogExporter for Outlet<E> {
 
 impl<E: PushMetricExporter> PushMetricExporter for Outlet<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        if !self.tally().pause().is_zero() {
+            self.tally().dropped(points(metrics), DropReason::Throttled);
+            return Ok(());
+        }
         self.deliver(self.line(), points(metrics), async |exporter| {
             exporter.export(metrics).await
         });

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tracing::Dispatch;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -16,12 +14,16 @@ use tracing_subscriber::{Layer as _, Registry, reload};
 
 use super::config::Config;
 use super::error::TelemetryError;
+use super::exemplars::NotingMeterProvider;
 use super::exporters::Outlets;
 use super::filter::{self, LogFilter};
+use super::levels::Levels;
+use super::limit::{Limited, Limiter};
 use super::logs::LogLayer;
 use super::metrics::{self, SCOPE, Scrape};
 use super::outlet::Outlet;
 use super::queue::{LogQueue, SpanQueue};
+use super::resource;
 use super::stdout::Output;
 use super::tally::{Signal, Tally};
 use super::{Inner, Telemetry};
@@ -33,6 +35,8 @@ pub(super) type SetFilter = Box<dyn Fn(LogFilter) -> Result<(), TelemetryError> 
 pub(super) struct Pipelines {
     pub(super) traces: SdkTracerProvider,
     pub(super) metrics: SdkMeterProvider,
+    /// What programs get in place of `metrics`.
+    pub(super) meters: NotingMeterProvider,
     pub(super) logs: Option<SdkLoggerProvider>,
     pub(super) scrape: Scrape,
     pub(super) outlets: Outlets,
@@ -75,22 +79,29 @@ pub(super) fn assemble(
                 .map_err(TelemetryError::Reload)
         }));
     }
+    // Each output counts for itself; what is suppressed is the same, and told once.
+    let limiter = Limiter::new(config.log_limit);
+    let exported_logs = exported_logs
+        .map(|bridge| Limited(bridge, Limiter::new(config.log_limit)).with_filter(exported_filter));
+    let written_logs = LogLayer::new(config.log_format, output);
+    let written_logs = Limited(written_logs, limiter.clone()).with_filter(log_filter);
     let subscriber = Registry::default()
         .with(traces)
-        .with(exported_logs.map(|bridge| bridge.with_filter(exported_filter)))
-        .with(LogLayer::new(config.log_format, output).with_filter(log_filter));
+        .with(exported_logs)
+        .with(written_logs);
 
     let inner = Inner {
         otlp: config.otlp.clone(),
         pipelines,
-        filters,
+        levels: Levels::new(&config.log_filter, filters),
+        limiter,
     };
     Ok((Telemetry(Arc::new(inner)), Dispatch::new(subscriber)))
 }
 
 impl Pipelines {
     fn build(config: &Config) -> Result<Self, TelemetryError> {
-        let resource = resource(config);
+        let resource = resource::of(config);
         let tallies = Signal::ALL.map(|signal| (signal, Arc::new(Tally::default())));
         let [(_, spans), (_, points), (_, records)] = &tallies;
         let mut outlets = Outlets::default();
@@ -116,11 +127,13 @@ impl Pipelines {
                 .with_log_processor(queue)
                 .build()
         });
-        let (metrics, scrape) = metrics::build(config, resource.clone(), outlets.metrics.as_ref())?;
+        let (metrics, meters, scrape) =
+            metrics::build(config, resource.clone(), outlets.metrics.as_ref())?;
         metrics::observe(&metrics, config, &tallies);
         Ok(Self {
             traces: traces.build(),
             metrics,
+            meters,
             logs,
             scrape,
             outlets,
@@ -141,22 +154,4 @@ fn sampler(config: &Config, exported: bool) -> Sampler {
         Sampler::AlwaysOff
     };
     Sampler::ParentBased(Box::new(own))
-}
-
-/// Who sends all this. Reads no environment: that is the settings' business.
-fn resource(config: &Config) -> Resource {
-    let own = [
-        ("service.name", &config.service_name),
-        ("service.version", &config.service_version),
-        ("deployment.environment.name", &config.environment),
-    ];
-    let given = config
-        .resource_attributes
-        .iter()
-        .map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
-    Resource::builder_empty()
-        .with_detector(Box::new(TelemetryResourceDetector))
-        .with_attributes(own.map(|(name, value)| KeyValue::new(name, value.clone())))
-        .with_attributes(given)
-        .build()
 }

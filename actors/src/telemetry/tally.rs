@@ -1,8 +1,8 @@
 //! Counts what became of the items of one signal: spans, log records or metric points.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What can be exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +41,18 @@ pub enum DropReason {
     NotAttached,
     /// It was made faster than the collector takes it.
     QueueFull,
+    /// The collector asked for a pause.
+    Throttled,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::ExportFailed,
         Self::Timeout,
         Self::NotAttached,
         Self::QueueFull,
+        Self::Throttled,
     ];
 
     /// The word for labels.
@@ -60,11 +63,12 @@ impl DropReason {
             Self::Timeout => "timeout",
             Self::NotAttached => "not_attached",
             Self::QueueFull => "queue_full",
+            Self::Throttled => "throttled",
         }
     }
 }
 
-/// The counters of one signal. Lock-free but for the text of the last error.
+/// The counters of one signal. What is on the way of a span or a line takes no lock.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     exported: AtomicU64,
@@ -74,6 +78,10 @@ pub(super) struct Tally {
     successes: AtomicU64,
     last_success: AtomicU64,
     last_error: Mutex<Option<Failure>>,
+    /// What the connection said, for an exporter that says only that it failed.
+    network_error: Mutex<Option<String>>,
+    /// Until when the collector wants to be left alone.
+    held_until: Mutex<Option<Instant>>,
 }
 
 /// How an export failed.
@@ -81,6 +89,8 @@ pub(super) struct Tally {
 pub(super) enum Failure {
     /// No answer within the time-out.
     Timeout,
+    /// The collector asks for a pause.
+    Throttled(String),
     /// What the exporter said.
     Export(String),
 }
@@ -104,6 +114,7 @@ impl Tally {
         self.exported.fetch_add(items, Relaxed);
         self.successes.fetch_add(1, Relaxed);
         self.failures_in_row.store(0, Relaxed);
+        *lock(&self.held_until) = None;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -113,13 +124,11 @@ impl Tally {
     pub(super) fn failed(&self, items: u64, failure: Failure) {
         let reason = match failure {
             Failure::Timeout => DropReason::Timeout,
+            Failure::Throttled(_) => DropReason::Throttled,
             Failure::Export(_) => DropReason::ExportFailed,
         };
         self.dropped(items, reason);
-        *self
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(failure);
+        *lock(&self.last_error) = Some(failure);
         self.failures_in_row.fetch_add(1, Relaxed);
     }
 
@@ -162,9 +171,31 @@ impl Tally {
     }
 
     pub(super) fn last_error(&self) -> Option<Failure> {
-        self.last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.last_error).clone()
     }
+
+    pub(super) fn note_network_error(&self, text: String) {
+        *lock(&self.network_error) = Some(text);
+    }
+
+    pub(super) fn take_network_error(&self) -> Option<String> {
+        lock(&self.network_error).take()
+    }
+
+    /// Asks for no export before `at`.
+    pub(super) fn hold_until(&self, at: Instant) {
+        *lock(&self.held_until) = Some(at);
+    }
+
+    /// How long to wait before the next export.
+    pub(super) fn pause(&self) -> Duration {
+        lock(&self.held_until)
+            .map(|at| at.saturating_duration_since(Instant::now()))
+            .unwrap_or_default()
+    }
+}
+
+/// Nothing foreign runs under these locks, so a poisoned one holds a sound value.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -41,12 +41,13 @@ impl Watch {
         )
     }
 
-    /// The first signal in trouble: it failed several times in a row, or has not worked once since
-    /// the watch began.
+    /// The first signal in trouble: it failed several times in a row, has not worked once since the
+    /// watch began, or was asked for a pause.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         self.0.iter().find_map(|(signal, tally, before)| {
             let failures = tally.failures_in_row();
-            let tolerated = if tally.successes() == *before {
+            let paused = !tally.pause().is_zero();
+            let tolerated = if tally.successes() == *before || paused {
                 0
             } else {
                 TOLERATED
@@ -67,7 +68,46 @@ impl Watch {
     }
 }
 
+/// Words by which the exporters' errors tell that an answer came too late.
+const TOO_LATE: [&str; 3] = ["Timeout expired", "DeadlineExceeded", "operation timed out"];
+
+/// Words by which they tell that the collector wants a pause.
+const TOO_MUCH: [&str; 2] = ["with status code: 429", "ResourceExhausted"];
+
+/// Words of rustls for a peer that is not to be trusted, or does not speak TLS.
+const NOT_TRUSTED: [&str; 4] = [
+    "certificate",
+    "TLS",
+    "InvalidContentType",
+    "corrupt message",
+];
+
 impl Failure {
+    /// What an exporter's error stands for. `network` is what the connection itself said, where the
+    /// exporter keeps that to itself; `held` whether an answer asked for a pause.
+    pub(super) fn of(text: String, network: Option<String>, held: bool) -> Self {
+        let text = match network {
+            Some(cause) if text.contains("network error") => format!("{text}: {cause}"),
+            _ => text,
+        };
+        let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        if held || says(&TOO_MUCH) {
+            Self::Throttled(text)
+        } else if says(&TOO_LATE) {
+            Self::Timeout
+        } else {
+            Self::Export(text)
+        }
+    }
+
+    /// Whether no trust could be established between us and the collector.
+    pub(super) fn is_tls(&self) -> bool {
+        let Self::Export(text) = self else {
+            return false;
+        };
+        NOT_TRUSTED.iter().any(|word| text.contains(word))
+    }
+
     /// Whether somebody answered and refused, as opposed to nobody being there.
     ///
     /// The exporters offer nothing but words. An HTTP status means an answer; so does a gRPC
@@ -130,5 +170,29 @@ mod tests {
                 .is_refusal()
         );
         assert!(!Failure::Timeout.is_refusal());
+    }
+
+    #[test]
+    fn what_the_connection_said_makes_a_vague_error_precise() {
+        let of = |text: &str, cause: Option<&str>, held| {
+            Failure::of(text.to_owned(), cause.map(str::to_owned), held)
+        };
+        let vague = "HTTP export failed: network error";
+        let distrust = of(
+            vague,
+            Some("invalid peer certificate: UnknownIssuer"),
+            false,
+        );
+        assert!(distrust.is_tls());
+        assert!(!of(vague, Some("Connection refused"), false).is_tls());
+        assert_eq!(
+            of(vague, Some("operation timed out"), false),
+            Failure::Timeout
+        );
+        let asked = "HTTP export failed with status code: 503";
+        assert!(matches!(of(asked, None, true), Failure::Throttled(_)));
+        assert!(of(asked, None, false).is_refusal());
+        let slow = "TonicLogsClient export failed with gRPC code: Cancelled: Timeout expired";
+        assert_eq!(of(slow, None, false), Failure::Timeout);
     }
 }

@@ -123,6 +123,18 @@ fn on_change_follows_another_version_without_a_restart() {
 }
 
 #[test]
+fn to_start_waits_for_the_other_and_follows_nothing() {
+    run(async {
+        let pair = pair(ActorHandle::to_start).await;
+        let order = pair.diary.entries();
+        assert_eq!(order, ["secrets 1 begun"]);
+        pair.version.store(2, SeqCst);
+        pair.crash_secrets().await;
+        pair.db_stayed().await;
+    });
+}
+
+#[test]
 fn in_order_follows_nothing() {
     run(async {
         let pair = pair(ActorHandle::in_order).await;

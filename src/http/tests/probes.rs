@@ -163,7 +163,7 @@ async fn metrics_are_prometheus_text() -> Outcome {
 async fn metrics_that_cannot_be_rendered_do_not_say_why() -> Outcome {
     let parts = Parts::new(
         Staged::new(Readiness::Ready),
-        std::sync::Arc::new(|| Err("registry of /secret/path".to_owned())),
+        std::sync::Arc::new(|_| Err("registry of /secret/path".to_owned())),
     );
     let answer = ask_of(config(), parts, TestRequest::get().uri("/metrics")).await?;
     assert_eq!(

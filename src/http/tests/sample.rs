@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix_web::{
-    Error, HttpResponse, get, post,
+    Error, HttpMessage, HttpRequest, HttpResponse, get, post,
     web::{Data, Json, Path, Payload, Query},
 };
 use futures_util::StreamExt;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::http::{Problem, RequestId};
+use crate::http::{Problem, RequestId, User};
 
 #[derive(Serialize, Deserialize, ToSchema)]
 struct Person {
@@ -95,6 +95,14 @@ async fn word(word: Data<String>) -> String {
     word.as_str().to_owned()
 }
 
+/// Says who asks, as a middleware that authenticates would.
+#[utoipa::path(responses((status = 200, body = String)))]
+#[get("/known")]
+async fn known(request: HttpRequest) -> &'static str {
+    request.extensions_mut().insert(User::new("ada"));
+    "ada"
+}
+
 pub(super) fn routes(app: &mut ServiceConfig<'_>) {
     app.service(person)
         .service(number)
@@ -102,5 +110,6 @@ pub(super) fn routes(app: &mut ServiceConfig<'_>) {
         .service(id)
         .service(fails)
         .service(raw)
-        .service(word);
+        .service(word)
+        .service(known);
 }

@@ -175,3 +175,15 @@ async fn an_invented_method_and_an_unknown_path_make_no_new_names() -> Outcome {
     assert_eq!(spans[0].get("http.route"), None);
     Ok(())
 }
+
+#[actix_web::test]
+async fn a_user_is_named_where_it_is_known() -> Outcome {
+    for (path, user) in [("/try/known", Some("ada")), ("/try/number/7", None)] {
+        let (recorder, _) = recorded(TestRequest::get().uri(path)).await?;
+        let line = recorder.lines("dotmac::access").remove(0);
+        assert_eq!(line.get("user.id").map(String::as_str), user, "{line:?}");
+        let span = recorder.spans().remove(0);
+        assert_eq!(span.get("user.id").map(String::as_str), user, "{span:?}");
+    }
+    Ok(())
+}

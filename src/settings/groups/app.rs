@@ -34,6 +34,10 @@ group! {
             range: between::<usize>("1", "1024"),
         }
 
+        /// Path of a Unix socket for `dotmac status`, `why`, `restart`, `drain` and `log-level`; only
+        /// the daemon's own user may open it. Unset means that there is none.
+        admin_socket: Option<PathBuf> {}
+
         /// Whether `/docs`, `/redoc` and `/openapi.json` are served.
         docs_enabled: bool {
             default: computed("`false` in production, `true` elsewhere", docs_enabled),

@@ -1,5 +1,6 @@
 //! Logs, metrics and traces.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
@@ -8,10 +9,12 @@ use crate::settings::facts::Facts;
 use crate::settings::group::{
     Fallback, between, computed, fallback, fixed, group, lasting, translated,
 };
-use crate::settings::types::{Environment, LogFilter, LogFormat, OtlpProtocol, from_rust_log};
+use crate::settings::types::{
+    Environment, LogFilter, LogFormat, OtlpCompression, OtlpProtocol, SecretSetting, from_rust_log,
+};
 
-/// Turns a whole signal off, so its sense is the opposite of ours.
-const SDK_DISABLED: &[Fallback] = &[translated("OTEL_SDK_DISABLED", negated)];
+/// Turns all signals off, so its sense is the opposite of ours.
+const SDK_DISABLED: Fallback = translated("OTEL_SDK_DISABLED", negated);
 
 group! {
     title: "Telemetry", prefix: "TELEMETRY_";
@@ -24,6 +27,10 @@ group! {
             fallbacks: &[translated("RUST_LOG", from_rust_log)],
             live: true,
         }
+
+        /// How many lines each place in the code may log in a second; how many more there were is told
+        /// in a line of its own. The access log is exempt. `0` means no limit.
+        log_limit: u32 { default: fixed("100") }
 
         /// `json` writes one object a line, `pretty` is for reading at a terminal.
         log_format: LogFormat {
@@ -39,21 +46,56 @@ group! {
             fallbacks: &[translated("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)],
         }
 
+        /// Headers sent with every export, as `authorization=Bearer%20…,x-team=blue`; a comma or a
+        /// space in a value is percent-encoded.
+        otlp_headers: Option<SecretSetting> { fallbacks: &[fallback("OTEL_EXPORTER_OTLP_HEADERS")] }
+
+        /// How exports are compressed.
+        otlp_compression: OtlpCompression {
+            default: fixed("none"),
+            fallbacks: &[fallback("OTEL_EXPORTER_OTLP_COMPRESSION")],
+        }
+
+        /// PEM file of the authorities to trust for an `https://` collector, in place of the
+        /// system's.
+        otlp_ca_cert: Option<PathBuf> { fallbacks: &[fallback("OTEL_EXPORTER_OTLP_CERTIFICATE")] }
+
+        /// PEM file with the certificate to show to a collector that asks for one. Needs
+        /// `DOTMAC_TELEMETRY_OTLP_CLIENT_KEY`.
+        otlp_client_cert: Option<PathBuf> {
+            fallbacks: &[fallback("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE")],
+        }
+
+        /// PEM file with the private key of `DOTMAC_TELEMETRY_OTLP_CLIENT_CERT`.
+        otlp_client_key: Option<PathBuf> { fallbacks: &[fallback("OTEL_EXPORTER_OTLP_CLIENT_KEY")] }
+
         /// Whether traces are exported.
-        traces: bool { default: fixed("true"), fallbacks: SDK_DISABLED }
+        traces: bool {
+            default: fixed("true"),
+            fallbacks: &[SDK_DISABLED, translated("OTEL_TRACES_EXPORTER", exporter)],
+        }
 
         /// Whether metrics are exported. `/metrics` is served either way.
-        metrics: bool { default: fixed("true"), fallbacks: SDK_DISABLED }
+        metrics: bool {
+            default: fixed("true"),
+            fallbacks: &[SDK_DISABLED, translated("OTEL_METRICS_EXPORTER", exporter)],
+        }
 
         /// Whether logs are exported. They are written to the terminal either way.
-        logs: bool { default: fixed("true"), fallbacks: SDK_DISABLED }
+        logs: bool {
+            default: fixed("true"),
+            fallbacks: &[SDK_DISABLED, translated("OTEL_LOGS_EXPORTER", exporter)],
+        }
 
         /// Share of the traces begun here that is kept. A trace that a caller began follows the
         /// caller's decision.
         sample_ratio: f64 {
             default: fixed("1.0"),
             range: between::<f64>("0", "1"),
-            fallbacks: &[fallback("OTEL_TRACES_SAMPLER_ARG")],
+            fallbacks: &[
+                translated("OTEL_TRACES_SAMPLER", sampler),
+                fallback("OTEL_TRACES_SAMPLER_ARG"),
+            ],
         }
 
         /// How often metrics are exported.
@@ -109,9 +151,27 @@ fn milliseconds(text: &str) -> String {
     }
 }
 
-/// By the standard only `true`, in any case, means true.
+/// By the standard only `true`, in any case, means true; anything else leaves it to the others.
 fn negated(text: &str) -> String {
-    (!text.trim().eq_ignore_ascii_case("true")).to_string()
+    let disabled = text.trim().eq_ignore_ascii_case("true");
+    if disabled { "false" } else { "" }.to_owned()
+}
+
+/// `otlp`, `none`, or a list; of the exporters there are we have this one, and `/metrics`.
+fn exporter(text: &str) -> String {
+    let mut names = text.split(',').map(str::trim);
+    names.any(|name| name == "otlp").to_string()
+}
+
+/// The samplers that need no argument; the others have theirs in a variable of its own.
+fn sampler(text: &str) -> String {
+    match text.trim() {
+        "always_on" | "parentbased_always_on" => "1",
+        "always_off" | "parentbased_always_off" => "0",
+        "traceidratio" | "parentbased_traceidratio" => "",
+        unknown => unknown,
+    }
+    .to_owned()
 }
 
 fn protocol(text: &str) -> String {

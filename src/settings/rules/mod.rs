@@ -9,11 +9,13 @@ mod weak;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
+
 use super::error::Mistake;
 use super::group::PREFIX;
 use super::groups::DatabaseTarget;
 use super::types::{
-    CorsOrigin, DatabaseUrl, Environment, SecretReference, SecretSetting, VaultAuth,
+    CorsOrigin, DatabaseUrl, Environment, SecretReference, SecretSetting, VaultAuth, otlp_headers,
 };
 use super::{Origin, Settings};
 
@@ -32,6 +34,7 @@ pub(crate) fn mistakes(settings: &Settings, wrong: &BTreeSet<String>) -> Vec<Mis
     rules.vault();
     rules.references();
     rules.database();
+    rules.collector();
     rules.cors();
     if settings.app.environment == Environment::Production {
         rules.production();
@@ -209,10 +212,15 @@ impl Rules<'_> {
 
     /// A reference can be followed only if Vault is enabled.
     fn references(&mut self) {
-        let database = &self.settings.database;
+        let Settings {
+            database,
+            telemetry,
+            ..
+        } = self.settings;
         let secrets = [
             ("DATABASE_USERNAME", &database.username),
             ("DATABASE_PASSWORD", &database.password),
+            ("TELEMETRY_OTLP_HEADERS", &telemetry.otlp_headers),
         ];
         for (name, secret) in secrets {
             let reference = match secret {
@@ -361,6 +369,30 @@ impl Rules<'_> {
                 "remove one of them",
             );
         }
+    }
+
+    fn collector(&mut self) {
+        let telemetry = &self.settings.telemetry;
+        let unreadable = match &telemetry.otlp_headers {
+            Some(SecretSetting::Literal(text)) => otlp_headers(text.expose_secret()).is_none(),
+            _ => false,
+        };
+        self.refuse(
+            unreadable,
+            &["TELEMETRY_OTLP_HEADERS"],
+            "it is not a list of name=value whose values are percent-encoded",
+            "write e.g. authorization=Bearer%20…,x-team=blue",
+        );
+        let (cert, key) = (
+            telemetry.otlp_client_cert.is_some(),
+            telemetry.otlp_client_key.is_some(),
+        );
+        self.refuse(
+            cert != key,
+            &["TELEMETRY_OTLP_CLIENT_CERT", "TELEMETRY_OTLP_CLIENT_KEY"],
+            "a certificate and its key are of no use without each other",
+            "set both, or neither",
+        );
     }
 
     fn cors(&mut self) {

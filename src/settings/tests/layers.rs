@@ -221,6 +221,48 @@ fn standard_variables_of_opentelemetry_are_translated() {
 }
 
 #[test]
+fn the_standards_samplers_and_exporters_are_understood() {
+    let ratio = |given: &[(&str, &str)]| right(given).telemetry.sample_ratio;
+    let sampler = "OTEL_TRACES_SAMPLER";
+    assert_eq!(ratio(&[(sampler, "parentbased_always_off")]), 0.0);
+    assert_eq!(
+        ratio(&[(sampler, "always_on"), ("OTEL_TRACES_SAMPLER_ARG", "0.1")]),
+        1.0
+    );
+    let by_ratio = [
+        (sampler, "parentbased_traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+    ];
+    assert_eq!(ratio(&by_ratio), 0.25);
+    assert!(mistake(&[(sampler, "xray")]).contains("fallback OTEL_TRACES_SAMPLER"));
+
+    let telemetry = right(&[
+        ("OTEL_TRACES_EXPORTER", "none"),
+        ("OTEL_METRICS_EXPORTER", "otlp,prometheus"),
+        ("OTEL_SDK_DISABLED", "false"),
+    ])
+    .telemetry;
+    assert_eq!(
+        (telemetry.traces, telemetry.metrics, telemetry.logs),
+        (false, true, true)
+    );
+}
+
+#[test]
+fn a_standard_variable_that_nothing_reads_is_named() {
+    let settings = right(&[
+        ("OTEL_PROPAGATORS", "b3"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://elsewhere"),
+        ("OTEL_SERVICE_NAME", "shop"),
+        ("OTEL_SPAN_EVENT_COUNT_LIMIT", "7"),
+    ]);
+    assert_eq!(
+        settings.unread(),
+        ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_PROPAGATORS"]
+    );
+}
+
+#[test]
 fn a_wrong_fallback_is_named() {
     assert_eq!(
         mistake(&[("PORT", "http")]),

@@ -133,6 +133,16 @@ choice! {
 }
 
 choice! {
+    /// How what is sent to the collector is made smaller.
+    pub enum OtlpCompression {
+        /// Not at all.
+        None = "none",
+        /// By gzip.
+        Gzip = "gzip",
+    }
+}
+
+choice! {
     /// How telemetry travels to the collector.
     pub enum OtlpProtocol {
         /// gRPC, usually port 4317.

@@ -6,16 +6,20 @@ mod database_url;
 mod host;
 mod log_filter;
 mod method;
+mod otlp_headers;
 mod secret;
 mod size;
 mod url;
 
-pub use choice::{Environment, KvVersion, LogFormat, Migrate, OtlpProtocol, SslMode, VaultAuth};
+pub use choice::{
+    Environment, KvVersion, LogFormat, Migrate, OtlpCompression, OtlpProtocol, SslMode, VaultAuth,
+};
 pub use cors_origin::CorsOrigin;
 pub use database_url::{DatabaseUrl, PostgresUrl};
 pub use dotmac_actors::secrets::SecretReference;
 pub use host::{HostName, HostPattern, ServerHost};
 pub use log_filter::LogFilter;
+pub use otlp_headers::otlp_headers;
 pub use secret::{MountPath, SecretSetting};
 pub use size::ByteSize;
 

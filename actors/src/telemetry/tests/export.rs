@@ -13,11 +13,7 @@ use crate::telemetry::{DropReason, Otlp, Protocol};
 fn config(endpoint: String, protocol: Protocol, timeout_ms: u64) -> Config {
     let export_timeout = Duration::from_millis(timeout_ms);
     Config {
-        otlp: Some(Otlp {
-            endpoint,
-            protocol,
-            export_timeout,
-        }),
+        otlp: Some(Otlp::new(endpoint, protocol, export_timeout)),
         service_name: "under-test".to_owned(),
         resource_attributes: vec![("team".to_owned(), "blue".to_owned())],
         ..Config::default()

@@ -8,8 +8,8 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::{Level, debug, error, info, info_span, warn};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::{Config, Outcome, Rig};
-use crate::telemetry::instruments;
+use super::{Config, Outcome, Rig, until};
+use crate::telemetry::{LevelChange, Otlp, Protocol, TextFormat, instruments};
 
 #[test]
 fn a_line_carries_the_fields_of_its_spans_and_the_callers_trace() -> Outcome {
@@ -177,7 +177,7 @@ fn the_metrics_text_has_the_promised_names() -> Outcome {
         .u64_counter(instruments::ACTOR_RESTARTS)
         .build()
         .add(1, &[label]);
-    let text = rig.telemetry.scrape().render()?;
+    let text = rig.telemetry.scrape().render(TextFormat::Prometheus)?;
     for line in [
         "dotmac_build_info{commit=\"abc123\",version=\"1.2.3\"} 1",
         "dotmac_actor_restarts_total{actor=\"db\"} 1",
@@ -212,5 +212,153 @@ fn the_metrics_text_has_the_promised_names() -> Outcome {
         );
     }
     assert!(!text.contains("otel_scope"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_slow_value_has_its_sampled_trace_as_an_exemplar_and_an_unsampled_one_has_none() -> Outcome {
+    let endpoint = "http://127.0.0.1:1".to_owned();
+    let otlp = Otlp::new(endpoint, Protocol::Grpc, std::time::Duration::from_secs(1));
+    let rig = Rig::new(&Config {
+        otlp: Some(otlp),
+        ..Config::default()
+    })?;
+    let meter = rig.telemetry.meter();
+    let seconds = meter.f64_histogram("test.duration");
+    let seconds = seconds
+        .with_unit("s")
+        .with_description("Said \"so\".")
+        .build();
+    let label = opentelemetry::KeyValue::new("test.route", "/a\"b");
+    let trace = rig.run(|| {
+        seconds.record(0.03, &[]);
+        let _span = info_span!("request").entered();
+        seconds.record(0.3, std::slice::from_ref(&label));
+        seconds.record(99.0, std::slice::from_ref(&label));
+        let context = tracing::Span::current().context();
+        let id = opentelemetry::trace::TraceContextExt::span(&context)
+            .span_context()
+            .trace_id();
+        id.to_string()
+    });
+    let text = rig.telemetry.scrape().render(TextFormat::OpenMetrics)?;
+    let line = |start: &str| {
+        text.lines()
+            .find(|line| line.starts_with(start))
+            .unwrap_or_default()
+    };
+    let exemplar = format!("# {{trace_id=\"{trace}\",span_id=");
+    let labelled = "test_duration_seconds_bucket{test_route=\"/a\\\"b\",le=";
+    let slow = line(&format!("{labelled}\"0.5\"}} 1 "));
+    assert!(
+        slow.contains(&exemplar) && slow.contains("} 0.3 "),
+        "{slow:?} in\n{text}"
+    );
+    let slowest = line(&format!("{labelled}\"+Inf\"}} 2 "));
+    assert!(slowest.contains("} 99 "), "{slowest:?} in\n{text}");
+    assert_eq!(
+        line("test_duration_seconds_bucket{le=\"0.05\"}"),
+        "test_duration_seconds_bucket{le=\"0.05\"} 1"
+    );
+    for whole in [
+        "# UNIT test_duration_seconds seconds",
+        "# HELP test_duration_seconds Said \\\"so\\\".",
+        "# TYPE process_cpu_seconds counter",
+        "# EOF",
+    ] {
+        assert!(
+            text.lines().any(|line| line == whole),
+            "{whole} is not in\n{text}"
+        );
+    }
+    assert!(text.ends_with("# EOF\n"));
+    Ok(())
+}
+
+#[test]
+fn one_place_that_floods_is_cut_short_and_the_rest_is_told() -> Outcome {
+    let mut rig = Rig::new(&Config {
+        log_limit: 10,
+        ..Config::default()
+    })?;
+    let telemetry = rig.telemetry.clone();
+    rig.run(|| {
+        for round in 0..1000 {
+            info!(round, "flood");
+            if round == 500 {
+                info!("somebody else");
+            }
+            info!(target: "dotmac::access", "access");
+        }
+    });
+    let told = |rig: &mut Rig| -> Outcome<u64> {
+        let lines = rig.json()?;
+        Ok(lines
+            .iter()
+            .filter_map(|line| line["suppressed"].as_u64())
+            .sum())
+    };
+    until("the suppressed lines to be told", || {
+        rig.run(|| telemetry.0.limiter.tell());
+        told(&mut rig).is_ok_and(|lines| lines > 0)
+    })?;
+    let lines = rig.json()?;
+    let count = |message: &str| {
+        lines
+            .iter()
+            .filter(|line| line["message"] == message)
+            .count()
+    };
+    assert_eq!((count("somebody else"), count("access")), (1, 1000));
+    // At most two seconds began while it lasted.
+    assert!(
+        count("flood") >= 10 && count("flood") < 1000,
+        "{}",
+        count("flood")
+    );
+    assert_eq!(told(&mut rig)? + count("flood") as u64, 1000);
+    Ok(())
+}
+
+#[test]
+fn a_level_is_changed_for_a_time_and_for_a_target_and_goes_back_by_itself() -> Outcome {
+    let mut rig = Rig::new(&Config::default())?;
+    let telemetry = rig.telemetry.clone();
+    let change = |level: &str, target: Option<&str>, millis: Option<u64>| {
+        telemetry.change_log_level(LevelChange {
+            level: level.to_owned(),
+            target: target.map(str::to_owned),
+            lasting: millis.map(std::time::Duration::from_millis),
+        })
+    };
+    rig.run(|| {
+        let say = |word: &'static str| {
+            debug!(target: "one::inner", word);
+            debug!(target: "other", word);
+        };
+        assert!(change("debug", Some("one"), None).is_ok_and(|now| now == "info,one=debug"));
+        say("one");
+        assert!(change("warn", None, Some(300)).is_ok_and(|now| now == "warn,one=debug"));
+        info!(word = "hidden");
+        // The settings are read again: what the operator wants stays.
+        assert!(telemetry.set_log_filter("error").is_ok());
+        assert_eq!(telemetry.log_filter(), "warn,one=debug");
+        for (level, target) in [
+            ("loud", Some("one")),
+            ("debug", Some("o ne")),
+            ("dbug", None),
+        ] {
+            assert!(change(level, target, None).is_err(), "{level} {target:?}");
+        }
+    });
+    until("the level to go back", || {
+        telemetry.log_filter() == "error,one=debug"
+    })?;
+    let words: Vec<_> = rig
+        .json()?
+        .iter()
+        .map(|line| line["word"].clone())
+        .collect();
+    assert_eq!(words, ["one"]);
     Ok(())
 }

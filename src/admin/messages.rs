@@ -1,0 +1,59 @@
+//! What is said over the admin socket.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `PUT /log-level`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetLogLevel {
+    /// A level or directives; a level where there is a target.
+    pub(crate) level: String,
+    /// The target alone.
+    pub(crate) target: Option<String>,
+    /// After how many milliseconds it is taken back.
+    pub(crate) for_ms: Option<u64>,
+}
+
+/// What is logged now, in answer to [`SetLogLevel`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LogLevel {
+    /// Directives.
+    pub(crate) level: String,
+}
+
+/// `GET /status`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) version: String,
+    pub(crate) pid: u32,
+    /// As `/ready` says it.
+    pub(crate) status: String,
+    /// Why it is not ready.
+    pub(crate) reason: Option<String>,
+    /// Whether the supervisor makes progress.
+    pub(crate) alive: bool,
+    /// What is logged, as directives.
+    pub(crate) log_level: String,
+    pub(crate) leaked_threads: usize,
+    /// In the order of their start.
+    pub(crate) components: Vec<ComponentStatus>,
+}
+
+/// One component and its actor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ComponentStatus {
+    pub(crate) name: String,
+    pub(crate) state: String,
+    pub(crate) required: bool,
+    pub(crate) reason: Option<String>,
+    pub(crate) source: Option<String>,
+    /// RFC 3339 in UTC.
+    pub(crate) since: String,
+    pub(crate) generation: u64,
+    /// By cause, those that have happened.
+    pub(crate) restarts: BTreeMap<String, u64>,
+    pub(crate) calls_in_flight: usize,
+    pub(crate) heartbeat_age_ms: Option<u64>,
+}

@@ -1,0 +1,226 @@
+//! How the collector is reached, and what becomes of it all when it is in trouble.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    Daemon, OpenBao,
+    collector::Collector,
+    daemon::Builder,
+    eventually,
+    fakes::{FakeAnswer, FakeCollector},
+    openbao::ROOT_TOKEN,
+    tls::TlsFront,
+};
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+/// A daemon that exports to `endpoint`, with little patience.
+fn exporting(endpoint: &str, protocol: &str) -> Builder {
+    Daemon::builder()
+        .env("DOTMAC_TELEMETRY_OTLP_ENDPOINT", endpoint)
+        .env("DOTMAC_TELEMETRY_OTLP_PROTOCOL", protocol)
+        .env("DOTMAC_TELEMETRY_EXPORT_TIMEOUT", "2s")
+        .env("DOTMAC_TELEMETRY_METRIC_INTERVAL", "500ms")
+}
+
+fn to_fake(fake: &FakeCollector) -> Builder {
+    exporting(&format!("http://127.0.0.1:{}", fake.port), "http")
+}
+
+fn trusting(builder: Builder, ca: &Path) -> Builder {
+    builder.env("DOTMAC_TELEMETRY_OTLP_CA_CERT", ca.display())
+}
+
+/// The lines about trouble with the collector, by their messages.
+fn trouble(daemon: &Daemon) -> Vec<String> {
+    let log = daemon.log();
+    let messages = log.iter().filter_map(|line| line["message"].as_str());
+    messages
+        .filter(|message| message.starts_with("telemetry "))
+        .map(str::to_owned)
+        .collect()
+}
+
+const BEGINS: &str = "telemetry cannot be exported, trying again";
+const ENDS: &str = "telemetry is exported again";
+
+#[tokio::test]
+async fn by_tls_with_an_authority_of_our_own_and_gzip_it_arrives_over_both_protocols() {
+    for protocol in ["grpc", "http"] {
+        let collector = Collector::start().await;
+        let port = if protocol == "grpc" {
+            collector.grpc
+        } else {
+            collector.http
+        };
+        let front = TlsFront::before(port).await;
+        let endpoint = format!("https://localhost:{}", front.port);
+        let daemon = trusting(exporting(&endpoint, protocol), &front.ca)
+            .env("DOTMAC_TELEMETRY_OTLP_COMPRESSION", "gzip")
+            .spawn()
+            .await;
+        daemon.until("/ready", 200).await;
+        daemon.traced("/", TRACE).await;
+        for text in [TRACE, "dotmac.ready", "listening on"] {
+            collector.got(text).await;
+        }
+        daemon.until_component("telemetry", "ready", None).await;
+        assert_eq!(daemon.stop().await.code, 0);
+
+        let distrusting = trusting(exporting(&endpoint, protocol), &front.other_ca());
+        let daemon = distrusting.spawn().await;
+        daemon
+            .until_component("telemetry", "degraded", Some("tls_failed"))
+            .await;
+        let line = daemon.logged(BEGINS).await;
+        let error = line["error"].as_str().unwrap();
+        assert!(error.contains("certificate"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_file_that_cannot_be_used_is_refused_at_the_start() {
+    let stopped = exporting("https://localhost:4317", "grpc")
+        .env("DOTMAC_TELEMETRY_OTLP_CA_CERT", "/nowhere/ca.pem")
+        .run(&[])
+        .await;
+    assert_eq!(stopped.code, 78);
+    assert!(
+        stopped.text().contains("/nowhere/ca.pem"),
+        "{}",
+        stopped.text()
+    );
+}
+
+#[tokio::test]
+async fn headers_are_sent_with_every_export_and_shown_nowhere() {
+    let fake = FakeCollector::start(FakeAnswer::Taken);
+    let daemon = to_fake(&fake)
+        .env(
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "authorization=Bearer%20other,x-other=1",
+        )
+        .env(
+            "DOTMAC_TELEMETRY_OTLP_HEADERS",
+            "authorization=Bearer%20sekret,x-team=blue",
+        )
+        .env("DOTMAC_TELEMETRY_OTLP_COMPRESSION", "gzip")
+        .env("DOTMAC_TELEMETRY_LOG_LEVEL", "trace")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    let heads = eventually("a log record and a span to be sent", || async {
+        let heads = fake.heads();
+        let sent = |path| heads.iter().any(|head: &String| head.contains(path));
+        (sent("/v1/logs") && sent("/v1/metrics") && sent("/v1/traces")).then_some(heads)
+    })
+    .await;
+    for head in heads {
+        for wanted in ["authorization: bearer sekret\r\n", "x-team: blue\r\n"] {
+            assert!(head.contains(wanted), "{head}");
+        }
+        assert!(head.contains("content-encoding: gzip"), "{head}");
+        assert!(
+            !head.contains("x-other") && !head.contains("bearer other"),
+            "{head}"
+        );
+    }
+    assert!(!daemon.stop().await.text().contains("sekret"));
+}
+
+#[tokio::test]
+async fn headers_may_be_kept_in_vault() {
+    let vault = OpenBao::start().await;
+    vault
+        .write("otlp/headers", "value", "authorization=Bearer%20from-vault")
+        .await;
+    let fake = FakeCollector::start(FakeAnswer::Taken);
+    let daemon = to_fake(&fake)
+        .env("DOTMAC_TELEMETRY_OTLP_HEADERS", "vault:otlp/headers")
+        .env("VAULT_ADDR", vault.address())
+        .env("VAULT_TOKEN", ROOT_TOKEN)
+        .spawn()
+        .await;
+    daemon.until_component("telemetry", "ready", None).await;
+    eventually("an export with the header", || async {
+        let sent = |head: &String| head.contains("authorization: bearer from-vault");
+        fake.heads().iter().any(sent).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pause_that_the_collector_asks_for_is_kept_and_costs_two_lines_in_all() {
+    let fake = FakeCollector::start(FakeAnswer::Pause(6));
+    let daemon = to_fake(&fake).spawn().await;
+    daemon
+        .until_component("telemetry", "degraded", Some("rate_limited"))
+        .await;
+    // Each signal was refused once, and then left alone.
+    let paused = Instant::now();
+    eventually("every signal to have been refused", || async {
+        let heads = fake.heads();
+        let sent = |path| heads.iter().any(|head: &String| head.contains(path));
+        (sent("/v1/logs") && sent("/v1/metrics") && sent("/v1/traces")).then_some(())
+    })
+    .await;
+    let refused = fake.heads().len();
+    fake.say(FakeAnswer::Taken);
+    eventually("requests while the pause lasts", || async {
+        assert_eq!(daemon.get("/").await.status(), 200);
+        (paused.elapsed() > Duration::from_secs(2)).then_some(())
+    })
+    .await;
+    assert_eq!(fake.heads().len(), refused, "{:?}", fake.heads());
+    daemon.until_component("telemetry", "ready", None).await;
+    let dropped = "dotmac_telemetry_dropped_total{reason=\"throttled\",signal=\"metrics\"}";
+    assert!(daemon.metric(dropped).await.unwrap() > 0.0);
+    assert_eq!(trouble(&daemon), [BEGINS, ENDS]);
+}
+
+#[tokio::test]
+async fn a_collector_that_comes_and_goes_is_told_once_each_time() {
+    let mut collector = Collector::start().await;
+    let endpoint = format!("http://127.0.0.1:{}", collector.grpc);
+    let daemon = exporting(&endpoint, "grpc").spawn().await;
+    daemon.until_component("telemetry", "ready", None).await;
+    collector.stop();
+    daemon
+        .until_component("telemetry", "degraded", Some("unreachable"))
+        .await;
+    collector.restart().await;
+    daemon.until_component("telemetry", "ready", None).await;
+    assert_eq!(trouble(&daemon), [BEGINS, ENDS]);
+    let line = daemon.logged(ENDS).await;
+    assert!(
+        line["lost"].as_u64().is_some() && line["lasted_ms"].as_u64().unwrap() > 0,
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn a_slow_collector_slows_no_request_and_what_does_not_fit_is_counted() {
+    let fake = FakeCollector::start(FakeAnswer::Slowly(Duration::from_millis(900)));
+    let daemon = to_fake(&fake).spawn().await;
+    daemon.until("/ready", 200).await;
+    let begun = Instant::now();
+    let requests = 4000;
+    for _ in 0..requests {
+        assert_eq!(daemon.get("/").await.status(), 200);
+    }
+    // One answer of the collector for a request would have taken an hour.
+    assert!(
+        begun.elapsed() < Duration::from_millis(900) * requests / 20,
+        "{:?}",
+        begun.elapsed()
+    );
+    let full = "dotmac_telemetry_dropped_total{reason=\"queue_full\",signal=\"traces\"}";
+    let queued = "dotmac_telemetry_queued{signal=\"traces\"}";
+    assert!(daemon.metric(queued).await.unwrap() <= 2048.0);
+    assert!(daemon.metric(full).await.unwrap() > 0.0);
+    let stopped = daemon.stop().await;
+    assert!(stopped.took < Duration::from_secs(8), "{:?}", stopped.took);
+}

@@ -1,0 +1,202 @@
+//! `/metrics`: right in both formats, and the same size whatever clients send.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+use crate::support::{
+    Daemon, eventually,
+    prometheus::{Prometheus, objections},
+};
+
+const OPENMETRICS: &str = "application/openmetrics-text";
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+/// Attackers at once, and how many requests each sends: 10^5 in all.
+const ATTACKERS: usize = 4;
+const EACH: usize = 25_000;
+
+async fn scrape(daemon: &Daemon, accept: &str) -> (String, String) {
+    let request = daemon.client.get(format!("{}/metrics", daemon.base));
+    let response = request.header("accept", accept).send().await.unwrap();
+    let kind = response.headers()["content-type"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    (kind, response.text().await.unwrap())
+}
+
+/// OpenMetrics in the words of the older format, which is all that `promtool check metrics` reads:
+/// without exemplars and units, and a counter's family named as its samples.
+fn as_prometheus(open: &str) -> String {
+    let counters: Vec<&str> = open
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+        .collect();
+    let mut text = String::new();
+    for line in open
+        .lines()
+        .filter(|line| !line.starts_with("# UNIT") && *line != "# EOF")
+    {
+        let mut words: Vec<&str> = line.splitn(4, ' ').collect();
+        let total = format!("{}_total", words.get(2).unwrap_or(&""));
+        if line.starts_with("# ") && counters.contains(&words[2]) {
+            words[2] = &total;
+        }
+        let line = words.join(" ");
+        text.push_str(line.split(" # {").next().unwrap());
+        text.push('\n');
+    }
+    text
+}
+
+#[tokio::test]
+async fn promtool_has_no_objection_to_either_format() {
+    let daemon = Daemon::example("greeter").spawn().await;
+    daemon.until("/ready", 200).await;
+    daemon.traced("/greet/Ada", TRACE).await;
+    assert_eq!(daemon.get("/nowhere").await.status(), 404);
+    let (kind, text) = scrape(&daemon, "text/plain").await;
+    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(objections(&text), "");
+    let (kind, open) = scrape(&daemon, OPENMETRICS).await;
+    assert_eq!(
+        kind,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    assert_eq!(objections(&as_prometheus(&open)), "", "{open}");
+    let families = |text: &str| {
+        text.lines()
+            .filter(|line| line.starts_with("# TYPE"))
+            .count()
+    };
+    assert_eq!(families(&text), families(&open));
+}
+
+#[tokio::test]
+async fn a_real_prometheus_takes_the_callers_trace_as_the_exemplar_of_its_latency() {
+    let daemon = Daemon::example("greeter").spawn().await;
+    daemon.until("/ready", 200).await;
+    daemon.traced("/greet/Ada", TRACE).await;
+    let target = daemon.base.trim_start_matches("http://");
+    let prometheus = Prometheus::scraping(target, &[]).await;
+    prometheus.query("up == 1").await;
+    let expression = "http_server_request_duration_seconds_bucket{http_route='/greet/{name}'}";
+    let exemplars = eventually("an exemplar", || async {
+        let query = [("query", expression), ("start", "0"), ("end", "4102444800")];
+        let found = prometheus.get("query_exemplars", &query).await?;
+        (!found.as_array()?.is_empty()).then_some(found)
+    })
+    .await;
+    assert_eq!(
+        exemplars[0]["exemplars"][0]["labels"]["trace_id"], TRACE,
+        "{exemplars}"
+    );
+    let busy = prometheus
+        .query("tokio_runtime_busy_seconds_total{runtime='http'} > 0")
+        .await;
+    assert_eq!(busy.len(), 1);
+}
+
+/// Sends requests whose method, path, query, Host and ids nobody has seen before.
+fn attack(address: &str, attacker: usize) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    let mut answers = stream.try_clone().unwrap();
+    let last = format!("x-request-id: last-{attacker}\r\n");
+    let reader = std::thread::spawn(move || {
+        let (mut seen, mut buffer) = (Vec::new(), [0; 65_536]);
+        while !String::from_utf8_lossy(&seen).contains(&last) {
+            let read = answers.read(&mut buffer).unwrap();
+            assert!(read > 0, "hung up");
+            let keep = seen.len().saturating_sub(200);
+            seen.drain(..keep);
+            seen.extend_from_slice(&buffer[..read]);
+        }
+    });
+    for index in 0..EACH {
+        let name = format!("{attacker}-{index}");
+        let method = if index % 2 == 0 {
+            format!("M{name}")
+        } else {
+            "GET".to_owned()
+        };
+        let id = if index + 1 == EACH {
+            format!("last-{attacker}")
+        } else {
+            name.clone()
+        };
+        let request = format!(
+            "{method} /p{name}/{name}?q={name} HTTP/1.1\r\nhost: h{name}.example\r\nx-request-id: {id}\r\nuser-agent: {name}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+    }
+    reader.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_paths_hosts_and_methods_make_a_constant_number_of_series() {
+    let daemon = Daemon::builder()
+        .env("DOTMAC_TELEMETRY_LOG_LEVEL", "info,dotmac::access=off")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    // One of each kind of request, so that its series are there.
+    for method in ["GET", "INVENTED"] {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        assert_eq!(daemon.request(method, "/nowhere").await.status(), 404);
+    }
+    let series = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
+    let before = series(&scrape(&daemon, OPENMETRICS).await.1);
+    let address = daemon.base.trim_start_matches("http://").to_owned();
+    let attackers: Vec<_> = (0..ATTACKERS)
+        .map(|attacker| {
+            let address = address.clone();
+            tokio::task::spawn_blocking(move || attack(&address, attacker))
+        })
+        .collect();
+    for attacker in attackers {
+        attacker.await.unwrap();
+    }
+    let text = scrape(&daemon, OPENMETRICS).await.1;
+    let counted = "http_server_request_duration_seconds_count{error_type=\"404\",http_request_method=\"_OTHER\"";
+    assert!(text.contains(counted), "{text}");
+    assert_eq!(series(&text), before, "{text}");
+}
+
+#[tokio::test]
+async fn a_request_whose_client_hangs_up_does_not_stay_in_flight() {
+    let daemon = Daemon::example("chaos").spawn().await;
+    daemon.until("/ready", 200).await;
+    let address = daemon.base.trim_start_matches("http://").to_owned();
+    let active = || async {
+        let text = daemon.get("/metrics").await.text().await.unwrap();
+        let series = text
+            .lines()
+            .filter(|line| line.starts_with("http_server_active_requests{"));
+        series
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum::<f64>()
+    };
+    let stream = std::net::TcpStream::connect(address).unwrap();
+    (&stream)
+        .write_all(b"GET /chaos/slow?ms=10000 HTTP/1.1\r\nhost: a\r\n\r\n")
+        .unwrap();
+    eventually("the request to be in flight", || async {
+        (active().await > 0.0).then_some(())
+    })
+    .await;
+    // No farewell: the connection is reset, and actix-web drops the handler.
+    socket2::SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(stream);
+    eventually("nothing to be in flight", || async {
+        (active().await == 0.0).then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,177 @@
+//! Traces as they arrive at the real collector, and what else names them.
+
+use reqwest::Method;
+
+use crate::support::{
+    Daemon,
+    collector::{Collector, Span},
+};
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CALLER: &str = "00f067aa0ba902b7";
+
+async fn traced(collector: &Collector, protocol: &str) -> Daemon {
+    let port = if protocol == "grpc" {
+        collector.grpc
+    } else {
+        collector.http
+    };
+    let daemon = Daemon::example("chaos")
+        .env(
+            "DOTMAC_TELEMETRY_OTLP_ENDPOINT",
+            format!("http://127.0.0.1:{port}"),
+        )
+        .env("DOTMAC_TELEMETRY_OTLP_PROTOCOL", protocol)
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    daemon
+}
+
+async fn send(daemon: &Daemon, method: Method, path: &str, sampled: bool) -> u16 {
+    let parent = format!("00-{TRACE}-{CALLER}-0{}", u8::from(sampled));
+    let request = daemon
+        .client
+        .request(method, format!("{}{path}", daemon.base));
+    let response = request.header("traceparent", parent).send().await.unwrap();
+    response.status().as_u16()
+}
+
+fn of_the_caller(spans: Vec<Span>) -> Vec<Span> {
+    spans
+        .into_iter()
+        .filter(|span| span.trace == TRACE)
+        .collect()
+}
+
+#[tokio::test]
+async fn a_request_that_touches_the_database_is_one_trace_with_its_lines_and_its_exemplar() {
+    for protocol in ["grpc", "http"] {
+        let collector = Collector::start().await;
+        let daemon = traced(&collector, protocol).await;
+        let path = "/chaos/transaction?ms=1&token=sekret";
+        assert_eq!(send(&daemon, Method::POST, path, true).await, 200);
+        let server = collector.span("POST /chaos/transaction").await;
+        assert_eq!(
+            (server.trace.as_str(), server.parent.as_str()),
+            (TRACE, CALLER)
+        );
+        assert_eq!(server.kind, "SPAN_KIND_SERVER");
+        for attribute in [
+            "http.response.status_code: Int(200)",
+            "http.route: Str(/chaos/transaction)",
+            "http.request.method: Str(POST)",
+            "client.address: Str(127.0.0.1)",
+            "request_id: Str(",
+        ] {
+            assert!(
+                server.text.contains(attribute),
+                "{attribute} in {}",
+                server.text
+            );
+        }
+        let spans = of_the_caller(collector.spans());
+        let database = spans.iter().find(|span| span.kind == "SPAN_KIND_CLIENT");
+        assert_eq!(
+            database.map(|span| &span.parent),
+            Some(&server.id),
+            "{spans:#?}"
+        );
+        assert!(!collector.text().contains("sekret"));
+
+        // Its line, here and at the collector, and the bucket of its latency name it.
+        let line = daemon.logged("POST /chaos/transaction 200").await;
+        assert_eq!(line["trace_id"], TRACE, "{line}");
+        assert_eq!(line["span_id"], server.id.as_str(), "{line}");
+        collector
+            .got("Body: Str(POST /chaos/transaction 200)")
+            .await;
+        let request = daemon.client.get(format!("{}/metrics", daemon.base));
+        let request = request.header("accept", "application/openmetrics-text");
+        let metrics = request.send().await.unwrap().text().await.unwrap();
+        let exemplar = format!("# {{trace_id=\"{TRACE}\"");
+        let latency = "http_server_request_duration_seconds_bucket";
+        let bucket = |line: &&str| line.starts_with(latency) && line.contains(&exemplar);
+        assert!(metrics.lines().any(|line| bucket(&line)), "{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_to_an_actor_is_a_span_and_a_failed_one_says_why() {
+    let collector = Collector::start().await;
+    let daemon = traced(&collector, "grpc").await;
+    assert_eq!(send(&daemon, Method::POST, "/chaos/panic", true).await, 503);
+    let server = collector.span("POST /chaos/panic").await;
+    let call = collector.span("call chaos").await;
+    assert_eq!((call.trace.as_str(), &call.parent), (TRACE, &server.id));
+    assert!(
+        call.text.contains("failed before it answered"),
+        "{}",
+        call.text
+    );
+    for span in [call, server] {
+        assert!(span.text.contains("STATUS_CODE_ERROR"), "{}", span.text);
+    }
+}
+
+#[tokio::test]
+async fn a_start_and_a_stop_are_one_trace_each_with_their_phases_and_components() {
+    let collector = Collector::start().await;
+    let daemon = traced(&collector, "grpc").await;
+    for _ in 0..5 {
+        daemon.get("/health").await;
+        daemon.get("/metrics").await;
+    }
+    let startup = collector.span("startup").await;
+    assert_eq!(daemon.stop().await.code, 0);
+    let shutdown = collector.span("shutdown").await;
+    let spans = collector.spans();
+    let below = |root: &Span, name: &str| {
+        let named = spans.iter().filter(|span| span.name == name);
+        named
+            .filter(|span| span.trace == root.trace)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    for phase in ["open listeners", "set up components", "set up http"] {
+        assert_eq!(below(&startup, phase)[0].parent, startup.id, "{phase}");
+    }
+    for phase in ["drain", "finish requests", "stop components"] {
+        assert_eq!(below(&shutdown, phase)[0].parent, shutdown.id, "{phase}");
+    }
+    let (starts, stops) = (
+        below(&startup, "start component"),
+        below(&shutdown, "stop component"),
+    );
+    for component in ["secrets", "db", "telemetry", "chaos"] {
+        let named = |span: &&Span| span.text.contains(&format!("component: Str({component})"));
+        let start = starts
+            .iter()
+            .find(named)
+            .unwrap_or_else(|| panic!("{starts:#?}"));
+        assert!(
+            start.nanos <= startup.nanos,
+            "{start:?} is longer than {startup:?}"
+        );
+        assert!(
+            stops.iter().any(|span| named(&span)),
+            "{component} in {stops:#?}"
+        );
+    }
+    let requests = spans.iter().filter(|span| span.kind == "SPAN_KIND_SERVER");
+    assert_eq!(requests.count(), 0, "probes and scrapes make no span");
+}
+
+#[tokio::test]
+async fn a_caller_that_does_not_sample_is_followed() {
+    let collector = Collector::start().await;
+    let daemon = traced(&collector, "grpc").await;
+    assert_eq!(send(&daemon, Method::GET, "/chaos/ping", false).await, 200);
+    assert_eq!(
+        daemon.logged("GET /chaos/ping 200").await["trace_id"],
+        TRACE
+    );
+    assert_eq!(daemon.stop().await.code, 0);
+    collector.span("shutdown").await;
+    assert!(of_the_caller(collector.spans()).is_empty());
+}

@@ -1,0 +1,113 @@
+//! Certificates of a test's own, and TLS in front of a server that has none.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
+
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_rustls::TlsAcceptor;
+
+fn openssl(directory: &Path, arguments: &str) {
+    let output = Command::new("openssl")
+        .args(arguments.split(' '))
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// An authority, and a certificate of it for `localhost` alone.
+pub fn certificates(directory: &Path) {
+    for authority in ["ca", "other"] {
+        openssl(
+            directory,
+            &format!(
+                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={authority} -keyout {authority}.key -out {authority}.crt"
+            ),
+        );
+    }
+    openssl(
+        directory,
+        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout server.key -out server.csr",
+    );
+    std::fs::write(
+        directory.join("names"),
+        "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n",
+    )
+    .unwrap();
+    openssl(
+        directory,
+        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.crt",
+    );
+}
+
+/// Speaks TLS as `localhost` and hands the plain bytes on to a server on this machine, as a sidecar
+/// would. Ends with the test.
+pub struct TlsFront {
+    task: JoinHandle<()>,
+    pub port: u16,
+    /// The authority that signed its certificate.
+    pub ca: PathBuf,
+    directory: tempfile::TempDir,
+}
+
+impl TlsFront {
+    pub async fn before(server: u16) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        certificates(directory.path());
+        let file = |name: &str| directory.path().join(name);
+        let chain = CertificateDer::pem_file_iter(file("server.crt")).unwrap();
+        let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
+        let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
+        let mut config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = SocketAddr::from(([127, 0, 0, 1], server));
+        let task = tokio::spawn(async move {
+            while let Ok((outside, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    // A client that does not trust us hangs up: that is its business.
+                    let mut outside = acceptor.accept(outside).await.ok()?;
+                    let mut inside = tokio::net::TcpStream::connect(server).await.ok()?;
+                    tokio::io::copy_bidirectional(&mut outside, &mut inside)
+                        .await
+                        .ok()
+                });
+            }
+        });
+        Self {
+            task,
+            port,
+            ca: file("ca.crt"),
+            directory,
+        }
+    }
+
+    /// An authority that did not sign it.
+    pub fn other_ca(&self) -> PathBuf {
+        self.directory.path().join("other.crt")
+    }
+}
+
+impl Drop for TlsFront {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
