@@ -3,7 +3,7 @@
 use std::{
     any::{Any, TypeId},
     collections::HashMap,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use crate::{
     settings::{Environment, Settings},
 };
 use dotmac_actors::{
-    db::{self, DbActor, Journal, Pool},
+    db::{self, DbActor, Journal, Migrations, Pool, PoolSize},
     secrets::{self, SecretStore, SecretsActor},
     supervision::{ActorHandle, ChildSpec, Published, SupervisionTree, TreeError},
     telemetry::{Telemetry, TelemetryActor},
@@ -45,6 +45,9 @@ pub(crate) struct Assembly {
     pub(crate) secrets: ActorHandle<SecretsActor>,
     pub(crate) db_actor: ActorHandle<DbActor>,
     pub(crate) db: Db,
+    pub(crate) pool_size: PoolSize,
+    /// Of those who have tables of their own; complete before the tree is started.
+    pub(crate) migrations: Arc<Mutex<Vec<Migrations>>>,
     provided: HashMap<TypeId, Box<dyn Any>>,
     pub(crate) routes: Routes,
 }
@@ -66,7 +69,9 @@ impl Assembly {
         let store = Published::<SecretStore>::new();
         let secrets = add_secrets(&mut tree, settings, &store)?;
         let pool = Published::<Pool>::new();
-        let db_actor = add_db(&mut tree, settings, &secrets, &store, &pool)?;
+        let (size, migrations) = (PoolSize::new(settings.database.pool_size), Arc::default());
+        let given = (size.clone(), Arc::clone(&migrations));
+        let db_actor = add_db(&mut tree, settings, given, (&secrets, &store), &pool)?;
         add_telemetry(&mut tree, settings, telemetry, &db_actor)?;
 
         let db = Db(db::Db::new(pool));
@@ -75,6 +80,8 @@ impl Assembly {
             secrets,
             db_actor,
             db: db.clone(),
+            pool_size: size,
+            migrations,
             provided: HashMap::new(),
             routes: Routes::default(),
         };
@@ -125,14 +132,18 @@ fn add_secrets(
 fn add_db(
     tree: &mut SupervisionTree,
     settings: &Settings,
-    secrets: &ActorHandle<SecretsActor>,
-    store: &Published<SecretStore>,
+    (size, migrations): (PoolSize, Arc<Mutex<Vec<Migrations>>>),
+    (secrets, store): (&ActorHandle<SecretsActor>, &Published<SecretStore>),
     pool: &Published<Pool>,
 ) -> Result<ActorHandle<DbActor>, AssemblyError> {
     let journal = Journal::new(uuid::Uuid::now_v7().to_string(), tree.events());
     let (settings, store, slot) = (Arc::new(settings.clone()), store.clone(), pool.clone());
     let spec = ChildSpec::new("db", move |life| {
-        let config = components::database(&settings, store.get().as_deref());
+        let mut config = components::database(&settings, store.get().as_deref());
+        config.pool_size = size.clone();
+        let more = migrations.lock().unwrap_or_else(PoisonError::into_inner);
+        config.migrations.extend(more.iter().copied());
+        drop(more);
         DbActor::new(life, config, slot.clone(), Some(journal.clone()))
     });
     Ok(tree.add(spec.publishes(pool).required().needs(secrets.on_change()))?)

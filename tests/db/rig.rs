@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use dotmac_platform::{
-    db::{Config, Db, DbActor, MigrateMode, Migrations, Pool, Postgres, SslMode, Target},
+    db::{Config, Db, DbActor, MigrateMode, Migrations, Pool, PoolSize, Postgres, SslMode, Target},
     on,
     supervision::{Board, ChildSpec, Policy, Published, SupervisionTree, SupervisorHandle},
 };
@@ -13,6 +13,11 @@ use crate::support::{self, postgres::PASSWORD};
 
 static POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 static SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+pub const MIGRATIONS: Migrations = Migrations {
+    postgres: &POSTGRES,
+    sqlite: &SQLITE,
+};
 
 pub struct Rig {
     pub db: Db,
@@ -23,17 +28,17 @@ pub struct Rig {
 pub fn config(target: Target) -> Config {
     Config {
         target,
-        pool_size: 4,
+        pool_size: PoolSize::new(4),
+        min_idle: 1,
         pool_timeout: Duration::from_secs(5),
         connect_timeout: Duration::from_secs(5),
         statement_timeout: Duration::from_secs(30),
+        lock_timeout: Duration::from_secs(10),
+        idle_in_transaction_timeout: Duration::from_secs(60),
         max_lifetime: Duration::from_secs(1800),
         slow_query: Duration::from_secs(10),
         migrate: MigrateMode::Auto,
-        migrations: Migrations {
-            postgres: &POSTGRES,
-            sqlite: &SQLITE,
-        },
+        migrations: vec![MIGRATIONS],
         application_name: "test".to_owned(),
     }
 }
@@ -51,6 +56,7 @@ pub fn postgres(server: &support::Postgres) -> Postgres {
         password: Some(PASSWORD.into()),
         ssl_mode: SslMode::Disable,
         ca_cert: None,
+        client_cert: None,
     }
 }
 
