@@ -10,7 +10,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod faults;
+mod files;
 mod migrating;
 mod rig;
 mod tls;
+mod transactions;
 mod working;

@@ -89,10 +89,14 @@ impl Rig {
     }
 
     pub async fn until_reason(&self, reason: &str) {
+        self.until_reason_one_of(&[reason]).await;
+    }
+
+    pub async fn until_reason_one_of(&self, reasons: &[&str]) {
         self.until(|board| {
             board.components[0]
                 .reason
-                .is_some_and(|it| it.as_str() == reason)
+                .is_some_and(|it| reasons.contains(&it.as_str()))
         })
         .await;
     }

@@ -13,6 +13,8 @@ pub mod fakes;
 pub mod openbao;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
+pub mod small_disk;
 
 pub use daemon::Daemon;
 pub use openbao::OpenBao;
