@@ -278,7 +278,9 @@ fn auth(settings: &Settings) -> secrets::Auth {
     }
 }
 
-/// Where the database is and how to use it.
+/// Where the database is and how to use it, logged in to with what `credentials` offer.
+///
+/// Its size and its migrations are the platform's to change: see [`Platform`](crate::Platform) and `Reload`.
 pub(crate) fn database(settings: &Settings, credentials: db::Credentials) -> db::Config {
     let given = &settings.database;
     db::Config {
@@ -288,10 +290,13 @@ pub(crate) fn database(settings: &Settings, credentials: db::Credentials) -> db:
                 db::Target::Postgres(postgres(target, settings, credentials))
             }
         },
-        pool_size: given.pool_size,
+        pool_size: db::PoolSize::new(given.pool_size),
+        min_idle: given.pool_min_idle,
         pool_timeout: given.pool_timeout,
         connect_timeout: given.connect_timeout,
         statement_timeout: given.statement_timeout,
+        lock_timeout: given.lock_timeout,
+        idle_in_transaction_timeout: given.idle_in_transaction_timeout,
         max_lifetime: given.max_lifetime,
         slow_query: given.slow_query,
         migrate: match given.migrate {
@@ -299,7 +304,7 @@ pub(crate) fn database(settings: &Settings, credentials: db::Credentials) -> db:
             Migrate::Check => db::MigrateMode::Check,
             Migrate::Off => db::MigrateMode::Off,
         },
-        migrations: migrations::ALL,
+        migrations: vec![migrations::ALL],
         application_name: settings.app.app_name.clone(),
     }
 }
@@ -322,5 +327,13 @@ fn postgres(
             SslMode::VerifyFull => db::SslMode::VerifyFull,
         },
         ca_cert: settings.database.ca_cert.clone(),
+        client_cert: {
+            let (certificates, key) = (
+                &settings.database.client_cert,
+                &settings.database.client_key,
+            );
+            let both = certificates.clone().zip(key.clone());
+            both.map(|(certificates, key)| db::ClientCert { certificates, key })
+        },
     }
 }

@@ -17,7 +17,7 @@ mod platform;
 mod run;
 pub mod settings;
 
-pub use dotmac_actors::{db, on, secrets, supervision, telemetry};
+pub use dotmac_actors::{db, insert_all, on, secrets, supervision, telemetry};
 pub use exit::Exit;
 pub use extract::{Db, Supervised};
 pub use platform::{Needs, Platform};

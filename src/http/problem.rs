@@ -310,6 +310,11 @@ impl From<DbError> for Problem {
                 "overloaded",
                 "too many requests are waiting for the database",
             ),
+            DbError::Conflict(_) => (
+                "conflict",
+                "another request changed the same at the same time",
+            ),
+            DbError::TimedOut(_) => ("timeout", "the database did not answer in time"),
             _ => ("component_unavailable", "the database is not available"),
         };
         Self::unavailable(detail, retry_after)

@@ -3,6 +3,7 @@
 use std::{
     any::{Any, TypeId},
     collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use crate::{
     settings::{Environment, SecretSetting, Settings},
 };
 use dotmac_actors::{
-    db::{self, DbActor, Journal, Pool},
+    db::{self, DbActor, Journal, Migrations, Pool, PoolSize},
     secrets::{self, SecretFeed, SecretStore, SecretsActor, Subscription, Takes},
     supervision::{ActorHandle, ChildSpec, Published, SupervisionTree, TreeError},
     telemetry::{Telemetry, TelemetryActor},
@@ -45,6 +46,9 @@ pub(crate) struct Assembly {
     pub(crate) feed: SecretFeed,
     pub(crate) db_actor: ActorHandle<DbActor>,
     pub(crate) db: Db,
+    pub(crate) pool_size: PoolSize,
+    /// Of those who have tables of their own; complete before the tree is started.
+    pub(crate) migrations: Arc<Mutex<Vec<Migrations>>>,
     provided: HashMap<TypeId, Box<dyn Any>>,
     pub(crate) routes: Routes,
 }
@@ -67,7 +71,9 @@ impl Assembly {
         let feed = SecretFeed::new();
         let secrets = add_secrets(&mut tree, settings, &store, &feed)?;
         let pool = Published::<Pool>::new();
-        let db_actor = add_db(&mut tree, settings, &secrets, &feed, &pool)?;
+        let (size, migrations) = (PoolSize::new(settings.database.pool_size), Arc::default());
+        let given = (size.clone(), Arc::clone(&migrations));
+        let db_actor = add_db(&mut tree, settings, given, (&secrets, &feed), &pool)?;
         let headers = in_vault(settings).then_some((&secrets, &feed, &store));
         add_telemetry(&mut tree, settings, telemetry, headers, &db_actor)?;
 
@@ -78,6 +84,8 @@ impl Assembly {
             feed,
             db_actor,
             db: db.clone(),
+            pool_size: size,
+            migrations,
             provided: HashMap::new(),
             routes: Routes::default(),
         };
@@ -129,15 +137,20 @@ fn add_secrets(
 fn add_db(
     tree: &mut SupervisionTree,
     settings: &Settings,
-    secrets: &ActorHandle<SecretsActor>,
-    feed: &SecretFeed,
+    (size, migrations): (PoolSize, Arc<Mutex<Vec<Migrations>>>),
+    (secrets, feed): (&ActorHandle<SecretsActor>, &SecretFeed),
     pool: &Published<Pool>,
 ) -> Result<ActorHandle<DbActor>, AssemblyError> {
     let journal = Journal::new(uuid::Uuid::now_v7().to_string(), tree.events());
-    let config = components::database(settings, credentials::from_feed(feed));
+    let mut config = components::database(settings, credentials::from_feed(feed));
+    config.pool_size = size;
     let slot = pool.clone();
     let spec = ChildSpec::new("db", move |life| {
-        DbActor::new(life, config.clone(), slot.clone(), Some(journal.clone()))
+        let mut config = config.clone();
+        let more = migrations.lock().unwrap_or_else(PoisonError::into_inner);
+        config.migrations.extend(more.iter().copied());
+        drop(more);
+        DbActor::new(life, config, slot.clone(), Some(journal.clone()))
     });
     Ok(tree.add(spec.publishes(pool).required().needs(secrets.to_start()))?)
 }

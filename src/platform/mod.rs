@@ -3,9 +3,12 @@
 mod assembly;
 mod needs;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::PoisonError};
 
-use dotmac_actors::supervision::{ActorHandle, ChildSpec, Lifeline, Service};
+use dotmac_actors::{
+    db::Migrations,
+    supervision::{ActorHandle, ChildSpec, Lifeline, Service},
+};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
@@ -94,6 +97,20 @@ impl Platform {
     ) -> Self {
         self.register(move |assembly| {
             assembly.routes.mount(prefix, routes);
+            Ok(())
+        })
+    }
+
+    /// Adds migrations of an embedding program's own tables, run with those of the platform in the order of
+    /// their names. No two may have the same time in their names.
+    #[must_use]
+    pub fn migrations(self, migrations: Migrations) -> Self {
+        self.register(move |assembly| {
+            let mut all = assembly
+                .migrations
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            all.push(migrations);
             Ok(())
         })
     }

@@ -153,6 +153,8 @@ impl Running {
             telemetry: telemetry.clone(),
             certificates: running.certificates,
             secrets: assembly.secrets,
+            db: assembly.db,
+            pool_size: assembly.pool_size,
         };
         Ok(Self {
             signals,

@@ -3,19 +3,22 @@
 use std::{error::Error, sync::Arc};
 
 use dotmac_actors::{
+    db::PoolSize,
     secrets::{SecretsActor, Want},
     supervision::ActorHandle,
     telemetry::Telemetry,
 };
 use tracing::{error, info, warn};
 
-use crate::{components, http::TlsCertificates, settings::Settings};
+use crate::{components, extract::Db, http::TlsCertificates, settings::Settings};
 
 /// What can take new settings while it runs.
 pub(super) struct Reload {
     pub(super) telemetry: Telemetry,
     pub(super) certificates: Option<Arc<TlsCertificates>>,
     pub(super) secrets: ActorHandle<SecretsActor>,
+    pub(super) db: Db,
+    pub(super) pool_size: PoolSize,
 }
 
 impl Reload {
@@ -45,10 +48,25 @@ impl Reload {
             }
         }
         self.reload_log_level(current, &new);
+        self.reload_pool_size(current, &new);
         self.reload_certificates();
         self.reload_secrets(&new).await;
         // Keys that need a restart keep being reported until it comes.
         current.telemetry.log_level = new.telemetry.log_level;
+        current.database.pool_size = new.database.pool_size;
+    }
+
+    fn reload_pool_size(&self, current: &Settings, new: &Settings) {
+        let (former, size) = (current.database.pool_size, new.database.pool_size);
+        if former != size {
+            self.db.resize(&self.pool_size, size);
+            info!(
+                key = "DOTMAC_DATABASE_POOL_SIZE",
+                result = "applied",
+                former,
+                "there are {size} database connections at the most now"
+            );
+        }
     }
 
     fn reload_log_level(&self, current: &Settings, new: &Settings) {

@@ -108,7 +108,7 @@ async fn three_daemons_at_once_migrate_once() {
     let applied = postgres
         .query("SELECT count(*) FROM __diesel_schema_migrations")
         .await;
-    assert_eq!(applied, "1");
+    assert_eq!(applied, "2");
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@ use std::{
 };
 
 use crate::support::{
-    Daemon, eventually,
+    Daemon,
+    daemon::JOURNALED,
+    eventually,
     prometheus::{Prometheus, objections},
 };
 
@@ -150,6 +152,11 @@ async fn a_hundred_thousand_paths_hosts_and_methods_make_a_constant_number_of_se
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         assert_eq!(daemon.request(method, "/nowhere").await.status(), 404);
     }
+    // The journal's first work, so that the database's are there too.
+    eventually("the journal to be written", || async {
+        daemon.metric(JOURNALED).await
+    })
+    .await;
     let series = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
     let before = series(&scrape(&daemon, OPENMETRICS).await.1);
     let address = daemon.base.trim_start_matches("http://").to_owned();

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Daemon, Postgres, eventually, fakes::FakeSilentServer};
+use crate::support::{Daemon, Postgres, daemon::JOURNALED, eventually, fakes::FakeSilentServer};
 
 #[tokio::test]
 async fn with_nothing_configured_every_component_becomes_ready() {
@@ -134,8 +134,7 @@ async fn a_scrape_has_the_promised_names() {
     daemon.get("/").await;
     // The first database work is the journal's, which nobody waits for.
     eventually("the journal to be written", || async {
-        let series = r#"db_client_operation_duration_seconds_count{db_operation_name="write runtime journal",db_system_name="sqlite",outcome="ok"}"#;
-        daemon.metric(series).await
+        daemon.metric(JOURNALED).await
     })
     .await;
     let response = daemon.get("/metrics").await;

@@ -10,8 +10,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod faults;
+mod files;
 mod migrating;
 mod rig;
 mod rotating;
 mod tls;
+mod transactions;
 mod working;

@@ -95,10 +95,10 @@ async fn a_failing_migration_is_named_and_leaves_the_schema_as_it_was() {
         Target::Postgres(postgres(&server)),
     ] {
         let mut config = config(target);
-        config.migrations = Migrations {
+        config.migrations = vec![Migrations {
             postgres: &FAILING,
             sqlite: &FAILING,
-        };
+        }];
         for _ in 0..2 {
             // Were the first statement's table still there, the second try would fail for that.
             let refused = migrate(&config, Step::Up).await.unwrap_err();
@@ -106,7 +106,9 @@ async fn a_failing_migration_is_named_and_leaves_the_schema_as_it_was() {
                 panic!("{refused:?}")
             };
             assert!(
-                text.contains("2026-01-01-000001_half") && text.contains("no_such_function"),
+                text.contains(
+                    "`2026-01-01-000001_half` in statement 2, `SELECT no_such_function()`"
+                ),
                 "{text}"
             );
         }

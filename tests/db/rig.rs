@@ -5,7 +5,8 @@ use std::{path::Path, time::Duration};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use dotmac_platform::{
     db::{
-        Config, Credentials, Db, DbActor, MigrateMode, Migrations, Pool, Postgres, SslMode, Target,
+        Config, Credentials, Db, DbActor, MigrateMode, Migrations, Pool, PoolSize, Postgres,
+        SslMode, Target,
     },
     on,
     supervision::{Board, ChildSpec, Policy, Published, SupervisionTree, SupervisorHandle},
@@ -16,6 +17,11 @@ use crate::support::{self, postgres::PASSWORD};
 static POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 static SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
+pub const MIGRATIONS: Migrations = Migrations {
+    postgres: &POSTGRES,
+    sqlite: &SQLITE,
+};
+
 pub struct Rig {
     pub db: Db,
     pub supervisor: SupervisorHandle,
@@ -25,17 +31,17 @@ pub struct Rig {
 pub fn config(target: Target) -> Config {
     Config {
         target,
-        pool_size: 4,
+        pool_size: PoolSize::new(4),
+        min_idle: 1,
         pool_timeout: Duration::from_secs(5),
         connect_timeout: Duration::from_secs(5),
         statement_timeout: Duration::from_secs(30),
+        lock_timeout: Duration::from_secs(10),
+        idle_in_transaction_timeout: Duration::from_secs(60),
         max_lifetime: Duration::from_secs(1800),
         slow_query: Duration::from_secs(10),
         migrate: MigrateMode::Auto,
-        migrations: Migrations {
-            postgres: &POSTGRES,
-            sqlite: &SQLITE,
-        },
+        migrations: vec![MIGRATIONS],
         application_name: "test".to_owned(),
     }
 }
@@ -52,6 +58,7 @@ pub fn postgres(server: &support::Postgres) -> Postgres {
         credentials: Credentials::fixed(Some("dotmac".to_owned()), Some(PASSWORD.into())),
         ssl_mode: SslMode::Disable,
         ca_cert: None,
+        client_cert: None,
     }
 }
 
@@ -84,10 +91,14 @@ impl Rig {
     }
 
     pub async fn until_reason(&self, reason: &str) {
+        self.until_reason_one_of(&[reason]).await;
+    }
+
+    pub async fn until_reason_one_of(&self, reasons: &[&str]) {
         self.until(|board| {
             board.components[0]
                 .reason
-                .is_some_and(|it| it.as_str() == reason)
+                .is_some_and(|it| reasons.contains(&it.as_str()))
         })
         .await;
     }

@@ -40,14 +40,22 @@ async fn every_mode_means_what_it_says() {
             "other.crt",
             Some("tls_failed"),
         ),
-        ("127.0.0.1", SslMode::Require, "other.crt", None),
+        ("127.0.0.1", SslMode::Require, "", None),
+        ("127.0.0.1", SslMode::Require, "ca.crt", None),
+        // As libpq has it: with authorities given, `require` is `verify-ca`.
+        (
+            "127.0.0.1",
+            SslMode::Require,
+            "other.crt",
+            Some("tls_failed"),
+        ),
         ("127.0.0.1", SslMode::Prefer, "other.crt", None),
     ];
     for (host, ssl_mode, ca, refused) in cases {
         let mut target = postgres(&server);
         target.host = host.to_owned();
         target.ssl_mode = ssl_mode;
-        target.ca_cert = Some(directory.path().join(ca));
+        target.ca_cert = (!ca.is_empty()).then(|| directory.path().join(ca));
         let rig = Rig::start(config(Target::Postgres(target)));
         match refused {
             None => rig.until(|board| board.readiness.serves()).await,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_platform::{
-    db::{Config, Connection, Db, DbError, Target},
+    db::{Config, Connection, Db, DbError, PoolSize, Target},
     on,
 };
 
@@ -180,7 +180,7 @@ async fn work_that_takes_too_long_loses_its_connection_and_its_effect() {
 #[actix_web::test]
 async fn an_exhausted_pool_says_so() {
     let adapt = |config: &mut Config| {
-        config.pool_size = 1;
+        config.pool_size = PoolSize::new(1);
         config.pool_timeout = Duration::from_millis(100);
     };
     on_both(adapt, async |rig| {

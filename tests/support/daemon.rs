@@ -12,6 +12,10 @@ use serde_json::Value;
 
 use super::{PATIENCE, eventually, process::Process};
 
+/// The series that counts writes of the runtime journal: the first work of every database.
+pub const JOURNALED: &str =
+    r#"dotmac_database_work_duration_seconds_count{outcome="ok",work="write runtime journal"}"#;
+
 /// A running daemon. Port 0, its own working directory and, unless told otherwise, its own SQLite file.
 pub struct Daemon {
     process: Process,

@@ -14,6 +14,8 @@ pub mod openbao;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;
+pub mod proxy;
+pub mod small_disk;
 pub mod tls;
 
 pub use daemon::Daemon;

@@ -85,6 +85,11 @@ impl Postgres {
         .await;
     }
 
+    /// Lets the server have a file or directory.
+    pub fn own(&self, path: &Path) {
+        own(path);
+    }
+
     async fn accepts(&self) {
         eventually("PostgreSQL to accept connections", || async {
             self.try_query("SELECT 1").await.ok()

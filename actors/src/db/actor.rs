@@ -8,10 +8,12 @@ use tracing::{error, info, warn};
 
 use super::{
     AUTHENTICATION_FAILED, CREDENTIALS_REFUSED, Config, Db, Journal, MIGRATING, MIGRATION_FAILED,
-    MIGRATION_PENDING, MigrateMode, OpenError, Pool, Target,
-    migrations::{self, Step},
-    monitor::{self, Monitor},
-    pool::DbRuntime,
+    MIGRATION_PENDING, MigrateMode, OpenError, Pool, SCHEMA_NEWER, Target,
+    alarms::Alarms,
+    health::Health,
+    migrations::{self, Status, Step},
+    monitor::Monitor,
+    pool::{Access, DbRuntime},
     rotation::{Rotation, Turn},
 };
 use crate::supervision::{Lifeline, Published, Reason, Service, Serving};
@@ -61,7 +63,7 @@ impl DbActor {
     /// Tries to open the database; again later if that may help.
     fn open(&mut self, context: &mut Context<Self>) {
         let (config, lifeline) = (self.config.clone(), self.lifeline.clone());
-        let opening = match DbRuntime::start(config.pool_size) {
+        let opening = match DbRuntime::start() {
             Ok(runtime) => runtime
                 .handle()
                 .clone()
@@ -92,7 +94,7 @@ impl DbActor {
                 return;
             }
             NotOpen::Failed(problem) => {
-                self.complain(problem);
+                self.complain(problem.reason(), Some(problem));
                 // The next try takes what is offered then.
                 if let (AUTHENTICATION_FAILED, Target::Postgres(server)) =
                     (problem.reason(), &self.config.target)
@@ -100,13 +102,10 @@ impl DbActor {
                     server.credentials.clear();
                 }
             }
-            NotOpen::Pending(names) => {
-                self.lifeline.unavailable(MIGRATION_PENDING);
-                if self.complaint.replace(MIGRATION_PENDING) != Some(MIGRATION_PENDING) {
-                    error!(
-                        migrations = names.join(", "),
-                        "the database lacks migrations; run `dotmac migrate up`"
-                    );
+            NotOpen::Unsuited(reason, advice) => {
+                self.lifeline.unavailable(*reason);
+                if self.complaint.replace(*reason) != Some(*reason) {
+                    error!(reason = reason.as_str(), "{advice}");
                 }
             }
         }
@@ -114,14 +113,13 @@ impl DbActor {
     }
 
     /// Says that the database does not do its work, in the log once for each reason.
-    fn complain(&mut self, problem: &OpenError) {
-        let reason = problem.reason();
+    fn complain(&mut self, reason: Reason, problem: Option<&OpenError>) {
         self.lifeline.unavailable(reason);
         if self.complaint.replace(reason) != Some(reason) {
+            let error = problem.map(|problem| problem as &dyn Error);
             warn!(
                 reason = reason.as_str(),
-                error = problem as &dyn Error,
-                "no database; trying again every {RETRY:?}"
+                error, "the database does not do its work; it is looked at again and again"
             );
         }
     }
@@ -137,11 +135,7 @@ impl DbActor {
         if let Some(rotation) = Rotation::new(&self.config, &pool) {
             self.follow(rotation, context);
         }
-        self.look_after(
-            Monitor::new(self.config.clone()),
-            monitor::INTERVAL,
-            context,
-        );
+        self.look_after(Monitor::new(self.config.clone(), pool), context);
     }
 
     fn declare_ready(&mut self) {
@@ -158,33 +152,25 @@ impl DbActor {
         }
     }
 
-    /// Looks at the database after `pause`, judges, and so on.
-    fn look_after(&mut self, monitor: Monitor, pause: Duration, context: &mut Context<Self>) {
-        let Some(runtime) = self
-            .pool
-            .as_ref()
-            .map(|pool| pool.runtime().handle().clone())
-        else {
-            return;
-        };
-        context.run_later(pause, move |_, context| {
-            let looked = fut::wrap_future::<_, Self>(runtime.spawn(monitor.look()));
-            context.spawn(looked.map(|looked, actor, context| match looked {
-                Ok((monitor, finding)) => {
-                    actor.judge(finding);
-                    actor.look_after(monitor, monitor::INTERVAL, context);
-                }
-                Err(died) => actor.lifeline.fail(Reason::PANICKED, died),
-            }));
-        });
+    /// Says that it does its work with a handicap, in the log once for each reason.
+    fn declare_impaired(&mut self, reason: Reason) {
+        let Some(pool) = &self.pool else { return };
+        self.lifeline.publish(&self.slot, Arc::clone(pool));
+        self.lifeline
+            .degraded(reason, Serving::from(self.config.target.system()));
+        if self.complaint.replace(reason) != Some(reason) {
+            warn!(
+                reason = reason.as_str(),
+                "the database does its work, but not for everybody"
+            );
+        }
     }
 
     /// Takes the accounts that are offered, one after another.
     fn follow(&mut self, rotation: Rotation, context: &mut Context<Self>) {
-        let Some(runtime) = self.pool.as_ref().map(|it| it.runtime().handle().clone()) else {
-            return;
-        };
-        let turn = fut::wrap_future::<_, Self>(runtime.spawn(rotation.turn()));
+        let Some(pool) = &self.pool else { return };
+        let turning = pool.runtime().handle().spawn(rotation.turn());
+        let turn = fut::wrap_future::<_, Self>(turning);
         context.spawn(turn.map(|turned, actor, context| match turned {
             Ok((rotation, turn)) => {
                 actor.turned(turn);
@@ -204,19 +190,36 @@ impl DbActor {
                 "the server does not take the new credentials; going on with the former ones, trying again"
             ),
             Turn::Refused(_) => {}
-            Turn::Withdrawn(reason) => self.judge(Err(OpenError::NoAccount(reason))),
+            Turn::Withdrawn(reason) => {
+                self.heed(Health::Down(reason, Some(OpenError::NoAccount(reason))));
+            }
         }
         if self.complaint.is_none() && was_refused != self.refused {
             self.declare_ready();
         }
     }
 
-    fn judge(&mut self, finding: Result<(), OpenError>) {
-        match finding {
-            Ok(()) if self.complaint.is_some() => self.declare_ready(),
-            Ok(()) => {}
-            Err(problem) => {
-                self.complain(&problem);
+    /// Has the monitor look when it is time to, judges, and so on.
+    fn look_after(&mut self, monitor: Monitor, context: &mut Context<Self>) {
+        let Some(pool) = &self.pool else { return };
+        let watching = pool.runtime().handle().spawn(monitor.watch());
+        let watched = fut::wrap_future::<_, Self>(watching);
+        context.spawn(watched.map(|watched, actor, context| match watched {
+            Ok((monitor, health)) => {
+                actor.heed(health);
+                actor.look_after(monitor, context);
+            }
+            Err(died) => actor.lifeline.fail(Reason::PANICKED, died),
+        }));
+    }
+
+    fn heed(&mut self, health: Health) {
+        match health {
+            Health::Good if self.complaint.is_some() => self.declare_ready(),
+            Health::Good => {}
+            Health::Impaired(reason) => self.declare_impaired(reason),
+            Health::Down(reason, problem) => {
+                self.complain(reason, problem.as_ref());
                 // What is idle now leads nowhere; new work shall get new connections.
                 self.pool.iter().for_each(|pool| pool.drop_idle());
             }
@@ -227,8 +230,8 @@ impl DbActor {
 /// Why there is no pool.
 enum NotOpen {
     Failed(OpenError),
-    /// Names of migrations that are missing and may not be run here.
-    Pending(Vec<String>),
+    /// The schema is not one that this program may use, and what to do.
+    Unsuited(Reason, String),
 }
 
 impl From<OpenError> for NotOpen {
@@ -241,16 +244,9 @@ impl From<OpenError> for NotOpen {
 async fn open(config: Config, lifeline: Lifeline, runtime: DbRuntime) -> Result<Pool, NotOpen> {
     if config.migrate != MigrateMode::Off {
         let status = migrations::migrate(&config, Step::Look).await?.status;
-        if !status.unknown.is_empty() {
-            warn!(
-                migrations = status.unknown.join(", "),
-                "the database has migrations that this program does not know"
-            );
-        }
+        suits(&status, config.migrate)?;
         if !status.pending.is_empty() {
-            if config.migrate == MigrateMode::Check {
-                return Err(NotOpen::Pending(status.pending));
-            }
+            // Before the lock, which another replica may hold for long.
             lifeline.unavailable(MIGRATING);
             let changed = migrations::migrate(&config, Step::Up).await?.changed;
             info!(
@@ -259,12 +255,52 @@ async fn open(config: Config, lifeline: Lifeline, runtime: DbRuntime) -> Result<
             );
         }
     }
-    let pool = Pool::new(&config, runtime)?;
-    match pool.connection().await {
+    let pool = Pool::new(&config, runtime, &Alarms::default())?;
+    match pool.connection(Access::Write).await {
         Ok(_) => Ok(pool),
         Err(super::DbError::Connect(problem)) => Err(problem.into()),
         Err(other) => Err(OpenError::Setup(other.to_string()).into()),
     }
+}
+
+/// Whether this program may use, or bring up to date, a schema like this.
+fn suits(status: &Status, mode: MigrateMode) -> Result<(), NotOpen> {
+    if !status.incompatible.is_empty() {
+        return Err(NotOpen::Unsuited(
+            SCHEMA_NEWER,
+            format!(
+                "the database has migrations that this program neither knows nor is known to get along with: {}; \
+                 run the newer program, or take them back with it",
+                status.incompatible.join(", ")
+            ),
+        ));
+    }
+    if !status.unknown.is_empty() {
+        if mode == MigrateMode::Check {
+            return Err(NotOpen::Unsuited(
+                SCHEMA_NEWER,
+                format!(
+                    "the database has migrations that this program does not know: {}; \
+                     `check` wants exactly its own",
+                    status.unknown.join(", ")
+                ),
+            ));
+        }
+        warn!(
+            migrations = status.unknown.join(", "),
+            "the database has migrations that this program does not know but is known to get along with"
+        );
+    }
+    if mode == MigrateMode::Check && !status.pending.is_empty() {
+        return Err(NotOpen::Unsuited(
+            MIGRATION_PENDING,
+            format!(
+                "the database lacks migrations: {}; run `dotmac migrate up`",
+                status.pending.join(", ")
+            ),
+        ));
+    }
+    Ok(())
 }
 
 impl Actor for DbActor {

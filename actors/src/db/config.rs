@@ -1,6 +1,14 @@
 //! What the database actor must be told.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use diesel_migrations::EmbeddedMigrations;
 
@@ -12,23 +20,52 @@ pub struct Config {
     /// Where it is.
     pub target: Target,
     /// Connections at the most.
-    pub pool_size: usize,
+    pub pool_size: PoolSize,
+    /// Connections kept open even if nobody needs them; no more than `pool_size` counts.
+    pub min_idle: usize,
     /// Longest wait for a free connection.
     pub pool_timeout: Duration,
     /// Longest wait for a new connection.
     pub connect_timeout: Duration,
     /// After this long the server gives a statement up. Work that takes twice as long in all loses its connection.
     pub statement_timeout: Duration,
-    /// A connection older than this is replaced when it comes back.
+    /// After this long a statement, also one of a migration, gives up waiting for a lock.
+    pub lock_timeout: Duration,
+    /// A transaction that does nothing for this long is ended by the server.
+    pub idle_in_transaction_timeout: Duration,
+    /// A connection older than this is replaced, up to 15 % earlier so that not all are at once.
     pub max_lifetime: Duration,
     /// Work that takes longer is logged.
     pub slow_query: Duration,
     /// What to do about missing migrations.
     pub migrate: MigrateMode,
-    /// The migrations, the same names for both back ends.
-    pub migrations: Migrations,
+    /// The migrations of everybody who has tables, the same names for both back ends.
+    pub migrations: Vec<Migrations>,
     /// Shown to the server as the name of the connections' owner.
     pub application_name: String,
+}
+
+/// How many connections there may be. Clones are the same number, so that it can be changed while the pool
+/// is in use: [`Db::resize`](super::Db::resize).
+#[derive(Clone, Debug)]
+pub struct PoolSize(Arc<AtomicUsize>);
+
+impl PoolSize {
+    /// That many, at least 1.
+    #[must_use]
+    pub fn new(size: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(size.max(1))))
+    }
+
+    /// The number now.
+    #[must_use]
+    pub fn get(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+
+    pub(super) fn set(&self, size: usize) {
+        self.0.store(size.max(1), Relaxed);
+    }
 }
 
 /// The migrations of both back ends, compiled in.
@@ -64,6 +101,17 @@ pub struct Postgres {
     pub ssl_mode: SslMode,
     /// PEM file with the authorities to trust; the system's if absent.
     pub ca_cert: Option<PathBuf>,
+    /// The certificate by which we prove who we are, if the server asks.
+    pub client_cert: Option<ClientCert>,
+}
+
+/// A certificate of our own, in PEM files.
+#[derive(Clone, Debug)]
+pub struct ClientCert {
+    /// The certificate, and those between it and its authority.
+    pub certificates: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// `sslmode` with the meaning that libpq gives it.
@@ -71,9 +119,9 @@ pub struct Postgres {
 pub enum SslMode {
     /// Never TLS.
     Disable,
-    /// TLS if the server offers it, without proof of who it is.
+    /// TLS if that works, else in the clear. Without proof of who it is.
     Prefer,
-    /// TLS or nothing, without proof of who it is.
+    /// TLS or nothing. Without proof of who it is, unless authorities to trust are given: then as `VerifyCa`.
     Require,
     /// TLS with a certificate of a trusted authority, for whatever name.
     VerifyCa,
@@ -86,7 +134,7 @@ pub enum SslMode {
 pub enum MigrateMode {
     /// Run them, one process at a time.
     Auto,
-    /// Stay not ready until somebody has run them.
+    /// Run nothing, and be ready only while the schema is the one that this program knows.
     Check,
     /// Do not look.
     Off,

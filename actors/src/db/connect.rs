@@ -1,22 +1,27 @@
 //! Opens single connections: to a SQLite file, to a PostgreSQL server.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{error::Error, path::Path, sync::Arc, time::Duration};
 
 use diesel::{Connection as _, ConnectionError, SqliteConnection, connection::SimpleConnection};
 use diesel_async::AsyncPgConnection;
 use secrecy::ExposeSecret;
-use tokio_postgres::{NoTls, config::SslMode as WireSslMode};
+use tokio::{net::UnixStream, task::AbortHandle};
+use tokio_postgres::{
+    Client, NoTls,
+    config::{SslMode as WireSslMode, SslNegotiation},
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
-    AUTHENTICATION_FAILED, Account, Config, OpenError, Postgres, SslMode, Target, credentials, tls,
+    AUTHENTICATION_FAILED, Account, Config, OpenError, Postgres, SslMode, Target,
+    alarms::Line,
+    credentials::Pass,
+    tls,
+    wire::{Encrypted, Plain, ReadAlong},
 };
 
-/// Waiting for another connection's write lock; longer than any single write should take.
+/// Waiting for another process's write lock; longer than any single write should take.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A transaction that does nothing for this long is ended by the server.
-const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a connection that was refused waits for an account that is not.
 const SUCCESSOR_LIMIT: Duration = Duration::from_secs(2);
@@ -53,7 +58,7 @@ pub(super) fn sqlite(path: &Path) -> Result<SqliteConnection, OpenError> {
 /// What SQLite said about a file, with what an operator can do about it.
 pub(super) fn refused(path: &Path, problem: &str) -> OpenError {
     let problem = problem.to_lowercase();
-    let transient = problem.contains("locked");
+    let transient = problem.contains("locked") || problem.contains("full");
     let remedy = if problem.contains("not a database") || problem.contains("malformed") {
         "the file is something else or damaged: restore a backup, or move it away to begin with an empty database"
     } else if problem.contains("readonly") || problem.contains("read-only") {
@@ -75,6 +80,14 @@ pub(super) fn refused(path: &Path, problem: &str) -> OpenError {
     }
 }
 
+/// A connection to a server, what moves its bytes - a task of the runtime that opened it - and the account
+/// that it was opened with.
+pub(super) struct Opened {
+    pub(super) connection: AsyncPgConnection,
+    pub(super) driver: AbortHandle,
+    pub(super) pass: Pass,
+}
+
 /// Opens one connection to a server, as the account in use. If the server refuses that one and another
 /// comes at once (its password was changed in both places just now), it is tried too.
 ///
@@ -84,14 +97,15 @@ pub(super) fn refused(path: &Path, problem: &str) -> OpenError {
 pub(super) async fn postgres(
     server: &Postgres,
     config: &Config,
-) -> Result<AsyncPgConnection, OpenError> {
+    line: &Arc<Line>,
+) -> Result<Opened, OpenError> {
     let account = server.credentials.account().map_err(OpenError::NoAccount)?;
-    match postgres_as(&account, server, config).await {
+    match postgres_as(&account, server, config, line).await {
         Err(refused) if refused.reason() == AUTHENTICATION_FAILED => {
             let patience = (config.connect_timeout / 2).min(SUCCESSOR_LIMIT);
             let successor = server.credentials.instead_of(&account, patience).await;
             match successor {
-                Some(successor) => postgres_as(&successor, server, config).await,
+                Some(successor) => postgres_as(&successor, server, config, line).await,
                 None => Err(refused),
             }
         }
@@ -99,7 +113,8 @@ pub(super) async fn postgres(
     }
 }
 
-/// Opens one connection to a server as `account`. Its driver runs on the runtime that this is called on.
+/// Opens one connection to a server as `account`. Its driver runs on the runtime that this is called on, and
+/// tells `line` when the connection has ended.
 ///
 /// # Errors
 ///
@@ -108,58 +123,109 @@ pub(super) async fn postgres_as(
     account: &Arc<Account>,
     server: &Postgres,
     config: &Config,
-) -> Result<AsyncPgConnection, OpenError> {
-    let target = || Target::Postgres(server.clone()).to_string();
+    line: &Arc<Line>,
+) -> Result<Opened, OpenError> {
     let limit = config.connect_timeout;
-    let wire = wire_config(account, server, config);
-    let connect = async {
-        let refused = |source| OpenError::Server {
-            target: target(),
-            source,
-        };
-        let established = if server.ssl_mode == SslMode::Disable {
-            let (client, driver) = wire.connect(NoTls).await.map_err(refused)?;
-            AsyncPgConnection::try_from_client_and_connection(client, driver).await
-        } else {
-            let tls = tls::client_config(server.ssl_mode, server.ca_cert.as_deref()).map_err(
-                |problem| OpenError::Tls {
-                    target: target(),
-                    problem,
-                },
-            )?;
-            let (client, driver) =
-                wire.connect(MakeRustlsConnect::new(tls))
-                    .await
-                    .map_err(|source| {
-                        // A refused certificate is an I/O error to the client; its text names what does not match.
-                        match std::error::Error::source(&source).map(ToString::to_string) {
-                            Some(problem) if problem.contains("certificate") => OpenError::Tls {
-                                target: target(),
-                                problem,
-                            },
-                            _ => refused(source),
-                        }
-                    })?;
-            AsyncPgConnection::try_from_client_and_connection(client, driver).await
-        };
-        established.map_err(|error| match error {
+    let opening = async {
+        let (client, driver) = wired(account, server, config, line).await?;
+        let opened = AsyncPgConnection::try_from(client).await;
+        let connection = opened.map_err(|error| match error {
             ConnectionError::CouldntSetupConfiguration(source) => OpenError::Query {
                 what: "setting the session up",
                 source,
             },
             other => OpenError::Setup(other.to_string()),
+        })?;
+        let pass = server.credentials.pass(Arc::clone(account));
+        Ok(Opened {
+            connection,
+            driver,
+            pass,
         })
     };
     let timeout = |_| OpenError::Timeout {
         what: "connecting",
-        target: target(),
+        target: Target::Postgres(server.clone()).to_string(),
         limit,
     };
-    let mut connection = tokio::time::timeout(limit, connect)
+    tokio::time::timeout(limit, opening)
         .await
-        .map_err(timeout)??;
-    credentials::enlist(&mut connection, Arc::clone(account));
-    Ok(connection)
+        .map_err(timeout)?
+}
+
+/// The wire alone, as `sslmode` wants it. A socket of this machine is never encrypted.
+async fn wired(
+    account: &Account,
+    server: &Postgres,
+    config: &Config,
+    line: &Arc<Line>,
+) -> Result<(Client, AbortHandle), OpenError> {
+    let mut wire = wire_config(account, server, config);
+    let refused = |source| refusal(server, source);
+    if server.host.starts_with('/') {
+        let path = format!("{}/.s.PGSQL.{}", server.host, server.port);
+        let socket = UnixStream::connect(&path)
+            .await
+            .map_err(|source| OpenError::Socket { path, source })?;
+        wire.ssl_mode(WireSslMode::Disable);
+        let stream = ReadAlong::plain(socket, Arc::clone(line));
+        let (client, driver) = wire.connect_raw(stream, NoTls).await.map_err(refused)?;
+        return Ok((client, drive(driver, line)));
+    }
+    if server.ssl_mode != SslMode::Disable {
+        let tls = tls::client_config(server).map_err(|problem| OpenError::Tls {
+            target: Target::Postgres(server.clone()).to_string(),
+            problem,
+        })?;
+        wire.ssl_mode(WireSslMode::Require);
+        let tls = Encrypted(MakeRustlsConnect::new(tls), Arc::clone(line));
+        match wire.connect(tls).await {
+            Ok((client, driver)) => return Ok((client, drive(driver, line))),
+            // Only what has to do with TLS: who is refused for his password is not to send it in the clear.
+            Err(error) if server.ssl_mode == SslMode::Prefer && is_about_tls(&error) => {}
+            Err(error) => return Err(refused(error)),
+        }
+    }
+    // "Direct" leaves the question for TLS out, so that the plain stream can take its place.
+    wire.ssl_mode(WireSslMode::Require)
+        .ssl_negotiation(SslNegotiation::Direct);
+    let plain = wire.connect(Plain(Arc::clone(line))).await;
+    let (client, driver) = plain.map_err(refused)?;
+    Ok((client, drive(driver, line)))
+}
+
+/// Moves the bytes of a connection until it ends. One that ends because we closed it has lost nothing.
+fn drive<S, T>(connection: tokio_postgres::Connection<S, T>, line: &Arc<Line>) -> AbortHandle
+where
+    tokio_postgres::Connection<S, T>:
+        Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static,
+{
+    let line = Arc::clone(line);
+    tokio::spawn(async move {
+        if connection.await.is_err() {
+            line.cut();
+        }
+    })
+    .abort_handle()
+}
+
+/// Whether the handshake failed, or the server will have no TLS, rather than the server refusing us.
+fn is_about_tls(error: &tokio_postgres::Error) -> bool {
+    error.code().is_none() && error.to_string().contains("TLS")
+}
+
+fn refusal(server: &Postgres, source: tokio_postgres::Error) -> OpenError {
+    let target = Target::Postgres(server.clone()).to_string();
+    // A refused certificate is an I/O error to the client; its text names what does not match.
+    match source.source().map(ToString::to_string) {
+        Some(problem)
+            if source.code().is_none()
+                && (is_about_tls(&source) || problem.contains("certificate")) =>
+        {
+            OpenError::Tls { target, problem }
+        }
+        _ => OpenError::Server { target, source },
+    }
 }
 
 fn wire_config(account: &Account, server: &Postgres, config: &Config) -> tokio_postgres::Config {
@@ -172,15 +238,11 @@ fn wire_config(account: &Account, server: &Postgres, config: &Config) -> tokio_p
         .keepalives_idle(Duration::from_secs(30))
         .tcp_user_timeout(TCP_USER_TIMEOUT)
         .options(format!(
-            "-c statement_timeout={} -c idle_in_transaction_session_timeout={}",
+            "-c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={}",
             config.statement_timeout.as_millis(),
-            IDLE_IN_TRANSACTION_TIMEOUT.as_millis()
-        ))
-        .ssl_mode(match server.ssl_mode {
-            SslMode::Disable => WireSslMode::Disable,
-            SslMode::Prefer => WireSslMode::Prefer,
-            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => WireSslMode::Require,
-        });
+            config.lock_timeout.as_millis(),
+            config.idle_in_transaction_timeout.as_millis()
+        ));
     if let Some(username) = &account.username {
         wire.user(username);
     }

@@ -12,8 +12,6 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use diesel::connection::{Instrumentation, InstrumentationEvent, get_default_instrumentation};
-use diesel_async::{AsyncConnection as _, AsyncPgConnection};
 use secrecy::SecretString;
 use tokio::sync::watch;
 
@@ -139,10 +137,12 @@ impl Credentials {
         offer.as_ref().ok().map(Arc::clone)
     }
 
-    /// Whether `connection` was opened with the account in use.
-    pub(super) fn admit(&self, connection: &mut AsyncPgConnection) -> bool {
-        let member = connection.instrumentation().downcast_ref::<Member>();
-        member.is_some_and(|member| Weak::ptr_eq(&Arc::downgrade(&member.account), &self.in_use()))
+    /// What a connection opened with `account` carries.
+    pub(super) fn pass(&self, account: Arc<Account>) -> Pass {
+        Pass {
+            account,
+            credentials: self.clone(),
+        }
     }
 }
 
@@ -153,25 +153,18 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Makes `connection` carry the account that it was opened with, for as long as it lives.
-pub(super) fn enlist(connection: &mut AsyncPgConnection, account: Arc<Account>) {
-    connection.set_instrumentation(Member {
-        account,
-        inner: get_default_instrumentation(),
-    });
-}
-
-/// The one place where a connection of diesel's holds something of ours. Events go to whatever
-/// instrumentation it would have had.
-struct Member {
+/// The account that a connection was opened with, kept alive for as long as the connection has it.
+pub(super) struct Pass {
     account: Arc<Account>,
-    inner: Option<Box<dyn Instrumentation>>,
+    credentials: Credentials,
 }
 
-impl Instrumentation for Member {
-    fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
-        if let Some(inner) = &mut self.inner {
-            inner.on_connection_event(event);
-        }
+impl Pass {
+    /// Whether the account is the one in use.
+    pub(super) fn is_valid(&self) -> bool {
+        let current = self.credentials.0.current.load();
+        current
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, &self.account))
     }
 }

@@ -3,11 +3,12 @@
 use std::{path::PathBuf, time::Duration};
 
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::SqlState as ServerState;
 
 use super::{
-    AUTHENTICATION_FAILED, DATABASE_MISSING, MIGRATION_FAILED, READ_ONLY, TLS_FAILED,
-    TOO_MANY_CONNECTIONS, UNUSABLE_FILE,
+    AUTHENTICATION_FAILED, DATABASE_MISSING, DISK_FULL, LOCKED, MIGRATING, MIGRATION_FAILED,
+    NOT_ACCEPTING, READ_ONLY, SqlState, TLS_FAILED, TOO_MANY_CONNECTIONS, UNUSABLE_FILE,
+    alarms::Line,
 };
 use crate::supervision::Reason;
 
@@ -32,6 +33,23 @@ pub enum DbError {
     /// The database refused or did not understand the query.
     #[error("failed to query the database")]
     Query(#[from] QueryError),
+    /// Another transaction was in the way: a serialisation failure, a deadlock, or on SQLite a lock that was
+    /// not given in time. Nothing was changed; the same may succeed if it is run again.
+    #[error("a concurrent transaction was in the way")]
+    Conflict(#[source] QueryError),
+    /// The connection ended in the middle of the work. What was not committed is rolled back; whether a
+    /// commit that was under way took place is not known.
+    #[error("the connection to the database was lost")]
+    ConnectionLost(#[source] QueryError),
+    /// The database takes no writes, or not those of this work.
+    #[error("the database is read-only")]
+    ReadOnly(#[source] QueryError),
+    /// The database has no space left.
+    #[error("the database's disk is full")]
+    DiskFull(#[source] QueryError),
+    /// The server gave a statement up, because it or a lock that it needed took too long.
+    #[error("a statement took too long")]
+    TimedOut(#[source] QueryError),
     /// The work took too long; its connection was closed, so an open transaction was rolled back.
     #[error("database work `{operation}` was given up after {limit:?}")]
     Overran {
@@ -72,8 +90,45 @@ impl DbError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unavailable { retry_after } => Some((*retry_after).max(Duration::from_secs(1))),
-            Self::PoolExhausted { .. } | Self::Connect(_) => Some(Duration::from_secs(1)),
+            Self::PoolExhausted { .. }
+            | Self::Connect(_)
+            | Self::Conflict(_)
+            | Self::ConnectionLost(_)
+            | Self::ReadOnly(_)
+            | Self::DiskFull(_)
+            | Self::TimedOut(_) => Some(Duration::from_secs(1)),
             Self::Query(_) | Self::Overran { .. } | Self::Panicked { .. } => None,
+        }
+    }
+}
+
+impl DbError {
+    /// Says more of a failed query, by what was heard on its connection.
+    pub(super) fn told_apart(self, line: &Line) -> Self {
+        let (source, kind) = match self {
+            Self::Query(QueryError::DatabaseError(kind, information)) => {
+                let known = format!("{kind:?}");
+                (QueryError::DatabaseError(kind, information), known)
+            }
+            other => return other,
+        };
+        // These say all there is to say, and the line may still have an earlier error on it.
+        if kind.ends_with("Violation") {
+            return Self::Query(source);
+        }
+        match line.last() {
+            _ if line.is_cut() => Self::ConnectionLost(source),
+            Some(state) if state.is_disconnection() => Self::ConnectionLost(source),
+            Some(state) if state.is_conflict() => Self::Conflict(source),
+            Some(SqlState::READ_ONLY) => Self::ReadOnly(source),
+            Some(SqlState::DISK_FULL) => Self::DiskFull(source),
+            Some(SqlState::QUERY_CANCELED) => Self::TimedOut(source),
+            Some(SqlState::LOCK_NOT_AVAILABLE) if is_sqlite(&source) => Self::Conflict(source),
+            Some(SqlState::LOCK_NOT_AVAILABLE) => Self::TimedOut(source),
+            None if kind == "UnableToSendCommand" || kind == "ClosedConnection" => {
+                Self::ConnectionLost(source)
+            }
+            _ => Self::Query(source),
         }
     }
 }
@@ -105,6 +160,15 @@ pub enum OpenError {
     /// There is nothing to log in with; the word says why.
     #[error("there is no user to log in as ({0})")]
     NoAccount(Reason),
+    /// The server's socket on this machine could not be reached.
+    #[error("cannot connect to the socket `{path}`")]
+    Socket {
+        /// The socket.
+        path: String,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// Nothing came of it in time.
     #[error("{what} got no answer from {target} within {limit:?}")]
     Timeout {
@@ -138,9 +202,18 @@ pub enum OpenError {
         /// Host, port and database, or the file.
         target: String,
     },
+    /// The database has no space left.
+    #[error("the disk of {target} is full")]
+    DiskFull {
+        /// Host, port and database, or the file.
+        target: String,
+    },
     /// A migration did not go through.
     #[error("migration failed, the schema is as it was before it: {0}")]
     Migration(String),
+    /// A migration did not get the locks that it needs, and let go of those it had.
+    #[error("a migration gave way to other work on its tables: {0}")]
+    MigrationGaveWay(String),
     /// The pool or its runtime could not be built.
     #[error("cannot set up the database runtime: {0}")]
     Setup(String),
@@ -151,13 +224,20 @@ impl OpenError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
+            Self::File { problem, .. } if problem.contains("full") => DISK_FULL,
+            Self::File { problem, .. } if problem.contains("locked") => LOCKED,
+            Self::File { problem, .. } if problem.contains("readonly") => READ_ONLY,
             Self::File { .. } => UNUSABLE_FILE,
             Self::Server { source, .. } => server_reason(source),
             Self::NoAccount(reason) => *reason,
             Self::Tls { .. } => TLS_FAILED,
             Self::ReadOnly { .. } => READ_ONLY,
+            Self::DiskFull { .. } => DISK_FULL,
             Self::Migration(_) => MIGRATION_FAILED,
-            Self::Query { .. } | Self::Timeout { .. } | Self::Setup(_) => Reason::UNREACHABLE,
+            Self::MigrationGaveWay(_) => MIGRATING,
+            Self::Query { .. } | Self::Timeout { .. } | Self::Setup(_) | Self::Socket { .. } => {
+                Reason::UNREACHABLE
+            }
         }
     }
 
@@ -183,11 +263,18 @@ fn server_reason(error: &tokio_postgres::Error) -> Reason {
         };
     };
     match *state {
-        SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+        ServerState::INVALID_PASSWORD | ServerState::INVALID_AUTHORIZATION_SPECIFICATION => {
             AUTHENTICATION_FAILED
         }
-        SqlState::INVALID_CATALOG_NAME => DATABASE_MISSING,
-        SqlState::TOO_MANY_CONNECTIONS => TOO_MANY_CONNECTIONS,
+        ServerState::INVALID_CATALOG_NAME => DATABASE_MISSING,
+        ServerState::TOO_MANY_CONNECTIONS => TOO_MANY_CONNECTIONS,
+        ServerState::CANNOT_CONNECT_NOW | ServerState::ADMIN_SHUTDOWN => NOT_ACCEPTING,
+        ServerState::DISK_FULL => DISK_FULL,
         _ => Reason::UNREACHABLE,
     }
+}
+
+/// SQLite's errors carry no more than a text.
+fn is_sqlite(error: &QueryError) -> bool {
+    matches!(error, QueryError::DatabaseError(_, information) if information.message().contains("is locked"))
 }

@@ -9,7 +9,9 @@ use std::{
 use futures_util::FutureExt;
 use tracing::{Instrument, field, info_span, warn};
 
-use super::{Connection, DbError, Pool, instruments::Instruments};
+use super::{
+    Connection, DbError, Isolation, Pool, PoolSize, Retry, instruments::Instruments, pool::Access,
+};
 use crate::supervision::Published;
 
 /// The way to the database. Clones are the same; each takes whichever pool is current.
@@ -35,11 +37,21 @@ where
     type Future = F;
 }
 
-/// Whether work is one transaction.
+/// How work is run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
+    Read,
     Plain,
-    Transaction,
+    Transaction(Isolation),
+}
+
+impl Mode {
+    fn access(self) -> Access {
+        match self {
+            Self::Read => Access::Read,
+            Self::Plain | Self::Transaction(_) => Access::Write,
+        }
+    }
 }
 
 impl Db {
@@ -50,6 +62,25 @@ impl Db {
             instruments: Instruments::new(&pool),
             pool,
         }
+    }
+
+    /// Runs `work` that only reads, to its end, whatever becomes of the caller. SQLite has many
+    /// connections for it, beside the one that writes, and refuses a write on them.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub async fn read<T, E, W>(&self, operation: &'static str, work: W) -> Result<T, DbError>
+    where
+        for<'c> W: AsyncFnOnce(&'c mut Connection) -> Result<T, E>
+            + Work<&'c mut Connection, Result<T, E>, Future: Send>
+            + Send
+            + 'static,
+        T: Send + 'static,
+        E: Into<DbError> + Send + 'static,
+    {
+        self.execute(operation, async move |job| job.once(Mode::Read, work).await)
+            .await
     }
 
     /// Runs `work` with a connection, to its end, whatever becomes of the caller.
@@ -69,7 +100,10 @@ impl Db {
         T: Send + 'static,
         E: Into<DbError> + Send + 'static,
     {
-        self.execute(operation, Mode::Plain, work).await
+        self.execute(operation, async move |job| {
+            job.once(Mode::Plain, work).await
+        })
+        .await
     }
 
     /// Runs `work` in one transaction: committed if it returns `Ok`, rolled back if it returns `Err`,
@@ -87,7 +121,48 @@ impl Db {
         T: Send + 'static,
         E: Into<DbError> + Send + 'static,
     {
-        self.execute(operation, Mode::Transaction, work).await
+        let mode = Mode::Transaction(Isolation::default());
+        self.execute(operation, async move |job| job.once(mode, work).await)
+            .await
+    }
+
+    /// Runs `work` in one transaction as [`transaction`](Self::transaction) does, at the isolation that
+    /// `retry` names, and again after a conflict as often as it says. The connection is given back
+    /// before each wait. `work` may run several times, so it must not do what cannot be rolled back.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Conflict`] after the last try; otherwise as [`run`](Self::run).
+    pub async fn retrying_transaction<T, E, W>(
+        &self,
+        operation: &'static str,
+        retry: Retry,
+        work: W,
+    ) -> Result<T, DbError>
+    where
+        for<'c> W: AsyncFnOnce(&'c mut Connection) -> Result<T, E>
+            + Work<&'c mut Connection, Result<T, E>, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        T: Send + 'static,
+        E: Into<DbError> + Send + 'static,
+    {
+        self.execute(operation, async move |job| {
+            let mode = Mode::Transaction(retry.isolation);
+            for done in 1..retry.tries {
+                match job.once(mode, work.clone()).await {
+                    Err(DbError::Conflict(_)) => {
+                        job.instruments.retried();
+                        tokio::time::sleep(Retry::pause(done)).await;
+                    }
+                    ended => return ended,
+                }
+            }
+            job.once(mode, work).await
+        })
+        .await
     }
 
     /// What the pool is doing; `None` while the database is not available.
@@ -96,12 +171,63 @@ impl Db {
         self.pool.get()
     }
 
-    async fn execute<T, E, W>(
-        &self,
-        operation: &'static str,
-        mode: Mode,
-        work: W,
-    ) -> Result<T, DbError>
+    /// Lets there be that many connections at the most, from now on. `size` is the one that the actor was
+    /// told, so that its next life knows too.
+    pub fn resize(&self, size: &PoolSize, connections: usize) {
+        size.set(connections);
+        if let Some(pool) = self.pool.get() {
+            pool.resize(connections);
+        }
+    }
+
+    /// Has `run` do a piece of work in a task of its own: dropping the caller's future does not cancel it.
+    async fn execute<T, R>(&self, operation: &'static str, run: R) -> Result<T, DbError>
+    where
+        for<'j> R: AsyncFnOnce(&'j Job) -> Result<T, DbError>
+            + Work<&'j Job, Result<T, DbError>, Future: Send>
+            + Send
+            + 'static,
+        T: Send + 'static,
+    {
+        let pool = self.pool.get().ok_or(DbError::Unavailable {
+            retry_after: Duration::ZERO,
+        })?;
+        let span = info_span!(
+            "database",
+            otel.name = operation,
+            otel.status_code = field::Empty,
+            db.system.name = pool.system,
+        );
+        let runtime = pool.runtime().handle().clone();
+        let job = Job {
+            pool,
+            instruments: self.instruments.clone(),
+            operation,
+        };
+        let work = async move {
+            let result = run(&job).await;
+            if result.is_err() {
+                tracing::Span::current().record("otel.status_code", "ERROR");
+            }
+            result
+        };
+        match runtime.spawn(work.instrument(span)).await {
+            Ok(result) => result,
+            Err(_) => Err(DbError::Panicked { operation }),
+        }
+    }
+}
+
+/// A piece of work under way.
+struct Job {
+    pool: Arc<Pool>,
+    instruments: Instruments,
+    operation: &'static str,
+}
+
+impl Job {
+    /// Does the work once, with a connection of its own.
+    async fn once<T, E, W>(&self, mode: Mode, work: W) -> Result<T, DbError>
     where
         for<'c> W: AsyncFnOnce(&'c mut Connection) -> Result<T, E>
             + Work<&'c mut Connection, Result<T, E>, Future: Send>
@@ -110,73 +236,42 @@ impl Db {
         T: Send + 'static,
         E: Into<DbError> + Send + 'static,
     {
-        let pool = self.pool.get().ok_or(DbError::Unavailable {
-            retry_after: Duration::ZERO,
-        })?;
-        let span = info_span!(
-            "database",
-            otel.name = operation,
-            otel.kind = "client",
-            otel.status_code = field::Empty,
-            db.system.name = pool.system,
-            db.operation.name = operation,
-        );
-        let runtime = pool.runtime().handle().clone();
-        let instruments = self.instruments.clone();
-        let job = async move {
-            let result = work_to_its_end(&pool, &instruments, operation, mode, work).await;
-            if result.is_err() {
-                tracing::Span::current().record("otel.status_code", "ERROR");
-            }
-            result
-        };
-        // A task of its own: dropping the caller's future does not cancel it.
-        match runtime.spawn(job.instrument(span)).await {
-            Ok(result) => result,
-            Err(_) => Err(DbError::Panicked { operation }),
-        }
-    }
-}
-
-async fn work_to_its_end<T, E, W>(
-    pool: &Pool,
-    instruments: &Instruments,
-    operation: &'static str,
-    mode: Mode,
-    work: W,
-) -> Result<T, DbError>
-where
-    for<'c> W: AsyncFnOnce(&'c mut Connection) -> Result<T, E>
-        + Work<&'c mut Connection, Result<T, E>, Future: Send>
-        + Send
-        + 'static,
-    T: Send + 'static,
-    E: Into<DbError> + Send + 'static,
-{
-    let asked = Instant::now();
-    let mut connection = pool.connection().await?;
-    let began = Instant::now();
-    instruments.waited(pool.system, began - asked);
-    let limit = pool.work_limit;
-    let attempt = AssertUnwindSafe(attempt(&mut connection, mode, work)).catch_unwind();
-    let (result, sound) = match tokio::time::timeout(limit, attempt).await {
-        Ok(Ok(end)) => end,
-        Ok(Err(_panic)) => (Err(DbError::Panicked { operation }), false),
-        Err(_) => (Err(DbError::Overran { operation, limit }), false),
-    };
-    if !sound {
-        connection.discard();
-    }
-    let took = began.elapsed();
-    instruments.worked(pool.system, operation, took, result.is_err());
-    if took >= pool.slow {
-        warn!(
+        let Self {
+            pool,
+            instruments,
             operation,
-            duration_ms = took.as_millis() as u64,
-            "slow database work `{operation}`"
-        );
+        } = self;
+        let asked = Instant::now();
+        let lent = pool.connection(mode.access()).await;
+        if let Err(DbError::PoolExhausted { .. }) = lent {
+            instruments.timed_out();
+        }
+        let mut connection = lent?;
+        let began = Instant::now();
+        instruments.waited(pool.system, began - asked);
+        let limit = pool.work_limit;
+        let attempt = AssertUnwindSafe(attempt(&mut connection, mode, work)).catch_unwind();
+        let (result, sound) = match tokio::time::timeout(limit, attempt).await {
+            Ok(Ok(end)) => end,
+            Ok(Err(_panic)) => (Err(DbError::Panicked { operation }), false),
+            Err(_) => (Err(DbError::Overran { operation, limit }), false),
+        };
+        let result = result.map_err(|error| error.told_apart(connection.line()));
+        if !sound || !connection.is_fit() {
+            connection.discard();
+        }
+        pool.alarms().finished();
+        let took = began.elapsed();
+        instruments.worked(operation, took, result.is_err());
+        if took >= pool.slow {
+            warn!(
+                operation,
+                duration_ms = took.as_millis() as u64,
+                "slow database work `{operation}`"
+            );
+        }
+        result
     }
-    result
 }
 
 /// Does the work once; says whether the connection is fit for others afterwards.
@@ -193,16 +288,17 @@ where
     T: Send + 'static,
     E: Into<DbError> + Send + 'static,
 {
-    if mode == Mode::Plain {
+    let Mode::Transaction(isolation) = mode else {
         return (work(connection).await.map_err(Into::into), true);
-    }
-    if let Err(error) = connection.begin().await {
+    };
+    if let Err(error) = connection.begin(isolation).await {
         return (Err(error.into()), false);
     }
     match work(connection).await {
         Ok(value) => match connection.commit().await {
             Ok(()) => (Ok(value), true),
-            Err(error) => (Err(error.into()), false),
+            // The server has rolled back, unless it is gone, which the connection knows.
+            Err(error) => (Err(error.into()), true),
         },
         Err(error) => (Err(error.into()), connection.rollback().await.is_ok()),
     }

@@ -19,30 +19,43 @@
 //! ```
 
 mod actor;
+mod alarms;
 mod config;
 mod connect;
 mod connection;
 mod credentials;
 mod error;
 mod handle;
+mod health;
 mod instruments;
 mod journal;
 pub mod migrations;
 mod monitor;
+mod observer;
 mod pool;
 mod rotation;
 mod schema;
+mod session;
+mod sqlstate;
+mod statement;
 mod tls;
+mod transaction;
+mod wire;
 
 pub use actor::DbActor;
-pub use config::{Config, MigrateMode, Migrations, Postgres, SslMode, Target};
-pub use connection::Connection;
+pub use config::{
+    ClientCert, Config, MigrateMode, Migrations, PoolSize, Postgres, SslMode, Target,
+};
+pub use connection::{Blocking, Connection, ROWS_AT_ONCE};
 pub use credentials::{Account, Credentials, Offer, Tenure};
 pub use error::{DbError, OpenError};
 pub use handle::{Db, Work};
 pub use journal::Journal;
 pub use monitor::look;
-pub use pool::Pool;
+pub use pool::{Pool, PoolStatus};
+pub use session::Loan;
+pub use sqlstate::SqlState;
+pub use transaction::{Isolation, Retry};
 
 use crate::supervision::Reason;
 
@@ -62,9 +75,19 @@ pub const READ_ONLY: Reason = Reason::new("read_only");
 pub const MIGRATING: Reason = Reason::new("migrating");
 /// A migration did not go through; the schema is as it was before it.
 pub const MIGRATION_FAILED: Reason = Reason::new("migration_failed");
-/// The schema lacks migrations and this process must not run them.
+/// The schema lacks migrations, and this process must not run them.
 pub const MIGRATION_PENDING: Reason = Reason::new("migration_pending");
 /// The file cannot be opened or is no database.
 pub const UNUSABLE_FILE: Reason = Reason::new("unusable_file");
+/// Other work holds the locks that ours needs.
+pub const LOCKED: Reason = Reason::new("locked");
+/// No space is left for the database.
+pub const DISK_FULL: Reason = Reason::new("disk_full");
+/// Work waits in vain for a free connection.
+pub const POOL_EXHAUSTED: Reason = Reason::new("pool_exhausted");
+/// The server is starting, stopping or recovering.
+pub const NOT_ACCEPTING: Reason = Reason::new("not_accepting");
+/// The schema has changes that this program neither knows nor is known to get along with.
+pub const SCHEMA_NEWER: Reason = Reason::new("schema_newer");
 /// The server refuses further connections.
 pub const TOO_MANY_CONNECTIONS: Reason = Reason::new("too_many_connections");

@@ -1,15 +1,38 @@
 //! Looks whether the database does its work, beside the traffic and on a connection of its own, so
 //! that a busy pool is not taken for a dead server.
+//!
+//! It looks at a steady pace, and at once when the traffic tells something. What it costs does not depend on
+//! how many ask for probes: they read the last verdict.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use diesel::{SqliteConnection, result::DatabaseErrorKind, result::Error as QueryError};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel::{
+    SqliteConnection, connection::SimpleConnection, result::DatabaseErrorKind,
+    result::Error as QueryError,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use tokio::task::JoinSet;
 
-use super::{Config, OpenError, Target, connect};
+use super::{
+    Config, OpenError, Pool, SqlState, Target,
+    alarms::{Alarms, Line},
+    connect::{self, Opened},
+    credentials::Pass,
+    health::{Health, Judge, Seen},
+    instruments::Looks,
+};
 
 /// Between two looks. With [`ANSWER_LIMIT`] it bounds how long a dead database can seem ready: 1.5 s.
 pub(super) const INTERVAL: Duration = Duration::from_millis(500);
+
+/// The same while it is down: how long its return may go unnoticed.
+const INTERVAL_WHILE_DOWN: Duration = Duration::from_millis(200);
+
+/// Between two looks, whatever the traffic tells.
+const LEAST_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A server that takes longer for a constant is not one to send work to.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
@@ -21,18 +44,27 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 ///
 /// [`OpenError`] says what stands in the way.
 pub async fn look(config: Config) -> Result<(), OpenError> {
-    Monitor::new(config).look().await.1
+    let connection = connect(&config, &Alarms::default()).await?;
+    connection.asked(&config).await.map(drop)
 }
 
 /// Watches one database.
 pub(super) struct Monitor {
     config: Config,
+    pool: Arc<Pool>,
+    alarms: Alarms,
+    judge: Judge,
+    looks: Looks,
     connection: Option<Watch>,
+    /// Tries to connect that have not ended. A further one is begun with each look, since one whose first
+    /// packet was lost would wait for seconds after the server is back.
+    connecting: JoinSet<Result<Watch, OpenError>>,
+    pause: Duration,
 }
 
 #[expect(clippy::large_enum_variant, reason = "there is one")]
 enum Watch {
-    Postgres(AsyncPgConnection),
+    Postgres(AsyncPgConnection, Arc<Line>, Pass),
     Sqlite(SqliteConnection),
 }
 
@@ -43,77 +75,173 @@ struct Writable {
 }
 
 impl Monitor {
-    pub(super) fn new(config: Config) -> Self {
+    /// A monitor of a database that has just been opened, which was the first look.
+    pub(super) fn new(config: Config, pool: Arc<Pool>) -> Self {
+        let looks = Looks::shared();
+        looks.looked();
         Self {
-            config,
+            alarms: pool.alarms().clone(),
+            judge: Judge::new(config.pool_timeout.max(ANSWER_LIMIT)),
+            looks,
             connection: None,
+            connecting: JoinSet::new(),
+            pause: INTERVAL,
+            pool,
+            config,
         }
     }
 
-    /// Looks once: connects if need be, asks whether writes are taken. Runs on the database's runtime.
-    pub(super) async fn look(mut self) -> (Self, Result<(), OpenError>) {
-        let result = self.try_look().await;
-        (self, result)
+    /// Waits until it is time to look or the traffic tells something; looks, and judges. Runs on the
+    /// database's runtime.
+    pub(super) async fn watch(mut self) -> (Self, Health) {
+        tokio::time::sleep(LEAST_INTERVAL).await;
+        let pause = self.pause.saturating_sub(LEAST_INTERVAL);
+        tokio::time::timeout(pause, self.alarms.told()).await.ok();
+        let mut looked = self.look().await;
+        if looked.is_ok() {
+            looked = self.look_closer().await;
+        }
+        if looked.is_ok() {
+            // Bounded by the time-out for connecting, and done where nobody waits for it.
+            let pool = Arc::clone(&self.pool);
+            drop(tokio::spawn(async move { pool.tend().await }));
+        }
+        let health = self.judge.verdict(looked, self.seen(), Instant::now());
+        self.looks.looked();
+        self.pause = match health {
+            Health::Down(..) => INTERVAL_WHILE_DOWN,
+            Health::Good | Health::Impaired(_) => INTERVAL,
+        };
+        (self, health)
     }
 
-    async fn try_look(&mut self) -> Result<(), OpenError> {
-        let target = self.config.target.to_string();
+    fn seen(&self) -> Seen {
+        let status = self.pool.status();
+        Seen {
+            used_up: self.pool.is_used_up(),
+            exhausted: self.alarms.exhausted_so_far(),
+            finished: self.alarms.finished_so_far(),
+            refusal: self.alarms.refusal(),
+            has_connections: status.idle + status.used > 0,
+        }
+    }
+
+    /// Asks whether writes are taken.
+    async fn look(&mut self) -> Result<(), OpenError> {
         // Taken out, and put back only if all went well: a doubtful connection is not asked twice.
-        let kept = self.connection.take();
-        let connection = match kept.and_then(|it| it.admitted(&self.config)) {
-            Some(connection) => connection,
-            None => connect(&self.config).await?,
+        let connection = match self.connection.take() {
+            Some(connection) if connection.is_fit() => connection,
+            _ => self.connect().await?,
         };
-        let config = &self.config;
-        let timeout = OpenError::Timeout {
-            what: "a check",
-            target: target.clone(),
-            limit: ANSWER_LIMIT,
-        };
-        let looking = async {
-            match connection {
-                Watch::Postgres(connection) => look_at_postgres(connection, target)
-                    .await
-                    .map(Watch::Postgres),
-                Watch::Sqlite(connection) => {
-                    look_at_sqlite(connection, config).await.map(Watch::Sqlite)
+        self.connection = Some(connection.asked(&self.config).await?);
+        Ok(())
+    }
+
+    /// Looks at what the traffic complained about, until there is nothing to complain about any more.
+    async fn look_closer(&mut self) -> Result<(), OpenError> {
+        if self.alarms.is_disk_full() {
+            let connection = self.connection.take();
+            let (connection, full) = write_something(connection, &self.config).await?;
+            self.connection = Some(connection);
+            if full {
+                return Err(OpenError::DiskFull {
+                    target: self.config.target.to_string(),
+                });
+            }
+            self.alarms.disk_has_space();
+        }
+        if self.alarms.refusal().is_some() {
+            match self.connect().await {
+                Ok(_) => self.alarms.connections_open(),
+                Err(problem) => self.alarms.refused(problem.reason()),
+            }
+        }
+        Ok(())
+    }
+
+    /// A new connection, within [`ANSWER_LIMIT`] of whichever try is the first to succeed.
+    async fn connect(&mut self) -> Result<Watch, OpenError> {
+        let (config, alarms) = (self.config.clone(), self.alarms.clone());
+        self.connecting
+            .spawn(async move { connect(&config, &alarms).await });
+        let first = async {
+            let mut problem = None;
+            while let Some(ended) = self.connecting.join_next().await {
+                match ended.unwrap_or_else(|died| Err(OpenError::Setup(died.to_string()))) {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => problem = Some(error),
                 }
             }
+            Err(problem.unwrap_or_else(|| silent("connecting", &self.config)))
         };
-        self.connection = Some(
-            tokio::time::timeout(ANSWER_LIMIT, looking)
-                .await
-                .map_err(|_| timeout)??,
-        );
-        Ok(())
+        let connected = tokio::time::timeout(ANSWER_LIMIT, first).await;
+        if matches!(connected, Ok(Ok(_))) {
+            // None of the others is wanted; each would keep its account alive.
+            self.connecting = JoinSet::new();
+        }
+        connected.unwrap_or_else(|_| Err(silent("connecting", &self.config)))
     }
 }
 
 impl Watch {
-    /// Itself, if it was opened with the account in use; a look must not keep a former one alive.
-    fn admitted(mut self, config: &Config) -> Option<Self> {
-        let admitted = match (&mut self, &config.target) {
-            (Self::Postgres(connection), Target::Postgres(server)) => {
-                server.credentials.admit(connection)
+    /// Itself, if the database takes writes and says so within [`ANSWER_LIMIT`].
+    async fn asked(self, config: &Config) -> Result<Self, OpenError> {
+        let asking = async {
+            match self {
+                Self::Postgres(connection, line, pass) => {
+                    look_at_postgres(connection, config.target.to_string())
+                        .await
+                        .map(|connection| Self::Postgres(connection, line, pass))
+                }
+                Self::Sqlite(connection) => {
+                    look_at_sqlite(connection, config).await.map(Self::Sqlite)
+                }
             }
-            _ => true,
         };
-        admitted.then_some(self)
+        let asked = tokio::time::timeout(ANSWER_LIMIT, asking).await;
+        asked.map_err(|_| silent("a check", config))?
+    }
+
+    fn is_fit(&self) -> bool {
+        match self {
+            // A look must not keep a former account alive.
+            Self::Postgres(_, line, pass) => line.is_fit() && pass.is_valid(),
+            Self::Sqlite(_) => true,
+        }
     }
 }
 
-async fn connect(config: &Config) -> Result<Watch, OpenError> {
+fn silent(what: &'static str, config: &Config) -> OpenError {
+    OpenError::Timeout {
+        what,
+        target: config.target.to_string(),
+        limit: ANSWER_LIMIT,
+    }
+}
+
+async fn connect(config: &Config, alarms: &Alarms) -> Result<Watch, OpenError> {
     match &config.target {
-        Target::Postgres(server) => connect::postgres(server, config).await.map(Watch::Postgres),
+        Target::Postgres(server) => {
+            let line = Line::new(alarms);
+            let Opened {
+                connection, pass, ..
+            } = connect::postgres(server, config, &line).await?;
+            Ok(Watch::Postgres(connection, line, pass))
+        }
         Target::Sqlite(path) => {
             let path = path.clone();
-            let opening = tokio::task::spawn_blocking(move || connect::sqlite(&path));
-            opening
+            blocking(move || connect::sqlite(&path))
                 .await
-                .map_err(|error| OpenError::Setup(error.to_string()))?
                 .map(Watch::Sqlite)
         }
     }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> Result<T, OpenError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|died| Err(OpenError::Setup(died.to_string())))
 }
 
 /// Takes the write lock and gives it back: on a read-only or damaged file that fails, while a lock
@@ -122,26 +250,25 @@ async fn look_at_sqlite(
     mut connection: SqliteConnection,
     config: &Config,
 ) -> Result<SqliteConnection, OpenError> {
-    let looking = tokio::task::spawn_blocking(move || {
-        let looked = connection.immediate_transaction(|_| Ok::<_, QueryError>(()));
-        (connection, looked)
-    });
-    let (connection, looked) = looking
-        .await
-        .map_err(|error| OpenError::Setup(error.to_string()))?;
-    match (&config.target, looked) {
-        (_, Ok(())) => Ok(connection),
-        (_, Err(QueryError::DatabaseError(DatabaseErrorKind::Unknown, info)))
-            if info.message().contains("locked") =>
-        {
-            Ok(connection)
+    let Target::Sqlite(path) = config.target.clone() else {
+        return Err(OpenError::Setup("no file is given".into()));
+    };
+    blocking(move || {
+        // Not the time that work has: whoever holds the lock now is at work.
+        let prepared = connection.batch_execute("PRAGMA busy_timeout = 0");
+        let looked =
+            prepared.and_then(|()| connection.immediate_transaction(|_| Ok::<_, QueryError>(())));
+        match looked {
+            Ok(()) => Ok(connection),
+            Err(QueryError::DatabaseError(DatabaseErrorKind::Unknown, info))
+                if info.message().contains("locked") =>
+            {
+                Ok(connection)
+            }
+            Err(error) => Err(connect::refused(&path, &error.to_string())),
         }
-        (Target::Sqlite(path), Err(error)) => Err(connect::refused(path, &error.to_string())),
-        (Target::Postgres(_), Err(source)) => Err(OpenError::Query {
-            what: "a check",
-            source,
-        }),
-    }
+    })
+    .await
 }
 
 async fn look_at_postgres(
@@ -161,5 +288,53 @@ async fn look_at_postgres(
         Err(OpenError::ReadOnly { target })
     } else {
         Ok(connection)
+    }
+}
+
+/// Has the database write to its disk, and leaves nothing behind. Only asked after it has said that its disk
+/// is full; says whether that is still so.
+async fn write_something(
+    connection: Option<Watch>,
+    config: &Config,
+) -> Result<(Watch, bool), OpenError> {
+    let failed = |source| OpenError::Query {
+        what: "writing to see whether the disk has space",
+        source,
+    };
+    match connection {
+        Some(Watch::Postgres(mut connection, line, pass)) => {
+            line.forget();
+            // A table's first rows make its file grow; no other table is touched.
+            let script = "BEGIN; CREATE TEMPORARY TABLE dotmac_space ON COMMIT DROP AS \
+                          SELECT repeat(md5(n::text), 60) FROM generate_series(1, 100) AS n; ROLLBACK";
+            let written = connection.batch_execute(script).await;
+            let full = line.last() == Some(SqlState::DISK_FULL);
+            match written {
+                Err(error) if !full => return Err(failed(error)),
+                Err(_) => connection.batch_execute("ROLLBACK").await.map_err(failed)?,
+                Ok(()) => {}
+            }
+            Ok((Watch::Postgres(connection, line, pass), full))
+        }
+        Some(Watch::Sqlite(mut connection)) => {
+            blocking(move || {
+                // As one commit, so that pages really go to the disk; none of them stays in use.
+                let script = "PRAGMA busy_timeout = 100; BEGIN IMMEDIATE; \
+                               CREATE TABLE dotmac_space (filler BLOB); \
+                               INSERT INTO dotmac_space VALUES (zeroblob(65536)); \
+                               DROP TABLE dotmac_space; COMMIT";
+                let written = connection.batch_execute(script);
+                let full = match &written {
+                    Ok(()) => false,
+                    Err(error) => {
+                        connection.batch_execute("ROLLBACK").ok();
+                        SqlState::of_sqlite(error) == Some(SqlState::DISK_FULL)
+                    }
+                };
+                Ok((Watch::Sqlite(connection), full))
+            })
+            .await
+        }
+        None => Err(silent("a check", config)),
     }
 }

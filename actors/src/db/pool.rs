@@ -1,31 +1,33 @@
 //! The pool that the actor publishes, with the runtime that all database work runs on.
+//!
+//! SQLite takes one writer at a time, so its pool is two: one connection that writes, lent in the order of
+//! asking, and others that only read. PostgreSQL's is one.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use deadpool::{
     Runtime as DeadpoolRuntime,
-    managed::{HookError, Metrics, PoolError as DeadpoolError, TimeoutType},
+    managed::{Pool as DeadpoolPool, PoolError, TimeoutType},
 };
-use diesel::ConnectionError;
-use diesel_async::{
-    AsyncConnection, AsyncPgConnection,
-    pooled_connection::{
-        AsyncDieselConnectionManager, ManagerConfig, PoolError, PoolableConnection,
-        RecyclingMethod,
-        deadpool::{Hook, Pool as DeadpoolPool},
-    },
-};
-use futures_util::FutureExt;
+use diesel::{Connection as _, connection::SimpleConnection};
+use diesel_async::{AsyncConnection, AsyncPgConnection, pooled_connection::PoolableConnection};
 
 use super::{
-    Config, Connection, DbError, OpenError, Target, connect, connection::AsyncSqliteConnection,
+    Config, Connection, DbError, Loan, OpenError, PoolSize, Postgres, Target,
+    alarms::{Alarms, Line},
+    connect,
+    connection::{AsyncSqliteConnection, Blocking},
+    instruments::Statements,
+    observer::{Observer, Observing},
+    session::{Opener, Session},
 };
 
 /// Threads for queries' own work; the waiting is the database's.
 const WORKER_THREADS: usize = 2;
+
+/// SQLite's work blocks: one thread for each connection that may be asked for, and some for opening and
+/// watching. They are started when they are needed and end when they are not.
+const BLOCKING_THREADS: usize = 1024;
 
 /// Connections to one database, and the runtime on which they are opened and used.
 ///
@@ -33,16 +35,22 @@ const WORKER_THREADS: usize = 2;
 pub struct Pool {
     connections: Connections,
     runtime: DbRuntime,
+    alarms: Alarms,
     pub(super) system: &'static str,
-    pool_timeout: Duration,
+    size: PoolSize,
+    min_idle: usize,
+    pub(super) pool_timeout: Duration,
     /// The longest that one piece of work may keep a connection.
     pub(super) work_limit: Duration,
     pub(super) slow: Duration,
 }
 
 enum Connections {
-    Postgres(DeadpoolPool<AsyncPgConnection>),
-    Sqlite(DeadpoolPool<AsyncSqliteConnection>),
+    Postgres(DeadpoolPool<Opener<AsyncPgConnection>>),
+    Sqlite {
+        writer: DeadpoolPool<Opener<AsyncSqliteConnection>>,
+        readers: DeadpoolPool<Opener<AsyncSqliteConnection>>,
+    },
 }
 
 /// Connections by what they are doing.
@@ -58,50 +66,50 @@ pub struct PoolStatus {
     pub max: usize,
 }
 
+/// What a piece of work wants of its connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+}
+
 impl Pool {
     /// A pool for `config`; opens nothing yet.
     ///
     /// # Errors
     ///
     /// [`OpenError::Setup`] if the pool's settings contradict each other.
-    pub(super) fn new(config: &Config, runtime: DbRuntime) -> Result<Self, OpenError> {
+    pub(super) fn new(
+        config: &Config,
+        runtime: DbRuntime,
+        alarms: &Alarms,
+    ) -> Result<Self, OpenError> {
+        let observing = Observing {
+            system: config.target.system(),
+            slow: config.slow_query,
+            statements: Statements::new(),
+        };
+        let size = config.pool_size.get();
         let connections = match &config.target {
-            Target::Sqlite(path) => {
-                let path = path.clone();
-                let open = move || {
-                    let path = path.clone();
-                    async move {
-                        let opened =
-                            tokio::task::spawn_blocking(move || connect::sqlite(&path)).await;
-                        let connection =
-                            opened.map_err(|error| OpenError::Setup(error.to_string()))??;
-                        Ok(AsyncSqliteConnection::new(connection))
-                    }
-                };
-                Connections::Sqlite(build(config, open, |_| true)?)
+            Target::Sqlite(_) => {
+                let opener = |access| sqlite_opener(config, access, &observing, alarms);
+                Connections::Sqlite {
+                    writer: build(config, 1, opener(Access::Write))?,
+                    readers: build(config, readers(size), opener(Access::Read))?,
+                }
             }
             Target::Postgres(server) => {
-                let (target, config_for_open, handle) =
-                    (server.clone(), config.clone(), runtime.handle().clone());
-                let open = move || {
-                    let (server, config) = (target.clone(), config_for_open.clone());
-                    // The driver of a connection runs where it was opened: always here, never on a caller's thread.
-                    let opened =
-                        handle.spawn(async move { connect::postgres(&server, &config).await });
-                    async move {
-                        opened
-                            .await
-                            .map_err(|error| OpenError::Setup(error.to_string()))?
-                    }
-                };
-                let credentials = server.credentials.clone();
-                Connections::Postgres(build(config, open, move |c| credentials.admit(c))?)
+                let opener = postgres_opener(server, config, runtime.handle(), &observing, alarms);
+                Connections::Postgres(build(config, size, opener)?)
             }
         };
         Ok(Self {
             connections,
             runtime,
+            alarms: alarms.clone(),
             system: config.target.system(),
+            size: config.pool_size.clone(),
+            min_idle: config.min_idle,
             pool_timeout: config.pool_timeout,
             work_limit: config.statement_timeout * 2,
             slow: config.slow_query,
@@ -109,63 +117,154 @@ impl Pool {
     }
 
     /// A connection, new or used, within the pool's time-out.
-    pub(super) async fn connection(&self) -> Result<Connection, DbError> {
-        match &self.connections {
-            Connections::Postgres(pool) => pool.get().await.map(Connection::Postgres),
-            Connections::Sqlite(pool) => pool.get().await.map(Connection::Sqlite),
-        }
-        .map_err(|error| self.refusal(error))
+    pub(super) async fn connection(&self, access: Access) -> Result<Connection, DbError> {
+        let lent = match &self.connections {
+            Connections::Postgres(pool) => pool
+                .get()
+                .await
+                .map(|object| Connection::Postgres(Loan::new(object))),
+            Connections::Sqlite { writer, readers } => {
+                let pool = if access == Access::Write {
+                    writer
+                } else {
+                    readers
+                };
+                pool.get()
+                    .await
+                    .map(|object| Connection::Sqlite(Loan::new(object)))
+            }
+        };
+        let connection = lent.map_err(|error| self.refusal(error))?;
+        connection.line().forget();
+        Ok(connection)
     }
 
-    fn refusal(&self, error: DeadpoolError<PoolError>) -> DbError {
-        match error {
-            DeadpoolError::Timeout(TimeoutType::Wait) => DbError::PoolExhausted {
-                waited: self.pool_timeout,
-            },
-            DeadpoolError::Backend(PoolError::QueryError(error)) => DbError::Query(error),
-            DeadpoolError::Backend(PoolError::ConnectionError(error)) => {
-                DbError::Connect(open_error(error))
+    fn refusal(&self, error: PoolError<OpenError>) -> DbError {
+        let problem = match error {
+            PoolError::Timeout(TimeoutType::Wait) => {
+                self.alarms.exhausted();
+                return DbError::PoolExhausted {
+                    waited: self.pool_timeout,
+                };
             }
-            DeadpoolError::Closed => DbError::Unavailable {
-                retry_after: Duration::ZERO,
-            },
-            other => DbError::Connect(OpenError::Setup(other.to_string())),
-        }
+            PoolError::Closed => {
+                return DbError::Unavailable {
+                    retry_after: Duration::ZERO,
+                };
+            }
+            PoolError::Backend(problem) => problem,
+            other => OpenError::Setup(other.to_string()),
+        };
+        self.alarms.refused(problem.reason());
+        DbError::Connect(problem)
     }
 
     pub(super) fn runtime(&self) -> &DbRuntime {
         &self.runtime
     }
 
+    pub(super) fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
     /// What the connections are doing now. Asks nobody.
     #[must_use]
     pub fn status(&self) -> PoolStatus {
-        let status = match &self.connections {
-            Connections::Postgres(pool) => pool.status(),
-            Connections::Sqlite(pool) => pool.status(),
-        };
-        PoolStatus {
+        let of = |status: deadpool::Status| PoolStatus {
             idle: status.available,
             used: status.size.saturating_sub(status.available),
             waiting: status.waiting,
             max: status.max_size,
+        };
+        match &self.connections {
+            Connections::Postgres(pool) => of(pool.status()),
+            Connections::Sqlite { writer, readers } => {
+                let (writer, readers) = (of(writer.status()), of(readers.status()));
+                PoolStatus {
+                    idle: writer.idle + readers.idle,
+                    used: writer.used + readers.used,
+                    waiting: writer.waiting + readers.waiting,
+                    max: writer.max + readers.max,
+                }
+            }
         }
     }
 
-    /// Closes the idle connections; those on loan go on.
+    /// Whether somebody waits because every connection that could serve him is on loan.
+    pub(super) fn is_used_up(&self) -> bool {
+        let used_up =
+            |status: deadpool::Status| status.waiting > 0 && status.size >= status.max_size;
+        match &self.connections {
+            Connections::Postgres(pool) => used_up(pool.status()),
+            Connections::Sqlite { writer, readers } => {
+                used_up(writer.status()) || used_up(readers.status())
+            }
+        }
+    }
+
+    /// From now on that many connections at the most; those on loan beyond it close as they come back.
+    pub(super) fn resize(&self, size: usize) {
+        self.size.set(size);
+        match &self.connections {
+            Connections::Postgres(pool) => pool.resize(size.max(1)),
+            Connections::Sqlite { readers: pool, .. } => pool.resize(readers(size)),
+        }
+    }
+
+    /// Closes idle connections that are not fit to be lent: past their lifetime, cut, of a former account.
+    pub(super) fn drop_unfit(&self) {
+        match &self.connections {
+            Connections::Postgres(pool) => drop(pool.retain(|session, _| session.seems_fit())),
+            Connections::Sqlite { writer, readers } => {
+                drop(writer.retain(|session, _| session.seems_fit()));
+                drop(readers.retain(|session, _| session.seems_fit()));
+            }
+        }
+    }
+
+    /// Closes idle connections that are not fit to be lent, and opens as many as are to be kept open.
+    pub(super) async fn tend(&self) {
+        self.drop_unfit();
+        match &self.connections {
+            Connections::Postgres(pool) => {
+                self.warm(pool, self.min_idle.min(self.size.get())).await;
+            }
+            Connections::Sqlite { readers, .. } => {
+                // The writer is one of those to be kept open, and the first look opened it.
+                let readers_kept = self.min_idle.saturating_sub(1);
+                self.warm(readers, readers_kept.min(readers.status().max_size))
+                    .await;
+            }
+        }
+    }
+
+    /// Borrows until `wanted` are open, and gives all back: the pool has no other way to open one more.
+    async fn warm<C: PoolableConnection + Send + 'static>(
+        &self,
+        pool: &DeadpoolPool<Opener<C>>,
+        wanted: usize,
+    ) {
+        let mut held = Vec::new();
+        while pool.status().size < wanted && pool.status().waiting == 0 {
+            match pool.get().await {
+                Ok(object) => held.push(object),
+                Err(PoolError::Backend(problem)) => {
+                    return self.alarms.refused(problem.reason());
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Closes the idle connections; those on loan close when they come back.
     pub(super) fn drop_idle(&self) {
+        self.alarms.evict(Duration::ZERO);
         match &self.connections {
             Connections::Postgres(pool) => drop(pool.retain(|_, _| false)),
-            Connections::Sqlite(pool) => drop(pool.retain(|_, _| false)),
-        }
-    }
-
-    /// Closes the idle connections that were opened before `moment`.
-    pub(super) fn drop_idle_before(&self, moment: Instant) {
-        let keep = |metrics: Metrics| metrics.created >= moment;
-        match &self.connections {
-            Connections::Postgres(pool) => drop(pool.retain(|_, metrics| keep(metrics))),
-            Connections::Sqlite(pool) => drop(pool.retain(|_, metrics| keep(metrics))),
+            Connections::Sqlite { writer, readers } => {
+                drop(writer.retain(|_, _| false));
+                drop(readers.retain(|_, _| false));
+            }
         }
     }
 
@@ -173,7 +272,10 @@ impl Pool {
     pub(super) fn close(&self) {
         match &self.connections {
             Connections::Postgres(pool) => pool.close(),
-            Connections::Sqlite(pool) => pool.close(),
+            Connections::Sqlite { writer, readers } => {
+                writer.close();
+                readers.close();
+            }
         }
     }
 }
@@ -187,69 +289,92 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// A pool whose connections come from `open` and are lent again while they are `admitted`.
-fn build<C, O, F>(
+/// Of that many connections to SQLite, those that read.
+fn readers(size: usize) -> usize {
+    size.saturating_sub(1).max(1)
+}
+
+fn build<C: PoolableConnection + Send + 'static>(
     config: &Config,
-    open: O,
-    admitted: impl Fn(&mut C) -> bool + Send + Sync + 'static,
-) -> Result<DeadpoolPool<C>, OpenError>
-where
-    C: PoolableConnection + AsyncConnection + Send + 'static,
-    AsyncDieselConnectionManager<C>: deadpool::managed::Manager<Type = C, Error = PoolError>,
-    O: Fn() -> F + Send + Sync + 'static,
-    F: Future<Output = Result<C, OpenError>> + Send + 'static,
-{
-    let mut manager = ManagerConfig::<C>::default();
-    // Fast looks at the socket and for an open transaction; the monitor looks at the server.
-    manager.recycling_method = RecyclingMethod::Fast;
-    manager.custom_setup = Box::new(move |_| {
-        let opening = open();
-        async move {
-            opening
-                .await
-                .map_err(|error| ConnectionError::CouldntSetupConfiguration(boxed(error)))
-        }
-        .boxed()
-    });
-    let max_lifetime = config.max_lifetime;
-    let retire = Hook::sync_fn(move |connection: &mut C, metrics: &Metrics| {
-        if metrics.age() > max_lifetime {
-            Err(HookError::message("past its lifetime"))
-        } else if !admitted(connection) {
-            Err(HookError::message("of a former account"))
-        } else {
-            Ok(())
-        }
-    });
-    DeadpoolPool::builder(AsyncDieselConnectionManager::new_with_config("", manager))
-        .max_size(config.pool_size)
+    size: usize,
+    opener: Opener<C>,
+) -> Result<DeadpoolPool<Opener<C>>, OpenError> {
+    DeadpoolPool::builder(opener)
+        .max_size(size)
         .wait_timeout(Some(config.pool_timeout))
         .create_timeout(Some(config.connect_timeout))
         .recycle_timeout(Some(config.connect_timeout))
         .runtime(DeadpoolRuntime::Tokio1)
-        .pre_recycle(retire)
         .build()
         .map_err(|error| OpenError::Setup(error.to_string()))
 }
 
-/// Diesel's connection errors carry text or a query error: ours travels as the latter and is taken out by [`open_error`].
-fn boxed(error: OpenError) -> diesel::result::Error {
-    diesel::result::Error::QueryBuilderError(Box::new(error))
+fn postgres_opener(
+    server: &Postgres,
+    config: &Config,
+    runtime: &tokio::runtime::Handle,
+    observing: &Observing,
+    alarms: &Alarms,
+) -> Opener<AsyncPgConnection> {
+    let given = Arc::new((server.clone(), config.clone()));
+    let (observing, alarms, runtime) = (observing.clone(), alarms.clone(), runtime.clone());
+    Opener::new(move || {
+        let (given, observing, line) = (Arc::clone(&given), observing.clone(), Line::new(&alarms));
+        // The driver of a connection runs where it was opened: always here, never on a caller's thread.
+        let opened = runtime.spawn(async move {
+            let (server, config) = &*given;
+            let mut opened = connect::postgres(server, config, &line).await?;
+            let observer = Observer::new(observing, Arc::clone(&line));
+            opened.connection.set_instrumentation(observer);
+            let wire = Some((opened.driver, opened.pass));
+            Ok(Session::new(
+                opened.connection,
+                line,
+                config.max_lifetime,
+                wire,
+            ))
+        });
+        async move { opened.await.unwrap_or_else(|died| Err(setup(died))) }
+    })
 }
 
-fn open_error(error: ConnectionError) -> OpenError {
-    match error {
-        ConnectionError::CouldntSetupConfiguration(diesel::result::Error::QueryBuilderError(
-            inner,
-        )) => inner
-            .downcast::<OpenError>()
-            .map_or_else(|other| OpenError::Setup(other.to_string()), |error| *error),
-        other => OpenError::Setup(other.to_string()),
-    }
+fn sqlite_opener(
+    config: &Config,
+    access: Access,
+    observing: &Observing,
+    alarms: &Alarms,
+) -> Opener<AsyncSqliteConnection> {
+    let Target::Sqlite(path) = config.target.clone() else {
+        return Opener::new(|| async { Err(OpenError::Setup("no file is given".into())) });
+    };
+    let (observing, alarms, lifetime) = (observing.clone(), alarms.clone(), config.max_lifetime);
+    Opener::new(move || {
+        let (path, observing, line) = (path.clone(), observing.clone(), Line::new(&alarms));
+        async move {
+            let observer = Observer::new(observing, Arc::clone(&line));
+            let opening = tokio::task::spawn_blocking(move || {
+                let mut connection = connect::sqlite(&path)?;
+                if access == Access::Read {
+                    let only_read = connection.batch_execute("PRAGMA query_only = ON");
+                    only_read.map_err(|error| connect::refused(&path, &error.to_string()))?;
+                }
+                connection.set_instrumentation(observer);
+                Ok(connection)
+            });
+            let connection = opening.await.unwrap_or_else(|died| Err(setup(died)))?;
+            let runtime = tokio::runtime::Handle::current();
+            let connection = AsyncSqliteConnection::with_runtime(connection, Blocking::on(runtime));
+            Ok(Session::new(connection, line, lifetime, None))
+        }
+    })
 }
 
-/// The runtime of all database work: multi-threaded, because both back ends need that (SQLite's wrapper
-/// blocks in place when work is dropped), and apart from HTTP, so that neither can hold up the other.
+fn setup(died: tokio::task::JoinError) -> OpenError {
+    OpenError::Setup(died.to_string())
+}
+
+/// The runtime of all database work: multi-threaded, because migrations block in place, and apart from HTTP,
+/// so that neither can hold up the other.
 #[derive(Clone)]
 pub(super) struct DbRuntime(Arc<Inner>);
 
@@ -259,11 +384,10 @@ impl DbRuntime {
     /// # Errors
     ///
     /// [`OpenError::Setup`] if the operating system has no thread left.
-    pub(super) fn start(pool_size: usize) -> Result<Self, OpenError> {
+    pub(super) fn start() -> Result<Self, OpenError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKER_THREADS)
-            // SQLite's work blocks: one thread for each connection, and some for opening and watching.
-            .max_blocking_threads(pool_size + 4)
+            .max_blocking_threads(BLOCKING_THREADS)
             .thread_name("dotmac-db")
             .enable_all()
             .build()

@@ -6,12 +6,16 @@
 
 use std::{
     sync::{Arc, Weak},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::watch;
 
-use super::{Account, Config, Credentials, Offer, OpenError, Pool, Postgres, Target, connect};
+use super::{
+    Account, Config, Credentials, Offer, OpenError, Pool, Postgres, Target,
+    alarms::{Alarms, Line},
+    connect,
+};
 use crate::supervision::Reason;
 
 /// First wait before a refused account is tried again; doubles up to [`RETRY_MAX`].
@@ -21,10 +25,6 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 /// Between two looks for idle connections of a former account; doubles up to [`SWEEP_MAX`].
 const SWEEP_MIN: Duration = Duration::from_millis(20);
 const SWEEP_MAX: Duration = Duration::from_secs(1);
-
-/// After this long every idle connection is closed, whenever it was opened: one that was being opened
-/// during the swap may bear a later date than it.
-const SWEEP_ALL_AFTER: Duration = Duration::from_secs(2);
 
 /// What became of an offer.
 pub(super) enum Turn {
@@ -103,7 +103,9 @@ impl Rotation {
             }
         }
         let latest = self.credentials().offered().unwrap_or(account);
-        match connect::postgres_as(&latest, &self.server, &self.config).await {
+        // Whatever becomes of this one, the traffic has not asked for it.
+        let line = Line::new(&Alarms::default());
+        match connect::postgres_as(&latest, &self.server, &self.config, &line).await {
             Ok(_proof) => {
                 let former = self.credentials().in_use();
                 self.credentials().swap(latest);
@@ -123,13 +125,12 @@ impl Rotation {
 
     /// Closes what is idle of `former` until its last connection is gone.
     fn let_go(&self, former: Weak<Account>) {
-        let (pool, swapped) = (self.pool.clone(), Instant::now());
+        let pool = self.pool.clone();
         tokio::spawn(async move {
             let mut pause = SWEEP_MIN;
             while former.strong_count() > 0 {
                 let Some(pool) = pool.upgrade() else { return };
-                let late = swapped.elapsed() > SWEEP_ALL_AFTER;
-                pool.drop_idle_before(if late { Instant::now() } else { swapped });
+                pool.drop_unfit();
                 drop(pool);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(SWEEP_MAX);

@@ -3,59 +3,96 @@
 use std::{path::Path, sync::Arc};
 
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme, WantsVerifier,
     client::{
-        WebPkiServerVerifier,
+        WantsClientCert, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, aws_lc_rs},
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 
-use super::SslMode;
+use super::{ClientCert, Postgres, SslMode};
 
-/// A client configuration for `mode`, which is not [`SslMode::Disable`].
+/// A client configuration for a server whose mode is not [`SslMode::Disable`].
 ///
 /// # Errors
 ///
 /// One sentence: the file or the store that cannot be used, and why.
-pub(super) fn client_config(mode: SslMode, ca_cert: Option<&Path>) -> Result<ClientConfig, String> {
+pub(super) fn client_config(server: &Postgres) -> Result<ClientConfig, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
-    let config = match mode {
-        SslMode::VerifyFull => builder.with_root_certificates(roots(ca_cert)?),
-        SslMode::VerifyCa => {
-            let inner =
-                WebPkiServerVerifier::builder_with_provider(Arc::new(roots(ca_cert)?), provider)
-                    .build()
-                    .map_err(|error| error.to_string())?;
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AnyName(inner)))
-        }
+    let authorities = server.ca_cert.as_deref();
+    let builder = match server.ssl_mode {
+        SslMode::VerifyFull => builder.with_root_certificates(roots(authorities)?),
+        // libpq takes authorities that are given as the wish to have them asked.
+        SslMode::Require if authorities.is_some() => any_name(builder, authorities, provider)?,
+        SslMode::VerifyCa => any_name(builder, authorities, provider)?,
         SslMode::Disable | SslMode::Prefer | SslMode::Require => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))),
     };
-    Ok(config.with_no_client_auth())
+    match &server.client_cert {
+        None => Ok(builder.with_no_client_auth()),
+        Some(ClientCert { certificates, key }) => {
+            let pem = |path: &Path, error: &dyn std::fmt::Display| {
+                format!("`{}`: {error}", path.display())
+            };
+            let chain: Vec<_> = read_certificates(certificates)?;
+            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| pem(key, &error))?;
+            builder
+                .with_client_auth_cert(chain, private)
+                .map_err(|error| {
+                    let key = key.display();
+                    pem(
+                        certificates,
+                        &format!("it does not go with the key `{key}`: {error}"),
+                    )
+                })
+        }
+    }
+}
+
+fn any_name(
+    builder: ConfigBuilder<ClientConfig, WantsVerifier>,
+    authorities: Option<&Path>,
+    provider: Arc<CryptoProvider>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
+    let inner =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots(authorities)?), provider)
+            .build()
+            .map_err(|error| error.to_string())?;
+    Ok(builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyName(inner))))
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let name = path.display();
+    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
+        .map_err(|error| format!("`{name}`: {error}"))?
+        .collect();
+    let found = found.map_err(|error| format!("`{name}`: {error}"))?;
+    if found.is_empty() {
+        return Err(format!(
+            "`{name}` holds no certificate; give a file in PEM format"
+        ));
+    }
+    Ok(found)
 }
 
 fn roots(ca_cert: Option<&Path>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match ca_cert {
         Some(path) => {
-            let name = path.display();
-            let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
-                .map_err(|error| format!("`{name}`: {error}"))?
-                .collect();
-            let (added, _) = roots.add_parsable_certificates(
-                certificates.map_err(|error| format!("`{name}`: {error}"))?,
-            );
+            let (added, _) = roots.add_parsable_certificates(read_certificates(path)?);
             if added == 0 {
                 return Err(format!(
-                    "`{name}` holds no certificate; give a PEM file of the authorities to trust"
+                    "`{}` holds no authority that can be used; give those to trust, in PEM format",
+                    path.display()
                 ));
             }
         }
@@ -120,7 +157,7 @@ impl ServerCertVerifier for AnyName {
     }
 }
 
-/// `prefer` and `require`: a private wire, to whoever answers.
+/// `prefer`, and `require` without authorities: a private wire, to whoever answers.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

@@ -48,7 +48,8 @@ group! {
 
         /// Encryption of the connection to PostgreSQL, in libpq's words. `disable` and `prefer` may
         /// send everything in the clear and are refused in production, but on loopback. `require`
-        /// encrypts without knowing to whom.
+        /// encrypts without knowing to whom, unless `DOTMAC_DATABASE_CA_CERT` is set: then it is
+        /// `verify-ca`, which wants a certificate of those authorities for whatever host.
         sslmode: SslMode {
             default: computed(
                 "`sslmode` of the URL; else `prefer` on loopback, `verify-full` to other hosts",
@@ -60,8 +61,17 @@ group! {
         /// those of the system.
         ca_cert: Option<PathBuf> {}
 
-        /// Connections kept open at most.
-        pool_size: usize { default: fixed("10"), range: between::<usize>("1", "1000") }
+        /// PEM file with a certificate of our own, for a server that asks who connects.
+        client_cert: Option<PathBuf> {}
+
+        /// PEM file with the private key of `DOTMAC_DATABASE_CLIENT_CERT`.
+        client_key: Option<PathBuf> {}
+
+        /// Connections kept open at most. With SQLite one of them writes and the others read.
+        pool_size: usize { default: fixed("10"), range: between::<usize>("1", "1000"), live: true }
+
+        /// Connections kept open even if nobody needs them.
+        pool_min_idle: usize { default: fixed("1"), range: between::<usize>("0", "1000") }
 
         /// Longest wait for a free connection. Then the request is answered with 503.
         pool_timeout: Duration { default: fixed("5s"), range: lasting("1ms", "5m") }
@@ -72,14 +82,24 @@ group! {
         /// Longest time that one statement may run.
         statement_timeout: Duration { default: fixed("30s"), range: lasting("1ms", "24h") }
 
-        /// A connection of this age is replaced by a new one.
+        /// Longest time that a statement may wait for a lock of PostgreSQL, that of a migration included.
+        lock_timeout: Duration { default: fixed("10s"), range: lasting("1ms", "24h") }
+
+        /// Longest time that a transaction of PostgreSQL may do nothing.
+        idle_in_transaction_timeout: Duration {
+            default: fixed("60s"),
+            range: lasting("1ms", "24h"),
+        }
+
+        /// A connection of this age is replaced by a new one, or up to 15 % younger, so that not all
+        /// are at once.
         max_lifetime: Duration { default: fixed("30m"), range: lasting("1s", "7d") }
 
         /// A statement that takes longer is logged as slow.
         slow_query: Duration { default: fixed("500ms"), range: lasting("1ms", "1h") }
 
-        /// The schema at start: `auto` runs pending migrations, `check` is not ready while there
-        /// are any, `off` does not look.
+        /// The schema at start: `auto` runs pending migrations, `check` runs none and is not ready
+        /// unless the schema is exactly the program's own, `off` does not look.
         migrate: Migrate { default: fixed("auto") }
 
         /// Whether SQLite may be used in production.

@@ -277,6 +277,21 @@ impl Rules<'_> {
             "a server is given, and no database there",
             "set it, e.g. dotmac",
         );
+        let (cert, key) = (&database.client_cert, &database.client_key);
+        for (broken, name, other) in [
+            (cert.is_some() && key.is_none(), "CERT", "KEY"),
+            (key.is_some() && cert.is_none(), "KEY", "CERT"),
+        ] {
+            self.refuse(
+                broken,
+                &[
+                    &format!("DATABASE_CLIENT_{name}"),
+                    &format!("DATABASE_CLIENT_{other}"),
+                ],
+                "a certificate and its key are of use only together",
+                format!("set DOTMAC_DATABASE_CLIENT_{other} too"),
+            );
+        }
         if !(by_url && by_host) {
             self.database_user();
         }

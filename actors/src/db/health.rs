@@ -1,0 +1,197 @@
+//! From what was seen of the database to how it is: one rule, apart from all looking.
+
+use std::time::{Duration, Instant};
+
+use super::{OpenError, POOL_EXHAUSTED};
+use crate::supervision::Reason;
+
+/// For this long after the last time-out in the pool, the pool is called exhausted.
+const EXHAUSTED_FOR: Duration = Duration::from_secs(5);
+
+/// How the database is.
+#[derive(Debug)]
+pub(super) enum Health {
+    /// It does its work.
+    Good,
+    /// It does its work, but not for everybody.
+    Impaired(Reason),
+    /// It does not do its work, and what we know of why.
+    Down(Reason, Option<OpenError>),
+}
+
+/// What one look has seen beside the database itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// Work waits, and every connection is on loan.
+    pub(super) used_up: bool,
+    /// Pieces of work that waited in vain, so far.
+    pub(super) exhausted: u64,
+    /// Pieces of work that ended, so far.
+    pub(super) finished: u64,
+    /// Why no further connection can be opened, if none can.
+    pub(super) refusal: Option<Reason>,
+    /// Whether any connection is open.
+    pub(super) has_connections: bool,
+}
+
+/// What has to be remembered from look to look.
+#[derive(Debug)]
+pub(super) struct Judge {
+    /// How long all connections may be on loan without one coming back.
+    patience: Duration,
+    exhausted: u64,
+    exhausted_at: Option<Instant>,
+    finished: u64,
+    /// Since when no work has ended while others waited.
+    stuck_since: Option<Instant>,
+    stuck: bool,
+}
+
+impl Judge {
+    /// A judge who calls the pool stuck after `patience`.
+    pub(super) fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            exhausted: 0,
+            exhausted_at: None,
+            finished: 0,
+            stuck_since: None,
+            stuck: false,
+        }
+    }
+
+    /// The verdict at `now`: what the look found comes first, since nothing works without a database.
+    pub(super) fn verdict(
+        &mut self,
+        looked: Result<(), OpenError>,
+        seen: Seen,
+        now: Instant,
+    ) -> Health {
+        self.remember(seen, now);
+        if let Err(problem) = looked {
+            return Health::Down(problem.reason(), Some(problem));
+        }
+        if self.stuck {
+            return Health::Down(POOL_EXHAUSTED, None);
+        }
+        match seen.refusal {
+            Some(reason) if !seen.has_connections => return Health::Down(reason, None),
+            Some(reason) => return Health::Impaired(reason),
+            None => {}
+        }
+        match self.exhausted_at {
+            Some(at) if now.duration_since(at) < EXHAUSTED_FOR => Health::Impaired(POOL_EXHAUSTED),
+            _ => Health::Good,
+        }
+    }
+
+    fn remember(&mut self, seen: Seen, now: Instant) {
+        if seen.exhausted > self.exhausted {
+            self.exhausted_at = Some(now);
+        }
+        self.exhausted = seen.exhausted;
+        if seen.finished > self.finished || !seen.has_connections {
+            self.stuck_since = None;
+            self.stuck = false;
+        }
+        self.finished = seen.finished;
+        if seen.used_up {
+            let since = *self.stuck_since.get_or_insert(now);
+            // Once stuck, it stays so until work ends: that nobody waits any more is no sign of health.
+            self.stuck |= now.duration_since(since) >= self.patience;
+        } else if !self.stuck {
+            self.stuck_since = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::TOO_MANY_CONNECTIONS;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn seen() -> Seen {
+        Seen {
+            used_up: false,
+            exhausted: 0,
+            finished: 0,
+            refusal: None,
+            has_connections: true,
+        }
+    }
+
+    fn read_only() -> OpenError {
+        OpenError::ReadOnly {
+            target: "here".into(),
+        }
+    }
+
+    fn word(health: &Health) -> (&'static str, &'static str) {
+        match health {
+            Health::Good => ("good", ""),
+            Health::Impaired(reason) => ("impaired", reason.as_str()),
+            Health::Down(reason, _) => ("down", reason.as_str()),
+        }
+    }
+
+    #[test]
+    fn a_time_out_in_the_pool_is_a_handicap_for_a_while() {
+        let (mut judge, start) = (Judge::new(PATIENCE), Instant::now());
+        let mut at = |seconds, exhausted| {
+            let seen = Seen {
+                exhausted,
+                ..seen()
+            };
+            let now = start + Duration::from_secs(seconds);
+            word(&judge.verdict(Ok(()), seen, now))
+        };
+        assert_eq!(at(0, 0), ("good", ""));
+        assert_eq!(at(1, 2), ("impaired", "pool_exhausted"));
+        assert_eq!(at(3, 2), ("impaired", "pool_exhausted"));
+        assert_eq!(at(6, 2), ("good", ""));
+    }
+
+    #[test]
+    fn a_pool_from_which_nothing_comes_back_is_down_until_something_does() {
+        let (mut judge, start) = (Judge::new(PATIENCE), Instant::now());
+        let mut at = |seconds, used_up, finished| {
+            let seen = Seen {
+                used_up,
+                finished,
+                ..seen()
+            };
+            let now = start + Duration::from_secs(seconds);
+            word(&judge.verdict(Ok(()), seen, now))
+        };
+        assert_eq!(at(0, true, 7), ("good", ""));
+        // Busy, but at work: however long.
+        assert_eq!(at(4, true, 8), ("good", ""));
+        assert_eq!(at(8, true, 9), ("good", ""));
+        assert_eq!(at(12, true, 9), ("good", ""));
+        assert_eq!(at(13, true, 9), ("down", "pool_exhausted"));
+        assert_eq!(at(14, false, 9), ("down", "pool_exhausted"));
+        assert_eq!(at(15, false, 10), ("good", ""));
+    }
+
+    #[test]
+    fn without_a_way_to_connect_it_is_impaired_as_long_as_connections_are_left() {
+        let (mut judge, now) = (Judge::new(PATIENCE), Instant::now());
+        let refused = Seen {
+            refusal: Some(TOO_MANY_CONNECTIONS),
+            ..seen()
+        };
+        let without = Seen {
+            has_connections: false,
+            ..refused
+        };
+        let mut verdict = |looked, seen| word(&judge.verdict(looked, seen, now));
+        assert_eq!(
+            verdict(Ok(()), refused),
+            ("impaired", "too_many_connections")
+        );
+        assert_eq!(verdict(Ok(()), without), ("down", "too_many_connections"));
+        assert_eq!(verdict(Err(read_only()), refused), ("down", "read_only"));
+    }
+}

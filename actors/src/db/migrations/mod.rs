@@ -1,0 +1,430 @@
+//! Brings a schema up to date, one process at a time, or says what is missing.
+//!
+//! On PostgreSQL a session-wide advisory lock lets one process in; on SQLite the write lock does. Each
+//! migration is a transaction: one that fails leaves the schema as it was before it. To look takes no lock and
+//! writes nothing, so it works on a standby too.
+
+mod script;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use diesel::{
+    Connection as _, QueryResult, SqliteConnection,
+    backend::Backend,
+    connection::{Instrumentation, InstrumentationEvent, SimpleConnection},
+    migration::{Migration, MigrationSource},
+    pg::Pg,
+    sqlite::Sqlite,
+};
+use diesel_async::{AsyncPgConnection, async_connection_wrapper::AsyncConnectionWrapper};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
+
+use super::{
+    Config, OpenError, SqlState, Target,
+    alarms::{Alarms, Line},
+    connect::{self, Opened},
+};
+
+/// Names the lock of migrating processes; any constant that nobody else uses.
+const ADVISORY_LOCK: i64 = 0x646f_746d_6163;
+
+/// Between two tries to get it. It is not waited for within a statement: that would be a transaction, and
+/// `CREATE INDEX CONCURRENTLY` waits for all transactions to end.
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a database lacks and has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Versions that ran, oldest first.
+    pub applied: Vec<String>,
+    /// Names of those that did not, in the order in which they would.
+    pub pending: Vec<String>,
+    /// Versions that ran and that this program does not know: the schema is newer than it.
+    pub unknown: Vec<String>,
+    /// Those of `unknown` that are not marked as compatible with programs that do not know them.
+    pub incompatible: Vec<String>,
+}
+
+/// What to do with a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Only look.
+    Look,
+    /// Run all that are pending.
+    Up,
+    /// Take back that many, the newest first.
+    Down(u32),
+}
+
+/// What was done, and what there is now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Names of those that were run or taken back by this call.
+    pub changed: Vec<String>,
+    /// The schema afterwards.
+    pub status: Status,
+}
+
+/// Does one [`Step`] to the database of `config`. Waits for another process that migrates.
+///
+/// Must run on a multi-threaded tokio runtime.
+///
+/// # Errors
+///
+/// [`OpenError::Migration`] if one did not go through, with the statement that failed; otherwise why the
+/// database could not be used, which may be different the next time.
+pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> {
+    let line = Line::new(&Alarms::default());
+    let walk = Walk {
+        config: config.clone(),
+        step,
+        line: Arc::clone(&line),
+        failed: Arc::default(),
+    };
+    let migrating = match &config.target {
+        Target::Sqlite(path) => {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || {
+                let mut connection = connect::sqlite(&path)?;
+                if step == Step::Look {
+                    return walk.run(&mut connection);
+                }
+                connection
+                    .immediate_transaction::<_, Failure, _>(|c| walk.run(c).map_err(Failure))
+                    .map_err(|failure| failure.0)
+            })
+        }
+        Target::Postgres(server) => {
+            let Opened { connection, .. } = connect::postgres(server, config, &line).await?;
+            let lock_timeout = config.lock_timeout;
+            // The lock ends with the connection, which ends here, also after a panic.
+            tokio::task::spawn_blocking(move || {
+                let mut connection = AsyncConnectionWrapper::from(connection);
+                if step != Step::Look {
+                    lock(&mut connection, lock_timeout)?;
+                }
+                walk.run(&mut connection)
+            })
+        }
+    };
+    migrating
+        .await
+        .unwrap_or_else(|died| Err(OpenError::Setup(died.to_string())))
+}
+
+/// Carries our error through diesel's transaction.
+struct Failure(OpenError);
+
+impl From<diesel::result::Error> for Failure {
+    fn from(source: diesel::result::Error) -> Self {
+        Self(locking_failed(source))
+    }
+}
+
+fn locking_failed(source: diesel::result::Error) -> OpenError {
+    OpenError::Query {
+        what: "locking the database for migration",
+        source,
+    }
+}
+
+type PgConnection = AsyncConnectionWrapper<AsyncPgConnection>;
+
+/// Waits for the advisory lock. A migration may take as long as it needs, but not wait for a table's lock
+/// longer than anybody else: whoever comes after it waits as well.
+fn lock(connection: &mut PgConnection, lock_timeout: Duration) -> Result<(), OpenError> {
+    let attempt = format!("SELECT pg_try_advisory_lock({ADVISORY_LOCK})::text AS text");
+    while connection.texts(&attempt).map_err(locking_failed)? != ["true"] {
+        #[expect(clippy::disallowed_methods, reason = "on a blocking thread")]
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    let limits = format!(
+        "SET statement_timeout = 0; SET lock_timeout = {}",
+        lock_timeout.as_millis()
+    );
+    connection.batch_execute(&limits).map_err(locking_failed)
+}
+
+/// What a connection must be able to do for migrations, on either back end.
+trait Schema: SimpleConnection + diesel::Connection + MigrationHarness<Self::Backend> {
+    /// The column `text` of all rows.
+    fn texts(&mut self, query: &str) -> QueryResult<Vec<String>>;
+
+    /// The query of how many tables have that name.
+    fn tables_named(name: &str) -> String;
+
+    fn has_table(&mut self, name: &str) -> QueryResult<bool> {
+        let count = self.texts(&Self::tables_named(name))?;
+        Ok(count.first().is_some_and(|count| count != "0"))
+    }
+
+    /// Of the statements of a script that failed, the one that did.
+    fn culprit(&mut self, statements: &[&str], done: u64) -> usize;
+
+    fn source(migrations: super::Migrations) -> &'static EmbeddedMigrations;
+}
+
+#[derive(diesel::QueryableByName)]
+struct Text {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    text: String,
+}
+
+fn unwrapped(rows: Vec<Text>) -> Vec<String> {
+    rows.into_iter().map(|row| row.text).collect()
+}
+
+impl Schema for SqliteConnection {
+    fn texts(&mut self, query: &str) -> QueryResult<Vec<String>> {
+        diesel::RunQueryDsl::load(diesel::sql_query(query), self).map(unwrapped)
+    }
+
+    fn tables_named(name: &str) -> String {
+        format!(
+            "SELECT CAST(count(*) AS TEXT) AS text FROM sqlite_master WHERE type = 'table' AND name = '{name}'"
+        )
+    }
+
+    /// SQLite does not tell how far it came, so the statements are tried one by one, and all taken back.
+    fn culprit(&mut self, statements: &[&str], _done: u64) -> usize {
+        let mut tried = 0;
+        let trying = self.transaction::<(), diesel::result::Error, _>(|c| {
+            for statement in statements {
+                c.batch_execute(statement)?;
+                tried += 1;
+            }
+            Err(diesel::result::Error::RollbackTransaction)
+        });
+        debug_assert!(trying.is_err(), "taken back");
+        tried
+    }
+
+    fn source(migrations: super::Migrations) -> &'static EmbeddedMigrations {
+        migrations.sqlite
+    }
+}
+
+impl Schema for PgConnection {
+    fn texts(&mut self, query: &str) -> QueryResult<Vec<String>> {
+        diesel::RunQueryDsl::load(diesel::sql_query(query), self).map(unwrapped)
+    }
+
+    fn tables_named(name: &str) -> String {
+        format!("SELECT count(to_regclass('{name}'))::text AS text")
+    }
+
+    /// The server tells of each statement that it is done.
+    fn culprit(&mut self, _statements: &[&str], done: u64) -> usize {
+        usize::try_from(done).unwrap_or(usize::MAX)
+    }
+
+    fn source(migrations: super::Migrations) -> &'static EmbeddedMigrations {
+        migrations.postgres
+    }
+}
+
+/// One call of [`migrate`], with a connection that it has to itself.
+struct Walk {
+    config: Config,
+    step: Step,
+    line: Arc<Line>,
+    /// The script that failed, and how many of its statements were done.
+    failed: Arc<Mutex<Option<(String, u64)>>>,
+}
+
+impl Walk {
+    fn run<C>(&self, connection: &mut C) -> Result<Outcome, OpenError>
+    where
+        C: Schema,
+        C::Backend: Known,
+    {
+        let known = self.known::<C>()?;
+        let mut changed = Vec::new();
+        let applied = self.applied(connection)?;
+        let todo: Vec<&dyn Migration<C::Backend>> = match self.step {
+            Step::Look => Vec::new(),
+            Step::Up => {
+                let is_pending = |m: &&dyn Migration<C::Backend>| !applied.contains(&version(*m));
+                known.iter().map(AsRef::as_ref).filter(is_pending).collect()
+            }
+            Step::Down(steps) => {
+                let newest = applied.iter().rev().take(steps as usize);
+                let found = newest.map(|applied| {
+                    let known = known.iter().find(|m| version(&***m) == *applied);
+                    known.map(AsRef::as_ref).ok_or_else(|| {
+                        OpenError::Migration(format!(
+                            "`{applied}` is not known to this program, so it cannot take it back"
+                        ))
+                    })
+                });
+                found.collect::<Result<_, _>>()?
+            }
+        };
+        if self.step != Step::Look {
+            // Makes the table of versions, and has failures of what follows noted.
+            connection.applied_migrations().map_err(failed)?;
+            connection.set_instrumentation(self.noting());
+        }
+        for migration in todo {
+            let name = migration.name().to_string();
+            let done = match self.step {
+                Step::Down(_) => connection.revert_migration(migration),
+                Step::Look | Step::Up => connection.run_migration(migration),
+            };
+            if let Err(error) = done {
+                return Err(self.explained(connection, &name, &*error));
+            }
+            changed.push(name);
+        }
+        let status = self.status(connection, &known)?;
+        Ok(Outcome { changed, status })
+    }
+
+    /// All migrations of all who have tables, in the order in which they run.
+    fn known<C>(&self) -> Result<Vec<Box<dyn Migration<C::Backend>>>, OpenError>
+    where
+        C: Schema,
+        C::Backend: Known,
+    {
+        let mut known = Vec::new();
+        for migrations in &self.config.migrations {
+            let source = C::source(*migrations);
+            let more: Vec<Box<dyn Migration<C::Backend>>> = source.migrations().map_err(failed)?;
+            known.extend(more);
+        }
+        known.sort_by_key(|migration| version(&**migration));
+        let twice = known
+            .windows(2)
+            .find(|pair| version(&*pair[0]) == version(&*pair[1]));
+        match twice {
+            Some(pair) => Err(OpenError::Migration(format!(
+                "`{}` and `{}` have the same version; give one of them another time",
+                pair[0].name(),
+                pair[1].name()
+            ))),
+            None => Ok(known),
+        }
+    }
+
+    /// Versions that ran, oldest first.
+    fn applied(&self, connection: &mut impl Schema) -> Result<Vec<String>, OpenError> {
+        self.listed(connection, "__diesel_schema_migrations")
+    }
+
+    fn listed(
+        &self,
+        connection: &mut impl Schema,
+        table: &'static str,
+    ) -> Result<Vec<String>, OpenError> {
+        let query = format!("SELECT version AS text FROM {table} ORDER BY version");
+        let listed = connection.has_table(table).and_then(|is_there| {
+            if is_there {
+                connection.texts(&query)
+            } else {
+                Ok(Vec::new())
+            }
+        });
+        listed.map_err(|source| OpenError::Query {
+            what: "looking at the schema",
+            source,
+        })
+    }
+
+    fn status<C>(
+        &self,
+        connection: &mut C,
+        known: &[Box<dyn Migration<C::Backend>>],
+    ) -> Result<Status, OpenError>
+    where
+        C: Schema,
+        C::Backend: Known,
+    {
+        let applied = self.applied(connection)?;
+        let versions: BTreeSet<String> = known.iter().map(|m| version(&**m)).collect();
+        let pending = known.iter().filter(|m| !applied.contains(&version(&***m)));
+        let pending = pending.map(|m| m.name().to_string()).collect();
+        let is_unknown = |version: &&String| !versions.contains(*version);
+        let unknown: Vec<String> = applied.iter().filter(is_unknown).cloned().collect();
+        let compatible = self.listed(connection, "schema_compatible")?;
+        let is_incompatible = |version: &&String| !compatible.contains(*version);
+        Ok(Status {
+            incompatible: unknown.iter().filter(is_incompatible).cloned().collect(),
+            unknown,
+            pending,
+            applied,
+        })
+    }
+
+    /// Keeps the script that fails first, and how far it came.
+    fn noting(&self) -> impl Instrumentation + use<> {
+        let (line, failed) = (Arc::clone(&self.line), Arc::clone(&self.failed));
+        move |event: InstrumentationEvent<'_>| match event {
+            InstrumentationEvent::StartQuery { .. } => line.forget(),
+            InstrumentationEvent::FinishQuery {
+                query,
+                error: Some(_),
+                ..
+            } => {
+                let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                failed.get_or_insert_with(|| (query.to_string(), line.statements_done()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Why a migration did not go through: with the statement, or as something that may pass.
+    fn explained(
+        &self,
+        connection: &mut impl Schema,
+        name: &str,
+        error: &(dyn std::error::Error + Send + Sync),
+    ) -> OpenError {
+        let target = self.config.target.to_string();
+        match self.line.last() {
+            _ if self.line.is_cut() => {}
+            Some(SqlState::LOCK_NOT_AVAILABLE | SqlState::DEADLOCK) => {
+                return OpenError::MigrationGaveWay(format!("`{name}`: {error}"));
+            }
+            Some(SqlState::READ_ONLY) => return OpenError::ReadOnly { target },
+            Some(SqlState::DISK_FULL) => return OpenError::DiskFull { target },
+            Some(state) if state.is_disconnection() => {}
+            _ => {
+                // Taken out, since to look for the culprit is to fail again.
+                let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                let noted = failed.take();
+                drop(failed);
+                let statement = noted.and_then(|(script, done)| {
+                    let statements = script::statements(&script);
+                    let at = connection.culprit(&statements, done);
+                    let text = script::shown(statements.get(at)?);
+                    Some(format!(" in statement {}, `{text}`", at + 1))
+                });
+                let statement = statement.unwrap_or_default();
+                return OpenError::Migration(format!("`{name}`{statement}: {error}"));
+            }
+        }
+        OpenError::Timeout {
+            what: "a migration, which is rolled back,",
+            target,
+            limit: self.config.connect_timeout,
+        }
+    }
+}
+
+/// A back end whose migrations are compiled in.
+trait Known: Backend + 'static {}
+
+impl Known for Pg {}
+impl Known for Sqlite {}
+
+fn version<DB: Backend>(migration: &dyn Migration<DB>) -> String {
+    migration.name().version().to_string()
+}
+
+fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> OpenError {
+    OpenError::Migration(error.to_string())
+}

@@ -1,0 +1,128 @@
+//! One connection of the pool with what is known about it, and how it is lent.
+
+use std::{
+    future::Future,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use deadpool::managed::{Manager, Metrics, Object, RecycleError, RecycleResult};
+use diesel_async::pooled_connection::PoolableConnection;
+use futures_util::future::BoxFuture;
+use tokio::task::AbortHandle;
+
+use super::{OpenError, alarms::Line, credentials::Pass};
+
+/// A connection retires after this share of its lifetime at the earliest, drawn at random, so that those
+/// opened together do not end together.
+const EARLIEST_RETIREMENT: f64 = 0.85;
+
+/// An open connection.
+pub(super) struct Session<C> {
+    connection: C,
+    line: Arc<Line>,
+    retires: Instant,
+    /// What moves its bytes, and the account that it was opened with; none for a file.
+    wire: Option<(AbortHandle, Pass)>,
+}
+
+impl<C: PoolableConnection> Session<C> {
+    pub(super) fn new(
+        connection: C,
+        line: Arc<Line>,
+        lifetime: Duration,
+        wire: Option<(AbortHandle, Pass)>,
+    ) -> Self {
+        let share = EARLIEST_RETIREMENT + fastrand::f64() * (1.0 - EARLIEST_RETIREMENT);
+        Self {
+            connection,
+            line,
+            retires: Instant::now() + lifetime.mul_f64(share),
+            wire,
+        }
+    }
+
+    /// Whether it may be lent again, as far as can be told without touching it.
+    pub(super) fn seems_fit(&self) -> bool {
+        let admitted = self.wire.as_ref().is_none_or(|(_, pass)| pass.is_valid());
+        admitted && self.line.is_fit() && Instant::now() < self.retires
+    }
+
+    /// Whether it may be lent again.
+    pub(super) fn is_fit(&mut self) -> bool {
+        self.seems_fit() && !self.connection.is_broken()
+    }
+}
+
+type Open<C> = dyn Fn() -> BoxFuture<'static, Result<Session<C>, OpenError>> + Send + Sync;
+
+/// Opens sessions for the pool, and judges those that come back.
+pub(super) struct Opener<C>(Box<Open<C>>);
+
+impl<C> Opener<C> {
+    pub(super) fn new<F>(open: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Session<C>, OpenError>> + Send + 'static,
+    {
+        Self(Box::new(move || Box::pin(open())))
+    }
+}
+
+impl<C: PoolableConnection + Send + 'static> Manager for Opener<C> {
+    type Type = Session<C>;
+    type Error = OpenError;
+
+    async fn create(&self) -> Result<Session<C>, OpenError> {
+        (self.0)().await
+    }
+
+    async fn recycle(&self, session: &mut Session<C>, _: &Metrics) -> RecycleResult<OpenError> {
+        if session.is_fit() {
+            Ok(())
+        } else {
+            Err(RecycleError::message("not fit to be lent again"))
+        }
+    }
+}
+
+/// A session on loan; it goes back when this is dropped. Derefs to diesel's connection.
+pub struct Loan<C: PoolableConnection + Send + 'static>(Object<Opener<C>>);
+
+impl<C: PoolableConnection + Send + 'static> Loan<C> {
+    pub(super) fn new(object: Object<Opener<C>>) -> Self {
+        Self(object)
+    }
+
+    pub(super) fn line(&self) -> &Arc<Line> {
+        &self.0.line
+    }
+
+    /// Whether its next borrower would find it as it should be.
+    pub(super) fn is_fit(&mut self) -> bool {
+        self.0.is_fit()
+    }
+
+    /// Closes it instead of giving it back: the database rolls back whatever was open in it.
+    pub(super) fn discard(self) {
+        let session = Object::take(self.0);
+        if let Some((driver, _)) = session.wire {
+            // Not asked to end: it may be waiting for an answer.
+            driver.abort();
+        }
+    }
+}
+
+impl<C: PoolableConnection + Send + 'static> Deref for Loan<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        &self.0.connection
+    }
+}
+
+impl<C: PoolableConnection + Send + 'static> DerefMut for Loan<C> {
+    fn deref_mut(&mut self) -> &mut C {
+        &mut self.0.connection
+    }
+}

@@ -1,0 +1,388 @@
+//! What databases do: a real PostgreSQL is killed, frozen, demoted, filled and cut off, under load.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use dotmac_platform::{
+    db::{Config, Db, DbError, PoolSize, Target},
+    on,
+};
+use tokio::task::JoinHandle;
+
+use crate::{
+    rig::{Rig, config, note, postgres},
+    support::{Postgres, proxy::Proxy, small_disk::SmallDisk},
+};
+
+fn to(server: &Postgres) -> Config {
+    config(Target::Postgres(postgres(server)))
+}
+
+async fn insert(db: &Db, id: i64, text: String) -> Result<usize, DbError> {
+    db.transaction("insert", async move |c| {
+        let row = (note::id.eq(id), note::text.eq(text));
+        on!(c, |c| diesel::insert_into(note::table)
+            .values(row)
+            .execute(c)
+            .await)
+    })
+    .await
+}
+
+async fn ids(db: &Db) -> Vec<i64> {
+    db.read("ids", async |c| {
+        on!(c, |c| note::table.select(note::id).load(c).await)
+    })
+    .await
+    .unwrap()
+}
+
+/// Clients that insert one row after the other, and remember which were acknowledged.
+struct Writers {
+    stop: Arc<AtomicBool>,
+    next: Arc<AtomicI64>,
+    clients: Vec<JoinHandle<Vec<i64>>>,
+}
+
+impl Writers {
+    fn start(db: &Db, clients: usize) -> Self {
+        let (stop, next) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicI64::new(1)),
+        );
+        let client = |_| {
+            let (db, stop, next) = (db.clone(), Arc::clone(&stop), Arc::clone(&next));
+            tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                while !AtomicBool::load(&stop, Relaxed) {
+                    let id = next.fetch_add(1, Relaxed);
+                    match insert(&db, id, "written".into()).await {
+                        Ok(_) => acknowledged.push(id),
+                        Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                    }
+                }
+                acknowledged
+            })
+        };
+        Self {
+            clients: (0..clients).map(client).collect(),
+            stop,
+            next,
+        }
+    }
+
+    /// Waits until some more have been tried.
+    async fn go_on(&self, rows: i64) {
+        let until = AtomicI64::load(&self.next, Relaxed) + rows;
+        let begun = Instant::now();
+        while AtomicI64::load(&self.next, Relaxed) < until {
+            assert!(begun.elapsed() < crate::support::PATIENCE);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// All that were acknowledged.
+    async fn stop(self) -> Vec<i64> {
+        self.stop.store(true, Relaxed);
+        let mut all = Vec::new();
+        for client in self.clients {
+            all.extend(client.await.unwrap());
+        }
+        all
+    }
+}
+
+#[actix_web::test]
+async fn every_acknowledged_write_is_there_after_the_server_was_killed_under_load() {
+    let mut server = Postgres::start().await;
+    let rig = Rig::ready(to(&server)).await.with_notes().await;
+    let writers = Writers::start(&rig.db, 8);
+    for _ in 0..2 {
+        writers.go_on(100).await;
+        server.kill().await;
+        rig.until_reason_one_of(&["unreachable", "not_accepting"])
+            .await;
+        server.restart().await;
+        let back = Instant::now();
+        rig.until(|board| board.readiness.serves()).await;
+        println!("ready {:?} after the server's return", back.elapsed());
+    }
+    writers.go_on(100).await;
+    let acknowledged = writers.stop().await;
+    let there = ids(&rig.db).await;
+    let lost: Vec<_> = acknowledged
+        .iter()
+        .filter(|id| !there.contains(id))
+        .collect();
+    assert!(acknowledged.len() > 100);
+    assert!(lost.is_empty(), "{lost:?} of {}", acknowledged.len());
+    assert_eq!(rig.supervisor.board().components[0].restarts, 0);
+    rig.supervisor.halt().await;
+}
+
+#[actix_web::test]
+async fn a_server_that_stands_still_is_not_ready_and_then_is_again() {
+    let server = Postgres::start().await;
+    let rig = Rig::ready(to(&server)).await.with_notes().await;
+    let writers = Writers::start(&rig.db, 4);
+    writers.go_on(20).await;
+    server.freeze();
+    rig.until(|board| !board.readiness.serves()).await;
+    let refused = insert(&rig.db, -1, "refused".into()).await.unwrap_err();
+    assert!(
+        matches!(refused, DbError::Unavailable { .. }),
+        "{refused:?}"
+    );
+    server.thaw();
+    rig.until(|board| board.readiness.serves()).await;
+    writers.go_on(20).await;
+    let acknowledged = writers.stop().await;
+    let there = ids(&rig.db).await;
+    assert!(acknowledged.iter().all(|id| there.contains(id)));
+    rig.supervisor.halt().await;
+}
+
+#[actix_web::test]
+async fn connections_that_an_operator_ends_are_replaced_and_nothing_else_happens() {
+    let server = Postgres::start().await;
+    let rig = Rig::ready(to(&server)).await.with_notes().await;
+    let lingering = {
+        let db = rig.db.clone();
+        tokio::spawn(async move {
+            db.transaction("linger", async |c| {
+                on!(c, |c| diesel::sql_query("SELECT pg_sleep(30)")
+                    .execute(c)
+                    .await)
+            })
+            .await
+        })
+    };
+    let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    crate::support::eventually("the work to be under way", || async {
+        (server.query(asleep).await == "1").then_some(())
+    })
+    .await;
+    server
+        .query("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'dotmac'")
+        .await;
+    let lost = lingering.await.unwrap().unwrap_err();
+    assert!(matches!(lost, DbError::ConnectionLost(_)), "{lost:?}");
+    for id in 0..20 {
+        insert(&rig.db, id, "after".into()).await.unwrap();
+    }
+    assert!(rig.supervisor.board().readiness.serves());
+    rig.supervisor.halt().await;
+}
+
+/// What a client is told by a primary that was demoted evicts every connection at once: behind the same
+/// address may be a new primary.
+#[actix_web::test]
+async fn a_demoted_server_is_read_only_at_once_and_no_old_connection_is_lent_again() {
+    let server = Postgres::start().await;
+    let rig = Rig::ready(to(&server)).await.with_notes().await;
+    insert(&rig.db, 1, "before".into()).await.unwrap();
+    let pid = |db: Db| async move {
+        #[derive(QueryableByName)]
+        struct Pid {
+            #[diesel(sql_type = diesel::sql_types::Integer)]
+            pid: i32,
+        }
+        let query = "SELECT pg_backend_pid() AS pid";
+        db.read("pid", async move |c| {
+            on!(c, |c| diesel::sql_query(query).get_result::<Pid>(c).await)
+        })
+        .await
+        .map(|row| row.pid)
+    };
+    let before = pid(rig.db.clone()).await.unwrap();
+    server
+        .query("ALTER SYSTEM SET default_transaction_read_only = on")
+        .await;
+    server.query("SELECT pg_reload_conf()").await;
+    rig.until_reason("read_only").await;
+    let refused = insert(&rig.db, 2, "refused".into()).await.unwrap_err();
+    assert!(
+        matches!(refused, DbError::Unavailable { .. } | DbError::ReadOnly(_)),
+        "{refused:?}"
+    );
+    server
+        .query("ALTER SYSTEM RESET default_transaction_read_only")
+        .await;
+    server.query("SELECT pg_reload_conf()").await;
+    rig.until(|board| board.readiness.serves()).await;
+    insert(&rig.db, 3, "after".into()).await.unwrap();
+    assert_ne!(pid(rig.db.clone()).await.unwrap(), before);
+    rig.supervisor.halt().await;
+}
+
+#[actix_web::test]
+async fn a_full_disk_is_told_as_such_and_forgiven_when_there_is_space() {
+    let server = Postgres::start().await;
+    let Some(disk) = SmallDisk::mount(20 * 1024) else {
+        return;
+    };
+    disk.take(8 * 1024);
+    let space = disk.path().join("space");
+    std::fs::create_dir(&space).unwrap();
+    server.own(&space);
+    let location = space.display();
+    server
+        .query(&format!("CREATE TABLESPACE small LOCATION '{location}'"))
+        .await;
+    server
+        .query("CREATE DATABASE tiny OWNER dotmac TABLESPACE small")
+        .await;
+    let mut target = postgres(&server);
+    target.database = "tiny".to_owned();
+    let rig = Rig::ready(config(Target::Postgres(target)))
+        .await
+        .with_notes()
+        .await;
+    // Incompressible, or the server would make nothing of it.
+    let filler = || -> String { (0..200_000).map(|_| fastrand::alphanumeric()).collect() };
+    let mut id = 0;
+    let refused = loop {
+        id += 1;
+        assert!(id < 200, "the disk does not fill");
+        if let Err(refused) = insert(&rig.db, id, filler()).await {
+            break refused;
+        }
+    };
+    assert!(matches!(refused, DbError::DiskFull(_)), "{refused:?}");
+    rig.until_reason("disk_full").await;
+    disk.free();
+    rig.until(|board| board.readiness.serves()).await;
+    insert(&rig.db, 1000, filler()).await.unwrap();
+    rig.supervisor.halt().await;
+}
+
+#[actix_web::test]
+async fn a_server_that_takes_no_more_connections_is_a_handicap_as_long_as_some_are_left() {
+    let server = Postgres::start().await;
+    server.query("ALTER ROLE dotmac CONNECTION LIMIT 2").await;
+    // One for the pool, one for the monitor, and no third.
+    let rig = Rig::ready(to(&server)).await.with_notes().await;
+    insert(&rig.db, 1, "alone".into()).await.unwrap();
+    crate::support::eventually("the monitor to be connected", || async {
+        let open = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'dotmac'";
+        (server.query(open).await == "2").then_some(())
+    })
+    .await;
+    let two = (10..12).map(|id| {
+        let db = rig.db.clone();
+        async move {
+            db.run("hold", async move |c| {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let row = (note::id.eq(id), note::text.eq("x"));
+                on!(c, |c| diesel::insert_into(note::table)
+                    .values(row)
+                    .execute(c)
+                    .await)
+            })
+            .await
+        }
+    });
+    let ended = futures_util::future::join_all(two).await;
+    assert_eq!(ended.iter().filter(|end| end.is_ok()).count(), 1);
+    rig.until_reason("too_many_connections").await;
+    assert!(rig.supervisor.board().readiness.serves());
+    insert(&rig.db, 2, "still".into()).await.unwrap();
+    server.query("ALTER ROLE dotmac CONNECTION LIMIT -1").await;
+    rig.until(|board| board.components[0].reason.is_none())
+        .await;
+    rig.supervisor.halt().await;
+}
+
+#[actix_web::test]
+async fn a_network_that_is_cut_in_a_transaction_leaves_nothing_of_it() {
+    let server = Postgres::start().await;
+    let proxy = Proxy::before(server.port).await;
+    let mut target = postgres(&server);
+    target.port = proxy.port;
+    let rig = Rig::ready(config(Target::Postgres(target)))
+        .await
+        .with_notes()
+        .await;
+    let (begun, cut) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let work = {
+        let (db, begun, cut) = (rig.db.clone(), Arc::clone(&begun), Arc::clone(&cut));
+        tokio::spawn(async move {
+            db.transaction("half", async move |c| {
+                for id in 0..2 {
+                    let row = (note::id.eq(id), note::text.eq("half"));
+                    on!(c, |c| diesel::insert_into(note::table)
+                        .values(row)
+                        .execute(c)
+                        .await)?;
+                    begun.store(true, Relaxed);
+                    while !AtomicBool::load(&cut, Relaxed) {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                }
+                Ok::<_, DbError>(())
+            })
+            .await
+        })
+    };
+    crate::support::eventually("the transaction to have begun", || async {
+        AtomicBool::load(&begun, Relaxed).then_some(())
+    })
+    .await;
+    proxy.cut();
+    cut.store(true, Relaxed);
+    let lost = work.await.unwrap().unwrap_err();
+    assert!(matches!(lost, DbError::ConnectionLost(_)), "{lost:?}");
+    rig.until_reason("unreachable").await;
+    proxy.mend();
+    rig.until(|board| board.readiness.serves()).await;
+    assert_eq!(ids(&rig.db).await, Vec::<i64>::new());
+    rig.supervisor.halt().await;
+}
+
+#[actix_web::test]
+async fn a_pool_from_which_nothing_comes_back_is_degraded_and_then_not_ready() {
+    let server = Postgres::start().await;
+    let mut config = to(&server);
+    config.pool_size = PoolSize::new(1);
+    config.pool_timeout = Duration::from_secs(1);
+    let rig = Rig::ready(config).await.with_notes().await;
+    let release = Arc::new(AtomicBool::new(false));
+    let hog = {
+        let (db, release) = (rig.db.clone(), Arc::clone(&release));
+        tokio::spawn(async move {
+            db.run("hog", async move |_| {
+                while !AtomicBool::load(&release, Relaxed) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Ok::<_, DbError>(())
+            })
+            .await
+        })
+    };
+    let waiting = {
+        let db = rig.db.clone();
+        tokio::spawn(async move {
+            while !matches!(
+                insert(&db, 1, "late".into()).await,
+                Err(DbError::Unavailable { .. })
+            ) {}
+        })
+    };
+    rig.until_reason("pool_exhausted").await;
+    rig.until(|board| !board.readiness.serves()).await;
+    waiting.await.unwrap();
+    release.store(true, Relaxed);
+    hog.await.unwrap().unwrap();
+    rig.until(|board| board.readiness.serves()).await;
+    rig.supervisor.halt().await;
+}
