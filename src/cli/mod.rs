@@ -1,5 +1,6 @@
 //! The command line: `dotmac` alone serves; the other commands look, and leave.
 
+mod backup;
 mod check;
 mod config;
 mod migrate;
@@ -38,6 +39,8 @@ pub enum Command {
     Config(config::Arguments),
     /// Bring the database's schema up to date, show what it lacks, or take migrations back.
     Migrate(migrate::Arguments),
+    /// Copy the SQLite database to a file, also while the daemon runs, and check the copy.
+    Backup(backup::Arguments),
     /// Ask a running daemon how it is: exit 0 or 1, for images without curl.
     Probe(probe::Arguments),
     /// Print the OpenAPI document of the built-in routes.
@@ -60,6 +63,7 @@ pub async fn execute(command: Command) -> Exit {
         Command::Check => check::run(),
         Command::Config(arguments) => config::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments).await,
+        Command::Backup(arguments) => backup::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments).await,
         Command::Openapi => openapi::run(),
     }

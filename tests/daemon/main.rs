@@ -20,6 +20,7 @@ mod deployment;
 mod documentation;
 mod embedding;
 mod http;
+mod notes;
 mod probes;
 mod secrets;
 mod settings;
