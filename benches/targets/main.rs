@@ -2,7 +2,8 @@
 //!
 //! `make bench` runs it and writes that file. Rounds of the daemon and of its baseline alternate, and
 //! medians are compared, since machines are noisy. Nothing here fails for being slow: a verdict is for
-//! people to read. `DOTMAC_BENCH_RESTARTS` sets the number of rolling restarts (100).
+//! people to read. `DOTMAC_BENCH_RESTARTS` sets the number of rolling restarts (100); `DOTMAC_BENCH_ONLY=database`
+//! measures the database alone, and writes nothing.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -16,6 +17,7 @@ mod support;
 
 mod actors;
 mod bare;
+mod database;
 mod memory;
 mod process;
 mod report;
@@ -29,12 +31,15 @@ fn main() {
     if let Some(port) = bare::asked_for() {
         return bare::serve(port);
     }
+    let mut report = Report::default();
+    if std::env::var("DOTMAC_BENCH_ONLY").is_ok_and(|only| only == "database") {
+        return database::measure(&mut report);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .unwrap();
-    let mut report = Report::default();
     runtime.block_on(async {
         start::measure(&mut report).await;
         memory::measure(&mut report).await;
@@ -42,5 +47,6 @@ fn main() {
         restarts::measure(&mut report).await;
     });
     actors::measure(&mut report);
+    database::measure(&mut report);
     report.write();
 }

@@ -14,6 +14,7 @@ mod faults;
 mod files;
 mod migrating;
 mod rig;
+mod schema;
 mod tls;
 mod transactions;
 mod working;
