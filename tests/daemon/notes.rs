@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Postgres, eventually};
+use crate::support::{Daemon, Postgres, collector::Collector, eventually};
 
 async fn add(daemon: &Daemon, text: &str) -> Option<Value> {
     let added = daemon
@@ -158,4 +158,46 @@ async fn a_backup_of_a_running_daemon_is_made_by_a_command() {
     let restored = Daemon::example("notes").spawn_in(directory).await;
     restored.until("/ready", 200).await;
     assert_eq!(restored.json("/notes").await.1[0]["text"], "kept");
+}
+
+#[tokio::test]
+async fn each_statement_is_a_span_in_the_trace_of_its_request_on_both_back_ends() {
+    let postgres = Postgres::start().await;
+    for (url, system) in [
+        ("sqlite:dotmac.db".to_owned(), "sqlite"),
+        (postgres.url(), "postgresql"),
+    ] {
+        let collector = Collector::start().await;
+        let daemon = Daemon::example("notes")
+            .env("DOTMAC_DATABASE_URL", url)
+            .env(
+                "DOTMAC_TELEMETRY_OTLP_ENDPOINT",
+                format!("http://127.0.0.1:{}", collector.grpc),
+            )
+            .spawn()
+            .await;
+        daemon.until("/ready", 200).await;
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let added = daemon
+            .client
+            .post(format!("{}/notes", daemon.base))
+            .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"))
+            .json(&json!({ "text": "hunter2" }))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(added.status(), 201);
+        assert_eq!(daemon.stop().await.code, 0);
+        let text = eventually("the span of the statement", || async {
+            let text = collector.text();
+            text.split("Span #")
+                .find(|span| span.contains("INSERT note") && span.contains(trace))
+                .map(str::to_owned)
+        })
+        .await;
+        for part in [system, "db.collection.name", "db.operation.name"] {
+            assert!(text.contains(part), "no {part} in {text}");
+        }
+        assert!(!collector.text().contains("hunter2"));
+    }
 }
