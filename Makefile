@@ -7,7 +7,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check bench soak rotations generate check-tools features fmt-check lint doc supervision-alone deny
+.PHONY: help run test check faults bench soak rotations generate check-tools features fmt-check lint doc supervision-alone deny
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,11 @@ test: ## Install the servers that the tests start, then run the whole suite
 	cargo test --workspace --locked --no-fail-fast
 
 check: check-tools test features fmt-check lint doc supervision-alone deny ## Run all that CI runs
+
+faults: ## Do what databases do, for longer: 100 kills under load, 200 first boots of three replicas
+	tests/setup
+	DOTMAC_FAULT_ROUNDS=100 DOTMAC_FAULT_BOOTS=200 cargo test --workspace --locked -- --nocapture \
+	  killed_under_load first_boot
 
 bench: ## Measure what docs/benchmarks.md shows, each against its baseline, and write that file
 	tests/setup --bench

@@ -18,6 +18,7 @@ mod support;
 
 mod actors;
 mod bare;
+mod database;
 mod faults;
 mod memory;
 mod process;
@@ -70,6 +71,9 @@ fn main() -> ExitCode {
     });
     if wanted("actors") {
         actors::measure(&mut report);
+    }
+    if wanted("database") {
+        database::measure(&mut report);
     }
     if named.is_empty() {
         report.write();

@@ -22,14 +22,21 @@ pub struct Arguments {
 #[derive(Clone, Copy, Subcommand)]
 enum Action {
     /// Run every pending migration.
-    Up,
-    /// Show what ran and what is pending; exit 1 if anything is pending.
+    Up {
+        /// Only say which would be run.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show what ran and what is pending; exit 1 if anything is, or if the schema is not this program's.
     Status,
     /// Take the newest migrations back.
     Down {
         /// How many.
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
         steps: u32,
+        /// Only say which would be taken back.
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -43,13 +50,17 @@ pub(super) async fn run(arguments: &Arguments) -> Exit {
         Err(exit) => return exit,
     };
     let config = components::database(&settings, credentials);
-    let step = match arguments.action.unwrap_or(Action::Up) {
-        Action::Up => Step::Up,
-        Action::Status => Step::Look,
-        Action::Down { steps } => Step::Down(steps),
+    let action = arguments.action.unwrap_or(Action::Up { dry_run: false });
+    let step = match action {
+        Action::Up { dry_run: false } => Step::Up,
+        Action::Down {
+            steps,
+            dry_run: false,
+        } => Step::Down(steps),
+        Action::Status | Action::Up { .. } | Action::Down { .. } => Step::Look,
     };
     let exit = match migrate(config, step) {
-        Ok(outcome) => report(step, &outcome),
+        Ok(outcome) => report(action, &outcome),
         Err(error) => {
             eprintln!("{}", super::chain(&error));
             Exit::Unavailable
@@ -117,42 +128,45 @@ fn migrate(config: Config, step: Step) -> Result<Outcome, OpenError> {
         .unwrap_or_else(|_| Err(OpenError::Setup("the migration panicked".into())))
 }
 
-fn report(step: Step, Outcome { changed, status }: &Outcome) -> Exit {
-    let verb = if matches!(step, Step::Down(_)) {
-        "took back"
-    } else {
-        "ran"
+fn report(action: Action, Outcome { changed, status }: &Outcome) -> Exit {
+    let list = |verb: &str, names: &mut dyn Iterator<Item = &String>| {
+        names.for_each(|name| super::print(&format!("{verb} {name}")));
     };
-    changed
-        .iter()
-        .for_each(|name| super::print(&format!("{verb} {name}")));
-    status
-        .unknown
-        .iter()
-        .for_each(|version| super::print(&format!("unknown to this program: {version}")));
-    match step {
-        Step::Look => {
-            status
-                .applied
-                .iter()
-                .for_each(|version| super::print(&format!("applied {version}")));
-            status
-                .pending
-                .iter()
-                .for_each(|name| super::print(&format!("pending {name}")));
-            if status.pending.is_empty() {
-                Exit::Success
-            } else {
-                Exit::Failure
-            }
+    match action {
+        Action::Up { dry_run: true } => {
+            list("would run", &mut status.pending.iter());
+            return Exit::Success;
         }
-        Step::Up | Step::Down(_) => {
-            super::print(&format!(
-                "{} applied, {} pending",
-                status.applied.len(),
-                status.pending.len()
-            ));
-            Exit::Success
+        Action::Down {
+            steps,
+            dry_run: true,
+        } => {
+            let newest = status.applied.iter().rev().take(steps as usize);
+            list("would take back", &mut newest.into_iter());
+            return Exit::Success;
         }
+        Action::Down { .. } => list("took back", &mut changed.iter()),
+        Action::Up { .. } | Action::Status => list("ran", &mut changed.iter()),
+    }
+    let compatible = |version: &&String| !status.incompatible.contains(version);
+    list(
+        "unknown to this program, compatible:",
+        &mut status.unknown.iter().filter(compatible),
+    );
+    list("unknown to this program:", &mut status.incompatible.iter());
+    if !matches!(action, Action::Status) {
+        super::print(&format!(
+            "{} applied, {} pending",
+            status.applied.len(),
+            status.pending.len()
+        ));
+        return Exit::Success;
+    }
+    list("applied", &mut status.applied.iter());
+    list("pending", &mut status.pending.iter());
+    if status.pending.is_empty() && status.incompatible.is_empty() {
+        Exit::Success
+    } else {
+        Exit::Failure
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: `dotmac` alone serves; the other commands look, and leave.
 
 mod admin;
+mod backup;
 mod check;
 mod config;
 mod migrate;
@@ -39,6 +40,8 @@ pub enum Command {
     Config(config::Arguments),
     /// Bring the database's schema up to date, show what it lacks, or take migrations back.
     Migrate(migrate::Arguments),
+    /// Copy the SQLite database to a file, also while the daemon runs, and check the copy.
+    Backup(backup::Arguments),
     /// Ask a running daemon how it is: exit 0 or 1, for images without curl.
     Probe(probe::Arguments),
     /// What goes through the admin socket of a running daemon.
@@ -64,6 +67,7 @@ pub async fn execute(command: Command) -> Exit {
         Command::Check(arguments) => Box::pin(check::run(&arguments)).await,
         Command::Config(arguments) => config::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments).await,
+        Command::Backup(arguments) => backup::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments).await,
         Command::Admin(ask) => admin::run(&ask).await,
         Command::Openapi => openapi::run(),

@@ -111,6 +111,130 @@ async fn three_daemons_at_once_migrate_once() {
     assert_eq!(applied, "2");
 }
 
+/// `DOTMAC_FAULT_BOOTS` says how often; `make faults` does it 200 times.
+#[tokio::test]
+async fn of_three_replicas_at_their_first_boot_one_migrates_and_none_fails() {
+    let boots = std::env::var("DOTMAC_FAULT_BOOTS").map_or(5, |boots| boots.parse().unwrap());
+    let postgres = Postgres::start().await;
+    for boot in 0..boots {
+        postgres
+            .query(&format!("CREATE DATABASE boot{boot} OWNER dotmac"))
+            .await;
+        let url = postgres.url();
+        let (server, _) = url.rsplit_once('/').unwrap();
+        let url = format!("{server}/boot{boot}");
+        let start = || async {
+            let builder = Daemon::builder().env("DOTMAC_DATABASE_URL", &url);
+            builder.env("DOTMAC_WORKERS", 1).spawn().await
+        };
+        let (one, two, three) = tokio::join!(start(), start(), start());
+        let mut migrated = 0;
+        for daemon in [one, two, three] {
+            daemon.until("/ready", 200).await;
+            let log = daemon.lines().join("\n");
+            migrated += usize::from(log.contains("\"migrations\":\"2026"));
+            assert!(!log.contains("\"ERROR\""), "{log}");
+        }
+        assert_eq!(migrated, 1, "boot {boot}");
+        postgres
+            .query(&format!("DROP DATABASE boot{boot} WITH (FORCE)"))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_waits_for_another_says_migrating_and_stays_live() {
+    let postgres = Postgres::start().await;
+    let lock = tokio_postgres::connect(&postgres.url(), tokio_postgres::NoTls).await;
+    let (holder, connection) = lock.unwrap();
+    let driver = tokio::spawn(connection);
+    holder
+        .simple_query("SELECT pg_advisory_lock(110429857472867)")
+        .await
+        .unwrap();
+    let daemon = Daemon::builder()
+        .env("DOTMAC_DATABASE_URL", postgres.url())
+        .spawn()
+        .await;
+    daemon
+        .until_component("db", "starting", Some("migrating"))
+        .await;
+    assert_eq!(daemon.get("/health").await.status(), 200);
+    drop(holder);
+    driver.await.unwrap().unwrap();
+    daemon.until("/ready", 200).await;
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_unless_it_is_marked_as_compatible() {
+    let postgres = Postgres::start().await;
+    let builder = || Daemon::builder().env("DOTMAC_DATABASE_URL", postgres.url());
+    assert_eq!(builder().run(&["migrate"]).await.code, 0);
+    postgres
+        .query("INSERT INTO __diesel_schema_migrations (version) VALUES ('20990101000000')")
+        .await;
+    let status = builder().run(&["migrate", "status"]).await;
+    assert_eq!(status.code, 1, "{}", status.text());
+    let daemon = builder().spawn().await;
+    daemon
+        .until_component("db", "starting", Some("schema_newer"))
+        .await;
+    postgres
+        .query("INSERT INTO schema_compatible (version) VALUES ('20990101000000')")
+        .await;
+    daemon.until("/ready", 200).await;
+    let strict = builder().env("DOTMAC_DATABASE_MIGRATE", "check");
+    let strict = strict.spawn().await;
+    strict
+        .until_component("db", "starting", Some("schema_newer"))
+        .await;
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
+    let postgres = Postgres::start().await;
+    let run = async |arguments: &[&str]| {
+        let builder = Daemon::builder().env("DOTMAC_DATABASE_URL", postgres.url());
+        let ended = builder.run(arguments).await;
+        assert_eq!(ended.code, 0, "{}", ended.text());
+        ended.text()
+    };
+    let dry = run(&["migrate", "up", "--dry-run"]).await;
+    assert!(
+        dry.contains("would run 2026-11-22-000001_runtime_journal"),
+        "{dry}"
+    );
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(postgres.query(tables).await, "0");
+    run(&["migrate", "up"]).await;
+    let before = postgres.query(tables).await;
+    let dry = run(&["migrate", "down", "--steps", "1", "--dry-run"]).await;
+    assert_eq!(dry, "would take back 20261124000001");
+    assert_eq!(postgres.query(tables).await, before);
+}
+
+#[tokio::test]
+async fn the_size_of_the_pool_is_taken_up_on_reload() {
+    let directory = tempfile::tempdir().unwrap();
+    let postgres = Postgres::start().await;
+    let file = directory.path().join("size");
+    fs::write(&file, "3").unwrap();
+    let daemon = Daemon::builder()
+        .env("DOTMAC_DATABASE_URL", postgres.url())
+        .env("DOTMAC_DATABASE_POOL_SIZE_FILE", file.display())
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    assert_eq!(daemon.metric("db_client_connection_max").await, Some(3.0));
+    fs::write(&file, "7").unwrap();
+    daemon.signal("HUP");
+    eventually("the new size", || async {
+        let size = daemon.metric("db_client_connection_max").await;
+        (size == Some(7.0)).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn with_migrate_check_a_daemon_waits_until_somebody_has_migrated() {
     let postgres = Postgres::start().await;

@@ -26,6 +26,7 @@ mod http;
 mod hygiene;
 mod leases;
 mod metrics;
+mod notes;
 mod probes;
 mod secrets;
 mod settings;

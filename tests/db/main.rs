@@ -15,6 +15,7 @@ mod files;
 mod migrating;
 mod rig;
 mod rotating;
+mod schema;
 mod tls;
 mod transactions;
 mod working;

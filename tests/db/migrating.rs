@@ -118,3 +118,28 @@ async fn a_failing_migration_is_named_and_leaves_the_schema_as_it_was() {
         );
     }
 }
+
+/// A migration that waits for a table's lock holds up everybody who comes after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_gives_way_to_who_uses_its_table_and_is_run_when_it_can() {
+    let server = Postgres::start().await;
+    let mut config = config(Target::Postgres(postgres(&server)));
+    config.lock_timeout = std::time::Duration::from_millis(200);
+    migrate(&config, Step::Up).await.unwrap();
+    let (user, connection) = tokio_postgres::connect(&server.url(), tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let driver = tokio::spawn(connection);
+    user.batch_execute("BEGIN; SELECT count(*) FROM runtime_journal")
+        .await
+        .unwrap();
+    let refused = migrate(&config, Step::Down(2)).await.unwrap_err();
+    assert!(
+        matches!(&refused, OpenError::MigrationGaveWay(text) if text.contains("runtime_journal")),
+        "{refused:?}"
+    );
+    user.batch_execute("COMMIT").await.unwrap();
+    migrate(&config, Step::Down(1)).await.unwrap();
+    drop(user);
+    driver.await.unwrap().unwrap();
+}

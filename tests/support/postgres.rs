@@ -85,6 +85,19 @@ impl Postgres {
         .await;
     }
 
+    /// Lets user `dotmac` in only with a certificate that this authority has signed.
+    pub async fn demand_client_certificate(&self, authority: &Path) {
+        let data = self.directory.path().join("data");
+        std::fs::copy(authority, data.join("clients.crt")).unwrap();
+        own(&data.join("clients.crt"));
+        let rules = "hostssl all dotmac all scram-sha-256 clientcert=verify-ca\n\
+                     host all postgres all scram-sha-256\n";
+        std::fs::write(data.join("pg_hba.conf"), rules).unwrap();
+        self.query("ALTER SYSTEM SET ssl_ca_file = 'clients.crt'")
+            .await;
+        self.query("SELECT pg_reload_conf()").await;
+    }
+
     /// Lets the server have a file or directory.
     pub fn own(&self, path: &Path) {
         own(path);

@@ -27,29 +27,35 @@ fn openssl(directory: &Path, arguments: &str) {
     );
 }
 
-/// An authority, and a certificate of it for `localhost` alone.
+/// An authority, another one, and certificates of both for `localhost` alone, which do for clients too:
+/// `server` and `client` of `ca`, `stranger` of `other`.
 pub fn certificates(directory: &Path) {
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
     for authority in ["ca", "other"] {
         openssl(
             directory,
             &format!(
-                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={authority} -keyout {authority}.key -out {authority}.crt"
+                "req -x509 {key} -days 2 -subj /CN={authority} -keyout {authority}.key -out {authority}.crt"
             ),
         );
     }
-    openssl(
-        directory,
-        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout server.key -out server.csr",
-    );
     std::fs::write(
         directory.join("names"),
         "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n",
     )
     .unwrap();
-    openssl(
-        directory,
-        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.crt",
-    );
+    for (name, authority) in [("server", "ca"), ("client", "ca"), ("stranger", "other")] {
+        openssl(
+            directory,
+            &format!("req {key} -subj /CN={name} -keyout {name}.key -out {name}.csr"),
+        );
+        openssl(
+            directory,
+            &format!(
+                "x509 -req -in {name}.csr -CA {authority}.crt -CAkey {authority}.key -CAcreateserial -days 2 -extfile names -out {name}.crt"
+            ),
+        );
+    }
 }
 
 /// Speaks TLS as `localhost` and hands the plain bytes on to a server on this machine, as a sidecar

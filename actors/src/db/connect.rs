@@ -220,7 +220,9 @@ fn refusal(server: &Postgres, source: tokio_postgres::Error) -> OpenError {
     match source.source().map(ToString::to_string) {
         Some(problem)
             if source.code().is_none()
-                && (is_about_tls(&source) || problem.contains("certificate")) =>
+                && (is_about_tls(&source)
+                    || problem.contains("certificate")
+                    || problem.contains("fatal alert")) =>
         {
             OpenError::Tls { target, problem }
         }

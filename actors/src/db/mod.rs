@@ -20,6 +20,7 @@
 
 mod actor;
 mod alarms;
+mod backup;
 mod config;
 mod connect;
 mod connection;
@@ -40,9 +41,11 @@ mod sqlstate;
 mod statement;
 mod tls;
 mod transaction;
+pub mod types;
 mod wire;
 
 pub use actor::DbActor;
+pub use backup::{BackupError, backup};
 pub use config::{
     ClientCert, Config, MigrateMode, Migrations, PoolSize, Postgres, SslMode, Target,
 };

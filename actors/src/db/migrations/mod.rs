@@ -232,8 +232,15 @@ struct Walk {
     config: Config,
     step: Step,
     line: Arc<Line>,
-    /// The script that failed, and how many of its statements were done.
-    failed: Arc<Mutex<Option<(String, u64)>>>,
+    failed: Arc<Mutex<Option<FailedScript>>>,
+}
+
+/// The script that failed, as it was then: what is done to clean up makes one forget.
+struct FailedScript {
+    text: String,
+    /// Of its statements, how many were done, where that is told.
+    done: u64,
+    state: Option<SqlState>,
 }
 
 impl Walk {
@@ -366,11 +373,15 @@ impl Walk {
             InstrumentationEvent::StartQuery { .. } => line.forget(),
             InstrumentationEvent::FinishQuery {
                 query,
-                error: Some(_),
+                error: Some(error),
                 ..
             } => {
                 let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
-                failed.get_or_insert_with(|| (query.to_string(), line.statements_done()));
+                failed.get_or_insert_with(|| FailedScript {
+                    text: query.to_string(),
+                    done: line.statements_done(),
+                    state: line.last().or_else(|| SqlState::of_sqlite(error)),
+                });
             }
             _ => {}
         }
@@ -384,7 +395,11 @@ impl Walk {
         error: &(dyn std::error::Error + Send + Sync),
     ) -> OpenError {
         let target = self.config.target.to_string();
-        match self.line.last() {
+        // Taken out, since to look for the culprit is to fail again.
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = failed.take();
+        drop(failed);
+        match noted.as_ref().and_then(|noted| noted.state) {
             _ if self.line.is_cut() => {}
             Some(SqlState::LOCK_NOT_AVAILABLE | SqlState::DEADLOCK) => {
                 return OpenError::MigrationGaveWay(format!("`{name}`: {error}"));
@@ -393,12 +408,8 @@ impl Walk {
             Some(SqlState::DISK_FULL) => return OpenError::DiskFull { target },
             Some(state) if state.is_disconnection() => {}
             _ => {
-                // Taken out, since to look for the culprit is to fail again.
-                let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                let noted = failed.take();
-                drop(failed);
-                let statement = noted.and_then(|(script, done)| {
-                    let statements = script::statements(&script);
+                let statement = noted.and_then(|FailedScript { text, done, .. }| {
+                    let statements = script::statements(&text);
                     let at = connection.culprit(&statements, done);
                     let text = script::shown(statements.get(at)?);
                     Some(format!(" in statement {}, `{text}`", at + 1))

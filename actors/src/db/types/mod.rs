@@ -1,0 +1,12 @@
+//! Values that are the same on both back ends: typed ids, moments in UTC, JSON.
+//!
+//! One `table!` serves both, so each has one SQL type: `Text` for an id, `Timestamp` for a moment, `Json` for
+//! the rest.
+
+mod id;
+mod json;
+mod moment;
+
+pub use id::Id;
+pub use json::Json;
+pub use moment::Moment;

@@ -1,0 +1,160 @@
+//! What the runtime adds to a query: against diesel-async with deadpool alone, on the same server.
+
+use std::time::{Duration, Instant};
+
+use diesel::prelude::*;
+use diesel_async::{
+    AsyncPgConnection, RunQueryDsl,
+    pooled_connection::{AsyncDieselConnectionManager, deadpool::Pool as BarePool},
+};
+use dotmac_platform::{
+    db::{
+        Config, Credentials, Db, DbActor, MigrateMode, Pool, PoolSize, Postgres as Server, SslMode,
+        Target,
+    },
+    on,
+    supervision::{ChildSpec, Policy, Published, SupervisionTree},
+};
+use futures_util::future::join_all;
+
+use crate::{
+    report::{Report, percentile, us},
+    support::{Postgres, postgres::PASSWORD},
+};
+
+diesel::table! {
+    point (id) {
+        id -> BigInt,
+        text -> Text,
+    }
+}
+
+const CONNECTIONS: usize = 8;
+
+pub fn measure(report: &mut Report) {
+    actix::System::new().block_on(async {
+        let server = Postgres::start().await;
+        let table = "CREATE TABLE point AS SELECT n::bigint AS id, md5(n::text) AS text \
+                     FROM generate_series(1, 10000) AS n; ALTER TABLE point ADD PRIMARY KEY (id); \
+                     GRANT SELECT ON point TO dotmac";
+        server.query(table).await;
+        let (ours, supervisor) = ours(&server);
+        supervisor.until(|board| board.readiness.serves()).await;
+        // The bare pool on a runtime of the same kind, so that both cross the same threads.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let bare = bare(&server);
+        for (what, clients, each) in [
+            ("point select by the runtime, 1 client", 1, 4000),
+            (
+                "point select by the runtime, 64 clients on 8 connections",
+                64,
+                200,
+            ),
+        ] {
+            let (mut by_us, mut alone) = (Vec::new(), Vec::new());
+            for _ in 0..9 {
+                alone.push(
+                    per_query(clients, each, |id| {
+                        let (bare, handle) = (bare.clone(), runtime.handle().clone());
+                        async move { handle.spawn(select_bare(bare, id)).await.unwrap() }
+                    })
+                    .await,
+                );
+                by_us.push(per_query(clients, each, |id| select(ours.clone(), id)).await);
+            }
+            let by_us = percentile(&mut by_us, 0.5);
+            let alone = percentile(&mut alone, 0.5);
+            let more = by_us.as_secs_f64() / alone.as_secs_f64() - 1.0;
+            report.row(
+                what,
+                "under 5 % more than diesel-async with deadpool",
+                format!("{} a query ({:+.1} %)", us(by_us), more * 100.0),
+                format!("diesel-async with deadpool: {}", us(alone)),
+                more < 0.05,
+            );
+        }
+        supervisor.halt().await;
+        runtime.shutdown_background();
+    });
+}
+
+/// Wall time of one query, of `clients` that ask `each` times, one after the other.
+async fn per_query<F: Future<Output = String>>(
+    clients: usize,
+    each: i64,
+    ask: impl Fn(i64) -> F,
+) -> Duration {
+    let ask = &ask;
+    let began = Instant::now();
+    join_all((0..clients).map(|client| async move {
+        for n in 0..each {
+            let id = (n * 37 + client as i64 * 101) % 10_000 + 1;
+            assert_eq!(ask(id).await.len(), 32);
+        }
+    }))
+    .await;
+    began.elapsed() / (clients as u32 * each as u32)
+}
+
+async fn select(db: Db, id: i64) -> String {
+    let found = db.read("select point", async move |c| {
+        on!(c, |c| point::table
+            .find(id)
+            .select(point::text)
+            .first::<String>(c)
+            .await)
+    });
+    found.await.unwrap()
+}
+
+async fn select_bare(pool: BarePool<AsyncPgConnection>, id: i64) -> String {
+    let mut connection = pool.get().await.unwrap();
+    let query = point::table.find(id).select(point::text);
+    query.first::<String>(&mut connection).await.unwrap()
+}
+
+fn bare(server: &Postgres) -> BarePool<AsyncPgConnection> {
+    let manager = AsyncDieselConnectionManager::new(server.url());
+    BarePool::builder(manager)
+        .max_size(CONNECTIONS)
+        .build()
+        .unwrap()
+}
+
+fn ours(server: &Postgres) -> (Db, dotmac_platform::supervision::SupervisorHandle) {
+    let config = Config {
+        target: Target::Postgres(Server {
+            host: "127.0.0.1".into(),
+            port: server.port,
+            database: "dotmac".into(),
+            credentials: Credentials::fixed(Some("dotmac".into()), Some(PASSWORD.into())),
+            ssl_mode: SslMode::Disable,
+            ca_cert: None,
+            client_cert: None,
+        }),
+        pool_size: PoolSize::new(CONNECTIONS),
+        min_idle: 1,
+        pool_timeout: Duration::from_secs(30),
+        connect_timeout: Duration::from_secs(5),
+        statement_timeout: Duration::from_secs(30),
+        lock_timeout: Duration::from_secs(10),
+        idle_in_transaction_timeout: Duration::from_secs(60),
+        max_lifetime: Duration::from_secs(1800),
+        slow_query: Duration::from_secs(10),
+        migrate: MigrateMode::Off,
+        migrations: Vec::new(),
+        application_name: "bench".into(),
+    };
+    let slot = Published::<Pool>::new();
+    let mut tree = SupervisionTree::new(Policy::default()).unwrap();
+    let offered = slot.clone();
+    let spec = ChildSpec::new("db", move |life| {
+        DbActor::new(life, config.clone(), offered.clone(), None)
+    });
+    tree.add(spec.publishes(&slot).required()).unwrap();
+    (Db::new(slot), tree.start())
+}

@@ -1,0 +1,6 @@
+CREATE TABLE note (
+    id TEXT NOT NULL PRIMARY KEY,
+    text TEXT NOT NULL,
+    tags JSON NOT NULL,
+    at TIMESTAMP NOT NULL
+);

@@ -1,0 +1,203 @@
+//! `examples/notes`: a service with a table of its own, as a client, an operator and a power cut see it.
+
+use std::{collections::BTreeSet, path::Path};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, Postgres, collector::Collector, eventually};
+
+async fn add(daemon: &Daemon, text: &str) -> Option<Value> {
+    let added = daemon
+        .client
+        .post(format!("{}/notes", daemon.base))
+        .json(&json!({"text": text, "tags": ["a", "b"]}))
+        .send()
+        .await
+        .ok()?;
+    if added.status() != 201 {
+        return None;
+    }
+    added.json().await.ok()
+}
+
+#[tokio::test]
+async fn ids_moments_and_json_come_back_the_same_from_both_back_ends() {
+    let postgres = Postgres::start().await;
+    for url in ["sqlite:dotmac.db".to_owned(), postgres.url()] {
+        let daemon = Daemon::example("notes")
+            .env("DOTMAC_DATABASE_URL", url)
+            .spawn()
+            .await;
+        daemon.until("/ready", 200).await;
+        let first = add(&daemon, "first").await.unwrap();
+        let second = add(&daemon, "it's; the second").await.unwrap();
+        assert!(first["id"].as_str() < second["id"].as_str(), "ids sort");
+        let path = format!("/notes/{}", first["id"].as_str().unwrap());
+        assert_eq!(daemon.json(&path).await, (200, first.clone()));
+        assert_eq!(daemon.json("/notes").await.1, json!([second, first]));
+        let nobody = "/notes/01a20636-b121-751a-810f-0b072ab9afed";
+        assert_eq!(daemon.get(nobody).await.status(), 404);
+        let mangled = daemon.request(Method::GET, "/notes/nonsense").await;
+        assert!(mangled.status().is_client_error(), "{mangled:?}");
+        let statements = eventually("statements to be measured", || async {
+            let text = daemon.get("/metrics").await.text().await.ok()?;
+            text.contains(r#"db_collection_name="note",db_operation_name="INSERT""#)
+                .then_some(text)
+        })
+        .await;
+        assert!(!statements.contains("it's"), "no value in a metric");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_statement_is_logged_with_its_request_and_without_values() {
+    let daemon = Daemon::example("notes")
+        .env("DOTMAC_DATABASE_SLOW_QUERY", "1ms")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    // A commit waits for the disk, which takes longer than that sooner or later.
+    let line = eventually("a slow statement", || async {
+        add(&daemon, "hunter2").await?;
+        daemon
+            .log()
+            .into_iter()
+            .find(|line| line["message"] == "slow statement" && line["table"] == "note")
+    })
+    .await;
+    assert!(line["duration_ms"].as_u64().is_some(), "{line}");
+    assert!(line["request_id"].is_string(), "{line}");
+    assert!(
+        line["statement"].as_str().unwrap().contains("INSERT INTO"),
+        "{line}"
+    );
+    assert!(!daemon.lines().join("\n").contains("hunter2"));
+}
+
+fn kept(directory: &Path) -> BTreeSet<String> {
+    use diesel::{Connection as _, QueryableByName, RunQueryDsl as _, sql_query, sql_types::Text};
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        value: String,
+    }
+    let file = directory.join("dotmac.db");
+    let mut connection = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+    let mut texts = |query: &str| -> BTreeSet<String> {
+        let rows: Vec<Row> = sql_query(query).load(&mut connection).unwrap();
+        rows.into_iter().map(|row| row.value).collect()
+    };
+    let check = texts("SELECT integrity_check AS value FROM pragma_integrity_check");
+    assert_eq!(check, BTreeSet::from(["ok".to_owned()]));
+    texts("SELECT text AS value FROM note")
+}
+
+/// `DOTMAC_FAULT_ROUNDS` says how often; `make faults` does it 100 times.
+#[tokio::test]
+async fn no_acknowledged_write_is_lost_when_the_process_is_killed_under_load() {
+    let rounds = std::env::var("DOTMAC_FAULT_ROUNDS").map_or(5, |rounds| rounds.parse().unwrap());
+    let mut directory = tempfile::tempdir().unwrap();
+    let mut acknowledged = BTreeSet::new();
+    for round in 0..rounds {
+        let daemon = Daemon::example("notes").spawn_in(directory).await;
+        daemon.until("/ready", 200).await;
+        let (client, base) = (daemon.client.clone(), daemon.base.clone());
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let (client, url) = (client.clone(), format!("{base}/notes"));
+                tokio::spawn(async move {
+                    let mut acknowledged = Vec::new();
+                    for n in 0.. {
+                        let text = format!("{round} {writer} {n}");
+                        let note = json!({ "text": text });
+                        match client.post(&url).json(&note).send().await {
+                            Ok(added) if added.status() == 201 => acknowledged.push(text),
+                            _ => break,
+                        }
+                    }
+                    acknowledged
+                })
+            })
+            .collect();
+        // Some time under load, another one in each round.
+        tokio::time::sleep(std::time::Duration::from_millis(50 + round % 10 * 20)).await;
+        directory = daemon.kill();
+        for writer in writers {
+            acknowledged.extend(writer.await.unwrap());
+        }
+        let kept = kept(directory.path());
+        let lost: Vec<_> = acknowledged.difference(&kept).collect();
+        assert!(lost.is_empty(), "round {round}: {lost:?} are lost");
+    }
+    println!("{rounds} times killed, {} writes", acknowledged.len());
+    assert!(acknowledged.len() as u64 > rounds);
+}
+
+#[tokio::test]
+async fn a_backup_of_a_running_daemon_is_made_by_a_command() {
+    let daemon = Daemon::example("notes").spawn().await;
+    daemon.until("/ready", 200).await;
+    add(&daemon, "kept").await.unwrap();
+    let copied = Daemon::builder()
+        .run_in(daemon.directory(), &["backup", "copy.db"])
+        .await;
+    assert_eq!(copied.code, 0, "{}", copied.text());
+    assert!(copied.text().contains("checked"), "{}", copied.text());
+    let again = Daemon::builder()
+        .run_in(daemon.directory(), &["backup", "copy.db"])
+        .await;
+    assert_eq!(again.code, 69, "{}", again.text());
+
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::rename(
+        daemon.directory().join("copy.db"),
+        directory.path().join("dotmac.db"),
+    )
+    .unwrap();
+    let restored = Daemon::example("notes").spawn_in(directory).await;
+    restored.until("/ready", 200).await;
+    assert_eq!(restored.json("/notes").await.1[0]["text"], "kept");
+}
+
+#[tokio::test]
+async fn each_statement_is_a_span_in_the_trace_of_its_request_on_both_back_ends() {
+    let postgres = Postgres::start().await;
+    for (url, system) in [
+        ("sqlite:dotmac.db".to_owned(), "sqlite"),
+        (postgres.url(), "postgresql"),
+    ] {
+        let collector = Collector::start().await;
+        let daemon = Daemon::example("notes")
+            .env("DOTMAC_DATABASE_URL", url)
+            .env(
+                "DOTMAC_TELEMETRY_OTLP_ENDPOINT",
+                format!("http://127.0.0.1:{}", collector.grpc),
+            )
+            .spawn()
+            .await;
+        daemon.until("/ready", 200).await;
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let added = daemon
+            .client
+            .post(format!("{}/notes", daemon.base))
+            .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"))
+            .json(&json!({ "text": "hunter2" }))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(added.status(), 201);
+        assert_eq!(daemon.stop().await.code, 0);
+        let text = eventually("the span of the statement", || async {
+            let text = collector.text();
+            text.split("Span #")
+                .find(|span| span.contains("INSERT note") && span.contains(trace))
+                .map(str::to_owned)
+        })
+        .await;
+        for part in [system, "db.collection.name", "db.operation.name"] {
+            assert!(text.contains(part), "no {part} in {text}");
+        }
+        assert!(!collector.text().contains("hunter2"));
+    }
+}
