@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod leasing;
 mod migrating;
 mod rig;
 mod rotating;
