@@ -57,7 +57,7 @@ pub fn parse() -> Result<Command, clap::Error> {
 pub async fn execute(command: Command) -> Exit {
     match command {
         Command::Serve => Exit::Usage,
-        Command::Check(arguments) => check::run(&arguments).await,
+        Command::Check(arguments) => Box::pin(check::run(&arguments)).await,
         Command::Config(arguments) => config::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments).await,
         Command::Probe(arguments) => probe::run(&arguments).await,
