@@ -205,7 +205,7 @@ impl Settings {
                 key: old.spec.key(),
                 old: old.shown(),
                 new: new.shown(),
-                live: old.spec.live,
+                live: old.spec.live || new.is_read_at_each_use(),
             })
             .collect()
     }
@@ -224,6 +224,12 @@ impl Settings {
 }
 
 impl Entry {
+    /// A credential for Vault that lies in a file is read from there at each login.
+    fn is_read_at_each_use(&self) -> bool {
+        let is_credential = self.spec.kind.secret && self.spec.prefix == "VAULT_";
+        is_credential && matches!(self.origin, Origin::File(_))
+    }
+
     /// The value for a reader: secrets redacted, empty if not set.
     fn shown(&self) -> String {
         match self.text.expose_secret() {

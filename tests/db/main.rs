@@ -12,6 +12,7 @@ mod support;
 
 mod faults;
 mod files;
+mod leasing;
 mod migrating;
 mod rig;
 mod rotating;

@@ -1,7 +1,8 @@
-//! The actor: one reading after another, and what each means for those who use the secrets.
+//! The actor: one reading after another, what is leased beside them, and what both mean for those who
+//! use the secrets.
 //!
 //! All waiting happens in futures on the actor's own thread; nothing here blocks it. At most one
-//! reading is under way at a time. The rules of what follows from a reading are in `course`.
+//! reading is under way at a time, and one step of `rotation`. What follows is in `course`.
 
 use std::{
     mem,
@@ -12,21 +13,20 @@ use std::{
 use actix::prelude::*;
 use secrecy::SecretString;
 use tokio::sync::{Notify, oneshot};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
 use super::{
-    Change, Config, DatabaseRole, GetSecret, LeaseHold, RefreshNow, SecretFeed, SecretReference,
-    SecretStore, SecretsError, Vault, Want, Wanted,
+    Change, Config, GetSecret, RefreshNow, SecretFeed, SecretReference, SecretStore, SecretsError,
+    Vault, Want, Wanted,
     backoff::Backoff,
     cache::Cache,
-    course::{Course, News, Word},
-    database::Issued,
+    course::{Course, Word},
     error::Chain,
-    hold::Report,
     instruments::Rotated,
-    loader::{self, Failed, Loaded},
-    reason,
-    rotation::{News as RotationNews, Rotation},
+    leased::Leased,
+    loader::{self, Loaded},
+    reason, report,
+    rotation::Rotation,
 };
 use crate::supervision::{Lifeline, Published, Service, Serving};
 
@@ -67,16 +67,6 @@ pub struct SecretsActor {
     /// Rung when leased credentials were refused where they are used.
     demand: Arc<Notify>,
     tending: Option<SpawnHandle>,
-}
-
-/// What there is of credentials that Vault leases.
-#[derive(Default)]
-struct Leased {
-    present: Option<(Issued, LeaseHold)>,
-    failure: Option<SecretsError>,
-    expired: bool,
-    /// Whether anything was heard yet.
-    reported: bool,
 }
 
 impl SecretsActor {
@@ -194,14 +184,15 @@ impl SecretsActor {
             return Vec::new();
         };
         if let Some(role) = &self.config.database_role {
-            if !self.leased.reported {
+            if !self.leased.has_reported() {
                 return Vec::new();
             }
             self.leased.join(&mut loaded, role);
         }
         let failures = loaded.failures.clone();
         let verdict = self.course.judge(loaded);
-        self.tell(verdict.news, &failures);
+        let serves = self.course.served().is_some();
+        report::reading(self.lifeline.name(), verdict.news, &failures, serves);
         let served = verdict.publish.as_deref();
         let changed = verdict
             .publish
@@ -222,112 +213,11 @@ impl SecretsActor {
     fn tend(&mut self, rotation: Rotation, ctx: &mut Context<Self>) {
         let step = Box::pin(rotation.step()).into_actor(self);
         self.tending = Some(ctx.spawn(step.map(|(rotation, news), actor, ctx| {
-            actor.hear(news);
+            let role = actor.config.database_role.as_ref();
+            actor.leased.hear(news, role, &actor.feed);
+            actor.settle();
             actor.tend(rotation, ctx);
         })));
-    }
-
-    fn hear(&mut self, news: RotationNews) {
-        let role = self.config.database_role.as_ref();
-        self.leased.reported = true;
-        match news {
-            RotationNews::Issued(issued) => {
-                let report = role.map(|role| Report {
-                    feed: self.feed.clone(),
-                    secret: role.name,
-                    key: role.password.clone(),
-                });
-                if let Some(role) = role {
-                    let instruments = self.feed.instruments();
-                    instruments.ends_at(role.name, issued.clock.horizon());
-                }
-                let hold = LeaseHold::new(Arc::clone(&issued.lease), report);
-                self.leased.present = Some((issued, hold));
-                self.leased.failure = None;
-                self.leased.expired = false;
-            }
-            RotationNews::Kept(deadline) => {
-                if let (Some(role), Some(deadline)) = (role, deadline) {
-                    self.feed.instruments().ends_at(role.name, deadline);
-                }
-                self.leased.failure = None;
-            }
-            RotationNews::Failed(error) => {
-                if let (Some(role), SecretsError::Issue { .. }) = (role, &error) {
-                    self.feed.instruments().rotated(role.name, Rotated::Failed);
-                }
-                self.leased.failure = Some(error);
-            }
-            RotationNews::Expired => {
-                error!(
-                    actor.name = self.lifeline.name(),
-                    "the lease on the database's credentials has ended and Vault has given no others"
-                );
-                self.leased.present = None;
-                self.leased.expired = true;
-            }
-        }
-        self.settle();
-    }
-
-    fn tell(&self, news: News, failures: &[Failed]) {
-        let name = self.lifeline.name();
-        match news {
-            News::Loaded => info!(actor.name = name, "loaded the secrets from Vault"),
-            News::Recovered => info!(
-                actor.name = name,
-                "Vault answers again: secrets are up to date"
-            ),
-            News::Failed => {
-                let Some(first) = failures.first() else {
-                    return;
-                };
-                let also: Vec<_> = failures
-                    .iter()
-                    .skip(1)
-                    .filter_map(|failed| failed.key.as_deref())
-                    .collect();
-                let reason = first.error.reason().as_str();
-                if self.course.served().is_none() {
-                    error!(actor.name = name, reason, secrets.also = ?also, "secrets are not loaded, trying again: {first}");
-                } else {
-                    warn!(actor.name = name, reason, secrets.also = ?also, "secrets are not up to date, going on with what there is: {first}");
-                }
-            }
-            News::None => {
-                if let Some(first) = failures.first() {
-                    debug!(actor.name = name, "still failing: {first}");
-                }
-            }
-        }
-    }
-
-    /// One line for each key, by name only: who has the new value, and who waits for a restart.
-    fn tell_change(
-        &self,
-        Change {
-            key,
-            taken_by,
-            waiting,
-        }: &Change,
-    ) {
-        let name = self.lifeline.name();
-        let role = self.config.database_role.as_ref();
-        if role.is_some_and(|role| [&role.username, &role.password].contains(&key)) {
-            // Said once for both, when they came, and counted by who takes them.
-            return;
-        }
-        let result = if waiting.is_empty() {
-            Rotated::Applied
-        } else {
-            Rotated::NeedsRestart
-        };
-        self.feed.instruments().rotated(key, result);
-        if waiting.is_empty() {
-            info!(actor.name = name, key, result = "applied", secrets.taken_by = ?taken_by, "the secret `{key}` has changed");
-        } else {
-            warn!(actor.name = name, key, result = "needs_restart", secrets.waiting = ?waiting, "the secret `{key}` has changed and needs a restart of {waiting:?}");
-        }
     }
 
     /// Reads everything again; `answer_next` is served by the first reading that begins now.
@@ -370,13 +260,25 @@ impl SecretsActor {
 
     fn tell_unpermitted(&mut self, unpermitted: &[String]) {
         if !unpermitted.is_empty() && self.unpermitted != unpermitted {
-            warn!(
-                actor.name = self.lifeline.name(),
-                secrets.keys = ?unpermitted,
-                "no permission on the default paths of some secrets: they count as not set. Extend the policy, or set them"
-            );
+            report::unpermitted(self.lifeline.name(), unpermitted);
         }
         self.unpermitted = unpermitted.to_vec();
+    }
+
+    /// Counts and tells a change, unless it is of leased credentials: those are told when they come,
+    /// once for both, and counted by who takes them.
+    fn tell_change(&self, change: &Change) {
+        let role = self.config.database_role.as_ref();
+        if role.is_some_and(|role| [&role.username, &role.password].contains(&&change.key)) {
+            return;
+        }
+        let result = if change.waiting.is_empty() {
+            Rotated::Applied
+        } else {
+            Rotated::NeedsRestart
+        };
+        self.feed.instruments().rotated(&change.key, result);
+        report::change(self.lifeline.name(), change);
     }
 }
 
@@ -392,10 +294,7 @@ impl Actor for SecretsActor {
         match self.config.vault.clone().map(Vault::new) {
             None => {
                 self.serve_literals();
-                debug!(
-                    actor.name = self.lifeline.name(),
-                    "Vault is off: serving the configured secrets"
-                );
+                debug!("Vault is off: serving the configured secrets");
             }
             Some(Ok(vault)) => {
                 let vault = Arc::new(vault.with_outbox(self.feed.outbox()));
@@ -438,31 +337,6 @@ impl Service for SecretsActor {
                 .into_actor(self)
                 .map(|(), _, ctx| ctx.stop()),
         );
-    }
-}
-
-impl Leased {
-    /// Adds what there is to `loaded`, and what there should be to its failures.
-    fn join(&self, loaded: &mut Loaded, role: &DatabaseRole) {
-        if let Some((issued, hold)) = &self.present {
-            let store = &mut loaded.store;
-            store.insert_leased(&role.username, issued.username.clone(), hold);
-            store.insert_leased(&role.password, issued.password.clone(), hold);
-        }
-        if let Some(error) = &self.failure {
-            let key = Some(role.password.clone());
-            let error = error.clone();
-            loaded.failures.push(Failed { key, error });
-        }
-        if self.expired {
-            for key in [&role.username, &role.password] {
-                loaded.store.mark_absent(key, reason::LEASE_EXPIRED);
-            }
-            let key = Some(role.password.clone());
-            let role = role.role.clone();
-            let error = SecretsError::LeaseExpired { role };
-            loaded.failures.insert(0, Failed { key, error });
-        }
     }
 }
 

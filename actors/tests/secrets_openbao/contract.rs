@@ -357,3 +357,28 @@ fn what_hashicorp_vault_cannot_do_is_refused_before_anything_starts() {
         );
     }
 }
+
+#[actix::test]
+async fn a_farewell_revokes_a_token_of_our_own_and_leaves_one_that_was_given() -> Outcome {
+    let server = OpenBao::start()?;
+    let auth = app_role(&server, "1h")?;
+    server.bao(&["kv", "put", "secret/app/key", "value=allowed"])?;
+    let given = server.bao(&["token", "create", "-policy=app", "-field=token"])?;
+    let tokens = || -> Outcome<usize> {
+        let listed = server.bao(&["list", "-format=json", "auth/token/accessors"])?;
+        Ok(listed.lines().filter(|line| line.contains('"')).count())
+    };
+    let before = tokens()?;
+    for client in CLIENTS {
+        for auth in [auth.clone(), Auth::Token(given.as_str().into())] {
+            let vault = Vault::new(VaultConfig {
+                client: *client,
+                ..vault_config(&server.address, auth)
+            })?;
+            vault.read(&"app/key".parse()?).await?;
+            vault.farewell().await;
+            assert_eq!(tokens()?, before, "{client:?}");
+        }
+    }
+    Ok(())
+}

@@ -135,6 +135,60 @@ fn vault_needs_an_address_and_what_its_login_takes() {
 }
 
 #[test]
+fn each_login_names_what_it_lacks() {
+    let addr = ("DOTMAC_VAULT_ADDR", "https://vault.example:8200");
+    for (auth, lacks) in [
+        ("kubernetes", "DOTMAC_VAULT_ROLE"),
+        ("jwt", "DOTMAC_VAULT_JWT"),
+    ] {
+        let text = mistake(&[addr, ("DOTMAC_VAULT_AUTH", auth)]);
+        assert!(text.starts_with(lacks), "{text}");
+    }
+    let cert = [addr, ("DOTMAC_VAULT_AUTH", "cert")];
+    let keys: Vec<_> = mistakes(&cert).into_iter().map(|it| it.key).collect();
+    assert_eq!(
+        keys,
+        ["DOTMAC_VAULT_CLIENT_CERT", "DOTMAC_VAULT_CLIENT_KEY"]
+    );
+    let plain = [
+        ("DOTMAC_VAULT_ADDR", "http://127.0.0.1:8200"),
+        ("DOTMAC_VAULT_AUTH", "cert"),
+        ("DOTMAC_VAULT_CLIENT_CERT", "/c"),
+        ("DOTMAC_VAULT_CLIENT_KEY", "/k"),
+    ];
+    assert!(mistake(&plain).ends_with("use https"));
+    let pod = [
+        addr,
+        ("DOTMAC_VAULT_AUTH", "kubernetes"),
+        ("DOTMAC_VAULT_ROLE", "app"),
+    ];
+    let mount = right(&pod).vault.auth_mount;
+    assert_eq!(mount.as_ref().map(|it| it.as_str()), Some("kubernetes"));
+}
+
+#[test]
+fn a_database_role_needs_vault_and_postgresql_and_brings_user_and_password_alone() {
+    let role = ("DOTMAC_DATABASE_VAULT_ROLE", "dotmac");
+    let vault = [
+        ("VAULT_ADDR", "http://127.0.0.1:8200"),
+        ("VAULT_TOKEN", "root"),
+    ];
+    let server = ("DOTMAC_DATABASE_URL", "postgres://127.0.0.1/dotmac");
+    assert!(mistake(&[role, server]).contains("which is not enabled"));
+    let [addr, token] = vault;
+    assert!(mistake(&[role, addr, token]).contains("SQLite has no users"));
+    let named = (
+        "DOTMAC_DATABASE_URL",
+        "postgres://somebody@127.0.0.1/dotmac",
+    );
+    assert!(mistake(&[role, addr, token, named]).contains("the role brings it"));
+    let settings = right(&[role, addr, token, server]);
+    assert!(settings.wanted_secrets().is_empty());
+    let climb = ("DOTMAC_DATABASE_VAULT_ROLE", "../sys/mounts");
+    assert!(mistake(&[climb, addr, token, server]).starts_with("DOTMAC_DATABASE_VAULT_ROLE"));
+}
+
+#[test]
 fn a_reference_needs_vault() {
     let text = mistake(&[
         ("DATABASE_URL", "postgres://me@localhost/dotmac"),

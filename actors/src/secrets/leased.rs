@@ -1,0 +1,94 @@
+//! What there is of credentials that Vault leases, from what `rotation` has to tell.
+
+use std::sync::Arc;
+
+use tracing::error;
+
+use super::{
+    DatabaseRole, LeaseHold, SecretFeed, SecretsError,
+    database::Issued,
+    hold::Report,
+    instruments::Rotated,
+    loader::{Failed, Loaded},
+    reason,
+    rotation::News,
+};
+
+/// The credentials that are served, or why there are none.
+#[derive(Default)]
+pub(super) struct Leased {
+    present: Option<(Issued, LeaseHold)>,
+    failure: Option<SecretsError>,
+    expired: bool,
+    reported: bool,
+}
+
+impl Leased {
+    /// Whether anything was heard yet.
+    pub(super) fn has_reported(&self) -> bool {
+        self.reported
+    }
+
+    pub(super) fn hear(&mut self, news: News, role: Option<&DatabaseRole>, feed: &SecretFeed) {
+        let instruments = feed.instruments();
+        self.reported = true;
+        match news {
+            News::Issued(issued) => {
+                let report = role.map(|role| Report {
+                    feed: feed.clone(),
+                    secret: role.name,
+                    key: role.password.clone(),
+                });
+                if let Some(role) = role {
+                    instruments.ends_at(role.name, issued.clock.horizon());
+                }
+                let hold = LeaseHold::new(Arc::clone(&issued.lease), report);
+                self.present = Some((issued, hold));
+                self.failure = None;
+                self.expired = false;
+            }
+            News::Kept(deadline) => {
+                if let Some((role, deadline)) = role.zip(deadline) {
+                    instruments.ends_at(role.name, deadline);
+                }
+                self.failure = None;
+            }
+            News::Failed(error) => {
+                if let (Some(role), SecretsError::Issue { .. }) = (role, &error) {
+                    instruments.rotated(role.name, Rotated::Failed);
+                }
+                self.failure = Some(error);
+            }
+            News::Expired => {
+                error!(
+                    "the lease on the database's credentials has ended and Vault has given no others"
+                );
+                self.present = None;
+                self.expired = true;
+            }
+        }
+    }
+
+    /// Adds what there is to `loaded`, and what there should be to its failures.
+    pub(super) fn join(&self, loaded: &mut Loaded, role: &DatabaseRole) {
+        if let Some((issued, hold)) = &self.present {
+            let store = &mut loaded.store;
+            store.insert_leased(&role.username, issued.username.clone(), hold);
+            store.insert_leased(&role.password, issued.password.clone(), hold);
+        }
+        if let Some(error) = &self.failure {
+            let key = Some(role.password.clone());
+            let error = error.clone();
+            loaded.failures.push(Failed { key, error });
+        }
+        if self.expired {
+            for key in [&role.username, &role.password] {
+                loaded.store.mark_absent(key, reason::LEASE_EXPIRED);
+            }
+            let key = Some(role.password.clone());
+            let role = role.role.clone();
+            let error = SecretsError::LeaseExpired { role };
+            loaded.failures.insert(0, Failed { key, error });
+        }
+    }
+}
