@@ -30,3 +30,4 @@ mod stopping;
 mod systemd;
 mod telemetry;
 mod traces;
+mod views;
