@@ -34,3 +34,4 @@ mod stopping;
 mod systemd;
 mod telemetry;
 mod traces;
+mod views;

@@ -104,7 +104,10 @@ async fn wait(process: &mut Process) -> i32 {
     loop {
         if let Some(code) = process.try_exit() {
             // What it said last may still be in the pipe.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            eventually("its output to be read", || async {
+                process.is_read().then_some(())
+            })
+            .await;
             return code;
         }
         assert!(

@@ -4,12 +4,14 @@ use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
+    thread::JoinHandle,
 };
 
 /// A running program, killed when dropped; what it prints is kept.
 pub struct Process {
     child: Child,
     output: Arc<Mutex<Vec<String>>>,
+    readers: [JoinHandle<()>; 2],
 }
 
 impl Process {
@@ -22,13 +24,24 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let output = Arc::new(Mutex::new(Vec::new()));
-        collect(child.stdout.take().unwrap(), Arc::clone(&output));
-        collect(child.stderr.take().unwrap(), Arc::clone(&output));
-        Self { child, output }
+        let readers = [
+            collect(child.stdout.take().unwrap(), Arc::clone(&output)),
+            collect(child.stderr.take().unwrap(), Arc::clone(&output)),
+        ];
+        Self {
+            child,
+            output,
+            readers,
+        }
     }
 
     pub fn lines(&self) -> Vec<String> {
         self.output.lock().unwrap().clone()
+    }
+
+    /// Whether everything that an ended process has printed is in [`lines`](Self::lines).
+    pub fn is_read(&self) -> bool {
+        self.readers.iter().all(JoinHandle::is_finished)
     }
 
     pub fn pid(&self) -> u32 {
@@ -71,7 +84,7 @@ pub fn signal(pid: u32, name: &str) {
     assert!(sent.success(), "kill -{name} {pid}");
 }
 
-fn collect(stream: impl Read + Send + 'static, output: Arc<Mutex<Vec<String>>>) {
+fn collect(stream: impl Read + Send + 'static, output: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
             output
@@ -79,5 +92,5 @@ fn collect(stream: impl Read + Send + 'static, output: Arc<Mutex<Vec<String>>>) 
                 .unwrap()
                 .push(String::from_utf8_lossy(&line).into_owned());
         }
-    });
+    })
 }
