@@ -176,7 +176,12 @@ impl Monitor {
             Err(problem.unwrap_or_else(|| silent("connecting", &self.config)))
         };
         let connected = tokio::time::timeout(ANSWER_LIMIT, first).await;
-        connected.unwrap_or_else(|_| Err(silent("connecting", &self.config)))
+        let connected = connected.unwrap_or_else(|_| Err(silent("connecting", &self.config)));
+        if connected.is_ok() {
+            // The others would be connections that nobody uses.
+            self.connecting = JoinSet::new();
+        }
+        connected
     }
 }
 
