@@ -134,7 +134,7 @@ async fn a_scrape_has_the_promised_names() {
     daemon.get("/").await;
     // The first database work is the journal's, which nobody waits for.
     eventually("the journal to be written", || async {
-        let series = r#"db_client_operation_duration_seconds_count{db_operation_name="write runtime journal",db_system_name="sqlite",outcome="ok"}"#;
+        let series = r#"dotmac_database_work_duration_seconds_count{outcome="ok",work="write runtime journal"}"#;
         daemon.metric(series).await
     })
     .await;
@@ -152,6 +152,8 @@ async fn a_scrape_has_the_promised_names() {
         "db_client_connection_count",
         "db_client_connection_wait_time_seconds_count",
         "db_client_operation_duration_seconds_count",
+        "dotmac_database_check_age_seconds",
+        "dotmac_database_errors_total",
         "dotmac_ready",
         "dotmac_component_state",
         "dotmac_actor_restarts_total",
