@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use diesel::prelude::*;
 use diesel_async::{
     AsyncPgConnection, RunQueryDsl,
-    pooled_connection::{AsyncDieselConnectionManager, deadpool::Pool as BarePool},
+    pooled_connection::{
+        AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool::Pool as BarePool,
+    },
 };
 use dotmac_platform::{
     db::{
@@ -118,7 +120,10 @@ async fn select_bare(pool: BarePool<AsyncPgConnection>, id: i64) -> String {
 }
 
 fn bare(server: &Postgres) -> BarePool<AsyncPgConnection> {
-    let manager = AsyncDieselConnectionManager::new(server.url());
+    // By default it would ask `SELECT 1` before each loan, which ours does not.
+    let mut settings = ManagerConfig::default();
+    settings.recycling_method = RecyclingMethod::Fast;
+    let manager = AsyncDieselConnectionManager::new_with_config(server.url(), settings);
     BarePool::builder(manager)
         .max_size(CONNECTIONS)
         .build()

@@ -151,6 +151,8 @@ async fn a_scrape_has_the_promised_names() {
         "db_client_connection_count",
         "db_client_connection_wait_time_seconds_count",
         "db_client_operation_duration_seconds_count",
+        "dotmac_database_check_age_seconds",
+        "dotmac_database_errors_total",
         "dotmac_ready",
         "dotmac_component_state",
         "dotmac_actor_restarts_total",

@@ -208,3 +208,24 @@ fn a_backup_writes_over_nothing_and_a_damaged_database_makes_none() {
         Err(BackupError::Exists { .. })
     ));
 }
+
+/// The statement goes on where it is, so its connection must not be lent, nor waited for.
+#[actix_web::test]
+async fn a_statement_that_its_own_work_gives_up_spoils_nothing_for_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = config(sqlite(directory.path()));
+    settings.pool_size = PoolSize::new(2);
+    let rig = Rig::ready(settings).await.with_notes().await;
+    for _ in 0..3 {
+        let given_up = rig.db.read("give up", async |c| {
+            let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 3000000) \
+                           SELECT count(*) FROM n";
+            let slow = async { on!(c, |c| diesel::sql_query(endless).execute(c).await) };
+            let limit = std::time::Duration::from_millis(20);
+            Ok::<_, DbError>(tokio::time::timeout(limit, slow).await.is_err())
+        });
+        assert!(given_up.await.unwrap(), "it was not slow");
+        assert_eq!(count(&rig).await.unwrap(), 0);
+    }
+    rig.supervisor.halt().await;
+}

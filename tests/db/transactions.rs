@@ -128,14 +128,19 @@ async fn a_deadlock_is_a_conflict_and_a_retry_gets_past_it() {
         .await;
     fill(&rig.db, 2).await;
     let tries = Arc::new(AtomicU32::new(0));
+    let holding = Arc::new(AtomicU32::new(0));
     let cross = |first: i64, second: i64| {
-        let (db, tries) = (rig.db.clone(), Arc::clone(&tries));
+        let (db, tries, holding) = (rig.db.clone(), Arc::clone(&tries), Arc::clone(&holding));
         async move {
             db.retrying_transaction("cross", Retry::new(), async move |c| {
                 tries.fetch_add(1, Relaxed);
                 let value = read(c, first).await?;
                 write(c, first, value + 1).await?;
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                // Both hold what the other wants, the first time.
+                holding.fetch_add(1, Relaxed);
+                while AtomicU32::load(&holding, Relaxed) < 2 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
                 let value = read(c, second).await?;
                 write(c, second, value + 1).await
             })
@@ -199,17 +204,28 @@ async fn the_server_gives_up_slow_statements_long_waits_and_idle_transactions() 
     let slow = slow.await.unwrap_err();
     assert!(matches!(slow, DbError::TimedOut(_)), "{slow:?}");
 
-    let held = rig.db.transaction("hold", async |c| {
+    let (held, refused) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (holds, until) = (Arc::clone(&held), Arc::clone(&refused));
+    let held_work = rig.db.transaction("hold", async move |c| {
         write(c, 0, 1).await?;
-        on!(c, |c| diesel::sql_query("SELECT pg_sleep(1)")
-            .execute(c)
-            .await)
+        holds.store(1, Relaxed);
+        while AtomicU32::load(&until, Relaxed) == 0 {
+            // Not idle, which has a limit of its own.
+            on!(c, |c| diesel::sql_query("SELECT pg_sleep(0.01)")
+                .execute(c)
+                .await)?;
+        }
+        Ok::<_, DbError>(())
     });
     let waits = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        rig.db.run("wait", async |c| write(c, 0, 2).await).await
+        while AtomicU32::load(&held, Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let ended = rig.db.run("wait", async |c| write(c, 0, 2).await).await;
+        refused.store(1, Relaxed);
+        ended
     };
-    let (held, waited) = tokio::join!(held, waits);
+    let (held, waited) = tokio::join!(held_work, waits);
     held.unwrap();
     let waited = waited.unwrap_err();
     assert!(matches!(waited, DbError::TimedOut(_)), "{waited:?}");

@@ -143,6 +143,8 @@ pub(super) struct Line {
     last: AtomicU64,
     completed: AtomicU64,
     cut: AtomicBool,
+    /// Calls that run on a thread of their own, also if nobody waits for them any more.
+    under_way: AtomicU64,
     opened: Instant,
     alarms: Alarms,
 }
@@ -153,6 +155,7 @@ impl Line {
             last: AtomicU64::new(0),
             completed: AtomicU64::new(0),
             cut: AtomicBool::new(false),
+            under_way: AtomicU64::new(0),
             opened: Instant::now(),
             alarms: alarms.clone(),
         })
@@ -195,9 +198,24 @@ impl Line {
         self.cut.load(Relaxed)
     }
 
+    /// A call has begun; it lasts until what is given back is dropped.
+    pub(super) fn call(self: &Arc<Self>) -> Call {
+        self.under_way.fetch_add(1, Relaxed);
+        Call(Arc::clone(self))
+    }
+
     /// Whether it may be lent again.
     pub(super) fn is_fit(&self) -> bool {
-        !self.is_cut() && !self.alarms.is_evicted(self.opened)
+        !self.is_cut() && !self.alarms.is_evicted(self.opened) && self.under_way.load(Relaxed) == 0
+    }
+}
+
+/// A call on a connection, for as long as it lives.
+pub(super) struct Call(Arc<Line>);
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Relaxed);
     }
 }
 

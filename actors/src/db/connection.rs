@@ -154,13 +154,19 @@ impl Connection {
     }
 }
 
-/// Where SQLite's calls run: on blocking threads of the database's runtime, inside the caller's span. Work
-/// that is given up is left to end there; nobody waits for it.
-pub struct Blocking(Handle);
+/// Where SQLite's calls run: on blocking threads of the database's runtime, inside the caller's span. A call
+/// that is given up is left to end there; nobody waits for it, and its connection is not lent again.
+pub struct Blocking {
+    runtime: Handle,
+    line: Option<Arc<Line>>,
+}
 
 impl Blocking {
-    pub(super) fn on(runtime: Handle) -> Self {
-        Self(runtime)
+    pub(super) fn on(runtime: Handle, line: &Arc<Line>) -> Self {
+        Self {
+            runtime,
+            line: Some(Arc::clone(line)),
+        }
     }
 }
 
@@ -172,12 +178,18 @@ impl SpawnBlocking for Blocking {
     where
         R: Send + 'static,
     {
-        let span = Span::current();
-        let running = self.0.spawn_blocking(move || span.in_scope(task));
+        let (span, call) = (Span::current(), self.line.as_ref().map(Line::call));
+        let running = self.runtime.spawn_blocking(move || {
+            let _call = call;
+            span.in_scope(task)
+        });
         running.map_err(Into::into).boxed()
     }
 
     fn get_runtime() -> Self {
-        Self(Handle::current())
+        Self {
+            runtime: Handle::current(),
+            line: None,
+        }
     }
 }

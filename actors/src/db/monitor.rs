@@ -175,11 +175,12 @@ impl Monitor {
             Err(problem.unwrap_or_else(|| silent("connecting", &self.config)))
         };
         let connected = tokio::time::timeout(ANSWER_LIMIT, first).await;
-        if matches!(connected, Ok(Ok(_))) {
+        let connected = connected.unwrap_or_else(|_| Err(silent("connecting", &self.config)));
+        if connected.is_ok() {
             // None of the others is wanted; each would keep its account alive.
             self.connecting = JoinSet::new();
         }
-        connected.unwrap_or_else(|_| Err(silent("connecting", &self.config)))
+        connected
     }
 }
 

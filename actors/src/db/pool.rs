@@ -363,7 +363,8 @@ fn sqlite_opener(
             });
             let connection = opening.await.unwrap_or_else(|died| Err(setup(died)))?;
             let runtime = tokio::runtime::Handle::current();
-            let connection = AsyncSqliteConnection::with_runtime(connection, Blocking::on(runtime));
+            let blocking = Blocking::on(runtime, &line);
+            let connection = AsyncSqliteConnection::with_runtime(connection, blocking);
             Ok(Session::new(connection, line, lifetime, None))
         }
     })

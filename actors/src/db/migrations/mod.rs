@@ -4,37 +4,27 @@
 //! migration is a transaction: one that fails leaves the schema as it was before it. To look takes no lock and
 //! writes nothing, so it works on a standby too.
 
+mod back_end;
 mod script;
 
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use diesel::{
-    Connection as _, QueryResult, SqliteConnection,
     backend::Backend,
-    connection::{Instrumentation, InstrumentationEvent, SimpleConnection},
+    connection::{Instrumentation, InstrumentationEvent},
     migration::{Migration, MigrationSource},
-    pg::Pg,
-    sqlite::Sqlite,
 };
-use diesel_async::{AsyncPgConnection, async_connection_wrapper::AsyncConnectionWrapper};
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 
+use self::back_end::{Known, Schema, lock, locking_failed};
 use super::{
     Config, OpenError, SqlState, Target,
     alarms::{Alarms, Line},
     connect::{self, Opened},
 };
-
-/// Names the lock of migrating processes; any constant that nobody else uses.
-const ADVISORY_LOCK: i64 = 0x646f_746d_6163;
-
-/// Between two tries to get it. It is not waited for within a statement: that would be a transaction, and
-/// `CREATE INDEX CONCURRENTLY` waits for all transactions to end.
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a database lacks and has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,108 +112,6 @@ struct Failure(OpenError);
 impl From<diesel::result::Error> for Failure {
     fn from(source: diesel::result::Error) -> Self {
         Self(locking_failed(source))
-    }
-}
-
-fn locking_failed(source: diesel::result::Error) -> OpenError {
-    OpenError::Query {
-        what: "locking the database for migration",
-        source,
-    }
-}
-
-type PgConnection = AsyncConnectionWrapper<AsyncPgConnection>;
-
-/// Waits for the advisory lock. A migration may take as long as it needs, but not wait for a table's lock
-/// longer than anybody else: whoever comes after it waits as well.
-fn lock(connection: &mut PgConnection, lock_timeout: Duration) -> Result<(), OpenError> {
-    let attempt = format!("SELECT pg_try_advisory_lock({ADVISORY_LOCK})::text AS text");
-    while connection.texts(&attempt).map_err(locking_failed)? != ["true"] {
-        #[expect(clippy::disallowed_methods, reason = "on a blocking thread")]
-        std::thread::sleep(LOCK_PAUSE);
-    }
-    let limits = format!(
-        "SET statement_timeout = 0; SET lock_timeout = {}",
-        lock_timeout.as_millis()
-    );
-    connection.batch_execute(&limits).map_err(locking_failed)
-}
-
-/// What a connection must be able to do for migrations, on either back end.
-trait Schema: SimpleConnection + diesel::Connection + MigrationHarness<Self::Backend> {
-    /// The column `text` of all rows.
-    fn texts(&mut self, query: &str) -> QueryResult<Vec<String>>;
-
-    /// The query of how many tables have that name.
-    fn tables_named(name: &str) -> String;
-
-    fn has_table(&mut self, name: &str) -> QueryResult<bool> {
-        let count = self.texts(&Self::tables_named(name))?;
-        Ok(count.first().is_some_and(|count| count != "0"))
-    }
-
-    /// Of the statements of a script that failed, the one that did.
-    fn culprit(&mut self, statements: &[&str], done: u64) -> usize;
-
-    fn source(migrations: super::Migrations) -> &'static EmbeddedMigrations;
-}
-
-#[derive(diesel::QueryableByName)]
-struct Text {
-    #[diesel(sql_type = diesel::sql_types::Text)]
-    text: String,
-}
-
-fn unwrapped(rows: Vec<Text>) -> Vec<String> {
-    rows.into_iter().map(|row| row.text).collect()
-}
-
-impl Schema for SqliteConnection {
-    fn texts(&mut self, query: &str) -> QueryResult<Vec<String>> {
-        diesel::RunQueryDsl::load(diesel::sql_query(query), self).map(unwrapped)
-    }
-
-    fn tables_named(name: &str) -> String {
-        format!(
-            "SELECT CAST(count(*) AS TEXT) AS text FROM sqlite_master WHERE type = 'table' AND name = '{name}'"
-        )
-    }
-
-    /// SQLite does not tell how far it came, so the statements are tried one by one, and all taken back.
-    fn culprit(&mut self, statements: &[&str], _done: u64) -> usize {
-        let mut tried = 0;
-        let trying = self.transaction::<(), diesel::result::Error, _>(|c| {
-            for statement in statements {
-                c.batch_execute(statement)?;
-                tried += 1;
-            }
-            Err(diesel::result::Error::RollbackTransaction)
-        });
-        debug_assert!(trying.is_err(), "taken back");
-        tried
-    }
-
-    fn source(migrations: super::Migrations) -> &'static EmbeddedMigrations {
-        migrations.sqlite
-    }
-}
-
-impl Schema for PgConnection {
-    fn texts(&mut self, query: &str) -> QueryResult<Vec<String>> {
-        diesel::RunQueryDsl::load(diesel::sql_query(query), self).map(unwrapped)
-    }
-
-    fn tables_named(name: &str) -> String {
-        format!("SELECT count(to_regclass('{name}'))::text AS text")
-    }
-
-    /// The server tells of each statement that it is done.
-    fn culprit(&mut self, _statements: &[&str], done: u64) -> usize {
-        usize::try_from(done).unwrap_or(usize::MAX)
-    }
-
-    fn source(migrations: super::Migrations) -> &'static EmbeddedMigrations {
-        migrations.postgres
     }
 }
 
@@ -425,12 +313,6 @@ impl Walk {
         }
     }
 }
-
-/// A back end whose migrations are compiled in.
-trait Known: Backend + 'static {}
-
-impl Known for Pg {}
-impl Known for Sqlite {}
 
 fn version<DB: Backend>(migration: &dyn Migration<DB>) -> String {
     migration.name().version().to_string()
