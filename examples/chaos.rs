@@ -8,7 +8,7 @@
     reason = "breaking an actor on purpose is what this is for"
 )]
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::LazyLock, time::Duration};
 
 use actix::prelude::*;
 use actix_web::{HttpResponse, get, post, web};
@@ -20,8 +20,18 @@ use dotmac_platform::{
     on,
     supervision::{Lifeline, Service, Serving},
 };
+use opentelemetry::{global, metrics::Counter};
 use serde::Deserialize;
+use tracing::{Instrument, info_span};
 use utoipa_actix_web::service_config::ServiceConfig;
+
+/// Measured as anywhere: nothing of ours is needed for `chaos_pings_total`, here and by OTLP.
+static PINGS: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    global::meter("chaos")
+        .u64_counter("chaos.pings")
+        .with_description("Pings asked for.")
+        .build()
+});
 
 struct Chaos(Lifeline);
 
@@ -99,7 +109,9 @@ async fn tell(chaos: Supervised<Chaos>, what: Do) -> Answer {
 #[utoipa::path]
 #[get("/ping")]
 async fn ping(chaos: Supervised<Chaos>) -> Answer {
-    tell(chaos, Do::Ping).await
+    PINGS.add(1, &[]);
+    let ask = tell(chaos, Do::Ping).instrument(info_span!("ask for the generation"));
+    ask.await
 }
 
 /// Makes the actor panic.

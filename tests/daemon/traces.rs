@@ -174,3 +174,17 @@ async fn a_caller_that_does_not_sample_is_followed() {
     collector.span("shutdown").await;
     assert!(of_the_caller(collector.spans()).is_empty());
 }
+
+#[tokio::test]
+async fn what_an_embedding_program_measures_and_traces_is_beside_ours() {
+    let collector = Collector::start().await;
+    let daemon = traced(&collector, "grpc").await;
+    assert_eq!(send(&daemon, Method::GET, "/chaos/ping", true).await, 200);
+    let server = collector.span("GET /chaos/ping").await;
+    let own = collector.span("ask for the generation").await;
+    assert_eq!((own.trace.as_str(), &own.parent), (TRACE, &server.id));
+    assert_eq!(collector.span("call chaos").await.parent, own.id);
+    assert_eq!(daemon.metric("chaos_pings_total").await, Some(1.0));
+    assert_eq!(daemon.stop().await.code, 0);
+    collector.got("chaos.pings").await;
+}
