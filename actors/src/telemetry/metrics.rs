@@ -9,7 +9,6 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{
     Aggregation, Instrument, InstrumentKind, PeriodicReader, SdkMeterProvider, Stream,
 };
-use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
 use super::config::Config;
@@ -25,11 +24,9 @@ use super::tally::{DropReason, Signal, Tally};
 /// Name of the meter, the "scope" in OTLP.
 pub(super) const SCOPE: &str = "dotmac";
 
-/// How Prometheus spells a name that it keeps for the parts of a histogram: with its unit.
-const SPELT_WITH_UNIT: [(&str, &str); 1] = [(
-    "db_client_connection_count",
-    "db_client_connection_count_connections",
-)];
+/// Gauges whose names end as the parts of a histogram do. The conventions give them these names, and
+/// tools object to such a name on a gauge but not on what has no type: so they are shown without one.
+pub(super) const UNTYPED: [&str; 1] = ["db_client_connection_count"];
 
 /// The two text formats that Prometheus scrapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,27 +66,15 @@ impl Scrape {
     /// [`TelemetryError::Scrape`] if a metric cannot be written as text, such as one without a
     /// name.
     pub fn render(&self, format: TextFormat) -> Result<String, TelemetryError> {
-        let families = self.families();
+        let families = self.registry.gather();
         match format {
             TextFormat::Prometheus => TextEncoder::new()
                 .encode_to_string(&families)
+                .map(without_types)
                 .map_err(TelemetryError::Scrape),
             TextFormat::OpenMetrics => openmetrics::encode(&families, &self.exemplars)
                 .map_err(|error| TelemetryError::Scrape(prometheus::Error::Msg(error.to_string()))),
         }
-    }
-
-    fn families(&self) -> Vec<MetricFamily> {
-        let mut families = self.registry.gather();
-        for family in &mut families {
-            let spelling = SPELT_WITH_UNIT
-                .iter()
-                .find(|(name, _)| *name == family.name());
-            if let Some((_, spelling)) = spelling {
-                family.set_name((*spelling).to_owned());
-            }
-        }
-        families
     }
 
     /// For collectors that are no OpenTelemetry instruments.
@@ -97,6 +82,16 @@ impl Scrape {
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
+}
+
+/// The Prometheus text `rendered`, in which [`UNTYPED`] families have no type.
+fn without_types(rendered: String) -> String {
+    UNTYPED.iter().fold(rendered, |text, name| {
+        text.replace(
+            &format!("# TYPE {name} gauge\n"),
+            &format!("# TYPE {name} untyped\n"),
+        )
+    })
 }
 
 /// Builds the provider; the OTLP reader starts its thread at once.

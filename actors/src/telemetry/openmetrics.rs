@@ -10,6 +10,7 @@ use std::time::UNIX_EPOCH;
 use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 
 use super::exemplars::{Exemplar, Exemplars, signature};
+use super::metrics::UNTYPED;
 
 /// Units that a family names in its metadata, as they end its name.
 const UNITS: [&str; 2] = ["seconds", "bytes"];
@@ -39,6 +40,7 @@ fn encode_family(text: &mut String, family: &MetricFamily, exemplars: &Exemplars
     };
     let word = match kind {
         MetricType::COUNTER => "counter",
+        MetricType::GAUGE if UNTYPED.contains(&name) => "unknown",
         MetricType::GAUGE => "gauge",
         MetricType::HISTOGRAM => "histogram",
         // Nothing of ours makes any.
