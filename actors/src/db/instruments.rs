@@ -64,14 +64,17 @@ impl Statements {
         took: Duration,
         failed: bool,
     ) {
-        let mut attributes = vec![
+        let attributes = [
             KeyValue::new("db.system.name", system),
             KeyValue::new("db.operation.name", statement.operation),
             KeyValue::new("outcome", outcome(failed)),
         ];
-        if let Some(table) = &statement.table {
-            attributes.push(KeyValue::new("db.collection.name", table.clone()));
-        }
+        let Some(table) = &statement.table else {
+            return self.0.record(took.as_secs_f64(), &attributes);
+        };
+        let [system, operation, outcome] = attributes;
+        let table = KeyValue::new("db.collection.name", Arc::clone(table));
+        let attributes = [system, operation, outcome, table];
         self.0.record(took.as_secs_f64(), &attributes);
     }
 }

@@ -52,16 +52,16 @@ impl Observer {
     }
 
     fn begin(&mut self, statement: Statement) {
-        let summary = statement.summary();
+        // The fields are made only if somebody wants the span.
         let span = info_span!(
             "statement",
-            otel.name = summary,
+            otel.name = statement.summary(),
             otel.kind = "client",
             otel.status_code = field::Empty,
             db.system.name = self.observing.system,
             db.operation.name = statement.operation,
-            db.collection.name = statement.table,
-            db.query.summary = summary,
+            db.collection.name = statement.table.as_deref(),
+            db.query.summary = statement.summary(),
             db.response.status_code = field::Empty,
             error.type = field::Empty,
         );
@@ -118,7 +118,7 @@ impl Instrumentation for Observer {
                     warn!(
                         duration_ms = took.as_millis() as u64,
                         operation = ended.statement.operation,
-                        table = ended.statement.table,
+                        table = ended.statement.table.as_deref(),
                         statement = statement::text(query),
                         "slow statement"
                     );

@@ -303,7 +303,6 @@ fn build<C: PoolableConnection + Send + 'static>(
         .max_size(size)
         .wait_timeout(Some(config.pool_timeout))
         .create_timeout(Some(config.connect_timeout))
-        .recycle_timeout(Some(config.connect_timeout))
         .runtime(DeadpoolRuntime::Tokio1)
         .build()
         .map_err(|error| OpenError::Setup(error.to_string()))

@@ -3,7 +3,10 @@
 //! Read off the beginning of the text, not parsed: good enough for names on a chart, and cheap enough to be
 //! done for every statement.
 
-use std::fmt::{self, Write as _};
+use std::{
+    fmt::{self, Write as _},
+    sync::Arc,
+};
 
 use diesel::connection::DebugQuery;
 
@@ -16,7 +19,7 @@ pub(super) struct Statement {
     /// The first word, such as `SELECT`; `OTHER` if it is none that we know.
     pub(super) operation: &'static str,
     /// The first table that it names, if it names one.
-    pub(super) table: Option<String>,
+    pub(super) table: Option<Arc<str>>,
 }
 
 const OPERATIONS: [&str; 19] = [
@@ -77,8 +80,8 @@ impl Statement {
             let name = name.split(['(', ',', ';', ')']).next().unwrap_or_default();
             let name: String = name.chars().filter(|c| !matches!(c, '"' | '`')).collect();
             let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$');
-            (!name.is_empty() && name.len() <= NAME_KEPT && name.chars().all(is_name))
-                .then_some(name)
+            let is_short = !name.is_empty() && name.len() <= NAME_KEPT;
+            (is_short && name.chars().all(is_name)).then(|| Arc::from(name))
         };
         Self {
             operation,
