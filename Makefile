@@ -49,6 +49,7 @@ check-tools:
 
 features: ## Test the Vault adapter that is off by default
 	cargo test --workspace --locked --features hashicorp_vault --lib secrets::
+	cargo test --workspace --locked --features hashicorp_vault --test secrets_openbao contract
 
 fmt-check: ## Look whether the code is formatted
 	cargo fmt --all -- --check
