@@ -17,6 +17,7 @@ mod support;
 mod actors;
 mod bare;
 mod memory;
+mod overhead;
 mod process;
 mod report;
 mod restarts;
@@ -35,10 +36,15 @@ fn main() {
         .build()
         .unwrap();
     let mut report = Report::default();
+    // `cargo bench -- overhead` measures that alone, and leaves the document as it is.
+    if std::env::args().any(|argument| argument == "overhead") {
+        return runtime.block_on(overhead::measure(&mut report));
+    }
     runtime.block_on(async {
         start::measure(&mut report).await;
         memory::measure(&mut report).await;
         throughput::measure(&mut report).await;
+        overhead::measure(&mut report).await;
         restarts::measure(&mut report).await;
     });
     actors::measure(&mut report);
