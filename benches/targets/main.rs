@@ -21,6 +21,7 @@ mod bare;
 mod database;
 mod faults;
 mod memory;
+mod overhead;
 mod process;
 mod report;
 mod restarts;
@@ -61,6 +62,9 @@ fn main() -> ExitCode {
         }
         if wanted("throughput") {
             throughput::measure(&mut report).await;
+        }
+        if wanted("overhead") {
+            overhead::measure(&mut report).await;
         }
         if wanted("restarts") {
             restarts::measure(&mut report).await;

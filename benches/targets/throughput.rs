@@ -117,7 +117,7 @@ async fn ask_at_a_pace(port: u16, offset: Duration) -> Vec<Duration> {
 }
 
 /// Requests per second.
-fn wrk(port: u16, path: &str) -> f64 {
+pub fn wrk(port: u16, path: &str) -> f64 {
     let url = format!("http://127.0.0.1:{port}{path}");
     let output = Command::new(tool("wrk"))
         .args(["-t1", "-c64", "-d3s", &url])

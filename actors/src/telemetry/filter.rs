@@ -11,6 +11,7 @@ use tracing_subscriber::filter::{FilterFn, LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Context, Filter};
 
 use super::error::TelemetryError;
+use super::limit::ACCESS;
 
 /// Crates whose spans and events never enter a trace or an exported log.
 const INTERNAL: [&str; 7] = [
@@ -34,6 +35,9 @@ const QUIET: &str = "opentelemetry=off,actix_http=off,actix_server=warn";
 pub(super) struct LogFilter {
     directives: EnvFilter,
     with_internal: bool,
+    with_spans: bool,
+    /// Whether the directives ask for spans, as `[request]=debug` does.
+    names_spans: bool,
 }
 
 impl LogFilter {
@@ -63,17 +67,22 @@ impl LogFilter {
         Ok(Self {
             directives,
             with_internal: true,
+            with_spans: true,
+            names_spans: given.contains('['),
         })
     }
 
-    /// The same for an output that is exported.
-    pub(super) fn without_internal(mut self) -> Self {
+    /// The same for an output that is exported. It needs no spans: a record takes its ids from the
+    /// context, and each span that it were told of would cost every request.
+    pub(super) fn for_export(mut self) -> Self {
         self.with_internal = false;
+        self.with_spans = self.names_spans;
         self
     }
 
     fn excludes(&self, meta: &Metadata<'_>) -> bool {
-        !self.with_internal && is_internal(meta.target())
+        let unwanted_span = !self.with_spans && meta.is_span();
+        unwanted_span || !self.with_internal && is_internal(meta.target())
     }
 }
 
@@ -98,10 +107,12 @@ fn is_internal(target: &str) -> bool {
 }
 
 /// Filter of the trace layer: spans, and where `events` is set also the events in them, from `INFO`
-/// up.
+/// up; but not the access line, which says nothing that its span does not.
 pub(super) fn traces(events: bool) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     filter_fn(move |meta| {
-        *meta.level() <= Level::INFO && (events || meta.is_span()) && !is_internal(meta.target())
+        *meta.level() <= Level::INFO
+            && (meta.is_span() || events && meta.target() != ACCESS)
+            && !is_internal(meta.target())
     })
     .with_max_level_hint(LevelFilter::INFO)
 }

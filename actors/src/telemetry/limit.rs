@@ -14,7 +14,7 @@ use tracing::{Event, Metadata, Subscriber, warn};
 use tracing_subscriber::layer::{Context, Layer};
 
 /// Target of the access log.
-const ACCESS: &str = "dotmac::access";
+pub(super) const ACCESS: &str = "dotmac::access";
 
 /// Target of the lines about suppressed lines, which are exempt as well.
 const SUPPRESSED: &str = "dotmac::suppressed";

@@ -54,7 +54,7 @@ pub(super) fn assemble(
 ) -> Result<(Telemetry, Dispatch), TelemetryError> {
     config.check()?;
     let (log_filter, set_log_filter) = reload::Layer::new(LogFilter::parse(&config.log_filter)?);
-    let exported_filter = LogFilter::parse(&config.log_filter)?.without_internal();
+    let exported_filter = LogFilter::parse(&config.log_filter)?.for_export();
     let (exported_filter, set_exported_filter) = reload::Layer::new(exported_filter);
 
     let pipelines = Pipelines::build(config)?;
@@ -75,7 +75,7 @@ pub(super) fn assemble(
     if exported_logs.is_some() {
         filters.push(Box::new(move |filter| {
             set_exported_filter
-                .reload(filter.without_internal())
+                .reload(filter.for_export())
                 .map_err(TelemetryError::Reload)
         }));
     }
