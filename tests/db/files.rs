@@ -127,6 +127,20 @@ async fn a_full_disk_is_told_as_such_and_forgiven_when_there_is_space() {
 }
 
 #[actix_web::test]
+async fn a_disk_that_is_full_at_the_start_is_no_fault_of_a_migration_and_forgiven() {
+    // Room for the file and its log, and for some of the migrations.
+    let Some(disk) = SmallDisk::mount(512) else {
+        return;
+    };
+    disk.take(512 - 48);
+    let rig = Rig::start(config(sqlite(disk.path())));
+    rig.until_reason("disk_full").await;
+    disk.free();
+    rig.until(|board| board.readiness.serves()).await;
+    rig.supervisor.halt().await;
+}
+
+#[actix_web::test]
 async fn a_file_that_somebody_else_holds_is_waited_for() {
     let directory = tempfile::tempdir().unwrap();
     let rig = Rig::ready(config(sqlite(directory.path())))

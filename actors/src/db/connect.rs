@@ -70,7 +70,7 @@ pub(super) fn refused(path: &Path, problem: &str) -> OpenError {
     } else if problem.contains("locked") {
         "another process holds it: stop that process, or give this one a file of its own"
     } else {
-        "check the file and its disk"
+        "check its disk: whether it works, and has space"
     };
     OpenError::File {
         path: path.to_owned(),

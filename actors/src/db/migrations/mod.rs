@@ -9,6 +9,8 @@ mod script;
 
 use std::{
     collections::BTreeSet,
+    error::Error,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -80,12 +82,14 @@ pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> 
             let path = path.clone();
             tokio::task::spawn_blocking(move || {
                 let mut connection = connect::sqlite(&path)?;
-                if step == Step::Look {
-                    return walk.run(&mut connection);
-                }
-                connection
-                    .immediate_transaction::<_, Failure, _>(|c| walk.run(c).map_err(Failure))
-                    .map_err(|failure| failure.0)
+                let walked = if step == Step::Look {
+                    walk.run(&mut connection)
+                } else {
+                    connection
+                        .immediate_transaction::<_, Failure, _>(|c| walk.run(c).map_err(Failure))
+                        .map_err(|failure| failure.0)
+                };
+                walked.map_err(|error| blame_the_disk(&path, error))
             })
         }
         Target::Postgres(server) => {
@@ -104,6 +108,23 @@ pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> 
     migrating
         .await
         .unwrap_or_else(|died| Err(OpenError::Setup(died.to_string())))
+}
+
+/// `error`, or if its cause is the disk of the file, what an operator can do about that: no fault of a
+/// migration's.
+fn blame_the_disk(path: &Path, error: OpenError) -> OpenError {
+    let causes = std::iter::successors(Some(&error as &dyn Error), |error| (*error).source());
+    let of_the_disk = causes.map(ToString::to_string).find(|text| {
+        let text = text.to_lowercase();
+        text.contains("disk is full") || text.contains("disk i/o error")
+    });
+    match of_the_disk {
+        Some(text) if text.to_lowercase().contains("full") => {
+            connect::refused(path, "database or disk is full")
+        }
+        Some(_) => connect::refused(path, "disk I/O error"),
+        None => error,
+    }
 }
 
 /// Carries our error through diesel's transaction.
