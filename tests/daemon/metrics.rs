@@ -31,7 +31,7 @@ async fn scrape(daemon: &Daemon, accept: &str) -> (String, String) {
 }
 
 /// OpenMetrics in the words of the older format, which is all that `promtool check metrics` reads:
-/// without exemplars and units, and a counter's family named as its samples.
+/// without exemplars and units, its own word for what has no type, and a counter's family named as its samples.
 fn as_prometheus(open: &str) -> String {
     let counters: Vec<&str> = open
         .lines()
@@ -46,6 +46,9 @@ fn as_prometheus(open: &str) -> String {
         let total = format!("{}_total", words.get(2).unwrap_or(&""));
         if line.starts_with("# ") && counters.contains(&words[2]) {
             words[2] = &total;
+        }
+        if line.starts_with("# TYPE ") && words[3] == "unknown" {
+            words[3] = "untyped";
         }
         let line = words.join(" ");
         text.push_str(line.split(" # {").next().unwrap());

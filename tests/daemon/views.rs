@@ -10,7 +10,9 @@ use std::{
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::support::{Daemon, collector::Collector, eventually, prometheus::Prometheus, tool};
+use crate::support::{
+    Daemon, OpenBao, Postgres, collector::Collector, eventually, prometheus::Prometheus, tool,
+};
 
 const RULES: &str = "deploy/prometheus/dotmac.rules.yml";
 
@@ -74,16 +76,21 @@ fn queries(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// A daemon in which everything that is measured has happened, and its collector.
-async fn exercised() -> (Daemon, Collector) {
-    let collector = Collector::start().await;
-    let daemon = Daemon::example("chaos")
-        .env(
-            "DOTMAC_TELEMETRY_OTLP_ENDPOINT",
-            format!("http://127.0.0.1:{}", collector.grpc),
-        )
-        .spawn()
-        .await;
+/// What [`exercised`] runs beside the daemon.
+type Servers = (OpenBao, Postgres, Collector);
+
+/// A daemon in which everything that is measured has happened, with all that it talks to.
+async fn exercised() -> (Daemon, Servers) {
+    let (bao, postgres, collector) =
+        tokio::join!(OpenBao::start(), Postgres::start(), Collector::start());
+    let endpoint = format!("http://127.0.0.1:{}", collector.grpc);
+    let chaos = Daemon::example("chaos").env("DOTMAC_TELEMETRY_OTLP_ENDPOINT", endpoint);
+    // Users that must be replaced soon, so that there is a rotation.
+    let leased = bao.set_up(&postgres, &[("TTL", "2s"), ("MAX_TTL", "4s")]);
+    let chaos = leased
+        .iter()
+        .fold(chaos, |chaos, (key, value)| chaos.env(key, value));
+    let daemon = chaos.spawn().await;
     daemon.until("/ready", 200).await;
     for (method, path) in [
         (Method::GET, "/chaos/ping"),
@@ -92,13 +99,18 @@ async fn exercised() -> (Daemon, Collector) {
     ] {
         daemon.request(method, path).await;
     }
+    eventually("a rotation", || async {
+        let series = r#"dotmac_secret_rotations_total{result="applied",secret="database"}"#;
+        daemon.metric(series).await
+    })
+    .await;
     daemon.until("/ready", 200).await;
-    (daemon, collector)
+    (daemon, (bao, postgres, collector))
 }
 
 #[tokio::test]
 async fn every_metric_that_a_view_names_is_in_a_real_scrape() {
-    let (daemon, _collector) = exercised().await;
+    let (daemon, _servers) = exercised().await;
     let scrape = daemon.get("/metrics").await.text().await.unwrap();
     let samples: BTreeSet<&str> = scrape
         .lines()
@@ -161,7 +173,7 @@ fn every_alert_has_a_test_and_its_runbook_is_there() {
 
 #[tokio::test]
 async fn a_real_prometheus_scrapes_it_and_evaluates_the_rules() {
-    let (daemon, _collector) = exercised().await;
+    let (daemon, _servers) = exercised().await;
     let target = daemon.base.trim_start_matches("http://");
     let prometheus = Prometheus::scraping(target, &[&file(RULES)]).await;
     for expression in [
