@@ -128,3 +128,19 @@ diesel::table! {
         text -> Text,
     }
 }
+
+/// Runs `test` on both back ends, each with a configuration that `adapt` has changed.
+pub async fn on_both(adapt: impl Fn(&mut Config), test: impl AsyncFn(&Rig)) {
+    let server = support::Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    for target in [
+        sqlite(directory.path()),
+        Target::Postgres(postgres(&server)),
+    ] {
+        let mut config = config(target);
+        adapt(&mut config);
+        let rig = Rig::ready(config).await.with_notes().await;
+        test(&rig).await;
+        rig.supervisor.halt().await;
+    }
+}

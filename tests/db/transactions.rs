@@ -11,29 +11,14 @@ use std::{
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_platform::{
-    db::{Config, Connection, Db, DbError, Retry, Target},
+    db::{Connection, Db, DbError, Retry, Target},
     insert_all, on,
 };
 
 use crate::{
-    rig::{Rig, config, note, postgres, sqlite},
+    rig::{Rig, config, note, on_both, postgres},
     support::Postgres,
 };
-
-async fn both(adapt: impl Fn(&mut Config), test: impl AsyncFn(&Rig)) {
-    let server = Postgres::start().await;
-    let directory = tempfile::tempdir().unwrap();
-    for target in [
-        sqlite(directory.path()),
-        Target::Postgres(postgres(&server)),
-    ] {
-        let mut config = config(target);
-        adapt(&mut config);
-        let rig = Rig::ready(config).await.with_notes().await;
-        test(&rig).await;
-        rig.supervisor.halt().await;
-    }
-}
 
 #[derive(Clone, Insertable)]
 #[diesel(table_name = note)]
@@ -73,7 +58,7 @@ async fn write(c: &mut Connection, id: i64, value: i64) -> QueryResult<usize> {
 
 #[actix_web::test]
 async fn many_rows_are_inserted_by_one_call_on_both() {
-    both(
+    on_both(
         |_| {},
         async |rig| {
             assert_eq!(fill(&rig.db, 2500).await, 2500);
@@ -93,7 +78,7 @@ async fn many_rows_are_inserted_by_one_call_on_both() {
 /// Without a serializable isolation updates would be lost; without retries the clients would fail.
 #[actix_web::test]
 async fn transactions_that_meet_are_run_again_and_lose_nothing() {
-    both(
+    on_both(
         |_| {},
         async |rig| {
             fill(&rig.db, 1).await;
@@ -156,7 +141,7 @@ async fn a_deadlock_is_a_conflict_and_a_retry_gets_past_it() {
 
 #[actix_web::test]
 async fn a_conflict_that_does_not_end_is_told_after_the_last_try() {
-    both(
+    on_both(
         |_| {},
         async |rig| {
             let tries = Arc::new(AtomicU32::new(0));

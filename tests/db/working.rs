@@ -10,25 +10,9 @@ use dotmac_platform::{
 };
 
 use crate::{
-    rig::{Rig, config, note, postgres, sqlite},
+    rig::{Rig, config, note, on_both, postgres, sqlite},
     support::{Postgres, eventually},
 };
-
-/// Runs `test` on both back ends.
-async fn on_both(adapt: impl Fn(&mut Config), test: impl AsyncFn(&Rig)) {
-    let server = Postgres::start().await;
-    let directory = tempfile::tempdir().unwrap();
-    for target in [
-        sqlite(directory.path()),
-        Target::Postgres(postgres(&server)),
-    ] {
-        let mut config = config(target);
-        adapt(&mut config);
-        let rig = Rig::ready(config).await.with_notes().await;
-        test(&rig).await;
-        rig.supervisor.halt().await;
-    }
-}
 
 async fn insert(c: &mut Connection, id: i64) -> QueryResult<usize> {
     let row = (note::id.eq(id), note::text.eq("text"));
