@@ -22,7 +22,7 @@ use dotmac_platform::{
 };
 use opentelemetry::{global, metrics::Counter};
 use serde::Deserialize;
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, Span, debug, info_span};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 /// Measured as anywhere: nothing of ours is needed for `chaos_pings_total`, here and by OTLP.
@@ -64,12 +64,34 @@ impl Handler<Do> for Chaos {
 
     fn handle(&mut self, what: Do, context: &mut Self::Context) -> u64 {
         match what {
-            Do::Ping => {}
+            Do::Ping => debug!("answering a ping"),
             Do::Panic => panic!("asked to panic"),
             Do::Stop => context.stop(),
             Do::Hang(time) => std::thread::sleep(time),
         }
         self.0.generation()
+    }
+}
+
+/// A call that is answered after a while, without holding the thread.
+#[derive(Message)]
+#[rtype(result = "u64")]
+struct Wait(Duration);
+
+impl Handler<Wait> for Chaos {
+    type Result = ResponseFuture<u64>;
+
+    fn handle(&mut self, Wait(time): Wait, _: &mut Self::Context) -> Self::Result {
+        let generation = self.0.generation();
+        let answer = async move {
+            tokio::time::sleep(time)
+                .instrument(info_span!("take a while"))
+                .await;
+            debug!("waited long enough");
+            generation
+        };
+        // The handler runs within its caller's span; what it leaves behind has to be told.
+        Box::pin(answer.instrument(Span::current()))
     }
 }
 
@@ -135,6 +157,14 @@ async fn hang(chaos: Supervised<Chaos>, time: web::Query<Time>) -> Answer {
     tell(chaos, Do::Hang(time.get())).await
 }
 
+/// Has the actor answer after a while.
+#[utoipa::path(params(("ms" = u64, Query, description = "After how many milliseconds.")))]
+#[get("/wait")]
+async fn wait(chaos: Supervised<Chaos>, time: web::Query<Time>) -> Answer {
+    let generation = chaos.call(Wait(time.get())).await?;
+    Ok(HttpResponse::Ok().json(generation))
+}
+
 /// Asks the actor something that it never answers.
 #[utoipa::path]
 #[post("/silence")]
@@ -191,6 +221,7 @@ fn routes(config: &mut ServiceConfig<'_>) {
         .service(panic)
         .service(stop)
         .service(hang)
+        .service(wait)
         .service(silence);
     config
         .service(panic_in_handler)

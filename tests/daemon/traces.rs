@@ -5,27 +5,30 @@ use reqwest::Method;
 use crate::support::{
     Daemon,
     collector::{Collector, Span},
+    daemon::Builder,
 };
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 
 async fn traced(collector: &Collector, protocol: &str) -> Daemon {
+    let daemon = exporting(collector, protocol).spawn().await;
+    daemon.until("/ready", 200).await;
+    daemon
+}
+
+fn exporting(collector: &Collector, protocol: &str) -> Builder {
     let port = if protocol == "grpc" {
         collector.grpc
     } else {
         collector.http
     };
-    let daemon = Daemon::example("chaos")
+    Daemon::example("chaos")
         .env(
             "DOTMAC_TELEMETRY_OTLP_ENDPOINT",
             format!("http://127.0.0.1:{port}"),
         )
         .env("DOTMAC_TELEMETRY_OTLP_PROTOCOL", protocol)
-        .spawn()
-        .await;
-    daemon.until("/ready", 200).await;
-    daemon
 }
 
 async fn send(daemon: &Daemon, method: Method, path: &str, sampled: bool) -> u16 {
@@ -111,6 +114,48 @@ async fn a_call_to_an_actor_is_a_span_and_a_failed_one_says_why() {
     for span in [call, server] {
         assert!(span.text.contains("STATUS_CODE_ERROR"), "{}", span.text);
     }
+}
+
+#[tokio::test]
+async fn an_actors_handler_runs_in_the_trace_and_the_request_of_its_caller() {
+    let collector = Collector::start().await;
+    let daemon = exporting(&collector, "grpc")
+        .env("DOTMAC_TELEMETRY_LOG_LEVEL", "debug")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    assert_eq!(send(&daemon, Method::GET, "/chaos/ping", true).await, 200);
+    assert_eq!(send(&daemon, Method::GET, "/chaos/wait", true).await, 200);
+    for (route, said) in [("ping", "answering a ping"), ("wait", "waited long enough")] {
+        let server = collector.span(&format!("GET /chaos/{route}")).await;
+        let line = daemon.logged(said).await;
+        assert_eq!(line["trace_id"], TRACE, "{line}");
+        assert_eq!(line["actor.name"], "chaos", "{line}");
+        let access = daemon.logged(&format!("GET /chaos/{route} 200")).await;
+        assert_eq!(line["request_id"], access["request_id"], "{line}");
+        assert!(access["request_id"].is_string(), "{access}");
+        // The span of the line is the call, on another thread than the request.
+        let spans = of_the_caller(collector.spans());
+        let call = spans
+            .iter()
+            .find(|span| line["span_id"] == span.id.as_str());
+        let call = call.unwrap_or_else(|| panic!("{line} in {spans:#?}"));
+        assert_eq!(call.name, "call chaos");
+        assert!(ancestors(&spans, call).contains(&server.id), "{spans:#?}");
+    }
+    let made = collector.span("take a while").await;
+    let spans = of_the_caller(collector.spans());
+    let call = spans.iter().find(|span| span.id == made.parent);
+    assert_eq!(call.map(|call| call.name.as_str()), Some("call chaos"));
+}
+
+/// Ids of the spans that `span` is in, from the inside out.
+fn ancestors(spans: &[Span], span: &Span) -> Vec<String> {
+    let parent = |id: &String| {
+        let above = spans.iter().find(|span| span.id == *id)?;
+        Some(above.parent.clone())
+    };
+    std::iter::successors(Some(span.parent.clone()), parent).collect()
 }
 
 #[tokio::test]

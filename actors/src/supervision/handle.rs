@@ -9,14 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Addr, Handler, Message, dev::ToEnvelope};
+use actix::{Handler, Message};
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
-use tracing::{Instrument, Span, field::Empty, info_span};
+use tracing::{Span, field::Empty, info_span};
 
 use super::{
     Follow, Need, Service, Vitals,
     cell::{CallOutcome, Cell, now},
+    inbox::Calls,
     wire::{Slot, Withdrawn},
 };
 
@@ -92,7 +93,12 @@ impl CallError {
 impl<A: Service> ActorHandle<A> {
     /// Sends `message` and waits for the answer, at most [`Policy::call_timeout`](super::Policy::call_timeout).
     ///
-    /// Must run on a tokio or actix runtime. Dropping the future does not take the message back.
+    /// Must run on a tokio or actix runtime. Dropping the future does not take the message back once the
+    /// actor has begun to handle it.
+    ///
+    /// A call within a span is a span of its own, in which the actor's handler runs: what it logs and
+    /// traces belongs to its caller. A future that the handler returns runs outside of it, unless the
+    /// handler says `.instrument(Span::current())` (see `tracing::Instrument`).
     ///
     /// # Errors
     ///
@@ -100,18 +106,19 @@ impl<A: Service> ActorHandle<A> {
     pub async fn call<M>(&self, message: M) -> Result<M::Result, CallError>
     where
         A: Handler<M>,
-        A::Context: ToEnvelope<A, M>,
         M: Message + Send + 'static,
         M::Result: Send,
     {
         let started = Instant::now();
-        let span = self.call_span::<M>();
-        let result = self.send(message).instrument(span.clone()).await;
+        let span = self.call_span::<M>().map(Arc::new);
+        let result = self.send(message, span.as_ref()).await;
         let outcome = match &result {
             Ok(_) => CallOutcome::Answered,
             Err(error) => {
-                span.record("otel.status_code", "ERROR");
-                span.record("error", tracing::field::display(error));
+                if let Some(span) = span {
+                    span.record("otel.status_code", "ERROR");
+                    span.record("error", tracing::field::display(error));
+                }
                 CallOutcome::Failed
             }
         };
@@ -121,25 +128,25 @@ impl<A: Service> ActorHandle<A> {
 
     /// The span of one call, as a part of what its caller does. What nobody traces stays untraced: the
     /// ticks of the runtime would drown everything else.
-    fn call_span<M>(&self) -> Span {
+    fn call_span<M>(&self) -> Option<Span> {
         if Span::current().is_none() {
-            return Span::none();
+            return None;
         }
         let message = std::any::type_name::<M>();
-        info_span!(
+        let span = info_span!(
             "call",
             otel.name = %format_args!("call {}", self.cell.name),
             otel.status_code = Empty,
             error = Empty,
             actor.name = self.cell.name,
             actor.message = message.rsplit("::").next(),
-        )
+        );
+        Some(span)
     }
 
-    async fn send<M>(&self, message: M) -> Result<M::Result, CallError>
+    async fn send<M>(&self, message: M, span: Option<&Arc<Span>>) -> Result<M::Result, CallError>
     where
         A: Handler<M>,
-        A::Context: ToEnvelope<A, M>,
         M: Message + Send + 'static,
         M::Result: Send,
     {
@@ -163,7 +170,7 @@ impl<A: Service> ActorHandle<A> {
         }
         tokio::select! {
             biased;
-            answer = life.addr.send(message) => match answer {
+            answer = life.calls.send(message, span) => match answer {
                 Ok(answer) => {
                     self.cell.note_answer();
                     Ok(answer)
@@ -257,7 +264,7 @@ pub(super) struct Address<A: Service> {
 
 struct Life<A: Service> {
     generation: u64,
-    addr: Addr<A>,
+    calls: Calls<A>,
     over: AtomicBool,
     revoked: Notify,
 }
@@ -270,10 +277,10 @@ impl<A: Service> Address<A> {
         }
     }
 
-    pub(super) fn begin(&self, generation: u64, addr: Addr<A>) {
+    pub(super) fn begin(&self, generation: u64, calls: Calls<A>) {
         let life = Life {
             generation,
-            addr,
+            calls,
             over: AtomicBool::new(false),
             revoked: Notify::new(),
         };

@@ -14,31 +14,32 @@ use std::{
 use actix::prelude::*;
 use actix_rt::Arbiter;
 use tokio::sync::oneshot;
+use tracing::Span;
 
-use super::{Cause, Service, handle::Address, lifeline::Lifeline, panic_hook, wire::Notice};
+use super::{Cause, Service, handle::Address, inbox, lifeline::Lifeline, panic_hook, wire::Notice};
 
 /// Begins lives of one child; the actor's type is known only in here.
 pub(super) trait Incarnate {
-    /// Starts a thread and the actor on it.
+    /// Starts a thread and the actor on it; its factory and its `started` run within `span`.
     ///
     /// # Errors
     ///
     /// The operating system has no thread left.
-    fn begin(&self, life: Lifeline) -> io::Result<Incarnation>;
+    fn begin(&self, life: Lifeline, span: Span) -> io::Result<Incarnation>;
 }
 
 /// A running life, as its supervisor holds it.
 pub(super) struct Incarnation {
     arbiter: Arbiter,
-    shutdown: Option<oneshot::Sender<()>>,
+    shutdown: Option<oneshot::Sender<Span>>,
 }
 
 impl Incarnation {
-    /// Asks the actor to end in good order. Later calls do nothing.
-    pub(super) fn shut_down(&mut self) {
+    /// Asks the actor to end in good order; its `shutdown` runs within `span`. Later calls do nothing.
+    pub(super) fn shut_down(&mut self, span: Span) {
         if let Some(shutdown) = self.shutdown.take() {
             // An actor that has already gone needs no asking: its exit is on the way to us.
-            shutdown.send(()).ok();
+            shutdown.send(span).ok();
         }
     }
 
@@ -55,7 +56,7 @@ pub(super) struct Blueprint<A: Service> {
 }
 
 impl<A: Service> Incarnate for Blueprint<A> {
-    fn begin(&self, life: Lifeline) -> io::Result<Incarnation> {
+    fn begin(&self, life: Lifeline, span: Span) -> io::Result<Incarnation> {
         let arbiter = Arbiter::try_new()?;
         let (shutdown, asked) = oneshot::channel();
         let (factory, address) = (Arc::clone(&self.factory), Arc::clone(&self.address));
@@ -65,7 +66,7 @@ impl<A: Service> Incarnate for Blueprint<A> {
             cause: Some(Cause::ThreadLost),
         };
         let accepted = arbiter.spawn_fn(move || {
-            actix_rt::spawn(live(factory, address, exit, asked));
+            actix_rt::spawn(live(factory, address, exit, asked, span));
         });
         if accepted {
             Ok(Incarnation {
@@ -83,16 +84,19 @@ async fn live<A: Service>(
     factory: Arc<dyn Fn(Lifeline) -> A + Send + Sync>,
     address: Arc<Address<A>>,
     mut exit: Exit,
-    asked: oneshot::Receiver<()>,
+    asked: oneshot::Receiver<Span>,
+    span: Span,
 ) {
     let life = exit.life.clone();
     panic_hook::own_this_thread(life.clone());
-    exit.cause = match catch_unwind(AssertUnwindSafe(|| factory(life.clone()))) {
+    let build = || span.in_scope(|| factory(life.clone()));
+    exit.cause = match catch_unwind(AssertUnwindSafe(build)) {
         Ok(actor) => {
-            let (context, was_asked) = prepare::<A>(&life, asked);
-            let begin = || address.begin(life.generation(), context.address());
-            let panicked = if life.enter(begin) {
-                run(context, actor).await
+            let (mut context, was_asked) = prepare::<A>(&life, asked);
+            let (calls, inbox) = inbox::open();
+            context.spawn(inbox);
+            let panicked = if life.enter(|| address.begin(life.generation(), calls)) {
+                run(context, actor, span).await
             } else {
                 catch_unwind(AssertUnwindSafe(|| drop(actor))).is_err()
             };
@@ -111,7 +115,7 @@ async fn live<A: Service>(
 /// A context that beats while its thread turns, and passes the request to stop on to the actor.
 fn prepare<A: Service>(
     life: &Lifeline,
-    asked: oneshot::Receiver<()>,
+    asked: oneshot::Receiver<Span>,
 ) -> (Context<A>, Rc<Cell<bool>>) {
     let mut context = Context::<A>::new();
     let cell = Arc::clone(life.cell());
@@ -122,9 +126,9 @@ fn prepare<A: Service>(
     let note = Rc::clone(&was_asked);
     let passed_on = fut::wrap_future::<_, A>(asked).map(
         move |asked, actor: &mut A, context: &mut Context<A>| {
-            if asked.is_ok() {
+            if let Ok(span) = asked {
                 note.set(true);
-                actor.shutdown(context);
+                span.in_scope(|| actor.shutdown(context));
             }
         },
     );
@@ -132,22 +136,25 @@ fn prepare<A: Service>(
     (context, was_asked)
 }
 
-/// Runs the actor to its end; says whether that was a panic.
+/// Runs the actor to its end; says whether that was a panic. Only its beginning is within `span`: what
+/// goes on for ever belongs to no start.
 ///
 /// The actor's own `stopped` and `Drop` may panic as well. They run when the context is dropped, and
 /// must not run during an unwinding, where a second panic aborts the process: so the context lives
 /// outside what is caught, and is dropped in a catch of its own.
-async fn run<A: Service>(context: Context<A>, actor: A) -> bool {
+async fn run<A: Service>(context: Context<A>, actor: A, span: Span) -> bool {
     let mut life = Box::pin(context.into_future(actor));
-    let panicked =
-        poll_fn(
-            |cx| match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut life).poll(cx))) {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(())) => Poll::Ready(false),
-                Err(_) => Poll::Ready(true),
-            },
-        )
-        .await;
+    let mut span = Some(span);
+    let panicked = poll_fn(|cx| {
+        let begins_in = span.take().unwrap_or_else(Span::none);
+        let poll = || begins_in.in_scope(|| Pin::new(&mut life).poll(cx));
+        match catch_unwind(AssertUnwindSafe(poll)) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(())) => Poll::Ready(false),
+            Err(_) => Poll::Ready(true),
+        }
+    })
+    .await;
     let dropped = catch_unwind(AssertUnwindSafe(move || drop(life)));
     panicked || dropped.is_err()
 }

@@ -43,6 +43,7 @@ mod cell;
 mod child;
 mod event;
 mod handle;
+mod inbox;
 mod incarnation;
 mod lifeline;
 mod panic_hook;

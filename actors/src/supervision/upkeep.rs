@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use tracing::{error, info, info_span, warn};
+use tracing::{Span, error, info, info_span, warn};
 
 use super::{
     Cause, ChildStop, Escalation, Follow, Lifeline, Need, Reason,
@@ -224,7 +224,12 @@ impl SupervisorActor {
         // New callers are refused; those under way may still be answered.
         life.lifeline.retire();
         life.asked_at = Some(now);
-        life.incarnation.shut_down();
+        child.stop_span = self
+            .halt_span
+            .as_ref()
+            .map(|halt| info_span!(parent: halt, "stop component", component = child.name()));
+        let span = child.stop_span.clone();
+        life.incarnation.shut_down(span.unwrap_or_else(Span::none));
         child.phase = Phase::Stopping {
             life,
             deadline,
@@ -233,10 +238,6 @@ impl SupervisorActor {
         child.not_before = now;
         child.word = None;
         child.start_span = None;
-        child.stop_span = self
-            .halt_span
-            .as_ref()
-            .map(|halt| info_span!(parent: halt, "stop component", component = child.name()));
         if let Some(cause) = cause {
             child.ended_by = Some(cause.reason());
             child.untold_end = Some(cause);
@@ -297,12 +298,13 @@ impl SupervisorActor {
         child.bounce = None;
         child.taken = taken;
         child.first_begun.get_or_insert(now);
-        child.start_span = Some(match &self.startup {
+        let span = match &self.startup {
             Some(startup) => {
                 info_span!(parent: startup, "start component", component = child.name())
             }
             None => info_span!(parent: None, "restart component", component = child.name()),
-        });
+        };
+        child.start_span = Some(span.clone());
         child.cell.begin_life(child.generation);
         let lifeline = Lifeline::new(
             index,
@@ -311,7 +313,7 @@ impl SupervisorActor {
             Arc::clone(&child.slots),
             supervisor,
         );
-        match child.incarnate.begin(lifeline.clone()) {
+        match child.incarnate.begin(lifeline.clone(), span) {
             Ok(incarnation) => {
                 let deadline = now + child.cell.policy.start_timeout;
                 child.phase = Phase::Starting {

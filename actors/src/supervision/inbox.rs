@@ -1,0 +1,86 @@
+//! The calls that wait for one life, in the order in which they came.
+//!
+//! A queue of its own beside the actor's mailbox, since an actix message cannot say in which span it is
+//! to be handled. [`ActorHandle`](super::ActorHandle) bounds what is in here.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Weak},
+    task::{self, Poll},
+};
+
+use actix::{
+    ActorFuture, AsyncContext, Handler, Message,
+    dev::{Envelope, EnvelopeProxy},
+};
+use tokio::sync::{mpsc, oneshot};
+use tracing::Span;
+
+use super::Service;
+
+/// Where callers put their calls.
+pub(super) struct Calls<A: Service>(mpsc::UnboundedSender<Call<A>>);
+
+/// Handles the calls; part of the actor's context.
+pub(super) struct Inbox<A: Service>(mpsc::UnboundedReceiver<Call<A>>);
+
+struct Call<A: Service> {
+    message: Envelope<A>,
+    /// Weak, so that a call that nobody waits for any more does not hold up the end of its trace.
+    span: Weak<Span>,
+}
+
+/// The life is over, or ended before it answered.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+/// Both ends of the queue of a new life.
+pub(super) fn open<A: Service>() -> (Calls<A>, Inbox<A>) {
+    let (calls, inbox) = mpsc::unbounded_channel();
+    (Calls(calls), Inbox(inbox))
+}
+
+impl<A: Service> Calls<A> {
+    /// Has `message` handled within `span` and waits for the answer.
+    pub(super) async fn send<M>(
+        &self,
+        message: M,
+        span: Option<&Arc<Span>>,
+    ) -> Result<M::Result, Gone>
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        let (asker, answer) = oneshot::channel();
+        let call = Call {
+            message: Envelope::new(message, Some(asker)),
+            span: span.map(Arc::downgrade).unwrap_or_default(),
+        };
+        self.0.send(call).map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+}
+
+impl<A: Service> ActorFuture<A> for Inbox<A> {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        actor: &mut A,
+        context: &mut A::Context,
+        task: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        // As the mailbox does: an actor that waits for a future of its own, or ends, handles nothing.
+        while !context.waiting() {
+            let Some(mut call) = task::ready!(self.0.poll_recv(task)) else {
+                return Poll::Ready(());
+            };
+            match call.span.upgrade() {
+                Some(span) => span.in_scope(|| call.message.handle(actor, context)),
+                None => call.message.handle(actor, context),
+            }
+        }
+        Poll::Pending
+    }
+}
