@@ -3,9 +3,10 @@
 use reqwest::Method;
 
 use crate::support::{
-    Daemon,
+    Daemon, OpenBao, Postgres,
     collector::{Collector, Span},
     daemon::Builder,
+    eventually,
 };
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -232,4 +233,82 @@ async fn what_an_embedding_program_measures_and_traces_is_beside_ours() {
     assert_eq!(daemon.metric("chaos_pings_total").await, Some(1.0));
     assert_eq!(daemon.stop().await.code, 0);
     collector.got("chaos.pings").await;
+}
+
+#[tokio::test]
+async fn a_request_to_vault_is_a_client_span_of_what_caused_it_and_brings_its_trace_along() {
+    let (collector, mut bao, postgres) =
+        tokio::join!(Collector::start(), OpenBao::start(), Postgres::start());
+    bao.audit_traceparent().await;
+    let mut builder = exporting(&collector, "grpc");
+    for (key, value) in bao.set_up(&postgres, &[("TTL", "2s"), ("MAX_TTL", "3s")]) {
+        builder = builder.env(&key, value);
+    }
+    let daemon = builder.spawn().await;
+    daemon.until("/ready", 200).await;
+
+    // The start: login and first account are in its trace, below the component that wanted them.
+    let startup = collector.span("startup").await;
+    let spans = collector.spans();
+    let login = "POST /v1/auth/approle/login";
+    let issue = "GET /v1/{mount}/creds/{role}";
+    for (name, path) in [
+        (login, "auth/approle/login"),
+        (issue, "database/creds/dotmac"),
+    ] {
+        let sent = spans.iter().find(|span| span.name == name);
+        let sent = sent.unwrap_or_else(|| panic!("{name} in {spans:#?}"));
+        assert_eq!(
+            (sent.kind.as_str(), &sent.trace),
+            ("SPAN_KIND_CLIENT", &startup.trace)
+        );
+        let above = ancestors(&spans, sent);
+        let component = spans
+            .iter()
+            .find(|span| span.name == "start component" && above.contains(&span.id))
+            .unwrap_or_else(|| panic!("{sent:#?} in {spans:#?}"));
+        assert!(component.text.contains("component: Str(secrets)"));
+        let port = format!("server.port: Int({})", bao.port);
+        for attribute in [
+            "http.response.status_code: Int(200)",
+            "server.address: Str(127.0.0.1)",
+            &port,
+        ] {
+            assert!(
+                sent.text.contains(attribute),
+                "{attribute} in {}",
+                sent.text
+            );
+        }
+        let parent = format!("00-{}-{}-01", sent.trace, sent.id);
+        let came = bao.traceparents(path);
+        assert!(came.contains(&parent), "{parent} in {came:?}");
+    }
+
+    // A rotation is a trace of its own.
+    let rotated = eventually("a rotation's trace", || async {
+        let mut spans = collector.spans().into_iter();
+        spans.find(|span| span.name == issue && span.trace != startup.trace)
+    })
+    .await;
+    let parent = format!("00-{}-{}-01", rotated.trace, rotated.id);
+    let came = bao.traceparents("database/creds/dotmac");
+    assert!(came.contains(&parent), "{parent} in {came:?}");
+    let root = eventually("the root of the rotation", || async {
+        let mut spans = collector.spans().into_iter();
+        spans.find(|span| span.id == rotated.parent)
+    })
+    .await;
+    assert_eq!(root.name, "keep credentials");
+    assert!(root.parent.is_empty(), "{root:?}");
+
+    // A server that is gone is the span's error.
+    bao.kill();
+    let failed = eventually("a request that failed", || async {
+        let mut spans = collector.spans().into_iter();
+        spans.find(|span| span.text.contains("error.type: Str(connection)"))
+    })
+    .await;
+    assert!(failed.text.contains("STATUS_CODE_ERROR"), "{}", failed.text);
+    assert_eq!(failed.kind, "SPAN_KIND_CLIENT");
 }

@@ -144,6 +144,28 @@ impl OpenBao {
         secrets
     }
 
+    /// Has the audit log show `traceparent`, as it came.
+    pub async fn audit_traceparent(&self) {
+        let path = "sys/config/auditing/request-headers/traceparent";
+        self.call(reqwest::Method::POST, path, json!({ "hmac": false }))
+            .await;
+    }
+
+    /// The trace contexts that requests to `path` have brought.
+    pub fn traceparents(&self, path: &str) -> BTreeSet<String> {
+        let log = std::fs::read_to_string(self.directory.path().join("audit.log")).unwrap();
+        let lines = log
+            .lines()
+            .filter_map(|it| serde_json::from_str::<Value>(it).ok());
+        lines
+            .filter(|line| line["request"]["path"] == path)
+            .filter_map(|line| {
+                let sent = &line["request"]["headers"]["traceparent"][0];
+                sent.as_str().map(str::to_owned)
+            })
+            .collect()
+    }
+
     /// The leases on database users that were made, and those that somebody has asked to revoke.
     pub fn leases_by_fate(&self) -> (BTreeSet<String>, BTreeSet<String>) {
         let log = std::fs::read_to_string(self.directory.path().join("audit.log")).unwrap();

@@ -13,7 +13,7 @@ use std::{
 use actix::prelude::*;
 use secrecy::SecretString;
 use tokio::sync::{Notify, oneshot};
-use tracing::{debug, warn};
+use tracing::{Instrument, Span, debug, info_span, warn};
 
 use super::{
     Change, Config, GetSecret, RefreshNow, SecretFeed, SecretReference, SecretStore, SecretsError,
@@ -141,6 +141,8 @@ impl SecretsActor {
         }
         let (wanted, former) = (Arc::clone(&self.wanted), self.course.served());
         let reading = async move { loader::load(&vault, &wanted, former.as_deref()).await };
+        // Part of what asked for it, if anybody did: the start, a request.
+        let reading = reading.instrument(info_span!("read secrets"));
         ctx.spawn(
             Box::pin(reading)
                 .into_actor(self)
@@ -333,7 +335,7 @@ impl Service for SecretsActor {
             }
         };
         ctx.spawn(
-            Box::pin(farewell)
+            Box::pin(farewell.instrument(Span::current()))
                 .into_actor(self)
                 .map(|(), _, ctx| ctx.stop()),
         );
@@ -378,7 +380,7 @@ impl Handler<GetSecret> for SecretsActor {
         }
         self.reads += 1;
         let SecretReference { path, .. } = reference.clone();
-        let read = async move { vault.read(&path).await };
+        let read = async move { vault.read(&path).await }.instrument(Span::current());
         Box::pin(
             Box::pin(read)
                 .into_actor(self)

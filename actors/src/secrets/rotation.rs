@@ -11,7 +11,7 @@ use std::{
 
 use secrecy::ExposeSecret;
 use tokio::{sync::Notify, time::Instant};
-use tracing::{debug, info, warn};
+use tracing::{Instrument, Span, debug, info, info_span, warn};
 
 use super::{
     DatabaseRole, SecretsError, Vault,
@@ -58,6 +58,8 @@ pub(super) struct Rotation {
     waiting: Vec<Revocation>,
     revoke_at: Option<Instant>,
     may_not_revoke: bool,
+    /// What the first login and the first credentials are part of: the trace of the start.
+    cause: Span,
 }
 
 impl Rotation {
@@ -85,6 +87,7 @@ impl Rotation {
             waiting: Vec::new(),
             revoke_at: None,
             may_not_revoke: false,
+            cause: Span::current(),
         }
     }
 
@@ -147,7 +150,9 @@ impl Rotation {
         if self.not_before.is_some_and(|at| now < at) {
             return None;
         }
-        match self.advance().await {
+        let cause = mem::replace(&mut self.cause, Span::none());
+        let span = info_span!(parent: &cause, "keep credentials");
+        match self.advance().instrument(span).await {
             Ok(news) => {
                 self.backoff.note(false);
                 let was_failing = self.not_before.take().is_some();
@@ -267,6 +272,12 @@ impl Rotation {
             return;
         }
         self.revoke_at = None;
+        self.revoke_waiting()
+            .instrument(info_span!("give credentials back"))
+            .await;
+    }
+
+    async fn revoke_waiting(&mut self) {
         for revocation in mem::take(&mut self.waiting) {
             let done = match &revocation {
                 Revocation::Lease { id, session } => self.vault.revoke_lease(id, session).await,

@@ -6,6 +6,7 @@
 #[cfg(feature = "hashicorp_vault")]
 mod hashicorp;
 mod native;
+mod span;
 
 use std::sync::Arc;
 
@@ -104,6 +105,17 @@ pub enum CallFailure {
 }
 
 impl CallFailure {
+    /// What failed, out of a closed set: for spans.
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "refused",
+            Self::Connection(_) => "connection",
+            Self::Tls(_) => "tls",
+            Self::CaCertificate(_) | Self::ClientCertificate(_) => "certificate",
+            Self::Garbled(_) => "bad_answer",
+        }
+    }
+
     fn not_vault() -> Self {
         Self::Garbled("it is not the JSON of Vault's API".to_owned())
     }
@@ -140,7 +152,7 @@ impl CallFailure {
 pub fn open(config: &VaultConfig) -> Result<Arc<dyn SecretBackend>, ConfigError> {
     supports(config)?;
     Ok(match config.client {
-        Client::Vaultrs => Arc::new(native::VaultrsBackend::new(config.clone())),
+        Client::Vaultrs => Arc::new(native::VaultrsBackend::new(config.clone())?),
         #[cfg(feature = "hashicorp_vault")]
         Client::HashicorpVault => Arc::new(hashicorp::HashicorpBackend::new(config.clone())),
     })

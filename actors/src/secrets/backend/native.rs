@@ -24,7 +24,10 @@ use vaultrs::{
 };
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Answer, CallFailure, Reply, Request, SecretBackend};
+use super::{
+    Answer, CallFailure, Reply, Request, SecretBackend,
+    span::{self, Server, WithContext},
+};
 use crate::secrets::{
     Auth,
     config::{ConfigError, VaultConfig},
@@ -35,6 +38,7 @@ pub(super) struct VaultrsBackend {
     config: VaultConfig,
     /// Built with the first request and before each login: it reads certificate files.
     http: RwLock<Option<HttpClient>>,
+    server: Server,
 }
 
 /// The token, in the form in which it is sent.
@@ -47,11 +51,15 @@ impl Drop for Headers {
 }
 
 impl VaultrsBackend {
-    pub(super) fn new(config: VaultConfig) -> Self {
-        Self {
+    /// # Errors
+    ///
+    /// [`ConfigError::Address`] if the server's address is no URL.
+    pub(super) fn new(config: VaultConfig) -> Result<Self, ConfigError> {
+        Ok(Self {
+            server: Server::of(&client_settings(&config)?),
             config,
             http: RwLock::new(None),
-        }
+        })
     }
 
     async fn open(&self) -> Result<(), CallFailure> {
@@ -79,13 +87,19 @@ impl VaultrsBackend {
         let http = http
             .as_ref()
             .ok_or_else(|| CallFailure::Connection("the client was closed".to_owned()))?;
-        let answer = call
-            .with_middleware(&headers.0)
-            .exec(http)
-            .with_subscriber(Dispatch::none())
-            .await
-            .map_err(request_failure)?;
-        Ok(Zeroizing::new(answer.response.into_body()))
+        let (method, path) = (call.verb(), call.path);
+        let request = async {
+            let with_context = WithContext(&headers.0);
+            let answer = call
+                .with_middleware(&with_context)
+                .exec(http)
+                .with_subscriber(Dispatch::none())
+                .await
+                .map_err(request_failure)?;
+            let status = answer.response.status().as_u16();
+            Ok((status, Zeroizing::new(answer.response.into_body())))
+        };
+        span::traced(&self.server, method, path, request).await
     }
 }
 
@@ -135,6 +149,15 @@ impl SecretBackend for VaultrsBackend {
 struct Call<'a> {
     path: &'a str,
     body: Option<Zeroizing<String>>,
+}
+
+impl Call<'_> {
+    fn verb(&self) -> &'static str {
+        match self.body {
+            Some(_) => "POST",
+            None => "GET",
+        }
+    }
 }
 
 impl Endpoint for Call<'_> {

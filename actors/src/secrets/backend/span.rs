@@ -1,0 +1,161 @@
+//! The client span of one request to a server, and the trace context that goes out with it.
+//!
+//! Names follow the OpenTelemetry semantic conventions for HTTP clients. Neither the path of a secret
+//! nor the name of a role is in it, no header and no body: the path is shown as a template.
+
+use std::borrow::Cow;
+
+use opentelemetry::{Context, global};
+use opentelemetry_http::HeaderInjector;
+use rustify::{
+    endpoint::{Endpoint, MiddleWare},
+    errors::ClientError,
+};
+use tracing::{Instrument, Span, field::Empty, info_span};
+use vaultrs::client::VaultClientSettings;
+
+use super::CallFailure;
+
+/// Who is spoken to, as spans name it.
+pub(super) struct Server {
+    address: String,
+    port: Option<u16>,
+}
+
+impl Server {
+    pub(super) fn of(settings: &VaultClientSettings) -> Self {
+        Self {
+            address: settings.address.host_str().unwrap_or_default().to_owned(),
+            port: settings.address.port_or_known_default(),
+        }
+    }
+}
+
+/// Runs `call`, a request to `path` below `/v1/`, within a span of its own; `call` answers a status.
+/// The span is part of whatever caused the request.
+pub(super) async fn traced<T>(
+    server: &Server,
+    method: &'static str,
+    path: &str,
+    call: impl Future<Output = Result<(u16, T), CallFailure>>,
+) -> Result<T, CallFailure> {
+    let template = template(path);
+    let span = info_span!(
+        "request to Vault",
+        otel.name = %format_args!("{method} {template}"),
+        otel.kind = "client",
+        otel.status_code = Empty,
+        http.request.method = method,
+        http.response.status_code = Empty,
+        url.template = %template,
+        server.address = server.address,
+        server.port = server.port.map(i64::from),
+        error.type = Empty,
+    );
+    let unfinished = Unfinished(Some(span));
+    let answer = match &unfinished.0 {
+        Some(span) => call.instrument(span.clone()).await,
+        None => call.await,
+    };
+    unfinished.finish(answer)
+}
+
+/// A request without an outcome. Dropped like that, it was given up by whoever waited for it.
+struct Unfinished(Option<Span>);
+
+impl Unfinished {
+    fn finish<T>(mut self, answer: Result<(u16, T), CallFailure>) -> Result<T, CallFailure> {
+        let Some(span) = self.0.take() else {
+            return answer.map(|(_, body)| body);
+        };
+        match &answer {
+            Ok((status, _)) => note_status(&span, *status),
+            Err(CallFailure::Refused { status, .. }) => {
+                note_status(&span, *status);
+                note_error(&span, &status.to_string());
+            }
+            Err(failure) => note_error(&span, failure.kind()),
+        }
+        answer.map(|(_, body)| body)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(span) = &self.0 {
+            note_error(span, "timeout");
+        }
+    }
+}
+
+fn note_status(span: &Span, status: u16) {
+    span.record("http.response.status_code", i64::from(status));
+}
+
+fn note_error(span: &Span, kind: &str) {
+    span.record("otel.status_code", "ERROR");
+    span.record("error.type", kind);
+}
+
+/// `path` without what names a secret, a role or a mount that holds them.
+fn template(path: &str) -> Cow<'_, str> {
+    let parts: Vec<&str> = path.split('/').collect();
+    match parts.as_slice() {
+        ["sys", "internal", "ui", "mounts", ..] => "/v1/sys/internal/ui/mounts/{mount}".into(),
+        ["sys" | "auth", ..] => format!("/v1/{path}").into(),
+        [.., "creds", _] => "/v1/{mount}/creds/{role}".into(),
+        [.., "static-creds", _] => "/v1/{mount}/static-creds/{role}".into(),
+        [_, "data", ..] => "/v1/{mount}/data/{path}".into(),
+        _ => "/v1/{mount}/{path}".into(),
+    }
+}
+
+/// Adds the context of the present span to the headers of `inner`.
+pub(super) struct WithContext<'a, M>(pub(super) &'a M);
+
+impl<M: MiddleWare> MiddleWare for WithContext<'_, M> {
+    fn request<E: Endpoint>(
+        &self,
+        endpoint: &E,
+        request: &mut http::Request<Vec<u8>>,
+    ) -> Result<(), ClientError> {
+        self.0.request(endpoint, request)?;
+        global::get_text_map_propagator(|propagator| {
+            let headers = &mut HeaderInjector(request.headers_mut());
+            propagator.inject_context(&Context::current(), headers);
+        });
+        Ok(())
+    }
+
+    fn response<E: Endpoint>(
+        &self,
+        endpoint: &E,
+        response: &mut http::Response<Vec<u8>>,
+    ) -> Result<(), ClientError> {
+        self.0.response(endpoint, response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_names_no_secret_and_no_role() {
+        for (path, expected) in [
+            ("sys/health", "/v1/sys/health"),
+            ("auth/approle/login", "/v1/auth/approle/login"),
+            ("secret/data/shop/card", "/v1/{mount}/data/{path}"),
+            ("team/kv/data/shop", "/v1/{mount}/{path}"),
+            ("kv/shop/card", "/v1/{mount}/{path}"),
+            ("database/creds/shop", "/v1/{mount}/creds/{role}"),
+            ("a/b/static-creds/shop", "/v1/{mount}/static-creds/{role}"),
+            (
+                "sys/internal/ui/mounts/team/kv",
+                "/v1/sys/internal/ui/mounts/{mount}",
+            ),
+        ] {
+            assert_eq!(template(path), expected, "{path}");
+        }
+    }
+}
