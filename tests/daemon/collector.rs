@@ -51,12 +51,7 @@ const ENDS: &str = "telemetry is exported again";
 async fn by_tls_with_an_authority_of_our_own_and_gzip_it_arrives_over_both_protocols() {
     for protocol in ["grpc", "http"] {
         let collector = Collector::start().await;
-        let port = if protocol == "grpc" {
-            collector.grpc
-        } else {
-            collector.http
-        };
-        let front = TlsFront::before(port).await;
+        let front = TlsFront::before(collector.port(protocol)).await;
         let endpoint = format!("https://localhost:{}", front.port);
         let daemon = trusting(exporting(&endpoint, protocol), &front.ca)
             .env("DOTMAC_TELEMETRY_OTLP_COMPRESSION", "gzip")
@@ -79,6 +74,57 @@ async fn by_tls_with_an_authority_of_our_own_and_gzip_it_arrives_over_both_proto
         let error = line["error"].as_str().unwrap();
         assert!(error.contains("certificate"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_collector_that_asks_who_we_are_is_shown_our_certificate_and_a_wrong_one_is_told() {
+    for protocol in ["grpc", "http"] {
+        let collector = Collector::start().await;
+        let front = TlsFront::asking_before(collector.port(protocol)).await;
+        let endpoint = format!("https://localhost:{}", front.port);
+        let shown = |name: &str| {
+            trusting(exporting(&endpoint, protocol), &front.ca)
+                .env(
+                    "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+                    front.file(&format!("{name}.crt")).display(),
+                )
+                .env(
+                    "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+                    front.file(&format!("{name}.key")).display(),
+                )
+        };
+        let daemon = shown("client").spawn().await;
+        daemon.until("/ready", 200).await;
+        daemon.traced("/", TRACE).await;
+        for text in [TRACE, "dotmac.ready", "listening on"] {
+            collector.got(text).await;
+        }
+        daemon.until_component("telemetry", "ready", None).await;
+
+        // One of another authority, and none at all.
+        let nothing = trusting(exporting(&endpoint, protocol), &front.ca);
+        for refused in [shown("stranger"), nothing] {
+            let daemon = refused.spawn().await;
+            let line = daemon.logged(BEGINS).await;
+            assert_eq!(line["reason"], "tls_failed", "{line}");
+            // What the collector answered or, where its answer was lost, what that means.
+            let error = line["error"].as_str().unwrap();
+            let told = ["UnknownCA", "certificate", "CertificateRequired"];
+            assert!(told.iter().any(|word| error.contains(word)), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_without_its_key_is_refused_at_the_start() {
+    let stopped = exporting("https://localhost:4317", "grpc")
+        .env("DOTMAC_TELEMETRY_OTLP_CLIENT_CERT", "/nowhere/client.pem")
+        .run(&[])
+        .await;
+    assert_eq!(stopped.code, 78);
+    let said = stopped.text();
+    let mistake = "DOTMAC_TELEMETRY_OTLP_CLIENT_CERT (environment): a certificate and its key";
+    assert!(said.contains(mistake), "{said}");
 }
 
 #[tokio::test]

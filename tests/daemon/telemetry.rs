@@ -8,11 +8,7 @@ use crate::support::{Daemon, collector::Collector, fakes::FakeSilentServer};
 async fn traces_metrics_and_logs_arrive_by_both_protocols() {
     for protocol in ["grpc", "http"] {
         let collector = Collector::start().await;
-        let port = if protocol == "grpc" {
-            collector.grpc
-        } else {
-            collector.http
-        };
+        let port = collector.port(protocol);
         let daemon = Daemon::builder()
             .env(
                 "DOTMAC_TELEMETRY_OTLP_ENDPOINT",

@@ -19,11 +19,7 @@ async fn traced(collector: &Collector, protocol: &str) -> Daemon {
 }
 
 fn exporting(collector: &Collector, protocol: &str) -> Builder {
-    let port = if protocol == "grpc" {
-        collector.grpc
-    } else {
-        collector.http
-    };
+    let port = collector.port(protocol);
     Daemon::example("chaos")
         .env(
             "DOTMAC_TELEMETRY_OTLP_ENDPOINT",

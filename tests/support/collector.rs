@@ -22,6 +22,14 @@ impl Collector {
         collector
     }
 
+    /// Where it speaks `protocol`, as `DOTMAC_TELEMETRY_OTLP_PROTOCOL` names them.
+    pub fn port(&self, protocol: &str) -> u16 {
+        match protocol {
+            "grpc" => self.grpc,
+            _ => self.http,
+        }
+    }
+
     pub fn stop(&mut self) {
         self.process.kill();
     }

@@ -8,8 +8,9 @@ use std::{
 };
 
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
@@ -70,14 +71,31 @@ pub struct TlsFront {
 
 impl TlsFront {
     pub async fn before(server: u16) -> Self {
+        Self::start(server, false).await
+    }
+
+    /// The same, open only to who shows a certificate of the authority.
+    pub async fn asking_before(server: u16) -> Self {
+        Self::start(server, true).await
+    }
+
+    async fn start(server: u16, asks: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         certificates(directory.path());
         let file = |name: &str| directory.path().join(name);
+        let mut trusted = RootCertStore::empty();
+        trusted
+            .add(CertificateDer::from_pem_file(file("ca.crt")).unwrap())
+            .unwrap();
+        let mut clients = WebPkiClientVerifier::builder(Arc::new(trusted));
+        if !asks {
+            clients = clients.allow_unauthenticated();
+        }
         let chain = CertificateDer::pem_file_iter(file("server.crt")).unwrap();
         let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
         let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
         let mut config = ServerConfig::builder()
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients.build().unwrap())
             .with_single_cert(chain, key)
             .unwrap();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -108,7 +126,12 @@ impl TlsFront {
 
     /// An authority that did not sign it.
     pub fn other_ca(&self) -> PathBuf {
-        self.directory.path().join("other.crt")
+        self.file("other.crt")
+    }
+
+    /// One of the files that [`certificates`] makes.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 }
 

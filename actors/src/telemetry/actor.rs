@@ -40,6 +40,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often a collector in trouble is tried when nothing else is sent to it.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// What to think of a collector that hangs up after the handshake.
+const HUNG_UP: &str = "it hung up after the TLS handshake; does it ask for a client certificate?";
+
 const LOCAL: Serving = Serving::from("local");
 const EXPORTING: Serving = Serving::from("otlp");
 
@@ -125,16 +128,17 @@ impl TelemetryActor {
         let Some(export) = &mut self.export else {
             return;
         };
+        let reason = |trouble: &Trouble| reason(&trouble.failure, &export.otlp);
         match (export.watch.trouble(), &export.trouble) {
             (Some(trouble), None) => {
-                let reason = reason(&trouble.failure);
+                let reason = reason(&trouble);
                 export.warn(&trouble, reason);
                 self.lifeline.degraded(reason, EXPORTING);
             }
             // From "unreachable" to "rejected" and the like: the state changes, the log has its
             // line already.
-            (Some(trouble), Some(since)) if since.reason != reason(&trouble.failure) => {
-                let reason = reason(&trouble.failure);
+            (Some(trouble), Some(since)) if since.reason != reason(&trouble) => {
+                let reason = reason(&trouble);
                 self.lifeline.degraded(reason, EXPORTING);
                 if let Some(since) = &mut export.trouble {
                     since.reason = reason;
@@ -165,6 +169,9 @@ impl Export {
     fn warn(&mut self, trouble: &Trouble, reason: Reason) {
         let error = match &trouble.failure {
             Failure::Timeout => format!("no answer within {:?}", self.otlp.export_timeout),
+            Failure::Export(text) if reason == TLS_FAILED && !trouble.failure.is_tls() => {
+                format!("{text}: {HUNG_UP}")
+            }
             Failure::Throttled(text) | Failure::Export(text) => text.clone(),
         };
         warn!(
@@ -182,11 +189,12 @@ impl Export {
     }
 }
 
-fn reason(failure: &Failure) -> Reason {
+fn reason(failure: &Failure, otlp: &Otlp) -> Reason {
     match failure {
         Failure::Timeout => NO_ANSWER,
         Failure::Throttled(_) => RATE_LIMITED,
         failure if failure.is_tls() => TLS_FAILED,
+        failure if otlp.is_encrypted() && failure.is_hang_up() => TLS_FAILED,
         failure if failure.is_refusal() => REJECTED,
         Failure::Export(_) => Reason::UNREACHABLE,
     }

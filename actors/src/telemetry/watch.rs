@@ -74,12 +74,22 @@ const TOO_LATE: [&str; 3] = ["Timeout expired", "DeadlineExceeded", "operation t
 /// Words by which they tell that the collector wants a pause.
 const TOO_MUCH: [&str; 2] = ["with status code: 429", "ResourceExhausted"];
 
-/// Words of rustls for a peer that is not to be trusted, or does not speak TLS.
-const NOT_TRUSTED: [&str; 4] = [
+/// Words of rustls for a peer that is not to be trusted, does not trust us, or does not speak TLS.
+const NOT_TRUSTED: [&str; 5] = [
     "certificate",
+    "fatal alert",
     "TLS",
     "InvalidContentType",
     "corrupt message",
+];
+
+/// Words by which they tell that the peer hung up on a connection that there was.
+const HUNG_UP: [&str; 5] = [
+    "broken pipe",
+    "Broken pipe",
+    "reset by peer",
+    "connection closed",
+    "unexpected EOF",
 ];
 
 impl Failure {
@@ -106,6 +116,15 @@ impl Failure {
             return false;
         };
         NOT_TRUSTED.iter().any(|word| text.contains(word))
+    }
+
+    /// Whether the collector hung up without a word. Behind TLS 1.3 that is how a client learns that its
+    /// certificate is missing or refused, unless it reads the alert before it writes on.
+    pub(super) fn is_hang_up(&self) -> bool {
+        let Self::Export(text) = self else {
+            return false;
+        };
+        HUNG_UP.iter().any(|word| text.contains(word))
     }
 
     /// Whether somebody answered and refused, as opposed to nobody being there.
@@ -170,6 +189,15 @@ mod tests {
                 .is_refusal()
         );
         assert!(!Failure::Timeout.is_refusal());
+    }
+
+    #[test]
+    fn a_peer_that_hangs_up_is_told_from_one_that_is_away() {
+        let failed = |text: &str| Failure::Export(text.to_owned());
+        let broken = "gRPC code: Unknown: transport error: connection error: stream closed because of a broken pipe";
+        assert!(failed(broken).is_hang_up());
+        assert!(!failed("Connection refused (os error 111)").is_hang_up());
+        assert!(!Failure::Timeout.is_hang_up());
     }
 
     #[test]
