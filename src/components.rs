@@ -15,8 +15,8 @@ use crate::{
     credentials::{PASSWORD, USERNAME},
     http, migrations,
     settings::{
-        DatabaseTarget, Environment, KvVersion, LogFormat, Migrate, OtlpCompression, OtlpProtocol,
-        PostgresTarget, SecretSetting, Settings, SslMode, SupervisionSettings, TelemetrySettings,
+        DatabaseTarget, Environment, Export, KvVersion, LogFormat, Migrate, OtlpCompression,
+        OtlpProtocol, PostgresTarget, SecretSetting, Settings, SslMode, SupervisionSettings,
         VaultAuth, otlp_headers,
     },
 };
@@ -50,13 +50,11 @@ pub(crate) fn telemetry(settings: &Settings) -> telemetry::Config {
                 color: std::io::stdout().is_terminal(),
             },
         },
-        otlp: given
-            .otlp_endpoint
-            .as_ref()
-            .map(|endpoint| collector(endpoint.to_string(), given)),
-        traces: given.traces,
-        metrics: given.metrics,
-        logs: given.logs,
+        otlp: telemetry::Destinations {
+            traces: collector(&settings.exports.traces).filter(|_| given.traces),
+            metrics: collector(&settings.exports.metrics).filter(|_| given.metrics),
+            logs: collector(&settings.exports.logs).filter(|_| given.logs),
+        },
         sample_ratio: given.sample_ratio,
         metric_interval: given.metric_interval,
         service_name: given.service_name.clone(),
@@ -69,13 +67,17 @@ pub(crate) fn telemetry(settings: &Settings) -> telemetry::Config {
     }
 }
 
-fn collector(endpoint: String, given: &TelemetrySettings) -> telemetry::Otlp {
+/// Where one signal goes, if it goes anywhere.
+fn collector(export: &Export) -> Option<telemetry::Otlp> {
+    let given = &export.settings;
+    let endpoint = given.otlp_endpoint.as_ref()?.to_string();
     let client = given
         .otlp_client_cert
         .clone()
         .zip(given.otlp_client_key.clone());
-    telemetry::Otlp {
+    Some(telemetry::Otlp {
         endpoint,
+        appends_path: !export.has_own_endpoint,
         protocol: match given.otlp_protocol {
             OtlpProtocol::Grpc => telemetry::Protocol::Grpc,
             OtlpProtocol::Http => telemetry::Protocol::Http,
@@ -94,7 +96,7 @@ fn collector(endpoint: String, given: &TelemetrySettings) -> telemetry::Otlp {
                 .map(|(certificate, key)| telemetry::ClientCertificate { certificate, key }),
         },
         export_timeout: given.export_timeout,
-    }
+    })
 }
 
 /// The collector's headers out of `store`, where the settings leave them to it.

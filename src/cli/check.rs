@@ -10,6 +10,7 @@ use std::{
 };
 
 use clap::Args;
+use url::Url;
 
 use crate::{
     Exit, components,
@@ -42,7 +43,7 @@ pub(super) async fn run(arguments: &Arguments) -> Exit {
     let mut table = Table::default();
     let credentials = try_vault(&settings, &mut table).await;
     try_database(&settings, credentials.credentials, &mut table).await;
-    try_collector(&settings, &mut table).await;
+    try_collectors(&settings, &mut table).await;
     if let Some(vault) = credentials.vault {
         vault.farewell().await;
     }
@@ -354,21 +355,31 @@ async fn try_database(settings: &Settings, credentials: Option<Credentials>, tab
         .await;
 }
 
-/// Whether somebody listens there; what they would say to an export, the daemon's `/ready` tells.
-async fn try_collector(settings: &Settings, table: &mut Table) {
-    let given = &settings.telemetry;
-    let Some(endpoint) = &given.otlp_endpoint else {
-        table.note(
-            "collector",
-            Outcome::Absent,
-            "none is set: nothing is exported",
-        );
-        return;
-    };
+/// Whether somebody listens wherever a signal goes; what they would say to an export, the daemon's
+/// `/ready` tells.
+async fn try_collectors(settings: &Settings, table: &mut Table) {
+    let mut tried = Vec::new();
+    for export in settings.exports.each() {
+        let given = &export.settings;
+        if let Some(endpoint) = given
+            .otlp_endpoint
+            .as_ref()
+            .filter(|it| !tried.contains(it))
+        {
+            try_collector(endpoint, given.export_timeout, table).await;
+            tried.push(endpoint);
+        }
+    }
+    if tried.is_empty() {
+        let none = "none is set: nothing is exported";
+        table.note("collector", Outcome::Absent, none);
+    }
+}
+
+async fn try_collector(endpoint: &Url, limit: Duration, table: &mut Table) {
     let host = endpoint.host_str().unwrap_or_default().to_owned();
     let host = host.trim_matches(['[', ']']).to_owned();
     let port = endpoint.port_or_known_default().unwrap_or(4317);
-    let limit = given.export_timeout;
     let connect = async {
         let resolved = tokio::task::spawn_blocking(move || {
             (host.as_str(), port).to_socket_addrs().map(Vec::from_iter)

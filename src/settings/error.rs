@@ -3,6 +3,7 @@
 //! A [`Mistake`] never holds the value of a secret: whoever makes one shows a value only through
 //! [`Setting::shown`](super::value::Setting::shown).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ pub enum Origin {
     /// The file that the key's `_FILE` twin names.
     File(PathBuf),
     /// A variable that counts when the own key is not set, such as `DATABASE_URL`.
-    Fallback(&'static str),
+    Fallback(Cow<'static, str>),
     /// Nobody set it.
     Default,
 }

@@ -15,6 +15,9 @@ use super::value::{Invalid, Setting};
 /// What every key of ours begins with.
 pub(crate) const PREFIX: &str = "DOTMAC_";
 
+/// What the standard's variables about the export begin with.
+const OTLP: &str = "OTEL_EXPORTER_OTLP_";
+
 /// All about one key but its value.
 #[derive(Debug)]
 pub(crate) struct KeySpec {
@@ -71,6 +74,35 @@ pub(crate) struct Fallback {
     pub(crate) name: &'static str,
     /// From its notation into ours.
     pub(crate) translate: fn(&str) -> String,
+}
+
+/// A signal of telemetry, for which the standard has variables of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TelemetrySignal {
+    Traces,
+    Metrics,
+    Logs,
+}
+
+impl TelemetrySignal {
+    pub(crate) const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Traces => "TRACES",
+            Self::Metrics => "METRICS",
+            Self::Logs => "LOGS",
+        }
+    }
+}
+
+impl Fallback {
+    /// The variable that stands in for this one where `signal` is concerned:
+    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` for `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub(crate) fn name_for(&self, signal: TelemetrySignal) -> Option<String> {
+        let rest = self.name.strip_prefix(OTLP)?;
+        Some(format!("{OTLP}{}_{rest}", signal.name()))
+    }
 }
 
 /// Bounds as an operator would write them.

@@ -11,11 +11,11 @@ use secrecy::SecretString;
 
 use super::error::{Mistake, Origin, SettingsErrors};
 use super::facts::Facts;
-use super::group::{DefaultText, Group, KeySpec};
+use super::group::{DefaultText, Group, KeySpec, TelemetrySignal};
 use super::groups;
 use super::source::{Found, Layers, Sources};
 use super::value::Invalid;
-use super::{Entry, Settings, rules, unknown};
+use super::{Entry, Export, Exports, Settings, TelemetrySettings, rules, unknown};
 
 /// A value longer than this is cut in a message.
 const SHOWN_CHARS: usize = 100;
@@ -47,9 +47,14 @@ pub(crate) fn load(sources: &Sources) -> Result<Settings, SettingsErrors> {
         given: &given,
         terminal: sources.terminal(),
     };
-    let texts = specs()
+    let texts: BTreeMap<String, Found> = specs()
         .map(|spec| (spec.key(), text_of(spec, &facts)))
         .collect();
+    let exports = Exports {
+        traces: export(TelemetrySignal::Traces, &layers, &texts, &mut mistakes)?,
+        metrics: export(TelemetrySignal::Metrics, &layers, &texts, &mut mistakes)?,
+        logs: export(TelemetrySignal::Logs, &layers, &texts, &mut mistakes)?,
+    };
     let entries = specs().filter_map(|spec| entry(spec, &texts)).collect();
     let settings = Settings {
         app: read(&texts)?,
@@ -59,6 +64,7 @@ pub(crate) fn load(sources: &Sources) -> Result<Settings, SettingsErrors> {
         vault: read(&texts)?,
         database: read(&texts)?,
         telemetry: read(&texts)?,
+        exports,
         cors: read(&texts)?,
         entries,
         unread: unknown::of_opentelemetry(&layers),
@@ -75,11 +81,13 @@ pub(crate) fn specs() -> impl Iterator<Item = &'static KeySpec> {
 
 /// The given and right value of a key.
 fn find(layers: &Layers, spec: &KeySpec) -> Result<Option<Found>, Mistake> {
-    let Some(found) = layers.find(spec)? else {
-        return Ok(None);
-    };
+    let found = layers.find(spec)?;
+    found.map(|found| checked(spec, found)).transpose()
+}
+
+fn checked(spec: &KeySpec, found: Found) -> Result<Found, Mistake> {
     match spec.check(&found.text) {
-        Ok(()) => Ok(Some(found)),
+        Ok(()) => Ok(found),
         Err(invalid) => Err(not_right(spec, &found, invalid)),
     }
 }
@@ -105,6 +113,32 @@ fn entry(spec: &'static KeySpec, texts: &BTreeMap<String, Found>) -> Option<Entr
         spec,
         text: SecretString::from(text.as_str()),
         origin: origin.clone(),
+    })
+}
+
+/// The settings of telemetry as they are for one signal.
+fn export(
+    signal: TelemetrySignal,
+    layers: &Layers,
+    texts: &BTreeMap<String, Found>,
+    mistakes: &mut Vec<Mistake>,
+) -> Result<Export, Mistake> {
+    let mut texts = texts.clone();
+    let mut has_own_endpoint = false;
+    for spec in TelemetrySettings::SPEC.keys {
+        let found = layers.find_for(signal, spec);
+        match found.and_then(|found| found.map(|it| checked(spec, it)).transpose()) {
+            Ok(None) => {}
+            Ok(Some(found)) => {
+                has_own_endpoint |= spec.field == "otlp_endpoint";
+                texts.insert(spec.key(), found);
+            }
+            Err(mistake) => mistakes.push(mistake),
+        }
+    }
+    Ok(Export {
+        settings: read(&texts)?,
+        has_own_endpoint,
     })
 }
 

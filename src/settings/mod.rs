@@ -66,12 +66,42 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// `DOTMAC_TELEMETRY_*`
     pub telemetry: TelemetrySettings,
+    /// The same for each signal, with `OTEL_EXPORTER_OTLP_TRACES_*` and the like in place of what is
+    /// for all.
+    pub exports: Exports,
     /// `DOTMAC_CORS_*`
     pub cors: CorsSettings,
     /// One for each key, in the order of the documentation.
     entries: Vec<Entry>,
     /// Variables of the OpenTelemetry standard that are set and that nothing here reads.
     unread: Vec<String>,
+}
+
+/// How each signal of telemetry is exported.
+#[derive(Debug, Clone)]
+pub struct Exports {
+    /// Of the spans.
+    pub traces: Export,
+    /// Of the metrics.
+    pub metrics: Export,
+    /// Of the log events.
+    pub logs: Export,
+}
+
+/// How one signal is exported.
+#[derive(Debug, Clone)]
+pub struct Export {
+    /// The settings of telemetry as they are for this signal.
+    pub settings: TelemetrySettings,
+    /// Whether the endpoint was given for this signal alone: then it is used as it is.
+    pub has_own_endpoint: bool,
+}
+
+impl Exports {
+    /// All three.
+    pub fn each(&self) -> impl Iterator<Item = &Export> {
+        [&self.traces, &self.metrics, &self.logs].into_iter()
+    }
 }
 
 /// The text that a key was read from. Any text is kept like a secret, so that none needs care.

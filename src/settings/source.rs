@@ -4,6 +4,7 @@
 //! An empty text counts as not set, because that is how compose files pass a variable that their
 //! user left out. Nothing is ever written to the process environment.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::dotenv;
 use super::error::{Mistake, Origin};
-use super::group::{KeySpec, PREFIX};
+use super::group::{Fallback, KeySpec, PREFIX, TelemetrySignal};
 
 /// What a file may hold at most: far more than any secret or `.env` needs.
 const FILE_LIMIT: u64 = 1 << 20;
@@ -160,13 +161,42 @@ impl Layers {
             }
         }
         for fallback in spec.fallbacks {
-            for layer in [&self.environment, &self.dotenv] {
-                let origin = Origin::Fallback(fallback.name);
-                let text = layer.text(fallback.name, &key, &origin)?;
-                // A variable may say nothing about this key, such as a sampler without its ratio.
-                if let Some(text) = text.map(fallback.translate).filter(|text| !text.is_empty()) {
-                    return Ok(Some(Found { text, origin }));
-                }
+            if let Some(found) = self.fallback(fallback, fallback.name.into(), &key)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The value of a key for one signal of telemetry alone, where the standard has a variable for that.
+    pub(crate) fn find_for(
+        &self,
+        signal: TelemetrySignal,
+        spec: &KeySpec,
+    ) -> Result<Option<Found>, Mistake> {
+        for fallback in spec.fallbacks {
+            if let Some(name) = fallback.name_for(signal)
+                && let Some(found) = self.fallback(fallback, name.into(), &spec.key())?
+            {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What `name`, written like `fallback`, says about `key`.
+    fn fallback(
+        &self,
+        fallback: &Fallback,
+        name: Cow<'static, str>,
+        key: &str,
+    ) -> Result<Option<Found>, Mistake> {
+        let origin = Origin::Fallback(name.clone());
+        for layer in [&self.environment, &self.dotenv] {
+            let text = layer.text(&name, key, &origin)?;
+            // A variable may say nothing about this key, such as a sampler without its ratio.
+            if let Some(text) = text.map(fallback.translate).filter(|text| !text.is_empty()) {
+                return Ok(Some(Found { text, origin }));
             }
         }
         Ok(None)

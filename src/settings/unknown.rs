@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 
 use super::error::Mistake;
-use super::group::PREFIX;
+use super::group::{PREFIX, TelemetrySignal};
 use super::load;
 use super::source::Layers;
 
@@ -42,14 +42,15 @@ pub(crate) fn of_opentelemetry(layers: &Layers) -> Vec<String> {
         "OTEL_SPAN_EVENT_COUNT_LIMIT",
         "OTEL_SPAN_LINK_COUNT_LIMIT",
     ];
-    let fallbacks: BTreeSet<&str> = load::specs()
-        .flat_map(|spec| spec.fallbacks)
-        .map(|fallback| fallback.name)
-        .chain(BY_THE_SDK)
-        .collect();
+    let mut read: BTreeSet<String> = BY_THE_SDK.map(str::to_owned).into();
+    for fallback in load::specs().flat_map(|spec| spec.fallbacks) {
+        read.insert(fallback.name.to_owned());
+        let for_one = TelemetrySignal::ALL.map(|signal| fallback.name_for(signal));
+        read.extend(for_one.into_iter().flatten());
+    }
     layers
         .names("OTEL_")
-        .filter(|name| !fallbacks.contains(name))
+        .filter(|name| !read.contains(*name))
         .map(str::to_owned)
         .collect()
 }

@@ -178,6 +178,47 @@ async fn headers_are_sent_with_every_export_and_shown_nowhere() {
 }
 
 #[tokio::test]
+async fn each_signal_may_go_to_a_collector_of_its_own() {
+    let (traces, logs) = tokio::join!(Collector::start(), Collector::start());
+    let metrics = FakeCollector::start(FakeAnswer::Taken);
+    let daemon = exporting(&format!("http://127.0.0.1:{}", logs.grpc), "grpc")
+        .env(
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            format!("http://127.0.0.1:{}/v1/traces", traces.http),
+        )
+        .env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
+        .env(
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+            format!("http://127.0.0.1:{}/as/it/is", metrics.port),
+        )
+        .env("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/protobuf")
+        .env("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "x-for=metrics")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    daemon.traced("/", TRACE).await;
+    traces.got(&format!("Trace ID       : {TRACE}")).await;
+    logs.got("listening on").await;
+    let head = eventually("an export of metrics", || async {
+        metrics.heads().into_iter().next()
+    })
+    .await;
+    assert!(head.starts_with("post /as/it/is http"), "{head}");
+    assert!(head.contains("x-for: metrics\r\n"), "{head}");
+    daemon.until_component("telemetry", "ready", None).await;
+    assert_eq!(daemon.stop().await.code, 0);
+    traces.span("shutdown").await;
+    // Neither got what was the other's.
+    let (traces, logs) = (traces.text(), logs.text());
+    assert!(logs.contains("ResourceLog"), "{logs}");
+    assert!(!traces.contains("ResourceLog"), "{traces}");
+    assert!(!logs.contains("ResourceSpan"), "{logs}");
+    for other in [traces, logs] {
+        assert!(!other.contains("dotmac.ready"), "{other}");
+    }
+}
+
+#[tokio::test]
 async fn headers_may_be_kept_in_vault() {
     let vault = OpenBao::start().await;
     vault

@@ -17,7 +17,7 @@ use super::exporters::Attachment;
 use super::fields::Chain;
 use super::tally::Failure;
 use super::watch::{Trouble, Watch};
-use super::{Otlp, Telemetry};
+use super::{Destinations, Otlp, Telemetry};
 use crate::supervision::{Lifeline, Reason, Service, Serving};
 
 /// The collector does not answer within the export time-out.
@@ -59,7 +59,7 @@ pub struct TelemetryActor {
 /// The export while the actor runs.
 #[derive(Debug)]
 struct Export {
-    otlp: Otlp,
+    otlp: Destinations,
     attachment: Attachment,
     watch: Watch,
     trouble: Option<Since>,
@@ -72,6 +72,7 @@ struct Since {
     at: Instant,
     lost_before: u64,
     reason: Reason,
+    endpoint: String,
 }
 
 impl TelemetryActor {
@@ -87,15 +88,16 @@ impl TelemetryActor {
     }
 
     /// Sends these headers too with every export: those that were not known at
-    /// [`install`](super::install), because they are secrets that had to be fetched first.
+    /// [`install`](super::install), because they are secrets that had to be fetched first. A signal
+    /// with headers of its own is sent with those alone.
     #[must_use]
     pub fn with_headers(mut self, headers: Vec<(String, SecretString)>) -> Self {
         self.headers = headers;
         self
     }
 
-    fn begin_export(&mut self, mut otlp: Otlp) {
-        otlp.headers.append(&mut self.headers);
+    fn begin_export(&mut self, mut otlp: Destinations) {
+        otlp.add_headers(&self.headers);
         let pipelines = &self.telemetry.0.pipelines;
         let attachment = match pipelines.outlets.attach(&otlp, &pipelines.resource) {
             Ok(attachment) => attachment,
@@ -128,17 +130,16 @@ impl TelemetryActor {
         let Some(export) = &mut self.export else {
             return;
         };
-        let reason = |trouble: &Trouble| reason(&trouble.failure, &export.otlp);
         match (export.watch.trouble(), &export.trouble) {
             (Some(trouble), None) => {
-                let reason = reason(&trouble);
+                let reason = export.reason(&trouble);
                 export.warn(&trouble, reason);
                 self.lifeline.degraded(reason, EXPORTING);
             }
             // From "unreachable" to "rejected" and the like: the state changes, the log has its
             // line already.
-            (Some(trouble), Some(since)) if since.reason != reason(&trouble) => {
-                let reason = reason(&trouble);
+            (Some(trouble), Some(since)) if since.reason != export.reason(&trouble) => {
+                let reason = export.reason(&trouble);
                 self.lifeline.degraded(reason, EXPORTING);
                 if let Some(since) = &mut export.trouble {
                     since.reason = reason;
@@ -150,7 +151,7 @@ impl TelemetryActor {
                     millis(since.at.elapsed()),
                 );
                 info!(
-                    endpoint = export.otlp.public_endpoint(),
+                    endpoint = since.endpoint,
                     lost, lasted_ms, "telemetry is exported again"
                 );
                 export.trouble = None;
@@ -166,16 +167,32 @@ impl TelemetryActor {
 }
 
 impl Export {
+    fn reason(&self, trouble: &Trouble) -> Reason {
+        let otlp = self.otlp.of(trouble.signal);
+        let hung_up = trouble.failure.is_hang_up() && otlp.is_some_and(Otlp::is_encrypted);
+        match &trouble.failure {
+            Failure::Timeout => NO_ANSWER,
+            Failure::Throttled(_) => RATE_LIMITED,
+            failure if failure.is_tls() || hung_up => TLS_FAILED,
+            failure if failure.is_refusal() => REJECTED,
+            Failure::Export(_) => Reason::UNREACHABLE,
+        }
+    }
+
     fn warn(&mut self, trouble: &Trouble, reason: Reason) {
+        let otlp = self.otlp.of(trouble.signal);
+        let (endpoint, patience) = otlp
+            .map(|otlp| (otlp.public_endpoint(), otlp.export_timeout))
+            .unwrap_or_default();
         let error = match &trouble.failure {
-            Failure::Timeout => format!("no answer within {:?}", self.otlp.export_timeout),
+            Failure::Timeout => format!("no answer within {patience:?}"),
             Failure::Export(text) if reason == TLS_FAILED && !trouble.failure.is_tls() => {
                 format!("{text}: {HUNG_UP}")
             }
             Failure::Throttled(text) | Failure::Export(text) => text.clone(),
         };
         warn!(
-            endpoint = self.otlp.public_endpoint(),
+            endpoint,
             signal = trouble.signal.as_str(),
             reason = reason.as_str(),
             error,
@@ -185,18 +202,8 @@ impl Export {
             at: Instant::now(),
             lost_before: self.watch.lost(),
             reason,
+            endpoint,
         });
-    }
-}
-
-fn reason(failure: &Failure, otlp: &Otlp) -> Reason {
-    match failure {
-        Failure::Timeout => NO_ANSWER,
-        Failure::Throttled(_) => RATE_LIMITED,
-        failure if failure.is_tls() => TLS_FAILED,
-        failure if otlp.is_encrypted() && failure.is_hang_up() => TLS_FAILED,
-        failure if failure.is_refusal() => REJECTED,
-        Failure::Export(_) => Reason::UNREACHABLE,
     }
 }
 
@@ -209,8 +216,9 @@ impl Actor for TelemetryActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(LOOK, |actor, _| actor.look());
-        match self.telemetry.0.otlp.clone() {
-            Some(otlp) => self.begin_export(otlp),
+        let otlp = self.telemetry.0.otlp.clone();
+        match otlp.patience() {
+            Some(_) => self.begin_export(otlp),
             None => self.lifeline.ready(LOCAL),
         }
     }
@@ -224,7 +232,7 @@ impl Service for TelemetryActor {
         // What is logged from now on, the stop of the components after this one included, is for
         // the flush at the very end.
         export.attachment.leave();
-        let limit = export.otlp.export_timeout;
+        let limit = export.otlp.patience().unwrap_or_default();
         let telemetry = self.telemetry.clone();
         // Flushing blocks; the exporters' runtime has threads for that.
         let flush = export

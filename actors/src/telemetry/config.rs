@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::error::TelemetryError;
+use super::tally::Signal;
 use super::transport::Transport;
 
 /// Everything [`install`](super::install) needs to know.
@@ -20,15 +21,8 @@ pub struct Config {
     pub log_limit: u32,
     /// How a line on standard output looks.
     pub log_format: LogFormat,
-    /// The collector; `None` switches every export off and starts no thread.
-    pub otlp: Option<Otlp>,
-    /// Whether spans are exported.
-    pub traces: bool,
-    /// Whether metrics are exported. The Prometheus text of [`Scrape`](super::Scrape) is there in
-    /// any case.
-    pub metrics: bool,
-    /// Whether log events are exported. They are written to standard output in any case.
-    pub logs: bool,
+    /// Where the signals are exported to; with nowhere at all no thread is started.
+    pub otlp: Destinations,
     /// Share of the traces begun here that is recorded, 0.0 to 1.0. A caller's own decision is
     /// followed.
     pub sample_ratio: f64,
@@ -51,16 +45,13 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// Logs at `info` as JSON, all signals on, no collector.
+    /// Logs at `info` as JSON, no collector.
     fn default() -> Self {
         Self {
             log_filter: "info".to_owned(),
             log_limit: 100,
             log_format: LogFormat::Json,
-            otlp: None,
-            traces: true,
-            metrics: true,
-            logs: true,
+            otlp: Destinations::default(),
             sample_ratio: 1.0,
             metric_interval: Duration::from_secs(30),
             service_name: "dotmac-platform".to_owned(),
@@ -86,12 +77,62 @@ pub enum LogFormat {
     Json,
 }
 
+/// Where each signal goes; `None` is not exported.
+#[derive(Clone, Debug, Default)]
+pub struct Destinations {
+    /// Of the spans.
+    pub traces: Option<Otlp>,
+    /// Of the metrics. The Prometheus text of [`Scrape`](super::Scrape) is there in any case.
+    pub metrics: Option<Otlp>,
+    /// Of the log events. They are written to standard output in any case.
+    pub logs: Option<Otlp>,
+}
+
+impl Destinations {
+    /// All signals to one collector.
+    #[must_use]
+    pub fn one(otlp: Otlp) -> Self {
+        Self {
+            traces: Some(otlp.clone()),
+            metrics: Some(otlp.clone()),
+            logs: Some(otlp),
+        }
+    }
+
+    pub(super) fn of(&self, signal: Signal) -> Option<&Otlp> {
+        match signal {
+            Signal::Traces => self.traces.as_ref(),
+            Signal::Metrics => self.metrics.as_ref(),
+            Signal::Logs => self.logs.as_ref(),
+        }
+    }
+
+    /// Those of the signals that are exported.
+    pub(super) fn each(&self) -> impl Iterator<Item = &Otlp> {
+        Signal::ALL.into_iter().filter_map(|signal| self.of(signal))
+    }
+
+    /// Sends `headers` too wherever none are sent yet.
+    pub(super) fn add_headers(&mut self, headers: &[(String, SecretString)]) {
+        let all = [&mut self.traces, &mut self.metrics, &mut self.logs];
+        let bare = all.into_iter().flatten().filter(|it| it.headers.is_empty());
+        bare.for_each(|otlp| otlp.headers = headers.to_vec());
+    }
+
+    /// Longest time that one export of any signal may take; `None` without any.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.each().map(|otlp| otlp.export_timeout).max()
+    }
+}
+
 /// A collector that speaks the OpenTelemetry protocol.
 #[derive(Clone)]
 pub struct Otlp {
-    /// `http://host:4317` for gRPC, `http://host:4318` for HTTP (`/v1/traces` and so on are
-    /// appended).
+    /// `http://host:4317` for gRPC, `http://host:4318` for HTTP.
     pub endpoint: String,
+    /// Whether `/v1/traces` and so on are appended to it for HTTP. By the standard they are unless it
+    /// was given for one signal.
+    pub appends_path: bool,
     /// How it is spoken to.
     pub protocol: Protocol,
     /// Names and values sent with every request: who we are, in most cases.
@@ -100,8 +141,8 @@ pub struct Otlp {
     pub compression: Compression,
     /// Whom to trust and who we are; looked at for `https://` alone.
     pub tls: Tls,
-    /// Longest time one export may take, and longest time
-    /// [`Telemetry::flush`](super::Telemetry::flush) takes when the actor stops, over all signals.
+    /// Longest time one export may take. The longest of all signals is also how long
+    /// [`Telemetry::flush`](super::Telemetry::flush) takes at most when the actor stops, over all signals.
     pub export_timeout: Duration,
 }
 
@@ -148,6 +189,7 @@ impl Otlp {
     pub fn new(endpoint: impl Into<String>, protocol: Protocol, export_timeout: Duration) -> Self {
         Self {
             endpoint: endpoint.into(),
+            appends_path: true,
             protocol,
             headers: Vec::new(),
             compression: Compression::default(),
@@ -186,6 +228,9 @@ impl Otlp {
 
     /// Where one signal goes over HTTP, for example `http://host:4318/v1/traces`.
     pub(super) fn http_url(&self, path: &str) -> String {
+        if !self.appends_path {
+            return self.endpoint.clone();
+        }
         format!("{}/{path}", self.endpoint.trim_end_matches('/'))
     }
 }
@@ -214,14 +259,17 @@ impl Config {
         if !(0.0..=1.0).contains(&self.sample_ratio) {
             return Err(TelemetryError::SampleRatio(self.sample_ratio));
         }
-        let Some(otlp) = &self.otlp else {
-            return Ok(());
-        };
+        self.otlp.each().try_for_each(Otlp::check)
+    }
+}
+
+impl Otlp {
+    fn check(&self) -> Result<(), TelemetryError> {
         let refuse = |problem| {
-            let endpoint = otlp.public_endpoint();
+            let endpoint = self.public_endpoint();
             Err(TelemetryError::Endpoint { endpoint, problem })
         };
-        let host = match otlp.endpoint.split_once("://") {
+        let host = match self.endpoint.split_once("://") {
             Some(("http" | "https", rest)) => rest,
             _ => return refuse("it must begin with `http://` or `https://`"),
         };
@@ -229,10 +277,10 @@ impl Config {
         if host.is_empty() || host.starts_with(['/', ':', '?']) || host.contains(odd) {
             return refuse("it must name a host, such as `http://localhost:4317`");
         }
-        if otlp.export_timeout.is_zero() {
+        if self.export_timeout.is_zero() {
             return refuse("its export timeout must be longer than zero");
         }
-        Transport::new(otlp).map(drop)
+        Transport::new(self).map(drop)
     }
 }
 
@@ -242,7 +290,7 @@ mod tests {
 
     fn otlp(endpoint: &str, protocol: Protocol) -> Config {
         Config {
-            otlp: Some(Otlp::new(endpoint, protocol, Duration::from_secs(1))),
+            otlp: Destinations::one(Otlp::new(endpoint, protocol, Duration::from_secs(1))),
             ..Config::default()
         }
     }
@@ -253,7 +301,7 @@ mod tests {
             "http://user:pa@ss@collector:4318/otlp?token=x",
             Protocol::Http,
         );
-        let shown = config.otlp.as_ref().map(Otlp::public_endpoint);
+        let shown = config.otlp.traces.as_ref().map(Otlp::public_endpoint);
         assert_eq!(shown.as_deref(), Some("http://collector:4318/otlp"));
         assert!(!format!("{config:?}").contains("pa@ss"));
     }
@@ -290,7 +338,7 @@ mod tests {
     fn a_file_that_is_no_certificate_is_named_at_once() {
         let mut config = otlp("https://collector.example", Protocol::Grpc);
         for path in ["/nowhere/ca.pem", "/dev/null"] {
-            if let Some(otlp) = &mut config.otlp {
+            if let Some(otlp) = &mut config.otlp.traces {
                 otlp.tls.ca_cert = Some(path.into());
             }
             let said = config.check().map_err(|error| error.to_string());
@@ -302,7 +350,7 @@ mod tests {
     fn the_value_of_a_header_is_never_shown() {
         let mut config = otlp("http://collector.example", Protocol::Grpc);
         for value in ["Bearer sekret", "sekret\n"] {
-            if let Some(otlp) = &mut config.otlp {
+            if let Some(otlp) = &mut config.otlp.traces {
                 otlp.headers = vec![("authorization".to_owned(), value.into())];
             }
             assert!(!format!("{config:?} {:?}", config.check()).contains("sekret"));

@@ -10,7 +10,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::LogExporter as _;
 use opentelemetry_sdk::trace::SpanExporter as _;
 
-use super::config::{Otlp, Protocol};
+use super::config::{Destinations, Protocol};
 use super::error::TelemetryError;
 use super::outlet::Outlet;
 use super::runtime::ExportRuntime;
@@ -42,40 +42,27 @@ impl Outlets {
     /// [`Config::check`](super::Config::check) would find by now; nothing is attached then.
     pub(super) fn attach(
         &self,
-        otlp: &Otlp,
+        otlp: &Destinations,
         resource: &Resource,
     ) -> Result<Attachment, TelemetryError> {
-        let transport = Transport::new(otlp)?;
         let runtime = ExportRuntime::start()?;
         let inside = runtime.handle().enter();
-        let traces = self
-            .traces
-            .as_ref()
-            .map(|outlet| span_exporter(&transport, outlet, resource));
-        let metrics = self
-            .metrics
-            .as_ref()
-            .map(|outlet| metric_exporter(&transport, outlet));
-        let logs = self
-            .logs
-            .as_ref()
-            .map(|outlet| log_exporter(&transport, outlet, resource));
+        let traces = built(
+            Signal::Traces,
+            self.traces.as_ref(),
+            otlp,
+            |transport, it| span_exporter(transport, it, resource),
+        )?;
+        let metrics = built(
+            Signal::Metrics,
+            self.metrics.as_ref(),
+            otlp,
+            metric_exporter,
+        )?;
+        let logs = built(Signal::Logs, self.logs.as_ref(), otlp, |transport, it| {
+            log_exporter(transport, it, resource)
+        })?;
         drop(inside);
-        let refused = |signal: Signal| {
-            move |error: BuildError| match error {
-                BuildError::Transport(error) => error,
-                BuildError::Exporter(error) => TelemetryError::Exporter {
-                    signal: signal.as_str(),
-                    // The exporter quotes the endpoint as it was given, password included.
-                    problem: error
-                        .to_string()
-                        .replace(&otlp.endpoint, &otlp.public_endpoint()),
-                },
-            }
-        };
-        let traces = traces.transpose().map_err(refused(Signal::Traces))?;
-        let metrics = metrics.transpose().map_err(refused(Signal::Metrics))?;
-        let logs = logs.transpose().map_err(refused(Signal::Logs))?;
         plug(self.traces.as_ref(), traces, &runtime);
         plug(self.metrics.as_ref(), metrics, &runtime);
         plug(self.logs.as_ref(), logs, &runtime);
@@ -98,6 +85,31 @@ impl Outlets {
             outlet.probe();
         }
     }
+}
+
+/// The exporter of one signal, if it has an outlet and a destination.
+fn built<E>(
+    signal: Signal,
+    outlet: Option<&Outlet<E>>,
+    otlp: &Destinations,
+    build: impl FnOnce(&Transport<'_>, &Outlet<E>) -> Result<E, BuildError>,
+) -> Result<Option<E>, TelemetryError> {
+    let Some((outlet, otlp)) = outlet.zip(otlp.of(signal)) else {
+        return Ok(None);
+    };
+    let transport = Transport::new(otlp)?;
+    build(&transport, outlet)
+        .map(Some)
+        .map_err(|error| match error {
+            BuildError::Transport(error) => error,
+            BuildError::Exporter(error) => TelemetryError::Exporter {
+                signal: signal.as_str(),
+                // The exporter quotes the endpoint as it was given, password included.
+                problem: error
+                    .to_string()
+                    .replace(&otlp.endpoint, &otlp.public_endpoint()),
+            },
+        })
 }
 
 fn plug<E>(outlet: Option<&Outlet<E>>, exporter: Option<E>, runtime: &Arc<ExportRuntime>) {

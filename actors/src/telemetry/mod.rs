@@ -49,7 +49,9 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 pub use actor::{
     MISCONFIGURED, NO_ANSWER, NO_RESOURCES, RATE_LIMITED, REJECTED, TLS_FAILED, TelemetryActor,
 };
-pub use config::{ClientCertificate, Compression, Config, LogFormat, Otlp, Protocol, Tls};
+pub use config::{
+    ClientCertificate, Compression, Config, Destinations, LogFormat, Otlp, Protocol, Tls,
+};
 pub use error::TelemetryError;
 pub use flush::Flushed;
 pub use levels::LevelChange;
@@ -67,7 +69,7 @@ use stdout::Output;
 pub struct Telemetry(Arc<Inner>);
 
 struct Inner {
-    otlp: Option<Otlp>,
+    otlp: Destinations,
     pipelines: Pipelines,
     levels: Levels,
     limiter: Limiter,

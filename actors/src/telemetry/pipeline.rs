@@ -105,14 +105,11 @@ impl Pipelines {
         let tallies = Signal::ALL.map(|signal| (signal, Arc::new(Tally::default())));
         let [(_, spans), (_, points), (_, records)] = &tallies;
         let mut outlets = Outlets::default();
-        if let Some(otlp) = &config.otlp {
-            let limit = otlp.export_timeout;
-            outlets.traces = config.traces.then(|| Outlet::new(Arc::clone(spans), limit));
-            outlets.metrics = config
-                .metrics
-                .then(|| Outlet::new(Arc::clone(points), limit));
-            outlets.logs = config.logs.then(|| Outlet::new(Arc::clone(records), limit));
-        }
+        let limit = |signal| config.otlp.of(signal).map(|otlp| otlp.export_timeout);
+        outlets.traces = limit(Signal::Traces).map(|limit| Outlet::new(Arc::clone(spans), limit));
+        outlets.metrics =
+            limit(Signal::Metrics).map(|limit| Outlet::new(Arc::clone(points), limit));
+        outlets.logs = limit(Signal::Logs).map(|limit| Outlet::new(Arc::clone(records), limit));
 
         let mut traces = SdkTracerProvider::builder()
             .with_resource(resource.clone())

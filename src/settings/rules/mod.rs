@@ -17,7 +17,7 @@ use super::groups::DatabaseTarget;
 use super::types::{
     CorsOrigin, DatabaseUrl, Environment, SecretReference, SecretSetting, VaultAuth, otlp_headers,
 };
-use super::{Origin, Settings};
+use super::{Origin, Settings, TelemetrySettings};
 
 /// The rules that `settings` break. A rule about a key in `wrong` is left out: its default stands
 /// in the place of what the operator meant.
@@ -387,7 +387,32 @@ impl Rules<'_> {
     }
 
     fn collector(&mut self) {
-        let telemetry = &self.settings.telemetry;
+        self.exporter(&self.settings.telemetry);
+        for export in self.settings.exports.each() {
+            // What is wrong for all signals has been said.
+            if self.mistakes.is_empty() {
+                self.exporter(&export.settings);
+                self.reference_for_one_signal(&export.settings);
+            }
+        }
+    }
+
+    /// Secrets are fetched for keys, and the variables for one signal are no keys.
+    fn reference_for_one_signal(&mut self, telemetry: &TelemetrySettings) {
+        let reference = |telemetry: &TelemetrySettings| match &telemetry.otlp_headers {
+            Some(SecretSetting::Reference(reference)) => Some(reference.to_string()),
+            _ => None,
+        };
+        let own = reference(telemetry);
+        self.refuse(
+            own.is_some() && own != reference(&self.settings.telemetry),
+            &["TELEMETRY_OTLP_HEADERS"],
+            "the headers of one signal cannot come from Vault",
+            "write the reference into DOTMAC_TELEMETRY_OTLP_HEADERS, for all signals",
+        );
+    }
+
+    fn exporter(&mut self, telemetry: &TelemetrySettings) {
         let unreadable = match &telemetry.otlp_headers {
             Some(SecretSetting::Literal(text)) => otlp_headers(text.expose_secret()).is_none(),
             _ => false,

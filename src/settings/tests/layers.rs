@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
+use secrecy::ExposeSecret as _;
+
 use super::{Directory, load, mistake, right};
-use crate::settings::{DatabaseTarget, DatabaseUrl, Settings, Sources};
+use crate::settings::{DatabaseTarget, DatabaseUrl, Export, SecretSetting, Settings, Sources};
 
 fn origin(settings: &Settings, key: &str) -> String {
     settings
@@ -253,13 +255,82 @@ fn a_standard_variable_that_nothing_reads_is_named() {
     let settings = right(&[
         ("OTEL_PROPAGATORS", "b3"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://elsewhere"),
+        ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", "true"),
         ("OTEL_SERVICE_NAME", "shop"),
         ("OTEL_SPAN_EVENT_COUNT_LIMIT", "7"),
     ]);
     assert_eq!(
         settings.unread(),
-        ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_PROPAGATORS"]
+        ["OTEL_EXPORTER_OTLP_TRACES_INSECURE", "OTEL_PROPAGATORS"]
     );
+}
+
+#[test]
+fn a_variable_for_one_signal_wins_over_the_one_for_all() {
+    let settings = right(&[
+        ("DOTMAC_TELEMETRY_OTLP_ENDPOINT", "http://collector:4317"),
+        ("DOTMAC_TELEMETRY_OTLP_HEADERS", "x-for=all"),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "http://traces:4318/in",
+        ),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-for=traces"),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "1500"),
+        ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "gzip"),
+        ("OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "/logs/ca.pem"),
+    ]);
+    assert!(settings.unread().is_empty(), "{:?}", settings.unread());
+    let shown = |export: &Export| {
+        let of = &export.settings;
+        let endpoint = of.otlp_endpoint.as_ref().map(ToString::to_string);
+        let headers = match &of.otlp_headers {
+            Some(SecretSetting::Literal(text)) => text.expose_secret().to_owned(),
+            other => panic!("{other:?}"),
+        };
+        (
+            endpoint.unwrap(),
+            export.has_own_endpoint,
+            of.otlp_protocol.as_str(),
+            headers,
+            of.export_timeout.as_millis(),
+            of.otlp_compression.as_str(),
+        )
+    };
+    let all = |compression| {
+        let (endpoint, headers) = ("http://collector:4317/".to_owned(), "x-for=all".to_owned());
+        (endpoint, false, "grpc", headers, 5000, compression)
+    };
+    let traces = "http://traces:4318/in".to_owned();
+    assert_eq!(
+        shown(&settings.exports.traces),
+        (
+            traces,
+            true,
+            "http",
+            "x-for=traces".to_owned(),
+            1500,
+            "none"
+        )
+    );
+    assert_eq!(shown(&settings.exports.metrics), all("none"));
+    assert_eq!(shown(&settings.exports.logs), all("gzip"));
+    let ca = settings.exports.logs.settings.otlp_ca_cert;
+    assert_eq!(ca, Some("/logs/ca.pem".into()));
+    assert!(settings.telemetry.otlp_ca_cert.is_none());
+}
+
+#[test]
+fn a_wrong_variable_for_one_signal_is_named() {
+    let told = mistake(&[("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "soon")]);
+    assert!(
+        told.contains("fallback OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"),
+        "{told}"
+    );
+    let headers = "OTEL_EXPORTER_OTLP_TRACES_HEADERS";
+    let told = mistake(&[(headers, "vault:otlp#headers")]);
+    assert!(told.contains("cannot come from Vault"), "{told}");
+    assert!(mistake(&[(headers, "sekret")]).contains("name=value"));
 }
 
 #[test]

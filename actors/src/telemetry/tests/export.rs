@@ -8,12 +8,12 @@ use super::collector::{Rotel, free_address, refusing_collector, silent_collector
 use super::{Config, Outcome, Rig, until};
 use crate::telemetry::tally::{Failure, Tally};
 use crate::telemetry::watch::Watch;
-use crate::telemetry::{DropReason, Otlp, Protocol};
+use crate::telemetry::{Destinations, DropReason, Otlp, Protocol};
 
 fn config(endpoint: String, protocol: Protocol, timeout_ms: u64) -> Config {
     let export_timeout = Duration::from_millis(timeout_ms);
     Config {
-        otlp: Some(Otlp::new(endpoint, protocol, export_timeout)),
+        otlp: Destinations::one(Otlp::new(endpoint, protocol, export_timeout)),
         service_name: "under-test".to_owned(),
         resource_attributes: vec![("team".to_owned(), "blue".to_owned())],
         ..Config::default()
@@ -23,11 +23,10 @@ fn config(endpoint: String, protocol: Protocol, timeout_ms: u64) -> Config {
 impl Rig {
     fn attach(&self) -> Outcome<crate::telemetry::exporters::Attachment> {
         let inner = &self.telemetry.0;
-        let otlp = inner.otlp.as_ref().ok_or("no collector configured")?;
         Ok(inner
             .pipelines
             .outlets
-            .attach(otlp, &inner.pipelines.resource)?)
+            .attach(&inner.otlp, &inner.pipelines.resource)?)
     }
 
     fn tally(&self) -> Outcome<&Tally> {

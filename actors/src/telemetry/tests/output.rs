@@ -9,7 +9,7 @@ use tracing::{Level, debug, error, info, info_span, warn};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{Config, Outcome, Rig, until};
-use crate::telemetry::{LevelChange, Otlp, Protocol, TextFormat, instruments};
+use crate::telemetry::{Destinations, LevelChange, Otlp, Protocol, TextFormat, instruments};
 
 #[test]
 fn a_line_carries_the_fields_of_its_spans_and_the_callers_trace() -> Outcome {
@@ -220,7 +220,7 @@ fn a_slow_value_has_its_sampled_trace_as_an_exemplar_and_an_unsampled_one_has_no
     let endpoint = "http://127.0.0.1:1".to_owned();
     let otlp = Otlp::new(endpoint, Protocol::Grpc, std::time::Duration::from_secs(1));
     let rig = Rig::new(&Config {
-        otlp: Some(otlp),
+        otlp: Destinations::one(otlp),
         ..Config::default()
     })?;
     let meter = rig.telemetry.meter();
