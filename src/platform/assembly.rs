@@ -121,6 +121,7 @@ fn add_secrets(
     config.validate()?;
     let (slot, feed) = (store.clone(), feed.clone());
     let spec = ChildSpec::new("secrets", move |life| {
+        watch_thread();
         SecretsActor::new(life, config.clone(), slot.clone(), feed.clone())
     });
     let spec = spec.publishes(store);
@@ -146,6 +147,7 @@ fn add_db(
     config.pool_size = size;
     let slot = pool.clone();
     let spec = ChildSpec::new("db", move |life| {
+        watch_thread();
         let mut config = config.clone();
         let more = migrations.lock().unwrap_or_else(PoisonError::into_inner);
         config.migrations.extend(more.iter().copied());
@@ -173,6 +175,7 @@ fn add_telemetry(
         headers.map(|(_, _, store)| store.clone()),
     );
     let spec = ChildSpec::new("telemetry", move |life| {
+        watch_thread();
         let secrets = store.as_ref().and_then(Published::get);
         TelemetryActor::new(life, telemetry.clone())
             .with_headers(components::collector_headers(secrets.as_deref()))
@@ -203,4 +206,9 @@ type FromVault<'a> = (
 fn in_vault(settings: &Settings) -> bool {
     let headers = &settings.telemetry.otlp_headers;
     matches!(headers, Some(SecretSetting::Reference(_)))
+}
+
+/// Shows the thread of an actor's life, which its factory runs on, in the figures of the runtimes.
+pub(super) fn watch_thread() {
+    dotmac_actors::telemetry::watch_runtime("actors");
 }

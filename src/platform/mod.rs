@@ -80,7 +80,10 @@ impl Platform {
     {
         self.register(move |assembly| {
             let (order, given) = needs.resolve(assembly, name)?;
-            let spec = ChildSpec::new(name, move |life| factory(life, given.clone()));
+            let spec = ChildSpec::new(name, move |life| {
+                assembly::watch_thread();
+                factory(life, given.clone())
+            });
             let spec = order.into_iter().fold(spec, ChildSpec::needs);
             let handle: ActorHandle<A> = assembly.tree.add(spec.required())?;
             assembly.provide(Supervised(handle));

@@ -6,8 +6,11 @@ use std::{
     time::Duration,
 };
 
+use reqwest::Method;
+
 use crate::support::{
     Daemon,
+    collector::Collector,
     daemon::JOURNALED,
     eventually,
     prometheus::{Prometheus, objections},
@@ -207,6 +210,42 @@ async fn a_request_whose_client_hangs_up_does_not_stay_in_flight() {
     drop(stream);
     eventually("nothing to be in flight", || async {
         (active().await == 0.0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_runtime_is_measured_here_and_at_the_collector() {
+    let collector = Collector::start().await;
+    let endpoint = format!("http://127.0.0.1:{}", collector.grpc);
+    let daemon = Daemon::example("chaos")
+        .env("DOTMAC_TELEMETRY_OTLP_ENDPOINT", endpoint)
+        .env("DOTMAC_TELEMETRY_METRIC_INTERVAL", "500ms")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    for runtime in ["main", "http", "actors", "database", "export"] {
+        for figure in ["workers", "busy_seconds_total"] {
+            let series = format!("tokio_runtime_{figure}{{runtime=\"{runtime}\"}}");
+            eventually(&format!("{series} to be above 0"), || async {
+                (daemon.metric(&series).await? > 0.0).then_some(())
+            })
+            .await;
+        }
+        collector.got(&format!("runtime: Str({runtime})")).await;
+    }
+    // One thread for each actor, also after one of them has begun anew.
+    let actors = r#"tokio_runtime_workers{runtime="actors"}"#;
+    let before = daemon.metric(actors).await;
+    assert_eq!(before, Some(4.0));
+    daemon.request(Method::POST, "/chaos/panic").await;
+    eventually("the next life", || async {
+        let generation = daemon.get("/chaos/ping").await.text().await.ok()?;
+        generation.contains("\"generation\":2").then_some(())
+    })
+    .await;
+    eventually("the former thread to be gone", || async {
+        (daemon.metric(actors).await == before).then_some(())
     })
     .await;
 }

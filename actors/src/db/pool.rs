@@ -393,6 +393,8 @@ impl DbRuntime {
             .build()
             .map_err(|error| OpenError::Setup(error.to_string()))?;
         let handle = runtime.handle().clone();
+        #[cfg(feature = "telemetry")]
+        crate::telemetry::watch_runtime_of(&handle, "database");
         Ok(Self(Arc::new(Inner(Some(runtime), handle))))
     }
 

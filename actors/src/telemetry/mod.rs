@@ -57,6 +57,7 @@ pub use flush::Flushed;
 pub use levels::LevelChange;
 pub use metrics::{Scrape, TextFormat};
 pub use runtimes::watch_runtime;
+pub(crate) use runtimes::watch_runtime_of;
 pub use tally::{DropReason, Signal};
 
 use levels::Levels;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::error::TelemetryError;
+use super::watch_runtime_of;
 
 /// A runtime of one worker. Shared by everything that exports through it, so it outlives the last
 /// export under way.
@@ -25,6 +26,7 @@ impl ExportRuntime {
             .build()
             .map_err(TelemetryError::Runtime)?;
         let handle = runtime.handle().clone();
+        watch_runtime_of(&handle, "export");
         Ok(Arc::new(Self(Some(runtime), handle)))
     }
 

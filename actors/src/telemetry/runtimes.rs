@@ -1,10 +1,13 @@
 //! Figures of the tokio runtimes: how busy their threads are and how much waits for them.
 //!
-//! A runtime is watched from a task or thread of its own by [`watch_runtime`]; those of one name are
-//! added up, as the workers of the HTTP server are.
+//! A runtime is watched from a thread of its own by [`watch_runtime`], for as long as that thread lives;
+//! those of one name are added up, as the workers of the HTTP server are. What ended ones have worked
+//! stays in the sum, which never falls.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
@@ -13,30 +16,93 @@ use tokio::runtime::{Handle, RuntimeMetrics};
 /// More runtimes than any machine has use for; beyond that they are not watched.
 const LIMIT: usize = 1024;
 
-static WATCHED: Mutex<Vec<(&'static str, RuntimeMetrics)>> = Mutex::new(Vec::new());
+static WATCHED: Mutex<Watched> = Mutex::new(Watched {
+    next: 0,
+    running: BTreeMap::new(),
+    ended: BTreeMap::new(),
+});
 
-/// Shows the runtime that this is called on in `tokio_runtime_*`, under `name`. Outside of a runtime it
-/// does nothing.
-pub fn watch_runtime(name: &'static str) {
-    if let Ok(handle) = Handle::try_current() {
+thread_local! {
+    static HERE: RefCell<Option<Guard>> = const { RefCell::new(None) };
+}
+
+struct Watched {
+    next: u64,
+    running: BTreeMap<u64, (&'static str, RuntimeMetrics)>,
+    /// Time that runtimes which have ended were busy.
+    ended: BTreeMap<&'static str, Duration>,
+}
+
+/// Ends with its thread, and the watch with it.
+struct Guard(u64);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
         let mut watched = watched();
-        if watched.len() < LIMIT {
-            watched.push((name, handle.metrics()));
+        if let Some((name, metrics)) = watched.running.remove(&self.0) {
+            *watched.ended.entry(name).or_default() += busy(&metrics);
         }
     }
 }
 
-fn watched() -> MutexGuard<'static, Vec<(&'static str, RuntimeMetrics)>> {
+/// Shows the runtime that this is called on in `tokio_runtime_*`, under `name`, until the calling thread
+/// ends. Outside of a runtime, and on a thread that has said so before, it does nothing.
+pub fn watch_runtime(name: &'static str) {
+    let Ok(handle) = Handle::try_current() else {
+        return;
+    };
+    HERE.with_borrow_mut(|here| {
+        let mut watched = watched();
+        if here.is_none() && watched.running.len() < LIMIT {
+            watched.next += 1;
+            let serial = watched.next;
+            watched.running.insert(serial, (name, handle.metrics()));
+            watched.ended.entry(name).or_default();
+            *here = Some(Guard(serial));
+        }
+    });
+}
+
+/// The same for a runtime of several threads, told from outside of it.
+pub(crate) fn watch_runtime_of(handle: &Handle, name: &'static str) {
+    // Not joined: it is done as soon as it runs.
+    drop(handle.spawn(async move { watch_runtime(name) }));
+}
+
+fn watched() -> MutexGuard<'static, Watched> {
     WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The sum of a figure over the runtimes of each name.
+fn busy(runtime: &RuntimeMetrics) -> Duration {
+    (0..runtime.num_workers())
+        .map(|worker| runtime.worker_total_busy_duration(worker))
+        .sum()
+}
+
+/// The sum of a figure over the runtimes of each name; 0 for a name that has none any more.
 fn sums(figure: fn(&RuntimeMetrics) -> f64) -> BTreeMap<&'static str, f64> {
-    let mut sums = BTreeMap::new();
-    for (name, metrics) in watched().iter() {
-        *sums.entry(*name).or_default() += figure(metrics);
+    watched().sums(figure)
+}
+
+/// Seconds that the runtimes of each name were busy, those that have ended included.
+fn busy_seconds() -> BTreeMap<&'static str, f64> {
+    // Under one lock: a runtime that ends meanwhile must count once.
+    let watched = watched();
+    let mut seconds = watched.sums(|runtime| busy(runtime).as_secs_f64());
+    for (name, ended) in &watched.ended {
+        *seconds.entry(*name).or_default() += ended.as_secs_f64();
     }
-    sums
+    seconds
+}
+
+impl Watched {
+    fn sums(&self, figure: fn(&RuntimeMetrics) -> f64) -> BTreeMap<&'static str, f64> {
+        let mut sums: BTreeMap<_, _> = self.ended.keys().map(|name| (*name, 0.0)).collect();
+        for (name, metrics) in self.running.values() {
+            *sums.entry(*name).or_default() += figure(metrics);
+        }
+        sums
+    }
 }
 
 /// Registers the instruments on `meter`.
@@ -76,14 +142,38 @@ pub(super) fn observe(meter: &Meter) {
         .with_unit("s")
         .with_description("Time that the threads of a runtime were busy.")
         .with_callback(|observer| {
-            let busy = |runtime: &RuntimeMetrics| {
-                (0..runtime.num_workers())
-                    .map(|worker| runtime.worker_total_busy_duration(worker).as_secs_f64())
-                    .sum()
-            };
-            for (name, seconds) in sums(busy) {
+            for (name, seconds) in busy_seconds() {
                 observer.observe(seconds, &[KeyValue::new("runtime", name)]);
             }
         })
         .build();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runtime_is_counted_once_and_what_it_has_worked_outlives_it()
+    -> Result<(), Box<dyn std::error::Error>> {
+        const NAME: &str = "of this test";
+        let workers = || sums(|it| it.num_workers() as f64).get(NAME).copied();
+        let thread = std::thread::spawn(move || -> std::io::Result<_> {
+            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+            runtime.block_on(async {
+                watch_runtime(NAME);
+                watch_runtime(NAME);
+                // A yield, so that the runtime notes what it has worked.
+                for _ in 0..1000 {
+                    tokio::task::yield_now().await;
+                }
+            });
+            Ok((workers(), busy_seconds().get(NAME).copied()))
+        });
+        let (running, before) = thread.join().map_err(|_| "the thread panicked")??;
+        assert_eq!(running, Some(1.0));
+        assert_eq!(workers(), Some(0.0));
+        assert!(busy_seconds().get(NAME) >= before.as_ref());
+        Ok(())
+    }
 }
