@@ -180,6 +180,21 @@ async fn panic_in_handler() -> Answer {
     panic!("asked to panic in a handler");
 }
 
+#[derive(Deserialize)]
+struct Many {
+    count: u32,
+}
+
+/// Makes spans faster than any traffic would.
+#[utoipa::path(params(("count" = u32, Query, description = "How many.")))]
+#[post("/spans")]
+async fn spans(many: web::Query<Many>) -> Answer {
+    for _ in 0..many.count {
+        info_span!("one of many").in_scope(|| ());
+    }
+    Ok(HttpResponse::Ok().json("done"))
+}
+
 /// Takes its time.
 #[utoipa::path(params(("ms" = u64, Query, description = "For how many milliseconds.")))]
 #[get("/slow")]
@@ -225,6 +240,7 @@ fn routes(config: &mut ServiceConfig<'_>) {
         .service(silence);
     config
         .service(panic_in_handler)
+        .service(spans)
         .service(slow)
         .service(block)
         .service(transaction);

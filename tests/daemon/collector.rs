@@ -2,8 +2,11 @@
 
 use std::{
     path::Path,
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
     time::{Duration, Instant},
 };
+
+use reqwest::Method;
 
 use crate::support::{
     Daemon, OpenBao, PATIENCE,
@@ -311,4 +314,69 @@ async fn a_slow_collector_slows_no_request_and_what_does_not_fit_is_counted() {
     assert!(daemon.metric(queued).await.unwrap() <= 2048.0);
     let stopped = daemon.stop().await;
     assert!(stopped.took < Duration::from_secs(8), "{:?}", stopped.took);
+}
+
+#[tokio::test]
+async fn an_hour_without_a_collector_costs_no_memory_no_request_and_two_lines() {
+    // What a hundred requests a second make in an hour.
+    const SPANS: u32 = 360_000;
+    const AT_ONCE: u32 = 10_000;
+    const MIB: f64 = 1024.0 * 1024.0;
+    let mut collector = Collector::start().await;
+    let daemon = Daemon::example("chaos")
+        .env(
+            "DOTMAC_TELEMETRY_OTLP_ENDPOINT",
+            format!("http://127.0.0.1:{}", collector.grpc),
+        )
+        .env("DOTMAC_TELEMETRY_EXPORT_TIMEOUT", "2s")
+        .env("DOTMAC_TELEMETRY_METRIC_INTERVAL", "500ms")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    let make = async |spans: u32| {
+        for _ in 0..spans / AT_ONCE {
+            let path = format!("/chaos/spans?count={AT_ONCE}");
+            assert_eq!(daemon.request(Method::POST, &path).await.status(), 200);
+        }
+    };
+    let memory = async || {
+        daemon
+            .metric("process_resident_memory_bytes")
+            .await
+            .unwrap()
+    };
+
+    collector.stop();
+    daemon
+        .until_component("telemetry", "degraded", Some("unreachable"))
+        .await;
+    // The queue is full and every path has been taken before memory is looked at.
+    make(4 * AT_ONCE).await;
+    let before = memory().await;
+    let made = AtomicBool::new(false);
+    let making = async {
+        make(SPANS).await;
+        made.store(true, SeqCst);
+    };
+    let asking = async {
+        let mut answered = 0;
+        while !made.load(SeqCst) {
+            assert_eq!(daemon.get("/chaos/ping").await.status(), 200);
+            answered += 1;
+        }
+        answered
+    };
+    let ((), answered) = tokio::join!(making, asking);
+    assert!(answered > 0);
+    let grown = memory().await - before;
+    // Kept, they would be well over 100 MiB.
+    assert!(grown < 16.0 * MIB, "{} MiB more", grown / MIB);
+    let queued = "dotmac_telemetry_queued{signal=\"traces\"}";
+    assert!(daemon.metric(queued).await.unwrap() <= 2048.0);
+
+    collector.restart().await;
+    daemon.until_component("telemetry", "ready", None).await;
+    assert_eq!(trouble(&daemon), [BEGINS, ENDS]);
+    let lost = daemon.logged(ENDS).await["lost"].as_u64().unwrap();
+    assert!(lost > u64::from(SPANS) - 2 * 2048, "{lost}");
 }

@@ -1,10 +1,11 @@
-//! Collectors to export to: the real `rotel-agent`, and two that misbehave.
+//! Collectors to export to: the real `rotel-agent`, and ones that misbehave.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use super::{Outcome, nameless_file, until};
 use crate::telemetry::Protocol;
@@ -132,17 +133,26 @@ pub(super) fn silent_collector() -> Outcome<(TcpListener, String)> {
 
 /// Fake: answers every HTTP request with 401. Its thread ends with the test process.
 pub(super) fn refusing_collector() -> Outcome<String> {
+    answering_collector("401 Unauthorized", Duration::ZERO)
+}
+
+/// Fake: takes what every HTTP request brings, but each only after a while.
+pub(super) fn slow_collector(time: Duration) -> Outcome<String> {
+    answering_collector("200 OK", time)
+}
+
+fn answering_collector(status: &'static str, after: Duration) -> Outcome<String> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let endpoint = format!("http://{}", listener.local_addr()?);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || refuse(stream));
+            std::thread::spawn(move || answer(stream, status, after));
         }
     });
     Ok(endpoint)
 }
 
-fn refuse(stream: TcpStream) -> std::io::Result<()> {
+fn answer(stream: TcpStream, status: &str, after: Duration) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let (mut stream, mut length) = (stream, 0);
     let mut line = String::new();
@@ -153,5 +163,9 @@ fn refuse(stream: TcpStream) -> std::io::Result<()> {
         line.clear();
     }
     std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
-    stream.write_all(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    std::thread::sleep(after);
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    )
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info, info_span};
 
-use super::collector::{Rotel, free_address, refusing_collector, silent_collector};
+use super::collector::{Rotel, free_address, refusing_collector, silent_collector, slow_collector};
 use super::{Config, Outcome, Rig, until};
 use crate::telemetry::tally::{Failure, Tally};
 use crate::telemetry::watch::Watch;
@@ -194,6 +194,38 @@ fn a_collector_that_refuses_is_told_from_one_that_is_away() -> Outcome {
             .is_some_and(|trouble| trouble.failure.is_refusal())
     })?;
     drop(attachment);
+    Ok(())
+}
+
+#[test]
+fn every_span_of_an_hour_is_exported_dropped_or_queued_however_the_collector_fails() -> Outcome {
+    // What a hundred requests a second make in an hour, over the three kinds of trouble.
+    const SPANS: u64 = 120_000;
+    let absent = format!("http://{}", free_address()?);
+    let (_silent, hanging) = silent_collector()?;
+    let slow = slow_collector(Duration::from_millis(50))?;
+    for endpoint in [absent, hanging, slow.clone()] {
+        let rig = Rig::new(&config(endpoint.clone(), Protocol::Http, 1000))?;
+        let attachment = rig.attach()?;
+        let tally = rig.tally()?;
+        rig.run(|| {
+            for _ in 0..SPANS {
+                drop(info_span!("work"));
+                assert!(tally.queued() <= 2048);
+            }
+        });
+        // Longer than what is queued takes at the worst.
+        rig.telemetry.flush(Duration::from_secs(30));
+        until("the queue is empty", || tally.queued() == 0)?;
+        assert_eq!(
+            tally.exported_total() + tally.lost_total(),
+            SPANS,
+            "{endpoint}"
+        );
+        assert!(tally.dropped_total(DropReason::QueueFull) > 0, "{endpoint}");
+        assert_eq!(tally.exported_total() > 0, endpoint == slow, "{endpoint}");
+        drop(attachment);
+    }
     Ok(())
 }
 
