@@ -8,7 +8,7 @@ use std::{
 
 use actix_web::dev::ServerHandle;
 use dotmac_actors::{
-    supervision::{StopReport, SupervisorHandle},
+    supervision::{ChildStop, StopReport, SupervisorHandle},
     telemetry::Telemetry,
 };
 use tracing::{Instrument, error, info, info_span, warn};
@@ -40,7 +40,8 @@ impl Stop<'_> {
         let phase = Deadline::set(began + total, total);
         // One trace up to the flush, which has to carry it.
         let shutdown = info_span!(parent: None, "shutdown", reason = why);
-        self.phases(why, drain, began, &phase)
+        let stops = self
+            .phases(why, drain, began, &phase)
             .instrument(shutdown)
             .await;
 
@@ -50,16 +51,24 @@ impl Stop<'_> {
             self.telemetry.clone(),
             (began + total).saturating_duration_since(Instant::now()),
         );
-        let limit = left
-            .mul_f64(0.8)
-            .min(self.settings.telemetry.export_timeout);
+        // The component has flushed already when it stopped; both share one time.
+        let flushed = stops.iter().find(|child| child.name == "telemetry");
+        let spent = flushed.map_or(Duration::ZERO, |child| child.took);
+        let share = self.settings.telemetry.export_timeout.saturating_sub(spent);
+        let limit = left.mul_f64(0.8).min(share);
         tokio::task::spawn_blocking(move || telemetry.flush(limit))
             .await
             .ok();
     }
 
-    /// All but the last phase.
-    async fn phases(&self, why: &str, drain: bool, began: Instant, phase: &Deadline) {
+    /// All but the last phase; how the components stopped.
+    async fn phases(
+        &self,
+        why: &str,
+        drain: bool,
+        began: Instant,
+        phase: &Deadline,
+    ) -> Vec<ChildStop> {
         let total = self.settings.shutdown.timeout;
         let mut report = Report::default();
         super::notify::stopping();
@@ -98,6 +107,7 @@ impl Stop<'_> {
         );
         report.actors = started.elapsed();
         report.say(began, why, &children);
+        children
     }
 
     /// Stops accepting and waits for what is in flight, leaving the actors their share of the deadline.
@@ -121,7 +131,7 @@ impl Stop<'_> {
 }
 
 impl Report {
-    fn say(&self, began: Instant, why: &str, children: &[dotmac_actors::supervision::ChildStop]) {
+    fn say(&self, began: Instant, why: &str, children: &[ChildStop]) {
         let actors: Vec<String> = children
             .iter()
             .map(|child| format!("{} {} ms", child.name, child.took.as_millis()))

@@ -54,6 +54,27 @@ async fn a_collector_that_is_silent_or_absent_slows_nothing_and_ends_in_time() {
 }
 
 #[tokio::test]
+async fn a_stop_waits_once_for_a_collector_that_hangs_whatever_is_left_to_send() {
+    let silent = FakeSilentServer::start();
+    let limit = Duration::from_secs(8);
+    let daemon = Daemon::builder()
+        .env(
+            "DOTMAC_TELEMETRY_OTLP_ENDPOINT",
+            format!("http://127.0.0.1:{}", silent.port),
+        )
+        .env("DOTMAC_TELEMETRY_EXPORT_TIMEOUT", "8s")
+        .env("DOTMAC_SHUTDOWN_DRAIN_DELAY", "0s")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    daemon.get("/").await;
+    let stopped = daemon.stop().await;
+    // Two flushes, of the component and of the very end, share the one time.
+    assert!(stopped.took < limit * 2, "{:?}", stopped.took);
+    stopped.line("telemetry was not delivered completely");
+}
+
+#[tokio::test]
 async fn every_line_of_the_log_is_one_object_with_the_promised_fields() {
     let daemon = Daemon::spawn().await;
     daemon.until("/ready", 200).await;

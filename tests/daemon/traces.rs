@@ -108,6 +108,10 @@ async fn a_call_to_an_actor_is_a_span_and_a_failed_one_says_why() {
         "{}",
         call.text
     );
+    // The failure is an event of the request, with its causes.
+    let chain =
+        "a component that this request needs is not available: `chaos` failed before it answered";
+    assert!(server.text.contains(chain), "{}", server.text);
     for span in [call, server] {
         assert!(span.text.contains("STATUS_CODE_ERROR"), "{}", span.text);
     }
