@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,6 +29,10 @@ const SERIES: usize = 1000;
 /// last.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// How often one bucket, of whichever series, is looked at for a new exemplar. Above a thousand values a
+/// second this leaves most of them out, where finding their series again would cost more than it shows.
+const PACE: Duration = Duration::from_millis(1);
+
 /// One measured value and the trace in which it was measured.
 #[derive(Clone, Debug)]
 pub(super) struct Exemplar {
@@ -47,6 +52,10 @@ pub(super) struct Exemplars(Arc<RwLock<BTreeMap<String, Arc<Reservoir>>>>);
 struct Reservoir {
     bounds: &'static [f64],
     series: Mutex<HashMap<Vec<KeyValue>, Buckets>>,
+    /// Counts time from here.
+    epoch: Instant,
+    /// For each bucket, when it may be looked at again, in microseconds after `epoch`.
+    next_look: Vec<AtomicU64>,
 }
 
 /// One place for each bucket, the one without a bound last.
@@ -79,12 +88,7 @@ impl Exemplars {
         let mut families = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let reservoir = families
             .entry(format!("{}_seconds", spelt(name)))
-            .or_insert_with(|| {
-                Arc::new(Reservoir {
-                    bounds: instruments::second_bounds(name),
-                    series: Mutex::default(),
-                })
-            });
+            .or_insert_with(|| Arc::new(Reservoir::new(instruments::second_bounds(name))));
         Arc::clone(reservoir)
     }
 }
@@ -105,19 +109,42 @@ fn spelt(name: &str) -> String {
 }
 
 impl Reservoir {
+    fn new(bounds: &'static [f64]) -> Self {
+        Self {
+            bounds,
+            series: Mutex::default(),
+            epoch: Instant::now(),
+            next_look: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// Whether it is time to look at the bucket again. Two threads may both be told so; that is harmless.
+    fn is_due(&self, bucket: usize) -> bool {
+        let Some(next) = self.next_look.get(bucket) else {
+            return false;
+        };
+        let now = self.epoch.elapsed().as_micros() as u64;
+        let is_due = next.load(Relaxed) <= now;
+        if is_due {
+            next.store(now + PACE.as_micros() as u64, Relaxed);
+        }
+        is_due
+    }
+
     fn note(&self, value: f64, attributes: &[KeyValue]) {
+        let index = self.bounds.partition_point(|bound| *bound < value);
         let current = Context::map_current(|context| {
             let span = context.span();
             let span = span.span_context();
             span.is_sampled().then(|| (span.trace_id(), span.span_id()))
         });
+        let current = current.filter(|_| self.is_due(index));
         let (Some((trace, span)), Ok(mut series)) = (current, self.series.try_lock()) else {
             return;
         };
         if !series.contains_key(attributes) && series.len() < SERIES {
             series.insert(attributes.to_vec(), vec![None; self.bounds.len() + 1]);
         }
-        let index = self.bounds.partition_point(|bound| *bound < value);
         let is_fresh = |known: &Exemplar| known.noted.elapsed() < FRESH;
         let buckets = series.get_mut(attributes);
         if let Some(place) = buckets.and_then(|buckets| buckets.get_mut(index))

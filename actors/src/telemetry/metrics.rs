@@ -1,13 +1,19 @@
 //! The one set of instruments and its two readers: Prometheus text on demand, OTLP on a timer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry_otlp::MetricExporter;
+use opentelemetry_prometheus::PrometheusExporter;
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::reader::MetricReader;
 use opentelemetry_sdk::metrics::{
-    Aggregation, Instrument, InstrumentKind, PeriodicReader, SdkMeterProvider, Stream,
+    Aggregation, Instrument, InstrumentKind, PeriodicReader, Pipeline, SdkMeterProvider, Stream,
+    Temporality,
 };
 use prometheus::{Registry, TextEncoder};
 
@@ -111,23 +117,61 @@ pub(super) fn build(
         .without_target_info()
         .build()
         .map_err(|error| TelemetryError::Registry(error.to_string()))?;
-    let mut builder = SdkMeterProvider::builder()
-        .with_resource(resource)
-        .with_reader(prometheus)
-        .with_view(in_seconds);
-    if let Some(outlet) = outlet {
-        let reader = PeriodicReader::builder(outlet.clone())
+    let otlp = outlet.map(|outlet| {
+        PeriodicReader::builder(outlet.clone())
             .with_interval(config.metric_interval)
-            .build();
-        builder = builder.with_reader(reader);
-    }
-    let (provider, exemplars) = (builder.build(), Exemplars::default());
+            .build()
+    });
+    let provider = SdkMeterProvider::builder()
+        .with_resource(resource)
+        .with_reader(Readers { prometheus, otlp })
+        .with_view(in_seconds)
+        .build();
+    let exemplars = Exemplars::default();
     let noting = NotingMeterProvider::new(provider.clone(), exemplars.clone());
     let scrape = Scrape {
         registry,
         exemplars,
     };
     Ok((provider, noting, scrape))
+}
+
+/// Both readers of one pipeline. To the SDK they are one, so that each measurement is aggregated once;
+/// two readers of its own would have it done twice. Both are cumulative, so neither takes anything from
+/// the other by reading.
+#[derive(Debug)]
+struct Readers {
+    prometheus: PrometheusExporter,
+    otlp: Option<PeriodicReader<Outlet<MetricExporter>>>,
+}
+
+impl MetricReader for Readers {
+    fn register_pipeline(&self, pipeline: Weak<Pipeline>) {
+        if let Some(otlp) = &self.otlp {
+            otlp.register_pipeline(Weak::clone(&pipeline));
+        }
+        self.prometheus.register_pipeline(pipeline);
+    }
+
+    fn collect(&self, metrics: &mut ResourceMetrics) -> OTelSdkResult {
+        self.prometheus.collect(metrics)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.otlp.as_ref().map_or(Ok(()), MetricReader::force_flush)
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        let pushed = self
+            .otlp
+            .as_ref()
+            .map_or(Ok(()), |otlp| otlp.shutdown_with_timeout(timeout));
+        self.prometheus.shutdown_with_timeout(timeout).and(pushed)
+    }
+
+    fn temporality(&self, kind: InstrumentKind) -> Temporality {
+        self.prometheus.temporality(kind)
+    }
 }
 
 /// Gives every histogram of durations bounds that fit seconds; the SDK's own fit milliseconds.

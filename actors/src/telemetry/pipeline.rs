@@ -63,6 +63,7 @@ pub(super) fn assemble(
     let traces = tracing_opentelemetry::layer()
         .with_tracer(tracer)
         .with_location(false)
+        .with_target(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
         .with_filter(filter::traces(pipelines.outlets.traces.is_some()));
