@@ -5,22 +5,23 @@
 
 use std::sync::Arc;
 
-use opentelemetry_otlp::{ExporterBuildError, LogExporter, MetricExporter, SpanExporter};
+use opentelemetry_otlp::{ExporterBuildError, LogExporter, MetricExporter};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::LogExporter as _;
-use opentelemetry_sdk::trace::SpanExporter as _;
 
 use super::config::{Destinations, Protocol};
+use super::encode::Resourced;
 use super::error::TelemetryError;
 use super::outlet::Outlet;
 use super::runtime::ExportRuntime;
+use super::spans::SpanSender;
 use super::tally::Signal;
 use super::transport::Transport;
 
 /// The outlets of the signals that are exported.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outlets {
-    pub(super) traces: Option<Outlet<SpanExporter>>,
+    pub(super) traces: Option<Outlet<SpanSender>>,
     pub(super) metrics: Option<Outlet<MetricExporter>>,
     pub(super) logs: Option<Outlet<LogExporter>>,
 }
@@ -102,7 +103,7 @@ fn built<E>(
         .map(Some)
         .map_err(|error| match error {
             BuildError::Transport(error) => error,
-            BuildError::Exporter(error) => TelemetryError::Exporter {
+            error => TelemetryError::Exporter {
                 signal: signal.as_str(),
                 // The exporter quotes the endpoint as it was given, password included.
                 problem: error
@@ -149,18 +150,15 @@ impl Drop for Attachment {
 
 fn span_exporter(
     transport: &Transport<'_>,
-    outlet: &Outlet<SpanExporter>,
+    outlet: &Outlet<SpanSender>,
     resource: &Resource,
-) -> Result<SpanExporter, BuildError> {
-    let builder = SpanExporter::builder();
-    let mut exporter = match transport.protocol() {
-        Protocol::Grpc => transport.grpc(builder.with_tonic()).build(),
-        Protocol::Http => transport
-            .http(builder.with_http(), "v1/traces", outlet.tally())?
-            .build(),
-    }?;
-    exporter.set_resource(resource);
-    Ok(exporter)
+) -> Result<SpanSender, BuildError> {
+    Ok(SpanSender {
+        way: transport.for_spans(outlet.tally())?,
+        resourced: Resourced::new(resource),
+        tally: Arc::clone(outlet.tally()),
+        limit: transport.limit(),
+    })
 }
 
 fn metric_exporter(
@@ -194,9 +192,13 @@ fn log_exporter(
 
 /// Why an exporter cannot be built, before it is known whose.
 #[derive(Debug, thiserror::Error)]
-enum BuildError {
+pub(super) enum BuildError {
     #[error(transparent)]
     Exporter(#[from] ExporterBuildError),
+    #[error(transparent)]
+    Endpoint(#[from] tonic::transport::Error),
+    #[error(transparent)]
+    Url(#[from] http::uri::InvalidUri),
     #[error(transparent)]
     Transport(#[from] TelemetryError),
 }

@@ -11,6 +11,7 @@
 
 mod actor;
 mod config;
+mod encode;
 mod error;
 mod exemplars;
 mod exporters;
@@ -31,6 +32,7 @@ mod queue;
 mod resource;
 mod runtime;
 mod runtimes;
+mod spans;
 mod stdout;
 mod tally;
 #[cfg(test)]

@@ -24,6 +24,7 @@ use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 
 use super::runtime::ExportRuntime;
+use super::spans::SpanSender;
 use super::tally::{DropReason, Failure, Tally};
 
 /// How long to wait at once where only an attachment can end the wait.
@@ -191,7 +192,7 @@ pub(super) trait ExportNothing: Send + Sync + 'static {
     fn export_nothing(&self) -> impl Future<Output = OTelSdkResult> + Send;
 }
 
-impl ExportNothing for opentelemetry_otlp::SpanExporter {
+impl ExportNothing for SpanSender {
     async fn export_nothing(&self) -> OTelSdkResult {
         self.export(Vec::new()).await
     }

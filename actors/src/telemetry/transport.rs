@@ -22,14 +22,19 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGEN
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::ExposeSecret as _;
+use tonic::client::Grpc;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Endpoint;
 
 use super::config::{Compression, Otlp, Protocol, Tls};
 use super::error::TelemetryError;
+use super::exporters::BuildError;
 use super::fields::Chain;
+use super::spans::Way;
 use super::tally::Tally;
 
 /// Longest pause that a collector's `Retry-After` can ask for: it shall not silence us for a day.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// What all exporters of one attachment share.
 pub(super) struct Transport<'a> {
@@ -60,6 +65,11 @@ impl<'a> Transport<'a> {
             otlp,
             pem,
         })
+    }
+
+    /// The longest that one export may take.
+    pub(super) fn limit(&self) -> Duration {
+        self.otlp.export_timeout
     }
 
     pub(super) fn protocol(&self) -> Protocol {
@@ -97,20 +107,52 @@ impl<'a> Transport<'a> {
         path: &str,
         tally: &Arc<Tally>,
     ) -> Result<B, TelemetryError> {
-        let wire = Wire {
-            client: self.client()?,
-            headers: self.headers.clone(),
-            tally: Arc::clone(tally),
-        };
         let builder = builder
             .with_protocol(OtlpProtocol::HttpBinary)
             .with_endpoint(self.otlp.http_url(path))
             .with_timeout(self.otlp.export_timeout)
             .with_retry_policy(self.retries())
-            .with_http_client(wire);
+            .with_http_client(self.wire(tally)?);
         Ok(match self.otlp.compression {
             Compression::Gzip => builder.with_compression(OtlpCompression::Gzip),
             Compression::None => builder,
+        })
+    }
+
+    /// The way for the exporter of spans. Must run inside the runtime that drives its connections.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] for an endpoint that is no address, or a client that cannot be built.
+    pub(super) fn for_spans(&self, tally: &Arc<Tally>) -> Result<Way, BuildError> {
+        let gzip = self.otlp.compression == Compression::Gzip;
+        if self.protocol() == Protocol::Http {
+            return Ok(Way::Http {
+                wire: self.wire(tally)?,
+                url: self.otlp.http_url("v1/traces").parse()?,
+                gzip,
+            });
+        }
+        let mut endpoint = Endpoint::from_shared(self.otlp.endpoint.clone())?;
+        if let Some(pem) = &self.pem {
+            endpoint = endpoint.tls_config(pem.for_grpc())?;
+        }
+        let client = Grpc::new(endpoint.connect_lazy());
+        Ok(Way::Grpc {
+            client: if gzip {
+                client.send_compressed(CompressionEncoding::Gzip)
+            } else {
+                client
+            },
+            headers: self.headers.clone(),
+        })
+    }
+
+    fn wire(&self, tally: &Arc<Tally>) -> Result<Wire, TelemetryError> {
+        Ok(Wire {
+            client: self.client()?,
+            headers: self.headers.clone(),
+            tally: Arc::clone(tally),
         })
     }
 
@@ -222,7 +264,7 @@ fn replaced(former: &MetadataMap, headers: &HeaderMap) -> MetadataMap {
 
 /// The HTTP client of an exporter. It notes what the exporter keeps to itself: why a connection
 /// failed, and for how long a collector wants to be left alone.
-struct Wire {
+pub(super) struct Wire {
     client: reqwest::Client,
     headers: HeaderMap,
     tally: Arc<Tally>,
