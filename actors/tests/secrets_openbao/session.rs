@@ -12,7 +12,7 @@ use std::{
 use dotmac_actors::secrets::{Auth, KvVersion, Vault, VaultConfig, reason};
 use secrecy::ExposeSecret;
 use tracing::{
-    Event, Subscriber,
+    Dispatch, Event, Subscriber,
     field::{Field, Visit},
     span::{Attributes, Id, Record},
 };
@@ -306,6 +306,9 @@ impl<S: Subscriber> Layer<S> for Recorder {
 async fn nothing_logged_holds_a_secret_even_at_trace_level() -> Outcome {
     let server = OpenBao::start()?;
     server.bao(&["kv", "put", "secret/key", "value=hunter2"])?;
+    // Never current anywhere, but alive: else tracing may learn from a test on another thread, which has
+    // no subscriber, that nobody is interested, just while this one records.
+    let _interest = Dispatch::new(tracing_subscriber::registry().with(Recorder::default()));
     let recorder = Recorder::default();
     let recording =
         tracing::subscriber::set_default(tracing_subscriber::registry().with(recorder.clone()));
