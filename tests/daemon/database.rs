@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Daemon, Postgres, eventually};
+use crate::support::{Daemon, Postgres, daemon::Stopped, eventually};
 
 #[tokio::test]
 async fn the_daemon_becomes_ready_by_itself_when_postgresql_comes_up() {
@@ -165,29 +165,61 @@ async fn a_replica_that_waits_for_another_says_migrating_and_stays_live() {
     daemon.until("/ready", 200).await;
 }
 
+/// Asserts that a daemon ended with 69, and that its last ERROR line says why, in `words`.
+fn assert_refused(stopped: &Stopped, words: &[&str]) {
+    assert_eq!(stopped.code, 69, "{}", stopped.text());
+    let line = stopped.last_error();
+    assert_eq!(line["target"], "dotmac::exit", "{line}");
+    let message = line["message"].as_str().unwrap();
+    assert!(words.iter().all(|word| message.contains(word)), "{message}");
+}
+
+const NEWER: &str = "INSERT INTO __diesel_schema_migrations (version) VALUES ('20990101000000')";
+const COMPATIBLE: &str = "INSERT INTO schema_compatible (version) VALUES ('20990101000000')";
+
 #[tokio::test]
-async fn a_newer_schema_is_refused_unless_it_is_marked_as_compatible() {
+async fn a_newer_schema_is_a_reason_not_to_start_unless_it_is_marked_as_compatible() {
     let postgres = Postgres::start().await;
     let builder = || Daemon::builder().env("DOTMAC_DATABASE_URL", postgres.url());
+    let check = || builder().env("DOTMAC_DATABASE_MIGRATE", "check");
     assert_eq!(builder().run(&["migrate"]).await.code, 0);
-    postgres
-        .query("INSERT INTO __diesel_schema_migrations (version) VALUES ('20990101000000')")
-        .await;
+    postgres.query(NEWER).await;
     let status = builder().run(&["migrate", "status"]).await;
     assert_eq!(status.code, 1, "{}", status.text());
-    let daemon = builder().spawn().await;
-    daemon
-        .until_component("db", "starting", Some("schema_newer"))
-        .await;
-    postgres
-        .query("INSERT INTO schema_compatible (version) VALUES ('20990101000000')")
+    for builder in [builder(), check()] {
+        let words = ["schema_newer", "20990101000000", "run the newer program"];
+        assert_refused(&builder.run(&[]).await, &words);
+    }
+    postgres.query(COMPATIBLE).await;
+    for builder in [builder(), check()] {
+        let daemon = builder.spawn().await;
+        daemon.until("/ready", 200).await;
+        daemon.logged("is known to get along with").await;
+    }
+}
+
+#[tokio::test]
+async fn a_schema_that_becomes_newer_under_a_running_daemon_does_not_end_it() {
+    let postgres = Postgres::start().await;
+    let daemon = Daemon::builder()
+        .env("DOTMAC_DATABASE_URL", postgres.url())
+        .env("DOTMAC_ADMIN_SOCKET", "admin.sock")
+        .env("DOTMAC_SUPERVISION_BACKOFF_MAX", "500ms")
+        .spawn()
         .await;
     daemon.until("/ready", 200).await;
-    let strict = builder().env("DOTMAC_DATABASE_MIGRATE", "check");
-    let strict = strict.spawn().await;
-    strict
-        .until_component("db", "starting", Some("schema_newer"))
+    postgres.query(NEWER).await;
+    let asked = Daemon::builder()
+        .env("DOTMAC_ADMIN_SOCKET", "admin.sock")
+        .run_in(daemon.directory(), &["restart", "db"])
         .await;
+    assert_eq!(asked.code, 0, "{}", asked.text());
+    daemon
+        .until_component("db", "restarting", Some("schema_newer"))
+        .await;
+    assert_eq!(daemon.get("/health").await.status(), 200);
+    postgres.query(COMPATIBLE).await;
+    daemon.until("/ready", 200).await;
 }
 
 #[tokio::test]
@@ -236,19 +268,38 @@ async fn the_size_of_the_pool_is_taken_up_on_reload() {
 }
 
 #[tokio::test]
-async fn with_migrate_check_a_daemon_waits_until_somebody_has_migrated() {
+async fn with_migrate_check_a_daemon_does_not_start_until_somebody_has_migrated() {
     let postgres = Postgres::start().await;
     let builder = || Daemon::builder().env("DOTMAC_DATABASE_URL", postgres.url());
-    let daemon = builder()
+    let check = || builder().env("DOTMAC_DATABASE_MIGRATE", "check");
+    let words = [
+        "migration_pending",
+        "2026-11-22-000001_runtime_journal, 2026-11-24-000001_schema_compatible",
+        "run `dotmac migrate up`",
+    ];
+    assert_refused(&check().run(&[]).await, &words);
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(postgres.query(tables).await, "0");
+    let migrated = builder().run(&["migrate", "up"]).await;
+    assert_eq!(migrated.code, 0, "{}", migrated.text());
+    check().spawn().await.until("/ready", 200).await;
+}
+
+#[tokio::test]
+async fn with_migrate_check_a_database_that_gives_no_answer_is_waited_for_before_it_is_judged() {
+    let mut postgres = Postgres::start().await;
+    postgres.kill().await;
+    let daemon = Daemon::builder()
+        .env("DOTMAC_DATABASE_URL", postgres.url())
         .env("DOTMAC_DATABASE_MIGRATE", "check")
         .spawn()
         .await;
     daemon
-        .until_component("db", "starting", Some("migration_pending"))
+        .until_component("db", "starting", Some("unreachable"))
         .await;
-    let migrated = builder().run(&["migrate", "up"]).await;
-    assert_eq!(migrated.code, 0, "{}", migrated.text());
-    daemon.until("/ready", 200).await;
+    assert_eq!(daemon.get("/health").await.status(), 200);
+    postgres.restart().await;
+    assert_refused(&daemon.ended().await, &["migration_pending"]);
 }
 
 #[tokio::test]

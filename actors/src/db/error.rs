@@ -7,8 +7,8 @@ use tokio_postgres::error::SqlState as ServerState;
 
 use super::{
     AUTHENTICATION_FAILED, DATABASE_MISSING, DISK_FULL, LOCKED, MIGRATING, MIGRATION_FAILED,
-    NOT_ACCEPTING, READ_ONLY, SqlState, TLS_FAILED, TOO_MANY_CONNECTIONS, UNUSABLE_FILE,
-    alarms::Line,
+    MIGRATION_PENDING, NOT_ACCEPTING, READ_ONLY, SCHEMA_NEWER, SqlState, TLS_FAILED,
+    TOO_MANY_CONNECTIONS, UNUSABLE_FILE, alarms::Line,
 };
 use crate::supervision::Reason;
 
@@ -214,6 +214,15 @@ pub enum OpenError {
     /// A migration did not get the locks that it needs, and let go of those it had.
     #[error("a migration gave way to other work on its tables: {0}")]
     MigrationGaveWay(String),
+    /// The schema lacks migrations, which this process must not run.
+    #[error("the database lacks migrations: {0}; run `dotmac migrate up`")]
+    MigrationsPending(String),
+    /// The schema has migrations that this program does not know and that are not marked as compatible.
+    #[error(
+        "the database has migrations that this program neither knows nor is known to get along with: {0}; \
+         run the newer program, or take them back with it"
+    )]
+    SchemaNewer(String),
     /// The pool or its runtime could not be built.
     #[error("cannot set up the database runtime: {0}")]
     Setup(String),
@@ -235,13 +244,17 @@ impl OpenError {
             Self::DiskFull { .. } => DISK_FULL,
             Self::Migration(_) => MIGRATION_FAILED,
             Self::MigrationGaveWay(_) => MIGRATING,
+            Self::MigrationsPending(_) => MIGRATION_PENDING,
+            Self::SchemaNewer(_) => SCHEMA_NEWER,
             Self::Query { .. } | Self::Timeout { .. } | Self::Setup(_) | Self::Socket { .. } => {
                 Reason::UNREACHABLE
             }
         }
     }
 
-    /// Whether trying again cannot help until somebody has mended something on this machine.
+    /// Whether trying again cannot help until somebody has done something: to the file, to the schema, or to
+    /// which program is run. A database that gave no answer is never that, nor is a migration that failed: a new
+    /// process would only run it again.
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
         matches!(
@@ -249,7 +262,8 @@ impl OpenError {
             Self::File {
                 transient: false,
                 ..
-            }
+            } | Self::MigrationsPending(_)
+                | Self::SchemaNewer(_)
         )
     }
 }
