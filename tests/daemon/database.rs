@@ -140,6 +140,7 @@ async fn of_three_replicas_at_their_first_boot_one_migrates_and_none_fails() {
             .query(&format!("DROP DATABASE boot{boot} WITH (FORCE)"))
             .await;
     }
+    println!("{boots} first boots of three replicas");
 }
 
 #[tokio::test]
