@@ -1,8 +1,13 @@
 //! Databases that are late, go away, hang, come back, or are none.
 
-use std::fs;
+use std::{fs, path::Path};
 
-use crate::support::{Daemon, Postgres, daemon::Stopped, eventually};
+use crate::support::{
+    Daemon, Postgres,
+    daemon::{JOURNALED, Stopped},
+    eventually,
+    sqlite::damage,
+};
 
 #[tokio::test]
 async fn the_daemon_becomes_ready_by_itself_when_postgresql_comes_up() {
@@ -390,4 +395,39 @@ async fn a_directory_that_is_not_there_is_refused_in_one_sentence() {
         "{}",
         stopped.text()
     );
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_told_by_the_probe_by_check_and_by_backup() {
+    let daemon = Daemon::spawn().await;
+    daemon.until("/ready", 200).await;
+    eventually("the journal to be written", || async {
+        daemon.metric(JOURNALED).await.filter(|it| *it > 0.0)
+    })
+    .await;
+    let run = async |directory: &Path, arguments: &[&str]| {
+        let ended = Daemon::builder().run_in(directory, arguments).await;
+        (ended.code, ended.text())
+    };
+    let (code, text) = run(daemon.directory(), &["check", "--connect"]).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("read through, and sound"), "{text}");
+
+    let directory = daemon.kill();
+    damage(&directory.path().join("dotmac.db"), "runtime_journal");
+    let daemon = Daemon::builder().spawn_in(directory).await;
+    daemon
+        .until_component("db", "degraded", Some("data_corrupted"))
+        .await;
+    assert_eq!(daemon.get("/ready").await.status(), 200);
+    let (code, text) = run(daemon.directory(), &["check", "--connect"]).await;
+    assert_eq!(code, 69, "{text}");
+    assert!(text.contains("FAILED  database file"), "{text}");
+    assert!(text.contains("restore a backup"), "{text}");
+    let (code, text) = run(daemon.directory(), &["backup", "copy.db"]).await;
+    assert_eq!(code, 69, "{text}");
+    assert!(!daemon.directory().join("copy.db").exists(), "{text}");
+    let stopped = daemon.stop().await;
+    assert_eq!(stopped.code, 0, "{}", stopped.text());
+    assert!(!stopped.text().contains("panicked"), "{}", stopped.text());
 }

@@ -351,6 +351,25 @@ async fn a_server_that_takes_no_more_connections_is_a_handicap_as_long_as_some_a
     rig.supervisor.halt().await;
 }
 
+/// Said on the server's behalf: a real one would have to lose a disk's block.
+#[actix_web::test]
+async fn data_that_the_server_calls_corrupted_is_a_handicap_until_the_actor_is_restarted() {
+    let server = Postgres::start().await;
+    let rig = Rig::ready(to(&server)).await.with_notes().await;
+    let failed = rig.db.run("meet damage", async |c| {
+        let say = "DO $$ BEGIN RAISE EXCEPTION 'invalid page' USING ERRCODE = 'XX001'; END $$";
+        on!(c, |c| diesel::sql_query(say).execute(c).await)
+    });
+    failed.await.unwrap_err();
+    rig.until_reason("data_corrupted").await;
+    insert(&rig.db, 1, "still".into()).await.unwrap();
+    rig.supervisor.restart("db").unwrap();
+    rig.until(|board| board.components[0].generation == 2 && board.readiness.serves())
+        .await;
+    assert_eq!(rig.supervisor.board().components[0].reason, None);
+    rig.supervisor.halt().await;
+}
+
 /// Takes connections from outside until the server has none left.
 async fn fill(server: &Postgres) -> Vec<tokio_postgres::Client> {
     let mut held = Vec::new();

@@ -12,13 +12,13 @@ use std::{
 use diesel::{Connection as _, connection::SimpleConnection, prelude::*};
 use diesel_async::RunQueryDsl;
 use dotmac_platform::{
-    db::{BackupError, DbError, PoolSize, backup},
+    db::{BackupError, DbError, PoolSize, Soundness, backup, read_through},
     on,
 };
 
 use crate::{
     rig::{Rig, config, note, sqlite},
-    support::small_disk::SmallDisk,
+    support::{small_disk::SmallDisk, sqlite::damage},
 };
 
 async fn insert(rig: &Rig, id: i64, text: String) -> Result<usize, DbError> {
@@ -223,6 +223,52 @@ fn a_backup_writes_over_nothing_and_a_damaged_database_makes_none() {
         backup(&from, &to),
         Err(BackupError::Exists { .. })
     ));
+}
+
+#[actix_web::test]
+async fn a_damaged_page_is_told_when_work_meets_it_and_makes_no_backup() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("test.db");
+    let rig = Rig::ready(config(sqlite(directory.path())))
+        .await
+        .with_notes()
+        .await;
+    for id in 0..50 {
+        insert(&rig, id, "text".into()).await.unwrap();
+    }
+    assert_eq!(read_through(file.clone()).await.unwrap(), Soundness::Sound);
+    rig.supervisor.halt().await;
+    damage(&file, "note");
+
+    // Its first page is good, so it opens and takes writes; the rest works.
+    let rig = Rig::ready(config(sqlite(directory.path()))).await;
+    rig.run("CREATE TABLE other (id BIGINT)").await;
+    let failed = rig.db.read("texts", async |c| {
+        on!(c, |c| note::table
+            .select(note::text)
+            .load::<String>(c)
+            .await)
+    });
+    let failed = failed.await.unwrap_err();
+    assert!(matches!(failed, DbError::Query(_)), "{failed:?}");
+    rig.until_reason("data_corrupted").await;
+    assert!(rig.supervisor.board().readiness.serves());
+    rig.run("INSERT INTO other VALUES (1)").await;
+
+    let found = read_through(file.clone()).await.unwrap_err();
+    assert_eq!(found.reason().as_str(), "unusable_file");
+    assert!(found.to_string().contains("restore a backup"), "{found}");
+    let copy = directory.path().join("copy.db");
+    let refused = backup(&file, &copy).unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            BackupError::Database(_) | BackupError::Damaged { .. }
+        ),
+        "{refused:?}"
+    );
+    assert!(!copy.exists());
+    rig.supervisor.halt().await;
 }
 
 /// The statement goes on where it is, so its connection must not be lent, nor waited for.

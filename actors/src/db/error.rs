@@ -6,9 +6,9 @@ use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use tokio_postgres::error::SqlState as ServerState;
 
 use super::{
-    AUTHENTICATION_FAILED, DATABASE_MISSING, DISK_FULL, LOCKED, MIGRATING, MIGRATION_FAILED,
-    MIGRATION_PENDING, NOT_ACCEPTING, READ_ONLY, SCHEMA_NEWER, SqlState, TLS_FAILED,
-    TOO_MANY_CONNECTIONS, UNUSABLE_FILE, alarms::Line,
+    AUTHENTICATION_FAILED, Connection, DATABASE_MISSING, DISK_FULL, LOCKED, MIGRATING,
+    MIGRATION_FAILED, MIGRATION_PENDING, NOT_ACCEPTING, READ_ONLY, SCHEMA_NEWER, SqlState,
+    TLS_FAILED, TOO_MANY_CONNECTIONS, UNUSABLE_FILE,
 };
 use crate::supervision::Reason;
 
@@ -104,7 +104,7 @@ impl DbError {
 
 impl DbError {
     /// Says more of a failed query, by what was heard on its connection.
-    pub(super) fn told_apart(self, line: &Line) -> Self {
+    pub(super) fn told_apart(self, connection: &Connection) -> Self {
         let (source, kind) = match self {
             Self::Query(QueryError::DatabaseError(kind, information)) => {
                 let known = format!("{kind:?}");
@@ -112,6 +112,13 @@ impl DbError {
             }
             other => return other,
         };
+        let line = connection.line();
+        if let (Connection::Sqlite(_), None) = (connection, line.last())
+            && let Some(state) = SqlState::of_sqlite(&source)
+        {
+            // diesel tells nobody of an error that comes with SQLite's rows.
+            line.heard(state);
+        }
         // These say all there is to say, and the line may still have an earlier error on it.
         if kind.ends_with("Violation") {
             return Self::Query(source);

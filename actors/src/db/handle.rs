@@ -256,7 +256,7 @@ impl Job {
             Ok(Err(_panic)) => (Err(DbError::Panicked { operation }), false),
             Err(_) => (Err(DbError::Overran { operation, limit }), false),
         };
-        let result = result.map_err(|error| error.told_apart(connection.line()));
+        let result = result.map_err(|error| error.told_apart(&connection));
         if !sound || !connection.is_fit() {
             connection.discard();
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{OpenError, POOL_EXHAUSTED};
+use super::{DATA_CORRUPTED, OpenError, POOL_EXHAUSTED};
 use crate::supervision::Reason;
 
 /// For this long after the last time-out in the pool, the pool is called exhausted.
@@ -30,6 +30,8 @@ pub(super) struct Seen {
     pub(super) finished: u64,
     /// Why no further connection can be opened, if none can.
     pub(super) refusal: Option<Reason>,
+    /// Work has met damaged data.
+    pub(super) corrupted: bool,
     /// Whether any connection is open.
     pub(super) has_connections: bool,
 }
@@ -76,6 +78,8 @@ impl Judge {
         }
         match seen.refusal {
             Some(reason) if !seen.has_connections => return Health::Down(reason, None),
+            // What does not pass by itself is told before what does.
+            _ if seen.corrupted => return Health::Impaired(DATA_CORRUPTED),
             Some(reason) => return Health::Impaired(reason),
             None => {}
         }
@@ -118,6 +122,7 @@ mod tests {
             exhausted: 0,
             finished: 0,
             refusal: None,
+            corrupted: false,
             has_connections: true,
         }
     }
@@ -173,6 +178,23 @@ mod tests {
         assert_eq!(at(13, true, 9), ("down", "pool_exhausted"));
         assert_eq!(at(14, false, 9), ("down", "pool_exhausted"));
         assert_eq!(at(15, false, 10), ("good", ""));
+    }
+
+    #[test]
+    fn damaged_data_is_a_handicap_and_told_before_any_that_passes() {
+        let (mut judge, now) = (Judge::new(PATIENCE), Instant::now());
+        let corrupted = Seen {
+            corrupted: true,
+            ..seen()
+        };
+        let refused_too = Seen {
+            refusal: Some(TOO_MANY_CONNECTIONS),
+            ..corrupted
+        };
+        let mut verdict = |looked, seen| word(&judge.verdict(looked, seen, now));
+        assert_eq!(verdict(Ok(()), corrupted), ("impaired", "data_corrupted"));
+        assert_eq!(verdict(Ok(()), refused_too), ("impaired", "data_corrupted"));
+        assert_eq!(verdict(Err(read_only()), corrupted), ("down", "read_only"));
     }
 
     #[test]

@@ -122,6 +122,7 @@ impl Monitor {
             exhausted: self.alarms.exhausted_so_far(),
             finished: self.alarms.finished_so_far(),
             refusal: self.alarms.refusal(),
+            corrupted: self.alarms.is_corrupted(),
             has_connections: status.idle + status.used > 0,
         }
     }
