@@ -163,6 +163,41 @@ async fn a_file_that_somebody_else_holds_is_waited_for() {
 }
 
 #[actix_web::test]
+async fn a_write_that_waits_for_somebody_elses_lock_in_vain_is_a_conflict() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = Rig::ready(config(sqlite(directory.path())))
+        .await
+        .with_notes()
+        .await;
+    let file = directory.path().join("test.db");
+    let mut other = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+    other.batch_execute("BEGIN IMMEDIATE").unwrap();
+    let refused = insert(&rig, 1, "never".into()).await.unwrap_err();
+    assert!(matches!(refused, DbError::Conflict(_)), "{refused:?}");
+    assert!(refused.retry_after().is_some());
+    assert_eq!(count(&rig).await.unwrap(), 0, "who reads does not wait");
+    other.batch_execute("ROLLBACK").unwrap();
+    insert(&rig, 1, "after".into()).await.unwrap();
+    rig.supervisor.halt().await;
+}
+
+#[actix_web::test]
+async fn a_file_that_another_process_has_for_itself_is_locked_until_it_lets_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("test.db");
+    let mut other = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+    other
+        .batch_execute("CREATE TABLE theirs (id INT); BEGIN EXCLUSIVE")
+        .unwrap();
+    let rig = Rig::start(config(sqlite(directory.path())));
+    rig.until_reason("locked").await;
+    assert!(!rig.supervisor.board().readiness.serves());
+    other.batch_execute("COMMIT").unwrap();
+    rig.until(|board| board.readiness.serves()).await;
+    rig.supervisor.halt().await;
+}
+
+#[actix_web::test]
 async fn a_backup_under_load_is_of_one_moment_and_can_be_started_from() {
     let directory = tempfile::tempdir().unwrap();
     let rig = Rig::ready(config(sqlite(directory.path())))

@@ -2,32 +2,21 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_platform::{
-    db::{Connection, Db, DbError, Target},
+    db::{Db, DbError, PoolSize, Target},
     on,
 };
 
 use crate::{
-    rig::{Rig, config, note, on_both, postgres},
-    support::{PATIENCE, Postgres, eventually},
+    rig::{Halfway, Rig, config, insert, note, on_both, postgres},
+    support::{Postgres, eventually},
 };
-
-async fn insert(c: &mut Connection, id: i64) -> QueryResult<usize> {
-    let row = (note::id.eq(id), note::text.eq("text"));
-    on!(c, |c| diesel::insert_into(note::table)
-        .values(row)
-        .execute(c)
-        .await)
-}
 
 async fn ids(db: &Db) -> Vec<i64> {
     db.read("ids", async |c| {
@@ -117,52 +106,60 @@ async fn a_connection_past_its_lifetime_is_replaced_and_no_query_fails() {
     rig.supervisor.halt().await;
 }
 
-/// Work that inserts a row, waits until it is let go on, and then inserts another or fails.
-struct Halfway {
-    begun: Arc<AtomicBool>,
-    go_on: Arc<AtomicBool>,
-    ended: tokio::task::JoinHandle<Result<(), DbError>>,
+/// Each asks when the one before it is known to wait.
+#[actix_web::test]
+async fn whoever_asked_first_is_served_first_in_a_burst() {
+    on_both(
+        |config| config.pool_size = PoolSize::new(1),
+        async |rig| {
+            let hog = Halfway::start(&rig.db, 1, false).await;
+            let served = Arc::new(Mutex::new(Vec::new()));
+            let mut burst = Vec::new();
+            for turn in 0..20 {
+                let (db, served) = (rig.db.clone(), Arc::clone(&served));
+                burst.push(tokio::spawn(async move {
+                    db.run("burst", async move |_| {
+                        served.lock().unwrap().push(turn);
+                        Ok::<_, DbError>(())
+                    })
+                    .await
+                }));
+                eventually("it to wait", || async {
+                    (rig.db.pool()?.status().waiting == turn + 1).then_some(())
+                })
+                .await;
+            }
+            hog.end().await.unwrap();
+            for one in burst {
+                one.await.unwrap().unwrap();
+            }
+            assert_eq!(*served.lock().unwrap(), (0..20).collect::<Vec<_>>());
+        },
+    )
+    .await;
 }
 
-impl Halfway {
-    async fn start(db: &Db, first: i64, fails: bool) -> Self {
-        let (begun, go_on) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
-        let (has_begun, may_go_on, db) = (Arc::clone(&begun), Arc::clone(&go_on), db.clone());
-        let ended = tokio::spawn(async move {
-            db.transaction("halfway", async move |c| {
-                insert(c, first).await?;
-                has_begun.store(true, Relaxed);
-                while !AtomicBool::load(&may_go_on, Relaxed) {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-                if fails {
-                    return Err(DbError::from(diesel::result::Error::RollbackTransaction));
-                }
-                insert(c, first + 1).await?;
-                Ok(())
-            })
-            .await
-        });
-        let work = Self {
-            begun,
-            go_on,
-            ended,
-        };
-        eventually("the transaction to be under way", || async {
-            AtomicBool::load(&work.begun, Relaxed).then_some(())
-        })
-        .await;
-        work
+#[actix_web::test]
+async fn a_pool_that_is_made_smaller_under_load_ends_no_work_and_then_has_fewer_connections() {
+    let server = Postgres::start().await;
+    let settings = config(Target::Postgres(postgres(&server)));
+    let size = settings.pool_size.clone();
+    let rig = Rig::ready(settings).await.with_notes().await;
+    let mut busy = Vec::new();
+    for n in 0..4 {
+        busy.push(Halfway::start(&rig.db, n * 10, false).await);
     }
-
-    /// Lets it go on; what its caller is told.
-    async fn end(self) -> Result<(), DbError> {
-        self.go_on.store(true, Relaxed);
-        tokio::time::timeout(PATIENCE, self.ended)
-            .await
-            .unwrap()
-            .unwrap()
+    rig.db.resize(&size, 1);
+    for work in busy {
+        work.end().await.unwrap();
     }
+    eventually("one connection to be left", || async {
+        let status = rig.db.pool()?.status();
+        (status.max == 1 && status.idle + status.used == 1).then_some(())
+    })
+    .await;
+    assert_eq!(ids(&rig.db).await, [0, 1, 10, 11, 20, 21, 30, 31]);
+    rig.supervisor.halt().await;
 }
 
 #[actix_web::test]

@@ -155,7 +155,7 @@ impl Db {
                 match job.once(mode, work.clone()).await {
                     Err(DbError::Conflict(_)) => {
                         job.instruments.retried();
-                        tokio::time::sleep(Retry::pause(done)).await;
+                        tokio::time::sleep(Retry::pause(done, &mut fastrand::Rng::new())).await;
                     }
                     ended => return ended,
                 }
