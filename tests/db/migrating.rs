@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
+use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use dotmac_platform::db::{
     MIGRATION_FAILED, Migrations, OpenError, Target,
@@ -116,6 +117,35 @@ async fn a_failing_migration_is_named_and_leaves_the_schema_as_it_was() {
             migrate(&config, Step::Look).await.unwrap().status.applied,
             Vec::<String>::new()
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_newer_schema_nothing_is_run() {
+    let server = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let newer = "INSERT INTO __diesel_schema_migrations (version) VALUES ('20990101000000')";
+    for target in [
+        sqlite(directory.path()),
+        Target::Postgres(postgres(&server)),
+    ] {
+        let config = config(target);
+        migrate(&config, Step::Up).await.unwrap();
+        migrate(&config, Step::Down(1)).await.unwrap();
+        match &config.target {
+            Target::Postgres(_) => drop(server.query(newer).await),
+            Target::Sqlite(path) => {
+                let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+                connection.batch_execute(newer).unwrap();
+            }
+        }
+        let refused = migrate(&config, Step::Up).await.unwrap_err();
+        assert!(
+            matches!(&refused, OpenError::SchemaNewer(versions) if versions == "20990101000000"),
+            "{refused:?}"
+        );
+        let status = migrate(&config, Step::Look).await.unwrap().status;
+        assert_eq!(status.pending.len(), 1, "{status:?}");
     }
 }
 

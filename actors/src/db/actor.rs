@@ -230,9 +230,7 @@ async fn open(config: Config, lifeline: Lifeline, runtime: DbRuntime) -> Result<
                 migrations = outcome.changed.join(", "),
                 "the database is up to date"
             );
-            // A newer program may have had the lock before.
             status = outcome.status;
-            suits(&status, config.migrate)?;
         }
         if !status.unknown.is_empty() {
             warn!(
