@@ -7,6 +7,7 @@ use crate::support::{
     daemon::{JOURNALED, Stopped},
     eventually,
     sqlite::damage,
+    tls::certificates,
 };
 
 #[tokio::test]
@@ -95,6 +96,29 @@ async fn a_wrong_password_is_named_as_such_and_never_logged() {
         .until_component("db", "starting", Some("authentication_failed"))
         .await;
     assert!(!daemon.lines().join("\n").contains("battery-staple"));
+}
+
+#[tokio::test]
+async fn without_authorities_of_its_own_the_server_must_be_vouched_for_by_the_systems() {
+    let directory = tempfile::tempdir().unwrap();
+    certificates(directory.path());
+    let file = |name: &str| directory.path().join(name);
+    let postgres = Postgres::start().await;
+    postgres
+        .use_tls(&file("server.crt"), &file("server.key"))
+        .await;
+    let url = postgres.url().replace("127.0.0.1", "localhost") + "?sslmode=verify-full";
+    let builder = |authorities: &str| {
+        let builder = Daemon::builder().env("DOTMAC_DATABASE_URL", &url);
+        // Where the system's authorities are, as it is told to all programs.
+        builder.env("SSL_CERT_FILE", file(authorities).display())
+    };
+    let trusting = builder("ca.crt").spawn().await;
+    trusting.until("/ready", 200).await;
+    let doubting = builder("other.crt").spawn().await;
+    doubting
+        .until_component("db", "starting", Some("tls_failed"))
+        .await;
 }
 
 #[tokio::test]

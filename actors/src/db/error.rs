@@ -113,24 +113,28 @@ impl DbError {
             other => return other,
         };
         let line = connection.line();
-        if let (Connection::Sqlite(_), None) = (connection, line.last())
-            && let Some(state) = SqlState::of_sqlite(&source)
-        {
+        let is_sqlite = matches!(connection, Connection::Sqlite(_));
+        let state = if is_sqlite {
+            let state = SqlState::of_sqlite(&source);
             // diesel tells nobody of an error that comes with SQLite's rows.
-            line.heard(state);
-        }
+            let unheard = state.filter(|state| line.last() != Some(*state));
+            unheard.into_iter().for_each(|state| line.heard(state));
+            state
+        } else {
+            line.last()
+        };
         // These say all there is to say, and the line may still have an earlier error on it.
         if kind.ends_with("Violation") {
             return Self::Query(source);
         }
-        match line.last() {
+        match state {
             _ if line.is_cut() => Self::ConnectionLost(source),
             Some(state) if state.is_disconnection() => Self::ConnectionLost(source),
             Some(state) if state.is_conflict() => Self::Conflict(source),
             Some(SqlState::READ_ONLY) => Self::ReadOnly(source),
             Some(SqlState::DISK_FULL) => Self::DiskFull(source),
             Some(SqlState::QUERY_CANCELED) => Self::TimedOut(source),
-            Some(SqlState::LOCK_NOT_AVAILABLE) if is_sqlite(&source) => Self::Conflict(source),
+            Some(SqlState::LOCK_NOT_AVAILABLE) if is_sqlite => Self::Conflict(source),
             Some(SqlState::LOCK_NOT_AVAILABLE) => Self::TimedOut(source),
             None if kind == "UnableToSendCommand" || kind == "ClosedConnection" => {
                 Self::ConnectionLost(source)
@@ -293,9 +297,4 @@ fn server_reason(error: &tokio_postgres::Error) -> Reason {
         ServerState::DISK_FULL => DISK_FULL,
         _ => Reason::UNREACHABLE,
     }
-}
-
-/// SQLite's errors carry no more than a text.
-fn is_sqlite(error: &QueryError) -> bool {
-    matches!(error, QueryError::DatabaseError(_, information) if information.message().contains("is locked"))
 }
