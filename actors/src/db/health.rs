@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{DATA_CORRUPTED, OpenError, POOL_EXHAUSTED};
+use super::{DATA_CORRUPTED, OpenError, POOL_EXHAUSTED, TOO_MANY_CONNECTIONS};
 use crate::supervision::Reason;
 
 /// For this long after the last time-out in the pool, the pool is called exhausted.
@@ -70,13 +70,18 @@ impl Judge {
         now: Instant,
     ) -> Health {
         self.remember(seen, now);
-        if let Err(problem) = looked {
-            return Health::Down(problem.reason(), Some(problem));
-        }
+        let refusal = match looked {
+            Ok(()) => seen.refusal,
+            // The monitor is refused as well; that is no news of the connections that are open.
+            Err(problem) if problem.reason() == TOO_MANY_CONNECTIONS && seen.has_connections => {
+                Some(TOO_MANY_CONNECTIONS)
+            }
+            Err(problem) => return Health::Down(problem.reason(), Some(problem)),
+        };
         if self.stuck {
             return Health::Down(POOL_EXHAUSTED, None);
         }
-        match seen.refusal {
+        match refusal {
             Some(reason) if !seen.has_connections => return Health::Down(reason, None),
             // What does not pass by itself is told before what does.
             _ if seen.corrupted => return Health::Impaired(DATA_CORRUPTED),
@@ -112,7 +117,6 @@ impl Judge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::TOO_MANY_CONNECTIONS;
 
     const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -215,5 +219,15 @@ mod tests {
         );
         assert_eq!(verdict(Ok(()), without), ("down", "too_many_connections"));
         assert_eq!(verdict(Err(read_only()), refused), ("down", "read_only"));
+        // So is the monitor's own connection.
+        let none_for_us = || Err(OpenError::NoAccount(TOO_MANY_CONNECTIONS));
+        assert_eq!(
+            verdict(none_for_us(), seen()),
+            ("impaired", "too_many_connections")
+        );
+        assert_eq!(
+            verdict(none_for_us(), without),
+            ("down", "too_many_connections")
+        );
     }
 }

@@ -106,6 +106,8 @@ impl Monitor {
             let pool = Arc::clone(&self.pool);
             drop(tokio::spawn(async move { pool.tend().await }));
         }
+        // What is left of them counts.
+        self.pool.drop_unfit();
         let health = self.judge.verdict(looked, self.seen(), Instant::now());
         self.looks.looked();
         self.pause = match health {
