@@ -49,12 +49,15 @@ async fn insert_slowly(db: Db, id: i64) -> Result<usize, DbError> {
     .await
 }
 
+/// All of them, as soon as the database answers.
 async fn ids(db: &Db) -> Vec<i64> {
-    db.read("ids", async |c| {
-        on!(c, |c| note::table.select(note::id).load(c).await)
+    crate::support::eventually("the ids", || async {
+        let read = db.read("ids", async |c| {
+            on!(c, |c| note::table.select(note::id).load(c).await)
+        });
+        read.await.ok()
     })
     .await
-    .unwrap()
 }
 
 /// Clients that insert one row after the other, and remember which were acknowledged.
@@ -239,9 +242,14 @@ async fn connections_that_an_operator_ends_are_replaced_and_nothing_else_happens
     let lost = lingering.await.unwrap().unwrap_err();
     assert!(matches!(lost, DbError::ConnectionLost(_)), "{lost:?}");
     for id in 0..20 {
-        insert(&rig.db, id, "after".into()).await.unwrap();
+        // On a slow machine the monitor, whose connection was ended too, may be late with its next one.
+        crate::support::eventually("a write", || async {
+            insert(&rig.db, id, "after".into()).await.ok()
+        })
+        .await;
     }
-    assert!(rig.supervisor.board().readiness.serves());
+    rig.until(|board| board.readiness.serves()).await;
+    assert_eq!(rig.supervisor.board().components[0].restarts, 0);
     rig.supervisor.halt().await;
 }
 
