@@ -6,6 +6,7 @@
 use std::{
     future::Future,
     net::ToSocketAddrs,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -15,7 +16,7 @@ use url::Url;
 use crate::{
     Exit, components,
     credentials::{self},
-    db::{self, Credentials, Target},
+    db::{self, Credentials, Soundness, Target},
     secrets::{self, SecretsError, Vault, Wanted, WantedSource},
     settings::Settings,
 };
@@ -346,12 +347,33 @@ async fn try_database(settings: &Settings, credentials: Option<Credentials>, tab
         table.note("database", Outcome::Absent, words);
         return;
     }
+    let file = match &config.target {
+        Target::Sqlite(path) => Some(path.clone()),
+        Target::Postgres(_) => None,
+    };
     let look = async {
         db::look(config).await?;
         Ok::<_, db::OpenError>(((), format!("{target} takes writes")))
     };
+    let looked = table.attempt("database", look, |error| super::chain(&error));
+    if let (Some(()), Some(file)) = (looked.await, file) {
+        try_file(file, table).await;
+    }
+}
+
+/// Whether a SQLite file is sound: to take writes, one good page is enough.
+async fn try_file(file: PathBuf, table: &mut Table) {
+    let read = async {
+        let words = match db::read_through(file).await? {
+            Soundness::Sound => "read through, and sound".to_owned(),
+            Soundness::TooLarge(bytes) => {
+                format!("not read through, as it has {bytes} bytes: `dotmac backup` checks it")
+            }
+        };
+        Ok::<_, db::OpenError>(((), words))
+    };
     table
-        .attempt("database", look, |error| super::chain(&error))
+        .attempt("database file", read, |error| super::chain(&error))
         .await;
 }
 

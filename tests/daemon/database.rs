@@ -1,8 +1,14 @@
 //! Databases that are late, go away, hang, come back, or are none.
 
-use std::fs;
+use std::{fs, path::Path};
 
-use crate::support::{Daemon, Postgres, eventually};
+use crate::support::{
+    Daemon, Postgres,
+    daemon::{JOURNALED, Stopped},
+    eventually,
+    sqlite::damage,
+    tls::certificates,
+};
 
 #[tokio::test]
 async fn the_daemon_becomes_ready_by_itself_when_postgresql_comes_up() {
@@ -93,6 +99,29 @@ async fn a_wrong_password_is_named_as_such_and_never_logged() {
 }
 
 #[tokio::test]
+async fn without_authorities_of_its_own_the_server_must_be_vouched_for_by_the_systems() {
+    let directory = tempfile::tempdir().unwrap();
+    certificates(directory.path());
+    let file = |name: &str| directory.path().join(name);
+    let postgres = Postgres::start().await;
+    postgres
+        .use_tls(&file("server.crt"), &file("server.key"))
+        .await;
+    let url = postgres.url().replace("127.0.0.1", "localhost") + "?sslmode=verify-full";
+    let builder = |authorities: &str| {
+        let builder = Daemon::builder().env("DOTMAC_DATABASE_URL", &url);
+        // Where the system's authorities are, as it is told to all programs.
+        builder.env("SSL_CERT_FILE", file(authorities).display())
+    };
+    let trusting = builder("ca.crt").spawn().await;
+    trusting.until("/ready", 200).await;
+    let doubting = builder("other.crt").spawn().await;
+    doubting
+        .until_component("db", "starting", Some("tls_failed"))
+        .await;
+}
+
+#[tokio::test]
 async fn three_daemons_at_once_migrate_once() {
     let postgres = Postgres::start().await;
     let start = || async {
@@ -140,6 +169,7 @@ async fn of_three_replicas_at_their_first_boot_one_migrates_and_none_fails() {
             .query(&format!("DROP DATABASE boot{boot} WITH (FORCE)"))
             .await;
     }
+    println!("{boots} first boots of three replicas");
 }
 
 #[tokio::test]
@@ -165,29 +195,61 @@ async fn a_replica_that_waits_for_another_says_migrating_and_stays_live() {
     daemon.until("/ready", 200).await;
 }
 
+/// Asserts that a daemon ended with 69, and that its last ERROR line says why, in `words`.
+fn assert_refused(stopped: &Stopped, words: &[&str]) {
+    assert_eq!(stopped.code, 69, "{}", stopped.text());
+    let line = stopped.last_error();
+    assert_eq!(line["target"], "dotmac::exit", "{line}");
+    let message = line["message"].as_str().unwrap();
+    assert!(words.iter().all(|word| message.contains(word)), "{message}");
+}
+
+const NEWER: &str = "INSERT INTO __diesel_schema_migrations (version) VALUES ('20990101000000')";
+const COMPATIBLE: &str = "INSERT INTO schema_compatible (version) VALUES ('20990101000000')";
+
 #[tokio::test]
-async fn a_newer_schema_is_refused_unless_it_is_marked_as_compatible() {
+async fn a_newer_schema_is_a_reason_not_to_start_unless_it_is_marked_as_compatible() {
     let postgres = Postgres::start().await;
     let builder = || Daemon::builder().env("DOTMAC_DATABASE_URL", postgres.url());
+    let check = || builder().env("DOTMAC_DATABASE_MIGRATE", "check");
     assert_eq!(builder().run(&["migrate"]).await.code, 0);
-    postgres
-        .query("INSERT INTO __diesel_schema_migrations (version) VALUES ('20990101000000')")
-        .await;
+    postgres.query(NEWER).await;
     let status = builder().run(&["migrate", "status"]).await;
     assert_eq!(status.code, 1, "{}", status.text());
-    let daemon = builder().spawn().await;
-    daemon
-        .until_component("db", "starting", Some("schema_newer"))
-        .await;
-    postgres
-        .query("INSERT INTO schema_compatible (version) VALUES ('20990101000000')")
+    for builder in [builder(), check()] {
+        let words = ["schema_newer", "20990101000000", "run the newer program"];
+        assert_refused(&builder.run(&[]).await, &words);
+    }
+    postgres.query(COMPATIBLE).await;
+    for builder in [builder(), check()] {
+        let daemon = builder.spawn().await;
+        daemon.until("/ready", 200).await;
+        daemon.logged("is known to get along with").await;
+    }
+}
+
+#[tokio::test]
+async fn a_schema_that_becomes_newer_under_a_running_daemon_does_not_end_it() {
+    let postgres = Postgres::start().await;
+    let daemon = Daemon::builder()
+        .env("DOTMAC_DATABASE_URL", postgres.url())
+        .env("DOTMAC_ADMIN_SOCKET", "admin.sock")
+        .env("DOTMAC_SUPERVISION_BACKOFF_MAX", "500ms")
+        .spawn()
         .await;
     daemon.until("/ready", 200).await;
-    let strict = builder().env("DOTMAC_DATABASE_MIGRATE", "check");
-    let strict = strict.spawn().await;
-    strict
-        .until_component("db", "starting", Some("schema_newer"))
+    postgres.query(NEWER).await;
+    let asked = Daemon::builder()
+        .env("DOTMAC_ADMIN_SOCKET", "admin.sock")
+        .run_in(daemon.directory(), &["restart", "db"])
         .await;
+    assert_eq!(asked.code, 0, "{}", asked.text());
+    daemon
+        .until_component("db", "restarting", Some("schema_newer"))
+        .await;
+    assert_eq!(daemon.get("/health").await.status(), 200);
+    postgres.query(COMPATIBLE).await;
+    daemon.until("/ready", 200).await;
 }
 
 #[tokio::test]
@@ -236,19 +298,38 @@ async fn the_size_of_the_pool_is_taken_up_on_reload() {
 }
 
 #[tokio::test]
-async fn with_migrate_check_a_daemon_waits_until_somebody_has_migrated() {
+async fn with_migrate_check_a_daemon_does_not_start_until_somebody_has_migrated() {
     let postgres = Postgres::start().await;
     let builder = || Daemon::builder().env("DOTMAC_DATABASE_URL", postgres.url());
-    let daemon = builder()
+    let check = || builder().env("DOTMAC_DATABASE_MIGRATE", "check");
+    let words = [
+        "migration_pending",
+        "2026-11-22-000001_runtime_journal, 2026-11-24-000001_schema_compatible",
+        "run `dotmac migrate up`",
+    ];
+    assert_refused(&check().run(&[]).await, &words);
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(postgres.query(tables).await, "0");
+    let migrated = builder().run(&["migrate", "up"]).await;
+    assert_eq!(migrated.code, 0, "{}", migrated.text());
+    check().spawn().await.until("/ready", 200).await;
+}
+
+#[tokio::test]
+async fn with_migrate_check_a_database_that_gives_no_answer_is_waited_for_before_it_is_judged() {
+    let mut postgres = Postgres::start().await;
+    postgres.kill().await;
+    let daemon = Daemon::builder()
+        .env("DOTMAC_DATABASE_URL", postgres.url())
         .env("DOTMAC_DATABASE_MIGRATE", "check")
         .spawn()
         .await;
     daemon
-        .until_component("db", "starting", Some("migration_pending"))
+        .until_component("db", "starting", Some("unreachable"))
         .await;
-    let migrated = builder().run(&["migrate", "up"]).await;
-    assert_eq!(migrated.code, 0, "{}", migrated.text());
-    daemon.until("/ready", 200).await;
+    assert_eq!(daemon.get("/health").await.status(), 200);
+    postgres.restart().await;
+    assert_refused(&daemon.ended().await, &["migration_pending"]);
 }
 
 #[tokio::test]
@@ -270,6 +351,82 @@ async fn the_journal_tells_what_happened() {
     assert!(journal.contains("secrets ready"), "{journal}");
     assert_eq!(daemon.stop().await.code, 0);
     assert!(postgres.query(entries).await.contains("runtime stopping"));
+}
+
+#[tokio::test]
+async fn the_journal_keeps_its_last_ten_thousand_rows() {
+    let postgres = Postgres::start().await;
+    let rows = "SELECT count(*) FROM runtime_journal WHERE id <= 1000";
+    let daemon = Daemon::builder()
+        .env("DOTMAC_DATABASE_URL", postgres.url())
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    eventually("the journal to have the start", || async {
+        (postgres.query(rows).await != "0").then_some(())
+    })
+    .await;
+    postgres
+        .query("SELECT setval(pg_get_serial_sequence('runtime_journal', 'id'), 20000)")
+        .await;
+    assert_eq!(daemon.stop().await.code, 0);
+    assert_eq!(postgres.query(rows).await, "0");
+    let left = "SELECT string_agg(event, ',') FROM runtime_journal WHERE id > 20000";
+    assert!(postgres.query(left).await.contains("stopping"));
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_written_holds_up_nothing_that_it_describes() {
+    let postgres = Postgres::start().await;
+    let daemon = Daemon::builder()
+        .env("DOTMAC_DATABASE_URL", postgres.url())
+        .env("DOTMAC_DATABASE_LOCK_TIMEOUT", "100ms")
+        .env("DOTMAC_ADMIN_SOCKET", "admin.sock")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    let (holder, connection) = tokio_postgres::connect(&postgres.url(), tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let driver = tokio::spawn(connection);
+    holder
+        .batch_execute("BEGIN; LOCK TABLE runtime_journal")
+        .await
+        .unwrap();
+    let restart = async || {
+        let asked = Daemon::builder()
+            .env("DOTMAC_ADMIN_SOCKET", "admin.sock")
+            .run_in(daemon.directory(), &["restart", "telemetry"])
+            .await;
+        assert_eq!(asked.code, 0, "{}", asked.text());
+    };
+    restart().await;
+    // The journal tries in vain, and everybody else goes on.
+    eventually("the journal to be refused", || async {
+        let series = r#"dotmac_database_errors_total{sqlstate_class="55"}"#;
+        daemon.metric(series).await.filter(|count| *count >= 2.0)
+    })
+    .await;
+    daemon.logged("failed to write the runtime journal").await;
+    restart().await;
+    let body = eventually("the second restart", || async {
+        let (_, body) = daemon.json("/ready").await;
+        let telemetry = &body["components"]["telemetry"];
+        (telemetry["generation"] == 3 && telemetry["state"] == "ready").then_some(body)
+    })
+    .await;
+    assert_eq!(body["status"], "ready", "{body}");
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    // What happened meanwhile is written then.
+    let written =
+        "SELECT count(*) FROM runtime_journal WHERE component = 'telemetry' AND event = 'ready'";
+    eventually("all of it to be written", || async {
+        (postgres.query(written).await == "3").then_some(())
+    })
+    .await;
+    drop(holder);
+    driver.await.unwrap().unwrap();
+    assert_eq!(daemon.stop().await.code, 0);
 }
 
 #[tokio::test]
@@ -338,4 +495,46 @@ async fn a_directory_that_is_not_there_is_refused_in_one_sentence() {
         "{}",
         stopped.text()
     );
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_told_by_the_probe_by_check_and_by_backup() {
+    let daemon = Daemon::spawn().await;
+    daemon.until("/ready", 200).await;
+    eventually("the journal to be written", || async {
+        daemon.metric(JOURNALED).await.filter(|it| *it > 0.0)
+    })
+    .await;
+    let run = async |directory: &Path, arguments: &[&str]| {
+        let ended = Daemon::builder().run_in(directory, arguments).await;
+        (ended.code, ended.text())
+    };
+    let (code, text) = run(daemon.directory(), &["check", "--connect"]).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("read through, and sound"), "{text}");
+
+    let directory = daemon.kill();
+    damage(&directory.path().join("dotmac.db"), "runtime_journal");
+    let daemon = Daemon::builder().spawn_in(directory).await;
+    daemon
+        .until_component("db", "degraded", Some("data_corrupted"))
+        .await;
+    assert_eq!(daemon.get("/ready").await.status(), 200);
+    let damaged = r#"dotmac_database_errors_total{sqlstate_class="XX"}"#;
+    assert!(
+        daemon
+            .metric(damaged)
+            .await
+            .is_some_and(|count| count > 0.0)
+    );
+    let (code, text) = run(daemon.directory(), &["check", "--connect"]).await;
+    assert_eq!(code, 69, "{text}");
+    assert!(text.contains("FAILED  database file"), "{text}");
+    assert!(text.contains("restore a backup"), "{text}");
+    let (code, text) = run(daemon.directory(), &["backup", "copy.db"]).await;
+    assert_eq!(code, 69, "{text}");
+    assert!(!daemon.directory().join("copy.db").exists(), "{text}");
+    let stopped = daemon.stop().await;
+    assert_eq!(stopped.code, 0, "{}", stopped.text());
+    assert!(!stopped.text().contains("panicked"), "{}", stopped.text());
 }

@@ -12,13 +12,13 @@ use std::{
 use diesel::{Connection as _, connection::SimpleConnection, prelude::*};
 use diesel_async::RunQueryDsl;
 use dotmac_platform::{
-    db::{BackupError, DbError, PoolSize, backup},
+    db::{BackupError, DbError, PoolSize, Soundness, backup, read_through},
     on,
 };
 
 use crate::{
     rig::{Rig, config, note, sqlite},
-    support::small_disk::SmallDisk,
+    support::{small_disk::SmallDisk, sqlite::damage},
 };
 
 async fn insert(rig: &Rig, id: i64, text: String) -> Result<usize, DbError> {
@@ -163,6 +163,41 @@ async fn a_file_that_somebody_else_holds_is_waited_for() {
 }
 
 #[actix_web::test]
+async fn a_write_that_waits_for_somebody_elses_lock_in_vain_is_a_conflict() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = Rig::ready(config(sqlite(directory.path())))
+        .await
+        .with_notes()
+        .await;
+    let file = directory.path().join("test.db");
+    let mut other = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+    other.batch_execute("BEGIN IMMEDIATE").unwrap();
+    let refused = insert(&rig, 1, "never".into()).await.unwrap_err();
+    assert!(matches!(refused, DbError::Conflict(_)), "{refused:?}");
+    assert!(refused.retry_after().is_some());
+    assert_eq!(count(&rig).await.unwrap(), 0, "who reads does not wait");
+    other.batch_execute("ROLLBACK").unwrap();
+    insert(&rig, 1, "after".into()).await.unwrap();
+    rig.supervisor.halt().await;
+}
+
+#[actix_web::test]
+async fn a_file_that_another_process_has_for_itself_is_locked_until_it_lets_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("test.db");
+    let mut other = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+    other
+        .batch_execute("CREATE TABLE theirs (id INT); BEGIN EXCLUSIVE")
+        .unwrap();
+    let rig = Rig::start(config(sqlite(directory.path())));
+    rig.until_reason("locked").await;
+    assert!(!rig.supervisor.board().readiness.serves());
+    other.batch_execute("COMMIT").unwrap();
+    rig.until(|board| board.readiness.serves()).await;
+    rig.supervisor.halt().await;
+}
+
+#[actix_web::test]
 async fn a_backup_under_load_is_of_one_moment_and_can_be_started_from() {
     let directory = tempfile::tempdir().unwrap();
     let rig = Rig::ready(config(sqlite(directory.path())))
@@ -223,6 +258,52 @@ fn a_backup_writes_over_nothing_and_a_damaged_database_makes_none() {
         backup(&from, &to),
         Err(BackupError::Exists { .. })
     ));
+}
+
+#[actix_web::test]
+async fn a_damaged_page_is_told_when_work_meets_it_and_makes_no_backup() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("test.db");
+    let rig = Rig::ready(config(sqlite(directory.path())))
+        .await
+        .with_notes()
+        .await;
+    for id in 0..50 {
+        insert(&rig, id, "text".into()).await.unwrap();
+    }
+    assert_eq!(read_through(file.clone()).await.unwrap(), Soundness::Sound);
+    rig.supervisor.halt().await;
+    damage(&file, "note");
+
+    // Its first page is good, so it opens and takes writes; the rest works.
+    let rig = Rig::ready(config(sqlite(directory.path()))).await;
+    rig.run("CREATE TABLE other (id BIGINT)").await;
+    let failed = rig.db.read("texts", async |c| {
+        on!(c, |c| note::table
+            .select(note::text)
+            .load::<String>(c)
+            .await)
+    });
+    let failed = failed.await.unwrap_err();
+    assert!(matches!(failed, DbError::Query(_)), "{failed:?}");
+    rig.until_reason("data_corrupted").await;
+    assert!(rig.supervisor.board().readiness.serves());
+    rig.run("INSERT INTO other VALUES (1)").await;
+
+    let found = read_through(file.clone()).await.unwrap_err();
+    assert_eq!(found.reason().as_str(), "unusable_file");
+    assert!(found.to_string().contains("restore a backup"), "{found}");
+    let copy = directory.path().join("copy.db");
+    let refused = backup(&file, &copy).unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            BackupError::Database(_) | BackupError::Damaged { .. }
+        ),
+        "{refused:?}"
+    );
+    assert!(!copy.exists());
+    rig.supervisor.halt().await;
 }
 
 /// The statement goes on where it is, so its connection must not be lent, nor waited for.

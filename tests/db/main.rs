@@ -14,6 +14,7 @@ mod faults;
 mod files;
 mod leasing;
 mod migrating;
+mod pooling;
 mod rig;
 mod rotating;
 mod schema;

@@ -1,15 +1,16 @@
 //! The schema: up, down, by many at once, and by a migration that fails.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
+use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use dotmac_platform::db::{
-    Migrations, OpenError, Target,
+    MIGRATION_FAILED, Migrations, OpenError, Target,
     migrations::{Step, migrate},
 };
 
 use crate::{
-    rig::{config, postgres, sqlite},
+    rig::{Rig, config, postgres, sqlite},
     support::Postgres,
 };
 
@@ -119,12 +120,67 @@ async fn a_failing_migration_is_named_and_leaves_the_schema_as_it_was() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_newer_schema_nothing_is_run() {
+    let server = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let newer = "INSERT INTO __diesel_schema_migrations (version) VALUES ('20990101000000')";
+    for target in [
+        sqlite(directory.path()),
+        Target::Postgres(postgres(&server)),
+    ] {
+        let config = config(target);
+        migrate(&config, Step::Up).await.unwrap();
+        migrate(&config, Step::Down(1)).await.unwrap();
+        match &config.target {
+            Target::Postgres(_) => drop(server.query(newer).await),
+            Target::Sqlite(path) => {
+                let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+                connection.batch_execute(newer).unwrap();
+            }
+        }
+        let refused = migrate(&config, Step::Up).await.unwrap_err();
+        assert!(
+            matches!(&refused, OpenError::SchemaNewer(versions) if versions == "20990101000000"),
+            "{refused:?}"
+        );
+        let status = migrate(&config, Step::Look).await.unwrap().status;
+        assert_eq!(status.pending.len(), 1, "{status:?}");
+    }
+}
+
+/// Whoever mends it says when to try again.
+#[actix_web::test]
+async fn a_migration_that_fails_is_not_run_again_until_somebody_restarts_the_actor() {
+    let server = Postgres::start().await;
+    let mut config = config(Target::Postgres(postgres(&server)));
+    config.migrations = vec![Migrations {
+        postgres: &FAILING,
+        sqlite: &FAILING,
+    }];
+    let rig = Rig::start(config);
+    rig.until_reason("migration_failed").await;
+    server
+        .query("CREATE FUNCTION no_such_function() RETURNS INT LANGUAGE sql AS 'SELECT 1'")
+        .await;
+    let anything_else = rig.supervisor.until(|board| {
+        let db = &board.components[0];
+        db.generation > 1 || db.reason != Some(MIGRATION_FAILED)
+    });
+    // Several times as long as between two tries to open a database that does not answer.
+    let waited = tokio::time::timeout(Duration::from_secs(2), anything_else).await;
+    assert!(waited.is_err(), "{:?}", rig.supervisor.board());
+    rig.supervisor.restart("db").unwrap();
+    rig.until(|board| board.readiness.serves()).await;
+    rig.supervisor.halt().await;
+}
+
 /// A migration that waits for a table's lock holds up everybody who comes after it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_gives_way_to_who_uses_its_table_and_is_run_when_it_can() {
     let server = Postgres::start().await;
     let mut config = config(Target::Postgres(postgres(&server)));
-    config.lock_timeout = std::time::Duration::from_millis(200);
+    config.lock_timeout = Duration::from_millis(200);
     migrate(&config, Step::Up).await.unwrap();
     let (user, connection) = tokio_postgres::connect(&server.url(), tokio_postgres::NoTls)
         .await

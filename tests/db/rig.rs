@@ -1,16 +1,27 @@
 //! A database actor alone in its tree.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use dotmac_platform::{
     db::{
-        Config, Credentials, Db, DbActor, MigrateMode, Migrations, Pool, PoolSize, Postgres,
-        SslMode, Target,
+        Config, Connection, Credentials, Db, DbActor, DbError, MigrateMode, Migrations, Pool,
+        PoolSize, Postgres, SslMode, Target,
     },
     on,
     supervision::{Board, ChildSpec, Policy, Published, SupervisionTree, SupervisorHandle},
 };
+
+use tokio::task::JoinHandle;
 
 use crate::support::{self, postgres::PASSWORD};
 
@@ -111,7 +122,6 @@ impl Rig {
     }
 
     pub async fn run(&self, sql: &'static str) {
-        use diesel_async::RunQueryDsl as _;
         let ran = self
             .db
             .run("run", async move |c| {
@@ -126,6 +136,68 @@ diesel::table! {
     note (id) {
         id -> BigInt,
         text -> Text,
+    }
+}
+
+pub async fn insert(c: &mut Connection, id: i64) -> QueryResult<usize> {
+    let row = (note::id.eq(id), note::text.eq("text"));
+    on!(c, |c| diesel::insert_into(note::table)
+        .values(row)
+        .execute(c)
+        .await)
+}
+
+/// A transaction that inserts a row, waits until it is let go on, and then inserts another or fails.
+pub struct Halfway {
+    begun: Arc<AtomicBool>,
+    go_on: Arc<AtomicBool>,
+    caller: JoinHandle<Result<(), DbError>>,
+}
+
+impl Halfway {
+    /// One that is under way: its row is inserted.
+    pub async fn start(db: &Db, first: i64, fails: bool) -> Self {
+        let (begun, go_on) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let (has_begun, may_go_on, db) = (Arc::clone(&begun), Arc::clone(&go_on), db.clone());
+        let caller = tokio::spawn(async move {
+            db.transaction("halfway", async move |c| {
+                insert(c, first).await?;
+                has_begun.store(true, Relaxed);
+                while !AtomicBool::load(&may_go_on, Relaxed) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                if fails {
+                    return Err(DbError::from(diesel::result::Error::RollbackTransaction));
+                }
+                insert(c, first + 1).await?;
+                Ok(())
+            })
+            .await
+        });
+        let work = Self {
+            begun,
+            go_on,
+            caller,
+        };
+        support::eventually("the transaction to be under way", || async {
+            AtomicBool::load(&work.begun, Relaxed).then_some(())
+        })
+        .await;
+        work
+    }
+
+    /// Lets it go on; what its caller is told.
+    pub async fn end(self) -> Result<(), DbError> {
+        self.go_on.store(true, Relaxed);
+        let ended = tokio::time::timeout(support::PATIENCE, self.caller).await;
+        ended.unwrap().unwrap()
+    }
+
+    /// Lets it go on after its caller is gone.
+    pub async fn end_without_caller(self) {
+        self.caller.abort();
+        assert!(self.caller.await.unwrap_err().is_cancelled());
+        self.go_on.store(true, Relaxed);
     }
 }
 

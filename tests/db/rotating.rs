@@ -8,11 +8,14 @@ use std::{
     time::Duration,
 };
 
+use diesel::QueryResult;
 use dotmac_platform::{
-    db::{Account, Credentials, Db, DbError, Target, Tenure},
+    db::{Account, Connection, Credentials, Db, DbError, Target, Tenure},
     on,
     supervision::Reason,
 };
+
+use tokio::sync::Notify;
 
 use crate::{
     rig::{Rig, config, postgres},
@@ -93,25 +96,37 @@ async fn who(db: &Db, pause: Duration) -> String {
 }
 
 async fn try_who(db: &Db, pause: Duration) -> Result<String, DbError> {
+    db.run("who", async move |c| session_user(c, pause).await)
+        .await
+}
+
+async fn session_user(c: &mut Connection, pause: Duration) -> QueryResult<String> {
+    use diesel_async::RunQueryDsl as _;
     let sql = format!(
         "SELECT session_user::text AS who, pg_sleep({})",
         pause.as_secs_f64()
     );
-    use diesel_async::RunQueryDsl as _;
-    let row = db.run("who", async move |c| {
-        on!(c, |c| diesel::sql_query(sql).get_result::<Who>(c).await)
-    });
-    Ok(row.await?.who)
+    let row = on!(c, |c| diesel::sql_query(sql).get_result::<Who>(c).await)?;
+    Ok(row.who)
 }
 
 #[actix_web::test]
 async fn a_swap_under_load_fails_no_query_and_lets_the_former_account_go_when_its_last_work_is_done()
  {
     let (_server, credentials, one, rig) = start().await;
+    let (begun, release) = (Arc::<Notify>::default(), Arc::<Notify>::default());
     let long = tokio::spawn({
-        let db = rig.db.clone();
-        async move { who(&db, Duration::from_secs(2)).await }
+        let (db, begun, release) = (rig.db.clone(), Arc::clone(&begun), Arc::clone(&release));
+        async move {
+            db.run("long", async move |c| {
+                begun.notify_one();
+                release.notified().await;
+                session_user(c, Duration::ZERO).await
+            })
+            .await
+        }
     });
+    begun.notified().await;
     let stop = Arc::new(AtomicBool::new(false));
     let load: Vec<_> = (0..6)
         .map(|_| {
@@ -123,23 +138,18 @@ async fn a_swap_under_load_fails_no_query_and_lets_the_former_account_go_when_it
             })
         })
         .collect();
-    eventually("the long query to run", || async {
-        (rig.db.pool()?.status().used > 0).then_some(())
-    })
-    .await;
     let two = offer(&credentials, "two", "two");
     eventually("new connections to be of the new user", || async {
         (who(&rig.db, Duration::ZERO).await == "two").then_some(())
     })
     .await;
     assert_eq!(two.taken.load(Relaxed), 1);
-    if !long.is_finished() {
-        assert!(
-            !one.gone.load(Relaxed),
-            "work of the former account is still under way"
-        );
-    }
-    assert_eq!(long.await.unwrap(), "one");
+    assert!(
+        !one.gone.load(Relaxed),
+        "work of the former account is still under way"
+    );
+    release.notify_one();
+    assert_eq!(long.await.unwrap().unwrap(), "one");
     eventually("the former account to be let go", || async {
         one.gone.load(Relaxed).then_some(())
     })

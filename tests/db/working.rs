@@ -1,26 +1,20 @@
 //! Work on a database: to its end or not at all.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_platform::{
-    db::{Config, Connection, Db, DbError, PoolSize, Target},
+    db::{Config, Db, DbError, PoolSize, Target},
     on,
 };
 
+use tokio::sync::Notify;
+
 use crate::{
-    rig::{Rig, config, note, on_both, postgres, sqlite},
+    rig::{Halfway, Rig, config, insert, note, on_both, postgres, sqlite},
     support::{Postgres, eventually},
 };
-
-async fn insert(c: &mut Connection, id: i64) -> QueryResult<usize> {
-    let row = (note::id.eq(id), note::text.eq("text"));
-    on!(c, |c| diesel::insert_into(note::table)
-        .values(row)
-        .execute(c)
-        .await)
-}
 
 async fn count(db: &Db) -> i64 {
     db.run("count", async |c| {
@@ -117,19 +111,31 @@ async fn a_caller_that_goes_away_neither_panics_nor_leaves_a_transaction_open() 
         Target::Postgres(postgres(&server)),
     ] {
         let rig = Rig::ready(config(target)).await.with_notes().await;
-        let work = rig.db.transaction("slow", async |c| {
-            insert(c, 1).await?;
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            insert(c, 2).await
-        });
-        assert!(
-            tokio::time::timeout(Duration::from_millis(100), work)
-                .await
-                .is_err(),
-            "gone before it ended"
-        );
+        let work = Halfway::start(&rig.db, 1, false).await;
+        work.end_without_caller().await;
         eventually("the work to run to its end", || async {
             (count(&rig.db).await == 2).then_some(())
+        })
+        .await;
+        // A handler that panics takes its future with it in the unwinding.
+        let (db, begun) = (rig.db.clone(), Arc::<Notify>::default());
+        let told = Arc::clone(&begun);
+        let handler = tokio::spawn(async move {
+            let work = db.transaction("panicking caller", async move |c| {
+                insert(c, 3).await?;
+                told.notify_one();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                insert(c, 4).await
+            });
+            let panics = async {
+                begun.notified().await;
+                panic!("in the handler");
+            };
+            tokio::join!(work, panics)
+        });
+        assert!(handler.await.unwrap_err().is_panic());
+        eventually("that work to run to its end", || async {
+            (count(&rig.db).await == 4).then_some(())
         })
         .await;
         let open = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'";

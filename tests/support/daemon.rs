@@ -338,14 +338,22 @@ impl Stopped {
         self.lines.join("\n")
     }
 
+    fn log(&self) -> impl DoubleEndedIterator<Item = Value> {
+        let parsed = |line: &String| serde_json::from_str::<Value>(line).ok();
+        self.lines.iter().filter_map(parsed)
+    }
+
     /// The log line whose message is `message`.
     pub fn line(&self, message: &str) -> Value {
-        let mut lines = self
-            .lines
-            .iter()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines
+        self.log()
             .find(|line| line["message"] == message)
             .unwrap_or_else(|| panic!("no line {message:?} in {}", self.text()))
+    }
+
+    /// The last log line of an error.
+    pub fn last_error(&self) -> Value {
+        self.log()
+            .rfind(|line| line["level"] == "ERROR")
+            .unwrap_or_else(|| panic!("no error in {}", self.text()))
     }
 }

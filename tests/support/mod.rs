@@ -16,6 +16,7 @@ pub mod process;
 pub mod prometheus;
 pub mod proxy;
 pub mod small_disk;
+pub mod sqlite;
 pub mod tls;
 
 pub use daemon::Daemon;

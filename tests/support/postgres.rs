@@ -17,6 +17,7 @@ use super::{
 pub struct Postgres {
     process: Process,
     directory: tempfile::TempDir,
+    max_connections: u16,
     pub port: u16,
 }
 
@@ -24,14 +25,20 @@ pub const PASSWORD: &str = "correct horse";
 
 impl Postgres {
     pub async fn start() -> Self {
+        Self::with_connections(50).await
+    }
+
+    /// One that takes no more than that many connections, three of which are kept for the superuser.
+    pub async fn with_connections(max_connections: u16) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
         run(Command::new("cp").arg("-a").arg(template()).arg(&data));
         own(directory.path());
         let port = free_port();
         let server = Self {
-            process: launch(&data, port),
+            process: launch(&data, port, max_connections),
             directory,
+            max_connections,
             port,
         };
         server.accepts().await;
@@ -119,7 +126,8 @@ impl Postgres {
 
     /// Starts it again on the same data and port.
     pub async fn restart(&mut self) {
-        self.process = launch(&self.directory.path().join("data"), self.port);
+        let data = self.directory.path().join("data");
+        self.process = launch(&data, self.port, self.max_connections);
         self.accepts().await;
     }
 
@@ -206,7 +214,7 @@ fn initialise(directory: &Path) -> PathBuf {
     ]);
     run(initdb.arg(password_file(directory)).arg(&data));
     let port = free_port();
-    let mut server = launch(&data, port);
+    let mut server = launch(&data, port, 10);
     let psql = |database: &str, sql: &str| {
         let url = format!("postgres://postgres:postgres@127.0.0.1:{port}/{database}");
         Command::new(tool("psql"))
@@ -240,7 +248,7 @@ fn password_file(directory: &Path) -> PathBuf {
     file
 }
 
-fn launch(data: &Path, port: u16) -> Process {
+fn launch(data: &Path, port: u16, max_connections: u16) -> Process {
     let mut server = as_postgres(&tool("postgres"));
     server
         .arg("-D")
@@ -253,7 +261,7 @@ fn launch(data: &Path, port: u16) -> Process {
         "-c",
         "shared_buffers=16MB",
         "-c",
-        "max_connections=50",
+        &format!("max_connections={max_connections}"),
     ]);
     Process::spawn(&mut server)
 }

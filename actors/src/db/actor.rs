@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 use super::{
     AUTHENTICATION_FAILED, CREDENTIALS_REFUSED, Config, Db, Journal, MIGRATING, MIGRATION_FAILED,
-    MIGRATION_PENDING, MigrateMode, OpenError, Pool, SCHEMA_NEWER, Target,
+    MigrateMode, OpenError, Pool, Target,
     alarms::Alarms,
     health::Health,
     migrations::{self, Status, Step},
@@ -79,35 +79,25 @@ impl DbActor {
         context.spawn(opened);
     }
 
-    fn retry(&mut self, problem: &NotOpen, context: &mut Context<Self>) {
-        match problem {
-            NotOpen::Failed(problem) if problem.is_permanent() => {
-                return self.lifeline.cannot_start(problem.reason(), problem);
-            }
-            NotOpen::Failed(problem @ OpenError::Migration(_)) => {
-                // Running it again would fail again: this waits for somebody who mends the migration.
-                self.lifeline.unavailable(MIGRATION_FAILED);
-                error!(
-                    error = problem as &dyn Error,
-                    "the database cannot be migrated; mend the migration or the data, then restart this process"
-                );
-                return;
-            }
-            NotOpen::Failed(problem) => {
-                self.complain(problem.reason(), Some(problem));
-                // The next try takes what is offered then.
-                if let (AUTHENTICATION_FAILED, Target::Postgres(server)) =
-                    (problem.reason(), &self.config.target)
-                {
-                    server.credentials.clear();
-                }
-            }
-            NotOpen::Unsuited(reason, advice) => {
-                self.lifeline.unavailable(*reason);
-                if self.complaint.replace(*reason) != Some(*reason) {
-                    error!(reason = reason.as_str(), "{advice}");
-                }
-            }
+    fn retry(&mut self, problem: &OpenError, context: &mut Context<Self>) {
+        if problem.is_permanent() {
+            return self.lifeline.cannot_start(problem.reason(), problem);
+        }
+        if let OpenError::Migration(_) = problem {
+            // Running it again would fail again: this waits for somebody who mends the migration.
+            self.lifeline.unavailable(MIGRATION_FAILED);
+            error!(
+                error = problem as &dyn Error,
+                "the database cannot be migrated; mend the migration or the data, then restart this process"
+            );
+            return;
+        }
+        self.complain(problem.reason(), Some(problem));
+        // The next try takes what is offered then.
+        if let (AUTHENTICATION_FAILED, Target::Postgres(server)) =
+            (problem.reason(), &self.config.target)
+        {
+            server.credentials.clear();
         }
         context.run_later(RETRY, Self::open);
     }
@@ -227,78 +217,43 @@ impl DbActor {
     }
 }
 
-/// Why there is no pool.
-enum NotOpen {
-    Failed(OpenError),
-    /// The schema is not one that this program may use, and what to do.
-    Unsuited(Reason, String),
-}
-
-impl From<OpenError> for NotOpen {
-    fn from(problem: OpenError) -> Self {
-        Self::Failed(problem)
-    }
-}
-
 /// Migrates as the mode says, then builds the pool and proves it with a first connection.
-async fn open(config: Config, lifeline: Lifeline, runtime: DbRuntime) -> Result<Pool, NotOpen> {
+async fn open(config: Config, lifeline: Lifeline, runtime: DbRuntime) -> Result<Pool, OpenError> {
     if config.migrate != MigrateMode::Off {
-        let status = migrations::migrate(&config, Step::Look).await?.status;
+        let mut status = migrations::migrate(&config, Step::Look).await?.status;
         suits(&status, config.migrate)?;
         if !status.pending.is_empty() {
             // Before the lock, which another replica may hold for long.
             lifeline.unavailable(MIGRATING);
-            let changed = migrations::migrate(&config, Step::Up).await?.changed;
+            let outcome = migrations::migrate(&config, Step::Up).await?;
             info!(
-                migrations = changed.join(", "),
+                migrations = outcome.changed.join(", "),
                 "the database is up to date"
+            );
+            status = outcome.status;
+        }
+        if !status.unknown.is_empty() {
+            warn!(
+                migrations = status.unknown.join(", "),
+                "the database has migrations that this program does not know but is known to get along with"
             );
         }
     }
     let pool = Pool::new(&config, runtime, &Alarms::default())?;
     match pool.connection(Access::Write).await {
         Ok(_) => Ok(pool),
-        Err(super::DbError::Connect(problem)) => Err(problem.into()),
-        Err(other) => Err(OpenError::Setup(other.to_string()).into()),
+        Err(super::DbError::Connect(problem)) => Err(problem),
+        Err(other) => Err(OpenError::Setup(other.to_string())),
     }
 }
 
 /// Whether this program may use, or bring up to date, a schema like this.
-fn suits(status: &Status, mode: MigrateMode) -> Result<(), NotOpen> {
+fn suits(status: &Status, mode: MigrateMode) -> Result<(), OpenError> {
     if !status.incompatible.is_empty() {
-        return Err(NotOpen::Unsuited(
-            SCHEMA_NEWER,
-            format!(
-                "the database has migrations that this program neither knows nor is known to get along with: {}; \
-                 run the newer program, or take them back with it",
-                status.incompatible.join(", ")
-            ),
-        ));
-    }
-    if !status.unknown.is_empty() {
-        if mode == MigrateMode::Check {
-            return Err(NotOpen::Unsuited(
-                SCHEMA_NEWER,
-                format!(
-                    "the database has migrations that this program does not know: {}; \
-                     `check` wants exactly its own",
-                    status.unknown.join(", ")
-                ),
-            ));
-        }
-        warn!(
-            migrations = status.unknown.join(", "),
-            "the database has migrations that this program does not know but is known to get along with"
-        );
+        return Err(OpenError::SchemaNewer(status.incompatible.join(", ")));
     }
     if mode == MigrateMode::Check && !status.pending.is_empty() {
-        return Err(NotOpen::Unsuited(
-            MIGRATION_PENDING,
-            format!(
-                "the database lacks migrations: {}; run `dotmac migrate up`",
-                status.pending.join(", ")
-            ),
-        ));
+        return Err(OpenError::MigrationsPending(status.pending.join(", ")));
     }
     Ok(())
 }

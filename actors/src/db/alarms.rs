@@ -34,6 +34,7 @@ struct State {
     /// Pieces of work that ended and gave their connection back.
     finished: AtomicU64,
     disk_full: AtomicBool,
+    corrupted: AtomicBool,
     /// Why a connection could not be opened, until one could.
     refused: Mutex<Option<Reason>>,
 }
@@ -47,6 +48,7 @@ impl Default for State {
             exhausted: AtomicU64::new(0),
             finished: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
+            corrupted: AtomicBool::new(false),
             refused: Mutex::new(None),
         }
     }
@@ -59,6 +61,9 @@ impl Alarms {
         match state {
             SqlState::READ_ONLY => self.evict(EVICTION_PAUSE),
             SqlState::DISK_FULL => self.0.disk_full.store(true, Relaxed),
+            SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => {
+                self.0.corrupted.store(true, Relaxed);
+            }
             state if state.is_disconnection() => {}
             _ => return,
         }
@@ -116,6 +121,11 @@ impl Alarms {
 
     pub(super) fn disk_has_space(&self) {
         self.0.disk_full.store(false, Relaxed);
+    }
+
+    /// Whether work has met damaged data. That does not mend itself: it stays so for this life of the actor.
+    pub(super) fn is_corrupted(&self) -> bool {
+        self.0.corrupted.load(Relaxed)
     }
 
     pub(super) fn refusal(&self) -> Option<Reason> {

@@ -8,7 +8,10 @@ use std::{
 
 use diesel::{Connection as _, RunQueryDsl, SqliteConnection, connection::SimpleConnection};
 
-use super::{OpenError, connect};
+use super::{
+    OpenError, connect,
+    integrity::{self, Depth},
+};
 
 /// Why there is no backup. Nothing is left in its place.
 #[derive(Debug, thiserror::Error)]
@@ -45,12 +48,6 @@ pub enum BackupError {
         #[source]
         source: io::Error,
     },
-}
-
-#[derive(diesel::QueryableByName)]
-struct Remark {
-    #[diesel(sql_type = diesel::sql_types::Text)]
-    text: String,
 }
 
 /// Copies the database in `from` to the file `to`, as it is at one moment; others read and write meanwhile.
@@ -115,17 +112,11 @@ fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
         .map_err(|error| BackupError::Database(connect::refused(to, &error.to_string())))?;
     copy.batch_execute("PRAGMA query_only = ON")
         .map_err(failed)?;
-    let check = "SELECT integrity_check AS text FROM pragma_integrity_check";
-    let broken = "SELECT 'a row of ' || \"table\" || ' refers to one of ' || parent || ' that is not there' AS text \
-                  FROM pragma_foreign_key_check LIMIT 1";
-    for query in [check, broken] {
-        let remarks: Vec<Remark> = diesel::sql_query(query).load(&mut copy).map_err(failed)?;
-        if let Some(remark) = remarks.into_iter().find(|remark| remark.text != "ok") {
-            return Err(BackupError::Damaged {
-                path: from.to_owned(),
-                problem: remark.text,
-            });
-        }
+    match integrity::first_damage(&mut copy, Depth::Everything).map_err(failed)? {
+        Some(problem) => Err(BackupError::Damaged {
+            path: from.to_owned(),
+            problem,
+        }),
+        None => Ok(()),
     }
-    Ok(())
 }

@@ -134,7 +134,8 @@ pub enum SslMode {
 pub enum MigrateMode {
     /// Run them, one process at a time.
     Auto,
-    /// Run nothing, and be ready only while the schema is the one that this program knows.
+    /// Run nothing, and do not start unless all have run that this program knows, and no others but compatible
+    /// ones.
     Check,
     /// Do not look.
     Off,

@@ -6,9 +6,9 @@ use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use tokio_postgres::error::SqlState as ServerState;
 
 use super::{
-    AUTHENTICATION_FAILED, DATABASE_MISSING, DISK_FULL, LOCKED, MIGRATING, MIGRATION_FAILED,
-    NOT_ACCEPTING, READ_ONLY, SqlState, TLS_FAILED, TOO_MANY_CONNECTIONS, UNUSABLE_FILE,
-    alarms::Line,
+    AUTHENTICATION_FAILED, Connection, DATABASE_MISSING, DISK_FULL, LOCKED, MIGRATING,
+    MIGRATION_FAILED, MIGRATION_PENDING, NOT_ACCEPTING, READ_ONLY, SCHEMA_NEWER, SqlState,
+    TLS_FAILED, TOO_MANY_CONNECTIONS, UNUSABLE_FILE,
 };
 use crate::supervision::Reason;
 
@@ -104,7 +104,7 @@ impl DbError {
 
 impl DbError {
     /// Says more of a failed query, by what was heard on its connection.
-    pub(super) fn told_apart(self, line: &Line) -> Self {
+    pub(super) fn told_apart(self, connection: &Connection) -> Self {
         let (source, kind) = match self {
             Self::Query(QueryError::DatabaseError(kind, information)) => {
                 let known = format!("{kind:?}");
@@ -112,18 +112,29 @@ impl DbError {
             }
             other => return other,
         };
+        let line = connection.line();
+        let is_sqlite = matches!(connection, Connection::Sqlite(_));
+        let state = if is_sqlite {
+            let state = SqlState::of_sqlite(&source);
+            // diesel tells nobody of an error that comes with SQLite's rows.
+            let unheard = state.filter(|state| line.last() != Some(*state));
+            unheard.into_iter().for_each(|state| line.heard(state));
+            state
+        } else {
+            line.last()
+        };
         // These say all there is to say, and the line may still have an earlier error on it.
         if kind.ends_with("Violation") {
             return Self::Query(source);
         }
-        match line.last() {
+        match state {
             _ if line.is_cut() => Self::ConnectionLost(source),
             Some(state) if state.is_disconnection() => Self::ConnectionLost(source),
             Some(state) if state.is_conflict() => Self::Conflict(source),
             Some(SqlState::READ_ONLY) => Self::ReadOnly(source),
             Some(SqlState::DISK_FULL) => Self::DiskFull(source),
             Some(SqlState::QUERY_CANCELED) => Self::TimedOut(source),
-            Some(SqlState::LOCK_NOT_AVAILABLE) if is_sqlite(&source) => Self::Conflict(source),
+            Some(SqlState::LOCK_NOT_AVAILABLE) if is_sqlite => Self::Conflict(source),
             Some(SqlState::LOCK_NOT_AVAILABLE) => Self::TimedOut(source),
             None if kind == "UnableToSendCommand" || kind == "ClosedConnection" => {
                 Self::ConnectionLost(source)
@@ -214,6 +225,15 @@ pub enum OpenError {
     /// A migration did not get the locks that it needs, and let go of those it had.
     #[error("a migration gave way to other work on its tables: {0}")]
     MigrationGaveWay(String),
+    /// The schema lacks migrations, which this process must not run.
+    #[error("the database lacks migrations: {0}; run `dotmac migrate up`")]
+    MigrationsPending(String),
+    /// The schema has migrations that this program does not know and that are not marked as compatible.
+    #[error(
+        "the database has migrations that this program neither knows nor is known to get along with: {0}; \
+         run the newer program, or take them back with it"
+    )]
+    SchemaNewer(String),
     /// The pool or its runtime could not be built.
     #[error("cannot set up the database runtime: {0}")]
     Setup(String),
@@ -235,13 +255,17 @@ impl OpenError {
             Self::DiskFull { .. } => DISK_FULL,
             Self::Migration(_) => MIGRATION_FAILED,
             Self::MigrationGaveWay(_) => MIGRATING,
+            Self::MigrationsPending(_) => MIGRATION_PENDING,
+            Self::SchemaNewer(_) => SCHEMA_NEWER,
             Self::Query { .. } | Self::Timeout { .. } | Self::Setup(_) | Self::Socket { .. } => {
                 Reason::UNREACHABLE
             }
         }
     }
 
-    /// Whether trying again cannot help until somebody has mended something on this machine.
+    /// Whether trying again cannot help until somebody has done something: to the file, to the schema, or to
+    /// which program is run. A database that gave no answer is never that, nor is a migration that failed: a new
+    /// process would only run it again.
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
         matches!(
@@ -249,7 +273,8 @@ impl OpenError {
             Self::File {
                 transient: false,
                 ..
-            }
+            } | Self::MigrationsPending(_)
+                | Self::SchemaNewer(_)
         )
     }
 }
@@ -272,9 +297,4 @@ fn server_reason(error: &tokio_postgres::Error) -> Reason {
         ServerState::DISK_FULL => DISK_FULL,
         _ => Reason::UNREACHABLE,
     }
-}
-
-/// SQLite's errors carry no more than a text.
-fn is_sqlite(error: &QueryError) -> bool {
-    matches!(error, QueryError::DatabaseError(_, information) if information.message().contains("is locked"))
 }

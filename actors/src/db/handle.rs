@@ -155,7 +155,7 @@ impl Db {
                 match job.once(mode, work.clone()).await {
                     Err(DbError::Conflict(_)) => {
                         job.instruments.retried();
-                        tokio::time::sleep(Retry::pause(done)).await;
+                        tokio::time::sleep(Retry::pause(done, &mut fastrand::Rng::new())).await;
                     }
                     ended => return ended,
                 }
@@ -256,7 +256,7 @@ impl Job {
             Ok(Err(_panic)) => (Err(DbError::Panicked { operation }), false),
             Err(_) => (Err(DbError::Overran { operation, limit }), false),
         };
-        let result = result.map_err(|error| error.told_apart(connection.line()));
+        let result = result.map_err(|error| error.told_apart(&connection));
         if !sound || !connection.is_fit() {
             connection.discard();
         }

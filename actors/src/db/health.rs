@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{OpenError, POOL_EXHAUSTED};
+use super::{DATA_CORRUPTED, OpenError, POOL_EXHAUSTED, TOO_MANY_CONNECTIONS};
 use crate::supervision::Reason;
 
 /// For this long after the last time-out in the pool, the pool is called exhausted.
@@ -30,6 +30,8 @@ pub(super) struct Seen {
     pub(super) finished: u64,
     /// Why no further connection can be opened, if none can.
     pub(super) refusal: Option<Reason>,
+    /// Work has met damaged data.
+    pub(super) corrupted: bool,
     /// Whether any connection is open.
     pub(super) has_connections: bool,
 }
@@ -68,14 +70,21 @@ impl Judge {
         now: Instant,
     ) -> Health {
         self.remember(seen, now);
-        if let Err(problem) = looked {
-            return Health::Down(problem.reason(), Some(problem));
-        }
+        let refusal = match looked {
+            Ok(()) => seen.refusal,
+            // The monitor is refused as well; that is no news of the connections that are open.
+            Err(problem) if problem.reason() == TOO_MANY_CONNECTIONS && seen.has_connections => {
+                Some(TOO_MANY_CONNECTIONS)
+            }
+            Err(problem) => return Health::Down(problem.reason(), Some(problem)),
+        };
         if self.stuck {
             return Health::Down(POOL_EXHAUSTED, None);
         }
-        match seen.refusal {
+        match refusal {
             Some(reason) if !seen.has_connections => return Health::Down(reason, None),
+            // What does not pass by itself is told before what does.
+            _ if seen.corrupted => return Health::Impaired(DATA_CORRUPTED),
             Some(reason) => return Health::Impaired(reason),
             None => {}
         }
@@ -108,7 +117,6 @@ impl Judge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::TOO_MANY_CONNECTIONS;
 
     const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -118,6 +126,7 @@ mod tests {
             exhausted: 0,
             finished: 0,
             refusal: None,
+            corrupted: false,
             has_connections: true,
         }
     }
@@ -176,6 +185,23 @@ mod tests {
     }
 
     #[test]
+    fn damaged_data_is_a_handicap_and_told_before_any_that_passes() {
+        let (mut judge, now) = (Judge::new(PATIENCE), Instant::now());
+        let corrupted = Seen {
+            corrupted: true,
+            ..seen()
+        };
+        let refused_too = Seen {
+            refusal: Some(TOO_MANY_CONNECTIONS),
+            ..corrupted
+        };
+        let mut verdict = |looked, seen| word(&judge.verdict(looked, seen, now));
+        assert_eq!(verdict(Ok(()), corrupted), ("impaired", "data_corrupted"));
+        assert_eq!(verdict(Ok(()), refused_too), ("impaired", "data_corrupted"));
+        assert_eq!(verdict(Err(read_only()), corrupted), ("down", "read_only"));
+    }
+
+    #[test]
     fn without_a_way_to_connect_it_is_impaired_as_long_as_connections_are_left() {
         let (mut judge, now) = (Judge::new(PATIENCE), Instant::now());
         let refused = Seen {
@@ -193,5 +219,15 @@ mod tests {
         );
         assert_eq!(verdict(Ok(()), without), ("down", "too_many_connections"));
         assert_eq!(verdict(Err(read_only()), refused), ("down", "read_only"));
+        // So is the monitor's own connection.
+        let none_for_us = || Err(OpenError::NoAccount(TOO_MANY_CONNECTIONS));
+        assert_eq!(
+            verdict(none_for_us(), seen()),
+            ("impaired", "too_many_connections")
+        );
+        assert_eq!(
+            verdict(none_for_us(), without),
+            ("down", "too_many_connections")
+        );
     }
 }

@@ -29,6 +29,7 @@ mod error;
 mod handle;
 mod health;
 mod instruments;
+mod integrity;
 mod journal;
 pub mod migrations;
 mod monitor;
@@ -53,6 +54,7 @@ pub use connection::{Blocking, Connection, ROWS_AT_ONCE};
 pub use credentials::{Account, Credentials, Offer, Tenure};
 pub use error::{DbError, OpenError};
 pub use handle::{Db, Work};
+pub use integrity::{Soundness, read_through};
 pub use journal::Journal;
 pub use monitor::look;
 pub use pool::{Pool, PoolStatus};
@@ -82,6 +84,8 @@ pub const MIGRATION_FAILED: Reason = Reason::new("migration_failed");
 pub const MIGRATION_PENDING: Reason = Reason::new("migration_pending");
 /// The file cannot be opened or is no database.
 pub const UNUSABLE_FILE: Reason = Reason::new("unusable_file");
+/// Work met data that is damaged, on the disk or in an index. The rest still does its work.
+pub const DATA_CORRUPTED: Reason = Reason::new("data_corrupted");
 /// Other work holds the locks that ours needs.
 pub const LOCKED: Reason = Reason::new("locked");
 /// No space is left for the database.

@@ -106,6 +106,8 @@ impl Monitor {
             let pool = Arc::clone(&self.pool);
             drop(tokio::spawn(async move { pool.tend().await }));
         }
+        // What is left of them counts.
+        self.pool.drop_unfit();
         let health = self.judge.verdict(looked, self.seen(), Instant::now());
         self.looks.looked();
         self.pause = match health {
@@ -122,6 +124,7 @@ impl Monitor {
             exhausted: self.alarms.exhausted_so_far(),
             finished: self.alarms.finished_so_far(),
             refusal: self.alarms.refusal(),
+            corrupted: self.alarms.is_corrupted(),
             has_connections: status.idle + status.used > 0,
         }
     }

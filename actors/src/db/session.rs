@@ -34,11 +34,10 @@ impl<C: PoolableConnection> Session<C> {
         lifetime: Duration,
         wire: Option<(AbortHandle, Pass)>,
     ) -> Self {
-        let share = EARLIEST_RETIREMENT + fastrand::f64() * (1.0 - EARLIEST_RETIREMENT);
         Self {
             connection,
             line,
-            retires: Instant::now() + lifetime.mul_f64(share),
+            retires: Instant::now() + drawn_lifetime(lifetime, &mut fastrand::Rng::new()),
             wire,
         }
     }
@@ -53,6 +52,11 @@ impl<C: PoolableConnection> Session<C> {
     pub(super) fn is_fit(&mut self) -> bool {
         self.seems_fit() && !self.connection.is_broken()
     }
+}
+
+/// How long one connection lives: `lifetime`, or up to 15 % less, drawn uniformly.
+fn drawn_lifetime(lifetime: Duration, rng: &mut fastrand::Rng) -> Duration {
+    lifetime.mul_f64(EARLIEST_RETIREMENT + rng.f64() * (1.0 - EARLIEST_RETIREMENT))
 }
 
 type Open<C> = dyn Fn() -> BoxFuture<'static, Result<Session<C>, OpenError>> + Send + Sync;
@@ -124,5 +128,35 @@ impl<C: PoolableConnection + Send + 'static> Deref for Loan<C> {
 impl<C: PoolableConnection + Send + 'static> DerefMut for Loan<C> {
     fn deref_mut(&mut self) -> &mut C {
         &mut self.0.connection
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 64 connections that are opened together, with each of a few seeds.
+    #[test]
+    fn connections_made_together_end_spread_over_the_last_share_of_their_lifetime() {
+        let lifetime = Duration::from_secs(1000);
+        for seed in 0..10 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut ends: Vec<_> = (0..64)
+                .map(|_| drawn_lifetime(lifetime, &mut rng))
+                .collect();
+            ends.sort();
+            let within = Duration::from_secs(850)..=lifetime;
+            assert!(ends.iter().all(|end| within.contains(end)), "{ends:?}");
+            // In each tenth of the span some, and in none a third of them.
+            for tenth in 0..10 {
+                let from = Duration::from_secs(850 + 15 * tenth);
+                let span = from..from + Duration::from_secs(15);
+                let ended = ends.iter().filter(|end| span.contains(end)).count();
+                assert!(
+                    (1..64 / 3).contains(&ended),
+                    "seed {seed}, {from:?}: {ended}"
+                );
+            }
+        }
     }
 }

@@ -34,6 +34,11 @@ impl SqlState {
     /// The server is starting, stopping or recovering.
     pub const CANNOT_CONNECT_NOW: Self = Self(*b"57P03");
 
+    /// A page of a table or an index is not what it should be.
+    pub const DATA_CORRUPTED: Self = Self(*b"XX001");
+    /// An index does not agree with its table.
+    pub const INDEX_CORRUPTED: Self = Self(*b"XX002");
+
     /// The code that `bytes` are, if they are one.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let code: [u8; 5] = bytes.try_into().ok()?;

@@ -71,11 +71,9 @@ impl Retry {
 
     /// The wait after try number `done`, counted from 1: drawn from 0 up to 10 ms, doubled by each try,
     /// 500 ms at the most ("full jitter").
-    pub(super) fn pause(done: u32) -> Duration {
+    pub(super) fn pause(done: u32, rng: &mut fastrand::Rng) -> Duration {
         let longest = Duration::from_millis(10) * 2_u32.pow(done.saturating_sub(1).min(6));
-        longest
-            .min(Duration::from_millis(500))
-            .mul_f64(fastrand::f64())
+        longest.min(Duration::from_millis(500)).mul_f64(rng.f64())
     }
 }
 
@@ -90,12 +88,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_are_bounded_and_tries_too() {
-        for done in 0..50 {
-            assert!(Retry::pause(done) <= Duration::from_millis(500));
-        }
-        assert!((0..100).all(|_| Retry::pause(1) <= Duration::from_millis(10)));
+    fn tries_are_bounded() {
         assert_eq!(Retry::new().tries(0).tries, 1);
         assert_eq!(Retry::new().tries(1000).tries, 20);
+    }
+
+    /// Those who met do not meet again: their waits are spread from 0 to the longest.
+    #[test]
+    fn waits_are_bounded_and_spread() {
+        for (done, longest) in [(1, 10), (2, 20), (4, 80), (7, 500), (50, 500)] {
+            let longest = Duration::from_millis(longest);
+            let mut rng = fastrand::Rng::with_seed(u64::from(done));
+            let waits: Vec<_> = (0..100).map(|_| Retry::pause(done, &mut rng)).collect();
+            assert!(waits.iter().all(|wait| *wait <= longest), "{waits:?}");
+            for quarter in 0..4 {
+                let span = longest * quarter / 4..longest * (quarter + 1) / 4;
+                let within = waits.iter().filter(|wait| span.contains(wait)).count();
+                assert!(within > 10, "{within} of 100 in {span:?}");
+            }
+        }
     }
 }

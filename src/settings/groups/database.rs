@@ -98,8 +98,9 @@ group! {
         /// A statement that takes longer is logged as slow.
         slow_query: Duration { default: fixed("500ms"), range: lasting("1ms", "1h") }
 
-        /// The schema at start: `auto` runs pending migrations, `check` runs none and is not ready
-        /// unless the schema is exactly the program's own, `off` does not look.
+        /// The schema at start: `auto` runs pending migrations, `check` runs none and does not start while
+        /// one is missing (exit 69), `off` does not look. A schema that is newer than the program, and not
+        /// marked as compatible, is a reason not to start for the first two.
         migrate: Migrate { default: fixed("auto") }
 
         /// Whether SQLite may be used in production.

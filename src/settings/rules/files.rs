@@ -9,12 +9,22 @@ use crate::http::{TlsCertificates, TlsFiles};
 
 impl Rules<'_> {
     pub(super) fn files(&mut self) {
-        let app = &self.settings.app;
-        if let (Some(certificates), Some(key)) = (app.tls_cert.clone(), app.tls_key.clone()) {
+        let (app, database) = (&self.settings.app, &self.settings.database);
+        for (name, certificates, key) in [
+            ("TLS", app.tls_cert.clone(), app.tls_key.clone()),
+            (
+                "DATABASE_CLIENT",
+                database.client_cert.clone(),
+                database.client_key.clone(),
+            ),
+        ] {
+            let (Some(certificates), Some(key)) = (certificates, key) else {
+                continue;
+            };
             let refused = TlsCertificates::load(TlsFiles { certificates, key }).err();
             self.refuse(
                 refused.is_some(),
-                &["TLS_CERT", "TLS_KEY"],
+                &[&format!("{name}_CERT"), &format!("{name}_KEY")],
                 refused.map(|error| error.to_string()).unwrap_or_default(),
                 "name PEM files that this user may read: the certificate chain, and the private key that belongs to it",
             );

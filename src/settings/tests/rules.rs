@@ -53,15 +53,18 @@ fn an_unknown_key_is_told_with_the_nearest_one() {
 
 #[test]
 fn certificate_and_key_come_together() {
-    assert!(mistake(&[("DOTMAC_TLS_CERT", "/c")]).ends_with("set DOTMAC_TLS_KEY too"));
-    assert!(mistake(&[("DOTMAC_TLS_KEY", "/k")]).ends_with("set DOTMAC_TLS_CERT too"));
-    let (cert, key) = (certificate("one.pem"), certificate("one.key"));
-    assert!(load(&[("DOTMAC_TLS_KEY", &*key), ("DOTMAC_TLS_CERT", &*cert)]).is_ok());
-    let other = certificate("two.key");
-    assert!(
-        mistake(&[("DOTMAC_TLS_KEY", &*other), ("DOTMAC_TLS_CERT", &*cert)])
-            .contains("cannot be used together")
-    );
+    for name in ["DOTMAC_TLS", "DOTMAC_DATABASE_CLIENT"] {
+        let (cert, key) = (&*format!("{name}_CERT"), &*format!("{name}_KEY"));
+        assert!(mistake(&[(cert, "/c")]).ends_with(&format!("set {key} too")));
+        assert!(mistake(&[(key, "/k")]).ends_with(&format!("set {cert} too")));
+        let files = (certificate("one.pem"), certificate("one.key"));
+        assert!(load(&[(key, &*files.1), (cert, &*files.0)]).is_ok());
+        let other = certificate("two.key");
+        assert!(mistake(&[(key, &*other), (cert, &*files.0)]).contains("cannot be used together"));
+        // A file that is there and cannot be read is told as one that is not there: by what the system says.
+        let directory = certificate("");
+        assert!(mistake(&[(key, &*directory), (cert, &*files.0)]).contains("cannot read"));
+    }
 }
 
 /// A file of those that HTTPS is tested with.
@@ -74,14 +77,16 @@ fn certificate(name: &str) -> String {
 
 #[test]
 fn a_file_of_certificates_is_looked_at_before_it_is_needed() {
-    assert_eq!(
-        mistake(&[
-            ("DOTMAC_TLS_KEY", "/nowhere/k"),
-            ("DOTMAC_TLS_CERT", "/nowhere/c")
-        ]),
-        "DOTMAC_TLS_CERT (environment): cannot read `/nowhere/c`: No such file or directory (os error 2); \
-         name PEM files that this user may read: the certificate chain, and the private key that belongs to it"
-    );
+    for name in ["DOTMAC_TLS", "DOTMAC_DATABASE_CLIENT"] {
+        let (cert, key) = (&*format!("{name}_CERT"), &*format!("{name}_KEY"));
+        assert_eq!(
+            mistake(&[(key, "/nowhere/k"), (cert, "/nowhere/c")]),
+            format!(
+                "{cert} (environment): cannot read `/nowhere/c`: No such file or directory (os error 2); \
+                 name PEM files that this user may read: the certificate chain, and the private key that belongs to it"
+            )
+        );
+    }
     let key = certificate("one.key");
     for name in ["DOTMAC_VAULT_CA_CERT", "DOTMAC_DATABASE_CA_CERT"] {
         assert!(mistake(&[(name, "/nowhere/ca")]).contains("cannot read `/nowhere/ca`"));

@@ -67,8 +67,9 @@ pub struct Outcome {
 ///
 /// # Errors
 ///
-/// [`OpenError::Migration`] if one did not go through, with the statement that failed; otherwise why the
-/// database could not be used, which may be different the next time.
+/// [`OpenError::Migration`] if one did not go through, with the statement that failed;
+/// [`OpenError::SchemaNewer`] if nothing may be run on this schema; otherwise why the database could not be used,
+/// which may be different the next time.
 pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> {
     let line = Line::new(&Alarms::default());
     let walk = Walk {
@@ -164,6 +165,11 @@ impl Walk {
         let todo: Vec<&dyn Migration<C::Backend>> = match self.step {
             Step::Look => Vec::new(),
             Step::Up => {
+                // Under the lock: a newer program may have had it before.
+                let incompatible = self.status(connection, &known)?.incompatible;
+                if !incompatible.is_empty() {
+                    return Err(OpenError::SchemaNewer(incompatible.join(", ")));
+                }
                 let is_pending = |m: &&dyn Migration<C::Backend>| !applied.contains(&version(*m));
                 known.iter().map(AsRef::as_ref).filter(is_pending).collect()
             }

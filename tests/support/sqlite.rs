@@ -1,0 +1,39 @@
+//! SQLite files as nobody wants them.
+
+use std::{
+    fs,
+    io::{Seek, SeekFrom, Write},
+    path::Path,
+};
+
+use diesel::{
+    Connection as _, QueryableByName, RunQueryDsl as _, SqliteConnection,
+    connection::SimpleConnection, sql_query, sql_types::BigInt,
+};
+
+/// Overwrites the page on which a table begins.
+pub fn damage(file: &Path, table: &str) {
+    #[derive(QueryableByName)]
+    struct Place {
+        #[diesel(sql_type = BigInt)]
+        at: i64,
+        #[diesel(sql_type = BigInt)]
+        size: i64,
+    }
+    let mut connection = SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+    let query = format!(
+        "SELECT (rootpage - 1) * page_size AS at, page_size AS size \
+         FROM sqlite_master, pragma_page_size WHERE name = '{table}'"
+    );
+    let place: Place = sql_query(query).get_result(&mut connection).unwrap();
+    // In the file itself, which must not be overruled by what is still in the log.
+    connection
+        .batch_execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        .unwrap();
+    drop(connection);
+    let mut file = fs::OpenOptions::new().write(true).open(file).unwrap();
+    file.seek(SeekFrom::Start(place.at.try_into().unwrap()))
+        .unwrap();
+    file.write_all(&vec![0xA5; place.size.try_into().unwrap()])
+        .unwrap();
+}
