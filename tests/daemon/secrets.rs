@@ -136,6 +136,7 @@ async fn a_changed_password_is_taken_up_without_a_restart() {
         (&"applied".into(), &r#"["db"]"#.into()),
         "{line}"
     );
+    assert_eq!(line["secrets.version"], 2, "{line}");
 }
 
 #[tokio::test]

@@ -193,17 +193,16 @@ impl SecretsActor {
         let verdict = self.course.judge(loaded);
         let serves = self.course.served().is_some();
         report::reading(self.lifeline.name(), verdict.news, &failures, serves);
-        let served = verdict.publish.as_deref();
         let changed = verdict
             .publish
             .as_ref()
             .map(|store| self.publish(store))
             .unwrap_or_default();
+        let served = self.course.served();
+        let serving = |source| self.serving(source, served.as_deref());
         match verdict.word {
-            Word::Ready(source) => self.lifeline.ready(self.serving(source, served)),
-            Word::Degraded(reason, source) => {
-                self.lifeline.degraded(reason, self.serving(source, served));
-            }
+            Word::Ready(source) => self.lifeline.ready(serving(source)),
+            Word::Degraded(reason, source) => self.lifeline.degraded(reason, serving(source)),
             Word::Unavailable(reason) => self.lifeline.unavailable(reason),
         }
         changed

@@ -36,6 +36,11 @@ impl LeaseHold {
         }))
     }
 
+    /// Whether it keeps the same lease as `other`.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The credentials are in use.
     pub fn taken(&self) {
         if let Some(report) = &self.0.report
