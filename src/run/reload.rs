@@ -25,7 +25,7 @@ impl Reload {
     /// Applies the settings as they are now. A mistake in them changes nothing.
     pub(super) async fn run(&self, current: &mut Settings) {
         info!("reloading the settings");
-        let new = match Settings::load() {
+        let mut new = match Settings::load() {
             Ok(new) => new,
             Err(mistakes) => {
                 for mistake in mistakes.mistakes() {
@@ -37,15 +37,19 @@ impl Reload {
                 );
             }
         };
-        for change in current.diff(&new) {
-            if !change.live {
-                warn!(
-                    key = change.key,
-                    result = "needs_restart",
-                    "`{}` has changed and needs a restart",
-                    change.key
-                );
-            }
+        let changes = current.diff(&new);
+        let waiting: Vec<_> = changes.iter().filter(|it| !it.live).collect();
+        for change in &waiting {
+            warn!(
+                key = change.key,
+                result = "needs_restart",
+                "`{}` has changed and needs a restart",
+                change.key
+            );
+        }
+        if waiting.iter().any(|it| it.key == "DOTMAC_DATABASE_URL") {
+            // User and password of another database are none for this one.
+            new.database.url = current.database.url.clone();
         }
         self.reload_log_level(current, &new);
         self.reload_pool_size(current, &new);
@@ -54,6 +58,7 @@ impl Reload {
         // Keys that need a restart keep being reported until it comes.
         current.telemetry.log_level = new.telemetry.log_level;
         current.database.pool_size = new.database.pool_size;
+        current.database.url = new.database.url;
     }
 
     fn reload_pool_size(&self, current: &Settings, new: &Settings) {
