@@ -1,6 +1,6 @@
 //! No secret that the daemon ever held is in anything that it emitted.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt};
 
 use reqwest::Method;
 use serde_json::json;
@@ -211,4 +211,38 @@ async fn no_secret_ever_held_is_in_anything_emitted() {
             assert_eq!(spelling, None, "{secret} is in {}", text.source);
         }
     }
+}
+
+/// What may not be dumped belongs to root, whoever runs it: proc(5), `/proc/PID`.
+#[tokio::test]
+async fn in_production_memory_and_environment_are_nobody_elses_and_never_dumped() {
+    let owner = async |environment: &str| {
+        let daemon = Daemon::builder()
+            .env("DOTMAC_ENVIRONMENT", environment)
+            .env("DOTMAC_DATABASE_ALLOW_SQLITE", "true")
+            .unprivileged()
+            .spawn()
+            .await;
+        daemon.until("/ready", 200).await;
+        let process = format!("/proc/{}", daemon.pid());
+        let owner = fs::metadata(format!("{process}/environ")).unwrap().uid();
+        let figures = daemon.get("/metrics").await.text().await.unwrap();
+        for figure in ["process_open_fds ", "process_resident_memory_bytes "] {
+            assert!(figures.contains(figure), "{environment}: no {figure}");
+        }
+        let status = fs::read_to_string(format!("{process}/status")).unwrap();
+        let uid = status.lines().find_map(|it| it.strip_prefix("Uid:"));
+        let uid: u32 = uid
+            .unwrap()
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        (owner, uid)
+    };
+    let (owner_of_ours, uid) = owner("development").await;
+    assert_eq!(owner_of_ours, uid);
+    let (owner_in_production, uid) = owner("production").await;
+    assert_ne!(owner_in_production, uid);
 }
