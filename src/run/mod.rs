@@ -116,6 +116,7 @@ impl Running {
                 Exit::Settings,
                 "the components cannot be put together",
             ))?;
+        let own_secrets = assembly.own_secrets().clone();
         let supervisor = assembly.tree.start();
         metrics::observe(&supervisor);
 
@@ -160,6 +161,7 @@ impl Running {
             telemetry: telemetry.clone(),
             certificates: running.certificates,
             secrets: assembly.secrets,
+            own_secrets,
             db: assembly.db,
             pool_size: assembly.pool_size,
         };

@@ -4,7 +4,7 @@ use std::{error::Error, sync::Arc};
 
 use dotmac_actors::{
     db::PoolSize,
-    secrets::{SecretsActor, Want},
+    secrets::{SecretsActor, Want, Wanted},
     supervision::ActorHandle,
     telemetry::Telemetry,
 };
@@ -17,6 +17,8 @@ pub(super) struct Reload {
     pub(super) telemetry: Telemetry,
     pub(super) certificates: Option<Arc<TlsCertificates>>,
     pub(super) secrets: ActorHandle<SecretsActor>,
+    /// Secrets that are wanted whatever the settings say.
+    pub(super) own_secrets: Vec<Wanted>,
     pub(super) db: Db,
     pub(super) pool_size: PoolSize,
 }
@@ -122,7 +124,8 @@ impl Reload {
     }
 
     async fn reload_secrets(&self, new: &Settings) {
-        let wanted = components::wanted(new);
+        let mut wanted = components::wanted(new);
+        wanted.extend(self.own_secrets.iter().cloned());
         match self.secrets.call(Want { wanted }).await {
             Ok(Ok(changed)) if changed.is_empty() => {
                 info!(result = "unchanged", "the secrets are unchanged")
