@@ -301,6 +301,22 @@ async fn postgresql_that_refuses_the_new_user_changes_nothing_until_it_does_not(
 }
 
 #[tokio::test]
+async fn a_vault_that_does_not_answer_does_not_hold_up_the_stop() {
+    let stage = Stage::set(&[]).await;
+    let daemon = stage
+        .builder()
+        .env("DOTMAC_SUPERVISION_STOP_TIMEOUT", "1s")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    stage.bao.freeze();
+    let stopped = daemon.stop().await;
+    stage.bao.thaw();
+    assert_eq!(stopped.code, 0, "{}", stopped.text());
+    stopped.line("Vault did not take leases and token back in time; they end by themselves");
+}
+
+#[tokio::test]
 async fn a_role_that_is_not_there_is_named() {
     let stage = Stage::set(&[]).await;
     let refused = stage

@@ -2,6 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use reqwest::Method;
+use serde_json::json;
+
 use crate::support::{
     Daemon, OpenBao, Postgres, fakes::FakeSilentServer, openbao::ROOT_TOKEN, postgres::PASSWORD,
 };
@@ -325,6 +328,32 @@ async fn a_frozen_vault_is_degraded_until_it_thaws() {
         .await;
     bao.thaw();
     daemon.until_component("secrets", "ready", None).await;
+}
+
+#[tokio::test]
+async fn a_vault_that_limits_our_rate_is_told_apart_and_disturbs_nobody() {
+    let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
+    store_credentials(&bao).await;
+    let daemon = builder(&bao, &postgres)
+        .env("DOTMAC_VAULT_REFRESH_INTERVAL", "1s")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    let quota = "sys/quotas/rate-limit/tight";
+    let one_an_hour = json!({ "path": "secret", "rate": 1, "interval": "1h" });
+    bao.call(Method::POST, quota, one_an_hour).await;
+    let body = daemon
+        .until_component("secrets", "degraded", Some("rate_limited"))
+        .await;
+    assert_eq!(body["components"]["db"]["state"], "ready", "{body}");
+    daemon.logged("the server limits our rate").await;
+    let checked = builder(&bao, &postgres).run(&["check", "--connect"]).await;
+    let text = checked.text();
+    assert_eq!(checked.code, 69, "{text}");
+    assert!(text.contains("the server limits our rate"), "{text}");
+    bao.call(Method::DELETE, quota, json!({})).await;
+    let body = daemon.until_component("secrets", "ready", None).await;
+    assert_eq!(body["components"]["db"]["generation"], 1, "{body}");
 }
 
 #[tokio::test]

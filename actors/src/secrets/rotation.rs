@@ -17,6 +17,7 @@ use super::{
     DatabaseRole, SecretsError, Vault,
     backoff::Backoff,
     database::{Issued, Look},
+    diagnosis::Failure,
     lease::{Due, LeaseClock},
     session::{Lease, Outbox, Revocation},
 };
@@ -274,7 +275,8 @@ impl Rotation {
             };
             match done {
                 Ok(()) => debug!("gave a lease or a token back to Vault"),
-                Err(failure) if failure.refusal().is_some_and(|(status, _)| status == 403) => {
+                // An unknown token is told by the same 403; there will be another login.
+                Err(Failure::Call(denial)) if denial.is_policy_denial() => {
                     if !mem::replace(&mut self.may_not_revoke, true) {
                         warn!(
                             "no permission to give leases back before they end; grant it with \
