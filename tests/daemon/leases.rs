@@ -171,6 +171,9 @@ async fn a_token_revoked_from_outside_is_replaced_with_all_that_died_with_it() {
         )
         .await;
     until_rotations(&daemon, 2.0).await;
+    daemon
+        .logged("Vault does not know our token any more")
+        .await;
     daemon.until_component("secrets", "ready", None).await;
     let answer = daemon
         .request(Method::POST, "/chaos/transaction?ms=5")
@@ -193,6 +196,7 @@ async fn a_lease_cut_short_from_outside_is_noticed_and_replaced() {
         )
         .await;
     stage.until_users(0).await;
+    daemon.logged("was ended from outside").await;
     until_rotations(&daemon, 2.0).await;
     stage.until_users(1).await;
     let answer = daemon

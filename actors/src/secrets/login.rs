@@ -71,7 +71,7 @@ impl Vault {
             return Ok(Arc::clone(present));
         }
         if let Some(dead) = dead {
-            dead.bury();
+            dead.lose();
         }
         self.log_in_anew(&mut desk).await
     }

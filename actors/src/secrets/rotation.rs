@@ -188,7 +188,13 @@ impl Rotation {
                 let pause = self.refresh.mul_f64(0.9 + 0.2 * fastrand::f64());
                 self.look_at = Instant::now() + pause;
                 match look {
-                    Look::Gone => self.replace(&role).await.map(Some),
+                    Look::Gone => {
+                        warn!(
+                            secrets.role = role.name,
+                            "the lease on credentials was ended from outside: getting others"
+                        );
+                        self.replace(&role).await.map(Some)
+                    }
                     Look::Left(left) if now + left + LOOK_SLACK < present.clock.horizon() => {
                         present.clock = present.clock.renewed(now, left, fastrand::f64());
                         Ok(Some(News::Kept(Some(present.clock.horizon()))))
