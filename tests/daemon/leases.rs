@@ -180,6 +180,9 @@ async fn a_token_revoked_from_outside_is_replaced_with_all_that_died_with_it() {
         .await;
     assert_eq!(answer.status(), 200);
     stage.until_users(1).await;
+    let stopped = daemon.stop().await;
+    let made = stopped.text().matches("got credentials for").count();
+    assert_eq!(made, 2, "one in place of one: {}", stopped.text());
 }
 
 #[tokio::test]

@@ -249,7 +249,9 @@ impl SecretsActor {
             debug!(secrets.refused = ?refused, "secrets were refused where they are used: reading again");
             let role = actor.config.database_role.as_ref();
             if role.is_some_and(|role| refused.contains(&role.password)) {
-                actor.demand.notify_one();
+                if actor.leased.is_refused() {
+                    actor.demand.notify_one();
+                }
             } else {
                 actor.load(ctx);
             }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use secrecy::ExposeSecret;
 use tokio::{sync::Notify, time::Instant};
 use tracing::{debug, info, warn};
@@ -222,6 +223,8 @@ impl Rotation {
         let issued = self.vault.issue(role).await?;
         let now = Instant::now();
         self.demanded = false;
+        // What was refused meanwhile are the former ones.
+        self.demand.notified().now_or_never();
         self.issued_at = Some(now);
         self.look_at = now + self.refresh;
         if let Some(present) = &mut self.present
