@@ -226,32 +226,35 @@ mod tests {
         assert!(before.changed_keys(&before).is_empty());
     }
 
-    fn versioned(value: &str, version: serde_json::Value) -> SecretStore {
-        let answer = serde_json::json!({ "data": { "value": value }, "metadata": version });
+    type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+    fn versioned(value: &str, number: u64, day: u64) -> Outcome<SecretStore> {
+        let written = format!("2026-01-0{day}T00:00:00Z");
+        let answer = serde_json::json!({
+            "data": { "value": value },
+            "metadata": { "version": number, "created_time": written },
+        });
         let version = Document::from_kv2(answer).and_then(|it| it.exact_version().cloned());
-        let place = SecretReference {
-            path: "a".parse().unwrap(),
-            field: None,
-        };
+        let place: SecretReference = "vault:a".parse()?;
         let mut store = SecretStore::default();
         store.insert_from_vault("A", value.into(), version.map(|it| (place, it)));
-        store
+        Ok(store)
     }
 
     #[test]
-    fn the_same_version_is_unchanged_and_another_is_compared_by_value() {
-        let version = |number: u64, day: u64| serde_json::json!({ "version": number, "created_time": format!("2026-01-0{day}T00:00:00Z") });
-        let first = versioned("1", version(1, 1));
+    fn the_same_version_is_unchanged_and_another_is_compared_by_value() -> Outcome {
+        let first = versioned("1", 1, 1)?;
         assert_eq!(first.version("A"), Some(1));
         // Two values of one version cannot be: so it shows that values are not looked at.
-        let same = versioned("not looked at", version(1, 1));
+        let same = versioned("not looked at", 1, 1)?;
         assert!(first.is(&same) && first.changed_keys(&same).is_empty());
-        let second = versioned("1", version(2, 2));
+        let second = versioned("1", 2, 2)?;
         assert!(!first.is(&second), "its version is another");
         assert!(first.changed_keys(&second).is_empty(), "its value is not");
-        assert_eq!(first.changed_keys(&versioned("2", version(2, 2))), ["A"]);
-        let anew = versioned("2", version(1, 3));
+        assert_eq!(first.changed_keys(&versioned("2", 2, 2)?), ["A"]);
+        let anew = versioned("2", 1, 3)?;
         assert_eq!(first.changed_keys(&anew), ["A"], "deleted and begun anew");
+        Ok(())
     }
 
     #[test]
