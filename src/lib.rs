@@ -12,6 +12,7 @@ mod credentials;
 mod exit;
 mod extract;
 pub mod http;
+mod memory;
 mod metrics;
 mod platform;
 mod run;

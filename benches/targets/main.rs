@@ -25,6 +25,7 @@ mod overhead;
 mod process;
 mod report;
 mod restarts;
+mod secrets;
 mod start;
 mod subject;
 mod throughput;
@@ -71,6 +72,9 @@ fn main() -> ExitCode {
         }
         if wanted("faults") {
             faults::measure(&mut report).await;
+        }
+        if wanted("secrets") {
+            secrets::measure(&mut report).await;
         }
     });
     if wanted("actors") {

@@ -116,6 +116,10 @@ pub fn ms(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
+pub fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
 pub fn us(time: Duration) -> String {
     format!("{:.1} µs", time.as_secs_f64() * 1_000_000.0)
 }

@@ -3,7 +3,7 @@
 use std::{
     any::{Any, TypeId},
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -17,7 +17,10 @@ use crate::{
 };
 use dotmac_actors::{
     db::{self, DbActor, Journal, Migrations, Pool, PoolSize},
-    secrets::{self, SecretFeed, SecretStore, SecretsActor, Subscription, Takes},
+    secrets::{
+        self, ReferenceError, SecretFeed, SecretReference, SecretStore, SecretWatch, SecretsActor,
+        Subscription, Takes, Wanted, WantedSource,
+    },
     supervision::{ActorHandle, ChildSpec, Published, SupervisionTree, TreeError},
     telemetry::{Telemetry, TelemetryActor},
 };
@@ -32,6 +35,11 @@ pub(crate) enum AssemblyError {
     Tree(#[from] TreeError),
     #[error(transparent)]
     Secrets(#[from] secrets::ConfigError),
+    #[error("the reference of the secret that `{needy}` needs cannot be followed")]
+    Reference {
+        needy: &'static str,
+        source: ReferenceError,
+    },
     #[error("`{needy}` needs an actor of type `{needed}`, which was not added before it")]
     NotAdded {
         needy: &'static str,
@@ -44,6 +52,8 @@ pub(crate) struct Assembly {
     pub(crate) tree: SupervisionTree,
     pub(crate) secrets: ActorHandle<SecretsActor>,
     pub(crate) feed: SecretFeed,
+    /// Secrets of those who need some of their own; complete before the tree is started.
+    wanted: Arc<Mutex<Vec<Wanted>>>,
     pub(crate) db_actor: ActorHandle<DbActor>,
     pub(crate) db: Db,
     pub(crate) pool_size: PoolSize,
@@ -69,7 +79,8 @@ impl Assembly {
 
         let store = Published::<SecretStore>::new();
         let feed = SecretFeed::new();
-        let secrets = add_secrets(&mut tree, settings, &store, &feed)?;
+        let wanted = Arc::default();
+        let secrets = add_secrets(&mut tree, settings, &wanted, &store, &feed)?;
         let pool = Published::<Pool>::new();
         let (size, migrations) = (PoolSize::new(settings.database.pool_size), Arc::default());
         let given = (size.clone(), Arc::clone(&migrations));
@@ -82,6 +93,7 @@ impl Assembly {
             tree,
             secrets,
             feed,
+            wanted,
             db_actor,
             db: db.clone(),
             pool_size: size,
@@ -93,7 +105,27 @@ impl Assembly {
         for add in registrations {
             add(&mut assembly)?;
         }
+        if !settings.vault.enabled {
+            assembly.own_secrets().clear();
+        }
         Ok(assembly)
+    }
+
+    /// Makes `reference` one of the secrets that are loaded, for `needy`.
+    pub(crate) fn watch(&self, needy: &'static str, reference: SecretReference) -> SecretWatch {
+        let key = reference.to_string();
+        let mut wanted = self.own_secrets();
+        if wanted.iter().all(|it| it.key != key) {
+            wanted.push(Wanted {
+                key: key.clone(),
+                source: WantedSource::Reference(reference),
+            });
+        }
+        self.feed.watch(needy, &key)
+    }
+
+    pub(crate) fn own_secrets(&self) -> MutexGuard<'_, Vec<Wanted>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes `value` available to handlers that take it, and to actors that need it.
@@ -114,15 +146,20 @@ impl Assembly {
 fn add_secrets(
     tree: &mut SupervisionTree,
     settings: &Settings,
+    wanted: &Arc<Mutex<Vec<Wanted>>>,
     store: &Published<SecretStore>,
     feed: &SecretFeed,
 ) -> Result<ActorHandle<SecretsActor>, AssemblyError> {
     let config = components::secrets(settings);
     config.validate()?;
-    let (slot, feed) = (store.clone(), feed.clone());
+    let (slot, feed, wanted) = (store.clone(), feed.clone(), Arc::clone(wanted));
     let spec = ChildSpec::new("secrets", move |life| {
         watch_thread();
-        SecretsActor::new(life, config.clone(), slot.clone(), feed.clone())
+        let mut config = config.clone();
+        let more = wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        config.wanted.extend(more.iter().cloned());
+        drop(more);
+        SecretsActor::new(life, config, slot.clone(), feed.clone())
     });
     let spec = spec.publishes(store);
     let must_be_there =

@@ -2,7 +2,10 @@
 
 use std::any::type_name;
 
-use dotmac_actors::supervision::{Need, Service};
+use dotmac_actors::{
+    secrets::SecretWatch,
+    supervision::{Need, Service},
+};
 
 use super::{Assembly, AssemblyError};
 use crate::extract::{Db, Supervised};
@@ -29,6 +32,46 @@ impl Needs<Db> {
     pub fn db() -> Self {
         Self(Box::new(|assembly, _| {
             Ok((vec![assembly.db_actor.to_start()], assembly.db.clone()))
+        }))
+    }
+}
+
+impl Needs<SecretWatch> {
+    /// A secret of the program's own: `vault:PATH#FIELD`, or `vault:PATH` for the field `value` or the
+    /// only one. It is loaded, refreshed and reported like those of the settings, under that name. The actor
+    /// starts when the secrets are loaded, and is told of each change without a restart.
+    ///
+    /// With Vault it must be there, as a setting that names it must; without Vault there is none.
+    ///
+    /// ```no_run
+    /// # use actix::prelude::*;
+    /// # use dotmac_platform::{Needs, Platform, secrets::{SecretString, SecretWatch}};
+    /// # use dotmac_platform::supervision::{Lifeline, Service, Serving};
+    /// struct Signer(Lifeline, SecretWatch);
+    /// # impl Service for Signer {}
+    /// impl Actor for Signer {
+    ///     type Context = Context<Self>;
+    ///     fn started(&mut self, context: &mut Self::Context) {
+    ///         context.add_stream(self.1.changes());
+    ///         self.0.ready(Serving::default());
+    ///     }
+    /// }
+    /// impl StreamHandler<Option<SecretString>> for Signer {
+    ///     fn handle(&mut self, key: Option<SecretString>, _: &mut Self::Context) {
+    ///         // The present key first, and then only another one.
+    ///     }
+    /// }
+    /// # fn main() {
+    /// Platform::from_env().actor("signer", Needs::secret("vault:signer/key"), Signer);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn secret(reference: &'static str) -> Self {
+        Self(Box::new(move |assembly, needy| {
+            let parsed = reference.parse();
+            let parsed = parsed.map_err(|source| AssemblyError::Reference { needy, source })?;
+            let watch = assembly.watch(needy, parsed);
+            Ok((vec![assembly.secrets.to_start()], watch))
         }))
     }
 }

@@ -22,9 +22,9 @@ use self::{reload::Reload, signals::Asked, stop::Stop};
 use crate::{
     Exit,
     admin::{self, Admin, Powers},
-    components, http, metrics,
+    components, http, memory, metrics,
     platform::{Assembly, Registration},
-    settings::Settings,
+    settings::{Environment, Settings},
 };
 
 /// Why a running platform stops.
@@ -67,6 +67,13 @@ impl Running {
         let telemetry = telemetry::install(&components::telemetry(&settings))
             .map_err(refusal(Exit::Settings, "telemetry cannot be set up"))?;
         install_panic_hook();
+        if settings.app.environment == Environment::Production {
+            // Elsewhere a core dump is worth more than the secrets that are in it.
+            memory::keep_private().map_err(refusal(
+                Exit::Unavailable,
+                "core dumps cannot be switched off",
+            ))?;
+        }
         let startup = info_span!(parent: None, "startup");
         Self::begin(settings, registrations, telemetry)
             .instrument(startup)
@@ -109,6 +116,7 @@ impl Running {
                 Exit::Settings,
                 "the components cannot be put together",
             ))?;
+        let own_secrets = assembly.own_secrets().clone();
         let supervisor = assembly.tree.start();
         metrics::observe(&supervisor);
 
@@ -153,6 +161,7 @@ impl Running {
             telemetry: telemetry.clone(),
             certificates: running.certificates,
             secrets: assembly.secrets,
+            own_secrets,
             db: assembly.db,
             pool_size: assembly.pool_size,
         };

@@ -4,7 +4,7 @@ use std::{error::Error, sync::Arc};
 
 use dotmac_actors::{
     db::PoolSize,
-    secrets::{SecretsActor, Want},
+    secrets::{SecretsActor, Want, Wanted},
     supervision::ActorHandle,
     telemetry::Telemetry,
 };
@@ -17,6 +17,8 @@ pub(super) struct Reload {
     pub(super) telemetry: Telemetry,
     pub(super) certificates: Option<Arc<TlsCertificates>>,
     pub(super) secrets: ActorHandle<SecretsActor>,
+    /// Secrets that are wanted whatever the settings say.
+    pub(super) own_secrets: Vec<Wanted>,
     pub(super) db: Db,
     pub(super) pool_size: PoolSize,
 }
@@ -25,7 +27,7 @@ impl Reload {
     /// Applies the settings as they are now. A mistake in them changes nothing.
     pub(super) async fn run(&self, current: &mut Settings) {
         info!("reloading the settings");
-        let new = match Settings::load() {
+        let mut new = match Settings::load() {
             Ok(new) => new,
             Err(mistakes) => {
                 for mistake in mistakes.mistakes() {
@@ -37,15 +39,19 @@ impl Reload {
                 );
             }
         };
-        for change in current.diff(&new) {
-            if !change.live {
-                warn!(
-                    key = change.key,
-                    result = "needs_restart",
-                    "`{}` has changed and needs a restart",
-                    change.key
-                );
-            }
+        let changes = current.diff(&new);
+        let waiting: Vec<_> = changes.iter().filter(|it| !it.live).collect();
+        for change in &waiting {
+            warn!(
+                key = change.key,
+                result = "needs_restart",
+                "`{}` has changed and needs a restart",
+                change.key
+            );
+        }
+        if waiting.iter().any(|it| it.key == "DOTMAC_DATABASE_URL") {
+            // User and password of another database are none for this one.
+            new.database.url = current.database.url.clone();
         }
         self.reload_log_level(current, &new);
         self.reload_pool_size(current, &new);
@@ -54,6 +60,7 @@ impl Reload {
         // Keys that need a restart keep being reported until it comes.
         current.telemetry.log_level = new.telemetry.log_level;
         current.database.pool_size = new.database.pool_size;
+        current.database.url = new.database.url;
     }
 
     fn reload_pool_size(&self, current: &Settings, new: &Settings) {
@@ -117,7 +124,8 @@ impl Reload {
     }
 
     async fn reload_secrets(&self, new: &Settings) {
-        let wanted = components::wanted(new);
+        let mut wanted = components::wanted(new);
+        wanted.extend(self.own_secrets.iter().cloned());
         match self.secrets.call(Want { wanted }).await {
             Ok(Ok(changed)) if changed.is_empty() => {
                 info!(result = "unchanged", "the secrets are unchanged")

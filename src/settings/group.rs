@@ -51,6 +51,7 @@ pub(crate) struct Kind {
     pub(crate) secret: bool,
     pub(crate) expected: fn() -> String,
     pub(crate) shown: fn(&str) -> Option<String>,
+    pub(crate) lasting: fn(&str) -> String,
     check: fn(&str) -> Result<(), Invalid>,
 }
 
@@ -149,6 +150,7 @@ impl KeySpec {
                 secret: T::SECRET,
                 expected: T::expected,
                 shown: T::shown,
+                lasting: T::lasting,
                 check: |text| T::parse(text).map(drop),
             },
         }

@@ -235,7 +235,7 @@ impl Settings {
                 key: old.spec.key(),
                 old: old.shown(),
                 new: new.shown(),
-                live: old.spec.live || new.is_read_at_each_use(),
+                live: old.spec.live || new.is_read_at_each_use() || old.lasts_in(new),
             })
             .collect()
     }
@@ -258,6 +258,12 @@ impl Entry {
     fn is_read_at_each_use(&self) -> bool {
         let is_credential = self.spec.kind.secret && self.spec.prefix == "VAULT_";
         is_credential && matches!(self.origin, Origin::File(_))
+    }
+
+    /// Whether `new` differs only in what is taken live.
+    fn lasts_in(&self, new: &Self) -> bool {
+        let lasting = |entry: &Self| (entry.spec.kind.lasting)(entry.text.expose_secret());
+        lasting(self) == lasting(new)
     }
 
     /// The value for a reader: secrets redacted, empty if not set.

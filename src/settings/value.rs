@@ -64,6 +64,12 @@ pub(crate) trait Setting: Sized {
     fn shown(text: &str) -> Option<String> {
         (!Self::SECRET).then(|| text.to_owned())
     }
+
+    /// What of `text` a running process cannot change: texts of which it is the same differ in what is
+    /// taken live.
+    fn lasting(text: &str) -> String {
+        text.to_owned()
+    }
 }
 
 /// The one way in which a field of a group is deserialised.
@@ -92,6 +98,10 @@ impl<T: Setting> Setting for Option<T> {
 
     fn shown(text: &str) -> Option<String> {
         T::shown(text)
+    }
+
+    fn lasting(text: &str) -> String {
+        T::lasting(text)
     }
 }
 

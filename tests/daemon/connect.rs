@@ -3,7 +3,9 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, OpenBao, Postgres, daemon::Builder, free_port};
+use crate::support::{
+    Daemon, OpenBao, Postgres, daemon::Builder, free_port, openbao::ROOT_TOKEN, postgres::PASSWORD,
+};
 
 /// A daemon set up by `deploy/openbao/set-up`.
 fn equipped(bao: &OpenBao, postgres: &Postgres) -> Builder {
@@ -75,6 +77,28 @@ async fn a_policy_that_lacks_a_line_is_told_which() {
         "{text}"
     );
     assert!(!text.contains("a password"), "{text}");
+}
+
+#[tokio::test]
+async fn a_secret_that_can_be_read_is_told_with_its_version() {
+    let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
+    for value in ["not the one any more", PASSWORD] {
+        bao.write("team/db", "pw", value).await;
+    }
+    let checked = Daemon::builder()
+        .env("DOTMAC_VAULT_ADDR", bao.address())
+        .env("DOTMAC_VAULT_TOKEN", ROOT_TOKEN)
+        .env(
+            "DOTMAC_DATABASE_URL",
+            format!("postgres://dotmac@127.0.0.1:{}/dotmac", postgres.port),
+        )
+        .env("DOTMAC_DATABASE_PASSWORD", "vault:team/db#pw")
+        .run(&["check", "--connect"])
+        .await;
+    let text = checked.text();
+    assert_eq!(checked.code, 0, "{text}");
+    let said = "readable, for DOTMAC_DATABASE_PASSWORD, version 2";
+    assert!(text.contains(said), "{text}");
 }
 
 async fn limited_token(bao: &OpenBao) -> String {

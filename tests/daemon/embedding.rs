@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, eventually};
+use crate::support::{Daemon, OpenBao, eventually, openbao::ROOT_TOKEN};
 
 async fn chaos(settings: &[(&str, &str)]) -> Daemon {
     let builder = Daemon::example("chaos");
@@ -210,4 +210,50 @@ async fn a_stop_that_overruns_its_deadline_ends_with_75_and_says_where() {
         stopped.text()
     );
     request.abort();
+}
+
+#[tokio::test]
+async fn an_actor_is_told_of_its_own_secret_and_only_of_changes() {
+    let bao = OpenBao::start().await;
+    bao.write("signer/key", "value", "the first").await;
+    let daemon = Daemon::example("signer")
+        .env("DOTMAC_VAULT_ADDR", bao.address())
+        .env("DOTMAC_VAULT_TOKEN", ROOT_TOKEN)
+        .env("DOTMAC_VAULT_REFRESH_INTERVAL", "1h")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    let has = async |taken: u64, length: usize| {
+        eventually(&format!("{taken} keys"), || async {
+            (daemon.json("/signer").await.1 == json!([taken, length])).then_some(())
+        })
+        .await;
+    };
+    has(1, "the first".len()).await;
+    bao.write("signer/key", "value", "the first").await;
+    daemon.signal("HUP");
+    daemon.logged("the secrets are unchanged").await;
+    bao.write("signer/key", "value", "the second").await;
+    daemon.signal("HUP");
+    let line = daemon
+        .logged("the secret `vault:signer/key` has changed")
+        .await;
+    assert_eq!(
+        (&line["result"], &line["secrets.taken_by"]),
+        (&"applied".into(), &r#"["signer"]"#.into()),
+        "{line}"
+    );
+    assert_eq!(line["secrets.version"], 3, "{line}");
+    // The second value is the second that it was told: the other version of the first was none.
+    has(2, "the second".len()).await;
+    let body = daemon.until_component("signer", "ready", None).await;
+    assert_eq!(body["components"]["signer"]["generation"], 1, "{body}");
+}
+
+#[tokio::test]
+async fn without_vault_an_actor_runs_without_its_secret() {
+    let daemon = Daemon::example("signer").spawn().await;
+    daemon.until("/ready", 200).await;
+    daemon.until_component("signer", "ready", None).await;
+    assert_eq!(daemon.json("/signer").await.1, json!([0, 0]));
 }

@@ -171,12 +171,18 @@ async fn a_token_revoked_from_outside_is_replaced_with_all_that_died_with_it() {
         )
         .await;
     until_rotations(&daemon, 2.0).await;
+    daemon
+        .logged("Vault does not know our token any more")
+        .await;
     daemon.until_component("secrets", "ready", None).await;
     let answer = daemon
         .request(Method::POST, "/chaos/transaction?ms=5")
         .await;
     assert_eq!(answer.status(), 200);
     stage.until_users(1).await;
+    let stopped = daemon.stop().await;
+    let made = stopped.text().matches("got credentials for").count();
+    assert_eq!(made, 2, "one in place of one: {}", stopped.text());
 }
 
 #[tokio::test]
@@ -193,6 +199,7 @@ async fn a_lease_cut_short_from_outside_is_noticed_and_replaced() {
         )
         .await;
     stage.until_users(0).await;
+    daemon.logged("was ended from outside").await;
     until_rotations(&daemon, 2.0).await;
     stage.until_users(1).await;
     let answer = daemon
@@ -298,6 +305,22 @@ async fn postgresql_that_refuses_the_new_user_changes_nothing_until_it_does_not(
     let body = daemon.until_component("db", "ready", None).await;
     assert_eq!(body["components"]["db"]["generation"], 1, "{body}");
     assert!(rotations(&daemon, "applied").await >= 2.0);
+}
+
+#[tokio::test]
+async fn a_vault_that_does_not_answer_does_not_hold_up_the_stop() {
+    let stage = Stage::set(&[]).await;
+    let daemon = stage
+        .builder()
+        .env("DOTMAC_SUPERVISION_STOP_TIMEOUT", "1s")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    stage.bao.freeze();
+    let stopped = daemon.stop().await;
+    stage.bao.thaw();
+    assert_eq!(stopped.code, 0, "{}", stopped.text());
+    stopped.line("Vault did not take leases and token back in time; they end by themselves");
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! Secrets from OpenBao: there, absent, sealed, silent, and back.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
+
+use reqwest::Method;
+use serde_json::json;
 
 use crate::support::{
     Daemon, OpenBao, Postgres, fakes::FakeSilentServer, openbao::ROOT_TOKEN, postgres::PASSWORD,
@@ -136,6 +139,7 @@ async fn a_changed_password_is_taken_up_without_a_restart() {
         (&"applied".into(), &r#"["db"]"#.into()),
         "{line}"
     );
+    assert_eq!(line["secrets.version"], 2, "{line}");
 }
 
 #[tokio::test]
@@ -157,35 +161,99 @@ async fn a_password_that_the_server_refuses_changes_nothing_until_it_is_right() 
     swapped_without_a_restart(&daemon).await;
 }
 
+/// A secret mounted as Kubernetes does it: a directory for each revision, and a link that is renamed
+/// over.
+struct Mounted {
+    directory: tempfile::TempDir,
+    file: PathBuf,
+}
+
+impl Mounted {
+    fn new(text: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret");
+        std::os::unix::fs::symlink("..data/secret", &file).unwrap();
+        let mounted = Self { directory, file };
+        mounted.place("first", text);
+        mounted
+    }
+
+    fn place(&self, revision: &str, text: &str) {
+        let directory = self.directory.path().join(revision);
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join("secret"), text).unwrap();
+        let link = self.directory.path().join("..data_tmp");
+        std::os::unix::fs::symlink(revision, &link).unwrap();
+        std::fs::rename(link, self.directory.path().join("..data")).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_mounted_password_that_is_swapped_by_its_link_is_taken_up_without_a_restart() {
     let postgres = Postgres::start().await;
-    let mount = tempfile::tempdir().unwrap();
-    let place = |revision: &str, password: &str| {
-        // As Kubernetes does it: a directory for each revision, and a link that is renamed over.
-        let directory = mount.path().join(revision);
-        std::fs::create_dir(&directory).unwrap();
-        std::fs::write(directory.join("password"), password).unwrap();
-        let link = mount.path().join("..data_tmp");
-        std::os::unix::fs::symlink(revision, &link).unwrap();
-        std::fs::rename(link, mount.path().join("..data")).unwrap();
-    };
-    place("first", PASSWORD);
-    std::os::unix::fs::symlink("..data/password", mount.path().join("password")).unwrap();
+    let mounted = Mounted::new(PASSWORD);
     let daemon = Daemon::builder()
         .env(
             "DOTMAC_DATABASE_URL",
             format!("postgres://dotmac@127.0.0.1:{}/dotmac", postgres.port),
         )
-        .env(
-            "DOTMAC_DATABASE_PASSWORD_FILE",
-            mount.path().join("password").display(),
-        )
+        .env("DOTMAC_DATABASE_PASSWORD_FILE", mounted.file.display())
         .spawn()
         .await;
     daemon.until("/ready", 200).await;
-    change_password(&postgres, async |password| place("second", password)).await;
+    change_password(&postgres, async |password| {
+        mounted.place("second", password);
+    })
+    .await;
     swapped_without_a_restart(&daemon).await;
+}
+
+#[tokio::test]
+async fn of_a_mounted_url_the_password_is_taken_live_and_the_rest_waits_for_a_restart() {
+    let postgres = Postgres::start().await;
+    let url = |password: &str, name: &str| {
+        let password = password.replace(' ', "%20");
+        format!(
+            "postgres://dotmac:{password}@127.0.0.1:{}/{name}",
+            postgres.port
+        )
+    };
+    let mounted = Mounted::new(&url(PASSWORD, "dotmac"));
+    let daemon = Daemon::builder()
+        .env("DOTMAC_DATABASE_URL_FILE", mounted.file.display())
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    change_password(&postgres, async |password| {
+        mounted.place("second", &url(password, "dotmac"));
+    })
+    .await;
+    swapped_without_a_restart(&daemon).await;
+    let line = daemon
+        .logged("the secret `DOTMAC_DATABASE_PASSWORD` has changed")
+        .await;
+    assert_eq!(line["result"], "applied", "{line}");
+    let waits = |line: &serde_json::Value| line["result"] == "needs_restart";
+    let log = daemon.log();
+    assert!(
+        !log.iter().any(waits),
+        "{:?}",
+        log.iter().find(|it| waits(it))
+    );
+
+    // The user of another database is none for this one.
+    mounted.place("third", &url("of another database", "another"));
+    let line = daemon
+        .logged("`DOTMAC_DATABASE_URL` has changed and needs a restart")
+        .await;
+    assert_eq!(
+        (&line["key"], &line["result"]),
+        (&"DOTMAC_DATABASE_URL".into(), &"needs_restart".into()),
+        "{line}"
+    );
+    daemon.logged("the secrets are unchanged").await;
+    let body = daemon.until_component("db", "ready", None).await;
+    assert_eq!(body["components"]["db"]["generation"], 1, "{body}");
 }
 
 #[tokio::test]
@@ -260,6 +328,32 @@ async fn a_frozen_vault_is_degraded_until_it_thaws() {
         .await;
     bao.thaw();
     daemon.until_component("secrets", "ready", None).await;
+}
+
+#[tokio::test]
+async fn a_vault_that_limits_our_rate_is_told_apart_and_disturbs_nobody() {
+    let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
+    store_credentials(&bao).await;
+    let daemon = builder(&bao, &postgres)
+        .env("DOTMAC_VAULT_REFRESH_INTERVAL", "1s")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    let quota = "sys/quotas/rate-limit/tight";
+    let one_an_hour = json!({ "path": "secret", "rate": 1, "interval": "1h" });
+    bao.call(Method::POST, quota, one_an_hour).await;
+    let body = daemon
+        .until_component("secrets", "degraded", Some("rate_limited"))
+        .await;
+    assert_eq!(body["components"]["db"]["state"], "ready", "{body}");
+    daemon.logged("the server limits our rate").await;
+    let checked = builder(&bao, &postgres).run(&["check", "--connect"]).await;
+    let text = checked.text();
+    assert_eq!(checked.code, 69, "{text}");
+    assert!(text.contains("the server limits our rate"), "{text}");
+    bao.call(Method::DELETE, quota, json!({})).await;
+    let body = daemon.until_component("secrets", "ready", None).await;
+    assert_eq!(body["components"]["db"]["generation"], 1, "{body}");
 }
 
 #[tokio::test]

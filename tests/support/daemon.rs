@@ -10,7 +10,10 @@ use std::{
 use reqwest::{Method, Response};
 use serde_json::Value;
 
-use super::{PATIENCE, eventually, process::Process};
+use super::{
+    PATIENCE, eventually,
+    process::{Process, give_away, unprivileged},
+};
 
 /// The series that counts writes of the runtime journal: the first work of every database.
 pub const JOURNALED: &str =
@@ -36,6 +39,7 @@ pub struct Stopped {
 /// A daemon to be.
 pub struct Builder {
     program: PathBuf,
+    unprivileged: bool,
     environment: BTreeMap<String, String>,
 }
 
@@ -45,8 +49,20 @@ impl Builder {
         self
     }
 
+    /// Not as root, as it should be.
+    pub fn unprivileged(mut self) -> Self {
+        self.unprivileged = true;
+        self
+    }
+
     fn command(&self, directory: &Path) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = match self.unprivileged {
+            true => {
+                give_away(directory);
+                unprivileged(&self.program)
+            }
+            false => Command::new(&self.program),
+        };
         let path = std::env::var_os("PATH").unwrap_or_default();
         command
             .current_dir(directory)
@@ -140,6 +156,7 @@ impl Daemon {
             .into();
         Builder {
             program,
+            unprivileged: false,
             environment,
         }
     }

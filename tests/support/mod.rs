@@ -10,6 +10,7 @@
 pub mod collector;
 pub mod daemon;
 pub mod fakes;
+pub mod leaks;
 pub mod openbao;
 pub mod postgres;
 pub mod process;

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     eventually, free_port,
-    process::{Process, signal},
+    process::{Process, give_away, signal, unprivileged},
     tool,
 };
 
@@ -33,7 +33,7 @@ impl Postgres {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
         run(Command::new("cp").arg("-a").arg(template()).arg(&data));
-        own(directory.path());
+        give_away(directory.path());
         let port = free_port();
         let server = Self {
             process: launch(&data, port, max_connections),
@@ -79,7 +79,7 @@ impl Postgres {
         let data = self.directory.path().join("data");
         for (from, to) in [(certificate, "server.crt"), (key, "server.key")] {
             std::fs::copy(from, data.join(to)).unwrap();
-            own(&data.join(to));
+            give_away(&data.join(to));
         }
         run(Command::new("chmod")
             .arg("600")
@@ -96,7 +96,7 @@ impl Postgres {
     pub async fn demand_client_certificate(&self, authority: &Path) {
         let data = self.directory.path().join("data");
         std::fs::copy(authority, data.join("clients.crt")).unwrap();
-        own(&data.join("clients.crt"));
+        give_away(&data.join("clients.crt"));
         let rules = "hostssl all dotmac all scram-sha-256 clientcert=verify-ca\n\
                      host all postgres all scram-sha-256\n";
         std::fs::write(data.join("pg_hba.conf"), rules).unwrap();
@@ -107,7 +107,7 @@ impl Postgres {
 
     /// Lets the server have a file or directory.
     pub fn own(&self, path: &Path) {
-        own(path);
+        give_away(path);
     }
 
     async fn accepts(&self) {
@@ -203,9 +203,9 @@ fn template() -> &'static Path {
 
 /// Makes a data directory with our user and database in it; the server that did it has stopped.
 fn initialise(directory: &Path) -> PathBuf {
-    own(directory);
+    give_away(directory);
     let data = directory.join("data");
-    let mut initdb = as_postgres(&tool("initdb"));
+    let mut initdb = unprivileged(&tool("initdb"));
     initdb.args([
         "--auth=scram-sha-256",
         "--username=postgres",
@@ -244,12 +244,12 @@ fn initialise(directory: &Path) -> PathBuf {
 fn password_file(directory: &Path) -> PathBuf {
     let file = directory.join("password");
     std::fs::write(&file, "postgres").unwrap();
-    own(&file);
+    give_away(&file);
     file
 }
 
 fn launch(data: &Path, port: u16, max_connections: u16) -> Process {
-    let mut server = as_postgres(&tool("postgres"));
+    let mut server = unprivileged(&tool("postgres"));
     server
         .arg("-D")
         .arg(data)
@@ -264,37 +264,6 @@ fn launch(data: &Path, port: u16, max_connections: u16) -> Process {
         &format!("max_connections={max_connections}"),
     ]);
     Process::spawn(&mut server)
-}
-
-/// PostgreSQL refuses to run as root.
-fn as_postgres(program: &Path) -> Command {
-    if !is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
-        .arg(program)
-        .current_dir("/");
-    command
-}
-
-fn own(path: &Path) {
-    if is_root() {
-        run(Command::new("chown")
-            .args(["-R", "postgres:postgres"])
-            .arg(path));
-    }
-}
-
-fn is_root() -> bool {
-    static ROOT: OnceLock<bool> = OnceLock::new();
-    *ROOT.get_or_init(|| {
-        Command::new("id")
-            .arg("-u")
-            .output()
-            .is_ok_and(|id| id.stdout == b"0\n")
-    })
 }
 
 fn run(command: &mut Command) {

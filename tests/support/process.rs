@@ -1,7 +1,10 @@
 //! A child process that does not outlive its test.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read},
+    os::unix::fs::MetadataExt,
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread::JoinHandle,
@@ -82,6 +85,32 @@ pub fn signal(pid: u32, name: &str) {
         .status()
         .unwrap();
     assert!(sent.success(), "kill -{name} {pid}");
+}
+
+/// Runs `program` as somebody who is not root: PostgreSQL refuses to be.
+pub fn unprivileged(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
+        .arg(program)
+        .current_dir("/");
+    command
+}
+
+/// Makes `path` theirs, with all that is in it.
+pub fn give_away(path: &Path) {
+    if is_root() {
+        let owner = ["-R", "postgres:postgres"];
+        let given = Command::new("chown").args(owner).arg(path).status();
+        assert!(given.unwrap().success(), "chown {}", path.display());
+    }
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
 fn collect(stream: impl Read + Send + 'static, output: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {

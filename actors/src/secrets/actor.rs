@@ -195,17 +195,16 @@ impl SecretsActor {
         let verdict = self.course.judge(loaded);
         let serves = self.course.served().is_some();
         report::reading(self.lifeline.name(), verdict.news, &failures, serves);
-        let served = verdict.publish.as_deref();
         let changed = verdict
             .publish
             .as_ref()
             .map(|store| self.publish(store))
             .unwrap_or_default();
+        let served = self.course.served();
+        let serving = |source| self.serving(source, served.as_deref());
         match verdict.word {
-            Word::Ready(source) => self.lifeline.ready(self.serving(source, served)),
-            Word::Degraded(reason, source) => {
-                self.lifeline.degraded(reason, self.serving(source, served));
-            }
+            Word::Ready(source) => self.lifeline.ready(serving(source)),
+            Word::Degraded(reason, source) => self.lifeline.degraded(reason, serving(source)),
             Word::Unavailable(reason) => self.lifeline.unavailable(reason),
         }
         changed
@@ -252,7 +251,9 @@ impl SecretsActor {
             debug!(secrets.refused = ?refused, "secrets were refused where they are used: reading again");
             let role = actor.config.database_role.as_ref();
             if role.is_some_and(|role| refused.contains(&role.password)) {
-                actor.demand.notify_one();
+                if actor.leased.is_refused() {
+                    actor.demand.notify_one();
+                }
             } else {
                 actor.load(ctx);
             }

@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | brought everything | publish, `ready` | publish, `ready` |
 //! | failed, in part or whole | `unavailable`, publish nothing | publish what there is, `degraded` |
+//!
+//! What is published already is not published again.
 
 use std::sync::Arc;
 
@@ -84,7 +86,10 @@ impl Course {
                 news,
             };
         }
-        let store = Arc::new(loaded.store);
+        let (store, is_new) = match self.served.take() {
+            Some(served) if served.is(&loaded.store) => (served, false),
+            _ => (Arc::new(loaded.store), true),
+        };
         let source = if store.is_from_vault() || reason.is_none() {
             "vault"
         } else {
@@ -96,7 +101,7 @@ impl Course {
         };
         self.served = Some(Arc::clone(&store));
         Verdict {
-            publish: Some(store),
+            publish: is_new.then_some(store),
             word,
             news,
         }
@@ -110,7 +115,7 @@ mod tests {
 
     fn complete(value: &str) -> Loaded {
         let mut store = SecretStore::default();
-        store.insert_from_vault("A", value.into());
+        store.insert_from_vault("A", value.into(), None);
         Loaded {
             store,
             failures: Vec::new(),
@@ -167,9 +172,10 @@ mod tests {
             let served = course.served();
             let verdict = course.judge(failed(VaultFailure::Standby, served.as_deref()));
             assert_eq!(verdict.word, Word::Degraded(reason::STANDBY, "vault"));
+            assert!(verdict.publish.is_none(), "it is published already");
             assert!(
-                verdict
-                    .publish
+                course
+                    .served()
                     .is_some_and(|store| store.get("A").is_some())
             );
             let verdict = course.judge(complete("1"));

@@ -227,7 +227,7 @@ impl Vault {
             }
             Err(Failure::Call(denial)) if denial.is_policy_denial() => Ok(Look::Unknown),
             Err(Failure::Call(CallFailure::Refused { status: 403, .. })) => {
-                lease.session.bury();
+                lease.session.lose();
                 Ok(Look::Gone)
             }
             Err(failure) if is_final(&failure) => Ok(Look::Gone),

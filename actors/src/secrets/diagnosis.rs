@@ -153,7 +153,7 @@ impl Vault {
 }
 
 /// A server's own words as one bounded line, in which no credential of ours can be.
-fn presentable(words: &str, sent: Option<&SecretString>) -> String {
+pub(super) fn presentable(words: &str, sent: Option<&SecretString>) -> String {
     let mut line = words.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some(sent) = sent
         .map(ExposeSecret::expose_secret)

@@ -14,7 +14,25 @@ const DEFAULT_FIELD: &str = "value";
 #[derive(Clone, Debug)]
 pub struct Document {
     fields: BTreeMap<String, SecretString>,
-    version: Option<u64>,
+    version: Option<Version>,
+}
+
+/// Which version of a secret in KV v2. Equal versions of one path hold equal fields, also where all
+/// versions were deleted and the count began anew: the time of writing tells them apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Version {
+    pub(super) number: u64,
+    written: String,
+}
+
+impl Version {
+    /// From the `metadata` of a KV v2 answer; `None` if it does not say both.
+    fn of(metadata: &Value) -> Option<Self> {
+        Some(Self {
+            number: metadata.get("version")?.as_u64()?,
+            written: metadata.get("created_time")?.as_str()?.to_owned(),
+        })
+    }
 }
 
 impl Document {
@@ -31,7 +49,7 @@ impl Document {
 
     /// From the `data` of a KV v2 answer; `None` if its latest version was deleted.
     pub(super) fn from_kv2(mut data: Value) -> Option<Self> {
-        let version = data.pointer("/metadata/version").and_then(Value::as_u64);
+        let version = data.get("metadata").and_then(Version::of);
         match data.get_mut("data").map(Value::take) {
             Some(Value::Object(fields)) => Some(Self {
                 fields: readable(fields),
@@ -44,7 +62,11 @@ impl Document {
     /// The version that was read; `None` in KV v1.
     #[must_use]
     pub fn version(&self) -> Option<u64> {
-        self.version
+        self.version.as_ref().map(|version| version.number)
+    }
+
+    pub(super) fn exact_version(&self) -> Option<&Version> {
+        self.version.as_ref()
     }
 
     /// The value that `reference` means: its field, or `value`, or the only field.
@@ -144,7 +166,10 @@ mod tests {
     #[test]
     fn a_deleted_version_is_no_document() {
         assert!(Document::from_kv2(json!({"data": null, "metadata": {"version": 3}})).is_none());
-        let document = Document::from_kv2(json!({"data": {"a": "1"}, "metadata": {"version": 3}}));
+        let document = Document::from_kv2(json!({
+            "data": {"a": "1"},
+            "metadata": {"version": 3, "created_time": "2026-01-01T00:00:00.1Z"},
+        }));
         assert_eq!(document.and_then(|d| d.version()), Some(3));
     }
 

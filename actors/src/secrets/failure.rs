@@ -90,6 +90,17 @@ pub enum VaultFailure {
         /// What the server said.
         detail: String,
     },
+    /// What a wrapping token wraps is not a secret id of the configured mount.
+    #[error(
+        "the wrapping token was made at `{path}`, not at `auth/{mount}/role/ROLE/secret-id`, and was not unwrapped; \
+         somebody may have put it in the place of the right one: find out where it came from, and wrap another"
+    )]
+    WrappedElsewhere {
+        /// Where it was made.
+        path: String,
+        /// Where AppRole is mounted.
+        mount: String,
+    },
     /// The configured client certificate cannot be used.
     #[error(
         "the client certificate cannot be used ({detail}); give readable PEM files of the certificate and its key"
@@ -179,6 +190,7 @@ impl VaultFailure {
             Self::AuthenticationFailed { .. }
             | Self::Credential { .. }
             | Self::NotUnwrapped { .. }
+            | Self::WrappedElsewhere { .. }
             | Self::ClientCertificate { .. } => reason::AUTHENTICATION_FAILED,
             Self::RoleMissing { .. } => reason::ROLE_MISSING,
             Self::PermissionDenied { .. } | Self::MountHidden { .. } => reason::PERMISSION_DENIED,

@@ -61,6 +61,8 @@ pub enum Takes {
 pub struct Change {
     /// The setting.
     pub key: String,
+    /// Which version it is, if it lies in KV v2.
+    pub version: Option<u64>,
     /// Consumers that have it already.
     pub taken_by: Vec<&'static str>,
     /// Consumers that still use the former value.
@@ -179,6 +181,7 @@ impl State {
             .map(|key| {
                 let change = Change {
                     key: key.clone(),
+                    version: store.version(&key),
                     taken_by: Vec::new(),
                     waiting: Vec::new(),
                 };

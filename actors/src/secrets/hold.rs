@@ -18,6 +18,7 @@ struct Held {
     _lease: Arc<Lease>,
     report: Option<Report>,
     taken: AtomicBool,
+    refused: AtomicBool,
 }
 
 /// Where to say it, under which name, and for which setting.
@@ -33,7 +34,18 @@ impl LeaseHold {
             _lease: lease,
             report,
             taken: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
         }))
+    }
+
+    /// Whether it keeps the same lease as `other`.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether the credentials were refused after they had worked.
+    pub(super) fn is_refused(&self) -> bool {
+        self.0.refused.load(Relaxed)
     }
 
     /// The credentials are in use.
@@ -53,6 +65,7 @@ impl LeaseHold {
     pub fn refused(&self) {
         let Some(report) = &self.0.report else { return };
         if self.0.taken.load(Relaxed) {
+            self.0.refused.store(true, Relaxed);
             report.feed.refuse(&report.key);
         } else {
             report

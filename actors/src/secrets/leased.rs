@@ -29,6 +29,12 @@ impl Leased {
         self.reported
     }
 
+    /// Whether those that are served were refused where they are used; former ones do not count.
+    pub(super) fn is_refused(&self) -> bool {
+        let present = self.present.as_ref();
+        present.is_some_and(|(_, hold)| hold.is_refused())
+    }
+
     pub(super) fn hear(&mut self, news: News, role: Option<&DatabaseRole>, feed: &SecretFeed) {
         let instruments = feed.instruments();
         self.reported = true;

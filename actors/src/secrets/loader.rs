@@ -91,8 +91,12 @@ pub async fn load(vault: &Vault, wanted: &[Wanted], former: Option<&SecretStore>
             ),
         };
         let answer = readings.answer(&reference.path);
-        match answer.and_then(|document| document.field(&reference)) {
-            Ok(value) => loaded.store.insert_from_vault(key, value.clone()),
+        let field = answer.and_then(|it| Ok((it.field(&reference)?, it.exact_version())));
+        match field {
+            Ok((value, version)) => {
+                let place = version.map(|version| (reference, version.clone()));
+                loaded.store.insert_from_vault(key, value.clone(), place);
+            }
             Err(error) if optional && error.is_path_missing() => {}
             Err(error) if optional && error.is_denied() && !all_denied => {
                 loaded.unpermitted.push(key.clone());

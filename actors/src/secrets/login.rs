@@ -15,7 +15,7 @@ use super::{
     Auth, SecretsError, Vault, VaultFailure,
     backend::{Answer, CallFailure, Granted},
     backoff::Backoff,
-    diagnosis::{Asking, Failure},
+    diagnosis::{Asking, Failure, presentable},
     lease::{Due, LeaseClock},
     session::{Identity, Session},
 };
@@ -71,7 +71,7 @@ impl Vault {
             return Ok(Arc::clone(present));
         }
         if let Some(dead) = dead {
-            dead.bury();
+            dead.lose();
         }
         self.log_in_anew(&mut desk).await
     }
@@ -209,9 +209,14 @@ impl Vault {
         }
         let proof = auth.proof().await?;
         let proof = match (auth, proof) {
-            (Auth::AppRole { wrapped: true, .. }, Some(token)) => {
-                Some(self.unwrapped(desk, token).await?)
-            }
+            (
+                Auth::AppRole {
+                    wrapped: true,
+                    mount,
+                    ..
+                },
+                Some(token),
+            ) => Some(self.unwrapped(desk, mount, token).await?),
             (_, proof) => proof,
         };
         let outcome = match (auth, proof.clone()) {
@@ -281,10 +286,11 @@ impl Vault {
     }
 
     /// The secret id in the response that `token` wraps. A wrapping token is good for one use, so the
-    /// secret id is kept until another token is given.
+    /// secret id is kept until another token is given. One that wraps something else is left as it is.
     async fn unwrapped(
         &self,
         desk: &mut Desk,
+        mount: &str,
         token: SecretString,
     ) -> Result<SecretString, VaultFailure> {
         if let Some((from, secret_id)) = &desk.unwrapped
@@ -292,6 +298,7 @@ impl Vault {
         {
             return Ok(secret_id.clone());
         }
+        self.verify_wrapping(mount, &token).await?;
         let unwrapping = self.call("sys/wrapping/unwrap", Some(&token), Some(json!({})));
         let answer = match unwrapping.await {
             Ok(answer) => answer,
@@ -306,6 +313,36 @@ impl Vault {
         desk.unwrapped = Some((token, secret_id.clone()));
         Ok(secret_id)
     }
+
+    /// Whoever has stolen a wrapping token can put another in its place, made of what they have read;
+    /// where it was made they cannot choose.
+    ///
+    /// Source: "Response wrapping", documentation of Vault, "Response wrapping token validation".
+    async fn verify_wrapping(&self, mount: &str, token: &SecretString) -> Result<(), VaultFailure> {
+        let body = json!({ "token": token.expose_secret() });
+        let answer = match self.call("sys/wrapping/lookup", None, Some(body)).await {
+            Ok(answer) => answer,
+            Err(failure) => return Err(self.explain(failure, Asking::Unwrap, Some(token)).await),
+        };
+        let path = text(&answer, "creation_path").unwrap_or_default();
+        if makes_secret_ids(&path, mount) {
+            return Ok(());
+        }
+        Err(VaultFailure::WrappedElsewhere {
+            path: presentable(&path, Some(token)),
+            mount: mount.to_owned(),
+        })
+    }
+}
+
+/// Whether `path` is where the AppRole method at `mount` makes secret ids, of whatever role.
+fn makes_secret_ids(path: &str, mount: &str) -> bool {
+    let role = path
+        .strip_prefix("auth/")
+        .and_then(|rest| rest.strip_prefix(mount))
+        .and_then(|rest| rest.strip_prefix("/role/"))
+        .and_then(|rest| rest.strip_suffix("/secret-id"));
+    role.is_some_and(|role| !role.is_empty() && !role.contains('/'))
 }
 
 fn clock(asked: Instant, seconds: u64, renewable: bool) -> Option<LeaseClock> {

@@ -38,6 +38,7 @@ mod rotation;
 mod session;
 mod store;
 mod vault;
+mod watch;
 
 pub use actor::SecretsActor;
 pub use auth::{Auth, Credential};
@@ -54,3 +55,6 @@ pub use reference::{ReferenceError, SecretPath, SecretReference};
 pub use session::Identity;
 pub use store::SecretStore;
 pub use vault::Vault;
+pub use watch::SecretWatch;
+
+pub use secrecy::{ExposeSecret, SecretString};

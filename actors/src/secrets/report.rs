@@ -28,17 +28,18 @@ pub(super) fn reading(name: &str, news: News, failures: &[Failed], serves: bool)
     }
 }
 
-/// One line for a key: who has the new value, and who waits for a restart.
+/// One line for a key: its version if the server counts them, who has the new value, and who waits for a restart.
 pub(super) fn change(name: &str, change: &Change) {
     let Change {
         key,
+        version,
         taken_by,
         waiting,
     } = change;
     if waiting.is_empty() {
-        info!(actor.name = name, key, result = "applied", secrets.taken_by = ?taken_by, "the secret `{key}` has changed");
+        info!(actor.name = name, key, secrets.version = version, result = "applied", secrets.taken_by = ?taken_by, "the secret `{key}` has changed");
     } else {
-        warn!(actor.name = name, key, result = "needs_restart", secrets.waiting = ?waiting, "the secret `{key}` has changed and needs a restart of {waiting:?}");
+        warn!(actor.name = name, key, secrets.version = version, result = "needs_restart", secrets.waiting = ?waiting, "the secret `{key}` has changed and needs a restart of {waiting:?}");
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use secrecy::ExposeSecret;
 use tokio::{sync::Notify, time::Instant};
 use tracing::{Instrument, Span, debug, info, info_span, warn};
@@ -17,6 +18,7 @@ use super::{
     DatabaseRole, SecretsError, Vault,
     backoff::Backoff,
     database::{Issued, Look},
+    diagnosis::Failure,
     lease::{Due, LeaseClock},
     session::{Lease, Outbox, Revocation},
 };
@@ -192,7 +194,13 @@ impl Rotation {
                 let pause = self.refresh.mul_f64(0.9 + 0.2 * fastrand::f64());
                 self.look_at = Instant::now() + pause;
                 match look {
-                    Look::Gone => self.replace(&role).await.map(Some),
+                    Look::Gone => {
+                        warn!(
+                            secrets.role = role.name,
+                            "the lease on credentials was ended from outside: getting others"
+                        );
+                        self.replace(&role).await.map(Some)
+                    }
                     Look::Left(left) if now + left + LOOK_SLACK < present.clock.horizon() => {
                         present.clock = present.clock.renewed(now, left, fastrand::f64());
                         Ok(Some(News::Kept(Some(present.clock.horizon()))))
@@ -220,6 +228,8 @@ impl Rotation {
         let issued = self.vault.issue(role).await?;
         let now = Instant::now();
         self.demanded = false;
+        // What was refused meanwhile are the former ones.
+        self.demand.notified().now_or_never();
         self.issued_at = Some(now);
         self.look_at = now + self.refresh;
         if let Some(present) = &mut self.present
@@ -285,7 +295,8 @@ impl Rotation {
             };
             match done {
                 Ok(()) => debug!("gave a lease or a token back to Vault"),
-                Err(failure) if failure.refusal().is_some_and(|(status, _)| status == 403) => {
+                // An unknown token is told by the same 403; there will be another login.
+                Err(Failure::Call(denial)) if denial.is_policy_denial() => {
                     if !mem::replace(&mut self.may_not_revoke, true) {
                         warn!(
                             "no permission to give leases back before they end; grant it with \

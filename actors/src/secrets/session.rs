@@ -14,6 +14,7 @@ use std::{
 
 use secrecy::SecretString;
 use tokio::{sync::Notify, time::Instant};
+use tracing::warn;
 
 use super::lease::{Due, LeaseClock};
 
@@ -66,9 +67,18 @@ impl Session {
         *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = clock;
     }
 
-    /// The server does not know it any more, or is told so now.
+    /// The server is told to end it.
     pub(super) fn bury(&self) {
         self.dead.store(true, Relaxed);
+    }
+
+    /// The server does not know it any more, though nobody here has ended it.
+    pub(super) fn lose(&self) {
+        if !self.dead.swap(true, Relaxed) {
+            warn!(
+                "Vault does not know our token any more: it was revoked, or has ended. Logging in again"
+            );
+        }
     }
 
     /// Whether it is ours to revoke and has not been yet.

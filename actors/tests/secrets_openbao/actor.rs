@@ -2,14 +2,14 @@
 
 use std::{
     net::TcpListener,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use dotmac_actors::{
     secrets::{
-        Auth, Config, GetSecret, RefreshNow, SecretStore, SecretsError, VaultConfig, Wanted,
-        WantedSource, reason,
+        Auth, Config, GetSecret, RefreshNow, SecretStore, SecretsError, Subscription, Takes,
+        VaultConfig, Wanted, WantedSource, reason,
     },
     supervision::State,
 };
@@ -188,6 +188,94 @@ async fn a_refresh_sees_a_change_and_an_outage_keeps_the_last_values() -> Outcom
         (State::Degraded, Some("vault"))
     );
     assert_eq!(running.secret("A").as_deref(), Some("2"));
+    Ok(())
+}
+
+#[actix::test]
+async fn a_version_already_read_is_unchanged_and_a_new_one_is_told_only_to_whom_it_concerns()
+-> Outcome {
+    let server = OpenBao::start()?;
+    server.bao(&["kv", "put", "secret/pair", "user=u", "pass=1"])?;
+    let wanted = vec![
+        ("USER", reference("vault:pair#user")?),
+        ("PASS", reference("vault:pair#pass")?),
+    ];
+    let running = Running::start(config(
+        Some(vault_config(&server.address, root())),
+        true,
+        wanted,
+    ))?;
+    let told: Arc<Mutex<Vec<_>>> = Arc::default();
+    for key in ["USER", "PASS"] {
+        let telling = Arc::clone(&told);
+        running.feed.subscribe(Subscription {
+            name: key,
+            keys: vec![key.to_owned()],
+            takes: Takes::Live(Arc::new(move |store| {
+                let mut told = telling.lock().unwrap_or_else(PoisonError::into_inner);
+                told.push((key, store.version(key)));
+            })),
+        });
+    }
+    let told = || std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
+    let published = || running.store.get().ok_or("nothing published");
+    running.until_state(State::Ready).await?;
+    assert_eq!(told(), [("USER", Some(1)), ("PASS", Some(1))]);
+
+    let first = published()?;
+    assert_eq!(running.handle.call(RefreshNow).await?, Ok(Vec::new()));
+    assert!(Arc::ptr_eq(&first, &published()?), "published again");
+    assert_eq!(told(), []);
+
+    server.bao(&["kv", "patch", "secret/pair", "pass=2"])?;
+    let changed = running.handle.call(RefreshNow).await?;
+    assert_eq!(changed, Ok(vec!["PASS".to_owned()]));
+    assert_eq!(told(), [("PASS", Some(2))]);
+
+    server.bao(&["kv", "put", "secret/pair", "user=u", "pass=2"])?;
+    assert_eq!(running.handle.call(RefreshNow).await?, Ok(Vec::new()));
+    assert_eq!(told(), [], "another version of the same values");
+    assert_eq!(published()?.version("PASS"), Some(3));
+
+    // All versions deleted: the count begins anew, and version 3 would be taken for the one that was read.
+    server.bao(&["kv", "metadata", "delete", "secret/pair"])?;
+    for pass in ["7", "8", "9"] {
+        server.bao(&[
+            "kv",
+            "put",
+            "secret/pair",
+            "user=u",
+            &format!("pass={pass}"),
+        ])?;
+    }
+    let changed = running.handle.call(RefreshNow).await?;
+    assert_eq!(changed, Ok(vec!["PASS".to_owned()]));
+    assert_eq!(told(), [("PASS", Some(3))]);
+    assert_eq!(running.secret("PASS").as_deref(), Some("9"));
+    Ok(())
+}
+
+#[actix::test]
+async fn without_versions_values_are_compared() -> Outcome {
+    let server = OpenBao::start()?;
+    server.bao(&["secrets", "enable", "-version=1", "-path=plain", "kv"])?;
+    server.bao(&["kv", "put", "plain/a", "value=1"])?;
+    let vault = VaultConfig {
+        mount: "plain".to_owned(),
+        ..vault_config(&server.address, root())
+    };
+    let wanted = vec![("A", reference("vault:a")?)];
+    let running = Running::start(config(Some(vault), true, wanted))?;
+    running.until_state(State::Ready).await?;
+    let first = running.store.get().ok_or("nothing published")?;
+    assert_eq!(first.version("A"), None);
+    server.bao(&["kv", "put", "plain/a", "value=1"])?;
+    assert_eq!(running.handle.call(RefreshNow).await?, Ok(Vec::new()));
+    let second = running.store.get().ok_or("nothing published")?;
+    assert!(Arc::ptr_eq(&first, &second), "published again");
+    server.bao(&["kv", "put", "plain/a", "value=2"])?;
+    let changed = running.handle.call(RefreshNow).await?;
+    assert_eq!(changed, Ok(vec!["A".to_owned()]));
     Ok(())
 }
 

@@ -104,6 +104,52 @@ async fn a_wrapped_secret_id_is_unwrapped_once_and_serves_every_later_login() ->
 }
 
 #[actix::test]
+async fn a_wrapping_token_made_anywhere_else_is_refused_and_left_unused() -> Outcome {
+    let server = OpenBao::start()?;
+    with_secret(&server)?;
+    for mount in ["approle", "other"] {
+        server.bao(&["auth", "enable", &format!("-path={mount}"), "approle"])?;
+        let role = format!("auth/{mount}/role/app");
+        server.bao(&["write", &role, "token_policies=app"])?;
+    }
+    let role_id = server.bao(&["read", "-field=role_id", "auth/approle/role/app/role-id"])?;
+    let wrapped = |command: &[&str]| {
+        let wrap = ["-wrap-ttl=60s", "-field=wrapping_token"];
+        server.bao(&[&command[..1], &wrap, &command[1..]].concat())
+    };
+    let secret_id = "auth/approle/role/app/secret-id";
+    let known = server.bao(&["write", "-force", "-field=secret_id", secret_id])?;
+    for (made_at, token) in [
+        // A secret id that somebody has read, wrapped anew: it would log in.
+        (
+            "sys/wrapping/wrap",
+            wrapped(&["write", "sys/wrapping/wrap", &format!("secret_id={known}")])?,
+        ),
+        (
+            "auth/other/role/app/secret-id",
+            wrapped(&["write", "-force", "auth/other/role/app/secret-id"])?,
+        ),
+        (
+            "auth/approle/role/app/role-id",
+            wrapped(&["read", "auth/approle/role/app/role-id"])?,
+        ),
+    ] {
+        let auth = Auth::AppRole {
+            mount: "approle".to_owned(),
+            role_id: role_id.clone().into(),
+            secret_id: token.clone().into(),
+            wrapped: true,
+        };
+        let text = refusal(vault_config(&server.address, auth)).await?;
+        let told = format!("made at `{made_at}`, not at `auth/approle/role/ROLE/secret-id`");
+        assert!(text.contains(&told), "{text}");
+        assert!(!text.contains(&token), "{text}");
+        server.bao(&["unwrap", &token])?;
+    }
+    Ok(())
+}
+
+#[actix::test]
 async fn a_jwt_is_read_from_its_file_at_each_login() -> Outcome {
     let server = OpenBao::start()?;
     with_secret(&server)?;

@@ -17,21 +17,24 @@ pub(crate) struct Running {
     pub(crate) supervisor: SupervisorHandle,
     pub(crate) handle: ActorHandle<SecretsActor>,
     pub(crate) store: Published<SecretStore>,
+    pub(crate) feed: SecretFeed,
 }
 
 impl Running {
     pub(crate) fn start(config: Config) -> Outcome<Self> {
         let store = Published::new();
         let mut tree = SupervisionTree::new(Policy::default())?;
-        let (publish, feed) = (store.clone(), SecretFeed::new());
+        let feed = SecretFeed::new();
+        let (publish, tell) = (store.clone(), feed.clone());
         let factory = move |lifeline| {
-            SecretsActor::new(lifeline, config.clone(), publish.clone(), feed.clone())
+            SecretsActor::new(lifeline, config.clone(), publish.clone(), tell.clone())
         };
         let handle = tree.add(ChildSpec::new("secrets", factory).publishes(&store))?;
         Ok(Self {
             supervisor: tree.start(),
             handle,
             store,
+            feed,
         })
     }
 

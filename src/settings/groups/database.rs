@@ -15,7 +15,8 @@ group! {
     /// The database: a SQLite file or a PostgreSQL server, given by one URL or by its parts.
     pub struct DatabaseSettings {
         /// `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/NAME?sslmode=MODE`. User and
-        /// password may be left out and given by their own keys. `DATABASE_URL` does not count
+        /// password may be left out and given by their own keys; they alone are taken live.
+        /// `DATABASE_URL` does not count
         /// where `DOTMAC_DATABASE_HOST` or `DOTMAC_DATABASE_NAME` is set.
         url: DatabaseUrl {
             default: fixed("sqlite:dotmac.db"),

@@ -79,10 +79,20 @@ fn a_difference_says_whether_it_needs_a_restart() {
     assert_eq!(
         shown,
         [
-            ("DOTMAC_DATABASE_URL", url, url, false),
+            ("DOTMAC_DATABASE_URL", url, url, true),
             ("DOTMAC_TELEMETRY_LOG_LEVEL", "info", "debug", true),
         ]
     );
+    for elsewhere in [
+        "postgres://me:first-word@localhost/another",
+        "postgres://me:other-word@127.0.0.1/dotmac",
+        "postgres://me:first-word@localhost:5433/dotmac",
+        "postgres://me:first-word@localhost/dotmac?sslmode=require",
+        "sqlite:dotmac.db",
+    ] {
+        let changes = old.diff(&right(&[("DATABASE_URL", elsewhere)]));
+        assert!(!changes[0].live, "{elsewhere}: {changes:?}");
+    }
 }
 
 #[test]

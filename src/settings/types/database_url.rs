@@ -66,6 +66,17 @@ impl Setting for DatabaseUrl {
             .ok()
             .map(|_| without_password(text))
     }
+
+    /// User and password are taken live, like those that have keys of their own.
+    fn lasting(text: &str) -> String {
+        let Ok(mut url) = Url::parse(text) else {
+            return text.to_owned();
+        };
+        // A file has neither, and then there is nothing to take away.
+        url.set_username("").ok();
+        url.set_password(None).ok();
+        url.into()
+    }
 }
 
 fn sqlite(rest: &str) -> Result<DatabaseUrl, Invalid> {
