@@ -7,10 +7,6 @@ use dotmac_platform::{
     cli::{self, Command},
 };
 
-/// Spans, headers and bodies are made on one thread and dropped on another, all day.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[actix_web::main]
 async fn main() -> ExitCode {
     match cli::parse() {

@@ -98,11 +98,11 @@ fn is_always_in(meta: &Metadata<'_>) -> bool {
 }
 
 fn is_internal(target: &str) -> bool {
-    let krate = target.split("::").next().unwrap_or(target);
+    // Asked for each span of each request, so the crate's name is not cut out first.
     INTERNAL.iter().any(|name| {
-        krate
+        target
             .strip_prefix(name)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', '-']))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', '-', ':']))
     })
 }
 

@@ -16,8 +16,8 @@ use super::tally::{Signal, Tally};
 /// What came of a [`flush`](super::Telemetry::flush).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flushed {
-    /// Items of each signal that did not reach the collector: refused during the flush, or still
-    /// waiting at its end.
+    /// Items of each signal that were made before the flush and did not reach the collector: refused
+    /// during it, or still waiting at its end.
     pub lost: Vec<(Signal, u64)>,
     /// How long it took.
     pub took: Duration,
@@ -46,6 +46,9 @@ struct Course<'a> {
     signal: Signal,
     tally: &'a Tally,
     lost_before: u64,
+    /// How many had been made when the flush began. They leave the queue in their order, so what is
+    /// made during the flush is told apart by the count alone.
+    made_before: u64,
     /// Whether the flush of this signal has come back; only metrics need it, they have no queue to
     /// look at.
     done: bool,
@@ -103,7 +106,8 @@ impl Course<'_> {
     fn lost(&self) -> u64 {
         let refused = self.tally.lost_total().saturating_sub(self.lost_before);
         let unfinished = u64::from(self.signal == Signal::Metrics && !self.done);
-        refused + self.tally.queued() + unfinished
+        let waiting = self.made_before.saturating_sub(self.tally.ended_total());
+        refused + waiting + unfinished
     }
 }
 
@@ -114,6 +118,7 @@ fn courses(outlets: &Outlets) -> Vec<Course<'_>> {
             signal,
             tally,
             lost_before: tally.lost_total(),
+            made_before: tally.ended_total() + tally.queued(),
             done: false,
         })
     }

@@ -151,6 +151,11 @@ impl Tally {
             .sum()
     }
 
+    /// Items of which it is known what became of them.
+    pub(super) fn ended_total(&self) -> u64 {
+        self.exported_total() + self.lost_total()
+    }
+
     /// Items made and neither exported nor dropped yet, those on their way included.
     pub(super) fn queued(&self) -> u64 {
         self.queued.load(Relaxed)
