@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use crate::{
     rig::{Rig, config, postgres},
-    support::{Postgres, eventually},
+    support::{Postgres, eventually, postgres::PASSWORD},
 };
 
 /// An account whose fate can be read; `gone` is set when nothing uses it any more.
@@ -195,6 +195,24 @@ async fn without_any_account_it_is_not_ready_for_the_reason_given_until_there_is
     offer(&credentials, "two", "two");
     rig.until(|board| board.readiness.serves()).await;
     assert_eq!(who(&rig.db, Duration::ZERO).await, "two");
+}
+
+/// As when a password arrives in Vault a moment after its user.
+#[actix_web::test]
+async fn a_user_without_the_password_that_the_server_wants_is_waited_for() {
+    let server = Postgres::start().await;
+    let credentials = Credentials::to_come();
+    credentials.offer(Ok(Arc::new(Account {
+        username: Some("dotmac".into()),
+        password: None,
+        tenure: None,
+    })));
+    let mut target = postgres(&server);
+    target.credentials = credentials.clone();
+    let rig = Rig::start(config(Target::Postgres(target)));
+    rig.until_reason("credentials_missing").await;
+    offer(&credentials, "dotmac", PASSWORD);
+    rig.until(|board| board.readiness.serves()).await;
 }
 
 #[actix_web::test]

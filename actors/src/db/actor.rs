@@ -7,8 +7,8 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::{
-    AUTHENTICATION_FAILED, CREDENTIALS_REFUSED, Config, Db, Journal, MIGRATING, MIGRATION_FAILED,
-    MigrateMode, OpenError, Pool, Target,
+    CREDENTIALS_REFUSED, Config, Db, Journal, MIGRATING, MIGRATION_FAILED, MigrateMode, OpenError,
+    Pool, Target,
     alarms::Alarms,
     health::Health,
     migrations::{self, Status, Step},
@@ -93,10 +93,8 @@ impl DbActor {
             return;
         }
         self.complain(problem.reason(), Some(problem));
-        // The next try takes what is offered then.
-        if let (AUTHENTICATION_FAILED, Target::Postgres(server)) =
-            (problem.reason(), &self.config.target)
-        {
+        // The next try takes what is offered then: no pool holds on to what this one took.
+        if let Target::Postgres(server) = &self.config.target {
             server.credentials.clear();
         }
         context.run_later(RETRY, Self::open);

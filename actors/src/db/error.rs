@@ -6,9 +6,9 @@ use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use tokio_postgres::error::SqlState as ServerState;
 
 use super::{
-    AUTHENTICATION_FAILED, Connection, DATABASE_MISSING, DISK_FULL, LOCKED, MIGRATING,
-    MIGRATION_FAILED, MIGRATION_PENDING, NOT_ACCEPTING, READ_ONLY, SCHEMA_NEWER, SqlState,
-    TLS_FAILED, TOO_MANY_CONNECTIONS, UNUSABLE_FILE,
+    AUTHENTICATION_FAILED, CREDENTIALS_MISSING, Connection, DATABASE_MISSING, DISK_FULL, LOCKED,
+    MIGRATING, MIGRATION_FAILED, MIGRATION_PENDING, NOT_ACCEPTING, READ_ONLY, SCHEMA_NEWER,
+    SqlState, TLS_FAILED, TOO_MANY_CONNECTIONS, UNUSABLE_FILE,
 };
 use crate::supervision::Reason;
 
@@ -281,8 +281,12 @@ impl OpenError {
 
 fn server_reason(error: &tokio_postgres::Error) -> Reason {
     let Some(state) = error.code() else {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
         return if error.to_string().contains("TLS") {
             TLS_FAILED
+        } else if cause.as_deref() == Some("password missing") {
+            // The server wants one and there is none yet: it may be on its way.
+            CREDENTIALS_MISSING
         } else {
             Reason::UNREACHABLE
         };
