@@ -1,12 +1,14 @@
 //! Spans in the encoding of OTLP, written straight from the SDK's data.
 //!
 //! The crates' own way is by messages that are made, sized, encoded and dropped again, each attribute
-//! with four allocations. At full sampling that cost more than making the spans did, so this one signal
-//! is encoded here. The tests read it back with the crates' messages and compare.
+//! with four allocations, on another thread than that which made the span. At full sampling that cost
+//! more than making the spans did, so this one signal is encoded here, where and when a span ends and
+//! all of it is at hand. The tests read it back with the crates' messages and compare.
 //!
 //! Source of the fields' numbers: opentelemetry-proto 1.x, `trace/v1/trace.proto`,
 //! `common/v1/common.proto` and `resource/v1/resource.proto`.
 
+use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status};
@@ -19,6 +21,58 @@ const REMOTE_IS_KNOWN: u32 = 0x100;
 
 /// Set in a span's flags: its parent is remote.
 const IS_REMOTE: u32 = 0x200;
+
+/// Spans of one export, encoded as they ended.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// The `ScopeSpans` to be: each scope with its spans. Mostly there is one.
+    scopes: Vec<(InstrumentationScope, Vec<u8>)>,
+    spans: u64,
+    bytes: usize,
+}
+
+thread_local! {
+    /// Where a thread writes a span, so that nobody else waits while it does.
+    static SPAN: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A larger buffer is given back rather than kept for the thread's next span.
+const KEPT_BUFFER: usize = 64 * 1024;
+
+/// Encodes `span` and has `add` take it, as one field of a `ScopeSpans`.
+pub(super) fn encoded<T>(span: &SpanData, add: impl FnOnce(&[u8]) -> T) -> T {
+    let mut field = Message(SPAN.try_with(Cell::take).unwrap_or_default());
+    field.0.clear();
+    field.message(2, |field| field.span(span));
+    let added = add(&field.0);
+    if field.0.capacity() <= KEPT_BUFFER {
+        // Fails only while the thread ends; then nobody needs the buffer.
+        SPAN.try_with(|buffer| buffer.set(field.0)).ok();
+    }
+    added
+}
+
+impl Batch {
+    /// Takes a span that [`encoded`] has written.
+    pub(super) fn add(&mut self, scope: &InstrumentationScope, field: &[u8]) {
+        self.spans += 1;
+        self.bytes += field.len();
+        match self.scopes.iter_mut().find(|(known, _)| known == scope) {
+            Some((_, fields)) => fields.extend_from_slice(field),
+            None => self.scopes.push((scope.clone(), field.to_vec())),
+        }
+    }
+
+    /// How many spans there are.
+    pub(super) fn spans(&self) -> u64 {
+        self.spans
+    }
+
+    /// How long they are.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
 
 /// What stays the same in each export.
 #[derive(Debug)]
@@ -41,33 +95,22 @@ impl Resourced {
         }
     }
 
-    /// An `ExportTraceServiceRequest` with all `spans`, in their order within each scope.
-    pub(super) fn request(&self, spans: &[SpanData]) -> Vec<u8> {
-        /// More than most spans take, so that the buffer need not grow.
-        const BYTES_A_SPAN: usize = 768;
+    /// An `ExportTraceServiceRequest` with all spans of `batch`, in their order within each scope.
+    pub(super) fn request(&self, batch: &Batch) -> Vec<u8> {
+        /// For the fields around the spans of one scope.
+        const FRAME: usize = 256;
         let mut request = Message(Vec::with_capacity(
-            self.resource.len() + spans.len() * BYTES_A_SPAN,
+            self.resource.len() + batch.bytes + FRAME * (batch.scopes.len() + 1),
         ));
-        if spans.is_empty() {
+        if batch.spans == 0 {
             return request.0;
-        }
-        let mut scopes: Vec<&InstrumentationScope> = Vec::new();
-        for span in spans {
-            // Almost always the one before.
-            if !scopes.contains(&&span.instrumentation_scope) {
-                scopes.push(&span.instrumentation_scope);
-            }
         }
         request.message(1, |resource_spans| {
             resource_spans.0.extend_from_slice(&self.resource);
-            for scope in &scopes {
+            for (scope, spans) in &batch.scopes {
                 resource_spans.message(2, |scope_spans| {
                     scope_spans.message(1, |field| field.scope(scope));
-                    for span in spans {
-                        if span.instrumentation_scope == **scope {
-                            scope_spans.message(2, |field| field.span(span));
-                        }
-                    }
+                    scope_spans.0.extend_from_slice(spans);
                     scope_spans.text(3, scope.schema_url().unwrap_or_default());
                 });
             }
@@ -377,6 +420,15 @@ mod tests {
         vec![nothing, server, eventful, linked, consumer]
     }
 
+    fn batch(spans: &[SpanData]) -> Batch {
+        let mut batch = Batch::default();
+        for span in spans {
+            encoded(span, |field| batch.add(&span.instrumentation_scope, field));
+        }
+        assert_eq!(batch.spans(), spans.len() as u64);
+        batch
+    }
+
     #[test]
     fn it_reads_as_what_the_crates_would_have_sent() -> Fallible {
         let resource = Resource::builder_empty()
@@ -384,7 +436,7 @@ mod tests {
             .build();
         let bare = Resource::builder_empty().build();
         for resource in [&resource, &bare] {
-            let encoded = Resourced::new(resource).request(&spans());
+            let encoded = Resourced::new(resource).request(&batch(&spans()));
             let read = ExportTraceServiceRequest::decode(encoded.as_slice())?;
             let theirs = group_spans_by_resource_and_scope(spans(), &resource.into());
             assert_eq!(read.resource_spans, theirs);
@@ -399,7 +451,7 @@ mod tests {
         for length in (0..300).chain([16_300, 16_383, 16_384, 16_400, 2_097_200]) {
             let mut span = span(1, &scope);
             span.attributes = vec![KeyValue::new("key", "x".repeat(length))];
-            let encoded = Resourced::new(&resource).request(std::slice::from_ref(&span));
+            let encoded = Resourced::new(&resource).request(&batch(std::slice::from_ref(&span)));
             let read = ExportTraceServiceRequest::decode(encoded.as_slice())?;
             let theirs = group_spans_by_resource_and_scope(vec![span], &(&resource).into());
             assert_eq!(read.resource_spans, theirs, "{length}");
@@ -410,6 +462,10 @@ mod tests {
     #[test]
     fn nothing_is_nothing() {
         let resource = Resource::builder_empty().build();
-        assert!(Resourced::new(&resource).request(&[]).is_empty());
+        assert!(
+            Resourced::new(&resource)
+                .request(&Batch::default())
+                .is_empty()
+        );
     }
 }

@@ -32,6 +32,7 @@ mod queue;
 mod resource;
 mod runtime;
 mod runtimes;
+mod span_queue;
 mod spans;
 mod stdout;
 mod tally;

@@ -1,4 +1,4 @@
-//! Where the SDK's batch threads hand over what they collected: a socket into which the real
+//! Where the batch threads hand over what they collected: a socket into which the real
 //! exporter is plugged later.
 //!
 //! The SDK's pipelines are built once, before anything else, and live as long as the process; the
@@ -21,8 +21,8 @@ use opentelemetry_sdk::logs::{LogBatch, LogExporter, SdkLogRecord};
 use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
-use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 
+use super::encode::Batch;
 use super::runtime::ExportRuntime;
 use super::spans::SpanSender;
 use super::tally::{DropReason, Failure, Tally};
@@ -129,7 +129,7 @@ impl<E> Outlet<E> {
         }
     }
 
-    /// Exports on the calling thread, which belongs to the SDK and may block; the I/O is driven by
+    /// Exports on the calling thread, which is there for that and may block; the I/O is driven by
     /// the line's runtime.
     fn deliver(
         &self,
@@ -194,7 +194,7 @@ pub(super) trait ExportNothing: Send + Sync + 'static {
 
 impl ExportNothing for SpanSender {
     async fn export_nothing(&self) -> OTelSdkResult {
-        self.export(Vec::new()).await
+        self.export(&Batch::default()).await
     }
 }
 
@@ -210,14 +210,13 @@ impl ExportNothing for opentelemetry_otlp::MetricExporter {
     }
 }
 
-impl<E: SpanExporter> SpanExporter for Outlet<E> {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let items = batch.len() as u64;
-        self.deliver(self.wait_for_line(), items, async |exporter| {
+impl Outlet<SpanSender> {
+    /// Exports spans once there is an exporter.
+    pub(super) fn export(&self, batch: &Batch) {
+        self.deliver(self.wait_for_line(), batch.spans(), async |exporter| {
             exporter.export(batch).await
         });
-        self.tally().release(items);
-        Ok(())
+        self.tally().release(batch.spans());
     }
 }
 

@@ -22,8 +22,9 @@ use super::limit::{Limited, Limiter};
 use super::logs::LogLayer;
 use super::metrics::{self, SCOPE, Scrape};
 use super::outlet::Outlet;
-use super::queue::{LogQueue, SpanQueue};
+use super::queue::LogQueue;
 use super::resource;
+use super::span_queue::SpanQueue;
 use super::stdout::Output;
 use super::tally::{Signal, Tally};
 use super::{Inner, Telemetry};
@@ -116,7 +117,8 @@ impl Pipelines {
             .with_resource(resource.clone())
             .with_sampler(sampler(config, outlets.traces.is_some()));
         if let Some(outlet) = &outlets.traces {
-            traces = traces.with_span_processor(SpanQueue::start(outlet.clone()));
+            let queue = SpanQueue::start(outlet.clone()).map_err(TelemetryError::Runtime)?;
+            traces = traces.with_span_processor(queue);
         }
         let logs = outlets.logs.as_ref().map(|outlet| {
             let queue = LogQueue::start(outlet.clone());

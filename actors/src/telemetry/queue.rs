@@ -1,16 +1,15 @@
-//! The SDK's batch processors behind a queue bound that counts.
+//! The bound of a signal's queue, and the SDK's batch processor of log records behind it.
 //!
 //! The SDK drops what does not fit into its queue and says so once, in a log line. Here the same
 //! bound is applied one step earlier: what does not fit is counted with its reason, and the length
-//! of the queue is known.
+//! of the queue is known. Spans have a queue of their own, [`span_queue`](super::span_queue).
 
 use std::time::Duration;
 
-use opentelemetry::{Context, InstrumentationScope};
+use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{BatchLogProcessor, LogExporter, LogProcessor, SdkLogRecord};
-use opentelemetry_sdk::trace::{BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor};
 
 use super::outlet::Outlet;
 use super::tally::DropReason;
@@ -19,39 +18,17 @@ use super::tally::DropReason;
 const QUEUE: usize = 2048;
 
 /// Most items in one export.
-const BATCH: usize = 512;
+pub(super) const BATCH: usize = 512;
 
 /// Longest time an item waits for others to go with it. The default of the SDK for logs; for spans
 /// it has 5 s, which would also delay the notice that a collector is away.
-const DELAY: Duration = Duration::from_secs(1);
-
-/// Takes ended spans for export through an [`Outlet`].
-#[derive(Debug)]
-pub(super) struct SpanQueue<E> {
-    batches: BatchSpanProcessor,
-    outlet: Outlet<E>,
-}
+pub(super) const DELAY: Duration = Duration::from_secs(1);
 
 /// Takes log records for export through an [`Outlet`].
 #[derive(Debug)]
 pub(super) struct LogQueue<E> {
     batches: BatchLogProcessor,
     outlet: Outlet<E>,
-}
-
-impl<E: SpanExporter + 'static> SpanQueue<E> {
-    /// Starts the batch thread.
-    pub(super) fn start(outlet: Outlet<E>) -> Self {
-        let config = opentelemetry_sdk::trace::BatchConfigBuilder::default()
-            .with_max_queue_size(QUEUE)
-            .with_max_export_batch_size(BATCH)
-            .with_scheduled_delay(DELAY)
-            .build();
-        let batches = BatchSpanProcessor::builder(outlet.clone())
-            .with_batch_config(config)
-            .build();
-        Self { batches, outlet }
-    }
 }
 
 impl<E: LogExporter + 'static> LogQueue<E> {
@@ -70,7 +47,7 @@ impl<E: LogExporter + 'static> LogQueue<E> {
 }
 
 /// Makes room for one item, or counts it as dropped.
-fn admit<E>(outlet: &Outlet<E>) -> bool {
+pub(super) fn admit<E>(outlet: &Outlet<E>) -> bool {
     let admitted = outlet.tally().admit(QUEUE as u64);
     if !admitted {
         let reason = if outlet.is_attached() {
@@ -81,32 +58,6 @@ fn admit<E>(outlet: &Outlet<E>) -> bool {
         outlet.tally().dropped(1, reason);
     }
     admitted
-}
-
-impl<E: SpanExporter + 'static> SpanProcessor for SpanQueue<E> {
-    fn on_start(&self, span: &mut Span, cx: &Context) {
-        self.batches.on_start(span, cx);
-    }
-
-    fn on_end(&self, span: SpanData) {
-        if admit(&self.outlet) {
-            self.batches.on_end(span);
-        }
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.batches.force_flush()
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        // A batch that waits for an exporter would keep the thread from ending.
-        self.outlet.close();
-        self.batches.shutdown_with_timeout(timeout)
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.batches.set_resource(resource);
-    }
 }
 
 impl<E: LogExporter + 'static> LogProcessor for LogQueue<E> {

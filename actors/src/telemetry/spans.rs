@@ -11,9 +11,7 @@ use http::Uri;
 use http::uri::PathAndQuery;
 use opentelemetry_http::{HttpClient as _, Request};
 use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
-use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use tonic::client::Grpc;
@@ -22,7 +20,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::encode::Resourced;
+use super::encode::{Batch, Resourced};
 use super::fields::Chain;
 use super::tally::Tally;
 use super::transport::{LONGEST_PAUSE, Wire};
@@ -65,7 +63,15 @@ struct Refusal {
 }
 
 impl SpanSender {
-    async fn send(&self, batch: &[SpanData]) -> Result<(), Refusal> {
+    /// # Errors
+    ///
+    /// [`OTelSdkError::InternalFailure`] with what the last try came to.
+    pub(super) async fn export(&self, batch: &Batch) -> OTelSdkResult {
+        let refused = |refusal: Refusal| OTelSdkError::InternalFailure(refusal.text);
+        self.send(batch).await.map_err(refused)
+    }
+
+    async fn send(&self, batch: &Batch) -> Result<(), Refusal> {
         let request = Bytes::from(self.resourced.request(batch));
         let mut wait = self.limit / 20;
         for _ in 0..RETRIES {
@@ -79,17 +85,6 @@ impl SpanSender {
             }
         }
         self.way.send(request, &self.tally).await
-    }
-}
-
-impl SpanExporter for SpanSender {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let refused = |refusal: Refusal| OTelSdkError::InternalFailure(refusal.text);
-        self.send(&batch).await.map_err(refused)
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.resourced = Resourced::new(resource);
     }
 }
 
