@@ -122,21 +122,23 @@ impl Exchange {
         if self.is_quiet() {
             return Span::none();
         }
+        // Texts, not `Display`: each subscriber would write those anew.
+        let (name, client) = (self.name(), self.client.map(|client| client.to_string()));
         let span = tracing::info_span!(
             target: "dotmac::http",
             "request",
-            otel.name = %self.name(),
+            otel.name = &*name,
             otel.kind = "server",
             otel.status_code = Empty,
-            request_id = %self.id,
+            request_id = self.id.as_str(),
             http.request.method = self.method,
             http.route = self.route.as_deref(),
             http.response.status_code = Empty,
             error.type = Empty,
-            url.path = %self.path,
+            url.path = self.path.as_str(),
             url.scheme = self.scheme,
             server.address = trusted.checked_host(request).as_deref(),
-            client.address = self.client.map(tracing::field::display),
+            client.address = client.as_deref(),
             user.id = Empty,
         );
         if request.headers().contains_key("traceparent") {
