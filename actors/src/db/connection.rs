@@ -11,7 +11,7 @@ use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use tokio::runtime::Handle;
 use tracing::Span;
 
-use super::{Isolation, Loan, alarms::Line};
+use super::{Isolation, Loan, alarms::Line, patience::Patience};
 
 /// An asynchronous SQLite connection: its work is done on blocking threads of the database's runtime.
 pub(super) type AsyncSqliteConnection = SyncConnectionWrapper<SqliteConnection, Blocking>;
@@ -127,6 +127,21 @@ impl Connection {
                 c.spawn_blocking(diesel::connection::AnsiTransactionManager::rollback_transaction)
                     .await
             }
+        }
+    }
+
+    /// The connection's timer, for as long as a piece of work takes.
+    pub(super) fn take_patience(&mut self) -> Patience {
+        match self {
+            Self::Postgres(c) => c.take_patience(),
+            Self::Sqlite(c) => c.take_patience(),
+        }
+    }
+
+    pub(super) fn give_patience(&mut self, patience: Patience) {
+        match self {
+            Self::Postgres(c) => c.give_patience(patience),
+            Self::Sqlite(c) => c.give_patience(patience),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::supervision::Published;
 #[derive(Clone)]
 pub struct Db {
     pool: Published<Pool>,
-    instruments: Instruments,
+    instruments: Arc<Instruments>,
 }
 
 /// Work on a connection: an `async |connection| …` closure whose future may move between threads.
@@ -59,7 +59,7 @@ impl Db {
     #[must_use]
     pub fn new(pool: Published<Pool>) -> Self {
         Self {
-            instruments: Instruments::new(&pool),
+            instruments: Arc::new(Instruments::new(&pool)),
             pool,
         }
     }
@@ -201,7 +201,7 @@ impl Db {
         let runtime = pool.runtime().handle().clone();
         let job = Job {
             pool,
-            instruments: self.instruments.clone(),
+            instruments: Arc::clone(&self.instruments),
             operation,
         };
         let work = async move {
@@ -221,7 +221,7 @@ impl Db {
 /// A piece of work under way.
 struct Job {
     pool: Arc<Pool>,
-    instruments: Instruments,
+    instruments: Arc<Instruments>,
     operation: &'static str,
 }
 
@@ -250,12 +250,14 @@ impl Job {
         let began = Instant::now();
         instruments.waited(pool.system, began - asked);
         let limit = pool.work_limit;
+        let mut patience = connection.take_patience();
         let attempt = AssertUnwindSafe(attempt(&mut connection, mode, work)).catch_unwind();
-        let (result, sound) = match tokio::time::timeout(limit, attempt).await {
-            Ok(Ok(end)) => end,
-            Ok(Err(_panic)) => (Err(DbError::Panicked { operation }), false),
-            Err(_) => (Err(DbError::Overran { operation, limit }), false),
+        let (result, sound) = match patience.bound(limit, attempt).await {
+            Some(Ok(end)) => end,
+            Some(Err(_panic)) => (Err(DbError::Panicked { operation }), false),
+            None => (Err(DbError::Overran { operation, limit }), false),
         };
+        connection.give_patience(patience);
         let result = result.map_err(|error| error.told_apart(&connection));
         if !sound || !connection.is_fit() {
             connection.discard();

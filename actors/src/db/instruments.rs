@@ -114,7 +114,6 @@ impl Looks {
 }
 
 /// The instruments of one database.
-#[derive(Clone)]
 pub(super) struct Instruments {
     work: Histogram<f64>,
     waits: Histogram<f64>,

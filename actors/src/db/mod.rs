@@ -34,6 +34,7 @@ mod journal;
 pub mod migrations;
 mod monitor;
 mod observer;
+mod patience;
 mod pool;
 mod rotation;
 mod schema;

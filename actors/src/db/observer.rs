@@ -16,7 +16,7 @@ use super::{
     SqlState,
     alarms::Line,
     instruments::Statements,
-    statement::{self, Statement},
+    statement::{self, Known, Statement},
 };
 
 /// What all observers of one pool share.
@@ -31,6 +31,7 @@ pub(super) struct Observing {
 pub(super) struct Observer {
     observing: Observing,
     line: Arc<Line>,
+    known: Known,
     under_way: Option<UnderWay>,
 }
 
@@ -47,6 +48,7 @@ impl Observer {
         Self {
             observing,
             line,
+            known: Known::default(),
             under_way: None,
         }
     }
@@ -88,7 +90,10 @@ impl Observer {
 impl Instrumentation for Observer {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
         match event {
-            InstrumentationEvent::StartQuery { query, .. } => self.begin(Statement::of(query)),
+            InstrumentationEvent::StartQuery { query, .. } => {
+                let statement = self.known.statement(query);
+                self.begin(statement);
+            }
             InstrumentationEvent::FinishQuery { query, error, .. } => {
                 let Some(ended) = self.under_way.take() else {
                     return;

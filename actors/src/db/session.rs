@@ -12,7 +12,7 @@ use diesel_async::pooled_connection::PoolableConnection;
 use futures_util::future::BoxFuture;
 use tokio::task::AbortHandle;
 
-use super::{OpenError, alarms::Line, credentials::Pass};
+use super::{OpenError, alarms::Line, credentials::Pass, patience::Patience};
 
 /// A connection retires after this share of its lifetime at the earliest, drawn at random, so that those
 /// opened together do not end together.
@@ -23,6 +23,7 @@ pub(super) struct Session<C> {
     connection: C,
     line: Arc<Line>,
     retires: Instant,
+    patience: Patience,
     /// What moves its bytes, and the account that it was opened with; none for a file.
     wire: Option<(AbortHandle, Pass)>,
 }
@@ -37,6 +38,7 @@ impl<C: PoolableConnection> Session<C> {
         Self {
             connection,
             line,
+            patience: Patience::default(),
             retires: Instant::now() + drawn_lifetime(lifetime, &mut fastrand::Rng::new()),
             wire,
         }
@@ -100,6 +102,14 @@ impl<C: PoolableConnection + Send + 'static> Loan<C> {
 
     pub(super) fn line(&self) -> &Arc<Line> {
         &self.0.line
+    }
+
+    pub(super) fn take_patience(&mut self) -> Patience {
+        std::mem::take(&mut self.0.patience)
+    }
+
+    pub(super) fn give_patience(&mut self, patience: Patience) {
+        self.0.patience = patience;
     }
 
     /// Whether its next borrower would find it as it should be.

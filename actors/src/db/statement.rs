@@ -4,6 +4,7 @@
 //! done for every statement.
 
 use std::{
+    collections::HashMap,
     fmt::{self, Write as _},
     sync::Arc,
 };
@@ -47,17 +48,38 @@ const OPERATIONS: [&str; 19] = [
 /// Longer names are cut by PostgreSQL as well.
 const NAME_KEPT: usize = 63;
 
-impl Statement {
-    pub(super) fn of(query: &dyn DebugQuery) -> Self {
-        let mut seen = FirstPiece(None, Self::of_text);
+/// Statements that a connection has run. Most come again and again, and are read off once.
+#[derive(Default)]
+pub(super) struct Known(HashMap<Box<str>, Statement>);
+
+/// Most statements that are kept for each connection, and the longest text of one, in bytes.
+const KNOWN: usize = 256;
+const KNOWN_TEXT: usize = 1000;
+
+impl Known {
+    pub(super) fn statement(&mut self, query: &dyn DebugQuery) -> Statement {
+        let mut seen = FirstPiece(None, |text: &str| self.of_text(text));
         // Ends with an error on purpose: what follows the text are the values, which nobody needs here.
         write!(seen, "{query}").ok();
-        seen.0.unwrap_or(Self {
+        seen.0.unwrap_or(Statement {
             operation: "OTHER",
             table: None,
         })
     }
 
+    fn of_text(&mut self, text: &str) -> Statement {
+        if let Some(known) = self.0.get(text) {
+            return known.clone();
+        }
+        let statement = Statement::of_text(text);
+        if text.len() <= KNOWN_TEXT && self.0.len() < KNOWN {
+            self.0.insert(text.into(), statement.clone());
+        }
+        statement
+    }
+}
+
+impl Statement {
     fn of_text(text: &str) -> Self {
         let mut words = text.split_ascii_whitespace();
         let first = words.next().unwrap_or_default();
@@ -124,14 +146,14 @@ fn without_literals(text: &str) -> String {
 
 /// diesel writes a query's text as one piece and then the values bound to it: keeps what is made of the
 /// first piece, and refuses the second.
-struct FirstPiece<T>(Option<T>, fn(&str) -> T);
+struct FirstPiece<T, F>(Option<T>, F);
 
-impl<T> fmt::Write for FirstPiece<T> {
+impl<T, F: FnMut(&str) -> T> fmt::Write for FirstPiece<T, F> {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
         if self.0.is_some() {
             return Err(fmt::Error);
         }
-        self.0 = Some(self.1(piece));
+        self.0 = Some((self.1)(piece));
         Ok(())
     }
 }
@@ -174,7 +196,10 @@ mod tests {
     fn values_are_in_neither_name_nor_text() {
         let query = note::table.filter(note::text.eq("hunter2"));
         let query = debug_query::<Sqlite, _>(&query);
-        assert_eq!(Statement::of(&query).summary(), "SELECT note");
+        let mut known = Known::default();
+        for _ in 0..2 {
+            assert_eq!(known.statement(&query).summary(), "SELECT note");
+        }
         let shown = text(&query);
         assert!(
             shown.contains("WHERE") && !shown.contains("hunter2"),
