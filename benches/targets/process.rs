@@ -108,6 +108,10 @@ impl Measured {
             .count()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, name: &str) {
         crate::support::process::signal(self.child.id(), name);
     }
@@ -116,6 +120,15 @@ impl Measured {
     pub fn ended(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
+}
+
+/// Lets all threads of a process run on one core only.
+pub fn pin(pid: u32, core: usize) {
+    let pinned = Command::new("taskset")
+        .args(["-a", "-c", "-p", &core.to_string(), &pid.to_string()])
+        .stdout(Stdio::null())
+        .status();
+    assert!(pinned.unwrap().success());
 }
 
 impl Drop for Measured {

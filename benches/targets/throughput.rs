@@ -118,11 +118,19 @@ async fn ask_at_a_pace(port: u16, offset: Duration) -> Vec<Duration> {
 
 /// Requests per second.
 pub fn wrk(port: u16, path: &str) -> f64 {
+    requests_a_second(Command::new(tool("wrk")), port, path)
+}
+
+/// Requests per second of clients that have one core to themselves.
+pub fn wrk_on(core: usize, port: u16, path: &str) -> f64 {
+    let mut command = Command::new("taskset");
+    command.arg("-c").arg(core.to_string()).arg(tool("wrk"));
+    requests_a_second(command, port, path)
+}
+
+fn requests_a_second(mut wrk: Command, port: u16, path: &str) -> f64 {
     let url = format!("http://127.0.0.1:{port}{path}");
-    let output = Command::new(tool("wrk"))
-        .args(["-t1", "-c64", "-d3s", &url])
-        .output()
-        .unwrap();
+    let output = wrk.args(["-t1", "-c64", "-d3s", &url]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let found = text
         .lines()

@@ -6,20 +6,35 @@ use super::{eventually, free_port, process::Process, tool};
 
 pub struct Collector {
     process: Process,
+    prints: bool,
     pub grpc: u16,
     pub http: u16,
 }
 
 impl Collector {
     pub async fn start() -> Self {
+        Self::new(true).await
+    }
+
+    /// One that prints nothing of what it gets, for load.
+    pub async fn quiet() -> Self {
+        Self::new(false).await
+    }
+
+    async fn new(prints: bool) -> Self {
         let (grpc, http) = (free_port(), free_port());
         let collector = Self {
-            process: Self::spawn(grpc, http),
+            process: Self::spawn(prints, grpc, http),
+            prints,
             grpc,
             http,
         };
         collector.listening().await;
         collector
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     /// Where it speaks `protocol`, as `DOTMAC_TELEMETRY_OTLP_PROTOCOL` names them.
@@ -37,27 +52,19 @@ impl Collector {
     /// On the same ports as before; what it had printed is forgotten.
     pub async fn restart(&mut self) {
         self.stop();
-        self.process = Self::spawn(self.grpc, self.http);
+        self.process = Self::spawn(self.prints, self.grpc, self.http);
         self.listening().await;
     }
 
-    fn spawn(grpc: u16, http: u16) -> Process {
+    fn spawn(prints: bool, grpc: u16, http: u16) -> Process {
         let mut rotel = Command::new(tool("rotel-agent"));
-        rotel.args([
-            "start",
-            "--exporter",
-            "blackhole",
-            "--debug-log-verbosity",
-            "detailed",
-        ]);
-        rotel.args([
-            "--debug-log",
-            "traces",
-            "--debug-log",
-            "metrics",
-            "--debug-log",
-            "logs",
-        ]);
+        rotel.args(["start", "--exporter", "blackhole"]);
+        if prints {
+            rotel.args(["--debug-log-verbosity", "detailed"]);
+            for signal in ["traces", "metrics", "logs"] {
+                rotel.args(["--debug-log", signal]);
+            }
+        }
         rotel.args([
             "--otlp-grpc-endpoint",
             &format!("127.0.0.1:{grpc}"),
