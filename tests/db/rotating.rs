@@ -197,6 +197,19 @@ async fn without_any_account_it_is_not_ready_for_the_reason_given_until_there_is
     assert_eq!(who(&rig.db, Duration::ZERO).await, "two");
 }
 
+/// As when its lease is revoked from outside: its connections stay open, and are good for nothing.
+#[actix_web::test]
+async fn a_user_that_is_removed_under_its_connections_is_told_and_another_is_asked_for() {
+    let (server, credentials, one, rig) = start().await;
+    assert_eq!(who(&rig.db, Duration::ZERO).await, "one");
+    server.query("DROP ROLE one").await;
+    rig.until_reason("authentication_failed").await;
+    assert!(one.refused.load(Relaxed) > 0);
+    offer(&credentials, "two", "two");
+    rig.until(|board| board.readiness.serves()).await;
+    assert_eq!(who(&rig.db, Duration::ZERO).await, "two");
+}
+
 /// As when a password arrives in Vault a moment after its user.
 #[actix_web::test]
 async fn a_user_without_the_password_that_the_server_wants_is_waited_for() {

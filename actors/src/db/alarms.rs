@@ -64,6 +64,8 @@ impl Alarms {
             SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => {
                 self.0.corrupted.store(true, Relaxed);
             }
+            // Mostly the statement's fault; but if the user is gone, every statement will say so.
+            SqlState::NOT_PERMITTED => {}
             state if state.is_disconnection() => {}
             _ => return,
         }

@@ -99,10 +99,20 @@ pub(super) async fn postgres(
     config: &Config,
     line: &Arc<Line>,
 ) -> Result<Opened, OpenError> {
+    let patience = (config.connect_timeout / 2).min(SUCCESSOR_LIMIT);
+    postgres_within(patience, server, config, line).await
+}
+
+/// The same, with that much time for another account to come.
+pub(super) async fn postgres_within(
+    patience: Duration,
+    server: &Postgres,
+    config: &Config,
+    line: &Arc<Line>,
+) -> Result<Opened, OpenError> {
     let account = server.credentials.account().map_err(OpenError::NoAccount)?;
     match postgres_as(&account, server, config, line).await {
         Err(refused) if refused.reason() == AUTHENTICATION_FAILED => {
-            let patience = (config.connect_timeout / 2).min(SUCCESSOR_LIMIT);
             let successor = server.credentials.instead_of(&account, patience).await;
             match successor {
                 Some(successor) => postgres_as(&successor, server, config, line).await,

@@ -160,6 +160,13 @@ pub(super) struct Pass {
 }
 
 impl Pass {
+    /// Tells whoever offered the account that the server has it no more.
+    pub(super) fn refused(&self) {
+        if let Some(tenure) = &self.account.tenure {
+            tenure.refused();
+        }
+    }
+
     /// Whether the account is the one in use.
     pub(super) fn is_valid(&self) -> bool {
         let current = self.credentials.0.current.load();

@@ -213,6 +213,12 @@ pub enum OpenError {
         /// Host, port and database, or the file.
         target: String,
     },
+    /// The user that connections are logged in as has been removed; they are still open, and may do nothing.
+    #[error("the user that this process is logged in to {target} as is gone")]
+    UserGone {
+        /// Host, port and database.
+        target: String,
+    },
     /// The database has no space left.
     #[error("the disk of {target} is full")]
     DiskFull {
@@ -252,6 +258,7 @@ impl OpenError {
             Self::NoAccount(reason) => *reason,
             Self::Tls { .. } => TLS_FAILED,
             Self::ReadOnly { .. } => READ_ONLY,
+            Self::UserGone { .. } => AUTHENTICATION_FAILED,
             Self::DiskFull { .. } => DISK_FULL,
             Self::Migration(_) => MIGRATION_FAILED,
             Self::MigrationGaveWay(_) => MIGRATING,

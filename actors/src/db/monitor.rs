@@ -72,6 +72,8 @@ enum Watch {
 struct Writable {
     #[diesel(sql_type = diesel::sql_types::Bool)]
     read_only: bool,
+    #[diesel(sql_type = diesel::sql_types::Bool)]
+    user_gone: bool,
 }
 
 impl Monitor {
@@ -193,9 +195,11 @@ impl Watch {
         let asking = async {
             match self {
                 Self::Postgres(connection, line, pass) => {
-                    look_at_postgres(connection, config.target.to_string())
-                        .await
-                        .map(|connection| Self::Postgres(connection, line, pass))
+                    let looked = look_at_postgres(connection, config.target.to_string()).await;
+                    if let Err(OpenError::UserGone { .. }) = looked {
+                        pass.refused();
+                    }
+                    looked.map(|connection| Self::Postgres(connection, line, pass))
                 }
                 Self::Sqlite(connection) => {
                     look_at_sqlite(connection, config).await.map(Self::Sqlite)
@@ -227,9 +231,10 @@ async fn connect(config: &Config, alarms: &Alarms) -> Result<Watch, OpenError> {
     match &config.target {
         Target::Postgres(server) => {
             let line = Line::new(alarms);
+            // A refusal is told at once; what comes in its place is there at the next look.
             let Opened {
                 connection, pass, ..
-            } = connect::postgres(server, config, &line).await?;
+            } = connect::postgres_within(Duration::ZERO, server, config, &line).await?;
             Ok(Watch::Postgres(connection, line, pass))
         }
         Target::Sqlite(path) => {
@@ -279,7 +284,10 @@ async fn look_at_postgres(
     mut connection: AsyncPgConnection,
     target: String,
 ) -> Result<AsyncPgConnection, OpenError> {
-    let query = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only";
+    // Not `session_user`, which fails for a user who is gone.
+    let query = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only, \
+                 NOT EXISTS (SELECT FROM pg_stat_get_activity(pg_backend_pid()) AS us \
+                 JOIN pg_roles ON pg_roles.oid = us.usesysid) AS user_gone";
     let failed = |source| OpenError::Query {
         what: "a check",
         source,
@@ -288,7 +296,9 @@ async fn look_at_postgres(
         .get_result::<Writable>(&mut connection)
         .await
         .map_err(failed)?;
-    if answer.read_only {
+    if answer.user_gone {
+        Err(OpenError::UserGone { target })
+    } else if answer.read_only {
         Err(OpenError::ReadOnly { target })
     } else {
         Ok(connection)
