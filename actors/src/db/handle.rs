@@ -252,7 +252,7 @@ impl Job {
         let limit = pool.work_limit;
         let mut patience = connection.take_patience();
         let attempt = AssertUnwindSafe(attempt(&mut connection, mode, work)).catch_unwind();
-        let (result, sound) = match patience.bound(limit, attempt).await {
+        let (result, sound) = match patience.until((began + limit).into(), attempt).await {
             Some(Ok(end)) => end,
             Some(Err(_panic)) => (Err(DbError::Panicked { operation }), false),
             None => (Err(DbError::Overran { operation, limit }), false),

@@ -1,6 +1,10 @@
 //! A bound on the time of work that is set anew for each piece of it, thousands of times a second.
 
-use std::{future::poll_fn, pin::Pin, pin::pin, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::Poll,
+};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -11,13 +15,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(super) struct Patience(Option<Pin<Box<Sleep>>>);
 
 impl Patience {
-    /// What `work` comes to, or `None` if it takes longer than `limit`. Must run on one runtime always.
-    pub(super) async fn bound<T>(
+    /// What `work` comes to, or `None` if it is not done by `deadline`. Must run on one runtime always.
+    pub(super) async fn until<T>(
         &mut self,
-        limit: Duration,
+        deadline: Instant,
         work: impl Future<Output = T>,
     ) -> Option<T> {
-        let deadline = Instant::now() + limit;
         let timer = self
             .0
             .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
@@ -44,7 +47,7 @@ impl Patience {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::{future::pending, time::Duration};
 
     use super::*;
 
@@ -56,24 +59,40 @@ mod tests {
         for _ in 0..3 {
             // So that the timer goes off within the work after it.
             let short = tokio::time::sleep(LIMIT * 7 / 10);
-            assert_eq!(patience.bound(LIMIT, short).await, Some(()));
+            assert_eq!(
+                patience.until(Instant::now() + LIMIT, short).await,
+                Some(())
+            );
         }
         let began = Instant::now();
-        assert_eq!(patience.bound(LIMIT, pending::<()>()).await, None);
+        assert_eq!(
+            patience
+                .until(Instant::now() + LIMIT, pending::<()>())
+                .await,
+            None
+        );
         assert_eq!(began.elapsed().as_secs(), LIMIT.as_secs());
         // Also after it was used up, and with a shorter limit than before.
-        assert_eq!(patience.bound(LIMIT, async { 1 }).await, Some(1));
+        assert_eq!(
+            patience.until(Instant::now() + LIMIT, async { 1 }).await,
+            Some(1)
+        );
         let began = Instant::now();
-        assert_eq!(patience.bound(LIMIT / 2, pending::<()>()).await, None);
+        assert_eq!(
+            patience
+                .until(Instant::now() + LIMIT / 2, pending::<()>())
+                .await,
+            None
+        );
         assert_eq!(began.elapsed().as_secs(), LIMIT.as_secs() / 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_was_idle_for_long_begins_anew() {
         let mut patience = Patience::default();
-        patience.bound(LIMIT, async {}).await;
+        patience.until(Instant::now() + LIMIT, async {}).await;
         tokio::time::sleep(LIMIT * 100).await;
         let work = tokio::time::sleep(LIMIT * 9 / 10);
-        assert_eq!(patience.bound(LIMIT, work).await, Some(()));
+        assert_eq!(patience.until(Instant::now() + LIMIT, work).await, Some(()));
     }
 }

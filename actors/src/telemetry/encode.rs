@@ -190,13 +190,16 @@ impl Message {
         self.0.push(0);
         write(self);
         let length = self.0.len() - place - 1;
-        if let Ok(short @ ..0x80) = u8::try_from(length) {
-            self.0[place] = short;
-            return;
+        let moved = (length.max(1).ilog2() / 7) as usize;
+        if moved > 0 {
+            self.0.resize(self.0.len() + moved, 0);
+            let content = place + 1..place + 1 + length;
+            self.0.copy_within(content, place + 1 + moved);
         }
-        let mut prefix = Self::default();
-        prefix.varint(length as u64);
-        self.0.splice(place..=place, prefix.0);
+        for (index, byte) in self.0[place..=place + moved].iter_mut().enumerate() {
+            let more = if index < moved { 0x80 } else { 0 };
+            *byte = (length >> (7 * index)) as u8 & 0x7f | more;
+        }
     }
 
     fn attributes(&mut self, field: u32, attributes: &[KeyValue]) {
