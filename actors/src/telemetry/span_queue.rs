@@ -41,10 +41,9 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Takes the spans that end now. The thread takes it once there are [`BATCH`]; while that is busy it
-    /// grows, so that the fewer exports there can be, the more goes with each.
+    /// Takes the spans that end now.
     open: Batch,
-    /// Waits for the thread, each as long as an export may be.
+    /// Waits for the thread.
     full: VecDeque<Batch>,
     /// Batches that have left `open`, and those of them that are done with.
     closed: u64,
@@ -91,9 +90,6 @@ impl Shared {
     fn next(&self) -> Option<Batch> {
         let mut state = self.state();
         loop {
-            if state.full.is_empty() && state.open.spans() >= BATCH as u64 {
-                state.close();
-            }
             if let Some(batch) = state.full.pop_front() {
                 return Some(batch);
             }
@@ -147,17 +143,16 @@ impl SpanProcessor for SpanQueue {
         if !span.span_context.is_sampled() || !admit(&self.outlet) {
             return;
         }
-        let is_due = encoded(&span, |field| {
+        let is_full = encoded(&span, |field| {
             let mut state = self.shared.state();
             state.open.add(&span.instrumentation_scope, field);
-            let is_due = state.open.spans() == BATCH as u64;
-            let is_long = state.open.bytes() >= BATCH_BYTES;
-            if is_long {
+            let is_full = state.open.spans() >= BATCH as u64 || state.open.bytes() >= BATCH_BYTES;
+            if is_full {
                 state.close();
             }
-            is_due || is_long
+            is_full
         });
-        if is_due {
+        if is_full {
             self.shared.work.notify_one();
         }
     }
