@@ -13,7 +13,7 @@ use std::{
 };
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_postgres::NoTls;
 
 use crate::{
@@ -173,12 +173,12 @@ impl Bed {
                 self.unseal().await
             }
             Trouble::TokenRevoked => {
-                self.revoke("auth/approle").await;
+                self.bao.revoke("auth/approle").await;
                 self.until_rotated(rotations).await;
                 begun
             }
             Trouble::LeaseRevoked => {
-                self.revoke("database/creds").await;
+                self.bao.revoke("database/creds").await;
                 self.until_rotated(rotations).await;
                 begun
             }
@@ -208,12 +208,6 @@ impl Bed {
             health.await.map(|_| Instant::now())
         })
         .await
-    }
-
-    async fn revoke(&self, prefix: &str) {
-        let path = format!("sys/leases/revoke-prefix/{prefix}");
-        let body = json!({ "sync": true });
-        self.bao.call(Method::PUT, &path, body).await;
     }
 
     fn rotations(&self) -> f64 {
@@ -269,7 +263,7 @@ impl Bed {
             of("password")
         );
         assert!(tokio_postgres::connect(&url, NoTls).await.is_ok());
-        self.revoke(path).await;
+        self.bao.revoke(path).await;
         let mut refused = 0;
         for _ in 0..TRIED {
             refused += usize::from(tokio_postgres::connect(&url, NoTls).await.is_err());

@@ -4,7 +4,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Daemon, OpenBao, Postgres, daemon::Builder, free_port, openbao::ROOT_TOKEN, postgres::PASSWORD,
+    Daemon, OpenBao, Postgres,
+    daemon::{Builder, Stopped},
+    free_port,
+    openbao::ROOT_TOKEN,
+    postgres::PASSWORD,
 };
 
 /// A daemon set up by `deploy/openbao/set-up`.
@@ -38,6 +42,20 @@ async fn with_everything_there_each_thing_is_named_and_nothing_is_left_behind() 
     assert_eq!(users, "0", "the user of the try is given back");
 }
 
+/// Whether a daemon could start that has its database's password from `team/db` by `token`.
+async fn check_with_secret(bao: &OpenBao, postgres: &Postgres, token: impl ToString) -> Stopped {
+    Daemon::builder()
+        .env("DOTMAC_VAULT_ADDR", bao.address())
+        .env("DOTMAC_VAULT_TOKEN", token)
+        .env(
+            "DOTMAC_DATABASE_URL",
+            format!("postgres://dotmac@127.0.0.1:{}/dotmac", postgres.port),
+        )
+        .env("DOTMAC_DATABASE_PASSWORD", "vault:team/db#pw")
+        .run(&["check", "--connect"])
+        .await
+}
+
 #[tokio::test]
 async fn a_policy_that_lacks_a_line_is_told_which() {
     let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
@@ -58,16 +76,7 @@ async fn a_policy_that_lacks_a_line_is_told_which() {
     );
 
     bao.write("team/db", "pw", "a password").await;
-    let checked = Daemon::builder()
-        .env("DOTMAC_VAULT_ADDR", bao.address())
-        .env("DOTMAC_VAULT_TOKEN", limited_token(&bao).await)
-        .env(
-            "DOTMAC_DATABASE_URL",
-            format!("postgres://dotmac@127.0.0.1:{}/dotmac", postgres.port),
-        )
-        .env("DOTMAC_DATABASE_PASSWORD", "vault:team/db#pw")
-        .run(&["check", "--connect"])
-        .await;
+    let checked = check_with_secret(&bao, &postgres, limited_token(&bao).await).await;
     let text = checked.text();
     assert_eq!(checked.code, 69, "{text}");
     // The engine's version is asked for first, and whoever may read nothing below a mount may not ask.
@@ -85,16 +94,7 @@ async fn a_secret_that_can_be_read_is_told_with_its_version() {
     for value in ["not the one any more", PASSWORD] {
         bao.write("team/db", "pw", value).await;
     }
-    let checked = Daemon::builder()
-        .env("DOTMAC_VAULT_ADDR", bao.address())
-        .env("DOTMAC_VAULT_TOKEN", ROOT_TOKEN)
-        .env(
-            "DOTMAC_DATABASE_URL",
-            format!("postgres://dotmac@127.0.0.1:{}/dotmac", postgres.port),
-        )
-        .env("DOTMAC_DATABASE_PASSWORD", "vault:team/db#pw")
-        .run(&["check", "--connect"])
-        .await;
+    let checked = check_with_secret(&bao, &postgres, ROOT_TOKEN).await;
     let text = checked.text();
     assert_eq!(checked.code, 0, "{text}");
     let said = "readable, for DOTMAC_DATABASE_PASSWORD, version 2";

@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt};
 
 use reqwest::Method;
-use serde_json::json;
 
 use crate::support::{
     Daemon, OpenBao, Postgres, collector::Collector, eventually, leaks::Emitted,
@@ -130,12 +129,7 @@ async fn no_secret_ever_held_is_in_anything_emitted() {
     let wrong = "6f1e6a52-wrong-secret-id-5b1c0a7f";
     own.insert(wrong.to_owned());
     fs::write(&secret_id, wrong).unwrap();
-    bao.call(
-        Method::PUT,
-        "sys/leases/revoke-prefix/auth/approle",
-        json!({ "sync": true }),
-    )
-    .await;
+    bao.revoke("auth/approle").await;
     daemon
         .until_component("secrets", "degraded", Some("authentication_failed"))
         .await;

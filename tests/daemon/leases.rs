@@ -173,14 +173,7 @@ async fn a_token_revoked_from_outside_is_replaced_with_all_that_died_with_it() {
     let stage = Stage::set(&[]).await;
     let daemon = stage.chaos().spawn().await;
     daemon.until("/ready", 200).await;
-    stage
-        .bao
-        .call(
-            Method::PUT,
-            "sys/leases/revoke-prefix/auth/approle",
-            json!({ "sync": true }),
-        )
-        .await;
+    stage.bao.revoke("auth/approle").await;
     until_rotations(&daemon, 2.0).await;
     daemon
         .logged("Vault does not know our token any more")
@@ -198,14 +191,7 @@ async fn a_lease_cut_short_from_outside_is_noticed_and_replaced() {
     let stage = Stage::set(&[]).await;
     let daemon = stage.chaos().spawn().await;
     daemon.until("/ready", 200).await;
-    stage
-        .bao
-        .call(
-            Method::PUT,
-            "sys/leases/revoke-prefix/database/creds",
-            json!({ "sync": true }),
-        )
-        .await;
+    stage.bao.revoke("database/creds").await;
     // By whichever of the two meets it first: the next renewal, or the database's monitor.
     let told = [
         "was ended from outside",

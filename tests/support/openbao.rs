@@ -212,6 +212,13 @@ impl OpenBao {
             .await;
     }
 
+    /// Ends the leases below `prefix`, as an administrator does: whoever holds them is not told.
+    pub async fn revoke(&self, prefix: &str) {
+        let path = format!("sys/leases/revoke-prefix/{prefix}");
+        let body = json!({ "sync": true });
+        self.call(reqwest::Method::PUT, &path, body).await;
+    }
+
     /// One call of its API as root.
     pub async fn call(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
         self.call_as(ROOT_TOKEN, method, path, body).await
