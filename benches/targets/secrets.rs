@@ -272,7 +272,7 @@ impl Bed {
     }
 }
 
-/// When the probe first gave a reason for secrets, and which.
+/// When the probe first gave a reason for secrets or the database, and which.
 type Told = Option<(Instant, String)>;
 
 /// Asks the probe all the time.
@@ -315,8 +315,8 @@ impl Watch {
 
 fn reason(body: &str) -> Option<String> {
     let body: Value = serde_json::from_str(body).ok()?;
-    let reason = body["components"]["secrets"]["reason"].as_str()?;
-    Some(reason.to_owned())
+    let of = |component: &str| body["components"][component]["reason"].as_str();
+    of("secrets").or_else(|| of("db")).map(str::to_owned)
 }
 
 /// Clients that write rows all the time.

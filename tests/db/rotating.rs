@@ -66,15 +66,17 @@ fn offer(credentials: &Credentials, name: &str, password: &str) -> Watched {
     watched
 }
 
-/// A server with users `one` and `two`, and a rig that uses `one`.
+/// A server with users `one` and `two`, who act as `dotmac`, and a rig that uses `one`.
 async fn start() -> (Postgres, Credentials, Watched, Rig) {
+    start_acting("SET ROLE dotmac").await
+}
+
+async fn start_acting(role: &str) -> (Postgres, Credentials, Watched, Rig) {
     let server = Postgres::start().await;
     for user in ["one", "two"] {
         let sql = format!("CREATE ROLE {user} LOGIN PASSWORD '{user}' IN ROLE dotmac");
         server.query(&sql).await;
-        server
-            .query(&format!("ALTER ROLE {user} SET ROLE dotmac"))
-            .await;
+        server.query(&format!("ALTER ROLE {user} {role}")).await;
     }
     let credentials = Credentials::to_come();
     let one = offer(&credentials, "one", "one");
@@ -198,11 +200,40 @@ async fn without_any_account_it_is_not_ready_for_the_reason_given_until_there_is
 }
 
 /// As when its lease is revoked from outside: its connections stay open, and are good for nothing.
+/// Waits until the monitor has its connection, as the user `one`.
+async fn watched_as_one(server: &Postgres) {
+    let sql = "SELECT count(*) FROM pg_stat_activity
+               WHERE usename = 'one' AND query LIKE '%pg_is_in_recovery%'";
+    eventually("the monitor's connection", || async {
+        (server.query(sql).await == "1").then_some(())
+    })
+    .await;
+}
+
 #[actix_web::test]
-async fn a_user_that_is_removed_under_its_connections_is_told_and_another_is_asked_for() {
+async fn a_user_that_is_removed_leaves_what_is_open_at_work_until_there_is_another() {
     let (server, credentials, one, rig) = start().await;
     assert_eq!(who(&rig.db, Duration::ZERO).await, "one");
+    watched_as_one(&server).await;
     server.query("DROP ROLE one").await;
+    rig.until_reason("authentication_failed").await;
+    rig.until(|board| board.readiness.serves()).await;
+    assert!(one.refused.load(Relaxed) > 0);
+    rig.run("CREATE TEMPORARY TABLE still (here BIGINT)").await;
+    offer(&credentials, "two", "two");
+    rig.until(|board| board.components[0].reason.is_none())
+        .await;
+    assert_eq!(who(&rig.db, Duration::ZERO).await, "two");
+}
+
+#[actix_web::test]
+async fn a_user_that_is_removed_and_acted_as_itself_is_an_outage_until_there_is_another() {
+    let (server, credentials, one, rig) = start_acting("RESET ROLE").await;
+    assert_eq!(who(&rig.db, Duration::ZERO).await, "one");
+    watched_as_one(&server).await;
+    server.query("REASSIGN OWNED BY one TO dotmac").await;
+    server.query("DROP ROLE one").await;
+    rig.until(|board| !board.readiness.serves()).await;
     rig.until_reason("authentication_failed").await;
     assert!(one.refused.load(Relaxed) > 0);
     offer(&credentials, "two", "two");

@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::{Daemon, OpenBao, Postgres, eventually};
+use support::{Daemon, OpenBao, Postgres, daemon::Stopped, eventually};
 
 /// Rotations when nobody says how many.
 const FEW: u64 = 12;
@@ -154,7 +154,22 @@ async fn rotate(count: u64) -> Vec<String> {
         after.connections <= 2.0 * 6.0 + 3.0,
         "connections have grown".to_owned(),
     );
+    if !faults.is_empty() {
+        explain(&stopped);
+    }
     faults
+}
+
+/// Shows what the daemon said of its troubles, to whoever looks why this failed.
+fn explain(stopped: &Stopped) {
+    let troubled = |line: &&String| {
+        ["\"WARN\"", "\"ERROR\"", "ready"]
+            .iter()
+            .any(|sign| line.contains(sign))
+    };
+    for line in stopped.lines.iter().filter(troubled).take(200) {
+        eprintln!("{line}");
+    }
 }
 
 async fn query(client: usize, base: String, load: Arc<Load>) {
@@ -175,7 +190,9 @@ async fn query(client: usize, base: String, load: Arc<Load>) {
         load.answered.fetch_add(1, Relaxed);
         if let Some(failure) = failure {
             load.failed.fetch_add(1, Relaxed);
-            load.first_failure.lock().unwrap().get_or_insert(failure);
+            let moment = chrono::Utc::now().to_rfc3339();
+            let told = format!("{moment} {failure}");
+            load.first_failure.lock().unwrap().get_or_insert(told);
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

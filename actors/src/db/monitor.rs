@@ -17,7 +17,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use tokio::task::JoinSet;
 
 use super::{
-    Config, OpenError, Pool, SqlState, Target,
+    AUTHENTICATION_FAILED, Config, OpenError, Pool, SqlState, Target,
     alarms::{Alarms, Line},
     connect::{self, Opened},
     credentials::Pass,
@@ -68,12 +68,17 @@ enum Watch {
     Sqlite(SqliteConnection),
 }
 
+/// What a server says of itself and of us.
 #[derive(diesel::QueryableByName)]
-struct Writable {
+struct Standing {
     #[diesel(sql_type = diesel::sql_types::Bool)]
     read_only: bool,
+    /// Whom we logged in as has been removed.
     #[diesel(sql_type = diesel::sql_types::Bool)]
     user_gone: bool,
+    /// We act in another role, and go on to do so.
+    #[diesel(sql_type = diesel::sql_types::Bool)]
+    in_role: bool,
 }
 
 impl Monitor {
@@ -87,7 +92,8 @@ impl Monitor {
             looks,
             connection: None,
             connecting: JoinSet::new(),
-            pause: INTERVAL,
+            // Soon has a connection of its own, while it can be had.
+            pause: LEAST_INTERVAL,
             pool,
             config,
         }
@@ -138,7 +144,11 @@ impl Monitor {
             Some(connection) if connection.is_fit() => connection,
             _ => self.connect().await?,
         };
-        self.connection = Some(connection.asked(&self.config).await?);
+        let (connection, user_gone) = connection.asked(&self.config).await?;
+        self.connection = Some(connection);
+        if user_gone {
+            self.alarms.refused(AUTHENTICATION_FAILED);
+        }
         Ok(())
     }
 
@@ -190,19 +200,29 @@ impl Monitor {
 }
 
 impl Watch {
-    /// Itself, if the database takes writes and says so within [`ANSWER_LIMIT`].
-    async fn asked(self, config: &Config) -> Result<Self, OpenError> {
+    /// Itself, if the database takes writes and says so within [`ANSWER_LIMIT`]; and whether our user has
+    /// been removed, so that what is open goes on and no more can be opened.
+    async fn asked(self, config: &Config) -> Result<(Self, bool), OpenError> {
         let asking = async {
             match self {
-                Self::Postgres(connection, line, pass) => {
-                    let looked = look_at_postgres(connection, config.target.to_string()).await;
-                    if let Err(OpenError::UserGone { .. }) = looked {
+                Self::Postgres(mut connection, line, pass) => {
+                    let standing = standing(&mut connection).await?;
+                    let target = || config.target.to_string();
+                    if standing.user_gone {
                         pass.refused();
                     }
-                    looked.map(|connection| Self::Postgres(connection, line, pass))
+                    if standing.user_gone && !standing.in_role {
+                        Err(OpenError::UserGone { target: target() })
+                    } else if standing.read_only {
+                        Err(OpenError::ReadOnly { target: target() })
+                    } else {
+                        let watch = Self::Postgres(connection, line, pass);
+                        Ok((watch, standing.user_gone))
+                    }
                 }
                 Self::Sqlite(connection) => {
-                    look_at_sqlite(connection, config).await.map(Self::Sqlite)
+                    let looked = look_at_sqlite(connection, config).await;
+                    looked.map(|connection| (Self::Sqlite(connection), false))
                 }
             }
         };
@@ -280,29 +300,20 @@ async fn look_at_sqlite(
     .await
 }
 
-async fn look_at_postgres(
-    mut connection: AsyncPgConnection,
-    target: String,
-) -> Result<AsyncPgConnection, OpenError> {
+async fn standing(connection: &mut AsyncPgConnection) -> Result<Standing, OpenError> {
     // Not `session_user`, which fails for a user who is gone.
     let query = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only, \
                  NOT EXISTS (SELECT FROM pg_stat_get_activity(pg_backend_pid()) AS us \
-                 JOIN pg_roles ON pg_roles.oid = us.usesysid) AS user_gone";
+                 JOIN pg_roles ON pg_roles.oid = us.usesysid) AS user_gone, \
+                 current_setting('role') <> 'none' AS in_role";
     let failed = |source| OpenError::Query {
         what: "a check",
         source,
     };
-    let answer = diesel::sql_query(query)
-        .get_result::<Writable>(&mut connection)
+    diesel::sql_query(query)
+        .get_result(connection)
         .await
-        .map_err(failed)?;
-    if answer.user_gone {
-        Err(OpenError::UserGone { target })
-    } else if answer.read_only {
-        Err(OpenError::ReadOnly { target })
-    } else {
-        Ok(connection)
-    }
+        .map_err(failed)
 }
 
 /// Has the database write to its disk, and leaves nothing behind. Only asked after it has said that its disk

@@ -99,7 +99,7 @@ impl TelemetryActor {
     fn begin_export(&mut self, mut otlp: Destinations) {
         otlp.add_headers(&self.headers);
         let pipelines = &self.telemetry.0.pipelines;
-        let attachment = match pipelines.outlets.attach(&otlp, &pipelines.resource) {
+        let attachment = match pipelines.outlets.attach(&otlp) {
             Ok(attachment) => attachment,
             Err(failure) => {
                 let exhausted = matches!(failure, TelemetryError::Runtime(_));

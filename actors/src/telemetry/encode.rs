@@ -63,6 +63,17 @@ impl Batch {
         }
     }
 
+    /// Lets go of the spans, and keeps the memory for others of the same scopes.
+    pub(super) fn clear(&mut self) {
+        self.scopes.iter_mut().for_each(|(_, spans)| spans.clear());
+        (self.spans, self.bytes) = (0, 0);
+    }
+
+    /// How many bytes of memory it keeps.
+    pub(super) fn capacity(&self) -> usize {
+        self.scopes.iter().map(|(_, spans)| spans.capacity()).sum()
+    }
+
     /// How many spans there are.
     pub(super) fn spans(&self) -> u64 {
         self.spans
@@ -107,7 +118,8 @@ impl Resourced {
         }
         request.message(1, |resource_spans| {
             resource_spans.0.extend_from_slice(&self.resource);
-            for (scope, spans) in &batch.scopes {
+            let used = |(_, spans): &&(_, Vec<u8>)| !spans.is_empty();
+            for (scope, spans) in batch.scopes.iter().filter(used) {
                 resource_spans.message(2, |scope_spans| {
                     scope_spans.message(1, |field| field.scope(scope));
                     scope_spans.0.extend_from_slice(spans);
@@ -209,10 +221,33 @@ impl Message {
     }
 
     fn attribute(&mut self, field: u32, key: &str, value: &Value) {
+        if let Value::String(text) = value
+            && !key.is_empty()
+        {
+            return self.text_attribute(field, key, text.as_str());
+        }
         self.message(field, |pair| {
             pair.text(1, key);
             pair.message(2, |any| any.value(value));
         });
+    }
+
+    /// What most attributes are. All lengths are known beforehand, so nothing has to move.
+    fn text_attribute(&mut self, field: u32, key: &str, text: &str) {
+        /// A delimited field, whose number is below 16, with its key and its length.
+        fn delimited(length: usize) -> usize {
+            let length_of_length = (length.max(1).ilog2() / 7 + 1) as usize;
+            1 + length_of_length + length
+        }
+        let any = delimited(text.len());
+        let pair = delimited(key.len()) + delimited(any);
+        self.0.reserve(delimited(pair));
+        self.key(field, Layout::Delimited);
+        self.varint(pair as u64);
+        self.bytes(1, key.as_bytes());
+        self.key(2, Layout::Delimited);
+        self.varint(any as u64);
+        self.bytes(1, text.as_bytes());
     }
 
     /// An `AnyValue`: one of several, so that a default is written too.
@@ -459,6 +494,22 @@ mod tests {
             let theirs = group_spans_by_resource_and_scope(vec![span], &(&resource).into());
             assert_eq!(read.resource_spans, theirs, "{length}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn a_batch_that_is_used_again_has_nothing_of_its_former_use() -> Fallible {
+        let scope = |name: &'static str| InstrumentationScope::builder(name).build();
+        let resource = Resource::builder_empty().build();
+        let mut used = batch(&[span(1, &scope("former")), span(2, &scope("dotmac"))]);
+        used.clear();
+        assert!(used.capacity() > 0 && Resourced::new(&resource).request(&used).is_empty());
+        let next = span(3, &scope("dotmac"));
+        encoded(&next, |field| used.add(&next.instrumentation_scope, field));
+        let encoded = Resourced::new(&resource).request(&used);
+        let read = ExportTraceServiceRequest::decode(encoded.as_slice())?;
+        let theirs = group_spans_by_resource_and_scope(vec![next], &(&resource).into());
+        assert_eq!(read.resource_spans, theirs);
         Ok(())
     }
 

@@ -46,8 +46,8 @@ struct Course<'a> {
     signal: Signal,
     tally: &'a Tally,
     lost_before: u64,
-    /// How many had been made when the flush began. They leave the queue in their order, so what is
-    /// made during the flush is told apart by the count alone.
+    /// How many had been made when the flush began. They leave the queue nearly in their order, so
+    /// what is made during the flush is told apart by the count alone.
     made_before: u64,
     /// Whether the flush of this signal has come back; only metrics need it, they have no queue to
     /// look at.
@@ -112,57 +112,41 @@ impl Course<'_> {
 }
 
 fn courses(outlets: &Outlets) -> Vec<Course<'_>> {
-    fn course<E>(signal: Signal, outlet: Option<&Outlet<E>>) -> Option<Course<'_>> {
-        let tally = outlet?.tally().as_ref();
-        Some(Course {
-            signal,
+    let course = |outlet| {
+        let tally: &Tally = Outlet::tally(outlet);
+        Course {
+            signal: outlet.signal(),
             tally,
             lost_before: tally.lost_total(),
             made_before: tally.ended_total() + tally.queued(),
             done: false,
-        })
-    }
-    [
-        course(Signal::Traces, outlets.traces.as_ref()),
-        course(Signal::Metrics, outlets.metrics.as_ref()),
-        course(Signal::Logs, outlets.logs.as_ref()),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+        }
+    };
+    outlets.each().map(course).collect()
 }
 
 type Work = Box<dyn Fn() -> OTelSdkResult + Send>;
 
 /// How to flush a signal; `None` while nothing is plugged in, when it would only wait.
 fn work(pipelines: &Pipelines, signal: Signal) -> Option<Work> {
-    let outlets = &pipelines.outlets;
-    match signal {
+    pipelines
+        .outlets
+        .of(signal)
+        .filter(|outlet| outlet.is_attached())?;
+    Some(match signal {
         Signal::Traces => {
             let provider = pipelines.traces.clone();
-            outlets
-                .traces
-                .as_ref()?
-                .is_attached()
-                .then(|| Box::new(move || provider.force_flush()) as Work)
+            Box::new(move || provider.force_flush())
         }
         Signal::Metrics => {
             let provider = pipelines.metrics.clone();
-            outlets
-                .metrics
-                .as_ref()?
-                .is_attached()
-                .then(|| Box::new(move || provider.force_flush()) as Work)
+            Box::new(move || provider.force_flush())
         }
         Signal::Logs => {
             let provider = pipelines.logs.clone()?;
-            outlets
-                .logs
-                .as_ref()?
-                .is_attached()
-                .then(|| Box::new(move || provider.force_flush()) as Work)
+            Box::new(move || provider.force_flush())
         }
-    }
+    })
 }
 
 /// The SDK's own flush gives up after 5 s, a constant; a longer limit of ours is honoured by asking

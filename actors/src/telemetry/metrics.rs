@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Meter, MeterProvider as _};
-use opentelemetry_otlp::MetricExporter;
 use opentelemetry_prometheus::PrometheusExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -108,7 +107,7 @@ fn without_types(rendered: String) -> String {
 pub(super) fn build(
     config: &Config,
     resource: Resource,
-    outlet: Option<&Outlet<MetricExporter>>,
+    outlet: Option<&Outlet>,
 ) -> Result<(SdkMeterProvider, NotingMeterProvider, Scrape), TelemetryError> {
     let registry = Registry::new();
     let prometheus = opentelemetry_prometheus::exporter()
@@ -142,7 +141,7 @@ pub(super) fn build(
 #[derive(Debug)]
 struct Readers {
     prometheus: PrometheusExporter,
-    otlp: Option<PeriodicReader<Outlet<MetricExporter>>>,
+    otlp: Option<PeriodicReader<Outlet>>,
 }
 
 impl MetricReader for Readers {

@@ -32,8 +32,8 @@ mod queue;
 mod resource;
 mod runtime;
 mod runtimes;
+mod sender;
 mod span_queue;
-mod spans;
 mod stdout;
 mod tally;
 #[cfg(test)]

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
@@ -21,7 +20,6 @@ use super::levels::Levels;
 use super::limit::{Limited, Limiter};
 use super::logs::LogLayer;
 use super::metrics::{self, SCOPE, Scrape};
-use super::outlet::Outlet;
 use super::queue::LogQueue;
 use super::resource;
 use super::span_queue::SpanQueue;
@@ -41,7 +39,6 @@ pub(super) struct Pipelines {
     pub(super) logs: Option<SdkLoggerProvider>,
     pub(super) scrape: Scrape,
     pub(super) outlets: Outlets,
-    pub(super) resource: Resource,
 }
 
 /// Builds everything, without making anything of it global.
@@ -67,7 +64,9 @@ pub(super) fn assemble(
         .with_target(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
-        .with_filter(filter::traces(pipelines.outlets.traces.is_some()));
+        .with_filter(filter::traces(
+            pipelines.outlets.of(Signal::Traces).is_some(),
+        ));
     let exported_logs = pipelines.logs.as_ref().map(OpenTelemetryTracingBridge::new);
     let mut filters: Vec<SetFilter> = vec![Box::new(move |filter| {
         set_log_filter
@@ -105,22 +104,17 @@ impl Pipelines {
     fn build(config: &Config) -> Result<Self, TelemetryError> {
         let resource = resource::of(config);
         let tallies = Signal::ALL.map(|signal| (signal, Arc::new(Tally::default())));
-        let [(_, spans), (_, points), (_, records)] = &tallies;
-        let mut outlets = Outlets::default();
-        let limit = |signal| config.otlp.of(signal).map(|otlp| otlp.export_timeout);
-        outlets.traces = limit(Signal::Traces).map(|limit| Outlet::new(Arc::clone(spans), limit));
-        outlets.metrics =
-            limit(Signal::Metrics).map(|limit| Outlet::new(Arc::clone(points), limit));
-        outlets.logs = limit(Signal::Logs).map(|limit| Outlet::new(Arc::clone(records), limit));
+        let outlets = Outlets::new(&config.otlp, &tallies);
+        let spans = outlets.of(Signal::Traces);
 
         let mut traces = SdkTracerProvider::builder()
             .with_resource(resource.clone())
-            .with_sampler(sampler(config, outlets.traces.is_some()));
-        if let Some(outlet) = &outlets.traces {
-            let queue = SpanQueue::start(outlet.clone()).map_err(TelemetryError::Runtime)?;
-            traces = traces.with_span_processor(queue);
+            .with_sampler(sampler(config, spans.is_some()));
+        if let Some(outlet) = spans {
+            let queue = SpanQueue::start(outlet.clone(), &resource);
+            traces = traces.with_span_processor(queue.map_err(TelemetryError::Runtime)?);
         }
-        let logs = outlets.logs.as_ref().map(|outlet| {
+        let logs = outlets.of(Signal::Logs).map(|outlet| {
             let queue = LogQueue::start(outlet.clone());
             SdkLoggerProvider::builder()
                 .with_resource(resource.clone())
@@ -128,7 +122,7 @@ impl Pipelines {
                 .build()
         });
         let (metrics, meters, scrape) =
-            metrics::build(config, resource.clone(), outlets.metrics.as_ref())?;
+            metrics::build(config, resource, outlets.of(Signal::Metrics))?;
         metrics::observe(&metrics, config, &tallies);
         Ok(Self {
             traces: traces.build(),
@@ -137,7 +131,6 @@ impl Pipelines {
             logs,
             scrape,
             outlets,
-            resource,
         })
     }
 }

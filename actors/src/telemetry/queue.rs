@@ -7,15 +7,21 @@
 use std::time::Duration;
 
 use opentelemetry::InstrumentationScope;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
+use opentelemetry_proto::transform::logs::tonic::group_logs_by_resource_and_scope;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::logs::{BatchLogProcessor, LogExporter, LogProcessor, SdkLogRecord};
+use opentelemetry_sdk::logs::{
+    BatchLogProcessor, LogBatch, LogExporter, LogProcessor, SdkLogRecord,
+};
+use prost::Message as _;
 
 use super::outlet::Outlet;
 use super::tally::DropReason;
 
 /// Most items that wait for export, those in an export under way included. The SDK's own default.
-const QUEUE: usize = 2048;
+pub(super) const QUEUE: usize = 2048;
 
 /// Most items in one export.
 pub(super) const BATCH: usize = 512;
@@ -26,20 +32,45 @@ pub(super) const DELAY: Duration = Duration::from_secs(1);
 
 /// Takes log records for export through an [`Outlet`].
 #[derive(Debug)]
-pub(super) struct LogQueue<E> {
+pub(super) struct LogQueue {
     batches: BatchLogProcessor,
-    outlet: Outlet<E>,
+    outlet: Outlet,
 }
 
-impl<E: LogExporter + 'static> LogQueue<E> {
+/// What the SDK's batch processor takes for an exporter.
+#[derive(Debug)]
+struct LogOutlet {
+    outlet: Outlet,
+    resource: ResourceAttributesWithSchema,
+}
+
+impl LogExporter for LogOutlet {
+    async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
+        self.outlet.export(batch.iter().count() as u64, || {
+            let resource_logs = group_logs_by_resource_and_scope(&batch, &self.resource);
+            ExportLogsServiceRequest { resource_logs }.encode_to_vec()
+        });
+        Ok(())
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.resource = resource.into();
+    }
+}
+
+impl LogQueue {
     /// Starts the batch thread.
-    pub(super) fn start(outlet: Outlet<E>) -> Self {
+    pub(super) fn start(outlet: Outlet) -> Self {
         let config = opentelemetry_sdk::logs::BatchConfigBuilder::default()
             .with_max_queue_size(QUEUE)
             .with_max_export_batch_size(BATCH)
             .with_scheduled_delay(DELAY)
             .build();
-        let batches = BatchLogProcessor::builder(outlet.clone())
+        let exporter = LogOutlet {
+            outlet: outlet.clone(),
+            resource: ResourceAttributesWithSchema::default(),
+        };
+        let batches = BatchLogProcessor::builder(exporter)
             .with_batch_config(config)
             .build();
         Self { batches, outlet }
@@ -47,7 +78,7 @@ impl<E: LogExporter + 'static> LogQueue<E> {
 }
 
 /// Makes room for one item, or counts it as dropped.
-pub(super) fn admit<E>(outlet: &Outlet<E>) -> bool {
+pub(super) fn admit(outlet: &Outlet) -> bool {
     let admitted = outlet.tally().admit(QUEUE as u64);
     if !admitted {
         let reason = if outlet.is_attached() {
@@ -60,7 +91,7 @@ pub(super) fn admit<E>(outlet: &Outlet<E>) -> bool {
     admitted
 }
 
-impl<E: LogExporter + 'static> LogProcessor for LogQueue<E> {
+impl LogProcessor for LogQueue {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
         if admit(&self.outlet) {
             self.batches.emit(record, scope);

@@ -1,4 +1,4 @@
-//! Encodes spans as they end, and hands them to an [`Outlet`] in batches, on a thread of its own.
+//! Encodes spans as they end, and hands them to an [`Outlet`] in batches, on threads of its own.
 //!
 //! In the place of the SDK's batch processor, whose queue holds the spans themselves: thousands of them,
 //! each in a dozen pieces, which no cache holds until another thread comes to encode and free them.
@@ -11,13 +11,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use opentelemetry::Context;
+use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
-use super::encode::{Batch, encoded};
+use super::encode::{Batch, Resourced, encoded};
 use super::outlet::Outlet;
-use super::queue::{BATCH, DELAY, admit};
-use super::spans::SpanSender;
+use super::queue::{BATCH, DELAY, QUEUE, admit};
 
 /// Most bytes of one export, but for a last span that is longer: collectors take 4 MiB by default.
 const BATCH_BYTES: usize = 1024 * 1024;
@@ -25,76 +25,97 @@ const BATCH_BYTES: usize = 1024 * 1024;
 /// Longest wait of a flush that is asked to wait for as long as it takes. The SDK's own.
 const FLUSH: Duration = Duration::from_secs(5);
 
+/// Most exports under way at once: all that the queue holds. With one, a collector that is 20 ms away
+/// would get 25 000 spans a second at the most, however fast it takes them.
+const EXPORTS: usize = QUEUE / BATCH;
+
+/// A batch's memory that is larger is given back rather than kept for another batch.
+const KEPT_BATCH: usize = 512 * 1024;
+
 /// Takes ended spans for export.
 pub(super) struct SpanQueue {
     shared: Arc<Shared>,
-    outlet: Outlet<SpanSender>,
+    outlet: Outlet,
 }
 
 struct Shared {
+    resourced: Resourced,
     state: Mutex<State>,
-    /// There is something to do for the thread.
+    /// There is something to do for a thread: a batch to export, or one to wait for.
     work: Condvar,
-    /// A batch is done, or the thread has ended.
+    /// A batch is done, or a thread has ended.
     done: Condvar,
 }
 
+/// Batches are numbered in the order in which they are closed, from 0.
 #[derive(Default)]
 struct State {
     /// Takes the spans that end now.
     open: Batch,
-    /// Waits for the thread.
-    full: VecDeque<Batch>,
-    /// Batches that have left `open`, and those of them that are done with.
+    /// Batches that have left `open` so far.
     closed: u64,
-    done: u64,
+    /// Those of them that wait for a thread, the last closed last.
+    full: VecDeque<Batch>,
+    /// The numbers of those that a thread exports.
+    under_way: Vec<u64>,
+    /// Emptied ones, whose memory others will use.
+    spare: Vec<Batch>,
     is_shut: bool,
-    has_ended: bool,
+    /// Threads that have not ended.
+    threads: usize,
 }
 
 impl SpanQueue {
-    /// Starts the thread.
+    /// Starts the threads.
     ///
     /// # Errors
     ///
     /// The system has no thread left.
-    pub(super) fn start(outlet: Outlet<SpanSender>) -> io::Result<Self> {
+    pub(super) fn start(outlet: Outlet, resource: &Resource) -> io::Result<Self> {
         let shared = Arc::new(Shared {
+            resourced: Resourced::new(resource),
             state: Mutex::default(),
             work: Condvar::new(),
             done: Condvar::new(),
         });
-        let (working, through) = (Arc::clone(&shared), outlet.clone());
-        thread::Builder::new()
-            .name("telemetry-spans".to_owned())
-            .spawn(move || working.work(&through))?;
+        for _ in 0..EXPORTS {
+            let (working, through) = (Arc::clone(&shared), outlet.clone());
+            thread::Builder::new()
+                .name("telemetry-spans".to_owned())
+                .spawn(move || working.work(&through))?;
+            shared.state().threads += 1;
+        }
         Ok(Self { shared, outlet })
     }
 }
 
 impl Shared {
-    /// What the thread does until it is shut and everything is done.
-    fn work(&self, outlet: &Outlet<SpanSender>) {
+    /// What a thread does until the queue is shut and everything is done.
+    fn work(&self, outlet: &Outlet) {
         let _no_spans_of_the_export_itself = Context::enter_telemetry_suppressed_scope();
-        while let Some(batch) = self.next() {
-            outlet.export(&batch);
-            drop(batch);
-            self.state().done += 1;
+        while let Some((number, batch)) = self.next() {
+            outlet.export(batch.spans(), || self.resourced.request(&batch));
+            self.state().finish(number, batch);
             self.done.notify_all();
         }
-        self.state().has_ended = true;
+        self.state().threads -= 1;
         self.done.notify_all();
     }
 
-    /// Waits for a batch that is full, has waited for [`DELAY`], or is asked for.
-    fn next(&self) -> Option<Batch> {
+    /// Waits for a batch that is full, has waited for [`DELAY`], or is asked for; with its number.
+    fn next(&self) -> Option<(u64, Batch)> {
         let mut state = self.state();
         loop {
-            if let Some(batch) = state.full.pop_front() {
-                return Some(batch);
+            if let Some(taken) = state.take() {
+                return Some(taken);
             }
             if state.is_shut {
                 return None;
+            }
+            if state.open.spans() == 0 {
+                let woken = self.work.wait(state);
+                state = woken.unwrap_or_else(PoisonError::into_inner);
+                continue;
             }
             let waited = self.work.wait_timeout(state, DELAY);
             let (woken, timed) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -130,9 +151,35 @@ impl State {
     /// Lets nothing more into the open batch.
     fn close(&mut self) {
         if self.open.spans() > 0 {
-            self.full.push_back(std::mem::take(&mut self.open));
+            let next = self.spare.pop().unwrap_or_default();
+            self.full.push_back(std::mem::replace(&mut self.open, next));
             self.closed += 1;
         }
+    }
+
+    /// The oldest batch that waits.
+    fn take(&mut self) -> Option<(u64, Batch)> {
+        let number = self.oldest_waiting();
+        let batch = self.full.pop_front()?;
+        self.under_way.push(number);
+        Some((number, batch))
+    }
+
+    fn finish(&mut self, number: u64, mut batch: Batch) {
+        self.under_way.retain(|other| *other != number);
+        batch.clear();
+        if self.spare.len() < EXPORTS && batch.capacity() <= KEPT_BATCH {
+            self.spare.push(batch);
+        }
+    }
+
+    fn oldest_waiting(&self) -> u64 {
+        self.closed - self.full.len() as u64
+    }
+
+    /// Whether it is known what became of the first `count` batches, in whichever order that was.
+    fn are_done(&self, count: u64) -> bool {
+        self.oldest_waiting() >= count && self.under_way.iter().all(|number| *number >= count)
     }
 }
 
@@ -143,16 +190,17 @@ impl SpanProcessor for SpanQueue {
         if !span.span_context.is_sampled() || !admit(&self.outlet) {
             return;
         }
-        let is_full = encoded(&span, |field| {
+        let wanted = encoded(&span, |field| {
             let mut state = self.shared.state();
             state.open.add(&span.instrumentation_scope, field);
             let is_full = state.open.spans() >= BATCH as u64 || state.open.bytes() >= BATCH_BYTES;
+            let is_first = state.open.spans() == 1;
             if is_full {
                 state.close();
             }
-            is_full
+            is_full || is_first
         });
-        if is_full {
+        if wanted {
             self.shared.work.notify_one();
         }
     }
@@ -166,21 +214,21 @@ impl SpanProcessor for SpanQueue {
         };
         self.shared.work.notify_one();
         self.shared.wait(Instant::now() + FLUSH, |state| {
-            state.done >= wanted || state.has_ended
+            state.are_done(wanted) || state.threads == 0
         })
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        // A batch that waits for an exporter would keep the thread from ending.
+        // A batch that waits for an exporter would keep its thread from ending.
         self.outlet.close();
         {
             let mut state = self.shared.state();
             state.close();
             state.is_shut = true;
         }
-        self.shared.work.notify_one();
+        self.shared.work.notify_all();
         self.shared
-            .wait(Instant::now() + timeout, |state| state.has_ended)
+            .wait(Instant::now() + timeout, |state| state.threads == 0)
     }
 }
 

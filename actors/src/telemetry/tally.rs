@@ -41,17 +41,20 @@ pub enum DropReason {
     NotAttached,
     /// It was made faster than the collector takes it.
     QueueFull,
+    /// The collector took the export and said that it rejected this of it.
+    Rejected,
     /// The collector asked for a pause.
     Throttled,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ExportFailed,
         Self::Timeout,
         Self::NotAttached,
         Self::QueueFull,
+        Self::Rejected,
         Self::Throttled,
     ];
 
@@ -63,6 +66,7 @@ impl DropReason {
             Self::Timeout => "timeout",
             Self::NotAttached => "not_attached",
             Self::QueueFull => "queue_full",
+            Self::Rejected => "rejected",
             Self::Throttled => "throttled",
         }
     }
@@ -78,8 +82,6 @@ pub(super) struct Tally {
     successes: AtomicU64,
     last_success: AtomicU64,
     last_error: Mutex<Option<Failure>>,
-    /// What the connection said, for an exporter that says only that it failed.
-    network_error: Mutex<Option<String>>,
     /// Until when the collector wants to be left alone.
     held_until: Mutex<Option<Instant>>,
 }
@@ -177,14 +179,6 @@ impl Tally {
 
     pub(super) fn last_error(&self) -> Option<Failure> {
         lock(&self.last_error).clone()
-    }
-
-    pub(super) fn note_network_error(&self, text: String) {
-        *lock(&self.network_error) = Some(text);
-    }
-
-    pub(super) fn take_network_error(&self) -> Option<String> {
-        lock(&self.network_error).take()
     }
 
     /// Asks for no export before `at`.

@@ -22,23 +22,12 @@ pub(super) struct Watch(Vec<(Signal, Arc<Tally>, u64)>);
 
 impl Watch {
     pub(super) fn begin(outlets: &Outlets) -> Self {
-        let traces = outlets
-            .traces
-            .as_ref()
-            .map(|outlet| (Signal::Traces, outlet.tally()));
-        let metrics = outlets
-            .metrics
-            .as_ref()
-            .map(|outlet| (Signal::Metrics, outlet.tally()));
-        let logs = outlets
-            .logs
-            .as_ref()
-            .map(|outlet| (Signal::Logs, outlet.tally()));
-        let all = [traces, metrics, logs].into_iter().flatten();
-        Self(
-            all.map(|(signal, tally)| (signal, Arc::clone(tally), tally.successes()))
-                .collect(),
-        )
+        let watched = outlets.each().map(|outlet| {
+            let tally = Arc::clone(outlet.tally());
+            let successes = tally.successes();
+            (outlet.signal(), tally, successes)
+        });
+        Self(watched.collect())
     }
 
     /// The first signal in trouble: it failed several times in a row, has not worked once since the
@@ -93,13 +82,8 @@ const HUNG_UP: [&str; 5] = [
 ];
 
 impl Failure {
-    /// What an exporter's error stands for. `network` is what the connection itself said, where the
-    /// exporter keeps that to itself; `held` whether an answer asked for a pause.
-    pub(super) fn of(text: String, network: Option<String>, held: bool) -> Self {
-        let text = match network {
-            Some(cause) if text.contains("network error") => format!("{text}: {cause}"),
-            _ => text,
-        };
+    /// What a sender's error stands for; `held` is whether an answer asked for a pause.
+    pub(super) fn of(text: String, held: bool) -> Self {
         let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
         if held || says(&TOO_MUCH) {
             Self::Throttled(text)
@@ -129,8 +113,8 @@ impl Failure {
 
     /// Whether somebody answered and refused, as opposed to nobody being there.
     ///
-    /// The exporters offer nothing but words. An HTTP status means an answer; so does a gRPC
-    /// status, except the ones that the client itself makes of a broken connection.
+    /// An HTTP status means an answer; so does a gRPC status, except the ones that the client itself
+    /// makes of a broken connection.
     pub(super) fn is_refusal(&self) -> bool {
         let Self::Export(text) = self else {
             return false;
@@ -179,15 +163,10 @@ mod tests {
     #[test]
     fn a_refusal_is_told_from_an_absence() {
         let failed = |text: &str| Failure::Export(text.to_owned());
-        assert!(failed("HTTP export failed with status code: 401").is_refusal());
-        assert!(
-            failed("TonicTracesClient export failed with gRPC code: Unauthenticated").is_refusal()
-        );
-        assert!(!failed("HTTP export failed: network error").is_refusal());
-        assert!(
-            !failed("TonicLogsClient export failed with gRPC code: Unavailable: connect error")
-                .is_refusal()
-        );
+        assert!(failed("export failed with status code: 401").is_refusal());
+        assert!(failed("export failed with gRPC code: Unauthenticated").is_refusal());
+        assert!(!failed("error sending request: connection refused").is_refusal());
+        assert!(!failed("export failed with gRPC code: Unavailable: connect error").is_refusal());
         assert!(!Failure::Timeout.is_refusal());
     }
 
@@ -201,26 +180,17 @@ mod tests {
     }
 
     #[test]
-    fn what_the_connection_said_makes_a_vague_error_precise() {
-        let of = |text: &str, cause: Option<&str>, held| {
-            Failure::of(text.to_owned(), cause.map(str::to_owned), held)
-        };
-        let vague = "HTTP export failed: network error";
-        let distrust = of(
-            vague,
-            Some("invalid peer certificate: UnknownIssuer"),
-            false,
-        );
-        assert!(distrust.is_tls());
-        assert!(!of(vague, Some("Connection refused"), false).is_tls());
-        assert_eq!(
-            of(vague, Some("operation timed out"), false),
-            Failure::Timeout
-        );
-        let asked = "HTTP export failed with status code: 503";
-        assert!(matches!(of(asked, None, true), Failure::Throttled(_)));
-        assert!(of(asked, None, false).is_refusal());
-        let slow = "TonicLogsClient export failed with gRPC code: Cancelled: Timeout expired";
-        assert_eq!(of(slow, None, false), Failure::Timeout);
+    fn what_an_error_stands_for_is_read_off_its_words_and_the_pause() {
+        let of = |text: &str, held| Failure::of(text.to_owned(), held);
+        let distrust = "error sending request: invalid peer certificate: UnknownIssuer";
+        assert!(of(distrust, false).is_tls());
+        assert!(!of("error sending request: Connection refused", false).is_tls());
+        let late = "error sending request: operation timed out";
+        assert_eq!(of(late, false), Failure::Timeout);
+        let asked = "export failed with status code: 503";
+        assert!(matches!(of(asked, true), Failure::Throttled(_)));
+        assert!(of(asked, false).is_refusal());
+        let slow = "export failed with gRPC code: Cancelled: Timeout expired";
+        assert_eq!(of(slow, false), Failure::Timeout);
     }
 }

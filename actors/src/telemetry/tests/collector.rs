@@ -133,26 +133,37 @@ pub(super) fn silent_collector() -> Outcome<(TcpListener, String)> {
 
 /// Fake: answers every HTTP request with 401. Its thread ends with the test process.
 pub(super) fn refusing_collector() -> Outcome<String> {
-    answering_collector("401 Unauthorized", Duration::ZERO)
+    answering_collector("401 Unauthorized", Duration::ZERO, &[])
 }
 
 /// Fake: takes what every HTTP request brings, but each only after a while.
 pub(super) fn slow_collector(time: Duration) -> Outcome<String> {
-    answering_collector("200 OK", time)
+    answering_collector("200 OK", time, &[])
 }
 
-fn answering_collector(status: &'static str, after: Duration) -> Outcome<String> {
+/// Fake: takes what every HTTP request brings, and says that it rejected one item of it.
+pub(super) fn picky_collector() -> Outcome<String> {
+    // `partial_success`, in it `rejected_…` and `error_message`.
+    const ONE_REJECTED: &[u8] = b"\x0a\x06\x08\x01\x12\x02no";
+    answering_collector("200 OK", Duration::ZERO, ONE_REJECTED)
+}
+
+fn answering_collector(
+    status: &'static str,
+    after: Duration,
+    body: &'static [u8],
+) -> Outcome<String> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let endpoint = format!("http://{}", listener.local_addr()?);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || answer(stream, status, after));
+            std::thread::spawn(move || answer(stream, status, after, body));
         }
     });
     Ok(endpoint)
 }
 
-fn answer(stream: TcpStream, status: &str, after: Duration) -> std::io::Result<()> {
+fn answer(stream: TcpStream, status: &str, after: Duration, body: &[u8]) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let (mut stream, mut length) = (stream, 0);
     let mut line = String::new();
@@ -164,8 +175,10 @@ fn answer(stream: TcpStream, status: &str, after: Duration) -> std::io::Result<(
     }
     std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
     std::thread::sleep(after);
+    let length = body.len();
     write!(
         stream,
-        "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-    )
+        "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    )?;
+    stream.write_all(body)
 }

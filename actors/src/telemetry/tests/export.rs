@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info, info_span};
 
-use super::collector::{Rotel, free_address, refusing_collector, silent_collector, slow_collector};
+use super::collector::{
+    Rotel, free_address, picky_collector, refusing_collector, silent_collector, slow_collector,
+};
 use super::{Config, Outcome, Rig, until};
 use crate::telemetry::tally::{Failure, Tally};
 use crate::telemetry::watch::Watch;
-use crate::telemetry::{Destinations, DropReason, Otlp, Protocol};
+use crate::telemetry::{Destinations, DropReason, Otlp, Protocol, Signal};
 
 fn config(endpoint: String, protocol: Protocol, timeout_ms: u64) -> Config {
     let export_timeout = Duration::from_millis(timeout_ms);
@@ -23,10 +25,7 @@ fn config(endpoint: String, protocol: Protocol, timeout_ms: u64) -> Config {
 impl Rig {
     fn attach(&self) -> Outcome<crate::telemetry::exporters::Attachment> {
         let inner = &self.telemetry.0;
-        Ok(inner
-            .pipelines
-            .outlets
-            .attach(&inner.otlp, &inner.pipelines.resource)?)
+        Ok(inner.pipelines.outlets.attach(&inner.otlp)?)
     }
 
     fn tally(&self) -> Outcome<&Tally> {
@@ -35,8 +34,7 @@ impl Rig {
             .0
             .pipelines
             .outlets
-            .traces
-            .as_ref()
+            .of(Signal::Traces)
             .ok_or("no traces")?
             .tally())
     }
@@ -198,6 +196,34 @@ fn a_collector_that_refuses_is_told_from_one_that_is_away() -> Outcome {
 }
 
 #[test]
+fn what_a_collector_rejects_of_an_export_is_dropped_and_no_trouble() -> Outcome {
+    let rig = Rig::new(&config(picky_collector()?, Protocol::Http, 2000))?;
+    let attachment = rig.attach()?;
+    let outlets = &rig.telemetry.0.pipelines.outlets;
+    let watch = Watch::begin(outlets);
+    rig.telemetry
+        .meter()
+        .u64_counter("test.pears")
+        .build()
+        .add(1, &[]);
+    rig.run(|| {
+        for _ in 0..3 {
+            info_span!("work").in_scope(|| info!("working"));
+        }
+    });
+    let flushed = rig.telemetry.flush(Duration::from_secs(5));
+    for signal in Signal::ALL {
+        let tally = outlets.of(signal).ok_or("no outlet")?.tally();
+        assert_eq!(tally.dropped_total(DropReason::Rejected), 1, "{signal:?}");
+        assert!(tally.exported_total() >= 2, "{signal:?}: {tally:?}");
+        assert!(flushed.lost.contains(&(signal, 1)), "{flushed:?}");
+    }
+    assert_eq!(watch.trouble(), None);
+    drop(attachment);
+    Ok(())
+}
+
+#[test]
 fn every_span_of_an_hour_is_exported_dropped_or_queued_however_the_collector_fails() -> Outcome {
     // What a hundred requests a second make in an hour, over the three kinds of trouble.
     const SPANS: u64 = 120_000;
@@ -255,14 +281,8 @@ fn a_later_attachment_stays_when_an_earlier_one_goes() -> Outcome {
     ))?;
     let earlier = rig.attach()?;
     let later = rig.attach()?;
-    let outlet = rig
-        .telemetry
-        .0
-        .pipelines
-        .outlets
-        .traces
-        .clone()
-        .ok_or("no traces")?;
+    let outlets = &rig.telemetry.0.pipelines.outlets;
+    let outlet = outlets.of(Signal::Traces).ok_or("no traces")?;
     drop(earlier);
     assert!(outlet.is_attached());
     drop(later);
