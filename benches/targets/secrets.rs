@@ -33,6 +33,8 @@ const TOLD_WITHIN: Duration = Duration::from_millis(3200);
 const READY_WITHIN: Duration = Duration::from_secs(3);
 /// How long an outage goes on after it was told.
 const OUTAGE: Duration = Duration::from_secs(3);
+/// Between two troubles, so that each meets a daemon that is over the last.
+const CALM: Duration = Duration::from_secs(1);
 
 const ROTATIONS: &str = r#"dotmac_secret_rotations_total{result="applied",secret="database"} "#;
 
@@ -158,6 +160,7 @@ impl Bed {
 
     async fn suffer(&mut self, trouble: Trouble) -> Course {
         self.until_ready().await;
+        tokio::time::sleep(CALM).await;
         let (watch, rotations) = (Watch::begin(self.platform.port), self.rotations());
         let begun = Instant::now();
         let remedied = match trouble {
@@ -360,9 +363,14 @@ async fn write(port: u16, stop: Arc<AtomicBool>) -> (u64, u64) {
         let url = format!("http://127.0.0.1:{port}/faults/ledger?id={id}&ms=5");
         let answer = http.post(url).send().await;
         sent += 1;
-        if !answer.as_ref().is_ok_and(|it| it.status().is_success()) {
+        let said = match answer {
+            Ok(answer) if answer.status().is_success() => None,
+            Ok(answer) => Some(answer.text().await.unwrap_or_default()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(said) = said {
             failed += 1;
-            println!("failed: {answer:?}");
+            println!("failed: {said}");
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

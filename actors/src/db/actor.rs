@@ -1,6 +1,10 @@
 //! Keeps the database usable: opens it, brings its schema up to date, watches it, says how it is.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::prelude::*;
 use tokio::task::JoinHandle;
@@ -13,6 +17,7 @@ use super::{
     health::Health,
     migrations::{self, Status, Step},
     monitor::Monitor,
+    patience::Patience,
     pool::{Access, DbRuntime},
     rotation::{Rotation, Turn},
 };
@@ -238,7 +243,10 @@ async fn open(config: Config, lifeline: Lifeline, runtime: DbRuntime) -> Result<
         }
     }
     let pool = Pool::new(&config, runtime, &Alarms::default())?;
-    match pool.connection(Access::Write).await {
+    let deadline = Instant::now() + config.connect_timeout.max(config.pool_timeout);
+    let mut patience = Patience::take();
+    let first = pool.connection(Access::Write, deadline, &mut patience);
+    match first.await {
         Ok(_) => Ok(pool),
         Err(super::DbError::Connect(problem)) => Err(problem),
         Err(other) => Err(OpenError::Setup(other.to_string())),

@@ -31,8 +31,9 @@ struct State {
     evict_before: AtomicU64,
     /// Pieces of work that found no free connection in time.
     exhausted: AtomicU64,
-    /// Pieces of work that ended and gave their connection back.
-    finished: AtomicU64,
+    /// Work has ended since this was asked last. Not counted: all threads would write to one place for each
+    /// piece of work.
+    finished: AtomicBool,
     disk_full: AtomicBool,
     corrupted: AtomicBool,
     /// Why a connection could not be opened, until one could.
@@ -46,7 +47,7 @@ impl Default for State {
             look: Notify::new(),
             evict_before: AtomicU64::new(0),
             exhausted: AtomicU64::new(0),
-            finished: AtomicU64::new(0),
+            finished: AtomicBool::new(false),
             disk_full: AtomicBool::new(false),
             corrupted: AtomicBool::new(false),
             refused: Mutex::new(None),
@@ -80,7 +81,9 @@ impl Alarms {
 
     /// A piece of work ended.
     pub(super) fn finished(&self) {
-        self.0.finished.fetch_add(1, Relaxed);
+        if !self.0.finished.load(Relaxed) {
+            self.0.finished.store(true, Relaxed);
+        }
     }
 
     /// A connection could not be opened.
@@ -104,6 +107,11 @@ impl Alarms {
         opened < self.0.evict_before.load(Relaxed)
     }
 
+    /// There is something to look at, though nothing went wrong.
+    pub(super) fn look(&self) {
+        self.0.look.notify_one();
+    }
+
     /// Waits until somebody has told something since the last time.
     pub(super) async fn told(&self) {
         self.0.look.notified().await;
@@ -113,8 +121,9 @@ impl Alarms {
         self.0.exhausted.load(Relaxed)
     }
 
-    pub(super) fn finished_so_far(&self) -> u64 {
-        self.0.finished.load(Relaxed)
+    /// Whether work has ended since this was asked last.
+    pub(super) fn has_finished(&self) -> bool {
+        self.0.finished.swap(false, Relaxed)
     }
 
     pub(super) fn is_disk_full(&self) -> bool {

@@ -11,7 +11,7 @@ use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use tokio::runtime::Handle;
 use tracing::Span;
 
-use super::{Isolation, Loan, alarms::Line, patience::Patience};
+use super::{Isolation, Loan, alarms::Line};
 
 /// An asynchronous SQLite connection: its work is done on blocking threads of the database's runtime.
 pub(super) type AsyncSqliteConnection = SyncConnectionWrapper<SqliteConnection, Blocking>;
@@ -19,10 +19,6 @@ pub(super) type AsyncSqliteConnection = SyncConnectionWrapper<SqliteConnection, 
 /// A connection on loan from the pool.
 ///
 /// Use it through [`on!`](crate::on); the variants are public for code that must differ by back end.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for each piece of work, and never a collection of them"
-)]
 pub enum Connection {
     /// To PostgreSQL.
     Postgres(Loan<AsyncPgConnection>),
@@ -127,21 +123,6 @@ impl Connection {
                 c.spawn_blocking(diesel::connection::AnsiTransactionManager::rollback_transaction)
                     .await
             }
-        }
-    }
-
-    /// The connection's timer, for as long as a piece of work takes.
-    pub(super) fn take_patience(&mut self) -> Patience {
-        match self {
-            Self::Postgres(c) => c.take_patience(),
-            Self::Sqlite(c) => c.take_patience(),
-        }
-    }
-
-    pub(super) fn give_patience(&mut self, patience: Patience) {
-        match self {
-            Self::Postgres(c) => c.give_patience(patience),
-            Self::Sqlite(c) => c.give_patience(patience),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,7 +11,8 @@ use futures_util::FutureExt;
 use tracing::{Instrument, field, info_span, warn};
 
 use super::{
-    Connection, DbError, Isolation, Pool, PoolSize, Retry, instruments::Instruments, pool::Access,
+    Connection, DbError, Isolation, Pool, PoolSize, Retry, instruments::observe,
+    patience::Patience, pool::Access,
 };
 use crate::supervision::Published;
 
@@ -18,7 +20,6 @@ use crate::supervision::Published;
 #[derive(Clone)]
 pub struct Db {
     pool: Published<Pool>,
-    instruments: Arc<Instruments>,
 }
 
 /// Work on a connection: an `async |connection| …` closure whose future may move between threads.
@@ -58,10 +59,8 @@ impl Db {
     /// A handle that takes its pool from `pool`, the slot that the [`DbActor`](super::DbActor) publishes to.
     #[must_use]
     pub fn new(pool: Published<Pool>) -> Self {
-        Self {
-            instruments: Arc::new(Instruments::new(&pool)),
-            pool,
-        }
+        observe(&pool);
+        Self { pool }
     }
 
     /// Runs `work` that only reads, to its end, whatever becomes of the caller. SQLite has many
@@ -154,7 +153,7 @@ impl Db {
             for done in 1..retry.tries {
                 match job.once(mode, work.clone()).await {
                     Err(DbError::Conflict(_)) => {
-                        job.instruments.retried();
+                        job.pool.instruments.retried();
                         tokio::time::sleep(Retry::pause(done, &mut fastrand::Rng::new())).await;
                     }
                     ended => return ended,
@@ -199,11 +198,7 @@ impl Db {
             db.system.name = pool.system,
         );
         let runtime = pool.runtime().handle().clone();
-        let job = Job {
-            pool,
-            instruments: Arc::clone(&self.instruments),
-            operation,
-        };
+        let job = Job { pool, operation };
         let work = async move {
             let result = run(&job).await;
             if result.is_err() {
@@ -221,7 +216,6 @@ impl Db {
 /// A piece of work under way.
 struct Job {
     pool: Arc<Pool>,
-    instruments: Arc<Instruments>,
     operation: &'static str,
 }
 
@@ -236,35 +230,31 @@ impl Job {
         T: Send + 'static,
         E: Into<DbError> + Send + 'static,
     {
-        let Self {
-            pool,
-            instruments,
-            operation,
-        } = self;
+        let Self { pool, operation } = self;
         let asked = Instant::now();
-        let lent = pool.connection(mode.access()).await;
-        if let Err(DbError::PoolExhausted { .. }) = lent {
-            instruments.timed_out();
-        }
-        let mut connection = lent?;
+        let mut patience = Patience::take();
+        let deadline = asked + pool.pool_timeout;
+        let lent = pool.connection(mode.access(), deadline, &mut patience);
+        let mut connection = lent.await?;
         let began = Instant::now();
-        instruments.waited(pool.system, began - asked);
+        pool.instruments.waited(pool.system, began - asked);
         let limit = pool.work_limit;
-        let mut patience = connection.take_patience();
-        let attempt = AssertUnwindSafe(attempt(&mut connection, mode, work)).catch_unwind();
-        let (result, sound) = match patience.until((began + limit).into(), attempt).await {
-            Some(Ok(end)) => end,
-            Some(Err(_panic)) => (Err(DbError::Panicked { operation }), false),
-            None => (Err(DbError::Overran { operation, limit }), false),
+        let (result, sound) = {
+            let attempt = AssertUnwindSafe(attempt(&mut connection, mode, work)).catch_unwind();
+            match patience.until((began + limit).into(), pin!(attempt)).await {
+                Some(Ok(end)) => end,
+                Some(Err(_panic)) => (Err(DbError::Panicked { operation }), false),
+                None => (Err(DbError::Overran { operation, limit }), false),
+            }
         };
-        connection.give_patience(patience);
+        patience.leave();
         let result = result.map_err(|error| error.told_apart(&connection));
         if !sound || !connection.is_fit() {
             connection.discard();
         }
         pool.alarms().finished();
         let took = began.elapsed();
-        instruments.worked(operation, took, result.is_err());
+        pool.instruments.worked(operation, took, result.is_err());
         if took >= pool.slow {
             warn!(
                 operation,
@@ -290,9 +280,28 @@ where
     T: Send + 'static,
     E: Into<DbError> + Send + 'static,
 {
-    let Mode::Transaction(isolation) = mode else {
-        return (work(connection).await.map_err(Into::into), true);
-    };
+    match mode {
+        Mode::Read | Mode::Plain => (work(connection).await.map_err(Into::into), true),
+        // Elsewhere, because it is large and every task would carry the place for it.
+        Mode::Transaction(isolation) => {
+            Box::pin(attempt_transaction(connection, isolation, work)).await
+        }
+    }
+}
+
+async fn attempt_transaction<T, E, W>(
+    connection: &mut Connection,
+    isolation: Isolation,
+    work: W,
+) -> (Result<T, DbError>, bool)
+where
+    for<'c> W: AsyncFnOnce(&'c mut Connection) -> Result<T, E>
+        + Work<&'c mut Connection, Result<T, E>, Future: Send>
+        + Send
+        + 'static,
+    T: Send + 'static,
+    E: Into<DbError> + Send + 'static,
+{
     if let Err(error) = connection.begin(isolation).await {
         return (Err(error.into()), false);
     }

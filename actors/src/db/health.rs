@@ -26,8 +26,8 @@ pub(super) struct Seen {
     pub(super) used_up: bool,
     /// Pieces of work that waited in vain, so far.
     pub(super) exhausted: u64,
-    /// Pieces of work that ended, so far.
-    pub(super) finished: u64,
+    /// Whether a piece of work has ended since the last look.
+    pub(super) finished: bool,
     /// Why no further connection can be opened, if none can.
     pub(super) refusal: Option<Reason>,
     /// Work has met damaged data.
@@ -43,7 +43,6 @@ pub(super) struct Judge {
     patience: Duration,
     exhausted: u64,
     exhausted_at: Option<Instant>,
-    finished: u64,
     /// Since when no work has ended while others waited.
     stuck_since: Option<Instant>,
     stuck: bool,
@@ -56,7 +55,6 @@ impl Judge {
             patience,
             exhausted: 0,
             exhausted_at: None,
-            finished: 0,
             stuck_since: None,
             stuck: false,
         }
@@ -99,11 +97,10 @@ impl Judge {
             self.exhausted_at = Some(now);
         }
         self.exhausted = seen.exhausted;
-        if seen.finished > self.finished || !seen.has_connections {
+        if seen.finished || !seen.has_connections {
             self.stuck_since = None;
             self.stuck = false;
         }
-        self.finished = seen.finished;
         if seen.used_up {
             let since = *self.stuck_since.get_or_insert(now);
             // Once stuck, it stays so until work ends: that nobody waits any more is no sign of health.
@@ -124,7 +121,7 @@ mod tests {
         Seen {
             used_up: false,
             exhausted: 0,
-            finished: 0,
+            finished: false,
             refusal: None,
             corrupted: false,
             has_connections: true,
@@ -174,14 +171,14 @@ mod tests {
             let now = start + Duration::from_secs(seconds);
             word(&judge.verdict(Ok(()), seen, now))
         };
-        assert_eq!(at(0, true, 7), ("good", ""));
+        assert_eq!(at(0, true, false), ("good", ""));
         // Busy, but at work: however long.
-        assert_eq!(at(4, true, 8), ("good", ""));
-        assert_eq!(at(8, true, 9), ("good", ""));
-        assert_eq!(at(12, true, 9), ("good", ""));
-        assert_eq!(at(13, true, 9), ("down", "pool_exhausted"));
-        assert_eq!(at(14, false, 9), ("down", "pool_exhausted"));
-        assert_eq!(at(15, false, 10), ("good", ""));
+        assert_eq!(at(4, true, true), ("good", ""));
+        assert_eq!(at(8, true, true), ("good", ""));
+        assert_eq!(at(12, true, false), ("good", ""));
+        assert_eq!(at(13, true, false), ("down", "pool_exhausted"));
+        assert_eq!(at(14, false, false), ("down", "pool_exhausted"));
+        assert_eq!(at(15, false, true), ("good", ""));
     }
 
     #[test]

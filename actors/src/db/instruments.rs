@@ -113,7 +113,7 @@ impl Looks {
     }
 }
 
-/// The instruments of one database.
+/// What pieces of work are measured by.
 pub(super) struct Instruments {
     work: Histogram<f64>,
     waits: Histogram<f64>,
@@ -122,9 +122,7 @@ pub(super) struct Instruments {
 }
 
 impl Instruments {
-    /// Also has the gauges read from `pool`: to be called once for each database.
-    pub(super) fn new(pool: &Published<Pool>) -> Self {
-        observe(pool);
+    pub(super) fn new() -> Self {
         for class in CLASSES {
             errors().add(0, &[KeyValue::new("sqlstate_class", class)]);
         }
@@ -181,7 +179,8 @@ const fn outcome(failed: bool) -> &'static str {
     if failed { "error" } else { "ok" }
 }
 
-fn observe(pool: &Published<Pool>) {
+/// Has the gauges read from `pool`: to be called once for each database.
+pub(super) fn observe(pool: &Published<Pool>) {
     let status = {
         let pool = pool.clone();
         move || pool.get().map(|pool| pool.status())

@@ -130,7 +130,7 @@ impl Monitor {
         Seen {
             used_up: self.pool.is_used_up(),
             exhausted: self.alarms.exhausted_so_far(),
-            finished: self.alarms.finished_so_far(),
+            finished: self.alarms.has_finished(),
             refusal: self.alarms.refusal(),
             corrupted: self.alarms.is_corrupted(),
             has_connections: status.idle + status.used > 0,

@@ -10,7 +10,7 @@ use diesel::{
     connection::{Instrumentation, InstrumentationEvent},
     result::Error as QueryError,
 };
-use tracing::{Span, field, info_span, warn};
+use tracing::{Span, field::Empty, info_span, record_all, warn};
 
 use super::{
     SqlState,
@@ -36,9 +36,11 @@ pub(super) struct Observer {
 }
 
 /// Statements of one connection follow each other, so there is one at most.
+///
+/// Its text is looked at when it has ended: diesel builds it anew for whoever asks before, which would cost
+/// more than all else here.
 struct UnderWay {
     began: Instant,
-    statement: Statement,
     span: Span,
     errors_before: Option<SqlState>,
 }
@@ -53,23 +55,21 @@ impl Observer {
         }
     }
 
-    fn begin(&mut self, statement: Statement) {
-        // The fields are made only if somebody wants the span.
+    fn begin(&mut self) {
         let span = info_span!(
             "statement",
-            otel.name = statement.summary(),
+            otel.name = Empty,
             otel.kind = "client",
-            otel.status_code = field::Empty,
+            otel.status_code = Empty,
             db.system.name = self.observing.system,
-            db.operation.name = statement.operation,
-            db.collection.name = statement.table.as_deref(),
-            db.query.summary = statement.summary(),
-            db.response.status_code = field::Empty,
-            error.type = field::Empty,
+            db.operation.name = Empty,
+            db.collection.name = Empty,
+            db.query.summary = Empty,
+            db.response.status_code = Empty,
+            error.type = Empty,
         );
         self.under_way = Some(UnderWay {
             began: Instant::now(),
-            statement,
             span,
             errors_before: self.line.last(),
         });
@@ -90,15 +90,16 @@ impl Observer {
 impl Instrumentation for Observer {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
         match event {
-            InstrumentationEvent::StartQuery { query, .. } => {
-                let statement = self.known.statement(query);
-                self.begin(statement);
-            }
+            InstrumentationEvent::StartQuery { .. } => self.begin(),
             InstrumentationEvent::FinishQuery { query, error, .. } => {
                 let Some(ended) = self.under_way.take() else {
                     return;
                 };
                 let took = ended.began.elapsed();
+                let statement = self.known.statement(query);
+                if !ended.span.is_disabled() {
+                    name(&ended.span, &statement);
+                }
                 let state = self.failure(error, ended.errors_before);
                 let failed = match (&state, error) {
                     (Some(state), _) => Some(state.as_str()),
@@ -117,13 +118,13 @@ impl Instrumentation for Observer {
                     slow,
                     statements,
                 } = &self.observing;
-                statements.done(system, &ended.statement, took, failed.is_some());
+                statements.done(system, &statement, took, failed.is_some());
                 if took >= *slow {
                     let _inside = ended.span.enter();
                     warn!(
                         duration_ms = took.as_millis() as u64,
-                        operation = ended.statement.operation,
-                        table = ended.statement.table.as_deref(),
+                        operation = statement.operation,
+                        table = statement.table.as_deref(),
                         statement = statement::text(query),
                         "slow statement"
                     );
@@ -132,4 +133,24 @@ impl Instrumentation for Observer {
             _ => {}
         }
     }
+}
+
+/// One that is given up, with its connection, never gets a name.
+impl Drop for Observer {
+    fn drop(&mut self) {
+        if let Some(UnderWay { span, .. }) = self.under_way.take() {
+            record_all!(span, otel.status_code = "ERROR", error.type = "abandoned");
+        }
+    }
+}
+
+fn name(span: &Span, statement: &Statement) {
+    let summary = statement.summary();
+    record_all!(
+        span,
+        otel.name = summary.as_str(),
+        db.operation.name = statement.operation,
+        db.collection.name = statement.table.as_deref(),
+        db.query.summary = summary.as_str(),
+    );
 }

@@ -3,11 +3,15 @@
 //! SQLite takes one writer at a time, so its pool is two: one connection that writes, lent in the order of
 //! asking, and others that only read. PostgreSQL's is one.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use deadpool::{
     Runtime as DeadpoolRuntime,
-    managed::{Pool as DeadpoolPool, PoolError, TimeoutType},
+    managed::{Pool as DeadpoolPool, PoolError, TimeoutType, Timeouts},
 };
 use diesel::{Connection as _, connection::SimpleConnection};
 use diesel_async::{AsyncConnection, AsyncPgConnection, pooled_connection::PoolableConnection};
@@ -17,8 +21,9 @@ use super::{
     alarms::{Alarms, Line},
     connect,
     connection::{AsyncSqliteConnection, Blocking},
-    instruments::Statements,
+    instruments::{Instruments, Statements},
     observer::{Observer, Observing},
+    patience::Patience,
     session::{Opener, Session},
 };
 
@@ -36,9 +41,13 @@ pub struct Pool {
     connections: Connections,
     runtime: DbRuntime,
     alarms: Alarms,
+    pub(super) instruments: Instruments,
     pub(super) system: &'static str,
+    /// Where the database is, for errors.
+    target: String,
     size: PoolSize,
     min_idle: usize,
+    /// The longest that work waits for a connection.
     pub(super) pool_timeout: Duration,
     /// The longest that one piece of work may keep a connection.
     pub(super) work_limit: Duration,
@@ -107,7 +116,9 @@ impl Pool {
             connections,
             runtime,
             alarms: alarms.clone(),
+            instruments: Instruments::new(),
             system: config.target.system(),
+            target: config.target.to_string(),
             size: config.pool_size.clone(),
             min_idle: config.min_idle,
             pool_timeout: config.pool_timeout,
@@ -116,37 +127,49 @@ impl Pool {
         })
     }
 
-    /// A connection, new or used, within the pool's time-out.
-    pub(super) async fn connection(&self, access: Access) -> Result<Connection, DbError> {
+    /// A connection, new or used, if there is one by `deadline`.
+    pub(super) async fn connection(
+        &self,
+        access: Access,
+        deadline: Instant,
+        patience: &mut Patience,
+    ) -> Result<Connection, DbError> {
         let lent = match &self.connections {
-            Connections::Postgres(pool) => pool
-                .get()
-                .await
-                .map(|object| Connection::Postgres(Loan::new(object))),
+            Connections::Postgres(pool) => {
+                let lent = patience.until(deadline.into(), pin!(pool.get())).await;
+                lent.map(|it| it.map(|object| Connection::Postgres(Loan::new(object))))
+            }
             Connections::Sqlite { writer, readers } => {
                 let pool = if access == Access::Write {
                     writer
                 } else {
                     readers
                 };
-                pool.get()
-                    .await
-                    .map(|object| Connection::Sqlite(Loan::new(object)))
+                let lent = patience.until(deadline.into(), pin!(pool.get())).await;
+                lent.map(|it| it.map(|object| Connection::Sqlite(Loan::new(object))))
             }
         };
-        let connection = lent.map_err(|error| self.refusal(error))?;
+        let lent = lent.unwrap_or(Err(PoolError::Timeout(TimeoutType::Wait)));
+        let connection = lent.map_err(|error| self.refusal(access, error))?;
         connection.line().forget();
         Ok(connection)
     }
 
-    fn refusal(&self, error: PoolError<OpenError>) -> DbError {
+    fn refusal(&self, access: Access, error: PoolError<OpenError>) -> DbError {
+        let slow = || OpenError::Timeout {
+            what: "connecting",
+            target: self.target.clone(),
+            limit: self.pool_timeout,
+        };
         let problem = match error {
-            PoolError::Timeout(TimeoutType::Wait) => {
+            PoolError::Timeout(TimeoutType::Wait) if self.is_full(access) => {
                 self.alarms.exhausted();
+                self.instruments.timed_out();
                 return DbError::PoolExhausted {
                     waited: self.pool_timeout,
                 };
             }
+            PoolError::Timeout(_) => slow(),
             PoolError::Closed => {
                 return DbError::Unavailable {
                     retry_after: Duration::ZERO,
@@ -157,6 +180,16 @@ impl Pool {
         };
         self.alarms.refused(problem.reason());
         DbError::Connect(problem)
+    }
+
+    /// Whether as many connections are open, or are being opened, as there may be.
+    fn is_full(&self, access: Access) -> bool {
+        let status = match &self.connections {
+            Connections::Postgres(pool) => pool.status(),
+            Connections::Sqlite { writer, .. } if access == Access::Write => writer.status(),
+            Connections::Sqlite { readers, .. } => readers.status(),
+        };
+        status.size >= status.max_size
     }
 
     pub(super) fn runtime(&self) -> &DbRuntime {
@@ -245,8 +278,12 @@ impl Pool {
         wanted: usize,
     ) {
         let mut held = Vec::new();
+        let timeouts = Timeouts {
+            wait: Some(self.pool_timeout),
+            ..pool.timeouts()
+        };
         while pool.status().size < wanted && pool.status().waiting == 0 {
-            match pool.get().await {
+            match pool.timeout_get(&timeouts).await {
                 Ok(object) => held.push(object),
                 Err(PoolError::Backend(problem)) => {
                     return self.alarms.refused(problem.reason());
@@ -301,7 +338,6 @@ fn build<C: PoolableConnection + Send + 'static>(
 ) -> Result<DeadpoolPool<Opener<C>>, OpenError> {
     DeadpoolPool::builder(opener)
         .max_size(size)
-        .wait_timeout(Some(config.pool_timeout))
         .create_timeout(Some(config.connect_timeout))
         .runtime(DeadpoolRuntime::Tokio1)
         .build()

@@ -109,6 +109,10 @@ impl Rotation {
             Ok(_proof) => {
                 let former = self.credentials().in_use();
                 self.credentials().swap(latest);
+                if let Some(pool) = self.pool.upgrade() {
+                    // The monitor's own connection is one of the former account's.
+                    pool.alarms().look();
+                }
                 self.let_go(former);
                 self.refusals = 0;
                 Turn::Swapped

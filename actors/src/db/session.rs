@@ -12,7 +12,7 @@ use diesel_async::pooled_connection::PoolableConnection;
 use futures_util::future::BoxFuture;
 use tokio::task::AbortHandle;
 
-use super::{OpenError, alarms::Line, credentials::Pass, patience::Patience};
+use super::{OpenError, alarms::Line, credentials::Pass};
 
 /// A connection retires after this share of its lifetime at the earliest, drawn at random, so that those
 /// opened together do not end together.
@@ -23,7 +23,6 @@ pub(super) struct Session<C> {
     connection: C,
     line: Arc<Line>,
     retires: Instant,
-    patience: Patience,
     /// What moves its bytes, and the account that it was opened with; none for a file.
     wire: Option<(AbortHandle, Pass)>,
 }
@@ -38,7 +37,6 @@ impl<C: PoolableConnection> Session<C> {
         Self {
             connection,
             line,
-            patience: Patience::default(),
             retires: Instant::now() + drawn_lifetime(lifetime, &mut fastrand::Rng::new()),
             wire,
         }
@@ -46,13 +44,13 @@ impl<C: PoolableConnection> Session<C> {
 
     /// Whether it may be lent again, as far as can be told without touching it.
     pub(super) fn seems_fit(&self) -> bool {
-        let admitted = self.wire.as_ref().is_none_or(|(_, pass)| pass.is_valid());
-        admitted && self.line.is_fit() && Instant::now() < self.retires
+        self.is_sound() && Instant::now() < self.retires
     }
 
-    /// Whether it may be lent again.
-    pub(super) fn is_fit(&mut self) -> bool {
-        self.seems_fit() && !self.connection.is_broken()
+    /// Whether nothing has happened to it or its account.
+    fn is_sound(&self) -> bool {
+        let admitted = self.wire.as_ref().is_none_or(|(_, pass)| pass.is_valid());
+        admitted && self.line.is_fit()
     }
 }
 
@@ -76,15 +74,20 @@ impl<C> Opener<C> {
 }
 
 impl<C: PoolableConnection + Send + 'static> Manager for Opener<C> {
-    type Type = Session<C>;
+    /// In one place of its own, for it is large and goes from hand to hand.
+    type Type = Box<Session<C>>;
     type Error = OpenError;
 
-    async fn create(&self) -> Result<Session<C>, OpenError> {
-        (self.0)().await
+    async fn create(&self) -> Result<Box<Session<C>>, OpenError> {
+        (self.0)().await.map(Box::new)
     }
 
-    async fn recycle(&self, session: &mut Session<C>, _: &Metrics) -> RecycleResult<OpenError> {
-        if session.is_fit() {
+    async fn recycle(
+        &self,
+        session: &mut Box<Session<C>>,
+        _: &Metrics,
+    ) -> RecycleResult<OpenError> {
+        if session.seems_fit() && !session.connection.is_broken() {
             Ok(())
         } else {
             Err(RecycleError::message("not fit to be lent again"))
@@ -104,17 +107,9 @@ impl<C: PoolableConnection + Send + 'static> Loan<C> {
         &self.0.line
     }
 
-    pub(super) fn take_patience(&mut self) -> Patience {
-        std::mem::take(&mut self.0.patience)
-    }
-
-    pub(super) fn give_patience(&mut self, patience: Patience) {
-        self.0.patience = patience;
-    }
-
-    /// Whether its next borrower would find it as it should be.
+    /// Whether its next borrower would find it as it should be, unless it retires before.
     pub(super) fn is_fit(&mut self) -> bool {
-        self.0.is_fit()
+        self.0.is_sound() && !self.0.connection.is_broken()
     }
 
     /// Closes it instead of giving it back: the database rolls back whatever was open in it.
