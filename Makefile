@@ -49,7 +49,8 @@ check-tools:
 
 features: ## Test the Vault adapter that is off by default
 	cargo test --workspace --locked --features hashicorp_vault --lib secrets::
-	cargo test --workspace --locked --features hashicorp_vault --test secrets_openbao contract
+	cargo test --workspace --locked --features hashicorp_vault --test secrets_openbao
+	cargo test --workspace --locked --features hashicorp_vault --test db leasing
 
 fmt-check: ## Look whether the code is formatted
 	cargo fmt --all -- --check

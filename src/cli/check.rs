@@ -220,7 +220,7 @@ fn serves(status: u16) -> (Outcome, String) {
         200 => (Outcome::Good, "initialised, unsealed, active".to_owned()),
         429 | 472 | 473 => (
             Outcome::Good,
-            "a standby, which passes requests on".to_owned(),
+            "a standby: it answers reads, and sends writes on to the active node".to_owned(),
         ),
         501 => (
             Outcome::Failed,

@@ -101,7 +101,7 @@ fn text_of(spec: &KeySpec, facts: &Facts<'_>) -> Found {
             DefaultText::Computed { text, .. } => text(facts),
         };
         Found {
-            text,
+            text: text.into(),
             origin: Origin::Default,
         }
     })
@@ -147,7 +147,7 @@ fn read<G: Group>(texts: &BTreeMap<String, Found>) -> Result<G, Mistake> {
     let fields = G::SPEC.keys.iter().filter_map(|spec| {
         texts
             .get(&spec.key())
-            .map(|found| (spec.field.to_owned(), found.text.clone()))
+            .map(|found| (spec.field.to_owned(), found.text.to_string()))
     });
     envy::from_iter(fields).map_err(|_| {
         // Given texts were checked, so a default is wrong. envy's own message may hold a value.
@@ -172,7 +172,7 @@ fn not_right(spec: &KeySpec, found: &Found, invalid: Invalid) -> Mistake {
     if let Some(reason) = invalid.reason {
         problem.push_str(&format!(": {reason}"));
     }
-    let remedy = if unknown::is_service_link("", OsStr::new(&found.text)) {
+    let remedy = if unknown::is_service_link("", OsStr::new(found.text.as_str())) {
         unknown::service_link_remedy()
     } else if let Some(remedy) = invalid.remedy {
         remedy

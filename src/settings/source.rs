@@ -12,6 +12,8 @@ use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
+use secrecy::zeroize::Zeroizing;
+
 use super::dotenv;
 use super::error::{Mistake, Origin};
 use super::group::{Fallback, KeySpec, PREFIX, TelemetrySignal};
@@ -84,7 +86,7 @@ impl fmt::Debug for Sources {
 /// A value that somebody gave.
 #[derive(Clone)]
 pub(crate) struct Found {
-    pub(crate) text: String,
+    pub(crate) text: Zeroizing<String>,
     pub(crate) origin: Origin,
 }
 
@@ -196,6 +198,7 @@ impl Layers {
             let text = layer.text(&name, key, &origin)?;
             // A variable may say nothing about this key, such as a sampler without its ratio.
             if let Some(text) = text.map(fallback.translate).filter(|text| !text.is_empty()) {
+                let text = Zeroizing::new(text);
                 return Ok(Some(Found { text, origin }));
             }
         }
@@ -248,7 +251,7 @@ impl Layer {
                 "unset one of them",
             )),
             (Some(text), None) => Ok(Some(Found {
-                text: text.to_owned(),
+                text: Zeroizing::new(text.to_owned()),
                 origin: self.origin.clone(),
             })),
             (None, Some(path)) => {
@@ -261,7 +264,7 @@ impl Layer {
                         "name a file that the daemon may read",
                     )
                 })?;
-                let text = text.trim_end_matches(['\r', '\n']).to_owned();
+                let text = Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned());
                 if text.is_empty() {
                     return Err(Mistake::new(
                         key,
@@ -294,10 +297,14 @@ impl Layer {
 }
 
 /// The text of a file of at most [`FILE_LIMIT`] bytes.
-pub(crate) fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
+pub(crate) fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
+    let file = File::open(path)?;
+    // In one piece: a text that grows leaves copies behind.
+    let length = file.metadata()?.len().min(FILE_LIMIT);
+    let room = usize::try_from(length).unwrap_or(0).saturating_add(1);
+    let mut text = Zeroizing::new(String::with_capacity(room));
     // One byte more than allowed tells "just fits" from "too long".
-    let length = File::open(path)?
+    let length = file
         .take(FILE_LIMIT + 1)
         .read_to_string(&mut text)
         .map_err(|cause| match cause.kind() {

@@ -168,6 +168,13 @@ async fn no_secret_ever_held_is_in_anything_emitted() {
     let journal = postgres.query(journal).await;
     assert!(journal.contains("secrets"), "{journal}");
     emitted.push(Emitted::new("the journal in the database", journal));
+    let mut check = Daemon::builder().env("DOTMAC_TELEMETRY_LOG_LEVEL", "trace");
+    for (key, value) in &settings {
+        check = check.env(key, value);
+    }
+    let told = check.run(&["check", "--connect"]).await.text();
+    assert!(told.contains("we are `approle`"), "{told}");
+    emitted.push(Emitted::new("dotmac check", told));
     for file in ["cmdline", "environ", "comm"] {
         let bytes = fs::read(format!("/proc/{}/{file}", daemon.pid())).unwrap();
         let text = String::from_utf8_lossy(&bytes);

@@ -1,9 +1,17 @@
 //! Credentials that OpenBao leases: renewed, replaced, given back, and what happens when they are not.
 
-use std::future::Future;
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::support::{Daemon, OpenBao, Postgres, daemon::Builder, eventually};
 
@@ -43,12 +51,8 @@ impl Stage {
         let builder = builder
             .env("DOTMAC_SUPERVISION_BACKOFF_MAX", "500ms")
             .env("DOTMAC_VAULT_REFRESH_INTERVAL", "1s");
-        let mut settings = self.settings.iter();
-        settings
-            .try_fold(builder, |builder, (key, value)| {
-                Some(builder.env(key, value))
-            })
-            .unwrap()
+        let settings = self.settings.iter();
+        settings.fold(builder, |builder, (key, value)| builder.env(key, value))
     }
 
     /// The users that the dynamic role has made and that are there now.
@@ -114,22 +118,9 @@ async fn a_user_that_cannot_be_renewed_is_replaced_under_load_and_no_request_fai
     let stage = Stage::set(&[("TTL", "2s"), ("MAX_TTL", "3s")]).await;
     let daemon = stage.chaos().spawn().await;
     daemon.until("/ready", 200).await;
-    let (client, url) = (
-        daemon.client.clone(),
-        format!("{}/chaos/transaction?ms=20", daemon.base),
-    );
-    let load = tokio::spawn(async move {
-        let mut failed = Vec::new();
-        for _ in 0..300 {
-            let answer = client.post(&url).send().await.unwrap();
-            if !answer.status().is_success() {
-                failed.push(answer.text().await.unwrap());
-            }
-        }
-        failed
-    });
+    let load = Load::begin(&daemon);
     until_rotations(&daemon, 4.0).await;
-    assert_eq!(load.await.unwrap(), Vec::<String>::new());
+    load.failed_none().await;
     let body = daemon.until_component("db", "ready", None).await;
     assert_eq!(body["components"]["db"]["generation"], 1, "{body}");
     stage.until_users(1).await;
@@ -143,18 +134,46 @@ async fn a_static_role_is_followed_through_the_changes_of_its_password() {
     let daemon = stage
         .chaos()
         .env("DOTMAC_DATABASE_VAULT_ROLE", "dotmac-static")
+        // Each new one needs the password of that moment.
+        .env("DOTMAC_DATABASE_MAX_LIFETIME", "1s")
         .spawn()
         .await;
     daemon.until("/ready", 200).await;
-    until_rotations(&daemon, 2.0).await;
-    for _ in 0..20 {
-        let answer = daemon
-            .request(Method::POST, "/chaos/transaction?ms=5")
-            .await;
-        assert_eq!(answer.status(), 200);
-    }
+    let load = Load::begin(&daemon);
+    until_rotations(&daemon, 3.0).await;
+    load.failed_none().await;
     let body = daemon.until_component("db", "ready", None).await;
     assert_eq!(body["components"]["db"]["generation"], 1, "{body}");
+}
+
+/// A client that writes all the time.
+struct Load {
+    stop: Arc<AtomicBool>,
+    client: JoinHandle<Vec<String>>,
+}
+
+impl Load {
+    fn begin(daemon: &Daemon) -> Self {
+        let (http, stop) = (daemon.client.clone(), Arc::<AtomicBool>::default());
+        let url = format!("{}/chaos/transaction?ms=20", daemon.base);
+        let stopped = Arc::clone(&stop);
+        let client = tokio::spawn(async move {
+            let mut failed = Vec::new();
+            while !stopped.load(Relaxed) {
+                let answer = http.post(&url).send().await.unwrap();
+                if !answer.status().is_success() {
+                    failed.push(answer.text().await.unwrap());
+                }
+            }
+            failed
+        });
+        Self { stop, client }
+    }
+
+    async fn failed_none(self) {
+        self.stop.store(true, Relaxed);
+        assert_eq!(self.client.await.unwrap(), Vec::<String>::new());
+    }
 }
 
 /// Until the database's monitor, which saw the former user go, has looked again.
@@ -166,6 +185,37 @@ async fn until_work_is_done(daemon: &Daemon) {
         (answer.status() == 200).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_before_its_end_and_there_is_no_other_login() {
+    let stage = Stage::set(&[("TOKEN_TTL", "3s")]).await;
+    let daemon = stage.chaos().spawn().await;
+    daemon.until("/ready", 200).await;
+    let load = Load::begin(&daemon);
+    // More than two of its lives.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    load.failed_none().await;
+    daemon.until_component("secrets", "ready", None).await;
+    let log = daemon.stop().await.text();
+    assert_eq!(log.matches("logged in to Vault").count(), 1, "{log}");
+    assert_eq!(log.matches("got credentials for").count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn a_token_at_the_end_of_its_longest_life_takes_its_user_along_only_when_there_is_another() {
+    let stage = Stage::set(&[("TOKEN_TTL", "3s"), ("TOKEN_MAX_TTL", "3s")]).await;
+    let daemon = stage.chaos().spawn().await;
+    daemon.until("/ready", 200).await;
+    let load = Load::begin(&daemon);
+    until_rotations(&daemon, 4.0).await;
+    load.failed_none().await;
+    let body = daemon.until_component("db", "ready", None).await;
+    assert_eq!(body["components"]["db"]["generation"], 1, "{body}");
+    stage.until_users(1).await;
+    let log = daemon.stop().await.text();
+    assert!(log.matches("logged in to Vault").count() >= 4, "{log}");
+    stage.until_users(0).await;
 }
 
 #[tokio::test]
@@ -187,15 +237,41 @@ async fn a_token_revoked_from_outside_is_replaced_with_all_that_died_with_it() {
 }
 
 #[tokio::test]
+async fn a_wrapped_secret_id_is_unwrapped_once_for_all_lives_of_the_actor() {
+    let stage = Stage::set(&[]).await;
+    let daemon = stage
+        .builder()
+        .env("DOTMAC_VAULT_SECRET_ID", stage.bao.wrapped_secret_id())
+        .env("DOTMAC_VAULT_SECRET_ID_WRAPPED", "true")
+        .env("DOTMAC_ADMIN_SOCKET", "admin.sock")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    let restarted = Daemon::builder()
+        .env("DOTMAC_ADMIN_SOCKET", "admin.sock")
+        .run_in(daemon.directory(), &["restart", "secrets"])
+        .await;
+    assert_eq!(restarted.code, 0, "{}", restarted.text());
+    eventually("its next life to be ready", || async {
+        let body = daemon.json("/ready").await.1;
+        let secrets = &body["components"]["secrets"];
+        (secrets["generation"] == 2 && secrets["state"] == "ready").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_lease_cut_short_from_outside_is_noticed_and_replaced() {
     let stage = Stage::set(&[]).await;
     let daemon = stage.chaos().spawn().await;
     daemon.until("/ready", 200).await;
     stage.bao.revoke("database/creds").await;
-    // By whichever of the two meets it first: the next renewal, or the database's monitor.
+    // By whoever meets it first: the next renewal, or the database's monitor, which may have a connection
+    // already or be refused one.
     let told = [
         "was ended from outside",
         "the database does not do its work",
+        "the database does its work, but not for everybody",
     ];
     eventually("the loss to be told", || async {
         let lines = daemon.lines();
@@ -219,6 +295,15 @@ async fn while_vault_is_sealed_the_lease_serves_to_its_end_and_then_the_database
         .until_component("secrets", "degraded", Some("sealed"))
         .await;
     assert_eq!(body["components"]["db"]["state"], "ready", "{body}");
+    let rest = async || {
+        let series = r#"dotmac_secret_lease_remaining_seconds{secret="database"}"#;
+        daemon.metric(series).await
+    };
+    let first = rest().await.unwrap();
+    eventually("the time that is left to be counted down", || async {
+        (rest().await? < first - 1.0).then_some(())
+    })
+    .await;
     let body = daemon
         .until_component("secrets", "degraded", Some("lease_expired"))
         .await;
@@ -285,13 +370,10 @@ async fn postgresql_that_refuses_the_new_user_changes_nothing_until_it_does_not(
     };
     let path = "database/roles/dotmac";
     stage.bao.call(Method::POST, path, role("NOLOGIN")).await;
+    let load = Load::begin(&daemon);
     daemon
         .until_component("db", "degraded", Some("credentials_refused"))
         .await;
-    let answer = daemon
-        .request(Method::POST, "/chaos/transaction?ms=5")
-        .await;
-    assert_eq!(answer.status(), 200, "the former user goes on");
     assert!(rotations(&daemon, "refused").await >= 1.0);
     stage
         .postgres
@@ -303,6 +385,7 @@ async fn postgresql_that_refuses_the_new_user_changes_nothing_until_it_does_not(
         )
         .await;
     let body = daemon.until_component("db", "ready", None).await;
+    load.failed_none().await;
     assert_eq!(body["components"]["db"]["generation"], 1, "{body}");
     assert!(rotations(&daemon, "applied").await >= 2.0);
 }

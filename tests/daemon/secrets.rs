@@ -6,14 +6,19 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{
-    Daemon, OpenBao, Postgres, fakes::FakeSilentServer, openbao::ROOT_TOKEN, postgres::PASSWORD,
+    Daemon, OpenBao, Postgres, daemon::Builder, eventually, fakes::FakeSilentServer,
+    openbao::ROOT_TOKEN, postgres::PASSWORD,
 };
 
 /// A daemon that has only Vault to learn its database password from.
-fn builder(bao: &OpenBao, postgres: &Postgres) -> crate::support::daemon::Builder {
+fn builder(bao: &OpenBao, postgres: &Postgres) -> Builder {
+    stranger(bao, postgres).env("DOTMAC_VAULT_TOKEN", ROOT_TOKEN)
+}
+
+/// The same, and it cannot log in yet.
+fn stranger(bao: &OpenBao, postgres: &Postgres) -> Builder {
     Daemon::builder()
         .env("DOTMAC_VAULT_ADDR", bao.address())
-        .env("DOTMAC_VAULT_TOKEN", ROOT_TOKEN)
         .env(
             "DOTMAC_DATABASE_URL",
             format!("postgres://127.0.0.1:{}/dotmac", postgres.port),
@@ -209,6 +214,63 @@ async fn a_mounted_password_that_is_swapped_by_its_link_is_taken_up_without_a_re
 }
 
 #[tokio::test]
+async fn a_projected_token_is_read_again_at_each_login() {
+    let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
+    store_credentials(&bao).await;
+    let policy = r#"path "secret/*" { capabilities = ["read"] }"#;
+    let policy = json!({ "policy": policy });
+    bao.call(Method::POST, "sys/policies/acl/team", policy)
+        .await;
+    // With a life this short there is a login every two seconds or so.
+    let issued = bao.jwt_issuer("dotmac", "team", "3s").await;
+    let mounted = Mounted::new(&issued().await);
+    let daemon = stranger(&bao, &postgres)
+        .env("DOTMAC_VAULT_AUTH", "jwt")
+        .env("DOTMAC_VAULT_ROLE", "dotmac")
+        .env("DOTMAC_VAULT_JWT_FILE", mounted.file.display())
+        .env("DOTMAC_VAULT_REFRESH_INTERVAL", "1s")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    mounted.place("second", "not of this issuer");
+    daemon
+        .until_component("secrets", "degraded", Some("authentication_failed"))
+        .await;
+    mounted.place("third", &issued().await);
+    let body = daemon.until_component("secrets", "ready", None).await;
+    assert_eq!(body["components"]["secrets"]["restarts"], 0, "{body}");
+    let log = daemon.stop().await.text();
+    assert!(log.matches("logged in to Vault").count() >= 2, "{log}");
+}
+
+#[tokio::test]
+async fn a_key_that_waits_for_a_restart_of_its_user_is_named_and_that_user_alone_restarts() {
+    let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
+    store_credentials(&bao).await;
+    bao.write("collector", "headers", "x-tenant=one").await;
+    let daemon = builder(&bao, &postgres)
+        .env("DOTMAC_VAULT_REFRESH_INTERVAL", "1s")
+        .env("DOTMAC_TELEMETRY_OTLP_ENDPOINT", "http://127.0.0.1:1")
+        .env("DOTMAC_TELEMETRY_OTLP_HEADERS", "vault:collector#headers")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    bao.write("collector", "headers", "x-tenant=two").await;
+    let line = daemon
+        .logged("the secret `DOTMAC_TELEMETRY_OTLP_HEADERS` has changed and needs a restart")
+        .await;
+    assert_eq!(line["result"], "needs_restart", "{line}");
+    assert_eq!(line["secrets.waiting"], r#"["telemetry"]"#, "{line}");
+    eventually("telemetry to restart", || async {
+        let body = daemon.json("/ready").await.1;
+        (body["components"]["telemetry"]["generation"] == 2).then_some(())
+    })
+    .await;
+    let body = daemon.json("/ready").await.1;
+    assert_eq!(body["components"]["db"]["generation"], 1, "{body}");
+}
+
+#[tokio::test]
 async fn of_a_mounted_url_the_password_is_taken_live_and_the_rest_waits_for_a_restart() {
     let postgres = Postgres::start().await;
     let url = |password: &str, name: &str| {
@@ -256,14 +318,75 @@ async fn of_a_mounted_url_the_password_is_taken_live_and_the_rest_waits_for_a_re
     assert_eq!(body["components"]["db"]["generation"], 1, "{body}");
 }
 
-#[tokio::test]
-async fn a_sealed_vault_is_told_apart_from_an_absent_one() {
-    let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
-    bao.seal().await;
-    let daemon = builder(&bao, &postgres).spawn().await;
+/// Where an operator looks when something is wrong with Vault: the probe, the log and the check.
+async fn all_say(bao: &OpenBao, variables: &[(&str, &str)], reason: &str, words: &str) {
+    let builder = || {
+        let builder = Daemon::builder()
+            .env("DOTMAC_VAULT_ADDR", bao.address())
+            .env("DOTMAC_VAULT_KV_VERSION", "2")
+            .env(
+                "DOTMAC_DATABASE_URL",
+                "postgres://dotmac@127.0.0.1:1/dotmac",
+            )
+            .env("DOTMAC_DATABASE_PASSWORD", "vault:team/db#pw");
+        variables
+            .iter()
+            .fold(builder, |builder, (key, value)| builder.env(key, value))
+    };
+    let daemon = builder().spawn().await;
     daemon
-        .until_component("secrets", "degraded", Some("sealed"))
+        .until_component("secrets", "degraded", Some(reason))
         .await;
+    daemon.logged(words).await;
+    let checked = builder().run(&["check", "--connect"]).await;
+    let text = checked.text();
+    assert_eq!(checked.code, 69, "{text}");
+    assert!(text.contains(words), "{words:?} is not in {text}");
+}
+
+const AS_ROOT: &[(&str, &str)] = &[("DOTMAC_VAULT_TOKEN", ROOT_TOKEN)];
+
+#[tokio::test]
+async fn a_server_that_is_sealed_is_said_to_be() {
+    let bao = OpenBao::start().await;
+    bao.seal().await;
+    all_say(&bao, AS_ROOT, "sealed", "sealed; unseal it").await;
+}
+
+#[tokio::test]
+async fn a_server_that_was_never_initialised_is_said_to_be() {
+    let bao = OpenBao::uninitialised().await;
+    let words = "not initialised; initialise and unseal it";
+    all_say(&bao, AS_ROOT, "not_initialized", words).await;
+}
+
+#[tokio::test]
+async fn a_standby_that_has_lost_its_active_node_is_said_to_be() {
+    let mut active = OpenBao::durable().await;
+    let standby = OpenBao::standby_of(&active).await;
+    active.kill();
+    let login = [
+        ("DOTMAC_VAULT_AUTH", "approle"),
+        ("DOTMAC_VAULT_ROLE_ID", "a role"),
+        ("DOTMAC_VAULT_SECRET_ID", "a secret id"),
+    ];
+    let words = "a standby and cannot reach an active node";
+    all_say(&standby, &login, "standby", words).await;
+}
+
+#[tokio::test]
+async fn a_policy_or_a_namespace_that_is_missing_is_named() {
+    let bao = OpenBao::start().await;
+    let body = json!({ "policies": ["default"] });
+    let made = bao.call(Method::POST, "auth/token/create", body).await;
+    let token = made["auth"]["client_token"].as_str().unwrap();
+    let line = r#"path "secret/data/team/db" { capabilities = ["read"] }"#;
+    let as_nobody = [("DOTMAC_VAULT_TOKEN", token)];
+    all_say(&bao, &as_nobody, "permission_denied", line).await;
+
+    let elsewhere = [AS_ROOT[0], ("DOTMAC_VAULT_NAMESPACE", "tema")];
+    let words = "there is no namespace `tema`";
+    all_say(&bao, &elsewhere, "namespace_missing", words).await;
 }
 
 #[tokio::test]

@@ -14,6 +14,13 @@ use crate::support::{OpenBao, Postgres, eventually};
 
 const PASSWORD: &str = "PASSWORD";
 
+/// What every client of Vault's must do alike.
+const CLIENTS: &[Client] = &[
+    Client::Vaultrs,
+    #[cfg(feature = "hashicorp_vault")]
+    Client::HashicorpVault,
+];
+
 struct Stage {
     bao: OpenBao,
     _postgres: Postgres,
@@ -22,9 +29,10 @@ struct Stage {
     feed: SecretFeed,
 }
 
-async fn start() -> Stage {
+/// `variables` are those of `deploy/openbao/set-up`.
+async fn start(client: Client, variables: &[(&str, &str)]) -> Stage {
     let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
-    let settings: BTreeMap<_, _> = bao.set_up(&postgres, &[]).into_iter().collect();
+    let settings: BTreeMap<_, _> = bao.set_up(&postgres, variables).into_iter().collect();
     let config = Config {
         vault: Some(VaultConfig {
             address: bao.address(),
@@ -39,7 +47,7 @@ async fn start() -> Stage {
             kv_version: KvVersion::V2,
             ca_cert: None,
             timeout: Duration::from_secs(5),
-            client: Client::default(),
+            client,
         }),
         wanted: Vec::new(),
         database_role: Some(DatabaseRole {
@@ -99,39 +107,62 @@ impl Stage {
 
 #[actix_web::test]
 async fn a_restart_of_the_actor_leaves_a_lease_to_whoever_uses_it_and_gives_it_back_after_that() {
-    let stage = start().await;
-    let held = stage.served().await.hold(PASSWORD).unwrap().clone();
-    stage.restart().await;
-    stage.until_leases(2).await;
-    stage.served().await;
-    assert_eq!(stage.bao.leases().await, 2, "the former is in use");
-    drop(held);
-    stage.until_leases(1).await;
+    for &client in CLIENTS {
+        let stage = start(client, &[]).await;
+        let held = stage.served().await.hold(PASSWORD).unwrap().clone();
+        stage.restart().await;
+        stage.until_leases(2).await;
+        stage.served().await;
+        assert_eq!(stage.bao.leases().await, 2, "the former is in use");
+        drop(held);
+        stage.until_leases(1).await;
+    }
 }
 
 #[actix_web::test]
 async fn only_the_end_of_the_process_takes_a_lease_from_whoever_uses_it() {
-    let stage = start().await;
-    let held = stage.served().await.hold(PASSWORD).unwrap().clone();
-    stage.feed.end();
-    stage.supervisor.halt().await;
-    assert_eq!(stage.bao.leases().await, 0);
-    drop(held);
+    for &client in CLIENTS {
+        let stage = start(client, &[]).await;
+        let held = stage.served().await.hold(PASSWORD).unwrap().clone();
+        stage.feed.end();
+        stage.supervisor.halt().await;
+        assert_eq!(stage.bao.leases().await, 0);
+        drop(held);
+    }
 }
 
 #[actix_web::test]
 async fn credentials_that_worked_and_are_refused_are_replaced_at_once() {
-    let stage = start().await;
-    let former = stage.served().await;
-    let hold = former.hold(PASSWORD).unwrap();
-    hold.taken();
-    hold.refused();
-    eventually("other credentials", || async {
-        let store = stage.store.get()?;
-        former
-            .changed_keys(&store)
-            .contains(&PASSWORD.to_owned())
-            .then_some(())
-    })
-    .await;
+    for &client in CLIENTS {
+        let stage = start(client, &[]).await;
+        let former = stage.served().await;
+        let hold = former.hold(PASSWORD).unwrap();
+        hold.taken();
+        hold.refused();
+        eventually("other credentials", || async {
+            let store = stage.store.get()?;
+            former
+                .changed_keys(&store)
+                .contains(&PASSWORD.to_owned())
+                .then_some(())
+        })
+        .await;
+    }
+}
+
+#[actix_web::test]
+async fn a_lease_is_renewed_as_long_as_it_may_be_and_then_replaced() {
+    for &client in CLIENTS {
+        let stage = start(client, &[("TTL", "2s"), ("MAX_TTL", "5s")]).await;
+        let first = stage.served().await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let store = stage.served().await;
+        assert!(!first.changed_keys(&store).contains(&PASSWORD.to_owned()));
+        drop((first, store));
+        eventually("another user", || async {
+            let (issued, revoked) = stage.bao.leases_by_fate();
+            (issued.len() == 2 && revoked.len() == 1).then_some(())
+        })
+        .await;
+    }
 }

@@ -33,11 +33,11 @@ impl OpenBao {
         server
     }
 
-    /// A server that keeps what it holds on disk: after a crash it is sealed, and else as it was.
-    pub async fn durable() -> Self {
+    /// A server that keeps what it holds on disk, and holds nothing yet.
+    pub async fn uninitialised() -> Self {
         let port = free_port();
         let directory = tempfile::tempdir().unwrap();
-        let mut server = Self {
+        let server = Self {
             process: launch_durable(port, directory.path()),
             port,
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
@@ -45,6 +45,29 @@ impl OpenBao {
             key: None,
         };
         server.listens().await;
+        server
+    }
+
+    /// Another node of the cluster that `active`, which is durable, is the active node of.
+    pub async fn standby_of(active: &Self) -> Self {
+        let server = Self::uninitialised().await;
+        let join = json!({ "leader_api_addr": active.address() });
+        server
+            .call_as("", reqwest::Method::PUT, "sys/storage/raft/join", join)
+            .await;
+        server.unseal(&active.unseal_key()).await;
+        eventually("the node to be a standby", || async {
+            let url = format!("{}/v1/sys/health", server.address());
+            let health = server.client.get(url).send().await.ok()?;
+            (health.status() == 429).then_some(())
+        })
+        .await;
+        server
+    }
+
+    /// A server that keeps what it holds on disk: after a crash it is sealed, and else as it was.
+    pub async fn durable() -> Self {
+        let mut server = Self::uninitialised().await;
         let shares = json!({ "secret_shares": 1, "secret_threshold": 1 });
         let made = server
             .call_as("", reqwest::Method::PUT, "sys/init", shares)
@@ -219,6 +242,69 @@ impl OpenBao {
         self.call(reqwest::Method::PUT, &path, body).await;
     }
 
+    /// The token of a response that wraps another secret id of the role that `set_up` makes.
+    pub fn wrapped_secret_id(&self) -> String {
+        let output = Command::new(tool("bao"))
+            .env("BAO_ADDR", self.address())
+            .env("BAO_TOKEN", ROOT_TOKEN)
+            .env("HOME", self.directory.path())
+            .args(["write", "-force", "-wrap-ttl=60s", "-field=wrapping_token"])
+            .arg("auth/approle/role/dotmac/secret-id")
+            .output()
+            .unwrap();
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{complaints}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Has `role` of the JWT method log in, for tokens of `ttl` at most with `policy`; what issues JWTs that
+    /// it takes. The issuer is the server's own identity engine.
+    pub async fn jwt_issuer(
+        &self,
+        role: &str,
+        policy: &str,
+        ttl: &str,
+    ) -> impl AsyncFn() -> String {
+        use reqwest::Method;
+        let enabled = async |method: &str| {
+            let body = json!({ "type": method });
+            self.call(Method::POST, &format!("sys/auth/{method}"), body)
+                .await;
+        };
+        enabled("userpass").await;
+        enabled("jwt").await;
+        let issuing = json!({ "key": "default", "client_id": "dotmac" });
+        let may_ask = r#"path "identity/oidc/token/*" { capabilities = ["read"] }"#;
+        let keys = format!("{}/v1/identity/oidc/.well-known/keys", self.address());
+        let taking = json!({
+            "role_type": "jwt", "bound_audiences": ["dotmac"], "user_claim": "sub",
+            "token_policies": [policy], "token_ttl": ttl, "token_max_ttl": ttl,
+        });
+        let user = json!({ "password": "a user's", "token_policies": ["issuer"] });
+        for (path, body) in [
+            (
+                "identity/oidc/key/default",
+                json!({ "allowed_client_ids": ["*"] }),
+            ),
+            ("identity/oidc/role/dotmac", issuing),
+            ("sys/policies/acl/issuer", json!({ "policy": may_ask })),
+            ("auth/userpass/users/dotmac", user),
+            ("auth/jwt/config", json!({ "jwks_url": keys })),
+            (&format!("auth/jwt/role/{role}"), taking),
+        ] {
+            self.call(Method::POST, path, body).await;
+        }
+        let login = json!({ "password": "a user's" });
+        let path = "auth/userpass/login/dotmac";
+        let login = self.call_as("", Method::POST, path, login).await;
+        let user = login["auth"]["client_token"].as_str().unwrap().to_owned();
+        async move || {
+            let path = "identity/oidc/token/dotmac";
+            let issued = self.call_as(&user, Method::GET, path, Value::Null).await;
+            issued["data"]["token"].as_str().unwrap().to_owned()
+        }
+    }
+
     /// One call of its API as root.
     pub async fn call(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
         self.call_as(ROOT_TOKEN, method, path, body).await
@@ -293,7 +379,14 @@ impl OpenBao {
 
 /// Strings of an audit log that open something: values of these names, at any depth.
 fn collect(value: &Value, secrets: &mut BTreeSet<String>) {
-    const NAMES: [&str; 5] = ["client_token", "password", "secret_id", "token", "value"];
+    const NAMES: [&str; 6] = [
+        "client_token",
+        "jwt",
+        "password",
+        "secret_id",
+        "token",
+        "value",
+    ];
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
@@ -335,21 +428,22 @@ fn launch_durable(port: u16, directory: &Path) -> Process {
     let config = directory.join("server.hcl");
     let data = directory.join("data");
     std::fs::create_dir_all(&data).unwrap();
+    let cluster = free_port();
     let text = format!(
         r#"
         storage "raft" {{
           path    = "{}"
-          node_id = "one"
+          node_id = "{port}"
         }}
         listener "tcp" {{
-          address     = "127.0.0.1:{port}"
-          tls_disable = true
+          address         = "127.0.0.1:{port}"
+          cluster_address = "127.0.0.1:{cluster}"
+          tls_disable     = true
         }}
         api_addr     = "http://127.0.0.1:{port}"
-        cluster_addr = "http://127.0.0.1:{}"
+        cluster_addr = "http://127.0.0.1:{cluster}"
         "#,
-        data.display(),
-        free_port(),
+        data.display()
     );
     std::fs::write(&config, text).unwrap();
     let mut server = Command::new(tool("bao"));

@@ -243,7 +243,7 @@ async fn open(config: Config, lifeline: Lifeline, runtime: DbRuntime) -> Result<
         }
     }
     let pool = Pool::new(&config, runtime, &Alarms::default())?;
-    let deadline = Instant::now() + config.connect_timeout.max(config.pool_timeout);
+    let deadline = Instant::now() + config.pool_timeout;
     let mut patience = Patience::take();
     let first = pool.connection(Access::Write, deadline, &mut patience);
     match first.await {

@@ -88,8 +88,13 @@ impl Alarms {
 
     /// A connection could not be opened.
     pub(super) fn refused(&self, reason: Reason) {
-        *self.refusal_slot() = Some(reason);
+        self.note_refusal(reason);
         self.0.look.notify_one();
+    }
+
+    /// The same for whoever looks: it need not be told.
+    pub(super) fn note_refusal(&self, reason: Reason) {
+        *self.refusal_slot() = Some(reason);
     }
 
     /// No connection that is open now is lent again; `pause` after the last time, or this is left out.

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{DATA_CORRUPTED, OpenError, POOL_EXHAUSTED, TOO_MANY_CONNECTIONS};
+use super::{
+    AUTHENTICATION_FAILED, DATA_CORRUPTED, OpenError, POOL_EXHAUSTED, TOO_MANY_CONNECTIONS,
+};
 use crate::supervision::Reason;
 
 /// For this long after the last time-out in the pool, the pool is called exhausted.
@@ -34,6 +36,8 @@ pub(super) struct Seen {
     pub(super) corrupted: bool,
     /// Whether any connection is open.
     pub(super) has_connections: bool,
+    /// Our user was removed, and what is open goes on in its role.
+    pub(super) user_gone: bool,
 }
 
 /// What has to be remembered from look to look.
@@ -73,6 +77,14 @@ impl Judge {
             // The monitor is refused as well; that is no news of the connections that are open.
             Err(problem) if problem.reason() == TOO_MANY_CONNECTIONS && seen.has_connections => {
                 Some(TOO_MANY_CONNECTIONS)
+            }
+            // Nor is it where our user is gone: what is open goes on, and could not be had again.
+            Err(problem)
+                if problem.reason() == AUTHENTICATION_FAILED
+                    && seen.user_gone
+                    && seen.has_connections =>
+            {
+                Some(AUTHENTICATION_FAILED)
             }
             Err(problem) => return Health::Down(problem.reason(), Some(problem)),
         };
@@ -125,6 +137,7 @@ mod tests {
             refusal: None,
             corrupted: false,
             has_connections: true,
+            user_gone: false,
         }
     }
 
@@ -196,6 +209,26 @@ mod tests {
         assert_eq!(verdict(Ok(()), corrupted), ("impaired", "data_corrupted"));
         assert_eq!(verdict(Ok(()), refused_too), ("impaired", "data_corrupted"));
         assert_eq!(verdict(Err(read_only()), corrupted), ("down", "read_only"));
+    }
+
+    #[test]
+    fn a_user_that_is_gone_is_a_handicap_as_long_as_what_is_open_goes_on() {
+        let (mut judge, now) = (Judge::new(PATIENCE), Instant::now());
+        let refused = || Err(OpenError::NoAccount(AUTHENTICATION_FAILED));
+        let gone = Seen {
+            user_gone: true,
+            ..seen()
+        };
+        let without = Seen {
+            has_connections: false,
+            ..gone
+        };
+        let mut verdict = |looked, seen| word(&judge.verdict(looked, seen, now));
+        let word = "authentication_failed";
+        assert_eq!(verdict(refused(), gone), ("impaired", word));
+        assert_eq!(verdict(refused(), without), ("down", word));
+        assert_eq!(verdict(refused(), seen()), ("down", word));
+        assert_eq!(verdict(Err(read_only()), gone), ("down", "read_only"));
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub(super) struct Monitor {
     /// Tries to connect that have not ended. A further one is begun with each look, since one whose first
     /// packet was lost would wait for seconds after the server is back.
     connecting: JoinSet<Result<Watch, OpenError>>,
+    /// At the last look that came through our user was gone, and what was open went on in its role.
+    user_gone: bool,
     pause: Duration,
 }
 
@@ -92,6 +94,7 @@ impl Monitor {
             looks,
             connection: None,
             connecting: JoinSet::new(),
+            user_gone: false,
             // Soon has a connection of its own, while it can be had.
             pause: LEAST_INTERVAL,
             pool,
@@ -134,6 +137,7 @@ impl Monitor {
             refusal: self.alarms.refusal(),
             corrupted: self.alarms.is_corrupted(),
             has_connections: status.idle + status.used > 0,
+            user_gone: self.user_gone,
         }
     }
 
@@ -146,8 +150,9 @@ impl Monitor {
         };
         let (connection, user_gone) = connection.asked(&self.config).await?;
         self.connection = Some(connection);
+        self.user_gone = user_gone;
         if user_gone {
-            self.alarms.refused(AUTHENTICATION_FAILED);
+            self.alarms.note_refusal(AUTHENTICATION_FAILED);
         }
         Ok(())
     }
@@ -167,8 +172,12 @@ impl Monitor {
         }
         if self.alarms.refusal().is_some() {
             match self.connect().await {
-                Ok(_) => self.alarms.connections_open(),
-                Err(problem) => self.alarms.refused(problem.reason()),
+                Ok(connection) => {
+                    self.connection = Some(connection);
+                    self.user_gone = false;
+                    self.alarms.connections_open();
+                }
+                Err(problem) => self.alarms.note_refusal(problem.reason()),
             }
         }
         Ok(())

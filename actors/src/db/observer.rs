@@ -55,7 +55,15 @@ impl Observer {
         }
     }
 
+    /// A statement that was given up, or never sent, has no end of its own and no name.
+    fn abandon(&mut self) {
+        if let Some(UnderWay { span, .. }) = self.under_way.take() {
+            record_all!(span, otel.status_code = "ERROR", error.type = "abandoned");
+        }
+    }
+
     fn begin(&mut self) {
+        self.abandon();
         let span = info_span!(
             "statement",
             otel.name = Empty,
@@ -135,12 +143,9 @@ impl Instrumentation for Observer {
     }
 }
 
-/// One that is given up, with its connection, never gets a name.
 impl Drop for Observer {
     fn drop(&mut self) {
-        if let Some(UnderWay { span, .. }) = self.under_way.take() {
-            record_all!(span, otel.status_code = "ERROR", error.type = "abandoned");
-        }
+        self.abandon();
     }
 }
 

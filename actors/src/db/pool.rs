@@ -11,7 +11,7 @@ use std::{
 
 use deadpool::{
     Runtime as DeadpoolRuntime,
-    managed::{Pool as DeadpoolPool, PoolError, TimeoutType, Timeouts},
+    managed::{Object, Pool as DeadpoolPool, PoolError, TimeoutType, Timeouts},
 };
 use diesel::{Connection as _, connection::SimpleConnection};
 use diesel_async::{AsyncConnection, AsyncPgConnection, pooled_connection::PoolableConnection};
@@ -24,7 +24,7 @@ use super::{
     instruments::{Instruments, Statements},
     observer::{Observer, Observing},
     patience::Patience,
-    session::{Opener, Session},
+    session::{Opener, Session, place},
 };
 
 /// Threads for queries' own work; the waiting is the database's.
@@ -43,11 +43,9 @@ pub struct Pool {
     alarms: Alarms,
     pub(super) instruments: Instruments,
     pub(super) system: &'static str,
-    /// Where the database is, for errors.
-    target: String,
     size: PoolSize,
     min_idle: usize,
-    /// The longest that work waits for a connection.
+    /// The longest that work waits for a connection or a place for one.
     pub(super) pool_timeout: Duration,
     /// The longest that one piece of work may keep a connection.
     pub(super) work_limit: Duration,
@@ -118,7 +116,6 @@ impl Pool {
             alarms: alarms.clone(),
             instruments: Instruments::new(),
             system: config.target.system(),
-            target: config.target.to_string(),
             size: config.pool_size.clone(),
             min_idle: config.min_idle,
             pool_timeout: config.pool_timeout,
@@ -127,7 +124,7 @@ impl Pool {
         })
     }
 
-    /// A connection, new or used, if there is one by `deadline`.
+    /// A connection, used or new, if the pool has one or a place for one by `deadline`.
     pub(super) async fn connection(
         &self,
         access: Access,
@@ -136,8 +133,8 @@ impl Pool {
     ) -> Result<Connection, DbError> {
         let lent = match &self.connections {
             Connections::Postgres(pool) => {
-                let lent = patience.until(deadline.into(), pin!(pool.get())).await;
-                lent.map(|it| it.map(|object| Connection::Postgres(Loan::new(object))))
+                let lent = lent(pool, deadline, patience).await;
+                lent.map(|object| Connection::Postgres(Loan::new(object)))
             }
             Connections::Sqlite { writer, readers } => {
                 let pool = if access == Access::Write {
@@ -145,31 +142,24 @@ impl Pool {
                 } else {
                     readers
                 };
-                let lent = patience.until(deadline.into(), pin!(pool.get())).await;
-                lent.map(|it| it.map(|object| Connection::Sqlite(Loan::new(object))))
+                let lent = lent(pool, deadline, patience).await;
+                lent.map(|object| Connection::Sqlite(Loan::new(object)))
             }
         };
-        let lent = lent.unwrap_or(Err(PoolError::Timeout(TimeoutType::Wait)));
-        let connection = lent.map_err(|error| self.refusal(access, error))?;
+        let connection = lent.map_err(|error| self.refusal(error))?;
         connection.line().forget();
         Ok(connection)
     }
 
-    fn refusal(&self, access: Access, error: PoolError<OpenError>) -> DbError {
-        let slow = || OpenError::Timeout {
-            what: "connecting",
-            target: self.target.clone(),
-            limit: self.pool_timeout,
-        };
+    fn refusal(&self, error: PoolError<OpenError>) -> DbError {
         let problem = match error {
-            PoolError::Timeout(TimeoutType::Wait) if self.is_full(access) => {
+            PoolError::Timeout(TimeoutType::Wait) => {
                 self.alarms.exhausted();
                 self.instruments.timed_out();
                 return DbError::PoolExhausted {
                     waited: self.pool_timeout,
                 };
             }
-            PoolError::Timeout(_) => slow(),
             PoolError::Closed => {
                 return DbError::Unavailable {
                     retry_after: Duration::ZERO,
@@ -180,16 +170,6 @@ impl Pool {
         };
         self.alarms.refused(problem.reason());
         DbError::Connect(problem)
-    }
-
-    /// Whether as many connections are open, or are being opened, as there may be.
-    fn is_full(&self, access: Access) -> bool {
-        let status = match &self.connections {
-            Connections::Postgres(pool) => pool.status(),
-            Connections::Sqlite { writer, .. } if access == Access::Write => writer.status(),
-            Connections::Sqlite { readers, .. } => readers.status(),
-        };
-        status.size >= status.max_size
     }
 
     pub(super) fn runtime(&self) -> &DbRuntime {
@@ -323,6 +303,24 @@ impl std::fmt::Debug for Pool {
             .field("system", &self.system)
             .field("status", &self.status())
             .finish_non_exhaustive()
+    }
+}
+
+/// What the pool lends by `deadline`. A connection that is being opened by then has a limit of its own.
+async fn lent<C: PoolableConnection + Send + 'static>(
+    pool: &DeadpoolPool<Opener<C>>,
+    deadline: Instant,
+    patience: &mut Patience,
+) -> Result<Object<Opener<C>>, PoolError<OpenError>> {
+    let mut asking = pin!(pool.get());
+    let given = {
+        let waiting = pin!(place(asking.as_mut()));
+        patience.until(deadline.into(), waiting).await
+    };
+    match given {
+        Some(Some(lent)) => lent,
+        Some(None) => asking.await,
+        None => Err(PoolError::Timeout(TimeoutType::Wait)),
     }
 }
 

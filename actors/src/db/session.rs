@@ -1,9 +1,12 @@
 //! One connection of the pool with what is known about it, and how it is lent.
 
 use std::{
-    future::Future,
+    cell::Cell,
+    future::{Future, poll_fn},
     ops::{Deref, DerefMut},
+    pin::Pin,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -59,6 +62,25 @@ fn drawn_lifetime(lifetime: Duration, rng: &mut fastrand::Rng) -> Duration {
     lifetime.mul_f64(EARLIEST_RETIREMENT + rng.f64() * (1.0 - EARLIEST_RETIREMENT))
 }
 
+thread_local! {
+    /// Set where an opening begins, for whoever polled the pool for it; see [`place`].
+    static OPENING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Waits until the pool has something for us: a connection, or a place for one, which is then being opened
+/// and has a time limit of its own.
+pub(super) async fn place<T>(mut asking: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    poll_fn(|context| {
+        OPENING.set(false);
+        match asking.as_mut().poll(context) {
+            Poll::Ready(given) => Poll::Ready(Some(given)),
+            Poll::Pending if OPENING.get() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
 type Open<C> = dyn Fn() -> BoxFuture<'static, Result<Session<C>, OpenError>> + Send + Sync;
 
 /// Opens sessions for the pool, and judges those that come back.
@@ -79,6 +101,7 @@ impl<C: PoolableConnection + Send + 'static> Manager for Opener<C> {
     type Error = OpenError;
 
     async fn create(&self) -> Result<Box<Session<C>>, OpenError> {
+        OPENING.set(true);
         (self.0)().await.map(Box::new)
     }
 

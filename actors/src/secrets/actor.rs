@@ -300,7 +300,7 @@ impl Actor for SecretsActor {
                 debug!("Vault is off: serving the configured secrets");
             }
             Some(Ok(vault)) => {
-                let vault = Arc::new(vault.with_outbox(self.feed.outbox()));
+                let vault = Arc::new(vault.remembering_in(&self.feed));
                 let rotation = Rotation::new(
                     &vault,
                     self.config.database_role.clone(),

@@ -1,9 +1,16 @@
 //! Ways to log in, and where what they need comes from.
 
-use std::{fmt, io::Read as _, path::PathBuf};
+use std::{
+    fmt,
+    fs::File,
+    io,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::VaultFailure;
 
@@ -145,13 +152,7 @@ impl Credential {
             Self::File(path) => path.clone(),
         };
         let file = path.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            let mut text = String::new();
-            std::fs::File::open(file)?
-                .take(FILE_LIMIT)
-                .read_to_string(&mut text)?;
-            Ok::<_, std::io::Error>(SecretString::from(text.trim()))
-        });
+        let read = tokio::task::spawn_blocking(move || text_in(&file));
         let unusable = |detail: String| VaultFailure::Credential {
             method,
             path: path.clone(),
@@ -164,6 +165,16 @@ impl Credential {
         }
         Ok(text)
     }
+}
+
+/// Read in one piece: a text that grows leaves copies behind.
+fn text_in(path: &Path) -> io::Result<SecretString> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len().min(FILE_LIMIT);
+    let room = usize::try_from(length).unwrap_or(0).saturating_add(1);
+    let mut text = Zeroizing::new(String::with_capacity(room));
+    file.take(FILE_LIMIT).read_to_string(&mut text)?;
+    Ok(SecretString::from(text.trim()))
 }
 
 impl<T: Into<SecretString>> From<T> for Credential {

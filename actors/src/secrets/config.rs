@@ -90,7 +90,7 @@ pub enum Client {
     #[default]
     Vaultrs,
     /// `hashicorp_vault`: blocking, on a thread of its own; knows neither namespaces, private CA
-    /// certificates, AppRole mounts of other names nor time-outs above 30 s.
+    /// certificates, client certificates nor time-outs above 30 s.
     #[cfg(feature = "hashicorp_vault")]
     HashicorpVault,
 }

@@ -52,6 +52,10 @@ impl Vault {
         let (status, errors) = match failure {
             Failure::Timeout(after) => return VaultFailure::Timeout { address, after },
             Failure::Call(CallFailure::Refused { status, errors }) => (status, errors.join("; ")),
+            // A standby answers, and sends whoever writes on to an active node that may be gone.
+            Failure::Call(CallFailure::Connection(_)) if self.is_standby().await => {
+                return VaultFailure::Standby;
+            }
             Failure::Call(call) => return self.of_transport(call, address, sent),
         };
         let detail = if errors.is_empty() {
@@ -119,6 +123,11 @@ impl Vault {
             },
             _ => senseless(),
         }
+    }
+
+    async fn is_standby(&self) -> bool {
+        let health = self.bounded(self.backend().health()).await;
+        matches!(health, Ok(429 | 472 | 473))
     }
 
     fn of_transport(

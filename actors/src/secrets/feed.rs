@@ -14,7 +14,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{SecretStore, Wanted, instruments::Instruments, session::Outbox};
+use super::{SecretStore, Wanted, instruments::Instruments, login::Unwrapped, session::Outbox};
 
 /// The way of secrets from the actor to those who use them. Clones are the same.
 #[derive(Clone, Default)]
@@ -25,6 +25,7 @@ struct Inner {
     state: Mutex<State>,
     refused: Notify,
     outbox: Arc<Outbox>,
+    unwrapped: Unwrapped,
     instruments: Instruments,
     ending: AtomicBool,
 }
@@ -104,6 +105,10 @@ impl SecretFeed {
 
     pub(super) fn is_ending(&self) -> bool {
         self.0.ending.load(Relaxed)
+    }
+
+    pub(super) fn unwrapped(&self) -> Unwrapped {
+        self.0.unwrapped.clone()
     }
 
     pub(super) fn outbox(&self) -> Arc<Outbox> {

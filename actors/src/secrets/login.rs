@@ -4,7 +4,7 @@
 //! attempt waits, twice as long each time and jittered; who asks meanwhile gets the last error at
 //! once, so that neither a server that comes back nor our own callers are held up by us.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -30,8 +30,6 @@ pub(super) struct Desk {
     backoff: Backoff,
     /// When the last attempt failed, how, and before when there is no other.
     failed: Option<(SecretsError, Instant)>,
-    /// The wrapping token that was unwrapped, and what was in it.
-    unwrapped: Option<(SecretString, SecretString)>,
     warned_of_end: bool,
 }
 
@@ -42,9 +40,26 @@ impl Desk {
             serial: 0,
             backoff,
             failed: None,
-            unwrapped: None,
             warned_of_end: false,
         }
+    }
+}
+
+/// The wrapping token that was unwrapped, and what was in it: such a token is good for one use, so this
+/// outlives the lives of the actor. Clones are the same.
+#[derive(Clone, Default)]
+pub(super) struct Unwrapped(Arc<Mutex<Option<(SecretString, SecretString)>>>);
+
+impl Unwrapped {
+    fn of(&self, token: &SecretString) -> Option<SecretString> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (from, secret_id) = kept.as_ref()?;
+        (from.expose_secret() == token.expose_secret()).then(|| secret_id.clone())
+    }
+
+    fn keep(&self, token: SecretString, secret_id: SecretString) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Some((token, secret_id));
     }
 }
 
@@ -152,7 +167,7 @@ impl Vault {
         {
             return Err(error.clone());
         }
-        match self.log_in_as_configured(desk).await {
+        match self.log_in_as_configured().await {
             Ok(login) => {
                 desk.backoff.note(false);
                 desk.failed = None;
@@ -202,7 +217,7 @@ impl Vault {
         session
     }
 
-    async fn log_in_as_configured(&self, desk: &mut Desk) -> Result<Login, VaultFailure> {
+    async fn log_in_as_configured(&self) -> Result<Login, VaultFailure> {
         let auth = &self.config().auth;
         if let Err(failure) = self.bounded(self.backend().reopen()).await {
             return Err(self.explain(failure, Asking::Login, None).await);
@@ -216,7 +231,7 @@ impl Vault {
                     ..
                 },
                 Some(token),
-            ) => Some(self.unwrapped(desk, mount, token).await?),
+            ) => Some(self.unwrapped_secret_id(mount, token).await?),
             (_, proof) => proof,
         };
         let outcome = match (auth, proof.clone()) {
@@ -287,30 +302,31 @@ impl Vault {
 
     /// The secret id in the response that `token` wraps. A wrapping token is good for one use, so the
     /// secret id is kept until another token is given. One that wraps something else is left as it is.
-    async fn unwrapped(
+    async fn unwrapped_secret_id(
         &self,
-        desk: &mut Desk,
         mount: &str,
         token: SecretString,
     ) -> Result<SecretString, VaultFailure> {
-        if let Some((from, secret_id)) = &desk.unwrapped
-            && from.expose_secret() == token.expose_secret()
-        {
-            return Ok(secret_id.clone());
+        if let Some(secret_id) = self.unwrapped().of(&token) {
+            return Ok(secret_id);
         }
         self.verify_wrapping(mount, &token).await?;
         let unwrapping = self.call("sys/wrapping/unwrap", Some(&token), Some(json!({})));
-        let answer = match unwrapping.await {
-            Ok(answer) => answer,
+        let mut data = match unwrapping.await {
+            Ok(answer) => answer.data.unwrap_or_default(),
             Err(failure) => {
                 return Err(self.explain(failure, Asking::Unwrap, Some(&token)).await);
             }
         };
-        let secret_id = text(&answer, "secret_id").ok_or_else(|| VaultFailure::NotUnwrapped {
-            detail: "the response holds no secret id".to_owned(),
-        })?;
-        let secret_id = SecretString::from(secret_id);
-        desk.unwrapped = Some((token, secret_id.clone()));
+        let secret_id = match data.get_mut("secret_id").map(Value::take) {
+            Some(Value::String(secret_id)) => SecretString::from(secret_id),
+            _ => {
+                return Err(VaultFailure::NotUnwrapped {
+                    detail: "the response holds no secret id".to_owned(),
+                });
+            }
+        };
+        self.unwrapped().keep(token, secret_id.clone());
         Ok(secret_id)
     }
 

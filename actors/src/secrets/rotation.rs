@@ -288,8 +288,10 @@ impl Rotation {
     }
 
     async fn revoke_waiting(&mut self) {
-        for revocation in mem::take(&mut self.waiting) {
-            let done = match &revocation {
+        // Each keeps its place until its fate is known: this may be cancelled at any await.
+        let mut kept = 0;
+        while let Some(revocation) = self.waiting.get(kept) {
+            let done = match revocation {
                 Revocation::Lease { id, session } => self.vault.revoke_lease(id, session).await,
                 Revocation::Token(token) => self.vault.revoke_token(token).await,
             };
@@ -304,13 +306,26 @@ impl Rotation {
                         );
                     }
                 }
-                Err(_) => self.waiting.push(revocation),
+                Err(_) => {
+                    kept += 1;
+                    continue;
+                }
             }
+            drop(self.waiting.remove(kept));
         }
         if !self.waiting.is_empty() {
             let surplus = self.waiting.len().saturating_sub(REVOCATIONS_KEPT);
             self.waiting.drain(..surplus);
             self.revoke_at = Some(Instant::now() + REVOKE_AGAIN.mul_f64(1.0 + fastrand::f64()));
+        }
+    }
+}
+
+/// What could not be given back yet is left to the next life, or to the farewell.
+impl Drop for Rotation {
+    fn drop(&mut self) {
+        for revocation in self.waiting.drain(..) {
+            self.outbox.put(revocation);
         }
     }
 }

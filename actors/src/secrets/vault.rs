@@ -16,12 +16,12 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    Document, Identity, SecretPath, SecretsError, VaultFailure,
+    Document, Identity, SecretFeed, SecretPath, SecretsError, VaultFailure,
     backend::{self, Answer, CallFailure, Request, SecretBackend},
     backoff::Backoff,
     config::{ConfigError, KvVersion, VaultConfig},
     diagnosis::{Asking, Failure},
-    login::{Desk, LOOKUP},
+    login::{Desk, LOOKUP, Unwrapped},
     session::{Outbox, Revocation, Session},
 };
 
@@ -41,6 +41,7 @@ pub struct Vault {
     kv_version: Mutex<KvVersion>,
     permits: Semaphore,
     outbox: Arc<Outbox>,
+    unwrapped: Unwrapped,
 }
 
 impl Vault {
@@ -66,12 +67,17 @@ impl Vault {
             kv_version,
             permits: Semaphore::new(REQUESTS_AT_ONCE),
             outbox: Arc::default(),
+            unwrapped: Unwrapped::default(),
         }
     }
 
-    /// The same with what is to be revoked put into `outbox`, which may outlive it.
-    pub(super) fn with_outbox(self, outbox: Arc<Outbox>) -> Self {
-        Self { outbox, ..self }
+    /// The same with `feed`'s memory of what is to be revoked and of what was unwrapped, which outlives it.
+    pub(super) fn remembering_in(self, feed: &SecretFeed) -> Self {
+        Self {
+            outbox: feed.outbox(),
+            unwrapped: feed.unwrapped(),
+            ..self
+        }
     }
 
     /// Makes sure of a login, without reading anything; who the server takes us for.
@@ -352,6 +358,10 @@ impl Vault {
 
     pub(super) fn desk(&self) -> &Mutex<Desk> {
         &self.desk
+    }
+
+    pub(super) fn unwrapped(&self) -> &Unwrapped {
+        &self.unwrapped
     }
 
     pub(super) fn outbox(&self) -> &Arc<Outbox> {

@@ -90,6 +90,10 @@ impl Sender {
             }
             let jitter = self.limit.mul_f64(0.02 * fastrand::f64());
             tokio::time::sleep(wait + jitter).await;
+            if !self.tally.pause().is_zero() {
+                // Another export was asked for a pause meanwhile.
+                return Err(Failure::of(refusal.text, true));
+            }
             wait = (wait * 2).min(self.limit / 10);
             tries_left -= 1;
         }
@@ -114,8 +118,8 @@ impl Way {
             } => {
                 let mut post = client
                     .post(url.clone())
-                    .headers(headers.clone())
-                    .header(CONTENT_TYPE, "application/x-protobuf");
+                    .header(CONTENT_TYPE, "application/x-protobuf")
+                    .headers(headers.clone());
                 let body = if *gzip {
                     post = post.header(CONTENT_ENCODING, "gzip");
                     compressed(&request).map_err(|error| Refusal::for_good(&error))?
@@ -156,7 +160,8 @@ async fn by_http(post: reqwest::RequestBuilder) -> Result<u64, Refusal> {
     };
     let answer = post.send().await.map_err(cut)?;
     if answer.status().is_success() {
-        return Ok(rejected(body(answer).await.map_err(cut)?.as_slice()));
+        // It is taken, whatever becomes of the rest of the answer.
+        return Ok(rejected(&body(answer).await.unwrap_or_default()));
     }
     Err(Refusal::of_http(&answer))
 }
@@ -201,7 +206,9 @@ impl Refusal {
     /// collector may be asked again once it says when.
     fn of_grpc(status: &Status) -> Self {
         let mut text = format!("export failed with gRPC code: {:?}", status.code());
-        if let Some(source) = std::error::Error::source(status) {
+        // What the server said has none; this is of the connection.
+        let source = std::error::Error::source(status);
+        if let Some(source) = source {
             text.push_str(&format!(": {}", Chain(source)));
         }
         Self {
@@ -214,7 +221,7 @@ impl Refusal {
                     | Code::OutOfRange
                     | Code::Unavailable
                     | Code::DataLoss
-            ),
+            ) || source.is_some(),
             pause: status
                 .get_details_retry_info()
                 .and_then(|info| info.retry_delay),

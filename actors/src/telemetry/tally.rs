@@ -116,7 +116,6 @@ impl Tally {
         self.exported.fetch_add(items, Relaxed);
         self.successes.fetch_add(1, Relaxed);
         self.failures_in_row.store(0, Relaxed);
-        *lock(&self.held_until) = None;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -181,9 +180,10 @@ impl Tally {
         lock(&self.last_error).clone()
     }
 
-    /// Asks for no export before `at`.
+    /// Asks for no export before `at`, nor before what was asked for already.
     pub(super) fn hold_until(&self, at: Instant) {
-        *lock(&self.held_until) = Some(at);
+        let mut held = lock(&self.held_until);
+        *held = (*held).max(Some(at));
     }
 
     /// How long to wait before the next export.

@@ -13,7 +13,7 @@ use crate::{
     vault_config,
 };
 
-const CLIENTS: &[Client] = &[
+pub(crate) const CLIENTS: &[Client] = &[
     Client::Vaultrs,
     #[cfg(feature = "hashicorp_vault")]
     Client::HashicorpVault,

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use dotmac_actors::secrets::{Auth, Credential, Vault, VaultConfig, reason};
@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::{
     chain,
+    contract::CLIENTS,
     server::{OpenBao, Outcome, ROOT, Scratch},
     vault_config,
 };
@@ -39,6 +40,34 @@ async fn reads(config: VaultConfig) -> Outcome<Vault> {
         "allowed"
     );
     Ok(vault)
+}
+
+/// After a refusal the next login waits a moment.
+async fn read_in_time(vault: &Vault) -> Outcome {
+    let path = "app/key".parse()?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match vault.read(&path).await {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error.into()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// Ends every login at `mount`: whoever goes on has to log in again.
+fn end_logins(server: &OpenBao, mount: &str) -> Outcome {
+    let prefix = format!("auth/{mount}/login");
+    server
+        .bao(&["lease", "revoke", "-sync", "-prefix", &prefix])
+        .map(drop)
+}
+
+fn by_each_client(config: &VaultConfig) -> impl Iterator<Item = VaultConfig> {
+    CLIENTS.iter().map(|client| VaultConfig {
+        client: *client,
+        ..config.clone()
+    })
 }
 
 async fn refusal(config: VaultConfig) -> Outcome<String> {
@@ -85,21 +114,17 @@ async fn a_wrapped_secret_id_is_unwrapped_once_and_serves_every_later_login() ->
         secret_id: Credential::File(file.clone()),
         wrapped: true,
     };
-    let config = vault_config(&server.address, auth);
-    let vault = reads(config.clone()).await?;
-    server.bao(&[
-        "lease",
-        "revoke",
-        "-sync",
-        "-prefix",
-        "auth/team/approle/login",
-    ])?;
-    vault.read(&"app/key".parse()?).await?;
+    for config in by_each_client(&vault_config(&server.address, auth)) {
+        let vault = reads(config.clone()).await?;
+        end_logins(&server, "team/approle")?;
+        vault.read(&"app/key".parse()?).await?;
 
-    let text = refusal(config.clone()).await?;
-    assert!(text.contains("somebody else may have"), "{text}");
-    fs::write(&file, wrap()?)?;
-    reads(config).await?;
+        let text = refusal(config.clone()).await?;
+        assert!(text.contains("somebody else may have"), "{text}");
+        fs::write(&file, wrap()?)?;
+        reads(config).await?;
+        fs::write(&file, wrap()?)?;
+    }
     Ok(())
 }
 
@@ -179,19 +204,28 @@ async fn a_jwt_is_read_from_its_file_at_each_login() -> Outcome {
             jwt: Credential::File(file.clone()),
         },
     );
-    let text = refusal(config.clone()).await?;
-    assert!(text.contains(&file.display().to_string()), "{text}");
     let claims = |lives: i64| -> Outcome<serde_json::Value> {
         let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
         Ok(json!({ "sub": "dotmac", "aud": "vault", "iat": now - 600, "exp": now + lives }))
     };
-    let expired = key.sign(&claims(-300)?)?;
-    fs::write(&file, &expired)?;
-    let text = refusal(config.clone()).await?;
-    assert!(text.contains("JWT") && !text.contains(&expired), "{text}");
-    fs::write(&file, key.sign(&claims(600)?)?)?;
-    let vault = reads(config).await?;
-    assert_eq!(vault.log_in().await?.policies, ["app", "default"]);
+    for config in by_each_client(&config) {
+        let text = refusal(config.clone()).await?;
+        assert!(text.contains(&file.display().to_string()), "{text}");
+        let expired = key.sign(&claims(-300)?)?;
+        fs::write(&file, &expired)?;
+        let text = refusal(config.clone()).await?;
+        assert!(text.contains("JWT") && !text.contains(&expired), "{text}");
+        fs::write(&file, key.sign(&claims(600)?)?)?;
+        let vault = reads(config).await?;
+        assert_eq!(vault.log_in().await?.policies, ["app", "default"]);
+
+        end_logins(&server, "jwt")?;
+        fs::write(&file, &expired)?;
+        assert!(vault.read(&"app/key".parse()?).await.is_err());
+        fs::write(&file, key.sign(&claims(900)?)?)?;
+        read_in_time(&vault).await?;
+        fs::remove_file(&file)?;
+    }
     Ok(())
 }
 
@@ -243,7 +277,10 @@ async fn a_client_certificate_logs_in_and_is_read_at_each_login() -> Outcome {
     vault.read(&"app/key".parse()?).await?;
     let text = refusal(config).await?;
     assert!(text.contains("client certificate"), "{text}");
-    Ok(())
+    end_logins(&server, "cert")?;
+    assert!(vault.read(&"app/key".parse()?).await.is_err());
+    place("right")?;
+    read_in_time(&vault).await
 }
 
 #[actix::test]
@@ -292,12 +329,23 @@ async fn a_kubernetes_service_account_logs_in() -> Outcome {
             },
         )
     };
-    fs::write(&file, key.sign(&account("dotmac"))?)?;
-    reads(config("app")).await?;
-    let text = refusal(config("other")).await?;
-    assert!(text.contains("Kubernetes service account"), "{text}");
-    fs::write(&file, key.sign(&account("somebody"))?)?;
-    refusal(config("app")).await?;
+    for client in CLIENTS {
+        let config = |role: &str| VaultConfig {
+            client: *client,
+            ..config(role)
+        };
+        fs::write(&file, key.sign(&account("dotmac"))?)?;
+        let vault = reads(config("app")).await?;
+        let text = refusal(config("other")).await?;
+        assert!(text.contains("Kubernetes service account"), "{text}");
+        fs::write(&file, key.sign(&account("somebody"))?)?;
+        refusal(config("app")).await?;
+
+        end_logins(&server, "kubernetes")?;
+        assert!(vault.read(&"app/key".parse()?).await.is_err());
+        fs::write(&file, key.sign(&account("dotmac"))?)?;
+        read_in_time(&vault).await?;
+    }
     Ok(())
 }
 

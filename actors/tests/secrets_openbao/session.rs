@@ -1,4 +1,4 @@
-//! What only the default client can do, and what a session does by itself.
+//! What a session does by itself, and what only the default client can do.
 
 use std::{
     fmt::Debug,
@@ -22,7 +22,9 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    chain, root,
+    chain,
+    contract::CLIENTS,
+    root,
     server::{OpenBao, Outcome, ROOT, Scratch},
     vault_config,
 };
@@ -209,12 +211,18 @@ async fn answers_that_openbao_gives_under_load_or_not_at_all_are_told_apart() ->
         ),
     ] {
         let address = fake_server(status, body)?;
-        let (reason, text) = reason_of(vault_config(&address, root()), "key").await?;
-        assert_eq!(reason, expected.as_str(), "{status}: {text}");
-        assert!(
-            !text.contains(ROOT) && !text.contains("hunter2") && !text.contains('\n'),
-            "{text}"
-        );
+        for client in CLIENTS {
+            let config = VaultConfig {
+                client: *client,
+                ..vault_config(&address, root())
+            };
+            let (reason, text) = reason_of(config, "key").await?;
+            assert_eq!(reason, expected.as_str(), "{client:?}, {status}: {text}");
+            assert!(
+                !text.contains(ROOT) && !text.contains("hunter2") && !text.contains('\n'),
+                "{text}"
+            );
+        }
     }
     Ok(())
 }

@@ -74,7 +74,7 @@ group! {
         /// Connections kept open even if nobody needs them.
         pool_min_idle: usize { default: fixed("1"), range: between::<usize>("0", "1000") }
 
-        /// Longest wait for a connection, opening one included. Then the request is answered with 503.
+        /// Longest wait for a free connection. Then the request is answered with 503.
         pool_timeout: Duration { default: fixed("5s"), range: lasting("1ms", "5m") }
 
         /// Longest time that opening a connection may take.

@@ -18,9 +18,9 @@ use hashicorp_vault::{
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
-use super::{Answer, CallFailure, Granted, Reply, Request, SecretBackend};
+use super::{Answer, CallFailure, Granted, Reply, Request, SecretBackend, written};
 use crate::secrets::{
     Auth,
     config::{ConfigError, VaultConfig},
@@ -117,7 +117,7 @@ impl SecretBackend for HashicorpBackend {
         let address = self.config.address.clone();
         let Request { path, token, body } = request;
         let (path, token) = (path.to_owned(), token.cloned().unwrap_or_default());
-        let body = body.map(|body| Zeroizing::new(body.to_string()));
+        let body = body.map(written);
         Box::pin(self.on_thread(move |client| {
             // One client for all requests: building one loads the system's certificates.
             let client = match client {

@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::config::{Client, ConfigError, VaultConfig};
 
@@ -44,6 +45,22 @@ pub struct Request<'a> {
     pub token: Option<&'a SecretString>,
     /// `None` reads; anything else is written.
     pub body: Option<Value>,
+}
+
+/// `body` as it is sent; nothing of it stays behind.
+fn written(mut body: Value) -> Zeroizing<String> {
+    let text = Zeroizing::new(body.to_string());
+    wipe(&mut body);
+    text
+}
+
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(fields) => fields.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// An answer of Vault's, in the one shape that all but health have.

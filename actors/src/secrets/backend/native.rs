@@ -27,6 +27,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{
     Answer, CallFailure, Reply, Request, SecretBackend,
     span::{self, Server, WithContext},
+    written,
 };
 use crate::secrets::{
     Auth,
@@ -109,7 +110,7 @@ impl SecretBackend for VaultrsBackend {
             let headers = headers(self.config.namespace.clone(), request.token)?;
             let call = Call {
                 path: request.path,
-                body: request.body.map(|body| Zeroizing::new(body.to_string())),
+                body: request.body.map(written),
             };
             let body = self.exec(call, &headers).await?;
             if body.is_empty() {
