@@ -11,10 +11,13 @@
 use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::{Bytes, BytesMut};
 use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status};
 use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+
+use super::pieces::Pieces;
 
 /// Set in a span's flags: whether its parent is remote is known.
 const REMOTE_IS_KNOWN: u32 = 0x100;
@@ -26,9 +29,15 @@ const IS_REMOTE: u32 = 0x200;
 #[derive(Default)]
 pub(super) struct Batch {
     /// The `ScopeSpans` to be: each scope with its spans. Mostly there is one.
-    scopes: Vec<(InstrumentationScope, Vec<u8>)>,
+    scopes: Vec<(InstrumentationScope, BytesMut)>,
     spans: u64,
     bytes: usize,
+}
+
+/// A batch that takes no more.
+pub(super) struct Sealed {
+    scopes: Vec<(InstrumentationScope, Bytes)>,
+    spans: u64,
 }
 
 thread_local! {
@@ -59,14 +68,17 @@ impl Batch {
         self.bytes += field.len();
         match self.scopes.iter_mut().find(|(known, _)| known == scope) {
             Some((_, fields)) => fields.extend_from_slice(field),
-            None => self.scopes.push((scope.clone(), field.to_vec())),
+            None => self.scopes.push((scope.clone(), field.into())),
         }
     }
 
-    /// Lets go of the spans, and keeps the memory for others of the same scopes.
-    pub(super) fn clear(&mut self) {
-        self.scopes.iter_mut().for_each(|(_, spans)| spans.clear());
-        (self.spans, self.bytes) = (0, 0);
+    /// Takes no more.
+    pub(super) fn seal(self) -> Sealed {
+        let scopes = self.scopes.into_iter();
+        Sealed {
+            scopes: scopes.map(|(of, spans)| (of, spans.freeze())).collect(),
+            spans: self.spans,
+        }
     }
 
     /// How many bytes of memory it keeps.
@@ -85,11 +97,33 @@ impl Batch {
     }
 }
 
-/// What stays the same in each export.
+impl Sealed {
+    /// How many spans there are.
+    pub(super) fn spans(&self) -> u64 {
+        self.spans
+    }
+
+    /// Lets go of the spans, and keeps the memory for others of the same scopes, unless somebody still
+    /// sends it.
+    pub(super) fn emptied(self) -> Batch {
+        let empty = |spans: Bytes| {
+            let mut spans = spans.try_into_mut().unwrap_or_default();
+            spans.clear();
+            spans
+        };
+        let scopes = self.scopes.into_iter();
+        Batch {
+            scopes: scopes.map(|(of, spans)| (of, empty(spans))).collect(),
+            ..Batch::default()
+        }
+    }
+}
+
+/// What stays the same in each export: the fields of `ResourceSpans` before its spans, and after them.
 #[derive(Debug)]
 pub(super) struct Resourced {
     resource: Vec<u8>,
-    schema_url: String,
+    schema_url: Bytes,
 }
 
 impl Resourced {
@@ -102,33 +136,30 @@ impl Resourced {
         });
         Self {
             resource: encoded.0,
-            schema_url: resource.schema_url().unwrap_or_default().to_owned(),
+            schema_url: Message::of(|it| it.text(3, resource.schema_url().unwrap_or_default())),
         }
     }
 
     /// An `ExportTraceServiceRequest` with all spans of `batch`, in their order within each scope.
-    pub(super) fn request(&self, batch: &Batch) -> Vec<u8> {
-        /// For the fields around the spans of one scope.
-        const FRAME: usize = 256;
-        let mut request = Message(Vec::with_capacity(
-            self.resource.len() + batch.bytes + FRAME * (batch.scopes.len() + 1),
-        ));
+    pub(super) fn request(&self, batch: &Sealed) -> Pieces {
         if batch.spans == 0 {
-            return request.0;
+            return Pieces::default();
         }
-        request.message(1, |resource_spans| {
-            resource_spans.0.extend_from_slice(&self.resource);
-            let used = |(_, spans): &&(_, Vec<u8>)| !spans.is_empty();
-            for (scope, spans) in batch.scopes.iter().filter(used) {
-                resource_spans.message(2, |scope_spans| {
-                    scope_spans.message(1, |field| field.scope(scope));
-                    scope_spans.0.extend_from_slice(spans);
-                    scope_spans.text(3, scope.schema_url().unwrap_or_default());
-                });
-            }
-            resource_spans.text(3, &self.schema_url);
+        let used = |(_, spans): &&(_, Bytes)| !spans.is_empty();
+        let of_scope = |(scope, spans): &(InstrumentationScope, Bytes)| {
+            let named = Message::of(|it| it.message(1, |field| field.scope(scope)));
+            let schema_url = Message::of(|it| it.text(3, scope.schema_url().unwrap_or_default()));
+            let length = named.len() + spans.len() + schema_url.len();
+            let head = Message::of(|it| it.head(2, length));
+            [head, named, spans.clone(), schema_url]
+        };
+        let scopes = batch.scopes.iter().filter(used).flat_map(of_scope);
+        let scopes: Pieces = scopes.chain([self.schema_url.clone()]).collect();
+        let head = Message::of(|it| {
+            it.head(1, self.resource.len() + scopes.length());
+            it.0.extend_from_slice(&self.resource);
         });
-        request.0
+        scopes.led_by(head)
     }
 }
 
@@ -147,6 +178,13 @@ enum Layout {
 }
 
 impl Message {
+    /// What `write` writes.
+    fn of(write: impl FnOnce(&mut Self)) -> Bytes {
+        let mut message = Self::default();
+        write(&mut message);
+        message.0.into()
+    }
+
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
@@ -159,9 +197,14 @@ impl Message {
         self.varint(u64::from(field << 3 | layout as u32));
     }
 
-    fn bytes(&mut self, field: u32, bytes: &[u8]) {
+    /// What stands before the content of a delimited field.
+    fn head(&mut self, field: u32, length: usize) {
         self.key(field, Layout::Delimited);
-        self.varint(bytes.len() as u64);
+        self.varint(length as u64);
+    }
+
+    fn bytes(&mut self, field: u32, bytes: &[u8]) {
+        self.head(field, bytes.len());
         self.0.extend_from_slice(bytes);
     }
 
@@ -234,20 +277,25 @@ impl Message {
 
     /// What most attributes are. All lengths are known beforehand, so nothing has to move.
     fn text_attribute(&mut self, field: u32, key: &str, text: &str) {
-        /// A delimited field, whose number is below 16, with its key and its length.
-        fn delimited(length: usize) -> usize {
-            let length_of_length = (length.max(1).ilog2() / 7 + 1) as usize;
-            1 + length_of_length + length
+        let any = 2 + text.len();
+        let pair = 2 + key.len() + 2 + any;
+        if pair >= 1 << 7 {
+            return self.message(field, |pair| {
+                pair.text(1, key);
+                pair.message(2, |any| any.bytes(1, text.as_bytes()));
+            });
         }
-        let any = delimited(text.len());
-        let pair = delimited(key.len()) + delimited(any);
-        self.0.reserve(delimited(pair));
-        self.key(field, Layout::Delimited);
-        self.varint(pair as u64);
-        self.bytes(1, key.as_bytes());
-        self.key(2, Layout::Delimited);
-        self.varint(any as u64);
-        self.bytes(1, text.as_bytes());
+        // Now each length is one byte, as is each field's key.
+        const FIRST: u8 = 1 << 3 | Layout::Delimited as u8;
+        const SECOND: u8 = 2 << 3 | Layout::Delimited as u8;
+        let field = (field << 3) as u8 | Layout::Delimited as u8;
+        self.0.reserve(2 + pair);
+        let head = [field, pair as u8, FIRST, key.len() as u8];
+        self.0.extend_from_slice(&head);
+        self.0.extend_from_slice(key.as_bytes());
+        let head = [SECOND, any as u8, FIRST, text.len() as u8];
+        self.0.extend_from_slice(&head);
+        self.0.extend_from_slice(text.as_bytes());
     }
 
     /// An `AnyValue`: one of several, so that a default is written too.
@@ -458,6 +506,10 @@ mod tests {
         vec![nothing, server, eventful, linked, consumer]
     }
 
+    fn joined(request: &Pieces) -> Vec<u8> {
+        request.iter().flatten().copied().collect()
+    }
+
     fn batch(spans: &[SpanData]) -> Batch {
         let mut batch = Batch::default();
         for span in spans {
@@ -474,8 +526,8 @@ mod tests {
             .build();
         let bare = Resource::builder_empty().build();
         for resource in [&resource, &bare] {
-            let encoded = Resourced::new(resource).request(&batch(&spans()));
-            let read = ExportTraceServiceRequest::decode(encoded.as_slice())?;
+            let encoded = Resourced::new(resource).request(&batch(&spans()).seal());
+            let read = ExportTraceServiceRequest::decode(joined(&encoded).as_slice())?;
             let theirs = group_spans_by_resource_and_scope(spans(), &resource.into());
             assert_eq!(read.resource_spans, theirs);
         }
@@ -489,7 +541,8 @@ mod tests {
         for length in (0..300).chain([16_300, 16_383, 16_384, 16_400, 2_097_200]) {
             let mut span = span(1, &scope);
             span.attributes = vec![KeyValue::new("key", "x".repeat(length))];
-            let encoded = Resourced::new(&resource).request(&batch(std::slice::from_ref(&span)));
+            let batch = batch(std::slice::from_ref(&span)).seal();
+            let encoded = joined(&Resourced::new(&resource).request(&batch));
             let read = ExportTraceServiceRequest::decode(encoded.as_slice())?;
             let theirs = group_spans_by_resource_and_scope(vec![span], &(&resource).into());
             assert_eq!(read.resource_spans, theirs, "{length}");
@@ -501,12 +554,16 @@ mod tests {
     fn a_batch_that_is_used_again_has_nothing_of_its_former_use() -> Fallible {
         let scope = |name: &'static str| InstrumentationScope::builder(name).build();
         let resource = Resource::builder_empty().build();
-        let mut used = batch(&[span(1, &scope("former")), span(2, &scope("dotmac"))]);
-        used.clear();
-        assert!(used.capacity() > 0 && Resourced::new(&resource).request(&used).is_empty());
+        let used = batch(&[span(1, &scope("former")), span(2, &scope("dotmac"))]);
+        let capacity = used.capacity();
+        let used = used.seal().emptied();
+        assert_eq!(used.capacity(), capacity, "its memory is kept");
+        let empty = used.seal();
+        assert_eq!(Resourced::new(&resource).request(&empty).length(), 0);
+        let mut used = empty.emptied();
         let next = span(3, &scope("dotmac"));
         encoded(&next, |field| used.add(&next.instrumentation_scope, field));
-        let encoded = Resourced::new(&resource).request(&used);
+        let encoded = joined(&Resourced::new(&resource).request(&used.seal()));
         let read = ExportTraceServiceRequest::decode(encoded.as_slice())?;
         let theirs = group_spans_by_resource_and_scope(vec![next], &(&resource).into());
         assert_eq!(read.resource_spans, theirs);
@@ -518,8 +575,9 @@ mod tests {
         let resource = Resource::builder_empty().build();
         assert!(
             Resourced::new(&resource)
-                .request(&Batch::default())
-                .is_empty()
+                .request(&Batch::default().seal())
+                .length()
+                == 0
         );
     }
 }

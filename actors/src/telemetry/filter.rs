@@ -4,11 +4,14 @@
 //! the log level up or down never changes a trace. What carries the export itself (`hyper`, `h2`,
 //! `tonic`, ...) is kept out of everything that is exported, or the exporter would feed itself.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use tracing::subscriber::Interest;
-use tracing::{Level, Metadata, span};
-use tracing_subscriber::EnvFilter;
+use tracing::{Event, Level, Metadata, Subscriber, span};
 use tracing_subscriber::filter::{FilterFn, LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Context, Filter};
+use tracing_subscriber::{EnvFilter, Layer, reload};
 
 use super::error::TelemetryError;
 use super::limit::ACCESS;
@@ -29,13 +32,11 @@ const INTERNAL: [&str; 7] = [
 /// not raise errors here; and actix's own start and stop are told by ours.
 const QUIET: &str = "opentelemetry=off,actix_http=off,actix_server=warn";
 
-/// Filter of the log outputs: the operator's directives for events, and every span that gives them
+/// Filter of the log: the operator's directives for events, and every span that gives them
 /// context.
 #[derive(Debug)]
 pub(super) struct LogFilter {
     directives: EnvFilter,
-    with_internal: bool,
-    with_spans: bool,
     /// Whether the directives ask for spans, as `[request]=debug` does.
     names_spans: bool,
 }
@@ -66,23 +67,8 @@ impl LogFilter {
             })?;
         Ok(Self {
             directives,
-            with_internal: true,
-            with_spans: true,
             names_spans: given.contains('['),
         })
-    }
-
-    /// The same for an output that is exported. It needs no spans: a record takes its ids from the
-    /// context, and each span that it were told of would cost every request.
-    pub(super) fn for_export(mut self) -> Self {
-        self.with_internal = false;
-        self.with_spans = self.names_spans;
-        self
-    }
-
-    fn excludes(&self, meta: &Metadata<'_>) -> bool {
-        let unwanted_span = !self.with_spans && meta.is_span();
-        unwanted_span || !self.with_internal && is_internal(meta.target())
     }
 }
 
@@ -119,13 +105,10 @@ pub(super) fn traces(events: bool) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
 
 impl<S> Filter<S> for LogFilter {
     fn enabled(&self, meta: &Metadata<'_>, cx: &Context<'_, S>) -> bool {
-        !self.excludes(meta) && (is_always_in(meta) || Filter::enabled(&self.directives, meta, cx))
+        is_always_in(meta) || Filter::enabled(&self.directives, meta, cx)
     }
 
     fn callsite_enabled(&self, meta: &'static Metadata<'static>) -> Interest {
-        if self.excludes(meta) {
-            return Interest::never();
-        }
         // Asked even for spans that are always in: the directives note which of them they match.
         let interest = Filter::<S>::callsite_enabled(&self.directives, meta);
         if is_always_in(meta) {
@@ -158,6 +141,99 @@ impl<S> Filter<S> for LogFilter {
 
     fn on_close(&self, id: span::Id, cx: Context<'_, S>) {
         Filter::on_close(&self.directives, id, cx);
+    }
+}
+
+/// A [`LogFilter`] in use, for which another can be exchanged.
+///
+/// It is behind a lock, and every request's span would take that a dozen times only to be let through:
+/// spans that give context are in whatever the directives say, so unless those name spans nobody is asked.
+pub(super) struct Exchangeable<S> {
+    filter: reload::Layer<LogFilter, S>,
+    names_spans: Arc<AtomicBool>,
+}
+
+/// What is exported of the log: all but what carries the export.
+pub(super) struct Exported<L>(pub(super) L);
+
+impl<S: Subscriber, L: Layer<S>> Layer<S> for Exported<L> {
+    fn on_event(&self, event: &Event<'_>, cx: Context<'_, S>) {
+        if !is_internal(event.metadata().target()) {
+            self.0.on_event(event, cx);
+        }
+    }
+}
+
+/// What exchanges a filter.
+pub(super) type Exchange = Box<dyn Fn(LogFilter) -> Result<(), TelemetryError> + Send + Sync>;
+
+/// Puts `filter` to use.
+pub(super) fn exchangeable<S: Subscriber>(filter: LogFilter) -> (Exchangeable<S>, Exchange) {
+    let names_spans = Arc::new(AtomicBool::new(filter.names_spans));
+    let (filter, handle) = reload::Layer::new(filter);
+    let used = Exchangeable {
+        filter,
+        names_spans: Arc::clone(&names_spans),
+    };
+    let exchange = move |filter: LogFilter| {
+        names_spans.store(filter.names_spans, Relaxed);
+        handle.reload(filter).map_err(TelemetryError::Reload)
+    };
+    (used, Box::new(exchange))
+}
+
+impl<S> Exchangeable<S> {
+    /// The filter, if spans are its business.
+    fn of_spans(&self) -> Option<&reload::Layer<LogFilter, S>> {
+        self.names_spans.load(Relaxed).then_some(&self.filter)
+    }
+}
+
+impl<S: Subscriber> Filter<S> for Exchangeable<S> {
+    fn enabled(&self, meta: &Metadata<'_>, cx: &Context<'_, S>) -> bool {
+        is_context(meta) || self.filter.enabled(meta, cx)
+    }
+
+    fn callsite_enabled(&self, meta: &'static Metadata<'static>) -> Interest {
+        self.filter.callsite_enabled(meta)
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, cx: &Context<'_, S>) -> bool {
+        self.filter.event_enabled(event, cx)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Filter::<S>::max_level_hint(&self.filter)
+    }
+
+    fn on_new_span(&self, attrs: &span::Attributes<'_>, id: &span::Id, cx: Context<'_, S>) {
+        if let Some(filter) = self.of_spans() {
+            Filter::on_new_span(filter, attrs, id, cx);
+        }
+    }
+
+    fn on_record(&self, id: &span::Id, values: &span::Record<'_>, cx: Context<'_, S>) {
+        if let Some(filter) = self.of_spans() {
+            Filter::on_record(filter, id, values, cx);
+        }
+    }
+
+    fn on_enter(&self, id: &span::Id, cx: Context<'_, S>) {
+        if let Some(filter) = self.of_spans() {
+            Filter::on_enter(filter, id, cx);
+        }
+    }
+
+    fn on_exit(&self, id: &span::Id, cx: Context<'_, S>) {
+        if let Some(filter) = self.of_spans() {
+            Filter::on_exit(filter, id, cx);
+        }
+    }
+
+    fn on_close(&self, id: span::Id, cx: Context<'_, S>) {
+        if let Some(filter) = self.of_spans() {
+            Filter::on_close(filter, id, cx);
+        }
     }
 }
 

@@ -7,8 +7,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
 
 use super::error::TelemetryError;
-use super::filter::LogFilter;
-use super::pipeline::SetFilter;
+use super::filter::{Exchange, LogFilter};
 
 /// Most changes that can be in force at once.
 const CHANGES: usize = 64;
@@ -25,9 +24,9 @@ pub struct LevelChange {
     pub lasting: Option<Duration>,
 }
 
-/// The filters of the log outputs and why they are as they are.
+/// The filter of the log and why it is as it is.
 pub(super) struct Levels {
-    outputs: Vec<SetFilter>,
+    exchange: Exchange,
     state: Mutex<State>,
 }
 
@@ -44,9 +43,9 @@ struct Change {
 }
 
 impl Levels {
-    pub(super) fn new(base: &str, outputs: Vec<SetFilter>) -> Self {
+    pub(super) fn new(base: &str, exchange: Exchange) -> Self {
         Self {
-            outputs,
+            exchange,
             state: Mutex::new(State {
                 base: base.to_owned(),
                 changes: Vec::new(),
@@ -113,13 +112,7 @@ impl Levels {
     }
 
     fn apply(&self, directives: &str) -> Result<(), TelemetryError> {
-        // All are parsed before any is set.
-        let parsed = self.outputs.iter().map(|_| LogFilter::parse(directives));
-        let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
-        self.outputs
-            .iter()
-            .zip(parsed)
-            .try_for_each(|(set, filter)| set(filter))
+        (self.exchange)(LogFilter::parse(directives)?)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -26,6 +26,7 @@ mod logs;
 mod metrics;
 mod openmetrics;
 mod outlet;
+mod pieces;
 mod pipeline;
 mod process;
 mod queue;

@@ -15,7 +15,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::Temporality;
@@ -24,6 +23,7 @@ use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use prost::Message as _;
 use tokio::time::error::Elapsed;
 
+use super::pieces::Pieces;
 use super::runtime::ExportRuntime;
 use super::sender::Sender;
 use super::tally::{DropReason, Failure, Signal, Tally};
@@ -138,21 +138,26 @@ impl Outlet {
     }
 
     /// Sends items once there is a sender, and takes them out of the queue.
-    pub(super) fn export(&self, items: u64, request: impl FnOnce() -> Vec<u8>) {
+    pub(super) fn export<R: Into<Pieces>>(&self, items: u64, request: impl FnOnce() -> R) {
         self.deliver(self.wait_for_line(), items, request);
         self.tally().release(items);
     }
 
     /// Sends on the calling thread, which is there for that and may block; the I/O is driven by the
     /// line's runtime.
-    fn deliver(&self, line: Option<Arc<Line>>, items: u64, request: impl FnOnce() -> Vec<u8>) {
+    fn deliver<R: Into<Pieces>>(
+        &self,
+        line: Option<Arc<Line>>,
+        items: u64,
+        request: impl FnOnce() -> R,
+    ) {
         let tally = &self.0.tally;
         let Some(line) = line else {
             return tally.dropped(items, DropReason::NotAttached);
         };
         // Nobody replaces a batch thread: a panic must not end it.
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let request = Bytes::from(request());
+            let request = request().into();
             // The timer too is made inside the runtime: it needs the reactor.
             line.runtime.handle().block_on(async {
                 tokio::time::timeout(self.0.limit, line.sender.send(request)).await
@@ -174,7 +179,7 @@ impl Outlet {
         let (tally, limit) = (Arc::clone(&self.0.tally), self.0.limit);
         let runtime = Arc::clone(&line.runtime);
         drop(runtime.handle().spawn(async move {
-            let result = tokio::time::timeout(limit, line.sender.send(Bytes::new())).await;
+            let result = tokio::time::timeout(limit, line.sender.send(Pieces::default())).await;
             judge(result, &tally, 0);
         }));
     }

@@ -9,13 +9,13 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tracing::Dispatch;
 use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::{Layer as _, Registry, reload};
+use tracing_subscriber::{Layer as _, Registry};
 
 use super::config::Config;
 use super::error::TelemetryError;
 use super::exemplars::NotingMeterProvider;
 use super::exporters::Outlets;
-use super::filter::{self, LogFilter};
+use super::filter::{self, Exported, LogFilter};
 use super::levels::Levels;
 use super::limit::{Limited, Limiter};
 use super::logs::LogLayer;
@@ -26,9 +26,6 @@ use super::span_queue::SpanQueue;
 use super::stdout::Output;
 use super::tally::{Signal, Tally};
 use super::{Inner, Telemetry};
-
-/// Exchanges the filter of one log output.
-pub(super) type SetFilter = Box<dyn Fn(LogFilter) -> Result<(), TelemetryError> + Send + Sync>;
 
 /// What lives as long as the process.
 pub(super) struct Pipelines {
@@ -51,9 +48,7 @@ pub(super) fn assemble(
     output: Output,
 ) -> Result<(Telemetry, Dispatch), TelemetryError> {
     config.check()?;
-    let (log_filter, set_log_filter) = reload::Layer::new(LogFilter::parse(&config.log_filter)?);
-    let exported_filter = LogFilter::parse(&config.log_filter)?.for_export();
-    let (exported_filter, set_exported_filter) = reload::Layer::new(exported_filter);
+    let (log_filter, exchange) = filter::exchangeable(LogFilter::parse(&config.log_filter)?);
 
     let pipelines = Pipelines::build(config)?;
     let tracer = pipelines.traces.tracer(SCOPE);
@@ -67,34 +62,17 @@ pub(super) fn assemble(
         .with_filter(filter::traces(
             pipelines.outlets.of(Signal::Traces).is_some(),
         ));
-    let exported_logs = pipelines.logs.as_ref().map(OpenTelemetryTracingBridge::new);
-    let mut filters: Vec<SetFilter> = vec![Box::new(move |filter| {
-        set_log_filter
-            .reload(filter)
-            .map_err(TelemetryError::Reload)
-    })];
-    if exported_logs.is_some() {
-        filters.push(Box::new(move |filter| {
-            set_exported_filter
-                .reload(filter.for_export())
-                .map_err(TelemetryError::Reload)
-        }));
-    }
-    // Each output counts for itself; what is suppressed is the same, and told once.
+    // One layer for both outputs, since each layer costs every span, also if it is told of none.
+    let exported = pipelines.logs.as_ref().map(OpenTelemetryTracingBridge::new);
+    let logs = LogLayer::new(config.log_format, output).and_then(exported.map(Exported));
     let limiter = Limiter::new(config.log_limit);
-    let exported_logs = exported_logs
-        .map(|bridge| Limited(bridge, Limiter::new(config.log_limit)).with_filter(exported_filter));
-    let written_logs = LogLayer::new(config.log_format, output);
-    let written_logs = Limited(written_logs, limiter.clone()).with_filter(log_filter);
-    let subscriber = Registry::default()
-        .with(traces)
-        .with(exported_logs)
-        .with(written_logs);
+    let logs = Limited(logs, limiter.clone()).with_filter(log_filter);
+    let subscriber = Registry::default().with(traces).with(logs);
 
     let inner = Inner {
         otlp: config.otlp.clone(),
         pipelines,
-        levels: Levels::new(&config.log_filter, filters),
+        levels: Levels::new(&config.log_filter, exchange),
         limiter,
     };
     Ok((Telemetry(Arc::new(inner)), Dispatch::new(subscriber)))

@@ -1,28 +1,32 @@
 //! Sends what is to be exported to a collector: OTLP's client for all three signals, by gRPC or by HTTP.
 //!
 //! In the place of opentelemetry-otlp's exporters, which tell of a failure in words alone, keep to
-//! themselves what a collector rejects, and copy each span three times on its way.
+//! themselves what a collector rejects, and copy each span three times on its way. Here none is copied
+//! between the queue and the socket.
 
 use std::fmt;
-use std::io::Write as _;
+use std::future::poll_fn;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
 use flate2::{Compression as GzipLevel, write::GzEncoder};
 use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, Uri, Version};
+use http_body_util::{BodyExt as _, Limited};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER, TE};
 use reqwest::{Response, StatusCode};
-use tonic::client::Grpc;
-use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::metadata::MetadataMap;
+use tonic::body::Body;
+use tonic::client::GrpcService as _;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::fields::Chain;
+use super::pieces::Pieces;
 use super::tally::{Failure, Tally};
 
 /// How often an export is tried again while the collector is just being restarted.
@@ -34,9 +38,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Of an answer no more is read, in bytes. It holds a number and perhaps a sentence.
 const ANSWER: usize = 64 * 1024;
 
+/// The one compression there is.
+const GZIP: &str = "gzip";
+
 /// Sends one signal to one collector.
 pub(super) struct Sender {
     pub(super) way: Way,
+    pub(super) headers: HeaderMap,
+    pub(super) gzip: bool,
     pub(super) tally: Arc<Tally>,
     /// The longest that one export may take, retries included; waits between them are shares of it.
     pub(super) limit: Duration,
@@ -45,15 +54,12 @@ pub(super) struct Sender {
 /// How the collector is reached.
 pub(super) enum Way {
     Grpc {
-        client: Grpc<Channel>,
+        channel: Channel,
         method: PathAndQuery,
-        headers: MetadataMap,
     },
     Http {
         client: reqwest::Client,
         url: reqwest::Url,
-        headers: HeaderMap,
-        gzip: bool,
     },
 }
 
@@ -72,11 +78,15 @@ impl Sender {
     /// # Errors
     ///
     /// What the last try came to.
-    pub(super) async fn send(&self, request: Bytes) -> Result<u64, Failure> {
+    pub(super) async fn send(&self, request: Pieces) -> Result<u64, Failure> {
+        let request = match self.gzip {
+            true => compressed(&request).map_err(|error| Failure::of(error.to_string(), false))?,
+            false => request,
+        };
         let mut wait = self.limit / 20;
         let mut tries_left = RETRIES;
         loop {
-            let refusal = match self.way.send(request.clone()).await {
+            let refusal = match self.try_once(request.clone()).await {
                 Ok(rejected) => return Ok(rejected),
                 Err(refusal) => refusal,
             };
@@ -100,55 +110,90 @@ impl Sender {
     }
 }
 
-impl Way {
-    async fn send(&self, request: Bytes) -> Result<u64, Refusal> {
-        match self {
-            Self::Grpc {
-                client,
-                method,
-                headers,
-            } => by_grpc(client.clone(), method.clone(), headers.clone(), request)
-                .await
-                .map_err(|status| Refusal::of_grpc(&status)),
-            Self::Http {
-                client,
-                url,
-                headers,
-                gzip,
-            } => {
+impl Sender {
+    async fn try_once(&self, request: Pieces) -> Result<u64, Refusal> {
+        let headers = self.headers.clone();
+        match &self.way {
+            Way::Grpc { channel, method } => {
+                let uri = Uri::from(method.clone());
+                let call = grpc_call(uri, headers, request, self.gzip);
+                let ended = by_grpc(channel.clone(), call).await;
+                ended.map_err(|status| Refusal::of_grpc(&status))
+            }
+            Way::Http { client, url } => {
                 let mut post = client
                     .post(url.clone())
                     .header(CONTENT_TYPE, "application/x-protobuf")
-                    .headers(headers.clone());
-                let body = if *gzip {
-                    post = post.header(CONTENT_ENCODING, "gzip");
-                    compressed(&request).map_err(|error| Refusal::for_good(&error))?
-                } else {
-                    request
-                };
-                by_http(post.body(body)).await
+                    .headers(headers);
+                if self.gzip {
+                    post = post.header(CONTENT_ENCODING, GZIP);
+                }
+                by_http(post.body(reqwest::Body::wrap(request))).await
             }
         }
     }
 }
 
-async fn by_grpc(
-    mut client: Grpc<Channel>,
-    method: PathAndQuery,
-    headers: MetadataMap,
-    request: Bytes,
-) -> Result<u64, Status> {
-    client
-        .ready()
+/// What gRPC writes before a message: whether it is compressed, and how long it is. No message is longer
+/// than that can say.
+///
+/// Source: "gRPC over HTTP2", `Length-Prefixed-Message`.
+const PREFIX: usize = 5;
+
+fn grpc_call(uri: Uri, headers: HeaderMap, message: Pieces, gzip: bool) -> Request<Body> {
+    let mut prefix = [u8::from(gzip), 0, 0, 0, 0];
+    prefix[1..].copy_from_slice(&(message.length() as u32).to_be_bytes());
+    let message = message.led_by(Bytes::copy_from_slice(&prefix));
+    let mut call = Request::new(Body::new(message));
+    *call.method_mut() = Method::POST;
+    *call.version_mut() = Version::HTTP_2;
+    *call.uri_mut() = uri;
+    *call.headers_mut() = headers;
+    let mut say = |name: HeaderName, value| call.headers_mut().insert(name, value);
+    say(TE, HeaderValue::from_static("trailers"));
+    say(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    if gzip {
+        let encoding = HeaderName::from_static("grpc-encoding");
+        say(encoding, HeaderValue::from_static(GZIP));
+    }
+    call
+}
+
+/// One call with one answer, which is all of gRPC that is needed; tonic's client copies the message.
+async fn by_grpc(mut channel: Channel, call: Request<Body>) -> Result<u64, Status> {
+    poll_fn(|context| channel.poll_ready(context))
         .await
         .map_err(|error| Status::from_error(error.into()))?;
-    let codec = AsItIs {
-        length: request.len(),
-    };
-    let mut request = tonic::Request::new(request);
-    *request.metadata_mut() = headers;
-    let answer = client.unary(request, method, codec).await?;
-    Ok(answer.into_inner())
+    let answer = channel.call(call).await;
+    let (head, body) = answer
+        .map_err(|error| Status::from_error(error.into()))?
+        .into_parts();
+    let body = Limited::new(body, ANSWER).collect().await;
+    let body = body.map_err(Status::from_error)?;
+    let told = [body.trailers(), Some(&head.headers)];
+    let told = told.into_iter().flatten().find_map(Status::from_header_map);
+    let status = told.unwrap_or_else(|| Status::new(code_of(head.status), ""));
+    match status.code() {
+        Code::Ok => Ok(rejected(body.to_bytes().get(PREFIX..).unwrap_or_default())),
+        _ => Err(status),
+    }
+}
+
+/// What an answer without a status of gRPC's means: it is of something in between.
+///
+/// Source: "HTTP to gRPC Status Code Mapping", documentation of gRPC.
+fn code_of(status: StatusCode) -> Code {
+    match status {
+        StatusCode::BAD_REQUEST => Code::Internal,
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::NOT_FOUND => Code::Unimplemented,
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Code::Unavailable,
+        _ => Code::Unknown,
+    }
 }
 
 async fn by_http(post: reqwest::RequestBuilder) -> Result<u64, Refusal> {
@@ -186,22 +231,16 @@ fn rejected(answer: &[u8]) -> u64 {
     u64::try_from(rejected).unwrap_or(0)
 }
 
-fn compressed(body: &[u8]) -> std::io::Result<Bytes> {
+fn compressed(request: &Pieces) -> io::Result<Pieces> {
     let mut encoder = GzEncoder::new(Vec::new(), GzipLevel::default());
-    encoder.write_all(body)?;
+    for piece in request.iter() {
+        encoder.write_all(piece)?;
+    }
     Ok(encoder.finish()?.into())
 }
 
 /// Which refusals pass: OTLP specification 1.x, "Failures".
 impl Refusal {
-    fn for_good(error: &dyn fmt::Display) -> Self {
-        Self {
-            text: error.to_string(),
-            is_passing: false,
-            pause: None,
-        }
-    }
-
     /// The status without its message, which the collector chose and may hold anything. An exhausted
     /// collector may be asked again once it says when.
     fn of_grpc(status: &Status) -> Self {
@@ -255,55 +294,6 @@ fn pause(answer: &Response) -> Option<Duration> {
     }
     let seconds = answer.headers().get(RETRY_AFTER)?.to_str().ok()?;
     Some(Duration::from_secs(seconds.trim().parse().ok()?))
-}
-
-/// The codec for messages that are encoded already, and for answers of which a number is of interest.
-#[derive(Clone, Copy)]
-struct AsItIs {
-    /// Of the message, in bytes.
-    length: usize,
-}
-
-impl Codec for AsItIs {
-    type Encode = Bytes;
-    type Decode = u64;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for AsItIs {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(message);
-        Ok(())
-    }
-
-    /// Room for all of the message at once, instead of ever more of it.
-    fn buffer_settings(&self) -> BufferSettings {
-        /// What gRPC writes before each message, in bytes.
-        const HEADER: usize = 5;
-        BufferSettings::new(HEADER + self.length, HEADER + self.length)
-    }
-}
-
-impl Decoder for AsItIs {
-    type Item = u64;
-    type Error = Status;
-
-    fn decode(&mut self, answer: &mut DecodeBuf<'_>) -> Result<Option<u64>, Status> {
-        let answer = answer.copy_to_bytes(answer.remaining());
-        Ok(Some(rejected(&answer)))
-    }
 }
 
 impl fmt::Debug for Sender {

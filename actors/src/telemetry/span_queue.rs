@@ -94,8 +94,9 @@ impl Shared {
     fn work(&self, outlet: &Outlet) {
         let _no_spans_of_the_export_itself = Context::enter_telemetry_suppressed_scope();
         while let Some((number, batch)) = self.next() {
+            let batch = batch.seal();
             outlet.export(batch.spans(), || self.resourced.request(&batch));
-            self.state().finish(number, batch);
+            self.state().finish(number, batch.emptied());
             self.done.notify_all();
         }
         self.state().threads -= 1;
@@ -165,11 +166,11 @@ impl State {
         Some((number, batch))
     }
 
-    fn finish(&mut self, number: u64, mut batch: Batch) {
+    /// Notes that batch `number` is done with; `emptied` may be of use again.
+    fn finish(&mut self, number: u64, emptied: Batch) {
         self.under_way.retain(|other| *other != number);
-        batch.clear();
-        if self.spare.len() < EXPORTS && batch.capacity() <= KEPT_BATCH {
-            self.spare.push(batch);
+        if self.spare.len() < EXPORTS && emptied.capacity() <= KEPT_BATCH {
+            self.spare.push(emptied);
         }
     }
 

@@ -15,9 +15,6 @@ use reqwest::redirect;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::ExposeSecret as _;
-use tonic::client::Grpc;
-use tonic::codec::CompressionEncoding;
-use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use super::config::{Compression, Otlp, Protocol, Tls};
@@ -73,6 +70,8 @@ impl<'a> Transport<'a> {
         };
         Ok(Sender {
             way,
+            headers: self.headers.clone(),
+            gzip: self.otlp.compression == Compression::Gzip,
             tally: Arc::clone(tally),
             limit: self.otlp.export_timeout,
         })
@@ -84,20 +83,14 @@ impl<'a> Transport<'a> {
         if let Some(pem) = &self.pem {
             endpoint = endpoint.tls_config(pem.for_grpc())?;
         }
-        let client = Grpc::new(endpoint.connect_lazy());
-        let client = match self.otlp.compression {
-            Compression::Gzip => client.send_compressed(CompressionEncoding::Gzip),
-            Compression::None => client,
-        };
         let method = match signal {
             Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
             Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
             Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
         };
         Ok(Way::Grpc {
-            client,
+            channel: endpoint.connect_lazy(),
             method: PathAndQuery::from_static(method),
-            headers: MetadataMap::from_headers(self.headers.clone()),
         })
     }
 
@@ -111,8 +104,6 @@ impl<'a> Transport<'a> {
         Ok(Way::Http {
             client: self.client()?,
             url: url.map_err(|problem| BuildError::Url(problem.to_string()))?,
-            headers: self.headers.clone(),
-            gzip: self.otlp.compression == Compression::Gzip,
         })
     }
 
