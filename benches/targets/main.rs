@@ -42,6 +42,9 @@ fn main() -> ExitCode {
     if faults::program::asked_for() {
         return faults::program::serve();
     }
+    // As a program has one: without any, tracing makes text of every span for the crate `log`.
+    let nobody = tracing::subscriber::NoSubscriber::default();
+    tracing::subscriber::set_global_default(nobody).unwrap();
     // `cargo bench` adds options of its own; names are ours.
     let named: Vec<String> = std::env::args()
         .skip(1)

@@ -12,7 +12,7 @@ use crate::{
     throughput::wrk_on,
 };
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 
 /// Through all middleware, with a span and metrics of its own; no probe.
 const ROUTE: &str = "/";

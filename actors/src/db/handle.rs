@@ -237,7 +237,7 @@ impl Job {
         let lent = pool.connection(mode.access(), deadline, &mut patience);
         let mut connection = lent.await?;
         let began = Instant::now();
-        pool.instruments.waited(pool.system, began - asked);
+        pool.instruments.waited(began - asked);
         let limit = pool.work_limit;
         let (result, sound) = {
             let attempt = AssertUnwindSafe(attempt(&mut connection, mode, work)).catch_unwind();

@@ -13,7 +13,7 @@ use opentelemetry::{
     metrics::{Counter, Histogram, Meter},
 };
 
-use super::{Pool, SqlState, statement::Statement};
+use super::{Pool, SqlState};
 use crate::supervision::Published;
 
 fn meter() -> Meter {
@@ -57,25 +57,38 @@ impl Statements {
         )
     }
 
-    pub(super) fn done(
-        &self,
+    pub(super) fn done(&self, labels: &Labels, took: Duration, failed: bool) {
+        let labels = if failed { &labels.failed } else { &labels.ok };
+        self.0.record(took.as_secs_f64(), labels);
+    }
+}
+
+/// The attributes of one statement's measurements, made once for all of them.
+#[derive(Debug)]
+pub(super) struct Labels {
+    ok: Vec<KeyValue>,
+    failed: Vec<KeyValue>,
+}
+
+impl Labels {
+    pub(super) fn new(
         system: &'static str,
-        statement: &Statement,
-        took: Duration,
-        failed: bool,
-    ) {
-        let attributes = [
-            KeyValue::new("db.system.name", system),
-            KeyValue::new("db.operation.name", statement.operation),
-            KeyValue::new("outcome", outcome(failed)),
-        ];
-        let Some(table) = &statement.table else {
-            return self.0.record(took.as_secs_f64(), &attributes);
+        operation: &'static str,
+        table: Option<&Arc<str>>,
+    ) -> Self {
+        let of = |failed| {
+            let table = table.map(|table| KeyValue::new("db.collection.name", Arc::clone(table)));
+            let named = [
+                KeyValue::new("db.system.name", system),
+                KeyValue::new("db.operation.name", operation),
+                KeyValue::new("outcome", outcome(failed)),
+            ];
+            named.into_iter().chain(table).collect()
         };
-        let [system, operation, outcome] = attributes;
-        let table = KeyValue::new("db.collection.name", Arc::clone(table));
-        let attributes = [system, operation, outcome, table];
-        self.0.record(took.as_secs_f64(), &attributes);
+        Self {
+            ok: of(false),
+            failed: of(true),
+        }
     }
 }
 
@@ -115,6 +128,7 @@ impl Looks {
 
 /// What pieces of work are measured by.
 pub(super) struct Instruments {
+    system: [KeyValue; 1],
     work: Histogram<f64>,
     waits: Histogram<f64>,
     timeouts: Counter<u64>,
@@ -122,11 +136,13 @@ pub(super) struct Instruments {
 }
 
 impl Instruments {
-    pub(super) fn new() -> Self {
+    /// For connections to a `system`, as OpenTelemetry names it.
+    pub(super) fn new(system: &'static str) -> Self {
         for class in CLASSES {
             errors().add(0, &[KeyValue::new("sqlstate_class", class)]);
         }
         let instruments = Self {
+            system: [KeyValue::new("db.system.name", system)],
             work: meter()
                 .f64_histogram("dotmac.database.work.duration")
                 .with_unit("s")
@@ -151,11 +167,8 @@ impl Instruments {
         instruments
     }
 
-    pub(super) fn waited(&self, system: &'static str, took: Duration) {
-        self.waits.record(
-            took.as_secs_f64(),
-            &[KeyValue::new("db.system.name", system)],
-        );
+    pub(super) fn waited(&self, took: Duration) {
+        self.waits.record(took.as_secs_f64(), &self.system);
     }
 
     pub(super) fn timed_out(&self) {

@@ -48,9 +48,9 @@ struct UnderWay {
 impl Observer {
     pub(super) fn new(observing: Observing, line: Arc<Line>) -> Self {
         Self {
+            known: Known::new(observing.system),
             observing,
             line,
-            known: Known::default(),
             under_way: None,
         }
     }
@@ -122,11 +122,9 @@ impl Instrumentation for Observer {
                     }
                 }
                 let Observing {
-                    system,
-                    slow,
-                    statements,
+                    slow, statements, ..
                 } = &self.observing;
-                statements.done(system, &statement, took, failed.is_some());
+                statements.done(&statement.labels, took, failed.is_some());
                 if took >= *slow {
                     let _inside = ended.span.enter();
                     warn!(

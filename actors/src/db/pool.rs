@@ -114,7 +114,7 @@ impl Pool {
             connections,
             runtime,
             alarms: alarms.clone(),
-            instruments: Instruments::new(),
+            instruments: Instruments::new(config.target.system()),
             system: config.target.system(),
             size: config.pool_size.clone(),
             min_idle: config.min_idle,

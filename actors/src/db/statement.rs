@@ -11,16 +11,19 @@ use std::{
 
 use diesel::connection::DebugQuery;
 
+use super::instruments::Labels;
+
 /// Longest text in the log.
 const TEXT_KEPT: usize = 1000;
 
 /// What it does, in words out of closed sets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Statement {
     /// The first word, such as `SELECT`; `OTHER` if it is none that we know.
     pub(super) operation: &'static str,
     /// The first table that it names, if it names one.
     pub(super) table: Option<Arc<str>>,
+    pub(super) labels: Labels,
 }
 
 const OPERATIONS: [&str; 19] = [
@@ -48,39 +51,56 @@ const OPERATIONS: [&str; 19] = [
 /// Longer names are cut by PostgreSQL as well.
 const NAME_KEPT: usize = 63;
 
-/// Statements that a connection has run. Most come again and again, and are read off once.
-#[derive(Default)]
-pub(super) struct Known(HashMap<Box<str>, Statement>);
+/// Statements that a connection to a `system` has run. Most come again and again, and are read off once.
+pub(super) struct Known {
+    system: &'static str,
+    seen: HashMap<Arc<str>, Arc<Statement>>,
+    /// The last one is often the next as well, and is found without a look into the table.
+    last: Option<(Arc<str>, Arc<Statement>)>,
+}
 
 /// Most statements that are kept for each connection, and the longest text of one, in bytes.
 const KNOWN: usize = 256;
 const KNOWN_TEXT: usize = 1000;
 
 impl Known {
-    pub(super) fn statement(&mut self, query: &dyn DebugQuery) -> Statement {
+    pub(super) fn new(system: &'static str) -> Self {
+        Self {
+            system,
+            seen: HashMap::new(),
+            last: None,
+        }
+    }
+
+    pub(super) fn statement(&mut self, query: &dyn DebugQuery) -> Arc<Statement> {
+        let system = self.system;
         let mut seen = FirstPiece(None, |text: &str| self.of_text(text));
         // Ends with an error on purpose: what follows the text are the values, which nobody needs here.
         write!(seen, "{query}").ok();
-        seen.0.unwrap_or(Statement {
-            operation: "OTHER",
-            table: None,
-        })
+        seen.0
+            .unwrap_or_else(|| Arc::new(Statement::of_text("", system)))
     }
 
-    fn of_text(&mut self, text: &str) -> Statement {
-        if let Some(known) = self.0.get(text) {
-            return known.clone();
+    fn of_text(&mut self, text: &str) -> Arc<Statement> {
+        if let Some((last, statement)) = &self.last
+            && **last == *text
+        {
+            return Arc::clone(statement);
         }
-        let statement = Statement::of_text(text);
-        if text.len() <= KNOWN_TEXT && self.0.len() < KNOWN {
-            self.0.insert(text.into(), statement.clone());
+        if let Some((text, statement)) = self.seen.get_key_value(text) {
+            self.last = Some((Arc::clone(text), Arc::clone(statement)));
+            return Arc::clone(statement);
+        }
+        let statement = Arc::new(Statement::of_text(text, self.system));
+        if text.len() <= KNOWN_TEXT && self.seen.len() < KNOWN {
+            self.seen.insert(text.into(), Arc::clone(&statement));
         }
         statement
     }
 }
 
 impl Statement {
-    fn of_text(text: &str) -> Self {
+    fn of_text(text: &str, system: &'static str) -> Self {
         let mut words = text.split_ascii_whitespace();
         let first = words.next().unwrap_or_default();
         let operation = OPERATIONS
@@ -90,14 +110,14 @@ impl Statement {
         let before_table = match operation {
             "SELECT" | "DELETE" | "WITH" => "FROM",
             "INSERT" => "INTO",
-            "UPDATE" => return Self::on(operation, words.next()),
-            _ => return Self::on(operation, None),
+            "UPDATE" => return Self::on(operation, words.next(), system),
+            _ => return Self::on(operation, None, system),
         };
         let mut words = words.skip_while(|word| !word.eq_ignore_ascii_case(before_table));
-        Self::on(operation, words.nth(1))
+        Self::on(operation, words.nth(1), system)
     }
 
-    fn on(operation: &'static str, table: Option<&str>) -> Self {
+    fn on(operation: &'static str, table: Option<&str>, system: &'static str) -> Self {
         let named = |name: &str| {
             let name = name.split(['(', ',', ';', ')']).next().unwrap_or_default();
             let name: String = name.chars().filter(|c| !matches!(c, '"' | '`')).collect();
@@ -105,9 +125,11 @@ impl Statement {
             let is_short = !name.is_empty() && name.len() <= NAME_KEPT;
             (is_short && name.chars().all(is_name)).then(|| Arc::from(name))
         };
+        let table = table.and_then(named);
         Self {
+            labels: Labels::new(system, operation, table.as_ref()),
             operation,
-            table: table.and_then(named),
+            table,
         }
     }
 
@@ -166,7 +188,7 @@ mod tests {
     diesel::table! { note (id) { id -> BigInt, text -> Text, } }
 
     fn summary(text: &str) -> String {
-        Statement::of_text(text).summary()
+        Statement::of_text(text, "sqlite").summary()
     }
 
     #[test]
@@ -196,9 +218,13 @@ mod tests {
     fn values_are_in_neither_name_nor_text() {
         let query = note::table.filter(note::text.eq("hunter2"));
         let query = debug_query::<Sqlite, _>(&query);
-        let mut known = Known::default();
-        for _ in 0..2 {
+        let mut known = Known::new("sqlite");
+        let other = sql_query("DELETE FROM other WHERE text = 'hunter2'");
+        let other = debug_query::<Sqlite, _>(&other);
+        for _ in 0..3 {
             assert_eq!(known.statement(&query).summary(), "SELECT note");
+            assert_eq!(known.statement(&query).summary(), "SELECT note");
+            assert_eq!(known.statement(&other).summary(), "DELETE other");
         }
         let shown = text(&query);
         assert!(
