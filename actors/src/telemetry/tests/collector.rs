@@ -7,6 +7,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use bytes::Bytes;
+use h2::server::SendResponse;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+
 use super::{Outcome, nameless_file, until};
 use crate::telemetry::Protocol;
 
@@ -141,11 +145,73 @@ pub(super) fn slow_collector(time: Duration) -> Outcome<String> {
     answering_collector("200 OK", time, &[])
 }
 
-/// Fake: takes what every HTTP request brings, and says that it rejected one item of it.
-pub(super) fn picky_collector() -> Outcome<String> {
-    // `partial_success`, in it `rejected_…` and `error_message`.
-    const ONE_REJECTED: &[u8] = b"\x0a\x06\x08\x01\x12\x02no";
-    answering_collector("200 OK", Duration::ZERO, ONE_REJECTED)
+/// `partial_success`, in it `rejected_…` and `error_message`.
+const ONE_REJECTED: &[u8] = b"\x0a\x06\x08\x01\x12\x02no";
+
+/// Fake: takes what every request brings, and says that it rejected one item of it.
+pub(super) fn picky_collector(protocol: Protocol) -> Outcome<String> {
+    match protocol {
+        Protocol::Http => answering_collector("200 OK", Duration::ZERO, ONE_REJECTED),
+        Protocol::Grpc => {
+            let prefix = [0, 0, 0, 0, ONE_REJECTED.len() as u8];
+            grpc_collector([&prefix, ONE_REJECTED].concat().into(), "0")
+        }
+    }
+}
+
+/// Fake: answers every call by gRPC with a status and, unless that is an error, a message.
+pub(super) fn grpc_collector(message: Bytes, status: &'static str) -> Outcome<String> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    let endpoint = format!("http://{}", listener.local_addr()?);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            loop {
+                let (stream, _) = listener.accept().await?;
+                let message = message.clone();
+                tokio::spawn(async move {
+                    let mut connection = h2::server::handshake(stream).await?;
+                    while let Some(call) = connection.accept().await {
+                        let (call, answer) = call?;
+                        tokio::spawn(answer_call(call, answer, message.clone(), status));
+                    }
+                    Ok::<_, h2::Error>(())
+                });
+            }
+            #[expect(unreachable_code, reason = "names the type of the errors")]
+            Ok::<_, std::io::Error>(())
+        })
+    });
+    Ok(endpoint)
+}
+
+async fn answer_call(
+    call: Request<h2::RecvStream>,
+    mut answer: SendResponse<Bytes>,
+    message: Bytes,
+    status: &'static str,
+) -> Result<(), h2::Error> {
+    let mut body = call.into_body();
+    while let Some(piece) = body.data().await {
+        body.flow_control().release_capacity(piece?.len())?;
+    }
+    let status = HeaderValue::from_static(status);
+    let mut head = Response::new(());
+    if status != "0" {
+        // An error has no message, and its status comes at once.
+        head.headers_mut().insert("grpc-status", status);
+        return answer.send_response(head, true).map(drop);
+    }
+    let mut sending = answer.send_response(head, false)?;
+    sending.send_data(message, false)?;
+    sending.send_trailers(HeaderMap::from_iter([(
+        HeaderName::from_static("grpc-status"),
+        status,
+    )]))
 }
 
 fn answering_collector(

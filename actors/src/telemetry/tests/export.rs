@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tracing::{debug, info, info_span};
 
 use super::collector::{
-    Rotel, free_address, picky_collector, refusing_collector, silent_collector, slow_collector,
+    Rotel, free_address, grpc_collector, picky_collector, refusing_collector, silent_collector,
+    slow_collector,
 };
 use super::{Config, Outcome, Rig, until};
 use crate::telemetry::tally::{Failure, Tally};
@@ -194,7 +196,14 @@ fn a_collector_that_refuses_is_told_from_one_that_is_away() -> Outcome {
 
 #[test]
 fn what_a_collector_rejects_of_an_export_is_dropped_and_no_trouble() -> Outcome {
-    let rig = Rig::new(&config(picky_collector()?, Protocol::Http, 2000))?;
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        one_item_of_each_signal_is_rejected(protocol)?;
+    }
+    Ok(())
+}
+
+fn one_item_of_each_signal_is_rejected(protocol: Protocol) -> Outcome {
+    let rig = Rig::new(&config(picky_collector(protocol)?, protocol, 2000))?;
     let attachment = rig.attach()?;
     let outlets = &rig.telemetry.0.pipelines.outlets;
     let watch = Watch::begin(outlets);
@@ -216,6 +225,26 @@ fn what_a_collector_rejects_of_an_export_is_dropped_and_no_trouble() -> Outcome 
         assert!(flushed.lost.contains(&(signal, 1)), "{flushed:?}");
     }
     assert_eq!(watch.trouble(), None);
+    drop(attachment);
+    Ok(())
+}
+
+/// `PermissionDenied`, in the place of an answer.
+#[test]
+fn a_status_that_is_no_success_loses_the_export_at_once() -> Outcome {
+    let endpoint = grpc_collector(Bytes::new(), "7")?;
+    let rig = Rig::new(&config(endpoint, Protocol::Grpc, 2000))?;
+    let attachment = rig.attach()?;
+    let watch = Watch::begin(&rig.telemetry.0.pipelines.outlets);
+    rig.run(|| drop(info_span!("work")));
+    let flushed = rig.telemetry.flush(Duration::from_secs(5));
+    assert!(flushed.lost.contains(&(Signal::Traces, 1)), "{flushed:?}");
+    assert_eq!(rig.tally()?.dropped_total(DropReason::ExportFailed), 1);
+    let trouble = watch.trouble().ok_or("no trouble")?;
+    assert!(
+        matches!(&trouble.failure, Failure::Export(text) if text.contains("PermissionDenied")),
+        "{trouble:?}"
+    );
     drop(attachment);
     Ok(())
 }
