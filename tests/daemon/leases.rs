@@ -113,9 +113,8 @@ async fn a_user_is_leased_renewed_and_given_back_with_the_token_at_the_stop() {
     assert_eq!(tokens, 1, "but for root's no token is left");
 }
 
-#[tokio::test]
-async fn a_user_that_cannot_be_renewed_is_replaced_under_load_and_no_request_fails() {
-    let stage = Stage::set(&[("TTL", "2s"), ("MAX_TTL", "3s")]).await;
+/// Four users, one after the other, while a client writes all the time.
+async fn four_users_and_no_failed_request(stage: &Stage) -> Daemon {
     let daemon = stage.chaos().spawn().await;
     daemon.until("/ready", 200).await;
     let load = Load::begin(&daemon);
@@ -124,7 +123,13 @@ async fn a_user_that_cannot_be_renewed_is_replaced_under_load_and_no_request_fai
     let body = daemon.until_component("db", "ready", None).await;
     assert_eq!(body["components"]["db"]["generation"], 1, "{body}");
     stage.until_users(1).await;
-    daemon.stop().await;
+    daemon
+}
+
+#[tokio::test]
+async fn a_user_that_cannot_be_renewed_is_replaced_under_load_and_no_request_fails() {
+    let stage = Stage::set(&[("TTL", "2s"), ("MAX_TTL", "3s")]).await;
+    four_users_and_no_failed_request(&stage).await.stop().await;
     stage.until_users(0).await;
 }
 
@@ -205,15 +210,8 @@ async fn a_token_is_renewed_before_its_end_and_there_is_no_other_login() {
 #[tokio::test]
 async fn a_token_at_the_end_of_its_longest_life_takes_its_user_along_only_when_there_is_another() {
     let stage = Stage::set(&[("TOKEN_TTL", "3s"), ("TOKEN_MAX_TTL", "3s")]).await;
-    let daemon = stage.chaos().spawn().await;
-    daemon.until("/ready", 200).await;
-    let load = Load::begin(&daemon);
-    until_rotations(&daemon, 4.0).await;
-    load.failed_none().await;
-    let body = daemon.until_component("db", "ready", None).await;
-    assert_eq!(body["components"]["db"]["generation"], 1, "{body}");
-    stage.until_users(1).await;
-    let log = daemon.stop().await.text();
+    let stopped = four_users_and_no_failed_request(&stage).await.stop().await;
+    let log = stopped.text();
     assert!(log.matches("logged in to Vault").count() >= 4, "{log}");
     stage.until_users(0).await;
 }

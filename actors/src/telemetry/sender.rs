@@ -108,9 +108,7 @@ impl Sender {
             tries_left -= 1;
         }
     }
-}
 
-impl Sender {
     async fn try_once(&self, request: Pieces) -> Result<u64, Refusal> {
         let headers = self.headers.clone();
         match &self.way {
