@@ -7,6 +7,11 @@ use dotmac_platform::{
     cli::{self, Command},
 };
 
+/// Why: docs/DEPENDENCIES.md, "Allocator".
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[actix_web::main]
 async fn main() -> ExitCode {
     match cli::parse() {

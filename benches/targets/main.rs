@@ -34,6 +34,11 @@ use std::process::ExitCode;
 
 use report::Report;
 
+/// The daemon's, for the baselines too.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     if let Some(port) = bare::asked_for() {
         bare::serve(port);
