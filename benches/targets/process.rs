@@ -101,6 +101,17 @@ impl Measured {
         line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
     }
 
+    /// The time for which its threads have run.
+    pub fn cpu_time(&self) -> Duration {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let ran = threads.flatten().filter_map(|thread| {
+            // A thread may have ended meanwhile.
+            let statistics = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            statistics.split(' ').next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(ran.sum())
+    }
+
     /// How many entries a directory of its below `/proc` has: `fd` for descriptors, `task` for threads.
     pub fn count(&self, what: &str) -> usize {
         std::fs::read_dir(format!("/proc/{}/{what}", self.child.id()))

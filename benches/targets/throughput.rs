@@ -116,21 +116,31 @@ async fn ask_at_a_pace(port: u16, offset: Duration) -> Vec<Duration> {
     times
 }
 
+/// How long one measurement of a rate lasts.
+pub const LASTS: Duration = Duration::from_secs(3);
+
 /// Requests per second.
-pub fn wrk(port: u16, path: &str) -> f64 {
-    requests_a_second(Command::new(tool("wrk")), port, path)
+fn wrk(port: u16, path: &str) -> f64 {
+    requests_a_second(Command::new(tool("wrk")), CONNECTIONS, port, path)
 }
 
 /// Requests per second of clients that have one core to themselves.
-pub fn wrk_on(core: usize, port: u16, path: &str) -> f64 {
+pub fn wrk_on(core: usize, connections: usize, port: u16, path: &str) -> f64 {
     let mut command = Command::new("taskset");
     command.arg("-c").arg(core.to_string()).arg(tool("wrk"));
-    requests_a_second(command, port, path)
+    requests_a_second(command, connections, port, path)
 }
 
-fn requests_a_second(mut wrk: Command, port: u16, path: &str) -> f64 {
+fn requests_a_second(mut wrk: Command, connections: usize, port: u16, path: &str) -> f64 {
     let url = format!("http://127.0.0.1:{port}{path}");
-    let output = wrk.args(["-t1", "-c64", "-d3s", &url]).output().unwrap();
+    let (connections, lasts) = (
+        format!("-c{connections}"),
+        format!("-d{}s", LASTS.as_secs()),
+    );
+    let output = wrk
+        .args(["-t1", &connections, &lasts, &url])
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let found = text
         .lines()

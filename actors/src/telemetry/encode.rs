@@ -45,6 +45,9 @@ thread_local! {
     static SPAN: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
+/// Bytes for the length of a span: two are right for those of 128 bytes to 16 KiB.
+const SPAN_ROOM: usize = 2;
+
 /// A larger buffer is given back rather than kept for the thread's next span.
 const KEPT_BUFFER: usize = 64 * 1024;
 
@@ -52,7 +55,7 @@ const KEPT_BUFFER: usize = 64 * 1024;
 pub(super) fn encoded<T>(span: &SpanData, add: impl FnOnce(&[u8]) -> T) -> T {
     let mut field = Message(SPAN.try_with(Cell::take).unwrap_or_default());
     field.0.clear();
-    field.message(2, |field| field.span(span));
+    field.message_in(SPAN_ROOM, 2, |field| field.span(span));
     let added = add(&field.0);
     if field.0.capacity() <= KEPT_BUFFER {
         // Fails only while the thread ends; then nobody needs the buffer.
@@ -177,6 +180,11 @@ enum Layout {
     Fixed32 = 5,
 }
 
+/// The key of a field whose number is below 16, as most are.
+const fn short_key(field: u32, layout: Layout) -> u8 {
+    (field << 3) as u8 | layout as u8
+}
+
 impl Message {
     /// What `write` writes.
     fn of(write: impl FnOnce(&mut Self)) -> Bytes {
@@ -228,31 +236,46 @@ impl Message {
         }
     }
 
+    /// The id of a trace or span, whose length is known.
+    fn id<const N: usize>(&mut self, field: u32, id: [u8; N]) {
+        let head = [short_key(field, Layout::Delimited), N as u8];
+        self.0.extend_from_slice(&head);
+        self.0.extend_from_slice(&id);
+    }
+
     fn time(&mut self, field: u32, time: SystemTime) {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let nanos = since.as_nanos() as u64;
         if nanos != 0 {
-            self.key(field, Layout::Fixed64);
-            self.0.extend_from_slice(&nanos.to_le_bytes());
+            let mut whole = [short_key(field, Layout::Fixed64); 9];
+            whole[1..].copy_from_slice(&nanos.to_le_bytes());
+            self.0.extend_from_slice(&whole);
         }
     }
 
-    /// A message within this one. Its length stands before it and is known only after: one byte is kept
-    /// free for it, which is enough for most, and a longer one moves.
+    /// A message within this one, mostly a short one.
     fn message(&mut self, field: u32, write: impl FnOnce(&mut Self)) {
+        self.message_in(1, field, write);
+    }
+
+    /// A message within this one. Its length stands before it and is known only after: `room` bytes are
+    /// kept free for that. A length that needs fewer is spelt in so many, which protobuf allows; a message
+    /// whose length needs more moves.
+    fn message_in(&mut self, room: usize, field: u32, write: impl FnOnce(&mut Self)) {
         self.key(field, Layout::Delimited);
         let place = self.0.len();
-        self.0.push(0);
+        self.0.resize(place + room, 0);
         write(self);
-        let length = self.0.len() - place - 1;
-        let moved = (length.max(1).ilog2() / 7) as usize;
-        if moved > 0 {
-            self.0.resize(self.0.len() + moved, 0);
-            let content = place + 1..place + 1 + length;
-            self.0.copy_within(content, place + 1 + moved);
+        let length = self.0.len() - place - room;
+        let needed = (length.max(1).ilog2() / 7) as usize + 1;
+        let size = needed.max(room);
+        if size > room {
+            self.0.resize(place + size + length, 0);
+            let content = place + room..place + room + length;
+            self.0.copy_within(content, place + size);
         }
-        for (index, byte) in self.0[place..=place + moved].iter_mut().enumerate() {
-            let more = if index < moved { 0x80 } else { 0 };
+        for (index, byte) in self.0[place..place + size].iter_mut().enumerate() {
+            let more = if index + 1 < size { 0x80 } else { 0 };
             *byte = (length >> (7 * index)) as u8 & 0x7f | more;
         }
     }
@@ -286,9 +309,9 @@ impl Message {
             });
         }
         // Now each length is one byte, as is each field's key.
-        const FIRST: u8 = 1 << 3 | Layout::Delimited as u8;
-        const SECOND: u8 = 2 << 3 | Layout::Delimited as u8;
-        let field = (field << 3) as u8 | Layout::Delimited as u8;
+        const FIRST: u8 = short_key(1, Layout::Delimited);
+        const SECOND: u8 = short_key(2, Layout::Delimited);
+        let field = short_key(field, Layout::Delimited);
         self.0.reserve(2 + pair);
         let head = [field, pair as u8, FIRST, key.len() as u8];
         self.0.extend_from_slice(&head);
@@ -346,7 +369,7 @@ impl Message {
     fn span(&mut self, span: &SpanData) {
         self.ids(&span.span_context);
         if span.parent_span_id != SpanId::INVALID {
-            self.bytes(4, &span.parent_span_id.to_bytes());
+            self.id(4, span.parent_span_id.to_bytes());
         }
         self.text(5, &span.name);
         let kind = match span.span_kind {
@@ -376,8 +399,8 @@ impl Message {
 
     /// The first three fields of spans and of links.
     fn ids(&mut self, context: &SpanContext) {
-        self.bytes(1, &context.trace_id().to_bytes());
-        self.bytes(2, &context.span_id().to_bytes());
+        self.id(1, context.trace_id().to_bytes());
+        self.id(2, context.span_id().to_bytes());
         self.text(3, &context.trace_state().header());
     }
 

@@ -13,7 +13,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -21,7 +21,6 @@ use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use prost::Message as _;
-use tokio::time::error::Elapsed;
 
 use super::pieces::Pieces;
 use super::runtime::ExportRuntime;
@@ -143,8 +142,8 @@ impl Outlet {
         self.tally().release(items);
     }
 
-    /// Sends on the calling thread, which is there for that and may block; the I/O is driven by the
-    /// line's runtime.
+    /// Makes and packs the request on the calling thread, which is there for that, and waits there while
+    /// the line's runtime sends it.
     fn deliver<R: Into<Pieces>>(
         &self,
         line: Option<Arc<Line>>,
@@ -155,18 +154,17 @@ impl Outlet {
         let Some(line) = line else {
             return tally.dropped(items, DropReason::NotAttached);
         };
+        let (runtime, limit) = (Arc::clone(&line.runtime), self.0.limit);
+        let begun = Instant::now();
         // Nobody replaces a batch thread: a panic must not end it.
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            let request = request().into();
-            // The timer too is made inside the runtime: it needs the reactor.
-            line.runtime.handle().block_on(async {
-                tokio::time::timeout(self.0.limit, line.sender.send(request)).await
-            })
+        let sent = catch_unwind(AssertUnwindSafe(|| {
+            let request = line.sender.packed(request().into());
+            let sending = runtime.handle().spawn(line.send(request, limit));
+            runtime.handle().block_on(sending)
         }));
-        match result {
-            Ok(result) => judge(result, tally, items),
-            Err(_) => tally.failed(items, Failure::Export("the exporter panicked".to_owned())),
-        }
+        let panicked = || Err(Failure::Export("the exporter panicked".to_owned()));
+        let result = sent.ok().and_then(Result::ok).unwrap_or_else(panicked);
+        judge(result, tally, items, begun);
     }
 
     /// Tries the collector with an empty export, on the line's runtime and without waiting for the
@@ -178,23 +176,36 @@ impl Outlet {
         }
         let (tally, limit) = (Arc::clone(&self.0.tally), self.0.limit);
         let runtime = Arc::clone(&line.runtime);
+        let request = line.sender.packed(Pieces::default());
+        let begun = Instant::now();
         drop(runtime.handle().spawn(async move {
-            let result = tokio::time::timeout(limit, line.sender.send(Pieces::default())).await;
-            judge(result, &tally, 0);
+            judge(line.send(request, limit).await, &tally, 0, begun);
         }));
     }
 }
 
-/// Counts what became of an export of so many items.
-fn judge(result: Result<Result<u64, Failure>, Elapsed>, tally: &Tally, items: u64) {
+impl Line {
+    /// Sends what is packed, within `limit`; gives the number of rejected items.
+    async fn send(
+        self: Arc<Self>,
+        packed: Result<Pieces, Failure>,
+        limit: Duration,
+    ) -> Result<u64, Failure> {
+        let sending = self.sender.send(packed?);
+        let sent = tokio::time::timeout(limit, sending).await;
+        sent.unwrap_or(Err(Failure::Timeout))
+    }
+}
+
+/// Counts what became of an export of so many items that began at `begun`.
+fn judge(result: Result<u64, Failure>, tally: &Tally, items: u64, begun: Instant) {
     match result {
-        Ok(Ok(rejected)) => {
+        Ok(rejected) => {
             let rejected = rejected.min(items);
             tally.succeeded(items - rejected);
             tally.dropped(rejected, DropReason::Rejected);
         }
-        Ok(Err(failure)) => tally.failed(items, failure),
-        Err(_) => tally.failed(items, Failure::Timeout),
+        Err(failure) => tally.failed(items, failure, begun),
     }
 }
 

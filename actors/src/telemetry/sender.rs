@@ -73,16 +73,25 @@ struct Refusal {
 }
 
 impl Sender {
-    /// Sends an encoded request, and gives the number of its items that the collector rejected.
+    /// An encoded request as it is sent.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be compressed.
+    pub(super) fn packed(&self, request: Pieces) -> Result<Pieces, Failure> {
+        if !self.gzip {
+            return Ok(request);
+        }
+        compressed(&request).map_err(|error| Failure::of(error.to_string(), false))
+    }
+
+    /// Sends a request that is [`packed`](Self::packed), and gives the number of its items that the
+    /// collector rejected.
     ///
     /// # Errors
     ///
     /// What the last try came to.
     pub(super) async fn send(&self, request: Pieces) -> Result<u64, Failure> {
-        let request = match self.gzip {
-            true => compressed(&request).map_err(|error| Failure::of(error.to_string(), false))?,
-            false => request,
-        };
         let mut wait = self.limit / 20;
         let mut tries_left = RETRIES;
         loop {

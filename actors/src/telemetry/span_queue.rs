@@ -41,17 +41,18 @@ pub(super) struct SpanQueue {
 struct Shared {
     resourced: Resourced,
     state: Mutex<State>,
-    /// There is something to do for a thread: a batch to export, or one to wait for.
+    /// There is a batch to export, or an end to see to.
     work: Condvar,
     /// A batch is done, or a thread has ended.
     done: Condvar,
 }
 
 /// Batches are numbered in the order in which they are closed, from 0.
-#[derive(Default)]
 struct State {
     /// Takes the spans that end now.
     open: Batch,
+    /// When the first of them came.
+    opened: Instant,
     /// Batches that have left `open` so far.
     closed: u64,
     /// Those of them that wait for a thread, the last closed last.
@@ -74,7 +75,7 @@ impl SpanQueue {
     pub(super) fn start(outlet: Outlet, resource: &Resource) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             resourced: Resourced::new(resource),
-            state: Mutex::default(),
+            state: Mutex::new(State::new()),
             work: Condvar::new(),
             done: Condvar::new(),
         });
@@ -103,27 +104,23 @@ impl Shared {
         self.done.notify_all();
     }
 
-    /// Waits for a batch that is full, has waited for [`DELAY`], or is asked for; with its number.
+    /// Waits for a batch that is full, has waited for [`DELAY`], or is asked for; with its number. Nobody
+    /// is woken for the first span of a batch: whoever waits looks often enough.
     fn next(&self) -> Option<(u64, Batch)> {
         let mut state = self.state();
         loop {
+            let left = state.time_left();
+            if left.is_zero() {
+                state.close();
+            }
             if let Some(taken) = state.take() {
                 return Some(taken);
             }
             if state.is_shut {
                 return None;
             }
-            if state.open.spans() == 0 {
-                let woken = self.work.wait(state);
-                state = woken.unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let waited = self.work.wait_timeout(state, DELAY);
-            let (woken, timed) = waited.unwrap_or_else(PoisonError::into_inner);
-            state = woken;
-            if timed.timed_out() {
-                state.close();
-            }
+            let woken = self.work.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -149,6 +146,27 @@ impl Shared {
 }
 
 impl State {
+    fn new() -> Self {
+        Self {
+            open: Batch::default(),
+            opened: Instant::now(),
+            closed: 0,
+            full: VecDeque::new(),
+            under_way: Vec::new(),
+            spare: Vec::new(),
+            is_shut: false,
+            threads: 0,
+        }
+    }
+
+    /// For how long more spans may join the open batch.
+    fn time_left(&self) -> Duration {
+        match self.open.spans() {
+            0 => DELAY,
+            _ => DELAY.saturating_sub(self.opened.elapsed()),
+        }
+    }
+
     /// Lets nothing more into the open batch.
     fn close(&mut self) {
         if self.open.spans() > 0 {
@@ -191,17 +209,19 @@ impl SpanProcessor for SpanQueue {
         if !span.span_context.is_sampled() || !admit(&self.outlet) {
             return;
         }
-        let wanted = encoded(&span, |field| {
+        let is_full = encoded(&span, |field| {
             let mut state = self.shared.state();
+            if state.open.spans() == 0 {
+                state.opened = Instant::now();
+            }
             state.open.add(&span.instrumentation_scope, field);
             let is_full = state.open.spans() >= BATCH as u64 || state.open.bytes() >= BATCH_BYTES;
-            let is_first = state.open.spans() == 1;
             if is_full {
                 state.close();
             }
-            is_full || is_first
+            is_full
         });
-        if wanted {
+        if is_full {
             self.shared.work.notify_one();
         }
     }

@@ -130,6 +130,8 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     fn watched() -> (Arc<Tally>, Watch) {
@@ -142,7 +144,8 @@ mod tests {
     {
         let (tally, watch) = watched();
         assert_eq!(watch.trouble(), None);
-        tally.failed(1, Failure::Timeout);
+        let fails = |items| tally.failed(items, Failure::Timeout, Instant::now());
+        fails(1);
         assert_eq!(
             watch.trouble(),
             Some(Trouble {
@@ -152,12 +155,25 @@ mod tests {
         );
         tally.succeeded(1);
         assert_eq!(watch.trouble(), None);
-        tally.failed(5, Failure::Timeout);
-        tally.failed(5, Failure::Timeout);
+        fails(5);
+        fails(5);
         assert_eq!(watch.trouble(), None);
-        tally.failed(5, Failure::Timeout);
+        fails(5);
         assert!(watch.trouble().is_some());
         assert_eq!(watch.lost(), 16);
+    }
+
+    #[test]
+    fn exports_that_were_under_way_together_fail_as_one() {
+        let (tally, watch) = watched();
+        tally.succeeded(1);
+        let begun = Instant::now();
+        (0..4).for_each(|_| tally.failed(1, Failure::Timeout, begun));
+        assert_eq!((watch.trouble(), watch.lost()), (None, 4));
+        for _ in 0..2 {
+            tally.failed(1, Failure::Timeout, Instant::now());
+        }
+        assert!(watch.trouble().is_some());
     }
 
     #[test]

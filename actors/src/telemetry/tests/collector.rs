@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -137,12 +138,18 @@ pub(super) fn silent_collector() -> Outcome<(TcpListener, String)> {
 
 /// Fake: answers every HTTP request with 401. Its thread ends with the test process.
 pub(super) fn refusing_collector() -> Outcome<String> {
-    answering_collector("401 Unauthorized", Duration::ZERO, &[])
+    answering_collector("401 Unauthorized", || {}, &[])
 }
 
 /// Fake: takes what every HTTP request brings, but each only after a while.
 pub(super) fn slow_collector(time: Duration) -> Outcome<String> {
-    answering_collector("200 OK", time, &[])
+    answering_collector("200 OK", move || std::thread::sleep(time), &[])
+}
+
+/// Fake: answers no request before so many are under way.
+pub(super) fn collector_of_many(requests: usize) -> Outcome<String> {
+    let all_there = Barrier::new(requests);
+    answering_collector("200 OK", move || _ = all_there.wait(), &[])
 }
 
 /// `partial_success`, in it `rejected_…` and `error_message`.
@@ -151,7 +158,7 @@ const ONE_REJECTED: &[u8] = b"\x0a\x06\x08\x01\x12\x02no";
 /// Fake: takes what every request brings, and says that it rejected one item of it.
 pub(super) fn picky_collector(protocol: Protocol) -> Outcome<String> {
     match protocol {
-        Protocol::Http => answering_collector("200 OK", Duration::ZERO, ONE_REJECTED),
+        Protocol::Http => answering_collector("200 OK", || {}, ONE_REJECTED),
         Protocol::Grpc => {
             let prefix = [0, 0, 0, 0, ONE_REJECTED.len() as u8];
             grpc_collector([&prefix, ONE_REJECTED].concat().into(), "0")
@@ -216,20 +223,22 @@ async fn answer_call(
 
 fn answering_collector(
     status: &'static str,
-    after: Duration,
+    wait: impl Fn() + Send + Sync + 'static,
     body: &'static [u8],
 ) -> Outcome<String> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let endpoint = format!("http://{}", listener.local_addr()?);
+    let wait = Arc::new(wait);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || answer(stream, status, after, body));
+            let wait = Arc::clone(&wait);
+            std::thread::spawn(move || answer(stream, status, &*wait, body));
         }
     });
     Ok(endpoint)
 }
 
-fn answer(stream: TcpStream, status: &str, after: Duration, body: &[u8]) -> std::io::Result<()> {
+fn answer(stream: TcpStream, status: &str, wait: impl Fn(), body: &[u8]) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let (mut stream, mut length) = (stream, 0);
     let mut line = String::new();
@@ -240,7 +249,7 @@ fn answer(stream: TcpStream, status: &str, after: Duration, body: &[u8]) -> std:
         line.clear();
     }
     std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
-    std::thread::sleep(after);
+    wait();
     let length = body.len();
     write!(
         stream,

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tracing::{debug, info, info_span};
 
 use super::collector::{
-    Rotel, free_address, grpc_collector, picky_collector, refusing_collector, silent_collector,
-    slow_collector,
+    Rotel, collector_of_many, free_address, grpc_collector, picky_collector, refusing_collector,
+    silent_collector, slow_collector,
 };
 use super::{Config, Outcome, Rig, until};
 use crate::telemetry::tally::{Failure, Tally};
@@ -278,6 +278,19 @@ fn every_span_of_an_hour_is_exported_dropped_or_queued_however_the_collector_fai
         assert_eq!(tally.exported_total() > 0, endpoint == slow, "{endpoint}");
         drop(attachment);
     }
+    Ok(())
+}
+
+#[test]
+fn all_that_the_queue_holds_is_on_its_way_at_once() -> Outcome {
+    let collector = collector_of_many(4)?;
+    let rig = Rig::new(&config(collector, Protocol::Http, 5000))?;
+    let attachment = rig.attach()?;
+    let tally = rig.tally()?;
+    rig.run(|| (0..2048).for_each(|_| drop(info_span!("work"))));
+    until("the queue is empty", || tally.queued() == 0)?;
+    assert_eq!((tally.exported_total(), tally.lost_total()), (2048, 0));
+    drop(attachment);
     Ok(())
 }
 
