@@ -292,6 +292,35 @@ async fn a_collector_that_comes_and_goes_is_told_once_each_time() {
 }
 
 #[tokio::test]
+async fn a_collector_that_hangs_is_told_after_one_export_even_if_none_follows() {
+    let collector = Collector::start().await;
+    let endpoint = format!("http://127.0.0.1:{}", collector.grpc);
+    let daemon = exporting(&endpoint, "grpc")
+        .env("DOTMAC_TELEMETRY_EXPORT_TIMEOUT", "500ms")
+        .env("DOTMAC_TELEMETRY_METRIC_INTERVAL", "1h")
+        .spawn()
+        .await;
+    daemon.until_component("telemetry", "ready", None).await;
+    eventually("what is said at the start to be exported", || async {
+        let queued = async |signal| {
+            let name = format!("dotmac_telemetry_queued{{signal=\"{signal}\"}}");
+            daemon.metric(&name).await
+        };
+        let left = (queued("traces").await, queued("logs").await);
+        (left == (Some(0.0), Some(0.0))).then_some(())
+    })
+    .await;
+    collector.freeze();
+    assert_eq!(daemon.get("/").await.status(), 200);
+    daemon
+        .until_component("telemetry", "degraded", Some("no_answer"))
+        .await;
+    collector.thaw();
+    daemon.until_component("telemetry", "ready", None).await;
+    assert_eq!(trouble(&daemon), [BEGINS, ENDS]);
+}
+
+#[tokio::test]
 async fn a_slow_collector_slows_no_request_and_what_does_not_fit_is_counted() {
     let fake = FakeCollector::start(FakeAnswer::Slowly(Duration::from_millis(1800)));
     let daemon = to_fake(&fake).spawn().await;

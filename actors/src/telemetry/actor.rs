@@ -159,7 +159,11 @@ impl TelemetryActor {
             }
             _ => {}
         }
-        if export.trouble.is_some() && export.tried.elapsed() >= RETRY {
+        let again = match &export.trouble {
+            Some(_) => export.tried.elapsed() >= RETRY,
+            None => export.watch.has_missed_an_answer(),
+        };
+        if again {
             export.tried = Instant::now();
             self.telemetry.0.pipelines.outlets.probe();
         }

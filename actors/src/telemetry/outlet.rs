@@ -13,7 +13,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -155,7 +155,6 @@ impl Outlet {
             return tally.dropped(items, DropReason::NotAttached);
         };
         let (runtime, limit) = (Arc::clone(&line.runtime), self.0.limit);
-        let begun = Instant::now();
         // Nobody replaces a batch thread: a panic must not end it.
         let sent = catch_unwind(AssertUnwindSafe(|| {
             let request = line.sender.packed(request().into());
@@ -164,7 +163,7 @@ impl Outlet {
         }));
         let panicked = || Err(Failure::Export("the exporter panicked".to_owned()));
         let result = sent.ok().and_then(Result::ok).unwrap_or_else(panicked);
-        judge(result, tally, items, begun);
+        judge(result, tally, items);
     }
 
     /// Tries the collector with an empty export, on the line's runtime and without waiting for the
@@ -177,9 +176,8 @@ impl Outlet {
         let (tally, limit) = (Arc::clone(&self.0.tally), self.0.limit);
         let runtime = Arc::clone(&line.runtime);
         let request = line.sender.packed(Pieces::default());
-        let begun = Instant::now();
         drop(runtime.handle().spawn(async move {
-            judge(line.send(request, limit).await, &tally, 0, begun);
+            judge(line.send(request, limit).await, &tally, 0);
         }));
     }
 }
@@ -197,15 +195,15 @@ impl Line {
     }
 }
 
-/// Counts what became of an export of so many items that began at `begun`.
-fn judge(result: Result<u64, Failure>, tally: &Tally, items: u64, begun: Instant) {
+/// Counts what became of an export of so many items.
+fn judge(result: Result<u64, Failure>, tally: &Tally, items: u64) {
     match result {
         Ok(rejected) => {
             let rejected = rejected.min(items);
             tally.succeeded(items - rejected);
             tally.dropped(rejected, DropReason::Rejected);
         }
-        Err(failure) => tally.failed(items, failure, begun),
+        Err(failure) => tally.failed(items, failure),
     }
 }
 

@@ -81,8 +81,7 @@ pub(super) struct Tally {
     failures_in_row: AtomicU32,
     successes: AtomicU64,
     last_success: AtomicU64,
-    /// The last failure, and when the first of those that count as one with it ended.
-    last_error: Mutex<Option<(Failure, Instant)>>,
+    last_error: Mutex<Option<Failure>>,
     /// Until when the collector wants to be left alone.
     held_until: Mutex<Option<Instant>>,
 }
@@ -123,21 +122,15 @@ impl Tally {
         self.last_success.store(now.as_secs(), Relaxed);
     }
 
-    /// Counts the loss of an export that began at `begun`. Several that were under way together and fail
-    /// are one failure in a row: they met the same trouble.
-    pub(super) fn failed(&self, items: u64, failure: Failure, begun: Instant) {
+    pub(super) fn failed(&self, items: u64, failure: Failure) {
         let reason = match failure {
             Failure::Timeout => DropReason::Timeout,
             Failure::Throttled(_) => DropReason::Throttled,
             Failure::Export(_) => DropReason::ExportFailed,
         };
         self.dropped(items, reason);
-        let mut last = lock(&self.last_error);
-        let former = last.take().map(|(_, at)| at).filter(|at| begun < *at);
-        if former.is_none() {
-            self.failures_in_row.fetch_add(1, Relaxed);
-        }
-        *last = Some((failure, former.unwrap_or_else(Instant::now)));
+        *lock(&self.last_error) = Some(failure);
+        self.failures_in_row.fetch_add(1, Relaxed);
     }
 
     pub(super) fn dropped(&self, items: u64, reason: DropReason) {
@@ -184,9 +177,7 @@ impl Tally {
     }
 
     pub(super) fn last_error(&self) -> Option<Failure> {
-        lock(&self.last_error)
-            .as_ref()
-            .map(|(failure, _)| failure.clone())
+        lock(&self.last_error).clone()
     }
 
     /// Asks for no export before `at`, nor before what was asked for already.

@@ -51,6 +51,19 @@ impl Watch {
         })
     }
 
+    /// Whether the last export of a signal failed for want of an answer: whether there is trouble shows at
+    /// a further try. Not so with one that was refused, as an empty one might not be.
+    pub(super) fn has_missed_an_answer(&self) -> bool {
+        self.0.iter().any(|(_, tally, _)| {
+            let failure = tally.last_error().filter(|_| tally.failures_in_row() > 0);
+            failure.is_some_and(|failure| match failure {
+                Failure::Timeout => true,
+                Failure::Throttled(_) => false,
+                Failure::Export(_) => !failure.is_refusal(),
+            })
+        })
+    }
+
     /// Items lost so far over all signals.
     pub(super) fn lost(&self) -> u64 {
         self.0.iter().map(|(_, tally, _)| tally.lost_total()).sum()
@@ -130,8 +143,6 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     fn watched() -> (Arc<Tally>, Watch) {
@@ -144,8 +155,7 @@ mod tests {
     {
         let (tally, watch) = watched();
         assert_eq!(watch.trouble(), None);
-        let fails = |items| tally.failed(items, Failure::Timeout, Instant::now());
-        fails(1);
+        tally.failed(1, Failure::Timeout);
         assert_eq!(
             watch.trouble(),
             Some(Trouble {
@@ -155,25 +165,26 @@ mod tests {
         );
         tally.succeeded(1);
         assert_eq!(watch.trouble(), None);
-        fails(5);
-        fails(5);
+        tally.failed(5, Failure::Timeout);
+        tally.failed(5, Failure::Timeout);
         assert_eq!(watch.trouble(), None);
-        fails(5);
+        tally.failed(5, Failure::Timeout);
         assert!(watch.trouble().is_some());
         assert_eq!(watch.lost(), 16);
     }
 
     #[test]
-    fn exports_that_were_under_way_together_fail_as_one() {
+    fn a_missing_answer_asks_for_a_further_try_and_a_refusal_does_not() {
         let (tally, watch) = watched();
+        assert!(!watch.has_missed_an_answer());
+        tally.failed(1, Failure::Timeout);
+        assert!(watch.has_missed_an_answer());
+        tally.failed(1, Failure::Export("with status code: 400".to_owned()));
+        assert!(!watch.has_missed_an_answer());
+        tally.failed(1, Failure::Export("Connection refused".to_owned()));
+        assert!(watch.has_missed_an_answer());
         tally.succeeded(1);
-        let begun = Instant::now();
-        (0..4).for_each(|_| tally.failed(1, Failure::Timeout, begun));
-        assert_eq!((watch.trouble(), watch.lost()), (None, 4));
-        for _ in 0..2 {
-            tally.failed(1, Failure::Timeout, Instant::now());
-        }
-        assert!(watch.trouble().is_some());
+        assert!(!watch.has_missed_an_answer());
     }
 
     #[test]
