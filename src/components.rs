@@ -56,6 +56,7 @@ pub(crate) fn telemetry(settings: &Settings) -> telemetry::Config {
             logs: collector(&settings.exports.logs).filter(|_| given.logs),
         },
         sample_ratio: given.sample_ratio,
+        sample_parent_based: given.sample_parent_based,
         metric_interval: given.metric_interval,
         service_name: given.service_name.clone(),
         service_name_is_given: settings.is_given("TELEMETRY_SERVICE_NAME"),

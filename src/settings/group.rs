@@ -75,6 +75,8 @@ pub(crate) struct Fallback {
     pub(crate) name: &'static str,
     /// From its notation into ours.
     pub(crate) translate: fn(&str) -> String,
+    /// The variable without which this one says nothing.
+    pub(crate) argument_of: Option<&'static str>,
 }
 
 /// A signal of telemetry, for which the standard has variables of its own.
@@ -233,16 +235,25 @@ pub(crate) const fn computed(
 
 /// A fallback written in the same notation as our key.
 pub(crate) const fn fallback(name: &'static str) -> Fallback {
+    translated(name, str::to_owned)
+}
+
+/// A fallback that counts only where the variable `of` is set too.
+pub(crate) const fn argument(name: &'static str, of: &'static str) -> Fallback {
     Fallback {
-        name,
-        translate: str::to_owned,
+        argument_of: Some(of),
+        ..fallback(name)
     }
 }
 
 /// A fallback with a notation of its own. What cannot be translated stays as it is and is then
 /// refused like any wrong value.
 pub(crate) const fn translated(name: &'static str, translate: fn(&str) -> String) -> Fallback {
-    Fallback { name, translate }
+    Fallback {
+        name,
+        translate,
+        argument_of: None,
+    }
 }
 
 /// Bounds for a value of type `T`, both inclusive.

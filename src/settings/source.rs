@@ -193,6 +193,9 @@ impl Layers {
         name: Cow<'static, str>,
         key: &str,
     ) -> Result<Option<Found>, Mistake> {
+        if fallback.argument_of.is_some_and(|of| !self.is_set(of)) {
+            return Ok(None);
+        }
         let origin = Origin::Fallback(name.clone());
         for layer in [&self.environment, &self.dotenv] {
             let text = layer.text(&name, key, &origin)?;
@@ -210,6 +213,14 @@ impl Layers {
             None => self.dotenv.own(key),
             found => Ok(found),
         }
+    }
+
+    /// Whether a variable is there and not empty.
+    pub(crate) fn is_set(&self, name: &str) -> bool {
+        [&self.environment, &self.dotenv]
+            .into_iter()
+            .filter_map(|layer| layer.variables.get(name))
+            .any(|value| !value.is_empty())
     }
 
     /// The variables that begin with `prefix`, in either layer, each once.

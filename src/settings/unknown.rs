@@ -43,7 +43,10 @@ pub(crate) fn of_opentelemetry(layers: &Layers) -> Vec<String> {
         "OTEL_SPAN_LINK_COUNT_LIMIT",
     ];
     let mut read: BTreeSet<String> = BY_THE_SDK.map(str::to_owned).into();
-    for fallback in load::specs().flat_map(|spec| spec.fallbacks) {
+    let fallbacks = load::specs().flat_map(|spec| spec.fallbacks);
+    for fallback in
+        fallbacks.filter(|fallback| fallback.argument_of.is_none_or(|of| layers.is_set(of)))
+    {
         read.insert(fallback.name.to_owned());
         let for_one = TelemetrySignal::ALL.map(|signal| fallback.name_for(signal));
         read.extend(for_one.into_iter().flatten());

@@ -222,6 +222,25 @@ async fn a_caller_that_does_not_sample_is_followed() {
 }
 
 #[tokio::test]
+async fn a_caller_is_not_followed_where_a_sampler_of_our_own_is_asked_for() {
+    let collector = Collector::start().await;
+    for (sampler, sampled) in [("always_off", true), ("always_on", false)] {
+        let daemon = exporting(&collector, "grpc").env("OTEL_TRACES_SAMPLER", sampler);
+        let daemon = daemon.spawn().await;
+        daemon.until("/ready", 200).await;
+        assert_eq!(
+            send(&daemon, Method::GET, "/chaos/ping", sampled).await,
+            200
+        );
+        assert_eq!(daemon.stop().await.code, 0);
+    }
+    collector.span("GET /chaos/ping").await;
+    let mut kept = of_the_caller(collector.spans());
+    kept.retain(|span| span.kind == "SPAN_KIND_SERVER");
+    assert_eq!(kept.len(), 1, "{kept:#?}");
+}
+
+#[tokio::test]
 async fn what_an_embedding_program_measures_and_traces_is_beside_ours() {
     let collector = Collector::start().await;
     let daemon = traced(&collector, "grpc").await;

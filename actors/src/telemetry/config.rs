@@ -23,9 +23,10 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Where the signals are exported to; with nowhere at all no thread is started.
     pub otlp: Destinations,
-    /// Share of the traces begun here that is recorded, 0.0 to 1.0. A caller's own decision is
-    /// followed.
+    /// Share of the traces that is recorded, 0.0 to 1.0.
     pub sample_ratio: f64,
+    /// Whether a trace that a caller began follows the caller's decision instead.
+    pub sample_parent_based: bool,
     /// Time between two exports of all metrics.
     pub metric_interval: Duration,
     /// `service.name`.
@@ -53,6 +54,7 @@ impl Default for Config {
             log_format: LogFormat::Json,
             otlp: Destinations::default(),
             sample_ratio: 1.0,
+            sample_parent_based: true,
             metric_interval: Duration::from_secs(30),
             service_name: "dotmac-platform".to_owned(),
             service_name_is_given: false,

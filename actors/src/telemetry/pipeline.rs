@@ -113,7 +113,7 @@ impl Pipelines {
     }
 }
 
-/// Follows the caller's decision, and decides for traces that begin here.
+/// Follows the caller's decision if that is wanted, and decides for all other traces.
 ///
 /// Where spans go nowhere, none that begins here is recorded: it has its ids, which the log lines
 /// show, and costs no more. A caller's "sampled" is passed on even then, lest a service further
@@ -124,5 +124,8 @@ fn sampler(config: &Config, exported: bool) -> Sampler {
     } else {
         Sampler::AlwaysOff
     };
+    if exported && !config.sample_parent_based {
+        return own;
+    }
     Sampler::ParentBased(Box::new(own))
 }

@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::settings::facts::Facts;
 use crate::settings::group::{
-    Fallback, between, computed, fallback, fixed, group, lasting, translated,
+    Fallback, argument, between, computed, fallback, fixed, group, lasting, translated,
 };
 use crate::settings::types::{
     Environment, LogFilter, LogFormat, OtlpCompression, OtlpProtocol, SecretSetting, from_rust_log,
@@ -87,15 +87,23 @@ group! {
             fallbacks: &[SDK_DISABLED, translated("OTEL_LOGS_EXPORTER", exporter)],
         }
 
-        /// Share of the traces begun here that is kept. A trace that a caller began follows the
-        /// caller's decision.
+        /// Share of the traces that is kept. One that a caller began follows the caller's decision,
+        /// unless `DOTMAC_TELEMETRY_SAMPLE_PARENT_BASED` is `false`.
         sample_ratio: f64 {
             default: fixed("1.0"),
             range: between::<f64>("0", "1"),
             fallbacks: &[
                 translated("OTEL_TRACES_SAMPLER", sampler),
-                fallback("OTEL_TRACES_SAMPLER_ARG"),
+                argument("OTEL_TRACES_SAMPLER_ARG", "OTEL_TRACES_SAMPLER"),
             ],
+        }
+
+        /// Whether a trace that a caller began is kept if the caller keeps it. `false` is for where
+        /// strangers call, who could else have every request exported: then
+        /// `DOTMAC_TELEMETRY_SAMPLE_RATIO` decides on all traces.
+        sample_parent_based: bool {
+            default: fixed("true"),
+            fallbacks: &[translated("OTEL_TRACES_SAMPLER", parent_based)],
         }
 
         /// How often metrics are exported.
@@ -170,6 +178,16 @@ fn sampler(text: &str) -> String {
         "always_off" | "parentbased_always_off" => "0",
         "traceidratio" | "parentbased_traceidratio" => "",
         unknown => unknown,
+    }
+    .to_owned()
+}
+
+/// A sampler that is none of the standard's is reported where the ratio is read.
+fn parent_based(text: &str) -> String {
+    match text.trim() {
+        "always_on" | "always_off" | "traceidratio" => "false",
+        "parentbased_always_on" | "parentbased_always_off" | "parentbased_traceidratio" => "true",
+        _ => "",
     }
     .to_owned()
 }

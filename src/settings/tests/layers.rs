@@ -204,7 +204,6 @@ fn standard_variables_of_opentelemetry_are_translated() {
         ("OTEL_RESOURCE_ATTRIBUTES", "team=a%2Cb, region=eu"),
         ("OTEL_SDK_DISABLED", "true"),
         ("OTEL_SERVICE_NAME", "shop"),
-        ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
         ("RUST_LOG", "warn,hyper"),
     ]);
     let telemetry = settings.telemetry;
@@ -218,7 +217,6 @@ fn standard_variables_of_opentelemetry_are_translated() {
     );
     assert!(!telemetry.traces && !telemetry.metrics && !telemetry.logs);
     assert_eq!(telemetry.service_name, "shop");
-    assert!((telemetry.sample_ratio - 0.25).abs() < f64::EPSILON);
     assert_eq!(&*telemetry.log_level, "warn,hyper=trace");
 }
 
@@ -236,6 +234,16 @@ fn the_standards_samplers_and_exporters_are_understood() {
         ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
     ];
     assert_eq!(ratio(&by_ratio), 0.25);
+    let without_sampler = right(&[("OTEL_TRACES_SAMPLER_ARG", "0.25")]);
+    assert_eq!(without_sampler.telemetry.sample_ratio, 1.0);
+    assert_eq!(without_sampler.unread(), ["OTEL_TRACES_SAMPLER_ARG"]);
+
+    let parent_based = |name: &str| right(&[(sampler, name)]).telemetry.sample_parent_based;
+    for name in ["always_on", "always_off", "traceidratio"] {
+        assert!(!parent_based(name), "{name}");
+        assert!(parent_based(&format!("parentbased_{name}")), "{name}");
+    }
+    assert!(right(&[]).telemetry.sample_parent_based);
     assert!(mistake(&[(sampler, "xray")]).contains("fallback OTEL_TRACES_SAMPLER"));
 
     let telemetry = right(&[
