@@ -57,6 +57,16 @@ pub(crate) fn telemetry(settings: &Settings) -> telemetry::Config {
         },
         sample_ratio: given.sample_ratio,
         sample_parent_based: given.sample_parent_based,
+        span_queue: telemetry::Queue {
+            size: given.span_queue,
+            batch: given.span_batch,
+            delay: given.span_delay,
+        },
+        log_queue: telemetry::Queue {
+            size: given.log_queue,
+            batch: given.log_batch,
+            delay: given.log_delay,
+        },
         metric_interval: given.metric_interval,
         service_name: given.service_name.clone(),
         service_name_is_given: settings.is_given("TELEMETRY_SERVICE_NAME"),

@@ -27,6 +27,10 @@ pub struct Config {
     pub sample_ratio: f64,
     /// Whether a trace that a caller began follows the caller's decision instead.
     pub sample_parent_based: bool,
+    /// What waits for the export of spans.
+    pub span_queue: Queue,
+    /// What waits for the export of log events.
+    pub log_queue: Queue,
     /// Time between two exports of all metrics.
     pub metric_interval: Duration,
     /// `service.name`.
@@ -55,6 +59,8 @@ impl Default for Config {
             otlp: Destinations::default(),
             sample_ratio: 1.0,
             sample_parent_based: true,
+            span_queue: Queue::default(),
+            log_queue: Queue::default(),
             metric_interval: Duration::from_secs(30),
             service_name: "dotmac-platform".to_owned(),
             service_name_is_given: false,
@@ -63,6 +69,29 @@ impl Default for Config {
             environment: "development".to_owned(),
             resource_attributes: Vec::new(),
             build_info: Vec::new(),
+        }
+    }
+}
+
+/// What waits for export, and how much of it goes together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Most items that wait, those in an export under way included; what is more is dropped and counted.
+    pub size: usize,
+    /// Most items in one export, at least 1 and at most the whole queue, whatever is given.
+    pub batch: usize,
+    /// Longest time an item waits for others to go with it.
+    pub delay: Duration,
+}
+
+impl Default for Queue {
+    /// 2048 items, 512 in an export, as the standard has them, and 1 s, as it has for logs; its 5 s for
+    /// spans would also delay the notice that a collector is away.
+    fn default() -> Self {
+        Self {
+            size: 2048,
+            batch: 512,
+            delay: Duration::from_secs(1),
         }
     }
 }

@@ -54,7 +54,7 @@ pub use actor::{
     MISCONFIGURED, NO_ANSWER, NO_RESOURCES, RATE_LIMITED, REJECTED, TLS_FAILED, TelemetryActor,
 };
 pub use config::{
-    ClientCertificate, Compression, Config, Destinations, LogFormat, Otlp, Protocol, Tls,
+    ClientCertificate, Compression, Config, Destinations, LogFormat, Otlp, Protocol, Queue, Tls,
 };
 pub use error::TelemetryError;
 pub use flush::Flushed;

@@ -89,11 +89,11 @@ impl Pipelines {
             .with_resource(resource.clone())
             .with_sampler(sampler(config, spans.is_some()));
         if let Some(outlet) = spans {
-            let queue = SpanQueue::start(outlet.clone(), &resource);
+            let queue = SpanQueue::start(outlet.clone(), &resource, config.span_queue);
             traces = traces.with_span_processor(queue.map_err(TelemetryError::Runtime)?);
         }
         let logs = outlets.of(Signal::Logs).map(|outlet| {
-            let queue = LogQueue::start(outlet.clone());
+            let queue = LogQueue::start(outlet.clone(), config.log_queue);
             SdkLoggerProvider::builder()
                 .with_resource(resource.clone())
                 .with_log_processor(queue)

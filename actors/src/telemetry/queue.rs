@@ -17,24 +17,16 @@ use opentelemetry_sdk::logs::{
 };
 use prost::Message as _;
 
+use super::config::Queue;
 use super::outlet::Outlet;
 use super::tally::DropReason;
-
-/// Most items that wait for export, those in an export under way included. The SDK's own default.
-pub(super) const QUEUE: usize = 2048;
-
-/// Most items in one export.
-pub(super) const BATCH: usize = 512;
-
-/// Longest time an item waits for others to go with it. The default of the SDK for logs; for spans
-/// it has 5 s, which would also delay the notice that a collector is away.
-pub(super) const DELAY: Duration = Duration::from_secs(1);
 
 /// Takes log records for export through an [`Outlet`].
 #[derive(Debug)]
 pub(super) struct LogQueue {
     batches: BatchLogProcessor,
     outlet: Outlet,
+    size: usize,
 }
 
 /// What the SDK's batch processor takes for an exporter.
@@ -60,11 +52,11 @@ impl LogExporter for LogOutlet {
 
 impl LogQueue {
     /// Starts the batch thread.
-    pub(super) fn start(outlet: Outlet) -> Self {
+    pub(super) fn start(outlet: Outlet, queue: Queue) -> Self {
         let config = opentelemetry_sdk::logs::BatchConfigBuilder::default()
-            .with_max_queue_size(QUEUE)
-            .with_max_export_batch_size(BATCH)
-            .with_scheduled_delay(DELAY)
+            .with_max_queue_size(queue.size)
+            .with_max_export_batch_size(queue.batch)
+            .with_scheduled_delay(queue.delay)
             .build();
         let exporter = LogOutlet {
             outlet: outlet.clone(),
@@ -73,13 +65,17 @@ impl LogQueue {
         let batches = BatchLogProcessor::builder(exporter)
             .with_batch_config(config)
             .build();
-        Self { batches, outlet }
+        Self {
+            batches,
+            outlet,
+            size: queue.size,
+        }
     }
 }
 
-/// Makes room for one item, or counts it as dropped.
-pub(super) fn admit(outlet: &Outlet) -> bool {
-    let admitted = outlet.tally().admit(QUEUE as u64);
+/// Makes room for one item in a queue of `size`, or counts it as dropped.
+pub(super) fn admit(outlet: &Outlet, size: usize) -> bool {
+    let admitted = outlet.tally().admit(size as u64);
     if !admitted {
         let reason = if outlet.is_attached() {
             DropReason::QueueFull
@@ -93,7 +89,7 @@ pub(super) fn admit(outlet: &Outlet) -> bool {
 
 impl LogProcessor for LogQueue {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        if admit(&self.outlet) {
+        if admit(&self.outlet, self.size) {
             self.batches.emit(record, scope);
         }
     }

@@ -17,7 +17,9 @@ use http::{HeaderValue, Method, Request, Uri, Version};
 use http_body_util::{BodyExt as _, Limited};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER, TE};
+use reqwest::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER, TE,
+};
 use reqwest::{Response, StatusCode};
 use tonic::body::Body;
 use tonic::client::GrpcService as _;
@@ -128,9 +130,11 @@ impl Sender {
                 ended.map_err(|status| Refusal::of_grpc(&status))
             }
             Way::Http { client, url } => {
+                // An empty request would not say its length by itself, and some load balancers want it.
                 let mut post = client
                     .post(url.clone())
                     .header(CONTENT_TYPE, "application/x-protobuf")
+                    .header(CONTENT_LENGTH, request.length())
                     .headers(headers);
                 if self.gzip {
                     post = post.header(CONTENT_ENCODING, GZIP);

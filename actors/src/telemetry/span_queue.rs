@@ -15,9 +15,10 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
+use super::config::Queue;
 use super::encode::{Batch, Resourced, encoded};
 use super::outlet::Outlet;
-use super::queue::{BATCH, DELAY, QUEUE, admit};
+use super::queue::admit;
 
 /// Most bytes of one export, but for a last span that is longer: collectors take 4 MiB by default.
 const BATCH_BYTES: usize = 1024 * 1024;
@@ -25,9 +26,9 @@ const BATCH_BYTES: usize = 1024 * 1024;
 /// Longest wait of a flush that is asked to wait for as long as it takes. The SDK's own.
 const FLUSH: Duration = Duration::from_secs(5);
 
-/// Most exports under way at once: all that the queue holds. With one, a collector that is 20 ms away
-/// would get 25 000 spans a second at the most, however fast it takes them.
-const EXPORTS: usize = QUEUE / BATCH;
+/// Most exports under way at once, fewer if they hold the whole queue. With one, a collector that is 20 ms
+/// away would get 25 000 spans a second at the most, however fast it takes them.
+const EXPORTS: usize = 4;
 
 /// A batch's memory that is larger is given back rather than kept for another batch.
 const KEPT_BATCH: usize = 512 * 1024;
@@ -36,6 +37,8 @@ const KEPT_BATCH: usize = 512 * 1024;
 pub(super) struct SpanQueue {
     shared: Arc<Shared>,
     outlet: Outlet,
+    size: usize,
+    batch: usize,
 }
 
 struct Shared {
@@ -61,6 +64,8 @@ struct State {
     under_way: Vec<u64>,
     /// Emptied ones, whose memory others will use.
     spare: Vec<Batch>,
+    /// For how long a batch is open.
+    delay: Duration,
     is_shut: bool,
     /// Threads that have not ended.
     threads: usize,
@@ -72,21 +77,27 @@ impl SpanQueue {
     /// # Errors
     ///
     /// The system has no thread left.
-    pub(super) fn start(outlet: Outlet, resource: &Resource) -> io::Result<Self> {
+    pub(super) fn start(outlet: Outlet, resource: &Resource, queue: Queue) -> io::Result<Self> {
+        let batch = queue.batch.clamp(1, queue.size.max(1));
         let shared = Arc::new(Shared {
             resourced: Resourced::new(resource),
-            state: Mutex::new(State::new()),
+            state: Mutex::new(State::new(queue.delay)),
             work: Condvar::new(),
             done: Condvar::new(),
         });
-        for _ in 0..EXPORTS {
+        for _ in 0..(queue.size / batch).clamp(1, EXPORTS) {
             let (working, through) = (Arc::clone(&shared), outlet.clone());
             thread::Builder::new()
                 .name("telemetry-spans".to_owned())
                 .spawn(move || working.work(&through))?;
             shared.state().threads += 1;
         }
-        Ok(Self { shared, outlet })
+        Ok(Self {
+            shared,
+            outlet,
+            size: queue.size,
+            batch,
+        })
     }
 }
 
@@ -104,7 +115,7 @@ impl Shared {
         self.done.notify_all();
     }
 
-    /// Waits for a batch that is full, has waited for [`DELAY`], or is asked for; with its number. Nobody
+    /// Waits for a batch that is full, has been open long enough, or is asked for; with its number. Nobody
     /// is woken for the first span of a batch: whoever waits looks often enough.
     fn next(&self) -> Option<(u64, Batch)> {
         let mut state = self.state();
@@ -146,7 +157,7 @@ impl Shared {
 }
 
 impl State {
-    fn new() -> Self {
+    fn new(delay: Duration) -> Self {
         Self {
             open: Batch::default(),
             opened: Instant::now(),
@@ -154,6 +165,7 @@ impl State {
             full: VecDeque::new(),
             under_way: Vec::new(),
             spare: Vec::new(),
+            delay,
             is_shut: false,
             threads: 0,
         }
@@ -162,8 +174,8 @@ impl State {
     /// For how long more spans may join the open batch.
     fn time_left(&self) -> Duration {
         match self.open.spans() {
-            0 => DELAY,
-            _ => DELAY.saturating_sub(self.opened.elapsed()),
+            0 => self.delay,
+            _ => self.delay.saturating_sub(self.opened.elapsed()),
         }
     }
 
@@ -206,7 +218,7 @@ impl SpanProcessor for SpanQueue {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {
-        if !span.span_context.is_sampled() || !admit(&self.outlet) {
+        if !span.span_context.is_sampled() || !admit(&self.outlet, self.size) {
             return;
         }
         let is_full = encoded(&span, |field| {
@@ -215,7 +227,8 @@ impl SpanProcessor for SpanQueue {
                 state.opened = Instant::now();
             }
             state.open.add(&span.instrumentation_scope, field);
-            let is_full = state.open.spans() >= BATCH as u64 || state.open.bytes() >= BATCH_BYTES;
+            let is_full =
+                state.open.spans() >= self.batch as u64 || state.open.bytes() >= BATCH_BYTES;
             if is_full {
                 state.close();
             }

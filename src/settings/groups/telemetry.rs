@@ -106,6 +106,50 @@ group! {
             fallbacks: &[translated("OTEL_TRACES_SAMPLER", parent_based)],
         }
 
+        /// Most spans that wait for export, those under way included. What is more is dropped and
+        /// counted; that of a request takes some 450 bytes.
+        span_queue: usize {
+            default: fixed("2048"),
+            range: between::<usize>("1", "1000000"),
+            fallbacks: &[fallback("OTEL_BSP_MAX_QUEUE_SIZE")],
+        }
+
+        /// Most spans in one export; all that wait, if the queue is smaller.
+        span_batch: usize {
+            default: fixed("512"),
+            range: between::<usize>("1", "65536"),
+            fallbacks: &[fallback("OTEL_BSP_MAX_EXPORT_BATCH_SIZE")],
+        }
+
+        /// Longest time a span waits for others to go with it.
+        span_delay: Duration {
+            default: fixed("1s"),
+            range: lasting("10ms", "1m"),
+            fallbacks: &[translated("OTEL_BSP_SCHEDULE_DELAY", milliseconds)],
+        }
+
+        /// Most log records that wait for export, those under way included. What is more is dropped
+        /// and counted.
+        log_queue: usize {
+            default: fixed("2048"),
+            range: between::<usize>("1", "1000000"),
+            fallbacks: &[fallback("OTEL_BLRP_MAX_QUEUE_SIZE")],
+        }
+
+        /// Most log records in one export; all that wait, if the queue is smaller.
+        log_batch: usize {
+            default: fixed("512"),
+            range: between::<usize>("1", "65536"),
+            fallbacks: &[fallback("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE")],
+        }
+
+        /// Longest time a log record waits for others to go with it.
+        log_delay: Duration {
+            default: fixed("1s"),
+            range: lasting("10ms", "1m"),
+            fallbacks: &[translated("OTEL_BLRP_SCHEDULE_DELAY", milliseconds)],
+        }
+
         /// How often metrics are exported.
         metric_interval: Duration {
             default: fixed("30s"),

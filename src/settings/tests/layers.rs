@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 
@@ -201,6 +202,12 @@ fn standard_variables_of_opentelemetry_are_translated() {
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "15000"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "8192"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1024"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "5000"),
+        ("OTEL_BLRP_MAX_QUEUE_SIZE", "100"),
+        ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "10"),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "200"),
         ("OTEL_RESOURCE_ATTRIBUTES", "team=a%2Cb, region=eu"),
         ("OTEL_SDK_DISABLED", "true"),
         ("OTEL_SERVICE_NAME", "shop"),
@@ -210,6 +217,23 @@ fn standard_variables_of_opentelemetry_are_translated() {
     assert_eq!(telemetry.otlp_protocol.as_str(), "http");
     assert_eq!(telemetry.export_timeout.as_millis(), 2500);
     assert_eq!(telemetry.metric_interval.as_secs(), 15);
+    let queue = |size, batch, delay: Duration| (size, batch, delay.as_millis());
+    assert_eq!(
+        queue(
+            telemetry.span_queue,
+            telemetry.span_batch,
+            telemetry.span_delay
+        ),
+        (8192, 1024, 5000)
+    );
+    assert_eq!(
+        queue(
+            telemetry.log_queue,
+            telemetry.log_batch,
+            telemetry.log_delay
+        ),
+        (100, 10, 200)
+    );
     let attribute = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(
         telemetry.resource_attributes,

@@ -238,17 +238,20 @@ fn answering_collector(
     Ok(endpoint)
 }
 
+/// As some load balancers do, it wants to be told how long a request is, an empty one too.
 fn answer(stream: TcpStream, status: &str, wait: impl Fn(), body: &[u8]) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
-    let (mut stream, mut length) = (stream, 0);
+    let (mut stream, mut told) = (stream, None);
     let mut line = String::new();
     while reader.read_line(&mut line)? > 2 {
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap_or(0);
+            told = value.trim().parse().ok();
         }
         line.clear();
     }
-    std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
+    let status = told.map_or("411 Length Required", |_| status);
+    let request = &mut reader.take(told.unwrap_or(0));
+    std::io::copy(request, &mut std::io::sink())?;
     wait();
     let length = body.len();
     write!(

@@ -12,7 +12,7 @@ use super::collector::{
 use super::{Config, Outcome, Rig, until};
 use crate::telemetry::tally::{Failure, Tally};
 use crate::telemetry::watch::Watch;
-use crate::telemetry::{Destinations, DropReason, Otlp, Protocol, Signal};
+use crate::telemetry::{Destinations, DropReason, Otlp, Protocol, Queue, Signal};
 
 fn config(endpoint: String, protocol: Protocol, timeout_ms: u64) -> Config {
     let export_timeout = Duration::from_millis(timeout_ms);
@@ -31,14 +31,12 @@ impl Rig {
     }
 
     fn tally(&self) -> Outcome<&Tally> {
-        Ok(self
-            .telemetry
-            .0
-            .pipelines
-            .outlets
-            .of(Signal::Traces)
-            .ok_or("no traces")?
-            .tally())
+        self.tally_of(Signal::Traces)
+    }
+
+    fn tally_of(&self, signal: Signal) -> Outcome<&Tally> {
+        let outlet = self.telemetry.0.pipelines.outlets.of(signal);
+        Ok(outlet.ok_or("it is not exported")?.tally())
     }
 }
 
@@ -295,6 +293,56 @@ fn all_that_the_queue_holds_is_on_its_way_at_once() -> Outcome {
 }
 
 #[test]
+fn a_batch_is_as_large_as_told_and_waits_as_long_as_told() -> Outcome {
+    let span_queue = Queue {
+        size: 8,
+        batch: 4,
+        delay: Duration::from_secs(3600),
+    };
+    let rig = Rig::new(&Config {
+        span_queue,
+        ..config(collector_of_many(2)?, Protocol::Http, 5000)
+    })?;
+    let attachment = rig.attach()?;
+    let tally = rig.tally()?;
+    rig.run(|| (0..8).for_each(|_| drop(info_span!("work"))));
+    until("two batches are sent", || tally.queued() == 0)?;
+    rig.run(|| drop(info_span!("work")));
+    std::thread::sleep(2 * Queue::default().delay);
+    assert_eq!((tally.exported_total(), tally.queued()), (8, 1));
+    drop(attachment);
+    Ok(())
+}
+
+#[test]
+fn a_queue_smaller_than_a_batch_is_sent_when_it_is_full() -> Outcome {
+    let queue = Queue {
+        size: 3,
+        delay: Duration::from_secs(3600),
+        ..Queue::default()
+    };
+    let rig = Rig::new(&Config {
+        span_queue: queue,
+        log_queue: queue,
+        ..config(collector_of_many(1)?, Protocol::Http, 5000)
+    })?;
+    let signals = [Signal::Traces, Signal::Logs];
+    rig.run(|| (0..5).for_each(|_| info_span!("work").in_scope(|| info!("done"))));
+    for signal in signals {
+        let tally = rig.tally_of(signal)?;
+        assert_eq!(tally.queued(), 3, "{signal:?}");
+        assert_eq!(tally.dropped_total(DropReason::NotAttached), 2);
+    }
+    let attachment = rig.attach()?;
+    for signal in signals {
+        let tally = rig.tally_of(signal)?;
+        until("all of it is sent", || tally.exported_total() == 3)?;
+    }
+    drop(attachment);
+    Ok(())
+}
+
+#[test]
 fn while_nothing_is_attached_the_queue_is_bounded_and_the_rest_is_counted() -> Outcome {
     let rig = Rig::new(&config(
         format!("http://{}", free_address()?),
@@ -330,6 +378,21 @@ fn a_later_attachment_stays_when_an_earlier_one_goes() -> Outcome {
     left.leave();
     drop(left);
     assert!(outlet.is_attached());
+    Ok(())
+}
+
+#[test]
+fn an_empty_export_says_that_it_is_empty() -> Outcome {
+    let collector = slow_collector(Duration::ZERO)?;
+    let rig = Rig::new(&config(collector, Protocol::Http, 2000))?;
+    let attachment = rig.attach()?;
+    rig.telemetry.0.pipelines.outlets.probe();
+    let tally = rig.tally()?;
+    until("there is an answer", || {
+        tally.last_success() > 0 || tally.last_error().is_some()
+    })?;
+    assert_eq!(tally.last_error(), None);
+    drop(attachment);
     Ok(())
 }
 
