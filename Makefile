@@ -7,7 +7,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check faults bench soak rotations generate check-tools features fmt-check lint doc supervision-alone deny
+.PHONY: help run test check attack faults bench soak rotations generate check-tools features fmt-check lint doc supervision-alone deny
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,10 @@ test: ## Install the servers that the tests start, then run the whole suite
 	cargo test --workspace --locked --no-fail-fast
 
 check: check-tools test features fmt-check lint doc supervision-alone deny ## Run all that CI runs
+
+attack: ## Attack the daemon for longer: SCALE times (10) as much of everything as the suite does
+	tests/setup
+	DOTMAC_ATTACK_SCALE=$${SCALE:-10} cargo test --workspace --locked --test daemon -- --nocapture --test-threads 1 attack::
 
 faults: ## Do what databases do, for longer: 100 kills under load, 200 first boots of three replicas
 	tests/setup

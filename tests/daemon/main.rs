@@ -15,6 +15,7 @@ mod support;
 
 mod admin;
 mod architecture;
+mod attack;
 mod collector;
 mod command_line;
 mod connect;
