@@ -52,8 +52,8 @@ check-tools:
 	tests/setup --check
 
 features: ## Test the Vault adapter that is off by default
-	cargo test --workspace --locked --features hashicorp_vault --lib secrets::
-	cargo test --workspace --locked --features hashicorp_vault --test secrets_openbao
+	cargo test --workspace --locked --features hashicorp_vault --lib -- backend login
+	cargo test --workspace --locked --features hashicorp_vault --test openbao
 	cargo test --workspace --locked --features hashicorp_vault --test db leasing
 
 fmt-check: ## Look whether the code is formatted
@@ -66,7 +66,7 @@ doc: ## Build the documentation, warnings denied
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 
 supervision-alone: ## Build the crate of actors with nothing but supervision
-	cargo check --package dotmac-actors --no-default-features --locked
+	cargo check --package dotmac-supervision --locked
 
 deny: check-tools ## Look at bans, licences and sources of the dependencies
 	target/tools/bin/cargo-deny --locked check bans licenses sources

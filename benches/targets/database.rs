@@ -203,6 +203,7 @@ fn ours(server: &Postgres) -> (Db, dotmac_platform::supervision::SupervisorHandl
         migrate: MigrateMode::Off,
         migrations: Vec::new(),
         application_name: "bench".into(),
+        observe_runtime: None,
     };
     let slot = Published::<Pool>::new();
     let mut tree = SupervisionTree::new(Policy::default()).unwrap();

@@ -13,8 +13,7 @@
 )]
 #![expect(unreachable_pub, reason = "modules of one program")]
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
+use dotmac_testkit as support;
 
 mod actors;
 mod bare;

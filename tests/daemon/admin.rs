@@ -38,12 +38,12 @@ async fn a_log_level_is_changed_for_a_target_and_for_a_time_and_reverts_by_itsel
         "log-level",
         "debug",
         "--target",
-        "dotmac_actors::supervision",
+        "dotmac_supervision",
         "--for",
         "2s",
     ];
     let said = dotmac(daemon.directory(), &level).await;
-    assert_eq!(said.text(), "info,dotmac_actors::supervision=debug for 2s");
+    assert_eq!(said.text(), "info,dotmac_supervision=debug for 2s");
     let line = daemon.logged("the log level is now").await;
     assert!(line["by"].as_str().unwrap().starts_with("user "), "{line}");
     daemon.logged("the log level is `info` again").await;

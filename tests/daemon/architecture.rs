@@ -1,12 +1,12 @@
 //! What docs/ARCHITECTURE.md says is absent is absent.
 
-use std::{fs, path::Path};
+use std::fs;
 
-use crate::support::files;
+use crate::support::{files, repository};
 
 /// Fails for each line of code below `place` that has one of `words` in it; comments and tests may.
 fn is_absent(place: &str, words: &[&str], except: &[&str]) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = repository();
     let mut seen = 0;
     for file in files(&[place], "rs") {
         let name = file.strip_prefix(root).unwrap().display().to_string();
@@ -29,46 +29,51 @@ fn is_absent(place: &str, words: &[&str], except: &[&str]) {
 #[test]
 fn nothing_but_settings_reads_the_environment() {
     let words = ["env::var", "env::vars", "env::args", "current_dir()"];
-    is_absent("src", &words, &["src/settings/"]);
-    is_absent("actors/src", &words, &[]);
+    is_absent("src", &words, &[]);
+    is_absent("platform/src", &words, &["platform/src/settings/"]);
+    is_absent("actors", &words, &[]);
 }
 
 #[test]
 fn nobody_outside_supervision_holds_the_address_of_an_actor() {
     let words = ["actix::Addr", " Addr<", "(Addr<", "<Addr<", "Recipient<"];
-    for place in ["src", "examples", "actors/src"] {
-        is_absent(place, &words, &["actors/src/supervision/"]);
+    for place in ["src", "platform/src", "examples", "actors"] {
+        is_absent(place, &words, &["actors/supervision/src/"]);
     }
 }
 
 #[test]
 fn supervision_knows_neither_secrets_nor_databases_nor_http() {
     let words = [
-        "crate::secrets",
-        "crate::db",
-        "crate::telemetry",
+        "dotmac_secrets",
+        "dotmac_db",
+        "dotmac_telemetry",
         "actix_web",
         "diesel",
         "opentelemetry",
     ];
-    is_absent("actors/src/supervision", &words, &[]);
+    is_absent("actors/supervision/src", &words, &[]);
 }
 
 #[test]
 fn actors_serve_no_http() {
-    is_absent("actors/src", &["actix_web::", "actix_http::"], &[]);
+    is_absent("actors", &["actix_web::", "actix_http::"], &[]);
 }
 
 #[test]
 fn the_platform_has_no_sql() {
     let words = ["diesel::", "diesel_async", "sql_query", "tokio_postgres"];
     is_absent("src", &words, &[]);
+    is_absent("platform/src", &words, &[]);
 }
 
 #[test]
 fn a_probe_waits_for_nobody() {
-    for place in ["src/http/probes.rs", "actors/src/supervision/board.rs"] {
-        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(place)).unwrap();
+    for place in [
+        "platform/src/http/probes.rs",
+        "actors/supervision/src/board.rs",
+    ] {
+        let text = fs::read_to_string(repository().join(place)).unwrap();
         for word in [
             "Mutex", "RwLock", ".lock()", ".await\n", ".await;", ".call(",
         ] {

@@ -5,13 +5,9 @@
     clippy::disallowed_methods,
     reason = "a test fails by panicking"
 )]
-#![expect(
-    unreachable_pub,
-    reason = "what `support` offers is public to this program alone"
-)]
+#![expect(unreachable_pub, reason = "modules of one program")]
 
-#[path = "../support/mod.rs"]
-mod support;
+use dotmac_testkit as support;
 
 mod admin;
 mod architecture;

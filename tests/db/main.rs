@@ -2,13 +2,11 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::disallowed_methods,
     reason = "a test fails by panicking"
 )]
 #![expect(unreachable_pub, reason = "modules of one program")]
 
-#[path = "../support/mod.rs"]
-mod support;
+use dotmac_testkit as support;
 
 mod faults;
 mod files;

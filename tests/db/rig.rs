@@ -54,6 +54,7 @@ pub fn config(target: Target) -> Config {
         migrate: MigrateMode::Auto,
         migrations: vec![MIGRATIONS],
         application_name: "test".to_owned(),
+        observe_runtime: None,
     }
 }
 

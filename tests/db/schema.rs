@@ -22,7 +22,7 @@ fn root() -> &'static Path {
 
 /// What `schema.rs` says, read as text, since a `table!` cannot be asked.
 fn believed() -> Columns {
-    let text = fs::read_to_string(root().join("actors/src/db/schema.rs")).unwrap();
+    let text = fs::read_to_string(root().join("actors/db/src/schema.rs")).unwrap();
     let (mut columns, mut table) = (Columns::new(), String::new());
     for line in text.lines().map(str::trim) {
         if let Some((name, kind)) = line.split_once(" -> ") {

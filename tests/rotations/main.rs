@@ -6,14 +6,9 @@
 //! the last was revoked by the daemon, and memory, connections, threads and descriptors are as they were.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
-    clippy::disallowed_methods,
     reason = "a proof that cannot be had ends the program"
 )]
-#![expect(unreachable_pub, reason = "modules of one program")]
-
-#[path = "../support/mod.rs"]
-mod support;
+use dotmac_testkit as support;
 
 use std::{
     process::ExitCode,

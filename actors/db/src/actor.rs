@@ -1,0 +1,302 @@
+//! Keeps the database usable: opens it, brings its schema up to date, watches it, says how it is.
+
+use std::{
+    error::Error,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use super::{
+    CREDENTIALS_REFUSED, Config, Db, Journal, MIGRATING, MIGRATION_FAILED, MigrateMode, OpenError,
+    Pool, Target,
+    alarms::Alarms,
+    health::Health,
+    migrations::{self, Status, Step},
+    monitor::Monitor,
+    patience::Patience,
+    pool::{Access, DbRuntime},
+    rotation::{Rotation, Turn},
+};
+use dotmac_supervision::{Lifeline, Published, Reason, Service, Serving};
+
+/// Between two tries to open a database that is not there.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Time for the journal's last lines at a stop.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// The actor of one database. It takes no messages: queries go through [`Db`].
+pub struct DbActor {
+    lifeline: Lifeline,
+    config: Config,
+    slot: Published<Pool>,
+    journal: Option<Journal>,
+    /// The pool of this life, published whenever the database does its work.
+    pool: Option<Arc<Pool>>,
+    keeping: Option<JoinHandle<()>>,
+    /// What was last complained about, so that the log says it once.
+    complaint: Option<Reason>,
+    /// The next account is refused, while the present one still does its work.
+    refused: bool,
+}
+
+impl DbActor {
+    /// An actor that publishes its pool to `slot` and writes `journal` into the database, if given.
+    #[must_use]
+    pub fn new(
+        lifeline: Lifeline,
+        config: Config,
+        slot: Published<Pool>,
+        journal: Option<Journal>,
+    ) -> Self {
+        Self {
+            lifeline,
+            config,
+            slot,
+            journal,
+            pool: None,
+            keeping: None,
+            complaint: None,
+            refused: false,
+        }
+    }
+
+    /// Tries to open the database; again later if that may help.
+    fn open(&mut self, context: &mut Context<Self>) {
+        let (config, lifeline) = (self.config.clone(), self.lifeline.clone());
+        let opening = match DbRuntime::start(self.config.observe_runtime) {
+            Ok(runtime) => runtime
+                .handle()
+                .clone()
+                .spawn(open(config, lifeline, runtime)),
+            Err(problem) => return self.lifeline.fail(problem.reason(), problem),
+        };
+        let opened =
+            fut::wrap_future::<_, Self>(opening).map(|opened, actor, context| match opened {
+                Ok(Ok(pool)) => actor.serve(pool, context),
+                Ok(Err(problem)) => actor.retry(&problem, context),
+                Err(died) => actor.lifeline.fail(Reason::PANICKED, died),
+            });
+        context.spawn(opened);
+    }
+
+    fn retry(&mut self, problem: &OpenError, context: &mut Context<Self>) {
+        if problem.is_permanent() {
+            return self.lifeline.cannot_start(problem.reason(), problem);
+        }
+        if let OpenError::Migration(_) = problem {
+            // Running it again would fail again: this waits for somebody who mends the migration.
+            self.lifeline.unavailable(MIGRATION_FAILED);
+            error!(
+                error = problem as &dyn Error,
+                "the database cannot be migrated; mend the migration or the data, then restart this process"
+            );
+            return;
+        }
+        self.complain(problem.reason(), Some(problem));
+        // The next try takes what is offered then: no pool holds on to what this one took.
+        if let Target::Postgres(server) = &self.config.target {
+            server.credentials.clear();
+        }
+        context.run_later(RETRY, Self::open);
+    }
+
+    /// Says that the database does not do its work, in the log once for each reason.
+    fn complain(&mut self, reason: Reason, problem: Option<&OpenError>) {
+        self.lifeline.unavailable(reason);
+        if self.complaint.replace(reason) != Some(reason) {
+            let error = problem.map(|problem| problem as &dyn Error);
+            warn!(
+                reason = reason.as_str(),
+                error, "the database does not do its work; it is looked at again and again"
+            );
+        }
+    }
+
+    fn serve(&mut self, pool: Pool, context: &mut Context<Self>) {
+        let pool = Arc::new(pool);
+        self.pool = Some(Arc::clone(&pool));
+        self.declare_ready();
+        if let Some(journal) = self.journal.clone() {
+            let db = Db::new(self.slot.clone());
+            self.keeping = Some(pool.runtime().handle().spawn(journal.keep(db)));
+        }
+        if let Some(rotation) = Rotation::new(&self.config, &pool) {
+            self.follow(rotation, context);
+        }
+        self.look_after(Monitor::new(self.config.clone(), pool), context);
+    }
+
+    fn declare_ready(&mut self) {
+        let Some(pool) = &self.pool else { return };
+        self.lifeline.publish(&self.slot, Arc::clone(pool));
+        let serving = Serving::from(self.config.target.system());
+        if self.refused {
+            self.lifeline.degraded(CREDENTIALS_REFUSED, serving);
+        } else {
+            self.lifeline.ready(serving);
+        }
+        if self.complaint.take().is_some() {
+            info!("the database does its work again");
+        }
+    }
+
+    /// Says that it does its work with a handicap, in the log once for each reason.
+    fn declare_impaired(&mut self, reason: Reason) {
+        let Some(pool) = &self.pool else { return };
+        self.lifeline.publish(&self.slot, Arc::clone(pool));
+        self.lifeline
+            .degraded(reason, Serving::from(self.config.target.system()));
+        if self.complaint.replace(reason) != Some(reason) {
+            warn!(
+                reason = reason.as_str(),
+                "the database does its work, but not for everybody"
+            );
+        }
+    }
+
+    /// Takes the accounts that are offered, one after another.
+    fn follow(&mut self, rotation: Rotation, context: &mut Context<Self>) {
+        let Some(pool) = &self.pool else { return };
+        let turning = pool.runtime().handle().spawn(rotation.turn());
+        let turn = fut::wrap_future::<_, Self>(turning);
+        context.spawn(turn.map(|turned, actor, context| match turned {
+            Ok((rotation, turn)) => {
+                actor.turned(turn);
+                actor.follow(rotation, context);
+            }
+            Err(died) => actor.lifeline.fail(Reason::PANICKED, died),
+        }));
+    }
+
+    fn turned(&mut self, turn: Turn) {
+        let was_refused = std::mem::replace(&mut self.refused, matches!(turn, Turn::Refused(_)));
+        match turn {
+            Turn::Swapped => info!("new connections use the new credentials"),
+            Turn::Refused(problem) if !was_refused => warn!(
+                reason = problem.reason().as_str(),
+                error = &problem as &dyn Error,
+                "the server does not take the new credentials; going on with the former ones, trying again"
+            ),
+            Turn::Refused(_) => {}
+            Turn::Withdrawn(reason) => {
+                self.heed(Health::Down(reason, Some(OpenError::NoAccount(reason))));
+            }
+        }
+        if self.complaint.is_none() && was_refused != self.refused {
+            self.declare_ready();
+        }
+    }
+
+    /// Has the monitor look when it is time to, judges, and so on.
+    fn look_after(&mut self, monitor: Monitor, context: &mut Context<Self>) {
+        let Some(pool) = &self.pool else { return };
+        let watching = pool.runtime().handle().spawn(monitor.watch());
+        let watched = fut::wrap_future::<_, Self>(watching);
+        context.spawn(watched.map(|watched, actor, context| match watched {
+            Ok((monitor, health)) => {
+                actor.heed(health);
+                actor.look_after(monitor, context);
+            }
+            Err(died) => actor.lifeline.fail(Reason::PANICKED, died),
+        }));
+    }
+
+    fn heed(&mut self, health: Health) {
+        match health {
+            Health::Good if self.complaint.is_some() => self.declare_ready(),
+            Health::Good => {}
+            Health::Impaired(reason) => self.declare_impaired(reason),
+            Health::Down(reason, problem) => {
+                self.complain(reason, problem.as_ref());
+                // What is idle now leads nowhere; new work shall get new connections.
+                self.pool.iter().for_each(|pool| pool.drop_idle());
+            }
+        }
+    }
+}
+
+/// Migrates as the mode says, then builds the pool and proves it with a first connection.
+async fn open(config: Config, lifeline: Lifeline, runtime: DbRuntime) -> Result<Pool, OpenError> {
+    if config.migrate != MigrateMode::Off {
+        let mut status = migrations::migrate(&config, Step::Look).await?.status;
+        suits(&status, config.migrate)?;
+        if !status.pending.is_empty() {
+            // Before the lock, which another replica may hold for long.
+            lifeline.unavailable(MIGRATING);
+            let outcome = migrations::migrate(&config, Step::Up).await?;
+            info!(
+                migrations = outcome.changed.join(", "),
+                "the database is up to date"
+            );
+            status = outcome.status;
+        }
+        if !status.unknown.is_empty() {
+            warn!(
+                migrations = status.unknown.join(", "),
+                "the database has migrations that this program does not know but is known to get along with"
+            );
+        }
+    }
+    let pool = Pool::new(&config, runtime, &Alarms::default())?;
+    let deadline = Instant::now() + config.pool_timeout;
+    let mut patience = Patience::take();
+    let first = pool.connection(Access::Write, deadline, &mut patience);
+    match first.await {
+        Ok(_) => Ok(pool),
+        Err(super::DbError::Connect(problem)) => Err(problem),
+        Err(other) => Err(OpenError::Setup(other.to_string())),
+    }
+}
+
+/// Whether this program may use, or bring up to date, a schema like this.
+fn suits(status: &Status, mode: MigrateMode) -> Result<(), OpenError> {
+    if !status.incompatible.is_empty() {
+        return Err(OpenError::SchemaNewer(status.incompatible.join(", ")));
+    }
+    if mode == MigrateMode::Check && !status.pending.is_empty() {
+        return Err(OpenError::MigrationsPending(status.pending.join(", ")));
+    }
+    Ok(())
+}
+
+impl Actor for DbActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        self.open(context);
+    }
+}
+
+impl Service for DbActor {
+    /// Writes the journal's last lines, then lends no more connections; work under way keeps its own.
+    fn shutdown(&mut self, context: &mut Self::Context) {
+        self.keeping.take().iter().for_each(JoinHandle::abort);
+        let (Some(pool), Some(journal)) = (self.pool.clone(), self.journal.clone()) else {
+            return context.stop();
+        };
+        let closing = async move {
+            // The slot is empty by now: no new work is let in but these last lines.
+            let last = Published::new();
+            last.offer(Arc::clone(&pool));
+            if tokio::time::timeout(CLOSE_LIMIT, journal.close(&Db::new(last)))
+                .await
+                .is_err()
+            {
+                warn!("the runtime journal's last lines were not written in time");
+            }
+            pool.close();
+        };
+        context.spawn(fut::wrap_future::<_, Self>(closing).map(|(), _, context| context.stop()));
+    }
+}
+
+impl Drop for DbActor {
+    fn drop(&mut self) {
+        self.keeping.take().iter().for_each(JoinHandle::abort);
+    }
+}

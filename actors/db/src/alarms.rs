@@ -1,0 +1,268 @@
+//! What the traffic notices about the database, and tells the monitor at once.
+//!
+//! The monitor looks twice a second; an error that says more than "this statement was wrong" need not wait
+//! for that. Telling costs an atomic store, and nobody waits for anybody.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+use super::{SqlState, instruments};
+use dotmac_supervision::Reason;
+
+/// How often connections are replaced because one was told "read-only", at the most.
+const EVICTION_PAUSE: Duration = Duration::from_secs(1);
+
+/// Shared by the connections, the pool and the monitor of one life of the actor.
+#[derive(Clone, Default)]
+pub(super) struct Alarms(Arc<State>);
+
+struct State {
+    /// Counts time from here.
+    epoch: Instant,
+    look: Notify,
+    /// Connections opened before this many microseconds after `epoch` are not lent again.
+    evict_before: AtomicU64,
+    /// Pieces of work that found no free connection in time.
+    exhausted: AtomicU64,
+    /// Work has ended since this was asked last. Not counted: all threads would write to one place for each
+    /// piece of work.
+    finished: AtomicBool,
+    disk_full: AtomicBool,
+    corrupted: AtomicBool,
+    /// Why a connection could not be opened, until one could.
+    refused: Mutex<Option<Reason>>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            epoch: Instant::now(),
+            look: Notify::new(),
+            evict_before: AtomicU64::new(0),
+            exhausted: AtomicU64::new(0),
+            finished: AtomicBool::new(false),
+            disk_full: AtomicBool::new(false),
+            corrupted: AtomicBool::new(false),
+            refused: Mutex::new(None),
+        }
+    }
+}
+
+impl Alarms {
+    /// An error that the database named.
+    pub(super) fn heard(&self, state: SqlState) {
+        instruments::failed(state);
+        match state {
+            SqlState::READ_ONLY => self.evict(EVICTION_PAUSE),
+            SqlState::DISK_FULL => self.0.disk_full.store(true, Relaxed),
+            SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => {
+                self.0.corrupted.store(true, Relaxed);
+            }
+            // Mostly the statement's fault; but if the user is gone, every statement will say so.
+            SqlState::NOT_PERMITTED => {}
+            state if state.is_disconnection() => {}
+            _ => return,
+        }
+        self.0.look.notify_one();
+    }
+
+    /// No connection was free in time.
+    pub(super) fn exhausted(&self) {
+        self.0.exhausted.fetch_add(1, Relaxed);
+        self.0.look.notify_one();
+    }
+
+    /// A piece of work ended.
+    pub(super) fn finished(&self) {
+        if !self.0.finished.load(Relaxed) {
+            self.0.finished.store(true, Relaxed);
+        }
+    }
+
+    /// A connection could not be opened.
+    pub(super) fn refused(&self, reason: Reason) {
+        self.note_refusal(reason);
+        self.0.look.notify_one();
+    }
+
+    /// The same for whoever looks: it need not be told.
+    pub(super) fn note_refusal(&self, reason: Reason) {
+        *self.refusal_slot() = Some(reason);
+    }
+
+    /// No connection that is open now is lent again; `pause` after the last time, or this is left out.
+    pub(super) fn evict(&self, pause: Duration) {
+        let now = self.now();
+        let before = self.0.evict_before.load(Relaxed);
+        if before == 0 || now.saturating_sub(before) >= pause.as_micros() as u64 {
+            self.0.evict_before.store(now, Relaxed);
+        }
+    }
+
+    /// Whether a connection that was opened at `instant` must not be lent again.
+    pub(super) fn is_evicted(&self, opened: Instant) -> bool {
+        let opened = opened.saturating_duration_since(self.0.epoch).as_micros() as u64;
+        opened < self.0.evict_before.load(Relaxed)
+    }
+
+    /// There is something to look at, though nothing went wrong.
+    pub(super) fn look(&self) {
+        self.0.look.notify_one();
+    }
+
+    /// Waits until somebody has told something since the last time.
+    pub(super) async fn told(&self) {
+        self.0.look.notified().await;
+    }
+
+    pub(super) fn exhausted_so_far(&self) -> u64 {
+        self.0.exhausted.load(Relaxed)
+    }
+
+    /// Whether work has ended since this was asked last.
+    pub(super) fn has_finished(&self) -> bool {
+        self.0.finished.swap(false, Relaxed)
+    }
+
+    pub(super) fn is_disk_full(&self) -> bool {
+        self.0.disk_full.load(Relaxed)
+    }
+
+    pub(super) fn disk_has_space(&self) {
+        self.0.disk_full.store(false, Relaxed);
+    }
+
+    /// Whether work has met damaged data. That does not mend itself: it stays so for this life of the actor.
+    pub(super) fn is_corrupted(&self) -> bool {
+        self.0.corrupted.load(Relaxed)
+    }
+
+    pub(super) fn refusal(&self) -> Option<Reason> {
+        *self.refusal_slot()
+    }
+
+    pub(super) fn connections_open(&self) {
+        *self.refusal_slot() = None;
+    }
+
+    fn refusal_slot(&self) -> std::sync::MutexGuard<'_, Option<Reason>> {
+        self.0
+            .refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> u64 {
+        self.0.epoch.elapsed().as_micros() as u64
+    }
+}
+
+/// What was last heard on one connection.
+pub(super) struct Line {
+    last: AtomicU64,
+    completed: AtomicU64,
+    cut: AtomicBool,
+    /// Calls that run on a thread of their own, also if nobody waits for them any more.
+    under_way: AtomicU64,
+    opened: Instant,
+    alarms: Alarms,
+}
+
+impl Line {
+    pub(super) fn new(alarms: &Alarms) -> Arc<Self> {
+        Arc::new(Self {
+            last: AtomicU64::new(0),
+            completed: AtomicU64::new(0),
+            cut: AtomicBool::new(false),
+            under_way: AtomicU64::new(0),
+            opened: Instant::now(),
+            alarms: alarms.clone(),
+        })
+    }
+
+    /// The database named an error.
+    pub(super) fn heard(&self, state: SqlState) {
+        self.last.store(state.pack(), Relaxed);
+        self.alarms.heard(state);
+    }
+
+    /// The database has done a statement.
+    pub(super) fn completed(&self) {
+        self.completed.fetch_add(1, Relaxed);
+    }
+
+    /// It has ended against our will.
+    pub(super) fn cut(&self) {
+        if !self.cut.swap(true, Relaxed) {
+            self.alarms.heard(SqlState::CONNECTION_FAILURE);
+        }
+    }
+
+    /// The last error since [`forget`](Self::forget).
+    pub(super) fn last(&self) -> Option<SqlState> {
+        SqlState::unpack(self.last.load(Relaxed))
+    }
+
+    /// Statements done since [`forget`](Self::forget).
+    pub(super) fn statements_done(&self) -> u64 {
+        self.completed.load(Relaxed)
+    }
+
+    pub(super) fn forget(&self) {
+        self.last.store(0, Relaxed);
+        self.completed.store(0, Relaxed);
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Relaxed)
+    }
+
+    /// A call has begun; it lasts until what is given back is dropped.
+    pub(super) fn call(self: &Arc<Self>) -> Call {
+        self.under_way.fetch_add(1, Relaxed);
+        Call(Arc::clone(self))
+    }
+
+    /// Whether it may be lent again.
+    pub(super) fn is_fit(&self) -> bool {
+        !self.is_cut() && !self.alarms.is_evicted(self.opened) && self.under_way.load(Relaxed) == 0
+    }
+}
+
+/// A call on a connection, for as long as it lives.
+pub(super) struct Call(Arc<Line>);
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_error_of_a_statement_alarms_nobody_and_read_only_evicts_what_is_open() {
+        let alarms = Alarms::default();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let line = Line::new(&alarms);
+        line.heard(SqlState::DEADLOCK);
+        let silence = tokio::time::timeout(Duration::from_millis(10), alarms.told());
+        assert!(silence.await.is_err());
+        assert!(line.is_fit());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        line.heard(SqlState::READ_ONLY);
+        alarms.told().await;
+        assert!(!line.is_fit());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert!(Line::new(&alarms).is_fit());
+    }
+}

@@ -1,0 +1,191 @@
+//! A pooled connection of either back end, and the macros that write a query for both.
+
+use std::{error::Error, sync::Arc};
+
+use diesel::{QueryResult, SqliteConnection, connection::TransactionManager as _};
+use diesel_async::{
+    AnsiTransactionManager, AsyncPgConnection, TransactionManager,
+    sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper},
+};
+use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
+use tokio::runtime::Handle;
+use tracing::Span;
+
+use super::{Isolation, Loan, alarms::Line};
+
+/// An asynchronous SQLite connection: its work is done on blocking threads of the database's runtime.
+pub(super) type AsyncSqliteConnection = SyncConnectionWrapper<SqliteConnection, Blocking>;
+
+/// A connection on loan from the pool.
+///
+/// Use it through [`on!`](crate::on); the variants are public for code that must differ by back end.
+pub enum Connection {
+    /// To PostgreSQL.
+    Postgres(Loan<AsyncPgConnection>),
+    /// To SQLite.
+    Sqlite(Loan<AsyncSqliteConnection>),
+}
+
+/// Runs the same diesel expression on whichever back end the connection is of.
+///
+/// `on!(connection, |c| expression)`: `c` is the back end's own connection; the expression is compiled
+/// once for each, so it must be valid for both.
+#[macro_export]
+macro_rules! on {
+    ($connection:expr, |$c:ident| $expression:expr) => {
+        match $connection {
+            $crate::Connection::Postgres($c) => {
+                let $c = &mut **$c;
+                $expression
+            }
+            $crate::Connection::Sqlite($c) => {
+                let $c = &mut **$c;
+                $expression
+            }
+        }
+    };
+}
+
+/// Inserts many rows, some hundred with each statement, and gives their number: `insert_all!(connection,
+/// table, rows)`, where `rows` is a `Vec` of something `Insertable` that is `Clone` and owns what it holds.
+///
+/// Not one statement: call it in a transaction if all or none shall be there.
+#[macro_export]
+macro_rules! insert_all {
+    ($connection:expr, $table:expr, $rows:expr) => {{
+        let rows: Vec<_> = $rows;
+        match $connection {
+            $crate::Connection::Postgres(c) => {
+                let mut inserted = Ok(0);
+                for rows in rows.chunks($crate::ROWS_AT_ONCE) {
+                    let insert = ::diesel::insert_into($table).values(rows);
+                    let done = ::diesel_async::RunQueryDsl::execute(insert, &mut **c).await;
+                    inserted = match (inserted, done) {
+                        (Ok(before), Ok(now)) => Ok(before + now),
+                        (_, Err(error)) | (Err(error), _) => Err(error),
+                    };
+                    if inserted.is_err() {
+                        break;
+                    }
+                }
+                inserted
+            }
+            // diesel-async cannot carry a batch to SQLite's thread, so the rows themselves go there.
+            $crate::Connection::Sqlite(c) => {
+                c.spawn_blocking(move |c| {
+                    let insert = ::diesel::insert_into($table).values(&rows);
+                    ::diesel::RunQueryDsl::execute(insert, c)
+                })
+                .await
+            }
+        }
+    }};
+}
+
+/// Rows of one statement of [`insert_all!`](crate::insert_all): PostgreSQL takes 65535 values, which is 65
+/// columns.
+pub const ROWS_AT_ONCE: usize = 1000;
+
+impl Connection {
+    /// Begins a transaction; on SQLite one that may write from the start, so that it cannot fail half-way
+    /// for want of the lock. SQLite's are serializable always.
+    pub(super) async fn begin(&mut self, isolation: Isolation) -> QueryResult<()> {
+        match self {
+            Self::Postgres(c) => {
+                AnsiTransactionManager::begin_transaction_sql(&mut **c, isolation.begin()).await
+            }
+            Self::Sqlite(c) => {
+                c.spawn_blocking(|c| {
+                    diesel::connection::AnsiTransactionManager::begin_transaction_sql(
+                        c,
+                        "BEGIN IMMEDIATE",
+                    )
+                })
+                .await
+            }
+        }
+    }
+
+    pub(super) async fn commit(&mut self) -> QueryResult<()> {
+        match self {
+            Self::Postgres(c) => AnsiTransactionManager::commit_transaction(&mut **c).await,
+            Self::Sqlite(c) => {
+                c.spawn_blocking(diesel::connection::AnsiTransactionManager::commit_transaction)
+                    .await
+            }
+        }
+    }
+
+    pub(super) async fn rollback(&mut self) -> QueryResult<()> {
+        match self {
+            Self::Postgres(c) => AnsiTransactionManager::rollback_transaction(&mut **c).await,
+            Self::Sqlite(c) => {
+                c.spawn_blocking(diesel::connection::AnsiTransactionManager::rollback_transaction)
+                    .await
+            }
+        }
+    }
+
+    pub(super) fn line(&self) -> &Arc<Line> {
+        match self {
+            Self::Postgres(c) => c.line(),
+            Self::Sqlite(c) => c.line(),
+        }
+    }
+
+    /// Whether its next borrower would find it as it should be.
+    pub(super) fn is_fit(&mut self) -> bool {
+        match self {
+            Self::Postgres(c) => c.is_fit(),
+            Self::Sqlite(c) => c.is_fit(),
+        }
+    }
+
+    /// Closes it instead of giving it back: whatever was open in it is rolled back by the database.
+    pub(super) fn discard(self) {
+        match self {
+            Self::Postgres(c) => c.discard(),
+            Self::Sqlite(c) => c.discard(),
+        }
+    }
+}
+
+/// Where SQLite's calls run: on blocking threads of the database's runtime, inside the caller's span. A call
+/// that is given up is left to end there; nobody waits for it, and its connection is not lent again.
+pub struct Blocking {
+    runtime: Handle,
+    line: Option<Arc<Line>>,
+}
+
+impl Blocking {
+    pub(super) fn on(runtime: Handle, line: &Arc<Line>) -> Self {
+        Self {
+            runtime,
+            line: Some(Arc::clone(line)),
+        }
+    }
+}
+
+impl SpawnBlocking for Blocking {
+    fn spawn_blocking<'a, R>(
+        &mut self,
+        task: impl FnOnce() -> R + Send + 'static,
+    ) -> BoxFuture<'a, Result<R, Box<dyn Error + Send + Sync + 'static>>>
+    where
+        R: Send + 'static,
+    {
+        let (span, call) = (Span::current(), self.line.as_ref().map(Line::call));
+        let running = self.runtime.spawn_blocking(move || {
+            let _call = call;
+            span.in_scope(task)
+        });
+        running.map_err(Into::into).boxed()
+    }
+
+    fn get_runtime() -> Self {
+        Self {
+            runtime: Handle::current(),
+            line: None,
+        }
+    }
+}

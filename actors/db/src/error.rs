@@ -1,0 +1,311 @@
+//! What can go wrong with a database, told apart by what to do about it.
+
+use std::{path::PathBuf, time::Duration};
+
+use diesel::result::{DatabaseErrorKind, Error as QueryError};
+use tokio_postgres::error::SqlState as ServerState;
+
+use super::{
+    AUTHENTICATION_FAILED, CREDENTIALS_MISSING, Connection, DATABASE_MISSING, DISK_FULL, LOCKED,
+    MIGRATING, MIGRATION_FAILED, MIGRATION_PENDING, NOT_ACCEPTING, READ_ONLY, SCHEMA_NEWER,
+    SqlState, TLS_FAILED, TOO_MANY_CONNECTIONS, UNUSABLE_FILE,
+};
+use dotmac_supervision::Reason;
+
+/// Why work on the database did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// There is no usable database now; nothing was tried.
+    #[error("the database is not available")]
+    Unavailable {
+        /// When another try may succeed.
+        retry_after: Duration,
+    },
+    /// Every connection stayed busy for the whole of the pool's time-out; nothing was tried.
+    #[error("no database connection became free within {waited:?}")]
+    PoolExhausted {
+        /// The pool's time-out.
+        waited: Duration,
+    },
+    /// A connection could not be opened.
+    #[error("failed to open a database connection")]
+    Connect(#[source] OpenError),
+    /// The database refused or did not understand the query.
+    #[error("failed to query the database")]
+    Query(#[from] QueryError),
+    /// Another transaction was in the way: a serialisation failure, a deadlock, or on SQLite a lock that was
+    /// not given in time. Nothing was changed; the same may succeed if it is run again.
+    #[error("a concurrent transaction was in the way")]
+    Conflict(#[source] QueryError),
+    /// The connection ended in the middle of the work. What was not committed is rolled back; whether a
+    /// commit that was under way took place is not known.
+    #[error("the connection to the database was lost")]
+    ConnectionLost(#[source] QueryError),
+    /// The database takes no writes, or not those of this work.
+    #[error("the database is read-only")]
+    ReadOnly(#[source] QueryError),
+    /// The database has no space left.
+    #[error("the database's disk is full")]
+    DiskFull(#[source] QueryError),
+    /// The server gave a statement up, because it or a lock that it needed took too long.
+    #[error("a statement took too long")]
+    TimedOut(#[source] QueryError),
+    /// The work took too long; its connection was closed, so an open transaction was rolled back.
+    #[error("database work `{operation}` was given up after {limit:?}")]
+    Overran {
+        /// The work's name.
+        operation: &'static str,
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// The work panicked; its connection was closed, so an open transaction was rolled back.
+    #[error("database work `{operation}` panicked")]
+    Panicked {
+        /// The work's name.
+        operation: &'static str,
+    },
+}
+
+impl DbError {
+    /// Whether a rule of the schema said that such a row exists already.
+    #[must_use]
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(
+            self,
+            Self::Query(QueryError::DatabaseError(
+                DatabaseErrorKind::UniqueViolation,
+                _
+            ))
+        )
+    }
+
+    /// Whether the row that was asked for is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Query(QueryError::NotFound))
+    }
+
+    /// When another try may succeed, if it may.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after } => Some((*retry_after).max(Duration::from_secs(1))),
+            Self::PoolExhausted { .. }
+            | Self::Connect(_)
+            | Self::Conflict(_)
+            | Self::ConnectionLost(_)
+            | Self::ReadOnly(_)
+            | Self::DiskFull(_)
+            | Self::TimedOut(_) => Some(Duration::from_secs(1)),
+            Self::Query(_) | Self::Overran { .. } | Self::Panicked { .. } => None,
+        }
+    }
+}
+
+impl DbError {
+    /// Says more of a failed query, by what was heard on its connection.
+    pub(super) fn told_apart(self, connection: &Connection) -> Self {
+        let (source, kind) = match self {
+            Self::Query(QueryError::DatabaseError(kind, information)) => {
+                let known = format!("{kind:?}");
+                (QueryError::DatabaseError(kind, information), known)
+            }
+            other => return other,
+        };
+        let line = connection.line();
+        let is_sqlite = matches!(connection, Connection::Sqlite(_));
+        let state = if is_sqlite {
+            let state = SqlState::of_sqlite(&source);
+            // diesel tells nobody of an error that comes with SQLite's rows.
+            let unheard = state.filter(|state| line.last() != Some(*state));
+            unheard.into_iter().for_each(|state| line.heard(state));
+            state
+        } else {
+            line.last()
+        };
+        // These say all there is to say, and the line may still have an earlier error on it.
+        if kind.ends_with("Violation") {
+            return Self::Query(source);
+        }
+        match state {
+            _ if line.is_cut() => Self::ConnectionLost(source),
+            Some(state) if state.is_disconnection() => Self::ConnectionLost(source),
+            Some(state) if state.is_conflict() => Self::Conflict(source),
+            Some(SqlState::READ_ONLY) => Self::ReadOnly(source),
+            Some(SqlState::DISK_FULL) => Self::DiskFull(source),
+            Some(SqlState::QUERY_CANCELED) => Self::TimedOut(source),
+            Some(SqlState::LOCK_NOT_AVAILABLE) if is_sqlite => Self::Conflict(source),
+            Some(SqlState::LOCK_NOT_AVAILABLE) => Self::TimedOut(source),
+            None if kind == "UnableToSendCommand" || kind == "ClosedConnection" => {
+                Self::ConnectionLost(source)
+            }
+            _ => Self::Query(source),
+        }
+    }
+}
+
+/// Why a database could not be opened, migrated or checked. Never contains credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file of a SQLite database.
+    #[error("cannot use `{}` as a SQLite database: {problem}; {remedy}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        problem: String,
+        /// What to do.
+        remedy: &'static str,
+        /// Whether waiting may be all that is needed.
+        transient: bool,
+    },
+    /// The server was reached and said no, or was not reached.
+    #[error("cannot connect to {target}")]
+    Server {
+        /// Host, port and database.
+        target: String,
+        /// What the client said.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// There is nothing to log in with; the word says why.
+    #[error("there is no user to log in as ({0})")]
+    NoAccount(Reason),
+    /// The server's socket on this machine could not be reached.
+    #[error("cannot connect to the socket `{path}`")]
+    Socket {
+        /// The socket.
+        path: String,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Nothing came of it in time.
+    #[error("{what} got no answer from {target} within {limit:?}")]
+    Timeout {
+        /// What was tried.
+        what: &'static str,
+        /// Host, port and database, or the file.
+        target: String,
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// The authorities to trust could not be loaded, or the certificate is not of theirs.
+    #[error("cannot set up TLS for {target}: {problem}")]
+    Tls {
+        /// Host, port and database.
+        target: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A query of the actor's own failed.
+    #[error("{what} failed")]
+    Query {
+        /// What was tried.
+        what: &'static str,
+        /// What the database said.
+        #[source]
+        source: QueryError,
+    },
+    /// The database takes no writes.
+    #[error("{target} is read-only")]
+    ReadOnly {
+        /// Host, port and database, or the file.
+        target: String,
+    },
+    /// The user that connections are logged in as has been removed; they are still open, and may do nothing.
+    #[error("the user that this process is logged in to {target} as is gone")]
+    UserGone {
+        /// Host, port and database.
+        target: String,
+    },
+    /// The database has no space left.
+    #[error("the disk of {target} is full")]
+    DiskFull {
+        /// Host, port and database, or the file.
+        target: String,
+    },
+    /// A migration did not go through.
+    #[error("migration failed, the schema is as it was before it: {0}")]
+    Migration(String),
+    /// A migration did not get the locks that it needs, and let go of those it had.
+    #[error("a migration gave way to other work on its tables: {0}")]
+    MigrationGaveWay(String),
+    /// The schema lacks migrations, which this process must not run.
+    #[error("the database lacks migrations: {0}; run `dotmac migrate up`")]
+    MigrationsPending(String),
+    /// The schema has migrations that this program does not know and that are not marked as compatible.
+    #[error(
+        "the database has migrations that this program neither knows nor is known to get along with: {0}; \
+         run the newer program, or take them back with it"
+    )]
+    SchemaNewer(String),
+    /// The pool or its runtime could not be built.
+    #[error("cannot set up the database runtime: {0}")]
+    Setup(String),
+}
+
+impl OpenError {
+    /// The word for probes.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::File { problem, .. } if problem.contains("full") => DISK_FULL,
+            Self::File { problem, .. } if problem.contains("locked") => LOCKED,
+            Self::File { problem, .. } if problem.contains("readonly") => READ_ONLY,
+            Self::File { .. } => UNUSABLE_FILE,
+            Self::Server { source, .. } => server_reason(source),
+            Self::NoAccount(reason) => *reason,
+            Self::Tls { .. } => TLS_FAILED,
+            Self::ReadOnly { .. } => READ_ONLY,
+            Self::UserGone { .. } => AUTHENTICATION_FAILED,
+            Self::DiskFull { .. } => DISK_FULL,
+            Self::Migration(_) => MIGRATION_FAILED,
+            Self::MigrationGaveWay(_) => MIGRATING,
+            Self::MigrationsPending(_) => MIGRATION_PENDING,
+            Self::SchemaNewer(_) => SCHEMA_NEWER,
+            Self::Query { .. } | Self::Timeout { .. } | Self::Setup(_) | Self::Socket { .. } => {
+                Reason::UNREACHABLE
+            }
+        }
+    }
+
+    /// Whether trying again cannot help until somebody has done something: to the file, to the schema, or to
+    /// which program is run. A database that gave no answer is never that, nor is a migration that failed: a new
+    /// process would only run it again.
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        matches!(
+            self,
+            Self::File {
+                transient: false,
+                ..
+            } | Self::MigrationsPending(_)
+                | Self::SchemaNewer(_)
+        )
+    }
+}
+
+fn server_reason(error: &tokio_postgres::Error) -> Reason {
+    let Some(state) = error.code() else {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        return if error.to_string().contains("TLS") {
+            TLS_FAILED
+        } else if cause.as_deref() == Some("password missing") {
+            // The server wants one and there is none yet: it may be on its way.
+            CREDENTIALS_MISSING
+        } else {
+            Reason::UNREACHABLE
+        };
+    };
+    match *state {
+        ServerState::INVALID_PASSWORD | ServerState::INVALID_AUTHORIZATION_SPECIFICATION => {
+            AUTHENTICATION_FAILED
+        }
+        ServerState::INVALID_CATALOG_NAME => DATABASE_MISSING,
+        ServerState::TOO_MANY_CONNECTIONS => TOO_MANY_CONNECTIONS,
+        ServerState::CANNOT_CONNECT_NOW | ServerState::ADMIN_SHUTDOWN => NOT_ACCEPTING,
+        ServerState::DISK_FULL => DISK_FULL,
+        _ => Reason::UNREACHABLE,
+    }
+}

@@ -1,0 +1,263 @@
+//! From what was seen of the database to how it is: one rule, apart from all looking.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    AUTHENTICATION_FAILED, DATA_CORRUPTED, OpenError, POOL_EXHAUSTED, TOO_MANY_CONNECTIONS,
+};
+use dotmac_supervision::Reason;
+
+/// For this long after the last time-out in the pool, the pool is called exhausted.
+const EXHAUSTED_FOR: Duration = Duration::from_secs(5);
+
+/// How the database is.
+#[derive(Debug)]
+pub(super) enum Health {
+    /// It does its work.
+    Good,
+    /// It does its work, but not for everybody.
+    Impaired(Reason),
+    /// It does not do its work, and what we know of why.
+    Down(Reason, Option<OpenError>),
+}
+
+/// What one look has seen beside the database itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// Work waits, and every connection is on loan.
+    pub(super) used_up: bool,
+    /// Pieces of work that waited in vain, so far.
+    pub(super) exhausted: u64,
+    /// Whether a piece of work has ended since the last look.
+    pub(super) finished: bool,
+    /// Why no further connection can be opened, if none can.
+    pub(super) refusal: Option<Reason>,
+    /// Work has met damaged data.
+    pub(super) corrupted: bool,
+    /// Whether any connection is open.
+    pub(super) has_connections: bool,
+    /// Our user was removed, and what is open goes on in its role.
+    pub(super) user_gone: bool,
+}
+
+/// What has to be remembered from look to look.
+#[derive(Debug)]
+pub(super) struct Judge {
+    /// How long all connections may be on loan without one coming back.
+    patience: Duration,
+    exhausted: u64,
+    exhausted_at: Option<Instant>,
+    /// Since when no work has ended while others waited.
+    stuck_since: Option<Instant>,
+    stuck: bool,
+}
+
+impl Judge {
+    /// A judge who calls the pool stuck after `patience`.
+    pub(super) fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            exhausted: 0,
+            exhausted_at: None,
+            stuck_since: None,
+            stuck: false,
+        }
+    }
+
+    /// The verdict at `now`: what the look found comes first, since nothing works without a database.
+    pub(super) fn verdict(
+        &mut self,
+        looked: Result<(), OpenError>,
+        seen: Seen,
+        now: Instant,
+    ) -> Health {
+        self.remember(seen, now);
+        let refusal = match looked {
+            Ok(()) => seen.refusal,
+            // The monitor is refused as well; that is no news of the connections that are open.
+            Err(problem) if problem.reason() == TOO_MANY_CONNECTIONS && seen.has_connections => {
+                Some(TOO_MANY_CONNECTIONS)
+            }
+            // Nor is it where our user is gone: what is open goes on, and could not be had again.
+            Err(problem)
+                if problem.reason() == AUTHENTICATION_FAILED
+                    && seen.user_gone
+                    && seen.has_connections =>
+            {
+                Some(AUTHENTICATION_FAILED)
+            }
+            Err(problem) => return Health::Down(problem.reason(), Some(problem)),
+        };
+        if self.stuck {
+            return Health::Down(POOL_EXHAUSTED, None);
+        }
+        match refusal {
+            Some(reason) if !seen.has_connections => return Health::Down(reason, None),
+            // What does not pass by itself is told before what does.
+            _ if seen.corrupted => return Health::Impaired(DATA_CORRUPTED),
+            Some(reason) => return Health::Impaired(reason),
+            None => {}
+        }
+        match self.exhausted_at {
+            Some(at) if now.duration_since(at) < EXHAUSTED_FOR => Health::Impaired(POOL_EXHAUSTED),
+            _ => Health::Good,
+        }
+    }
+
+    fn remember(&mut self, seen: Seen, now: Instant) {
+        if seen.exhausted > self.exhausted {
+            self.exhausted_at = Some(now);
+        }
+        self.exhausted = seen.exhausted;
+        if seen.finished || !seen.has_connections {
+            self.stuck_since = None;
+            self.stuck = false;
+        }
+        if seen.used_up {
+            let since = *self.stuck_since.get_or_insert(now);
+            // Once stuck, it stays so until work ends: that nobody waits any more is no sign of health.
+            self.stuck |= now.duration_since(since) >= self.patience;
+        } else if !self.stuck {
+            self.stuck_since = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn seen() -> Seen {
+        Seen {
+            used_up: false,
+            exhausted: 0,
+            finished: false,
+            refusal: None,
+            corrupted: false,
+            has_connections: true,
+            user_gone: false,
+        }
+    }
+
+    fn read_only() -> OpenError {
+        OpenError::ReadOnly {
+            target: "here".into(),
+        }
+    }
+
+    fn word(health: &Health) -> (&'static str, &'static str) {
+        match health {
+            Health::Good => ("good", ""),
+            Health::Impaired(reason) => ("impaired", reason.as_str()),
+            Health::Down(reason, _) => ("down", reason.as_str()),
+        }
+    }
+
+    #[test]
+    fn a_time_out_in_the_pool_is_a_handicap_for_a_while() {
+        let (mut judge, start) = (Judge::new(PATIENCE), Instant::now());
+        let mut at = |seconds, exhausted| {
+            let seen = Seen {
+                exhausted,
+                ..seen()
+            };
+            let now = start + Duration::from_secs(seconds);
+            word(&judge.verdict(Ok(()), seen, now))
+        };
+        assert_eq!(at(0, 0), ("good", ""));
+        assert_eq!(at(1, 2), ("impaired", "pool_exhausted"));
+        assert_eq!(at(3, 2), ("impaired", "pool_exhausted"));
+        assert_eq!(at(6, 2), ("good", ""));
+    }
+
+    #[test]
+    fn a_pool_from_which_nothing_comes_back_is_down_until_something_does() {
+        let (mut judge, start) = (Judge::new(PATIENCE), Instant::now());
+        let mut at = |seconds, used_up, finished| {
+            let seen = Seen {
+                used_up,
+                finished,
+                ..seen()
+            };
+            let now = start + Duration::from_secs(seconds);
+            word(&judge.verdict(Ok(()), seen, now))
+        };
+        assert_eq!(at(0, true, false), ("good", ""));
+        // Busy, but at work: however long.
+        assert_eq!(at(4, true, true), ("good", ""));
+        assert_eq!(at(8, true, true), ("good", ""));
+        assert_eq!(at(12, true, false), ("good", ""));
+        assert_eq!(at(13, true, false), ("down", "pool_exhausted"));
+        assert_eq!(at(14, false, false), ("down", "pool_exhausted"));
+        assert_eq!(at(15, false, true), ("good", ""));
+    }
+
+    #[test]
+    fn damaged_data_is_a_handicap_and_told_before_any_that_passes() {
+        let (mut judge, now) = (Judge::new(PATIENCE), Instant::now());
+        let corrupted = Seen {
+            corrupted: true,
+            ..seen()
+        };
+        let refused_too = Seen {
+            refusal: Some(TOO_MANY_CONNECTIONS),
+            ..corrupted
+        };
+        let mut verdict = |looked, seen| word(&judge.verdict(looked, seen, now));
+        assert_eq!(verdict(Ok(()), corrupted), ("impaired", "data_corrupted"));
+        assert_eq!(verdict(Ok(()), refused_too), ("impaired", "data_corrupted"));
+        assert_eq!(verdict(Err(read_only()), corrupted), ("down", "read_only"));
+    }
+
+    #[test]
+    fn a_user_that_is_gone_is_a_handicap_as_long_as_what_is_open_goes_on() {
+        let (mut judge, now) = (Judge::new(PATIENCE), Instant::now());
+        let refused = || Err(OpenError::NoAccount(AUTHENTICATION_FAILED));
+        let gone = Seen {
+            user_gone: true,
+            ..seen()
+        };
+        let without = Seen {
+            has_connections: false,
+            ..gone
+        };
+        let mut verdict = |looked, seen| word(&judge.verdict(looked, seen, now));
+        let word = "authentication_failed";
+        assert_eq!(verdict(refused(), gone), ("impaired", word));
+        assert_eq!(verdict(refused(), without), ("down", word));
+        assert_eq!(verdict(refused(), seen()), ("down", word));
+        assert_eq!(verdict(Err(read_only()), gone), ("down", "read_only"));
+    }
+
+    #[test]
+    fn without_a_way_to_connect_it_is_impaired_as_long_as_connections_are_left() {
+        let (mut judge, now) = (Judge::new(PATIENCE), Instant::now());
+        let refused = Seen {
+            refusal: Some(TOO_MANY_CONNECTIONS),
+            ..seen()
+        };
+        let without = Seen {
+            has_connections: false,
+            ..refused
+        };
+        let mut verdict = |looked, seen| word(&judge.verdict(looked, seen, now));
+        assert_eq!(
+            verdict(Ok(()), refused),
+            ("impaired", "too_many_connections")
+        );
+        assert_eq!(verdict(Ok(()), without), ("down", "too_many_connections"));
+        assert_eq!(verdict(Err(read_only()), refused), ("down", "read_only"));
+        // So is the monitor's own connection.
+        let none_for_us = || Err(OpenError::NoAccount(TOO_MANY_CONNECTIONS));
+        assert_eq!(
+            verdict(none_for_us(), seen()),
+            ("impaired", "too_many_connections")
+        );
+        assert_eq!(
+            verdict(none_for_us(), without),
+            ("down", "too_many_connections")
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! The database: one actor that keeps it usable, one handle through which everybody queries it.
+//!
+//! [`DbActor`] opens the pool, brings the schema up to date, watches the database beside the traffic
+//! and says how it is. Queries do not pass through its mailbox: [`Db::run`] takes a connection from
+//! the pool that the actor has published and runs the work on the database's own runtime, to its end,
+//! whatever becomes of the caller. So a cancelled request can neither panic a worker (SQLite) nor leave
+//! a transaction open (PostgreSQL).
+//!
+//! A query is written once for both back ends, as plain diesel inside [`on!`](crate::on):
+//!
+//! ```no_run
+//! # use dotmac_db::{Db, DbError};
+//! # use dotmac_db::on;
+//! # use diesel_async::RunQueryDsl;
+//! # async fn example(db: &Db) -> Result<i64, DbError> {
+//! # diesel::table! { note (id) { id -> BigInt, text -> Text, } }
+//! use diesel::QueryDsl;
+//! db.run("count notes", async |connection| on!(connection, |c| note::table.count().get_result(c).await)).await
+//! # }
+//! ```
+
+mod actor;
+mod alarms;
+mod backup;
+mod config;
+mod connect;
+mod connection;
+mod credentials;
+mod error;
+mod handle;
+mod health;
+mod instruments;
+mod integrity;
+mod journal;
+pub mod migrations;
+mod monitor;
+mod observer;
+mod patience;
+mod pool;
+mod rotation;
+mod schema;
+mod session;
+mod sqlstate;
+mod statement;
+mod tls;
+mod transaction;
+pub mod types;
+mod wire;
+
+pub use actor::DbActor;
+pub use backup::{BackupError, backup};
+pub use config::{
+    ClientCert, Config, MigrateMode, Migrations, PoolSize, Postgres, SslMode, Target,
+};
+pub use connection::{Blocking, Connection, ROWS_AT_ONCE};
+pub use credentials::{Account, Credentials, Offer, Tenure};
+pub use error::{DbError, OpenError};
+pub use handle::{Db, Work};
+pub use integrity::{Soundness, read_through};
+pub use journal::Journal;
+pub use monitor::look;
+pub use pool::{Pool, PoolStatus};
+pub use session::Loan;
+pub use sqlstate::SqlState;
+pub use transaction::{Isolation, Retry};
+
+use dotmac_supervision::Reason;
+
+/// The server refused the user or the password.
+pub const AUTHENTICATION_FAILED: Reason = Reason::new("authentication_failed");
+/// The server refuses the user that is to come next; the former one stays in use.
+pub const CREDENTIALS_REFUSED: Reason = Reason::new("credentials_refused");
+/// Nobody has said yet whom to log in as.
+pub const CREDENTIALS_MISSING: Reason = Reason::new("credentials_missing");
+/// The server does not prove to be the one that was asked for.
+pub const TLS_FAILED: Reason = Reason::new("tls_failed");
+/// There is no database of that name.
+pub const DATABASE_MISSING: Reason = Reason::new("database_missing");
+/// It answers, but takes no writes.
+pub const READ_ONLY: Reason = Reason::new("read_only");
+/// The schema is being brought up to date, here or by another replica.
+pub const MIGRATING: Reason = Reason::new("migrating");
+/// A migration did not go through; the schema is as it was before it.
+pub const MIGRATION_FAILED: Reason = Reason::new("migration_failed");
+/// The schema lacks migrations, and this process must not run them.
+pub const MIGRATION_PENDING: Reason = Reason::new("migration_pending");
+/// The file cannot be opened or is no database.
+pub const UNUSABLE_FILE: Reason = Reason::new("unusable_file");
+/// Work met data that is damaged, on the disk or in an index. The rest still does its work.
+pub const DATA_CORRUPTED: Reason = Reason::new("data_corrupted");
+/// Other work holds the locks that ours needs.
+pub const LOCKED: Reason = Reason::new("locked");
+/// No space is left for the database.
+pub const DISK_FULL: Reason = Reason::new("disk_full");
+/// Work waits in vain for a free connection.
+pub const POOL_EXHAUSTED: Reason = Reason::new("pool_exhausted");
+/// The server is starting, stopping or recovering.
+pub const NOT_ACCEPTING: Reason = Reason::new("not_accepting");
+/// The schema has changes that this program neither knows nor is known to get along with.
+pub const SCHEMA_NEWER: Reason = Reason::new("schema_newer");
+/// The server refuses further connections.
+pub const TOO_MANY_CONNECTIONS: Reason = Reason::new("too_many_connections");

@@ -1,0 +1,129 @@
+//! What migrations need of a connection, and how each back end gives it.
+
+use std::time::Duration;
+
+use diesel::{
+    Connection as _, QueryResult, SqliteConnection, backend::Backend, connection::SimpleConnection,
+    pg::Pg, sqlite::Sqlite,
+};
+use diesel_async::{AsyncPgConnection, async_connection_wrapper::AsyncConnectionWrapper};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
+
+use crate::{Migrations, OpenError};
+
+/// Names the lock of migrating processes; any constant that nobody else uses.
+const ADVISORY_LOCK: i64 = 0x646f_746d_6163;
+
+/// Between two tries to get it. It is not waited for within a statement: that would be a transaction, and
+/// `CREATE INDEX CONCURRENTLY` waits for all transactions to end.
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
+pub(super) type PgConnection = AsyncConnectionWrapper<AsyncPgConnection>;
+
+/// Waits for the advisory lock. A migration may take as long as it needs, but not wait for a table's lock
+/// longer than anybody else: whoever comes after it waits as well.
+pub(super) fn lock(connection: &mut PgConnection, lock_timeout: Duration) -> Result<(), OpenError> {
+    let attempt = format!("SELECT pg_try_advisory_lock({ADVISORY_LOCK})::text AS text");
+    while connection.texts(&attempt).map_err(locking_failed)? != ["true"] {
+        #[expect(clippy::disallowed_methods, reason = "on a blocking thread")]
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    let limits = format!(
+        "SET statement_timeout = 0; SET lock_timeout = {}",
+        lock_timeout.as_millis()
+    );
+    connection.batch_execute(&limits).map_err(locking_failed)
+}
+
+/// What a connection must be able to do for migrations, on either back end.
+pub(super) trait Schema:
+    SimpleConnection + diesel::Connection + MigrationHarness<Self::Backend>
+{
+    /// The column `text` of all rows.
+    fn texts(&mut self, query: &str) -> QueryResult<Vec<String>>;
+
+    /// The query of how many tables have that name.
+    fn tables_named(name: &str) -> String;
+
+    fn has_table(&mut self, name: &str) -> QueryResult<bool> {
+        let count = self.texts(&Self::tables_named(name))?;
+        Ok(count.first().is_some_and(|count| count != "0"))
+    }
+
+    /// Of the statements of a script that failed, the one that did.
+    fn culprit(&mut self, statements: &[&str], done: u64) -> usize;
+
+    fn source(migrations: Migrations) -> &'static EmbeddedMigrations;
+}
+
+#[derive(diesel::QueryableByName)]
+struct Text {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    text: String,
+}
+
+fn unwrapped(rows: Vec<Text>) -> Vec<String> {
+    rows.into_iter().map(|row| row.text).collect()
+}
+
+impl Schema for SqliteConnection {
+    fn texts(&mut self, query: &str) -> QueryResult<Vec<String>> {
+        diesel::RunQueryDsl::load(diesel::sql_query(query), self).map(unwrapped)
+    }
+
+    fn tables_named(name: &str) -> String {
+        format!(
+            "SELECT CAST(count(*) AS TEXT) AS text FROM sqlite_master WHERE type = 'table' AND name = '{name}'"
+        )
+    }
+
+    /// SQLite does not tell how far it came, so the statements are tried one by one, and all taken back.
+    fn culprit(&mut self, statements: &[&str], _done: u64) -> usize {
+        let mut tried = 0;
+        let trying = self.transaction::<(), diesel::result::Error, _>(|c| {
+            for statement in statements {
+                c.batch_execute(statement)?;
+                tried += 1;
+            }
+            Err(diesel::result::Error::RollbackTransaction)
+        });
+        debug_assert!(trying.is_err(), "taken back");
+        tried
+    }
+
+    fn source(migrations: Migrations) -> &'static EmbeddedMigrations {
+        migrations.sqlite
+    }
+}
+
+impl Schema for PgConnection {
+    fn texts(&mut self, query: &str) -> QueryResult<Vec<String>> {
+        diesel::RunQueryDsl::load(diesel::sql_query(query), self).map(unwrapped)
+    }
+
+    fn tables_named(name: &str) -> String {
+        format!("SELECT count(to_regclass('{name}'))::text AS text")
+    }
+
+    /// The server tells of each statement that it is done.
+    fn culprit(&mut self, _statements: &[&str], done: u64) -> usize {
+        usize::try_from(done).unwrap_or(usize::MAX)
+    }
+
+    fn source(migrations: Migrations) -> &'static EmbeddedMigrations {
+        migrations.postgres
+    }
+}
+
+/// A back end whose migrations are compiled in.
+pub(super) trait Known: Backend + 'static {}
+
+impl Known for Pg {}
+impl Known for Sqlite {}
+
+pub(super) fn locking_failed(source: diesel::result::Error) -> OpenError {
+    OpenError::Query {
+        what: "locking the database for migration",
+        source,
+    }
+}

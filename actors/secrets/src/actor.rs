@@ -1,0 +1,402 @@
+//! The actor: one reading after another, what is leased beside them, and what both mean for those who
+//! use the secrets.
+//!
+//! All waiting happens in futures on the actor's own thread; nothing here blocks it. At most one
+//! reading is under way at a time, and one step of `rotation`. What follows is in `course`.
+
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+use secrecy::SecretString;
+use tokio::sync::{Notify, oneshot};
+use tracing::{Instrument, Span, debug, info_span, warn};
+
+use super::{
+    Change, Config, GetSecret, RefreshNow, SecretFeed, SecretReference, SecretStore, SecretsError,
+    Vault, Want, Wanted,
+    backoff::Backoff,
+    cache::Cache,
+    course::{Course, Word},
+    error::Chain,
+    instruments::Rotated,
+    leased::Leased,
+    loader::{self, Loaded},
+    reason, report,
+    rotation::Rotation,
+};
+use dotmac_supervision::{Lifeline, Published, Service, Serving};
+
+/// What [`RefreshNow`] is answered with.
+type Refreshed = Result<Vec<String>, SecretsError>;
+
+/// Between a refusal and the reading that it causes: many connections are refused at once.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(250);
+
+/// Reads for [`GetSecret`] under way at once, waiting ones included.
+const READS_LIMIT: usize = 128;
+
+/// Loads the secrets of the process, publishes them, and keeps them fresh.
+///
+/// It says `ready` once everything wanted was read, with a version that changes only if a secret
+/// does that some consumer cannot take live. What it says while Vault cannot be used depends on
+/// [`Config::strict`].
+pub struct SecretsActor {
+    lifeline: Lifeline,
+    config: Arc<Config>,
+    wanted: Arc<Vec<Wanted>>,
+    store: Published<SecretStore>,
+    feed: SecretFeed,
+    backoff: Backoff,
+    vault: Option<Arc<Vault>>,
+    course: Course,
+    cache: Cache,
+    loading: bool,
+    next: Option<SpawnHandle>,
+    /// Who waits for the reading under way, and who for the one after it.
+    answer_now: Vec<oneshot::Sender<Refreshed>>,
+    answer_next: Vec<oneshot::Sender<Refreshed>>,
+    unpermitted: Vec<String>,
+    reads: usize,
+    /// The last reading, and what there is of leased credentials; together they are what is served.
+    loaded: Option<Loaded>,
+    leased: Leased,
+    /// Rung when leased credentials were refused where they are used.
+    demand: Arc<Notify>,
+    tending: Option<SpawnHandle>,
+}
+
+impl SecretsActor {
+    /// An actor that will publish in `store` what `config` asks for, and tell those who subscribe to
+    /// `feed`. Nothing happens before its start.
+    #[must_use]
+    pub fn new(
+        lifeline: Lifeline,
+        config: Config,
+        store: Published<SecretStore>,
+        feed: SecretFeed,
+    ) -> Self {
+        let configured = || Arc::new(config.wanted.clone());
+        Self {
+            lifeline,
+            store,
+            wanted: feed.wanted().unwrap_or_else(configured),
+            feed,
+            backoff: Backoff::new(config.retry_min, config.retry_max),
+            vault: None,
+            course: Course::new(config.strict),
+            cache: Cache::new(config.refresh_interval),
+            config: Arc::new(config),
+            loading: false,
+            next: None,
+            answer_now: Vec::new(),
+            answer_next: Vec::new(),
+            unpermitted: Vec::new(),
+            reads: 0,
+            loaded: None,
+            leased: Leased::default(),
+            demand: Arc::default(),
+            tending: None,
+        }
+    }
+
+    fn serve_literals(&self) -> Vec<String> {
+        let literals = Arc::new(loader::literals(&self.wanted));
+        let changed = self.publish(&literals);
+        self.lifeline
+            .ready(self.serving("environment", Some(&*literals)));
+        changed
+    }
+
+    /// Hands a store to those who take it; answers the keys that have changed.
+    fn publish(&self, store: &Arc<SecretStore>) -> Vec<String> {
+        self.lifeline.publish(&self.store, Arc::clone(store));
+        let changes = self.feed.tell(store);
+        changes
+            .into_iter()
+            .map(|change| {
+                self.tell_change(&change);
+                change.key
+            })
+            .collect()
+    }
+
+    fn serving(&self, source: &'static str, store: Option<&SecretStore>) -> Serving {
+        let version = store.map_or(0, |store| self.feed.version(store));
+        Serving::from(source).version(version)
+    }
+
+    /// Starts a reading unless one is under way.
+    fn load(&mut self, ctx: &mut Context<Self>) {
+        let Some(vault) = self.vault.clone().filter(|_| !self.loading) else {
+            return;
+        };
+        self.loading = true;
+        self.answer_now = mem::take(&mut self.answer_next);
+        if let Some(planned) = self.next.take() {
+            ctx.cancel_future(planned);
+        }
+        let (wanted, former) = (Arc::clone(&self.wanted), self.course.served());
+        let reading = async move { loader::load(&vault, &wanted, former.as_deref()).await };
+        // Part of what asked for it, if anybody did: the start, a request.
+        let reading = reading.instrument(info_span!("read secrets"));
+        ctx.spawn(
+            Box::pin(reading)
+                .into_actor(self)
+                .map(|loaded, actor, ctx| actor.loaded(loaded, ctx)),
+        );
+    }
+
+    fn loaded(&mut self, loaded: Loaded, ctx: &mut Context<Self>) {
+        self.loading = false;
+        self.cache.expire(Instant::now());
+        self.tell_unpermitted(&loaded.unpermitted);
+        self.backoff.note(!loaded.failures.is_empty());
+        let failed = loaded.failures.first().map(|failed| failed.error.clone());
+        self.loaded = Some(loaded);
+        let changed = self.settle();
+        for asker in self.answer_now.drain(..) {
+            let refreshed = match &failed {
+                None => Ok(changed.clone()),
+                Some(error) => Err(error.clone()),
+            };
+            // Whoever has stopped waiting does not want to know any more.
+            drop(asker.send(refreshed));
+        }
+        if self.answer_next.is_empty() {
+            // A tenth more or less, so that replicas that started together do not ask together.
+            let refresh = || {
+                let interval = self.config.refresh_interval;
+                interval.mul_f64(0.9 + 0.2 * fastrand::f64())
+            };
+            let wait = self.backoff.wait(fastrand::f64()).unwrap_or_else(refresh);
+            self.next = Some(ctx.run_later(wait, Self::load));
+        } else {
+            self.load(ctx);
+        }
+    }
+
+    /// Judges what the last reading and the leased credentials make together, and says so; the keys
+    /// that have changed.
+    fn settle(&mut self) -> Vec<String> {
+        let Some(mut loaded) = self.loaded.clone() else {
+            return Vec::new();
+        };
+        if let Some(role) = &self.config.database_role {
+            if !self.leased.has_reported() {
+                return Vec::new();
+            }
+            self.leased.join(&mut loaded, role);
+        }
+        let failures = loaded.failures.clone();
+        let verdict = self.course.judge(loaded);
+        let serves = self.course.served().is_some();
+        report::reading(self.lifeline.name(), verdict.news, &failures, serves);
+        let changed = verdict
+            .publish
+            .as_ref()
+            .map(|store| self.publish(store))
+            .unwrap_or_default();
+        let served = self.course.served();
+        let serving = |source| self.serving(source, served.as_deref());
+        match verdict.word {
+            Word::Ready(source) => self.lifeline.ready(serving(source)),
+            Word::Degraded(reason, source) => self.lifeline.degraded(reason, serving(source)),
+            Word::Unavailable(reason) => self.lifeline.unavailable(reason),
+        }
+        changed
+    }
+
+    /// Keeps token and leases, step by step.
+    fn tend(&mut self, rotation: Rotation, ctx: &mut Context<Self>) {
+        let step = Box::pin(rotation.step()).into_actor(self);
+        self.tending = Some(ctx.spawn(step.map(|(rotation, news), actor, ctx| {
+            let role = actor.config.database_role.as_ref();
+            actor.leased.hear(news, role, &actor.feed);
+            actor.settle();
+            actor.tend(rotation, ctx);
+        })));
+    }
+
+    /// Reads everything again; `answer_next` is served by the first reading that begins now.
+    fn refresh(&mut self, ctx: &mut Context<Self>) -> ResponseActFuture<Self, Refreshed> {
+        if self.vault.is_none() {
+            return answer(Ok(self.serve_literals()));
+        }
+        let (asker, answered) = oneshot::channel();
+        self.cache.clear();
+        self.answer_next.push(asker);
+        self.load(ctx);
+        // The asker lives as long as this actor, and so does this future.
+        Box::pin(
+            answered
+                .into_actor(self)
+                .map(|answer, _, _| answer.unwrap_or_else(|_| Ok(Vec::new()))),
+        )
+    }
+
+    /// Reads again at once when a consumer says that a secret was refused, at most once in
+    /// [`REFUSAL_PAUSE`].
+    fn heed_refusals(&mut self, ctx: &mut Context<Self>) {
+        let feed = self.feed.clone();
+        let refusals = async move {
+            let refused = feed.refusals().await;
+            tokio::time::sleep(REFUSAL_PAUSE).await;
+            refused
+        };
+        ctx.spawn(Box::pin(refusals).into_actor(self).map(|refused, actor, ctx| {
+            debug!(secrets.refused = ?refused, "secrets were refused where they are used: reading again");
+            let role = actor.config.database_role.as_ref();
+            if role.is_some_and(|role| refused.contains(&role.password)) {
+                if actor.leased.is_refused() {
+                    actor.demand.notify_one();
+                }
+            } else {
+                actor.load(ctx);
+            }
+            actor.heed_refusals(ctx);
+        }));
+    }
+
+    fn tell_unpermitted(&mut self, unpermitted: &[String]) {
+        if !unpermitted.is_empty() && self.unpermitted != unpermitted {
+            report::unpermitted(self.lifeline.name(), unpermitted);
+        }
+        self.unpermitted = unpermitted.to_vec();
+    }
+
+    /// Counts and tells a change, unless it is of leased credentials: those are told when they come,
+    /// once for both, and counted by who takes them.
+    fn tell_change(&self, change: &Change) {
+        let role = self.config.database_role.as_ref();
+        if role.is_some_and(|role| [&role.username, &role.password].contains(&&change.key)) {
+            return;
+        }
+        let result = if change.waiting.is_empty() {
+            Rotated::Applied
+        } else {
+            Rotated::NeedsRestart
+        };
+        self.feed.instruments().rotated(&change.key, result);
+        report::change(self.lifeline.name(), change);
+    }
+}
+
+impl Actor for SecretsActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Err(error) = self.config.validate() {
+            return self
+                .lifeline
+                .fail(reason::INVALID_CONFIGURATION, Chain(&error));
+        }
+        match self.config.vault.clone().map(Vault::new) {
+            None => {
+                self.serve_literals();
+                debug!("Vault is off: serving the configured secrets");
+            }
+            Some(Ok(vault)) => {
+                let vault = Arc::new(vault.remembering_in(&self.feed));
+                let rotation = Rotation::new(
+                    &vault,
+                    self.config.database_role.clone(),
+                    Arc::clone(&self.demand),
+                    self.config.refresh_interval,
+                    self.backoff,
+                );
+                self.vault = Some(vault);
+                self.load(ctx);
+                self.tend(rotation, ctx);
+                self.heed_refusals(ctx);
+            }
+            Some(Err(error)) => self
+                .lifeline
+                .fail(reason::INVALID_CONFIGURATION, Chain(&error)),
+        }
+    }
+}
+
+impl Service for SecretsActor {
+    /// Gives leases and token back if the process ends; a restart leaves them to those who use them.
+    fn shutdown(&mut self, ctx: &mut Self::Context) {
+        if let Some(tending) = self.tending.take() {
+            ctx.cancel_future(tending);
+        }
+        let Some(vault) = self.vault.clone().filter(|_| self.feed.is_ending()) else {
+            return ctx.stop();
+        };
+        let limit = self.config.farewell;
+        let farewell = async move {
+            if tokio::time::timeout(limit, vault.farewell()).await.is_err() {
+                warn!("Vault did not take leases and token back in time; they end by themselves");
+            }
+        };
+        ctx.spawn(
+            Box::pin(farewell.instrument(Span::current()))
+                .into_actor(self)
+                .map(|(), _, ctx| ctx.stop()),
+        );
+    }
+}
+
+impl Handler<RefreshNow> for SecretsActor {
+    type Result = ResponseActFuture<Self, Refreshed>;
+
+    fn handle(&mut self, _: RefreshNow, ctx: &mut Self::Context) -> Self::Result {
+        self.refresh(ctx)
+    }
+}
+
+impl Handler<Want> for SecretsActor {
+    type Result = ResponseActFuture<Self, Refreshed>;
+
+    fn handle(&mut self, Want { wanted }: Want, ctx: &mut Self::Context) -> Self::Result {
+        self.wanted = Arc::new(wanted);
+        self.feed.want(Arc::clone(&self.wanted));
+        self.refresh(ctx)
+    }
+}
+
+impl Handler<GetSecret> for SecretsActor {
+    type Result = ResponseActFuture<Self, Result<SecretString, SecretsError>>;
+
+    fn handle(
+        &mut self,
+        GetSecret { reference }: GetSecret,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        let asked_at = Instant::now();
+        let Some(vault) = self.vault.clone() else {
+            return answer(Err(SecretsError::VaultOff { reference }));
+        };
+        if let Some(document) = self.cache.get(&reference.path, asked_at) {
+            return answer(document.field(&reference).cloned());
+        }
+        if self.reads >= READS_LIMIT {
+            return answer(Err(SecretsError::Busy { reference }));
+        }
+        self.reads += 1;
+        let SecretReference { path, .. } = reference.clone();
+        let read = async move { vault.read(&path).await }.instrument(Span::current());
+        Box::pin(
+            Box::pin(read)
+                .into_actor(self)
+                .map(move |document, actor, _| {
+                    actor.reads -= 1;
+                    let document = Arc::new(document?);
+                    actor
+                        .cache
+                        .insert(reference.path.clone(), Arc::clone(&document), asked_at);
+                    document.field(&reference).cloned()
+                }),
+        )
+    }
+}
+
+fn answer<T: 'static>(value: T) -> ResponseActFuture<SecretsActor, T> {
+    Box::pin(actix::fut::ready(value))
+}

@@ -1,0 +1,247 @@
+//! What can go wrong between us and Vault, told apart far enough to know what to do about it.
+//!
+//! [`SecretsError`] says what we were doing, its source [`VaultFailure`] what stood in the way and
+//! what to do. Both are made of names, addresses and Vault's own error texts; no value, token or
+//! secret id ever gets into one.
+
+use std::{error::Error, fmt};
+
+use super::{SecretPath, SecretReference, VaultFailure};
+use dotmac_supervision::Reason;
+
+/// The reasons that [`SecretsActor`](super::SecretsActor) gives when it is not simply ready.
+pub mod reason {
+    use dotmac_supervision::Reason;
+
+    /// No connection to the server.
+    pub const UNREACHABLE: Reason = Reason::UNREACHABLE;
+    /// The server's certificate was not accepted, or one side does not speak TLS.
+    pub const TLS: Reason = Reason::new("tls_failed");
+    /// The server accepted the request and did not answer in time.
+    pub const TIMEOUT: Reason = Reason::new("timeout");
+    /// The server is sealed.
+    pub const SEALED: Reason = Reason::new("sealed");
+    /// The server was never initialised.
+    pub const NOT_INITIALIZED: Reason = Reason::new("not_initialized");
+    /// The server is a standby that knows no active node.
+    pub const STANDBY: Reason = Reason::new("standby");
+    /// The server told us to slow down.
+    pub const RATE_LIMITED: Reason = Reason::new("rate_limited");
+    /// The token, or the role id and secret id, were refused.
+    pub const AUTHENTICATION_FAILED: Reason = Reason::new("authentication_failed");
+    /// The login is fine, its policies do not allow the path.
+    pub const PERMISSION_DENIED: Reason = Reason::new("permission_denied");
+    /// There is no such namespace.
+    pub const NAMESPACE_MISSING: Reason = Reason::new("namespace_missing");
+    /// Nothing is mounted where the KV engine should be.
+    pub const MOUNT_MISSING: Reason = Reason::new("mount_missing");
+    /// A secret that must exist does not.
+    pub const PATH_MISSING: Reason = Reason::new("path_missing");
+    /// The secret exists, the field does not, or which is meant is unclear.
+    pub const FIELD_MISSING: Reason = Reason::new("field_missing");
+    /// The database engine has no such role.
+    pub const ROLE_MISSING: Reason = Reason::new("role_missing");
+    /// What was leased has ended, and there is nothing in its place.
+    pub const LEASE_EXPIRED: Reason = Reason::new("lease_expired");
+    /// The answer was not one that Vault gives.
+    pub const BAD_ANSWER: Reason = Reason::new("bad_answer");
+    /// The actor's configuration contradicts itself.
+    pub const INVALID_CONFIGURATION: Reason = Reason::new("invalid_configuration");
+
+    /// All of them, for documentation and metrics.
+    pub const ALL: [Reason; 17] = [
+        UNREACHABLE,
+        TLS,
+        TIMEOUT,
+        SEALED,
+        NOT_INITIALIZED,
+        STANDBY,
+        RATE_LIMITED,
+        AUTHENTICATION_FAILED,
+        PERMISSION_DENIED,
+        NAMESPACE_MISSING,
+        MOUNT_MISSING,
+        PATH_MISSING,
+        FIELD_MISSING,
+        ROLE_MISSING,
+        LEASE_EXPIRED,
+        BAD_ANSWER,
+        INVALID_CONFIGURATION,
+    ];
+}
+
+/// A secret that could not be had, and what we were doing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretsError {
+    /// The login itself failed; nothing was read.
+    #[error("failed to log in to Vault")]
+    Login {
+        /// What stood in the way.
+        #[source]
+        source: VaultFailure,
+    },
+    /// One secret could not be read.
+    #[error("failed to read secret `{path}` from Vault")]
+    Read {
+        /// The secret, below the mount.
+        path: SecretPath,
+        /// What stood in the way.
+        #[source]
+        source: VaultFailure,
+    },
+    /// A role brought no credentials.
+    #[error("failed to get credentials of database role `{role}` from Vault")]
+    Issue {
+        /// The role, below the mount of the database engine.
+        role: SecretPath,
+        /// What stood in the way.
+        #[source]
+        source: VaultFailure,
+    },
+    /// The lease on credentials was neither renewed nor looked at.
+    #[error("failed to renew the lease on the credentials of database role `{role}`")]
+    Renew {
+        /// The role, below the mount of the database engine.
+        role: SecretPath,
+        /// What stood in the way.
+        #[source]
+        source: VaultFailure,
+    },
+    /// The lease on credentials has ended before there were others.
+    #[error(
+        "the lease on the credentials of database role `{role}` has ended and Vault has given no others"
+    )]
+    LeaseExpired {
+        /// The role, below the mount of the database engine.
+        role: SecretPath,
+    },
+    /// The secret is there, without the field that was asked for.
+    #[error(
+        "secret `{path}` has no field `{field}`; it has {}: correct the reference or add the field",
+        Names(found)
+    )]
+    FieldMissing {
+        /// The secret, below the mount.
+        path: SecretPath,
+        /// The field asked for.
+        field: String,
+        /// The fields it has.
+        found: Vec<String>,
+    },
+    /// No field was named, and there is neither one called `value` nor exactly one.
+    #[error(
+        "secret `{path}` has no field `value`; it has {}: name one, as in `vault:{path}#NAME`",
+        Names(found)
+    )]
+    FieldUnclear {
+        /// The secret, below the mount.
+        path: SecretPath,
+        /// The fields it has.
+        found: Vec<String>,
+    },
+    /// More reads are under way than the actor allows; asking again later is safe.
+    #[error("failed to read `{reference}`: too many reads are under way; ask again later")]
+    Busy {
+        /// What was asked for.
+        reference: SecretReference,
+    },
+    /// A reference cannot be followed without Vault.
+    #[error(
+        "failed to read `{reference}`: Vault is not configured; give its address or set the value itself"
+    )]
+    VaultOff {
+        /// What was asked for.
+        reference: SecretReference,
+    },
+}
+
+impl SecretsError {
+    /// The word for it that probes, metrics and the board show.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Login { source }
+            | Self::Read { source, .. }
+            | Self::Issue { source, .. }
+            | Self::Renew { source, .. } => source.reason(),
+            Self::LeaseExpired { .. } => reason::LEASE_EXPIRED,
+            Self::FieldMissing { .. } | Self::FieldUnclear { .. } => reason::FIELD_MISSING,
+            Self::Busy { .. } => reason::RATE_LIMITED,
+            Self::VaultOff { .. } => reason::INVALID_CONFIGURATION,
+        }
+    }
+
+    /// Whether other paths would fail in the same way, so that it is idle to try them now.
+    pub(super) fn is_general(&self) -> bool {
+        match self {
+            Self::Login { .. } => true,
+            Self::Read { source, .. } => {
+                !source.is_denied()
+                    && !matches!(
+                        source,
+                        VaultFailure::PathMissing { .. } | VaultFailure::BadAnswer { .. }
+                    )
+            }
+            Self::Issue { .. }
+            | Self::Renew { .. }
+            | Self::LeaseExpired { .. }
+            | Self::FieldMissing { .. }
+            | Self::FieldUnclear { .. }
+            | Self::Busy { .. }
+            | Self::VaultOff { .. } => false,
+        }
+    }
+
+    pub(super) fn is_path_missing(&self) -> bool {
+        matches!(
+            self,
+            Self::Read {
+                source: VaultFailure::PathMissing { .. },
+                ..
+            }
+        )
+    }
+
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.is_denied())
+    }
+}
+
+/// An error with all its sources, for one line of log.
+pub(super) struct Chain<'a>(pub(super) &'a dyn Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// Field names as a reader expects them; they are names, so showing them gives nothing away.
+struct Names<'a>(&'a [String]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 10;
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        for (n, name) in self.0.iter().take(SHOWN).enumerate() {
+            write!(
+                f,
+                "{}`{}`",
+                if n == 0 { "" } else { ", " },
+                name.escape_debug()
+            )?;
+        }
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}

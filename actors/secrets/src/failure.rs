@@ -1,0 +1,203 @@
+//! What can stand between us and an answer of Vault's. Each text says what is the matter, then what to do.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::reason;
+use dotmac_supervision::Reason;
+
+/// What stood between us and an answer. Each text says what is the matter, then what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VaultFailure {
+    /// No connection, or one that broke.
+    #[error(
+        "no connection to `{address}` ({detail}); check the address, the network and that the server runs"
+    )]
+    Unreachable {
+        /// The configured address.
+        address: String,
+        /// The innermost cause.
+        detail: String,
+    },
+    /// No TLS session.
+    #[error(
+        "no TLS session with `{address}` ({detail}); check the scheme, the certificate's name and dates, and that \
+         the CA certificate configured is the one that signed it"
+    )]
+    Tls {
+        /// The configured address.
+        address: String,
+        /// The innermost cause.
+        detail: String,
+    },
+    /// The configured CA certificate cannot be used.
+    #[error("CA certificate `{path}` cannot be used ({detail}); give a readable file of PEM certificates", path = path.display())]
+    CaCertificate {
+        /// The configured file.
+        path: PathBuf,
+        /// Why not.
+        detail: String,
+    },
+    /// Accepted and never answered.
+    #[error(
+        "`{address}` did not answer within {after:?}; check that the server is not overloaded or frozen"
+    )]
+    Timeout {
+        /// The configured address.
+        address: String,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// The server is sealed.
+    #[error("the server is sealed; unseal it (`bao operator unseal`)")]
+    Sealed,
+    /// The server was never initialised.
+    #[error("the server is not initialised; initialise and unseal it (`bao operator init`)")]
+    NotInitialized,
+    /// A standby without an active node.
+    #[error(
+        "the server is a standby and cannot reach an active node; check the cluster's other nodes"
+    )]
+    Standby,
+    /// Too many requests for a quota of the server.
+    #[error("the server limits our rate; raise its quota for this client or refresh less often")]
+    RateLimited,
+    /// The credentials were refused.
+    #[error(
+        "the {method} was refused ({detail}); check that it is right, not expired and of this namespace"
+    )]
+    AuthenticationFailed {
+        /// What we logged in with, such as "token" or "AppRole".
+        method: &'static str,
+        /// What the server said.
+        detail: String,
+    },
+    /// A credential to log in with could not be read.
+    #[error("cannot read the {method} from `{path}` ({detail}); give a file that this process may read", path = path.display())]
+    Credential {
+        /// What we log in with.
+        method: &'static str,
+        /// The configured file.
+        path: PathBuf,
+        /// Why not.
+        detail: String,
+    },
+    /// A wrapping token brought no secret id.
+    #[error(
+        "the wrapped secret id was not unwrapped ({detail}); its token is good for one use within its time, so if \
+         nobody here has used it, somebody else may have: revoke that secret id and wrap another"
+    )]
+    NotUnwrapped {
+        /// What the server said.
+        detail: String,
+    },
+    /// What a wrapping token wraps is not a secret id of the configured mount.
+    #[error(
+        "the wrapping token was made at `{path}`, not at `auth/{mount}/role/ROLE/secret-id`, and was not unwrapped; \
+         somebody may have put it in the place of the right one: find out where it came from, and wrap another"
+    )]
+    WrappedElsewhere {
+        /// Where it was made.
+        path: String,
+        /// Where AppRole is mounted.
+        mount: String,
+    },
+    /// The configured client certificate cannot be used.
+    #[error(
+        "the client certificate cannot be used ({detail}); give readable PEM files of the certificate and its key"
+    )]
+    ClientCertificate {
+        /// Why not.
+        detail: String,
+    },
+    /// The login's policies do not cover the path.
+    #[error(
+        "no permission on `{path}`; grant it with `path \"{path}\" {{ capabilities = [\"{capability}\"] }}` in a policy of this login"
+    )]
+    PermissionDenied {
+        /// The path as a policy spells it.
+        path: String,
+        /// What must be allowed there.
+        capability: &'static str,
+    },
+    /// The server says nothing about the mount: it may not exist, or not for us.
+    #[error(
+        "no mount `{mount}`, or no permission on anything below it; check its name, then the policies of this login"
+    )]
+    MountHidden {
+        /// The configured mount.
+        mount: String,
+    },
+    /// No such namespace.
+    #[error("there is no namespace `{namespace}`; check its spelling, parents included")]
+    NamespaceMissing {
+        /// The configured namespace.
+        namespace: String,
+    },
+    /// Nothing is mounted there.
+    #[error("nothing is mounted at `{mount}`; check the mount, or enable the engine there")]
+    MountMissing {
+        /// The configured mount.
+        mount: String,
+    },
+    /// The database engine does not know the role.
+    #[error(
+        "the database engine at `{mount}` has no role `{role}`, neither dynamic nor static; check its spelling, or write it"
+    )]
+    RoleMissing {
+        /// Where the engine is mounted.
+        mount: String,
+        /// The configured role.
+        role: String,
+    },
+    /// No secret there, or its latest version was deleted.
+    #[error(
+        "there is nothing at `{path}`; write it, or correct the reference (its path does not include the mount)"
+    )]
+    PathMissing {
+        /// The path as the server's API spells it.
+        path: String,
+    },
+    /// Not what Vault would answer.
+    #[error(
+        "the answer makes no sense ({detail}); check that the address is that of a Vault or OpenBao server"
+    )]
+    BadAnswer {
+        /// What was wrong with it.
+        detail: String,
+    },
+}
+
+impl VaultFailure {
+    /// Whether the server said no to us, for whatever reason.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(
+            self,
+            Self::PermissionDenied { .. } | Self::MountHidden { .. }
+        )
+    }
+
+    /// The word for it that probes, metrics and the board show.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Unreachable { .. } => reason::UNREACHABLE,
+            Self::Tls { .. } | Self::CaCertificate { .. } => reason::TLS,
+            Self::Timeout { .. } => reason::TIMEOUT,
+            Self::Sealed => reason::SEALED,
+            Self::NotInitialized => reason::NOT_INITIALIZED,
+            Self::Standby => reason::STANDBY,
+            Self::RateLimited => reason::RATE_LIMITED,
+            Self::AuthenticationFailed { .. }
+            | Self::Credential { .. }
+            | Self::NotUnwrapped { .. }
+            | Self::WrappedElsewhere { .. }
+            | Self::ClientCertificate { .. } => reason::AUTHENTICATION_FAILED,
+            Self::RoleMissing { .. } => reason::ROLE_MISSING,
+            Self::PermissionDenied { .. } | Self::MountHidden { .. } => reason::PERMISSION_DENIED,
+            Self::NamespaceMissing { .. } => reason::NAMESPACE_MISSING,
+            Self::MountMissing { .. } => reason::MOUNT_MISSING,
+            Self::PathMissing { .. } => reason::PATH_MISSING,
+            Self::BadAnswer { .. } => reason::BAD_ANSWER,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Whatever happens, in whatever order: the board tells the truth, and a halt comes to its end.
+
+use dotmac_supervision::{
+    ActorHandle, ChildSpec, Policy, Readiness, Reason, Serving, State, SupervisionTree,
+    SupervisorHandle,
+};
+use proptest::prelude::*;
+
+use crate::support::*;
+
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    Panic,
+    Stop,
+    GiveUp,
+    LoseThread,
+    Unavailable,
+    Degraded,
+    Ready(u64),
+    Restart,
+    Pause,
+}
+
+fn deeds() -> impl Strategy<Value = Vec<(usize, Deed)>> {
+    let deed = prop_oneof![
+        Just(Deed::Panic),
+        Just(Deed::Stop),
+        Just(Deed::GiveUp),
+        Just(Deed::LoseThread),
+        Just(Deed::Unavailable),
+        Just(Deed::Degraded),
+        (0u64..3).prop_map(Deed::Ready),
+        Just(Deed::Restart),
+        Just(Deed::Pause),
+    ];
+    proptest::collection::vec((0usize..3, deed), 0..25)
+}
+
+async fn commit(
+    supervisor: &SupervisorHandle,
+    children: &[ActorHandle<Probe>],
+    (child, deed): (usize, Deed),
+) {
+    let probe = &children[child];
+    let done = match deed {
+        Deed::Panic => act(probe, |_, _| panic!("on purpose")).await,
+        Deed::Stop => act(probe, |_, context| actix::ActorContext::stop(context)).await,
+        Deed::GiveUp => act(probe, |probe, _| probe.life.fail(Reason::UNREACHABLE, "no")).await,
+        Deed::LoseThread => {
+            act(probe, |_, _| {
+                actix_rt::Arbiter::current().stop();
+            })
+            .await
+        }
+        Deed::Unavailable => {
+            act(probe, |probe, context| {
+                use actix::AsyncContext;
+                probe.life.unavailable(Reason::UNREACHABLE);
+                context.run_later(ms(10), |probe, _| probe.life.ready(Serving::default()));
+            })
+            .await
+        }
+        Deed::Degraded => {
+            act(probe, |probe, _| {
+                probe.life.degraded(Reason::UNREACHABLE, Serving::default());
+            })
+            .await
+        }
+        Deed::Ready(version) => {
+            act(probe, move |probe, _| {
+                probe.life.ready(Serving::default().version(version));
+            })
+            .await
+        }
+        Deed::Restart => {
+            supervisor.restart(probe.name()).unwrap();
+            Ok(())
+        }
+        Deed::Pause => {
+            tokio::time::sleep(ms(15)).await;
+            Ok(())
+        }
+    };
+    // Most deeds are done to a child that is down already, or end it before it answers.
+    done.ok();
+}
+
+fn live_through(deeds: &[(usize, Deed)], halt_at_once: bool) {
+    run(async {
+        let policy = Policy {
+            intensity: 1_000,
+            period: ms(1_000_000),
+            backoff_max: ms(5),
+            ..policy()
+        };
+        let mut tree = SupervisionTree::new(policy).unwrap();
+        let secrets = tree
+            .add(ChildSpec::new("secrets", Probe::new).required())
+            .unwrap();
+        let db = ChildSpec::new("db", Probe::new)
+            .required()
+            .needs(secrets.on_change());
+        let db = tree.add(db).unwrap();
+        let mail = ChildSpec::new("mail", Probe::new).needs(db.always());
+        let mail = tree.add(mail.needs(secrets.in_order())).unwrap();
+        let children = [secrets, db, mail];
+        let supervisor = tree.start();
+        for deed in deeds {
+            commit(&supervisor, &children, *deed).await;
+            let board = supervisor.board();
+            if board.readiness.serves() {
+                let down = board
+                    .components
+                    .iter()
+                    .find(|one| one.required && !one.state.serves());
+                assert!(down.is_none(), "{board:?}");
+            }
+        }
+        if !halt_at_once {
+            // Everybody comes back by himself, and then says ready.
+            board(&supervisor, "all to serve", |board| {
+                board
+                    .components
+                    .iter()
+                    .all(|component| component.state.serves())
+                    && board.readiness.serves()
+            })
+            .await;
+            until("all handles to open", || {
+                children.iter().all(ActorHandle::is_serving)
+            })
+            .await;
+            let board = supervisor.board();
+            let all_well = board.components.iter().all(|one| one.state == State::Ready);
+            assert_eq!(board.readiness == Readiness::Ready, all_well, "{board:?}");
+        }
+        supervisor.halt().await;
+        let board = supervisor.board();
+        assert!(
+            board
+                .components
+                .iter()
+                .all(|one| one.state == State::Stopped),
+            "{board:?}"
+        );
+        assert_eq!(board.leaked_threads, 0);
+        assert!(children.iter().all(|child| !child.is_serving()));
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_tree_heals_and_halts(deeds in deeds(), halt_at_once: bool) {
+        live_through(&deeds, halt_at_once);
+    }
+}

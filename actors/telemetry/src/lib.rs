@@ -1,0 +1,182 @@
+//! Logs, traces and metrics: set up before anything else, exported under supervision.
+//!
+//! Two parts with two lives. [`install`] builds what lives as long as the process: the log output,
+//! the tracer, the meters, the bounded queues before the export. It is cheap, and without a
+//! collector it starts no thread. [`TelemetryActor`] brings what can fail: it builds the exporters
+//! on a runtime of their own, plugs them into the queues, watches whether the collector takes what
+//! it is sent and says so to its supervisor. Until it runs, and while it is restarted, spans and
+//! log records wait in their queues; so the trace of the start itself arrives once telemetry is up.
+//!
+//! Code elsewhere uses the `tracing` macros and `opentelemetry::global::meter`, nothing from here.
+
+mod actor;
+mod config;
+mod encode;
+mod error;
+mod exemplars;
+mod exporters;
+mod fields;
+mod filter;
+mod flush;
+pub mod instruments;
+mod levels;
+mod limit;
+mod line;
+mod logs;
+mod metrics;
+mod openmetrics;
+mod outlet;
+mod pieces;
+mod pipeline;
+mod process;
+mod queue;
+mod resource;
+mod runtime;
+mod runtimes;
+mod sender;
+mod span_queue;
+mod stdout;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod transport;
+mod watch;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::global;
+use opentelemetry::metrics::{Meter, MeterProvider as _};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+
+pub use actor::{
+    MISCONFIGURED, NO_ANSWER, NO_RESOURCES, RATE_LIMITED, REJECTED, TLS_FAILED, TelemetryActor,
+};
+pub use config::{
+    ClientCertificate, Compression, Config, Destinations, LogFormat, Otlp, Protocol, Queue, Tls,
+};
+pub use error::TelemetryError;
+pub use flush::Flushed;
+pub use levels::LevelChange;
+pub use metrics::{Scrape, TextFormat};
+pub use runtimes::{watch_runtime, watch_runtime_of};
+pub use tally::{DropReason, Signal};
+
+use levels::Levels;
+use limit::Limiter;
+use pipeline::Pipelines;
+use stdout::Output;
+
+/// A handle to everything [`install`] built. Clones are the same telemetry.
+#[derive(Clone)]
+pub struct Telemetry(Arc<Inner>);
+
+struct Inner {
+    otlp: Destinations,
+    pipelines: Pipelines,
+    levels: Levels,
+    limiter: Limiter,
+}
+
+/// Sets up logging, traces and metrics for the whole process, before anything that may log.
+///
+/// Sets the global `tracing` subscriber, and OpenTelemetry's global tracer provider, meter provider
+/// and propagator (W3C trace context). Starts no thread unless a collector is configured, and
+/// connects to nothing.
+///
+/// # Errors
+///
+/// What [`Config::check`] finds, [`TelemetryError::LogFilter`] and [`TelemetryError::LogLevel`] for
+/// an unusable filter, [`TelemetryError::AlreadyInstalled`] if the process has a subscriber.
+pub fn install(config: &Config) -> Result<Telemetry, TelemetryError> {
+    let (telemetry, dispatch) = pipeline::assemble(config, Output::stdout())?;
+    tracing::dispatcher::set_global_default(dispatch)
+        .map_err(|_| TelemetryError::AlreadyInstalled)?;
+    global::set_text_map_propagator(TraceContextPropagator::new());
+    global::set_tracer_provider(telemetry.0.pipelines.traces.clone());
+    global::set_meter_provider(telemetry.0.pipelines.meters.clone());
+    Ok(telemetry)
+}
+
+impl Telemetry {
+    /// Says which events are logged, on standard output and over OTLP, from now on, as far as
+    /// [no operator](Self::change_log_level) wishes otherwise. Traces are not affected.
+    ///
+    /// `directives` is in the syntax of `EnvFilter`: `info`, or `warn,dotmac=debug`.
+    ///
+    /// # Errors
+    ///
+    /// [`TelemetryError::LogFilter`] and [`TelemetryError::LogLevel`]; the former filter stays.
+    pub fn set_log_filter(&self, directives: &str) -> Result<(), TelemetryError> {
+        self.0.levels.set_base(directives)
+    }
+
+    /// Does as an operator wishes, on top of what [`set_log_filter`](Self::set_log_filter) says and in
+    /// spite of it, until it is taken back or its time is over. Answers the directives now in force.
+    ///
+    /// # Errors
+    ///
+    /// [`TelemetryError::LogFilter`], [`TelemetryError::LogLevel`], [`TelemetryError::LogTarget`] and
+    /// [`TelemetryError::TooManyLevels`]; nothing has changed then.
+    pub fn change_log_level(&self, change: LevelChange) -> Result<String, TelemetryError> {
+        let lasting = change.lasting;
+        self.0.levels.change(change)?;
+        if let Some(lasting) = lasting {
+            self.expire_after(lasting)?;
+        }
+        Ok(self.log_filter())
+    }
+
+    /// Directives of what is logged now.
+    #[must_use]
+    pub fn log_filter(&self) -> String {
+        self.0.levels.effective()
+    }
+
+    /// A thread, because nothing else here is sure to run then. Not joined: it ends by itself, or with
+    /// the process.
+    fn expire_after(&self, lasting: Duration) -> Result<(), TelemetryError> {
+        let telemetry = self.clone();
+        let wait = move || {
+            #[expect(clippy::disallowed_methods, reason = "this thread exists to wait")]
+            std::thread::sleep(lasting);
+            telemetry.0.levels.expire();
+        };
+        std::thread::Builder::new()
+            .name("log-level".to_owned())
+            .spawn(wait)
+            .map(drop)
+            .map_err(TelemetryError::Runtime)
+    }
+
+    /// What serves `/metrics`.
+    #[must_use]
+    pub fn scrape(&self) -> Scrape {
+        self.0.pipelines.scrape.clone()
+    }
+
+    /// The meter of the platform's own instruments; names are in [`instruments`].
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.0.pipelines.meters.meter(metrics::SCOPE)
+    }
+
+    /// Sends what waits for export, all signals at once, and gives up after `limit`.
+    ///
+    /// Blocks, so it belongs on a thread that may: a blocking task, or the end of `main`. The
+    /// exporters stay in place when the actor has been stopped, so the spans and lines of the stop
+    /// itself can still be sent. What is lost is counted and logged.
+    pub fn flush(&self, limit: Duration) -> Flushed {
+        self.0.limiter.tell();
+        flush::flush(&self.0.pipelines, limit)
+    }
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry")
+            .field("otlp", &self.0.otlp)
+            .finish_non_exhaustive()
+    }
+}

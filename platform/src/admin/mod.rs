@@ -1,0 +1,99 @@
+//! The operator's way in: HTTP over a Unix socket that only the daemon's own user may open.
+//!
+//! It has a thread and a runtime of its own, so it answers while all workers are busy and while actors
+//! hang. Nothing of it is reachable from another machine. Each action is logged with the user and the
+//! process that asked for it. The other end is `src/cli/admin.rs`; what they say to each other is in
+//! [`messages`].
+
+pub(crate) mod messages;
+mod routes;
+mod socket;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+};
+
+use actix_web::{App, HttpServer, dev::ServerHandle, web::Data};
+use dotmac_supervision::SupervisorHandle;
+use dotmac_telemetry::Telemetry;
+
+/// What can be looked at and acted upon.
+#[derive(Clone)]
+pub(crate) struct Powers {
+    pub(crate) telemetry: Telemetry,
+    pub(crate) supervisor: SupervisorHandle,
+}
+
+/// An open socket. Closed, and its file removed, when dropped.
+pub(crate) struct Admin {
+    path: PathBuf,
+    server: ServerHandle,
+}
+
+/// Why the socket cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to open the admin socket `{path}`")]
+pub(crate) struct OpenError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// Opens the socket at `path` and answers on it from now on.
+///
+/// # Errors
+///
+/// [`OpenError`]: the directory is missing or not writable, another process answers there, or the
+/// system has no thread left.
+pub(crate) fn open(path: &Path, powers: Powers) -> Result<Admin, OpenError> {
+    let refused = |source| OpenError {
+        path: path.to_owned(),
+        source,
+    };
+    let listener = socket::bind(path).map_err(refused)?;
+    let (started, starts) = mpsc::sync_channel(1);
+    let serve = move || {
+        let serve = async move {
+            let app = move || {
+                App::new()
+                    .app_data(Data::new(powers.clone()))
+                    .configure(routes::all)
+            };
+            let server = HttpServer::new(app)
+                .workers(1)
+                .disable_signals()
+                .on_connect(socket::note_peer)
+                .listen_uds(listener)?
+                .run();
+            // Nobody listens if `open` has given up.
+            started.send(server.handle()).ok();
+            server.await
+        };
+        if let Err(error) = actix_web::rt::System::new().block_on(serve) {
+            tracing::error!(%error, "the admin socket has ended");
+        }
+    };
+    // Not joined: it ends with its server, or with the process.
+    thread::Builder::new()
+        .name("admin".to_owned())
+        .spawn(serve)
+        .map_err(refused)?;
+    let server = starts
+        .recv()
+        .map_err(|_| refused(io::Error::other("its server did not start")))?;
+    Ok(Admin {
+        path: path.to_owned(),
+        server,
+    })
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        // Done without waiting: the process is about to end.
+        drop(self.server.stop(false));
+        std::fs::remove_file(&self.path).ok();
+    }
+}

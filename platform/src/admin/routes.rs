@@ -1,0 +1,135 @@
+//! What can be asked and done.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use actix_web::{
+    HttpRequest, HttpResponse, get, post, put,
+    web::{Data, Json, Path, ServiceConfig},
+};
+use chrono::{DateTime, SecondsFormat, Utc};
+use dotmac_supervision::{Component, Readiness, Vitals};
+use dotmac_telemetry::LevelChange;
+use tracing::info;
+
+use super::{
+    Powers,
+    messages::{ComponentStatus, LogLevel, SetLogLevel, Status},
+    socket::Peer,
+};
+use crate::http::Problem;
+
+/// Longest time that a log level may be changed for.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+pub(super) fn all(app: &mut ServiceConfig) {
+    app.service(status)
+        .service(set_log_level)
+        .service(restart)
+        .service(drain);
+}
+
+#[get("/status")]
+async fn status(powers: Data<Powers>) -> Json<Status> {
+    let (supervisor, telemetry) = (&powers.supervisor, &powers.telemetry);
+    let board = supervisor.board();
+    let vitals: BTreeMap<_, _> = supervisor
+        .vitals()
+        .map(|vitals| (vitals.name, vitals))
+        .collect();
+    let components = board.components.iter();
+    Json(Status {
+        version: crate::VERSION.to_owned(),
+        pid: std::process::id(),
+        status: board.readiness.as_str().to_owned(),
+        reason: match board.readiness {
+            Readiness::NotReady(reason) => Some(reason.as_str().to_owned()),
+            Readiness::Ready | Readiness::Degraded => None,
+        },
+        alive: supervisor.is_alive(),
+        log_level: telemetry.log_filter(),
+        leaked_threads: board.leaked_threads,
+        components: components
+            .map(|component| shown(component, vitals.get(component.name)))
+            .collect(),
+    })
+}
+
+fn shown(component: &Component, vitals: Option<&Vitals>) -> ComponentStatus {
+    let restarts = vitals.into_iter().flat_map(|vitals| vitals.restarts);
+    let since = DateTime::<Utc>::from(component.since);
+    ComponentStatus {
+        name: component.name.to_owned(),
+        state: component.state.as_str().to_owned(),
+        required: component.required,
+        reason: component.reason.map(|reason| reason.as_str().to_owned()),
+        source: component.source.map(str::to_owned),
+        since: since.to_rfc3339_opts(SecondsFormat::Millis, true),
+        generation: component.generation,
+        restarts: restarts
+            .filter(|(_, count)| *count > 0)
+            .map(|(cause, count)| (cause.as_str().to_owned(), count))
+            .collect(),
+        calls_in_flight: vitals
+            .map(|vitals| vitals.calls_in_flight)
+            .unwrap_or_default(),
+        heartbeat_age_ms: vitals
+            .and_then(|vitals| vitals.heartbeat_age)
+            .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+#[put("/log-level")]
+async fn set_log_level(
+    request: HttpRequest,
+    powers: Data<Powers>,
+    Json(wanted): Json<SetLogLevel>,
+) -> Result<Json<LogLevel>, Problem> {
+    let lasting = wanted.for_ms.map(Duration::from_millis);
+    if lasting.is_some_and(|lasting| lasting.is_zero() || lasting > LONGEST) {
+        return Err(Problem::bad_request("a level is changed for 1ms to 7d"));
+    }
+    let change = LevelChange {
+        level: wanted.level,
+        target: wanted.target,
+        lasting,
+    };
+    let (former, for_ms) = (powers.telemetry.log_filter(), wanted.for_ms);
+    let level = powers
+        .telemetry
+        .change_log_level(change)
+        .map_err(|error| Problem::bad_request(crate::cli::chain(&error)))?;
+    info!(by = %by(&request), former, for_ms, "the log level is now `{level}`");
+    Ok(Json(LogLevel { level }))
+}
+
+#[post("/restart/{name}")]
+async fn restart(
+    request: HttpRequest,
+    powers: Data<Powers>,
+    name: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    powers.supervisor.restart(&name).map_err(|_| {
+        let board = powers.supervisor.board();
+        let names = board.components.iter().map(|component| component.name);
+        let names: Vec<&str> = names.collect();
+        Problem::bad_request(format!(
+            "there is no such component; there are {}",
+            names.join(", ")
+        ))
+    })?;
+    info!(by = %by(&request), actor.name = name.as_str(), "a restart of `{name}` was asked for");
+    Ok(HttpResponse::Accepted().finish())
+}
+
+#[post("/drain")]
+async fn drain(request: HttpRequest, powers: Data<Powers>) -> HttpResponse {
+    powers.supervisor.drain();
+    info!(by = %by(&request), "readiness was turned off for good; requests are still served");
+    HttpResponse::Accepted().finish()
+}
+
+fn by(request: &HttpRequest) -> String {
+    request
+        .conn_data::<Peer>()
+        .map_or_else(|| "nobody known".to_owned(), Peer::to_string)
+}

@@ -1,0 +1,68 @@
+//! What handlers take as arguments: the database, and supervised actors.
+
+use std::{
+    future::{Ready, ready},
+    ops::Deref,
+};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload};
+use dotmac_db as db;
+use dotmac_supervision::{ActorHandle, Service};
+
+use crate::http::Problem;
+
+/// The database, as handlers and actors of services hold it. Derefs to [`db::Db`].
+#[derive(Clone)]
+pub struct Db(pub(crate) db::Db);
+
+impl Deref for Db {
+    type Target = db::Db;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+/// A supervised actor, as handlers and other actors hold it. Derefs to [`ActorHandle`].
+pub struct Supervised<A: Service>(pub(crate) ActorHandle<A>);
+
+impl<A: Service> Clone for Supervised<A> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<A: Service> Deref for Supervised<A> {
+    type Target = ActorHandle<A>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl FromRequest for Db {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(taken(request))
+    }
+}
+
+impl<A: Service> FromRequest for Supervised<A> {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(taken(request))
+    }
+}
+
+fn taken<T: Clone + 'static>(request: &HttpRequest) -> Result<T, Problem> {
+    request.app_data::<T>().cloned().ok_or_else(|| {
+        let wanted = std::any::type_name::<T>();
+        Problem::internal(format!(
+            "a handler takes `{wanted}`, which this platform was not given"
+        ))
+    })
+}

@@ -1,0 +1,175 @@
+//! What the HTTP layer is given: plain values, already checked by whoever read them.
+//!
+//! Nothing here reads the environment; the program maps its settings onto these structs.
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use actix_web::{
+    http::{Method, header::HeaderName},
+    web,
+};
+use dotmac_supervision::{Board, SupervisorHandle};
+use dotmac_telemetry::TextFormat;
+use ipnet::IpNet;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::settings::{CorsOrigin, HostPattern};
+
+/// Limits, addresses and policies of the HTTP server.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address or host name to listen on; a name is resolved once, and every address of it is used.
+    pub host: String,
+    /// Port to listen on; 0 takes any free one, see [`super::Listeners::addresses`].
+    pub port: u16,
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// Certificate and key files; `None` serves plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Largest request body in bytes; a larger one is answered 413.
+    pub body_limit: usize,
+    /// Longest time from the end of a request's head to its response; over it 408 if the client
+    /// was still sending the body, else 504.
+    pub request_timeout: Duration,
+    /// Longest time a client may take to send the head of its first request, and for the TLS handshake.
+    pub header_timeout: Duration,
+    /// How long an idle connection is kept; zero closes it after each response.
+    pub keep_alive: Duration,
+    /// Connections served at once, over all workers; more wait in the kernel's queue.
+    pub max_connections: usize,
+    /// How long requests in flight may take after [`actix_web::dev::ServerHandle::stop`]; rounded up to seconds.
+    pub shutdown_timeout: Duration,
+    /// Networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Host names answered to (`example.org`, `*.example.org`); empty answers to any. Probes and metrics answer to any.
+    pub trusted_hosts: Vec<HostPattern>,
+    /// Cross-origin policy.
+    pub cors: CorsPolicy,
+    /// Whether `/openapi.json`, `/docs` and `/redoc` exist.
+    pub docs_enabled: bool,
+    /// Name of the environment, as `/health` shows it.
+    pub environment: String,
+    /// Name of the application, as `/` and the OpenAPI document show it.
+    pub app_name: String,
+    /// Version of the application, as `/`, `/health` and the OpenAPI document show it.
+    pub version: String,
+    /// Whether responses tell browsers to come back by TLS only.
+    pub hsts: bool,
+}
+
+/// Where the server's certificate chain and private key are, both PEM.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// Certificate chain, the server's own certificate first.
+    pub certificates: PathBuf,
+    /// Private key: PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
+}
+
+/// Which pages of other origins may call.
+#[derive(Clone, Debug, Default)]
+pub struct CorsPolicy {
+    /// `false` adds no header and refuses nobody: the browser's same-origin rule alone holds.
+    pub enabled: bool,
+    /// Allowed origins.
+    pub origins: Vec<CorsOrigin>,
+    /// Allowed methods.
+    pub methods: Vec<Method>,
+    /// Allowed request headers.
+    pub headers: Vec<HeaderName>,
+    /// Whether cookies and credentials may come along; never together with the origin `*`.
+    pub credentials: bool,
+    /// How long a browser may keep the answer to a preflight request.
+    pub max_age: Duration,
+}
+
+/// What the probes and the drain need to know about the process.
+pub trait Vitals: Send + Sync + 'static {
+    /// The newest snapshot of all components. Must not block.
+    fn board(&self) -> Arc<Board>;
+    /// Whether the supervisor still makes progress. Must not block.
+    fn is_alive(&self) -> bool;
+}
+
+impl Vitals for SupervisorHandle {
+    fn board(&self) -> Arc<Board> {
+        Self::board(self)
+    }
+
+    fn is_alive(&self) -> bool {
+        Self::is_alive(self)
+    }
+}
+
+/// Renders the current metrics in the format asked for; an error's text goes to the log only.
+pub type Scrape = Arc<dyn Fn(TextFormat) -> Result<String, String> + Send + Sync>;
+
+/// Puts one value into a worker's application.
+pub(super) type Insert = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
+
+/// The living things that the server asks, and what is mounted on it.
+#[derive(Clone)]
+pub struct Parts {
+    /// What the probes tell of.
+    pub vitals: Arc<dyn Vitals>,
+    /// What `/metrics` answers with.
+    pub scrape: Scrape,
+    /// What is served beside the built-in routes.
+    pub routes: Routes,
+}
+
+impl Parts {
+    /// A server with the built-in routes only.
+    pub fn new(vitals: impl Vitals, scrape: Scrape) -> Self {
+        Self {
+            vitals: Arc::new(vitals),
+            scrape,
+            routes: Routes::default(),
+        }
+    }
+}
+
+/// Routes beside the built-in ones, and the data that their handlers take.
+#[derive(Clone, Default)]
+pub struct Routes {
+    pub(super) mounts: Vec<Mount>,
+    pub(super) data: Vec<Insert>,
+}
+
+impl Routes {
+    /// Mounts routes under `prefix` (`/greet`); `/` or an empty prefix mounts at the root, after the
+    /// built-in routes. Several registrations may share a prefix. Everything registered through
+    /// `service(..)` with `#[utoipa::path]` appears in the OpenAPI document.
+    pub fn mount(
+        &mut self,
+        prefix: impl Into<String>,
+        register: impl Fn(&mut ServiceConfig<'_>) + Send + Sync + 'static,
+    ) {
+        self.mounts.push(Mount {
+            prefix: prefix.into(),
+            register: Arc::new(register),
+        });
+    }
+
+    /// Makes a value available to handlers and extractors through `HttpRequest::app_data`; give a
+    /// [`web::Data`] for use as an extractor. Cloned once for each worker.
+    pub fn provide<T: Clone + Send + Sync + 'static>(&mut self, value: T) {
+        self.data.push(Arc::new(move |config| {
+            config.app_data(value.clone());
+        }));
+    }
+}
+
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefixes = self.mounts.iter().map(|mount| mount.prefix.as_str());
+        f.debug_list().entries(prefixes).finish()
+    }
+}
+
+/// Routes and the prefix they live under.
+#[derive(Clone)]
+pub(super) struct Mount {
+    pub(super) prefix: String,
+    pub(super) register: Arc<dyn Fn(&mut ServiceConfig<'_>) + Send + Sync>,
+}

@@ -1,0 +1,185 @@
+//! The outermost layer: what holds for each request and each response, in one place.
+//!
+//! Probes are answered right here, before anything else can be slow or broken. Every other request
+//! passes, in this order: request id and span, metrics, CORS, the guard (host, body limit, panic,
+//! time-out), routing; then its response: problem bodies, compression, headers, access log. One
+//! middleware instead of ten keeps probes as cheap as a bare handler, and the order readable.
+
+use std::{
+    future::{Ready, ready},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use actix_web::{
+    Error, HttpMessage,
+    dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform},
+    http::{Method, header},
+};
+use futures_util::future::{Either, LocalBoxFuture};
+use opentelemetry_instrumentation_actix_web::RequestMetrics;
+use tracing::Instrument;
+
+use super::{
+    Config, RequestId,
+    compression::compress,
+    cors,
+    finish::{self, Security},
+    guard::{Guard, Limits},
+    in_flight::InFlight,
+    layers::{self, Layer},
+    methods::Methods,
+    probes::{Probe, Probes},
+    trace::{self, Exchange},
+    trusted::Trusted,
+};
+
+/// Wraps an application; made once for each worker.
+pub(super) struct Envelope {
+    pub(super) config: Arc<Config>,
+    pub(super) probes: Arc<Probes>,
+    pub(super) methods: Rc<Methods>,
+}
+
+impl<S> Transform<S, ServiceRequest> for Envelope
+where
+    S: Service<ServiceRequest, Response = ServiceResponse, Error = Error> + 'static,
+    S::Future: 'static,
+{
+    type Response = ServiceResponse;
+    type Error = Error;
+    type InitError = ();
+    type Transform = Enveloped<S>;
+    type Future = LocalBoxFuture<'static, Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, router: S) -> Self::Future {
+        let (config, probes, methods) = (
+            Arc::clone(&self.config),
+            Arc::clone(&self.probes),
+            Rc::clone(&self.methods),
+        );
+        Box::pin(async move {
+            dotmac_telemetry::watch_runtime("http");
+            let trusted = Rc::new(Trusted::new(&config.trusted_proxies, &config.trusted_hosts));
+            let limits = Limits {
+                body: config.body_limit,
+                time: config.request_timeout,
+            };
+            let guard = Rc::new(Guard::new(router, Rc::clone(&trusted), limits));
+            let cors = cors::middleware(&config.cors)
+                .map_err(|error| tracing::error!(%error, "cannot set up CORS"))?;
+            let metrics = RequestMetrics::builder()
+                .with_meter_provider(InFlight::meters())
+                .with_metric_attrs_from_req(trace::metric_attributes)
+                .build();
+            let layers = layers::around(Rc::clone(&guard), cors, metrics).await?;
+            let security = Security::new(config.hsts);
+            Ok(Enveloped {
+                guard,
+                desk: Rc::new(Desk {
+                    layers,
+                    trusted,
+                    body_limit: limits.body,
+                    security,
+                    probes,
+                    methods,
+                }),
+            })
+        })
+    }
+}
+
+/// An application in its envelope.
+pub(super) struct Enveloped<S> {
+    guard: Rc<Guard<S>>,
+    desk: Rc<Desk>,
+}
+
+impl<S> Service<ServiceRequest> for Enveloped<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse, Error = Error> + 'static,
+    S::Future: 'static,
+{
+    type Response = ServiceResponse;
+    type Error = Error;
+    type Future = Either<
+        Ready<Result<ServiceResponse, Error>>,
+        LocalBoxFuture<'static, Result<ServiceResponse, Error>>,
+    >;
+
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.guard.router().poll_ready(context)
+    }
+
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
+        let method = request.method().clone();
+        if let Some(probe) = plain_probe(&request, &method) {
+            return Either::Left(ready(Ok(self.desk.probe(probe, request))));
+        }
+        if method == Method::HEAD {
+            // Routed as GET; actix leaves the body out when it writes the response.
+            request.head_mut().method = Method::GET;
+        }
+        Either::Right(Box::pin(Rc::clone(&self.desk).serve(request, method)))
+    }
+}
+
+/// A probe as orchestrators send it. With a body, or from a page of another origin, it goes the long way.
+fn plain_probe(request: &ServiceRequest, method: &Method) -> Option<Probe> {
+    let plain = matches!(*method, Method::GET | Method::HEAD)
+        && matches!(request.parts().1, Payload::None)
+        && !request.headers().contains_key(header::ORIGIN);
+    plain.then(|| Probe::of(request.path())).flatten()
+}
+
+/// What a worker needs to serve requests.
+struct Desk {
+    layers: Layer,
+    trusted: Rc<Trusted>,
+    body_limit: usize,
+    security: Security,
+    probes: Arc<Probes>,
+    methods: Rc<Methods>,
+}
+
+impl Desk {
+    fn probe(&self, probe: Probe, request: ServiceRequest) -> ServiceResponse {
+        let id = RequestId::of(request.headers());
+        let response = self.probes.answer(probe);
+        self.sealed(request.into_response(response), &id)
+    }
+
+    async fn serve(
+        self: Rc<Self>,
+        mut request: ServiceRequest,
+        method: Method,
+    ) -> Result<ServiceResponse, Error> {
+        let exchange = Rc::new(Exchange::of(
+            &mut request,
+            &method,
+            &self.trusted,
+            self.body_limit,
+        ));
+        let span = exchange.span(&request, &self.trusted);
+        request.extensions_mut().insert(Rc::clone(&exchange));
+        request.extensions_mut().insert(exchange.id().clone());
+        async move {
+            let response = self.layers.call(request).await?;
+            let response =
+                finish::as_problem(response, exchange.id(), exchange.path(), &self.methods);
+            // Before compression, which hides the size.
+            exchange.finish(&response);
+            let response = exchange.hold(compress(response));
+            Ok(self.sealed(response, exchange.id()))
+        }
+        .instrument(span)
+        .await
+    }
+
+    fn sealed(&self, mut response: ServiceResponse, id: &RequestId) -> ServiceResponse {
+        self.security.apply(response.headers_mut());
+        finish::seal(&mut response, id, self.probes.is_draining());
+        response
+    }
+}

@@ -1,0 +1,45 @@
+//! A supervised runtime for services: secrets, database and telemetry as actors, truthful probes,
+//! restarts, an orderly stop; and the daemon `dotmac` that is built of it.
+//!
+//! Another program embeds it by [`Platform`]: its actors and routes become part of the same tree, the
+//! same `/ready`, the same `/metrics` and the same stop. The platform's own services are mounted by
+//! exactly this interface.
+
+mod admin;
+pub mod cli;
+mod components;
+mod credentials;
+mod exit;
+mod extract;
+pub mod http;
+mod memory;
+mod metrics;
+mod platform;
+mod run;
+pub mod settings;
+
+pub use dotmac_db::{self as db, insert_all, on};
+pub use dotmac_secrets as secrets;
+pub use dotmac_supervision as supervision;
+pub use dotmac_telemetry as telemetry;
+pub use exit::Exit;
+pub use extract::{Db, Supervised};
+pub use platform::{Needs, Platform};
+
+/// The version that `/health`, `--version` and telemetry show.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The migrations of every table that this program owns, for both back ends.
+pub(crate) mod migrations {
+    use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+    use dotmac_db::Migrations;
+
+    static POSTGRES: EmbeddedMigrations = embed_migrations!("../migrations/postgres");
+    static SQLITE: EmbeddedMigrations = embed_migrations!("../migrations/sqlite");
+
+    /// Both sets, the same names in each.
+    pub(crate) const ALL: Migrations = Migrations {
+        postgres: &POSTGRES,
+        sqlite: &SQLITE,
+    };
+}

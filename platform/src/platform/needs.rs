@@ -1,0 +1,111 @@
+//! What an actor needs of others: given to its factory, and the order of start and stop.
+
+use std::any::type_name;
+
+use dotmac_secrets::SecretWatch;
+use dotmac_supervision::{Need, Service};
+
+use super::{Assembly, AssemblyError};
+use crate::extract::{Db, Supervised};
+
+/// Handles of type `N` that a factory is given, each of a component that is started before.
+///
+/// Only what was added earlier can be needed, so needs form no cycle.
+pub struct Needs<N>(Box<Resolve<N>>);
+
+type Resolve<N> = dyn FnOnce(&Assembly, &'static str) -> Result<(Vec<Need>, N), AssemblyError>;
+
+impl Needs<()> {
+    /// Nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(Box::new(|_, _| Ok((Vec::new(), ()))))
+    }
+}
+
+impl Needs<Db> {
+    /// The database. The actor starts when it is ready; it is not restarted with it, since [`Db`] stays
+    /// good.
+    #[must_use]
+    pub fn db() -> Self {
+        Self(Box::new(|assembly, _| {
+            Ok((vec![assembly.db_actor.to_start()], assembly.db.clone()))
+        }))
+    }
+}
+
+impl Needs<SecretWatch> {
+    /// A secret of the program's own: `vault:PATH#FIELD`, or `vault:PATH` for the field `value` or the
+    /// only one. It is loaded, refreshed and reported like those of the settings, under that name. The actor
+    /// starts when the secrets are loaded, and is told of each change without a restart.
+    ///
+    /// With Vault it must be there, as a setting that names it must; without Vault there is none.
+    ///
+    /// ```no_run
+    /// # use actix::prelude::*;
+    /// # use dotmac_platform::{Needs, Platform, secrets::{SecretString, SecretWatch}};
+    /// # use dotmac_platform::supervision::{Lifeline, Service, Serving};
+    /// struct Signer(Lifeline, SecretWatch);
+    /// # impl Service for Signer {}
+    /// impl Actor for Signer {
+    ///     type Context = Context<Self>;
+    ///     fn started(&mut self, context: &mut Self::Context) {
+    ///         context.add_stream(self.1.changes());
+    ///         self.0.ready(Serving::default());
+    ///     }
+    /// }
+    /// impl StreamHandler<Option<SecretString>> for Signer {
+    ///     fn handle(&mut self, key: Option<SecretString>, _: &mut Self::Context) {
+    ///         // The present key first, and then only another one.
+    ///     }
+    /// }
+    /// # fn main() {
+    /// Platform::from_env().actor("signer", Needs::secret("vault:signer/key"), Signer);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn secret(reference: &'static str) -> Self {
+        Self(Box::new(move |assembly, needy| {
+            let parsed = reference.parse();
+            let parsed = parsed.map_err(|source| AssemblyError::Reference { needy, source })?;
+            let watch = assembly.watch(needy, parsed);
+            Ok((vec![assembly.secrets.to_start()], watch))
+        }))
+    }
+}
+
+impl<A: Service> Needs<Supervised<A>> {
+    /// Another actor, added before. The actor starts when that is ready; it is not restarted with it.
+    #[must_use]
+    pub fn actor() -> Self {
+        Self(Box::new(|assembly, needy| {
+            let needed = assembly.provided::<Supervised<A>>();
+            let needed = needed.ok_or(AssemblyError::NotAdded {
+                needy,
+                needed: type_name::<A>(),
+            })?;
+            Ok((vec![needed.to_start()], needed))
+        }))
+    }
+}
+
+impl<N: 'static> Needs<N> {
+    /// Both; the factory is given a pair.
+    #[must_use]
+    pub fn and<M: 'static>(self, other: Needs<M>) -> Needs<(N, M)> {
+        Needs(Box::new(|assembly, needy| {
+            let (mut order, first) = self.resolve(assembly, needy)?;
+            let (more, second) = other.resolve(assembly, needy)?;
+            order.extend(more);
+            Ok((order, (first, second)))
+        }))
+    }
+
+    pub(super) fn resolve(
+        self,
+        assembly: &Assembly,
+        needy: &'static str,
+    ) -> Result<(Vec<Need>, N), AssemblyError> {
+        self.0(assembly, needy)
+    }
+}

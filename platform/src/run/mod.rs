@@ -1,0 +1,261 @@
+//! From start to stop.
+
+mod files;
+mod notify;
+mod reload;
+mod signals;
+mod stop;
+
+use std::{error::Error, io};
+
+use actix_web::{dev::ServerHandle, rt::task::JoinHandle};
+use dotmac_secrets::SecretFeed;
+use dotmac_supervision::EXIT;
+use dotmac_supervision::{Escalation, SupervisorHandle, install_panic_hook};
+use dotmac_telemetry::{self as telemetry, Telemetry};
+use tokio::sync::mpsc;
+use tracing::{Instrument, error, info, info_span, warn};
+
+use self::{reload::Reload, signals::Asked, stop::Stop};
+use crate::{
+    Exit,
+    admin::{self, Admin, Powers},
+    components, http, memory, metrics,
+    platform::{Assembly, Registration},
+    settings::{Environment, Settings},
+};
+
+/// Why a running platform stops.
+enum Reason {
+    Asked(&'static str),
+    Escalated(Escalation),
+    ServerEnded(String),
+}
+
+/// Runs a platform: this is the whole life of the process.
+pub(crate) async fn run(settings: Settings, registrations: Vec<Registration>) -> Exit {
+    match Running::start(settings, registrations).await {
+        Ok(mut running) => {
+            let reason = running.until_stop().await;
+            running.stop(&reason).await
+        }
+        Err(refusal) => refusal.tell(),
+    }
+}
+
+/// A platform that answers its probes, and whose components are on their way.
+struct Running {
+    settings: Settings,
+    telemetry: Telemetry,
+    signals: mpsc::Receiver<Asked>,
+    supervisor: SupervisorHandle,
+    server: ServerHandle,
+    serving: JoinHandle<io::Result<()>>,
+    informing: JoinHandle<()>,
+    reload: Reload,
+    files: mpsc::Receiver<()>,
+    feed: SecretFeed,
+    /// Open for as long as this value lives: until the very end.
+    _admin: Option<Admin>,
+}
+
+impl Running {
+    async fn start(settings: Settings, registrations: Vec<Registration>) -> Result<Self, Refusal> {
+        // Logging from the first line on, panics included.
+        let telemetry = telemetry::install(&components::telemetry(&settings))
+            .map_err(refusal(Exit::Settings, "telemetry cannot be set up"))?;
+        install_panic_hook();
+        if settings.app.environment == Environment::Production {
+            // Elsewhere a core dump is worth more than the secrets that are in it.
+            memory::keep_private().map_err(refusal(
+                Exit::Unavailable,
+                "core dumps cannot be switched off",
+            ))?;
+        }
+        let startup = info_span!(parent: None, "startup");
+        Self::begin(settings, registrations, telemetry)
+            .instrument(startup)
+            .await
+    }
+
+    /// All of it is one trace, together with what the supervisor says of each component's start.
+    async fn begin(
+        settings: Settings,
+        registrations: Vec<Registration>,
+        telemetry: Telemetry,
+    ) -> Result<Self, Refusal> {
+        telemetry::watch_runtime("main");
+        info!(
+            version = crate::VERSION,
+            environment = settings.app.environment.as_str(),
+            pid = std::process::id(),
+            "starting"
+        );
+        for name in settings.unread() {
+            warn!(
+                key = name,
+                "`{name}` is set and has no effect; see docs/telemetry.md"
+            );
+        }
+        let signals =
+            signals::listen().map_err(refusal(Exit::Unavailable, "signals cannot be received"))?;
+
+        // The listeners come before the actors, so that probes are answered from the first moment.
+        let config = components::http(&settings);
+        let listeners = info_span!("open listeners")
+            .in_scope(|| http::bind(&config))
+            .map_err(refusal(Exit::Unavailable, "the port cannot be opened"))?;
+        let addresses = listeners.addresses().to_vec();
+
+        // Secrets, database, telemetry, services: each when those that it needs are ready.
+        let assembly = info_span!("set up components")
+            .in_scope(|| Assembly::new(&settings, &telemetry, registrations))
+            .map_err(refusal(
+                Exit::Settings,
+                "the components cannot be put together",
+            ))?;
+        let own_secrets = assembly.own_secrets().clone();
+        let supervisor = assembly.tree.start();
+        metrics::observe(&supervisor);
+
+        let parts = http::Parts {
+            routes: assembly.routes,
+            ..http::Parts::new(supervisor.clone(), components::scrape(&telemetry))
+        };
+        let scheme = if config.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let serve = || http::serve(listeners, config, parts);
+        let running = match info_span!("set up http").in_scope(serve) {
+            Ok(running) => running,
+            Err(error) => {
+                supervisor.halt().await;
+                return Err(refusal(Exit::Settings, "the HTTP server cannot be set up")(
+                    error,
+                ));
+            }
+        };
+        for address in addresses {
+            info!(%address, "listening on {scheme}://{address}");
+        }
+
+        let powers = Powers {
+            telemetry: telemetry.clone(),
+            supervisor: supervisor.clone(),
+        };
+        let opened = settings.app.admin_socket.as_deref();
+        let admin = match opened.map(|path| admin::open(path, powers)).transpose() {
+            Ok(admin) => admin,
+            Err(error) => {
+                supervisor.halt().await;
+                let what = "the admin socket cannot be opened";
+                return Err(refusal(Exit::Unavailable, what)(error));
+            }
+        };
+
+        let reload = Reload {
+            telemetry: telemetry.clone(),
+            certificates: running.certificates,
+            secrets: assembly.secrets,
+            own_secrets,
+            db: assembly.db,
+            pool_size: assembly.pool_size,
+        };
+        Ok(Self {
+            signals,
+            server: running.handle,
+            serving: actix_web::rt::spawn(running.server),
+            informing: actix_web::rt::spawn(notify::keep_informed(supervisor.clone())),
+            reload,
+            files: files::watch(settings.files()),
+            feed: assembly.feed,
+            _admin: admin,
+            supervisor,
+            telemetry,
+            settings,
+        })
+    }
+
+    /// Serves reloads until there is a reason to stop.
+    async fn until_stop(&mut self) -> Reason {
+        loop {
+            tokio::select! {
+                Some(ask) = self.signals.recv() => match ask {
+                    Asked::Stop(signal) => return Reason::Asked(signal),
+                    Asked::Reload => self.reload.run(&mut self.settings).await,
+                },
+                Some(()) = self.files.recv() => {
+                    info!("a file that a setting is read from has changed");
+                    self.reload.run(&mut self.settings).await;
+                }
+                escalation = self.supervisor.escalated() => return Reason::Escalated(escalation),
+                ended = &mut self.serving => return Reason::ServerEnded(format!("{ended:?}")),
+            }
+        }
+    }
+
+    /// Readiness first, then requests, then the actors from right to left, telemetry last.
+    async fn stop(self, reason: &Reason) -> Exit {
+        let (exit, why, drain) = verdict(reason);
+        if let Reason::ServerEnded(_) | Reason::Escalated(Escalation::SupervisorLost) = reason {
+            // Other escalations were told by the supervisor.
+            error!(target: EXIT, exit_code = exit.code(), "giving up: {why}");
+        }
+        self.feed.end();
+        let stop = Stop {
+            settings: &self.settings,
+            server: &self.server,
+            supervisor: &self.supervisor,
+            telemetry: &self.telemetry,
+        };
+        stop.run(&why, drain).await;
+        self.informing.abort();
+        exit
+    }
+}
+
+/// The exit code, the words for the log, and whether load balancers are given time.
+fn verdict(reason: &Reason) -> (Exit, String, bool) {
+    match reason {
+        Reason::Asked(signal) => (Exit::Success, (*signal).to_owned(), true),
+        Reason::Escalated(escalation @ Escalation::NotStarted { .. }) => {
+            (Exit::Unavailable, escalation.to_string(), false)
+        }
+        Reason::Escalated(escalation) => (Exit::Escalation, escalation.to_string(), false),
+        Reason::ServerEnded(how) => (
+            Exit::Escalation,
+            format!("the HTTP server ended: {how}"),
+            false,
+        ),
+    }
+}
+
+/// Why a platform does not run.
+struct Refusal {
+    exit: Exit,
+    what: &'static str,
+    source: Box<dyn Error>,
+}
+
+fn refusal<E: Error + 'static>(exit: Exit, what: &'static str) -> impl FnOnce(E) -> Refusal {
+    move |source| Refusal {
+        exit,
+        what,
+        source: Box::new(source),
+    }
+}
+
+impl Refusal {
+    /// Tells the log, or standard error where there is no log yet.
+    fn tell(&self) -> Exit {
+        let error = &*self.source;
+        if tracing::enabled!(target: EXIT, tracing::Level::ERROR) {
+            error!(target: EXIT, error, exit_code = self.exit.code(), "{}", self.what);
+        } else {
+            eprintln!("{}: {}", self.what, crate::cli::chain(error));
+        }
+        self.exit
+    }
+}

@@ -1,0 +1,28 @@
+//! The types of settings that std does not have.
+
+mod choice;
+mod cors_origin;
+mod database_url;
+mod host;
+mod log_filter;
+mod method;
+mod otlp_headers;
+mod secret;
+mod size;
+mod url;
+
+pub use choice::{
+    Environment, KvVersion, LogFormat, Migrate, OtlpCompression, OtlpProtocol, SslMode, VaultAuth,
+};
+pub use cors_origin::CorsOrigin;
+pub use database_url::{DatabaseUrl, PostgresUrl};
+pub use dotmac_secrets::SecretReference;
+pub use host::{HostName, HostPattern, ServerHost};
+pub use log_filter::LogFilter;
+pub use otlp_headers::otlp_headers;
+pub use secret::{MountPath, SecretSetting};
+pub use size::ByteSize;
+
+pub(crate) use host::is_loopback;
+pub(crate) use log_filter::from_rust_log;
+pub(crate) use url::percent_decoded;
