@@ -71,7 +71,7 @@ fn the_platform_has_no_sql() {
 fn a_probe_waits_for_nobody() {
     for place in [
         "platform/src/http/probes.rs",
-        "actors/supervision/src/board.rs",
+        "actors/supervision/src/state/board.rs",
     ] {
         let text = fs::read_to_string(repository().join(place)).unwrap();
         for word in [

@@ -44,7 +44,7 @@ fn every_reason_in_the_code_is_explained_and_no_other() {
     for file in sources.iter().filter(is_product) {
         let text = fs::read_to_string(file).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        let own = if file.ends_with("supervision/src/reason.rs") {
+        let own = if file.ends_with("supervision/src/state/reason.rs") {
             "Self(\""
         } else {
             "Reason::new(\""

@@ -30,44 +30,29 @@
 //! ```
 //!
 //! Reading order: [`ChildSpec`] and [`SupervisionTree`] (what to run), [`Lifeline`] (what an actor
-//! says of itself), `supervisor` and `child` (what is done about it), `incarnation` (one life on one
-//! thread), [`Board`] (what the world sees).
+//! says of itself), `supervisor` (what is done about it), `actor` (one life on one thread), [`Board`]
+//! (what the world sees).
 
 #[cfg(not(panic = "unwind"))]
 compile_error!(
     "supervision needs `panic = \"unwind\"`: under `abort` the first panic of any actor ends the process"
 );
 
-mod board;
-mod cell;
-mod child;
-mod event;
-mod handle;
-mod inbox;
-mod incarnation;
-mod lifeline;
-mod panic_hook;
+mod actor;
+mod life;
 mod policy;
-mod published;
-mod reason;
-mod report;
-mod spec;
+mod state;
 mod supervisor;
-mod supervisor_handle;
-mod upkeep;
-mod wire;
+mod tree;
 
-pub use board::{Board, Component, NotReady, Readiness, State};
-pub use cell::{CallObserver, CallOutcome, Cause, Vitals};
-pub use event::Event;
-pub use handle::{ActorHandle, CallError};
-pub use lifeline::{Lifeline, Serving};
-pub use panic_hook::install_panic_hook;
+pub use actor::{ActorHandle, CallError};
+pub use life::{
+    CallObserver, CallOutcome, Lifeline, Published, Serving, Vitals, install_panic_hook,
+};
 pub use policy::{Policy, PolicyError};
-pub use published::Published;
-pub use reason::Reason;
-pub use spec::{ChildSpec, Follow, Need, SupervisionTree, TreeError};
-pub use supervisor_handle::{ChildStop, Escalation, StopReport, SupervisorHandle, UnknownChild};
+pub use state::{Board, Cause, Component, Event, NotReady, Readiness, Reason, State};
+pub use supervisor::{ChildStop, Escalation, StopReport, SupervisorHandle, UnknownChild};
+pub use tree::{ChildSpec, Follow, Need, SupervisionTree, TreeError};
 
 use actix::{Actor, ActorContext, Context};
 

@@ -259,7 +259,7 @@ fn two_hundred_restarts_leave_no_thread_behind() {
 
 /// The compiler says so before it looks for any dependency, so the module's head is enough.
 fn refusal_under(strategy: &str) -> bool {
-    let head = concat!(env!("CARGO_MANIFEST_DIR"), "/src/supervision/mod.rs");
+    let head = concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs");
     let out = std::process::Command::new("rustc")
         .args([
             "--edition",

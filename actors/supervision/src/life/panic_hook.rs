@@ -11,7 +11,7 @@ use std::{
     sync::Once,
 };
 
-use super::{lifeline::Lifeline, wire::Notice};
+use super::{Lifeline, wire::Notice};
 
 thread_local! {
     /// The life that owns this thread.
@@ -19,12 +19,12 @@ thread_local! {
 }
 
 /// Makes `life` answer for every panic on this thread.
-pub(super) fn own_this_thread(life: Lifeline) {
+pub(crate) fn own_this_thread(life: Lifeline) {
     OWNER.with_borrow_mut(|owner| *owner = Some(life));
 }
 
 /// Installs the hook that logs every panic of the process as one line, and charges it to the actor it
-/// belongs to. Called by [`SupervisionTree::start`](super::SupervisionTree::start); call it earlier to
+/// belongs to. Called by [`SupervisionTree::start`](crate::SupervisionTree::start); call it earlier to
 /// have panics before that logged too. Further calls do nothing.
 pub fn install_panic_hook() {
     static INSTALLED: Once = Once::new();

@@ -16,10 +16,14 @@ use actix_rt::Arbiter;
 use tokio::sync::oneshot;
 use tracing::Span;
 
-use super::{Cause, Service, handle::Address, inbox, lifeline::Lifeline, panic_hook, wire::Notice};
+use super::{handle::Address, inbox};
+use crate::{
+    Cause, Lifeline, Service,
+    life::{panic_hook, wire::Notice},
+};
 
 /// Begins lives of one child; the actor's type is known only in here.
-pub(super) trait Incarnate {
+pub(crate) trait Incarnate {
     /// Starts a thread and the actor on it; its factory and its `started` run within `span`.
     ///
     /// # Errors
@@ -29,14 +33,14 @@ pub(super) trait Incarnate {
 }
 
 /// A running life, as its supervisor holds it.
-pub(super) struct Incarnation {
+pub(crate) struct Incarnation {
     arbiter: Arbiter,
     shutdown: Option<oneshot::Sender<Span>>,
 }
 
 impl Incarnation {
     /// Asks the actor to end in good order; its `shutdown` runs within `span`. Later calls do nothing.
-    pub(super) fn shut_down(&mut self, span: Span) {
+    pub(crate) fn shut_down(&mut self, span: Span) {
         if let Some(shutdown) = self.shutdown.take() {
             // An actor that has already gone needs no asking: its exit is on the way to us.
             shutdown.send(span).ok();
@@ -44,15 +48,15 @@ impl Incarnation {
     }
 
     /// Ends the thread as soon as it comes back to its event loop.
-    pub(super) fn end_thread(&self) {
+    pub(crate) fn end_thread(&self) {
         self.arbiter.stop();
     }
 }
 
 /// How a child's lives are built.
-pub(super) struct Blueprint<A: Service> {
-    pub(super) factory: Arc<dyn Fn(Lifeline) -> A + Send + Sync>,
-    pub(super) address: Arc<Address<A>>,
+pub(crate) struct Blueprint<A: Service> {
+    pub(crate) factory: Arc<dyn Fn(Lifeline) -> A + Send + Sync>,
+    pub(crate) address: Arc<Address<A>>,
 }
 
 impl<A: Service> Incarnate for Blueprint<A> {

@@ -5,7 +5,7 @@ use std::any::Any;
 
 use actix::prelude::*;
 
-use super::{Cause, Reason, lifeline::Serving};
+use crate::{Cause, Reason, Serving};
 
 /// What a life says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Word {
 /// What happened in a life.
 #[derive(Debug)]
 pub(crate) enum Notice {
-    /// It has a new word to say, to be fetched from its [`Lifeline`](super::Lifeline).
+    /// It has a new word to say, to be fetched from its [`Lifeline`](crate::Lifeline).
     Spoke,
     /// It gave up; the text is for the log alone.
     GaveUp(Reason, String),

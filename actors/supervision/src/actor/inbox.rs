@@ -1,7 +1,7 @@
 //! The calls that wait for one life, in the order in which they came.
 //!
 //! A queue of its own beside the actor's mailbox, since an actix message cannot say in which span it is
-//! to be handled. [`ActorHandle`](super::ActorHandle) bounds what is in here.
+//! to be handled. [`ActorHandle`](crate::ActorHandle) bounds what is in here.
 
 use std::{
     pin::Pin,
@@ -16,13 +16,13 @@ use actix::{
 use tokio::sync::{mpsc, oneshot};
 use tracing::Span;
 
-use super::Service;
+use crate::Service;
 
 /// Where callers put their calls.
-pub(super) struct Calls<A: Service>(mpsc::UnboundedSender<Call<A>>);
+pub(crate) struct Calls<A: Service>(mpsc::UnboundedSender<Call<A>>);
 
 /// Handles the calls; part of the actor's context.
-pub(super) struct Inbox<A: Service>(mpsc::UnboundedReceiver<Call<A>>);
+pub(crate) struct Inbox<A: Service>(mpsc::UnboundedReceiver<Call<A>>);
 
 struct Call<A: Service> {
     message: Envelope<A>,
@@ -32,17 +32,17 @@ struct Call<A: Service> {
 
 /// The life is over, or ended before it answered.
 #[derive(Debug)]
-pub(super) struct Gone;
+pub(crate) struct Gone;
 
 /// Both ends of the queue of a new life.
-pub(super) fn open<A: Service>() -> (Calls<A>, Inbox<A>) {
+pub(crate) fn open<A: Service>() -> (Calls<A>, Inbox<A>) {
     let (calls, inbox) = mpsc::unbounded_channel();
     (Calls(calls), Inbox(inbox))
 }
 
 impl<A: Service> Calls<A> {
     /// Has `message` handled within `span` and waits for the answer.
-    pub(super) async fn send<M>(
+    pub(crate) async fn send<M>(
         &self,
         message: M,
         span: Option<&Arc<Span>>,

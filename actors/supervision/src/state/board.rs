@@ -5,7 +5,7 @@
 
 use std::{fmt, time::SystemTime};
 
-use super::Reason;
+use crate::Reason;
 
 /// The state of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,6 +2,11 @@
 //!
 //! What it then does about a child is in `upkeep`; what it tells the world, in `report`.
 
+pub(crate) mod child;
+mod handle;
+mod report;
+mod upkeep;
+
 use std::{
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
@@ -12,54 +17,57 @@ use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, oneshot, watch};
 use tracing::{Span, info, info_span, warn};
 
-use super::{
-    Board, Cause, ChildStop, Escalation, Event, Lifeline, NotReady, Policy, Readiness, Reason,
-    StopReport, SupervisorHandle,
-    cell::CLOCK_SLACK,
-    child::{Child, Phase},
-    supervisor_handle::Shared,
-    wire::{Notice, Signal},
+use crate::{
+    Board, Cause, Event, Lifeline, NotReady, Policy, Readiness, Reason,
+    life::{
+        cell::CLOCK_SLACK,
+        wire::{Notice, Signal},
+    },
 };
+
+use child::{Child, Phase};
+use handle::Shared;
+pub use handle::{ChildStop, Escalation, StopReport, SupervisorHandle, UnknownChild};
 
 /// Time for a thread to end once its event loop was told to, after an orderly stop that overran.
 const FORCED_STOP_GRACE: Duration = Duration::from_millis(100);
 
 /// Runs the children of one tree.
 pub(crate) struct SupervisorActor {
-    pub(super) address: Addr<Self>,
-    pub(super) policy: Policy,
-    pub(super) children: Vec<Child>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) events: broadcast::Sender<Event>,
-    pub(super) boards: watch::Sender<u64>,
-    pub(super) escalation: watch::Sender<Option<Escalation>>,
+    pub(crate) address: Addr<Self>,
+    pub(crate) policy: Policy,
+    pub(crate) children: Vec<Child>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) boards: watch::Sender<u64>,
+    pub(crate) escalation: watch::Sender<Option<Escalation>>,
     /// Threads that were given up: child and generation.
-    pub(super) leaked: Vec<(usize, u64)>,
-    pub(super) draining: bool,
-    pub(super) halting: bool,
-    pub(super) waiting_for_halt: Vec<oneshot::Sender<StopReport>>,
-    pub(super) stopped: Vec<ChildStop>,
+    pub(crate) leaked: Vec<(usize, u64)>,
+    pub(crate) draining: bool,
+    pub(crate) halting: bool,
+    pub(crate) waiting_for_halt: Vec<oneshot::Sender<StopReport>>,
+    pub(crate) stopped: Vec<ChildStop>,
     /// The tracing span of the whole start, until everything has reported.
-    pub(super) startup: Option<Span>,
+    pub(crate) startup: Option<Span>,
     /// The tracing span of whoever asked for the halt.
-    pub(super) halt_span: Option<Span>,
+    pub(crate) halt_span: Option<Span>,
     /// When the supervisor last looked at its children, and how often it does.
-    pub(super) last_look: Instant,
-    pub(super) tick: Duration,
-    pub(super) timer: Option<(Instant, SpawnHandle)>,
+    pub(crate) last_look: Instant,
+    pub(crate) tick: Duration,
+    pub(crate) timer: Option<(Instant, SpawnHandle)>,
 }
 
 /// What a [`SupervisorHandle`] asks for.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) enum Ask {
+pub(crate) enum Ask {
     Drain,
     Halt(oneshot::Sender<StopReport>, Span),
     Restart(usize),
 }
 
 impl SupervisorActor {
-    pub(super) fn launch(
+    pub(crate) fn launch(
         policy: Policy,
         children: Vec<Child>,
         events: broadcast::Sender<Event>,

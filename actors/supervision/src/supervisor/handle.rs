@@ -11,22 +11,22 @@ use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, oneshot, watch};
 use tracing::Span;
 
-use super::{
+use super::{Ask, SupervisorActor};
+use crate::{
     Board, Event, Reason, Vitals,
-    cell::{Cell, now},
-    supervisor::{Ask, SupervisorActor},
+    life::cell::{Cell, now},
 };
 
 /// What readers see of the supervisor without asking it.
-pub(super) struct Shared {
-    pub(super) board: ArcSwap<Board>,
+pub(crate) struct Shared {
+    pub(crate) board: ArcSwap<Board>,
     /// The supervisor's own last sign of life.
-    pub(super) beat: AtomicU64,
-    pub(super) hang_after: Duration,
+    pub(crate) beat: AtomicU64,
+    pub(crate) hang_after: Duration,
 }
 
 impl Shared {
-    pub(super) fn note_progress(&self) {
+    pub(crate) fn note_progress(&self) {
         self.beat.store(now(), Relaxed);
     }
 }
@@ -34,12 +34,12 @@ impl Shared {
 /// A supervisor that runs. Clones speak of the same one.
 #[derive(Clone)]
 pub struct SupervisorHandle {
-    pub(super) shared: Arc<Shared>,
-    pub(super) addr: Addr<SupervisorActor>,
-    pub(super) cells: Arc<[Arc<Cell>]>,
-    pub(super) events: broadcast::Sender<Event>,
-    pub(super) boards: watch::Receiver<u64>,
-    pub(super) escalation: watch::Receiver<Option<Escalation>>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) addr: Addr<SupervisorActor>,
+    pub(crate) cells: Arc<[Arc<Cell>]>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) boards: watch::Receiver<u64>,
+    pub(crate) escalation: watch::Receiver<Option<Escalation>>,
 }
 
 /// Why a supervisor can do no more: the process had better end, so that its orchestrator takes over.
@@ -57,7 +57,7 @@ pub enum Escalation {
         /// How many there are.
         leaked: usize,
     },
-    /// An [`essential`](super::ChildSpec::essential) child has not served within its start time-out.
+    /// An [`essential`](crate::ChildSpec::essential) child has not served within its start time-out.
     NotStarted {
         /// Which.
         child: &'static str,

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{Cause, Reason, State};
+use crate::{Cause, Reason, State};
 
 /// A component entered a state, or a life of it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

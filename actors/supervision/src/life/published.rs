@@ -8,7 +8,7 @@ use super::wire::{Slot, Withdrawn};
 
 /// A slot that holds the current offer of one actor; empty whenever that actor cannot serve.
 ///
-/// Readers take no lock and ask nobody. Filled through [`Lifeline::publish`](super::Lifeline::publish),
+/// Readers take no lock and ask nobody. Filled through [`Lifeline::publish`](crate::Lifeline::publish),
 /// and emptied by the supervisor the moment its actor fails or says that it is unavailable.
 #[derive(Debug)]
 pub struct Published<T>(Arc<ArcSwapOption<T>>);
@@ -32,7 +32,7 @@ impl<T> Published<T> {
     }
 
     /// Puts `value` in; what was there goes out.
-    pub(super) fn swap(&self, value: Option<Arc<T>>) -> Option<Arc<T>> {
+    pub(crate) fn swap(&self, value: Option<Arc<T>>) -> Option<Arc<T>> {
         self.0.swap(value)
     }
 }

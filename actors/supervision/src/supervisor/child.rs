@@ -7,16 +7,18 @@ use std::{
 
 use tracing::Span;
 
-use super::{
+use crate::{
     Cause, Component, Follow, Lifeline, Need, Reason, Serving, State,
-    cell::Cell,
-    incarnation::{Incarnate, Incarnation},
+    actor::incarnation::{Incarnate, Incarnation},
+    life::{
+        cell::Cell,
+        wire::{Slot, Word},
+    },
     policy::RestartWindow,
-    wire::{Slot, Word},
 };
 
 /// Where a child is in its life.
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// No thread.
     Off,
     /// Begun, and silent so far.
@@ -32,59 +34,59 @@ pub(super) enum Phase {
 }
 
 /// A running life with its way to speak and to be stopped.
-pub(super) struct Life {
-    pub(super) lifeline: Lifeline,
-    pub(super) incarnation: Incarnation,
-    pub(super) asked_at: Option<Instant>,
+pub(crate) struct Life {
+    pub(crate) lifeline: Lifeline,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) asked_at: Option<Instant>,
 }
 
 /// One child of a supervisor.
-pub(super) struct Child {
-    pub(super) incarnate: Box<dyn Incarnate>,
-    pub(super) cell: Arc<Cell>,
-    pub(super) slots: Arc<[Arc<dyn Slot>]>,
-    pub(super) needs: Vec<Need>,
-    pub(super) required: bool,
-    pub(super) essential: bool,
+pub(crate) struct Child {
+    pub(crate) incarnate: Box<dyn Incarnate>,
+    pub(crate) cell: Arc<Cell>,
+    pub(crate) slots: Arc<[Arc<dyn Slot>]>,
+    pub(crate) needs: Vec<Need>,
+    pub(crate) required: bool,
+    pub(crate) essential: bool,
 
-    pub(super) phase: Phase,
+    pub(crate) phase: Phase,
     /// When the next life may begin.
-    pub(super) not_before: Instant,
-    pub(super) generation: u64,
+    pub(crate) not_before: Instant,
+    pub(crate) generation: u64,
     /// The current life's last word.
-    pub(super) word: Option<Word>,
+    pub(crate) word: Option<Word>,
     /// Versions of what it needs, as they were when the current life began.
-    pub(super) taken: Vec<Option<u64>>,
+    pub(crate) taken: Vec<Option<u64>>,
     /// Why it must be stopped and begun anew, although it is well.
-    pub(super) bounce: Option<Cause>,
+    pub(crate) bounce: Option<Cause>,
     /// The reason to show for the end of the former life.
-    pub(super) ended_by: Option<Reason>,
+    pub(crate) ended_by: Option<Reason>,
     /// What ended a life, until the event that says so.
-    pub(super) untold_end: Option<Cause>,
+    pub(crate) untold_end: Option<Cause>,
     /// Whether any life has said a word or ended.
-    pub(super) settled: bool,
+    pub(crate) settled: bool,
     /// Whether any life has served.
-    pub(super) served: bool,
-    pub(super) given_up: bool,
-    pub(super) window: RestartWindow,
+    pub(crate) served: bool,
+    pub(crate) given_up: bool,
+    pub(crate) window: RestartWindow,
     /// Restarts since it was last stable.
-    pub(super) attempt: u32,
-    pub(super) first_begun: Option<Instant>,
+    pub(crate) attempt: u32,
+    pub(crate) first_begun: Option<Instant>,
     /// The tracing span of its start, until its first word.
-    pub(super) start_span: Option<Span>,
+    pub(crate) start_span: Option<Span>,
     /// The tracing span of its stop, until it is gone.
-    pub(super) stop_span: Option<Span>,
+    pub(crate) stop_span: Option<Span>,
     /// What it draws on, as last told.
-    pub(super) source: Option<&'static str>,
+    pub(crate) source: Option<&'static str>,
     /// What the board shows of it, and since when.
-    pub(super) shown: (State, Option<Reason>),
-    pub(super) since: SystemTime,
+    pub(crate) shown: (State, Option<Reason>),
+    pub(crate) since: SystemTime,
     /// How long its orderly stop took, and whether its thread had to be given up.
-    pub(super) stopped: Option<(Duration, bool)>,
+    pub(crate) stopped: Option<(Duration, bool)>,
 }
 
 impl Child {
-    pub(super) fn new(
+    pub(crate) fn new(
         incarnate: Box<dyn Incarnate>,
         cell: Arc<Cell>,
         slots: Arc<[Arc<dyn Slot>]>,
@@ -122,22 +124,22 @@ impl Child {
         }
     }
 
-    pub(super) fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.cell.name
     }
 
     /// Whether a life of it has a thread that was not given up.
-    pub(super) fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         !matches!(self.phase, Phase::Off)
     }
 
     /// Whether it could be stopped: begun, and not on its way out.
-    pub(super) fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Starting { .. } | Phase::Up { .. })
     }
 
     /// What it serves, if it does.
-    pub(super) fn serving(&self) -> Option<Serving> {
+    pub(crate) fn serving(&self) -> Option<Serving> {
         match (&self.phase, self.word) {
             (Phase::Up { .. }, Some(word)) => word.serving(),
             _ => None,
@@ -145,7 +147,7 @@ impl Child {
     }
 
     /// How to reach its life, if it has one.
-    pub(super) fn lifeline(&self) -> Option<&Lifeline> {
+    pub(crate) fn lifeline(&self) -> Option<&Lifeline> {
         match &self.phase {
             Phase::Off => None,
             Phase::Starting { life, .. }
@@ -156,7 +158,7 @@ impl Child {
 
     /// Moves every deadline by the time for which the supervisor stood still: what happened meanwhile,
     /// or did not, is held against nobody.
-    pub(super) fn pardon(&mut self, stood_still: Duration) {
+    pub(crate) fn pardon(&mut self, stood_still: Duration) {
         self.cell.note_progress();
         if let Phase::Starting { deadline, .. } | Phase::Stopping { deadline, .. } = &mut self.phase
         {
@@ -168,21 +170,21 @@ impl Child {
     }
 
     /// Whether it needs child `index` in one of the ways that `follow` accepts.
-    pub(super) fn needs_child(&self, index: usize, follow: impl Fn(Follow) -> bool) -> bool {
+    pub(crate) fn needs_child(&self, index: usize, follow: impl Fn(Follow) -> bool) -> bool {
         self.needs
             .iter()
             .any(|need| need.child == index && follow(need.follow))
     }
 
     /// A life that a fault is ending already belongs in the report of a stop as well.
-    pub(super) fn ask_ended(&mut self) {
+    pub(crate) fn ask_ended(&mut self) {
         if let Phase::Stopping { life, .. } = &mut self.phase {
             life.asked_at.get_or_insert_with(Instant::now);
         }
     }
 
     /// Takes the life out, leaving the child off.
-    pub(super) fn take_life(&mut self) -> Option<Life> {
+    pub(crate) fn take_life(&mut self) -> Option<Life> {
         match std::mem::replace(&mut self.phase, Phase::Off) {
             Phase::Off => None,
             Phase::Starting { life, .. }
@@ -192,7 +194,7 @@ impl Child {
     }
 
     /// When something is to be done for it next, events aside.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         match self.phase {
             Phase::Off => (!self.given_up).then_some(self.not_before),
             Phase::Starting { deadline, .. } | Phase::Stopping { deadline, .. } => Some(deadline),
@@ -201,7 +203,7 @@ impl Child {
     }
 
     /// The state to show, and why.
-    pub(super) fn state(&self, needs_met: bool, halting: bool) -> (State, Option<Reason>) {
+    pub(crate) fn state(&self, needs_met: bool, halting: bool) -> (State, Option<Reason>) {
         let coming = |reason: Option<Reason>| {
             let state = if self.served {
                 State::Restarting
@@ -224,7 +226,7 @@ impl Child {
         }
     }
 
-    pub(super) fn component(&self) -> Component {
+    pub(crate) fn component(&self) -> Component {
         let (state, reason) = self.shown;
         Component {
             name: self.name(),

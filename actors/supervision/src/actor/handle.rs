@@ -14,11 +14,13 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 use tracing::{Span, field::Empty, info_span};
 
-use super::{
+use super::inbox::Calls;
+use crate::{
     Follow, Need, Service, Vitals,
-    cell::{CallOutcome, Cell, now},
-    inbox::Calls,
-    wire::{Slot, Withdrawn},
+    life::{
+        cell::{CallOutcome, Cell, now},
+        wire::{Slot, Withdrawn},
+    },
 };
 
 /// The way to one supervised actor, for as long as the process lives.
@@ -26,10 +28,10 @@ use super::{
 /// Unlike an actix `Addr`, it follows the actor through restarts, bounds the wait and the number of
 /// calls under way, and answers at once while the actor is away.
 pub struct ActorHandle<A: Service> {
-    pub(super) need: usize,
-    pub(super) tree: u64,
-    pub(super) cell: Arc<Cell>,
-    pub(super) address: Arc<Address<A>>,
+    pub(crate) need: usize,
+    pub(crate) tree: u64,
+    pub(crate) cell: Arc<Cell>,
+    pub(crate) address: Arc<Address<A>>,
 }
 
 /// Why a call got no answer. Each is safe to show, and worth another try after [`retry_after`](Self::retry_after).
@@ -91,7 +93,7 @@ impl CallError {
 }
 
 impl<A: Service> ActorHandle<A> {
-    /// Sends `message` and waits for the answer, at most [`Policy::call_timeout`](super::Policy::call_timeout).
+    /// Sends `message` and waits for the answer, at most [`Policy::call_timeout`](crate::Policy::call_timeout).
     ///
     /// Must run on a tokio or actix runtime. Dropping the future does not take the message back once the
     /// actor has begun to handle it.
@@ -203,26 +205,26 @@ impl<A: Service> ActorHandle<A> {
         self.cell.vitals()
     }
 
-    /// For [`ChildSpec::needs`](super::ChildSpec::needs): be restarted whenever this actor is.
+    /// For [`ChildSpec::needs`](crate::ChildSpec::needs): be restarted whenever this actor is.
     #[must_use]
     pub fn always(&self) -> Need {
         self.need(Follow::Always)
     }
 
-    /// For [`ChildSpec::needs`](super::ChildSpec::needs): be restarted when this actor serves another version.
+    /// For [`ChildSpec::needs`](crate::ChildSpec::needs): be restarted when this actor serves another version.
     #[must_use]
     pub fn on_change(&self) -> Need {
         self.need(Follow::OnChange)
     }
 
-    /// For [`ChildSpec::needs`](super::ChildSpec::needs): start once this actor serves, stop before it, and
+    /// For [`ChildSpec::needs`](crate::ChildSpec::needs): start once this actor serves, stop before it, and
     /// do not be restarted with it: what was taken stays good.
     #[must_use]
     pub fn to_start(&self) -> Need {
         self.need(Follow::ToStart)
     }
 
-    /// For [`ChildSpec::needs`](super::ChildSpec::needs): start after this actor has reported once, stop
+    /// For [`ChildSpec::needs`](crate::ChildSpec::needs): start after this actor has reported once, stop
     /// before it, and do not follow it otherwise.
     #[must_use]
     pub fn in_order(&self) -> Need {
@@ -256,7 +258,7 @@ impl<A: Service> std::fmt::Debug for ActorHandle<A> {
 }
 
 /// Where callers find the current life of an actor.
-pub(super) struct Address<A: Service> {
+pub(crate) struct Address<A: Service> {
     serving: ArcSwapOption<Life<A>>,
     /// The life that has begun; it serves from its first good word on.
     begun: Mutex<Option<Arc<Life<A>>>>,
@@ -270,14 +272,14 @@ struct Life<A: Service> {
 }
 
 impl<A: Service> Address<A> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             serving: ArcSwapOption::empty(),
             begun: Mutex::new(None),
         }
     }
 
-    pub(super) fn begin(&self, generation: u64, calls: Calls<A>) {
+    pub(crate) fn begin(&self, generation: u64, calls: Calls<A>) {
         let life = Life {
             generation,
             calls,

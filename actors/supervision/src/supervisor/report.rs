@@ -5,14 +5,14 @@ use std::{sync::Arc, time::SystemTime};
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Board, Component, Event, NotReady, Readiness, State, StopReport,
+    SupervisorActor,
     child::{Child, Phase},
-    supervisor::SupervisorActor,
 };
+use crate::{Board, Component, Event, NotReady, Readiness, State, StopReport};
 
 impl SupervisorActor {
     /// Publishes what has changed since the last time.
-    pub(super) fn report(&mut self) {
+    pub(crate) fn report(&mut self) {
         for index in 0..self.children.len() {
             self.report_child(index);
         }
@@ -120,7 +120,7 @@ fn log_state(child: &Child) {
     let (name, generation, reason) = (
         child.name(),
         child.generation,
-        reason.map(super::Reason::as_str),
+        reason.map(crate::Reason::as_str),
     );
     let source = child.source;
     match state {

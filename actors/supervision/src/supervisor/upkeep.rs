@@ -8,14 +8,14 @@ use std::{sync::Arc, time::Instant};
 use tracing::{Span, error, info, info_span, warn};
 
 use super::{
-    Cause, ChildStop, Escalation, Follow, Lifeline, Need, Reason,
+    SupervisorActor,
     child::{Child, Life, Phase},
-    supervisor::SupervisorActor,
 };
+use crate::{Cause, ChildStop, Escalation, Follow, Lifeline, Need, Reason};
 
 impl SupervisorActor {
     /// A life has failed: nobody may call it any more, its thread must end, another begins later.
-    pub(super) fn fault(
+    pub(crate) fn fault(
         &mut self,
         index: usize,
         cause: Cause,
@@ -96,7 +96,7 @@ impl SupervisorActor {
     }
 
     /// Marks a child, and those that always follow it, to be stopped in good order and begun anew.
-    pub(super) fn bounce(&mut self, index: usize, cause: Cause) {
+    pub(crate) fn bounce(&mut self, index: usize, cause: Cause) {
         let child = &mut self.children[index];
         if child.bounce.is_none() {
             child.bounce = Some(cause);
@@ -111,7 +111,7 @@ impl SupervisorActor {
     }
 
     /// Its thread would not end. A successor may begin; the number of such threads is limited.
-    pub(super) fn abandon(&mut self, index: usize) {
+    pub(crate) fn abandon(&mut self, index: usize) {
         let child = &mut self.children[index];
         let generation = child.generation;
         let Some(life) = child.take_life() else {
@@ -136,7 +136,7 @@ impl SupervisorActor {
     }
 
     /// No further life of this child; a life that it still has is stopped in good order.
-    pub(super) fn give_up(&mut self, index: usize, reason: Reason, escalation: Escalation) {
+    pub(crate) fn give_up(&mut self, index: usize, reason: Reason, escalation: Escalation) {
         let child = &mut self.children[index];
         if child.given_up || self.halting {
             return;
@@ -158,7 +158,7 @@ impl SupervisorActor {
     }
 
     /// Restarts the followers that took another version of `index`.
-    pub(super) fn bounce_outdated(&mut self, index: usize, version: u64) {
+    pub(crate) fn bounce_outdated(&mut self, index: usize, version: u64) {
         for follower in index + 1..self.children.len() {
             let child = &self.children[follower];
             let outdated = child.needs.iter().zip(&child.taken).any(|(need, taken)| {
@@ -173,7 +173,7 @@ impl SupervisorActor {
     }
 
     /// Books the end of an orderly stop.
-    pub(super) fn note_stop(&mut self, index: usize) {
+    pub(crate) fn note_stop(&mut self, index: usize) {
         let child = &mut self.children[index];
         child.stop_span = None;
         if let Some((took, abandoned)) = child.stopped.take()
@@ -188,7 +188,7 @@ impl SupervisorActor {
     }
 
     /// Moves every child as far as it can go now.
-    pub(super) fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) {
         let now = Instant::now();
         for index in (0..self.children.len()).rev() {
             if self.should_stop(index) {
@@ -245,7 +245,7 @@ impl SupervisorActor {
         }
     }
 
-    pub(super) fn needs_met(&self, index: usize) -> bool {
+    pub(crate) fn needs_met(&self, index: usize) -> bool {
         self.children[index].needs.iter().all(|need| {
             let needed = &self.children[need.child];
             match need.follow {
@@ -259,7 +259,7 @@ impl SupervisorActor {
 
     /// Whether it is known how a child is: it has said so, or waits for one of which that is known and
     /// which does not serve. What is optional and away must not hold up everything else for ever.
-    pub(super) fn has_settled(&self, index: usize) -> bool {
+    pub(crate) fn has_settled(&self, index: usize) -> bool {
         let child = &self.children[index];
         let waits_in_vain = |need: &Need| {
             need.follow != Follow::InOrder

@@ -10,10 +10,13 @@ use std::sync::{
 
 use tokio::sync::broadcast;
 
-use super::{
+use crate::{
     ActorHandle, CallObserver, Event, Lifeline, Policy, PolicyError, Published, Service,
-    SupervisorHandle, cell::Cell, child::Child, handle::Address, incarnation::Blueprint,
-    install_panic_hook, supervisor::SupervisorActor, wire::Slot,
+    SupervisorHandle,
+    actor::{handle::Address, incarnation::Blueprint},
+    install_panic_hook,
+    life::{cell::Cell, wire::Slot},
+    supervisor::{SupervisorActor, child::Child},
 };
 
 /// Events kept for a reader that lags.
@@ -24,7 +27,7 @@ const EVENT_BACKLOG: usize = 1024;
 pub enum Follow {
     /// It is stopped before the other restarts, and started after it (OTP's `rest_for_one`).
     Always,
-    /// It is restarted when the other serves another [`version`](super::Serving::version).
+    /// It is restarted when the other serves another [`version`](crate::Serving::version).
     OnChange,
     /// It starts once the other serves and stops before it; what it took stays good.
     ToStart,
@@ -35,9 +38,9 @@ pub enum Follow {
 /// A child's need of another; made by [`ActorHandle::always`] and its like.
 #[derive(Clone, Copy, Debug)]
 pub struct Need {
-    pub(super) tree: u64,
-    pub(super) child: usize,
-    pub(super) follow: Follow,
+    pub(crate) tree: u64,
+    pub(crate) child: usize,
+    pub(crate) follow: Follow,
 }
 
 /// One child: a name, the factory that builds a fresh actor for each life, and rules.

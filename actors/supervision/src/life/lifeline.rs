@@ -11,16 +11,15 @@ use std::{
 use actix::Addr;
 
 use super::{
-    Published, Reason,
     cell::Cell,
-    supervisor::SupervisorActor,
     wire::{Notice, Signal, Slot, Withdrawn, Word},
 };
+use crate::{Published, Reason, supervisor::SupervisorActor};
 
 /// What dependents take from a component that serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Serving {
-    /// Children that follow [`OnChange`](super::Follow::OnChange) are restarted when this differs.
+    /// Children that follow [`OnChange`](crate::Follow::OnChange) are restarted when this differs.
     pub version: u64,
     /// What the component draws on, one word for probes and logs ("environment", "sqlite").
     pub source: Option<&'static str>,
@@ -141,7 +140,7 @@ impl Lifeline {
 
     /// Offers `value` to whoever reads `slot`. No effect once this life is over.
     ///
-    /// The slot must be named in [`ChildSpec::publishes`](super::ChildSpec::publishes), or it would
+    /// The slot must be named in [`ChildSpec::publishes`](crate::ChildSpec::publishes), or it would
     /// outlive the actor.
     pub fn publish<T>(&self, slot: &Published<T>, value: Arc<T>) {
         let gate = self.0.cell.gate();

@@ -1,0 +1,79 @@
+//! What ends a life, in words that a dashboard can count.
+
+use super::Reason;
+
+/// What ended a life, as `dotmac_actor_restarts_total{cause}` counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// A panic anywhere on its thread.
+    Panic,
+    /// Its thread made no progress.
+    Hang,
+    /// Call after call went unanswered.
+    Unanswered,
+    /// It stopped by itself.
+    Stop,
+    /// Its thread ended under it, or could not be started.
+    ThreadLost,
+    /// It said nothing within its start time-out.
+    StartTimeout,
+    /// It gave up because something beyond this process failed it.
+    Upstream,
+    /// A component that it needs was restarted or has changed.
+    Dependency,
+    /// Somebody asked for it.
+    Requested,
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Panic,
+        Self::Hang,
+        Self::Unanswered,
+        Self::Stop,
+        Self::ThreadLost,
+        Self::StartTimeout,
+        Self::Upstream,
+        Self::Dependency,
+        Self::Requested,
+    ];
+
+    /// The label's value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::Hang => "hang",
+            Self::Unanswered => "unanswered",
+            Self::Stop => "stop",
+            Self::ThreadLost => "thread_lost",
+            Self::StartTimeout => "start_timeout",
+            Self::Upstream => "upstream",
+            Self::Dependency => "dependency",
+            Self::Requested => "requested",
+        }
+    }
+
+    /// Whether it counts towards [`Policy::intensity`]. What lies beyond this process is no fault of
+    /// the actor's, and a restart of the process would not mend it.
+    #[must_use]
+    pub const fn counts(self) -> bool {
+        !matches!(self, Self::Upstream | Self::Dependency | Self::Requested)
+    }
+
+    /// The reason shown while the child is away for this cause.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Panic => Reason::PANICKED,
+            Self::Hang | Self::Unanswered => Reason::HUNG,
+            Self::Stop => Reason::STOPPED,
+            Self::ThreadLost => Reason::THREAD_LOST,
+            Self::StartTimeout => Reason::START_TIMEOUT,
+            Self::Upstream => Reason::UNREACHABLE,
+            Self::Dependency => Reason::DEPENDENCY_CHANGED,
+            Self::Requested => Reason::REQUESTED,
+        }
+    }
+}

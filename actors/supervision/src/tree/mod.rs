@@ -1,0 +1,5 @@
+//! What to run: the children, their rules, and who needs whom.
+
+mod spec;
+
+pub use spec::{ChildSpec, Follow, Need, SupervisionTree, TreeError};
