@@ -18,7 +18,7 @@ use dotmac_platform::{
     db::DbError,
     http::Problem,
     on,
-    supervision::{Lifeline, Service, Serving},
+    supervision::{Lifeline, Serving, SupervisedActor},
 };
 use opentelemetry::{global, metrics::Counter};
 use serde::Deserialize;
@@ -43,7 +43,7 @@ impl Actor for Chaos {
     }
 }
 
-impl Service for Chaos {}
+impl SupervisedActor for Chaos {}
 
 /// What to do to the actor.
 #[derive(Message)]

@@ -1,11 +1,11 @@
 //! A service of your own on the platform: a supervised actor, a route, and nothing else to write.
 use actix::prelude::*;
 use actix_web::{get, web::Path};
-use dotmac_platform::supervision::{Lifeline, Service, Serving};
+use dotmac_platform::supervision::{Lifeline, Serving, SupervisedActor};
 use dotmac_platform::{Needs, Platform, Supervised, http::Problem};
 
 struct Greeter(Lifeline, u64);
-impl Service for Greeter {}
+impl SupervisedActor for Greeter {}
 impl Actor for Greeter {
     type Context = Context<Self>;
     fn started(&mut self, _: &mut Self::Context) {

@@ -2,7 +2,7 @@
 use actix::prelude::*;
 use actix_web::{get, web::Json};
 use dotmac_platform::secrets::{ExposeSecret, SecretString, SecretWatch};
-use dotmac_platform::supervision::{Lifeline, Service, Serving};
+use dotmac_platform::supervision::{Lifeline, Serving, SupervisedActor};
 use dotmac_platform::{Needs, Platform, Supervised, http::Problem};
 
 struct Signer {
@@ -11,7 +11,7 @@ struct Signer {
     key: Option<SecretString>,
     taken: u64,
 }
-impl Service for Signer {}
+impl SupervisedActor for Signer {}
 impl Actor for Signer {
     type Context = Context<Self>;
     fn started(&mut self, context: &mut Self::Context) {

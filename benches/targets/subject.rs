@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix::prelude::*;
-use dotmac_platform::supervision::{Lifeline, Service, Serving};
+use dotmac_platform::supervision::{Lifeline, Serving, SupervisedActor};
 
 pub struct Subject(pub Lifeline);
 
@@ -15,7 +15,7 @@ impl Actor for Subject {
     }
 }
 
-impl Service for Subject {}
+impl SupervisedActor for Subject {}
 
 /// What to do; answered with the number of the life.
 #[derive(Message)]

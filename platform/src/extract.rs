@@ -7,7 +7,7 @@ use std::{
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use dotmac_db as db;
-use dotmac_supervision::{ActorHandle, Service};
+use dotmac_supervision::{ActorHandle, SupervisedActor};
 
 use crate::http::Problem;
 
@@ -24,15 +24,15 @@ impl Deref for Db {
 }
 
 /// A supervised actor, as handlers and other actors hold it. Derefs to [`ActorHandle`].
-pub struct Supervised<A: Service>(pub(crate) ActorHandle<A>);
+pub struct Supervised<A: SupervisedActor>(pub(crate) ActorHandle<A>);
 
-impl<A: Service> Clone for Supervised<A> {
+impl<A: SupervisedActor> Clone for Supervised<A> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<A: Service> Deref for Supervised<A> {
+impl<A: SupervisedActor> Deref for Supervised<A> {
     type Target = ActorHandle<A>;
 
     fn deref(&self) -> &Self::Target {
@@ -49,7 +49,7 @@ impl FromRequest for Db {
     }
 }
 
-impl<A: Service> FromRequest for Supervised<A> {
+impl<A: SupervisedActor> FromRequest for Supervised<A> {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 

@@ -21,7 +21,7 @@ use super::{
     pool::{Access, DbRuntime},
     rotation::{Rotation, Turn},
 };
-use dotmac_supervision::{Lifeline, Published, Reason, Service, Serving};
+use dotmac_supervision::{Lifeline, Published, Reason, Serving, SupervisedActor};
 
 /// Between two tries to open a database that is not there.
 const RETRY: Duration = Duration::from_millis(500);
@@ -272,7 +272,7 @@ impl Actor for DbActor {
     }
 }
 
-impl Service for DbActor {
+impl SupervisedActor for DbActor {
     /// Writes the journal's last lines, then lends no more connections; work under way keeps its own.
     fn shutdown(&mut self, context: &mut Self::Context) {
         self.keeping.take().iter().for_each(JoinHandle::abort);

@@ -28,7 +28,7 @@ use super::{
     reason, report,
     rotation::Rotation,
 };
-use dotmac_supervision::{Lifeline, Published, Service, Serving};
+use dotmac_supervision::{Lifeline, Published, Serving, SupervisedActor};
 
 /// What [`RefreshNow`] is answered with.
 type Refreshed = Result<Vec<String>, SecretsError>;
@@ -320,7 +320,7 @@ impl Actor for SecretsActor {
     }
 }
 
-impl Service for SecretsActor {
+impl SupervisedActor for SecretsActor {
     /// Gives leases and token back if the process ends; a restart leaves them to those who use them.
     fn shutdown(&mut self, ctx: &mut Self::Context) {
         if let Some(tending) = self.tending.take() {

@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! use actix::prelude::*;
-//! use dotmac_supervision::{ChildSpec, Lifeline, Policy, Service, Serving, SupervisionTree};
+//! use dotmac_supervision::{ChildSpec, Lifeline, Policy, Serving, SupervisedActor, SupervisionTree};
 //!
 //! struct Clock(Lifeline);
 //! impl Actor for Clock {
@@ -15,7 +15,7 @@
 //!         self.0.ready(Serving::default());
 //!     }
 //! }
-//! impl Service for Clock {}
+//! impl SupervisedActor for Clock {}
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! System::new().block_on(async {
@@ -45,7 +45,7 @@ mod state;
 mod supervisor;
 mod tree;
 
-pub use actor::{ActorHandle, CallError};
+pub use actor::{ActorHandle, CallError, SupervisedActor};
 pub use life::{
     CallObserver, CallOutcome, Lifeline, Published, Serving, Vitals, install_panic_hook,
 };
@@ -54,18 +54,5 @@ pub use state::{Board, Cause, Component, Event, NotReady, Readiness, Reason, Sta
 pub use supervisor::{ChildStop, Escalation, StopReport, SupervisorHandle, UnknownChild};
 pub use tree::{ChildSpec, Follow, Need, SupervisionTree, TreeError};
 
-use actix::{Actor, ActorContext, Context};
-
 /// Target of the log line that says why the process ends; no log level hides it.
 pub const EXIT: &str = "dotmac::exit";
-
-/// An actor that a supervisor can run.
-///
-/// Each life has an arbiter thread of its own, so a handler that blocks holds up nobody else.
-pub trait Service: Actor<Context = Context<Self>> {
-    /// Asked to end in good order. Finish what matters (`ctx.spawn`), then call `ctx.stop()`;
-    /// [`Policy::stop_timeout`] later the thread is given up. The default stops at once.
-    fn shutdown(&mut self, ctx: &mut Self::Context) {
-        ctx.stop();
-    }
-}

@@ -18,7 +18,7 @@ use super::fields::Chain;
 use super::tally::Failure;
 use super::watch::{Trouble, Watch};
 use super::{Destinations, Otlp, Telemetry};
-use dotmac_supervision::{Lifeline, Reason, Service, Serving};
+use dotmac_supervision::{Lifeline, Reason, Serving, SupervisedActor};
 
 /// The collector does not answer within the export time-out.
 pub const NO_ANSWER: Reason = Reason::new("no_answer");
@@ -228,7 +228,7 @@ impl Actor for TelemetryActor {
     }
 }
 
-impl Service for TelemetryActor {
+impl SupervisedActor for TelemetryActor {
     fn shutdown(&mut self, ctx: &mut Self::Context) {
         let Some(export) = &mut self.export else {
             return ctx.stop();

@@ -6,7 +6,7 @@ mod needs;
 use std::{process::ExitCode, sync::PoisonError};
 
 use dotmac_db::Migrations;
-use dotmac_supervision::{ActorHandle, ChildSpec, Lifeline, Service};
+use dotmac_supervision::{ActorHandle, ChildSpec, Lifeline, SupervisedActor};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
@@ -23,14 +23,14 @@ pub use needs::Needs;
 ///
 /// ```no_run
 /// # use actix::prelude::*;
-/// # use dotmac_platform::{Db, Needs, Platform, supervision::{Lifeline, Service, Serving}};
+/// # use dotmac_platform::{Db, Needs, Platform, supervision::{Lifeline, Serving, SupervisedActor}};
 /// # struct Greeter(Lifeline);
 /// # impl Greeter { fn new(life: Lifeline, _: Db) -> Self { Self(life) } }
 /// # impl Actor for Greeter {
 /// #     type Context = Context<Self>;
 /// #     fn started(&mut self, _: &mut Self::Context) { self.0.ready(Serving::default()) }
 /// # }
-/// # impl Service for Greeter {}
+/// # impl SupervisedActor for Greeter {}
 /// #[actix_web::main]
 /// async fn main() -> std::process::ExitCode {
 ///     Platform::from_env().actor("greeter", Needs::db(), Greeter::new).run().await
@@ -73,7 +73,7 @@ impl Platform {
         factory: impl Fn(Lifeline, N) -> A + Send + Sync + 'static,
     ) -> Self
     where
-        A: Service,
+        A: SupervisedActor,
         N: Clone + Send + Sync + 'static,
     {
         self.register(move |assembly| {

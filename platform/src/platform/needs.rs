@@ -3,7 +3,7 @@
 use std::any::type_name;
 
 use dotmac_secrets::SecretWatch;
-use dotmac_supervision::{Need, Service};
+use dotmac_supervision::{Need, SupervisedActor};
 
 use super::{Assembly, AssemblyError};
 use crate::extract::{Db, Supervised};
@@ -44,9 +44,9 @@ impl Needs<SecretWatch> {
     /// ```no_run
     /// # use actix::prelude::*;
     /// # use dotmac_platform::{Needs, Platform, secrets::{SecretString, SecretWatch}};
-    /// # use dotmac_platform::supervision::{Lifeline, Service, Serving};
+    /// # use dotmac_platform::supervision::{Lifeline, Serving, SupervisedActor};
     /// struct Signer(Lifeline, SecretWatch);
-    /// # impl Service for Signer {}
+    /// # impl SupervisedActor for Signer {}
     /// impl Actor for Signer {
     ///     type Context = Context<Self>;
     ///     fn started(&mut self, context: &mut Self::Context) {
@@ -74,7 +74,7 @@ impl Needs<SecretWatch> {
     }
 }
 
-impl<A: Service> Needs<Supervised<A>> {
+impl<A: SupervisedActor> Needs<Supervised<A>> {
     /// Another actor, added before. The actor starts when that is ready; it is not restarted with it.
     #[must_use]
     pub fn actor() -> Self {

@@ -16,7 +16,7 @@ use tracing::{Span, field::Empty, info_span};
 
 use super::inbox::Calls;
 use crate::{
-    Follow, Need, Service, Vitals,
+    Follow, Need, SupervisedActor, Vitals,
     life::{
         cell::{CallOutcome, Cell, now},
         wire::{Slot, Withdrawn},
@@ -27,7 +27,7 @@ use crate::{
 ///
 /// Unlike an actix `Addr`, it follows the actor through restarts, bounds the wait and the number of
 /// calls under way, and answers at once while the actor is away.
-pub struct ActorHandle<A: Service> {
+pub struct ActorHandle<A: SupervisedActor> {
     pub(crate) need: usize,
     pub(crate) tree: u64,
     pub(crate) cell: Arc<Cell>,
@@ -92,7 +92,7 @@ impl CallError {
     }
 }
 
-impl<A: Service> ActorHandle<A> {
+impl<A: SupervisedActor> ActorHandle<A> {
     /// Sends `message` and waits for the answer, at most [`Policy::call_timeout`](crate::Policy::call_timeout).
     ///
     /// Must run on a tokio or actix runtime. Dropping the future does not take the message back once the
@@ -240,7 +240,7 @@ impl<A: Service> ActorHandle<A> {
     }
 }
 
-impl<A: Service> Clone for ActorHandle<A> {
+impl<A: SupervisedActor> Clone for ActorHandle<A> {
     fn clone(&self) -> Self {
         Self {
             need: self.need,
@@ -251,27 +251,27 @@ impl<A: Service> Clone for ActorHandle<A> {
     }
 }
 
-impl<A: Service> std::fmt::Debug for ActorHandle<A> {
+impl<A: SupervisedActor> std::fmt::Debug for ActorHandle<A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("ActorHandle").field(&self.name()).finish()
     }
 }
 
 /// Where callers find the current life of an actor.
-pub(crate) struct Address<A: Service> {
+pub(crate) struct Address<A: SupervisedActor> {
     serving: ArcSwapOption<Life<A>>,
     /// The life that has begun; it serves from its first good word on.
     begun: Mutex<Option<Arc<Life<A>>>>,
 }
 
-struct Life<A: Service> {
+struct Life<A: SupervisedActor> {
     generation: u64,
     calls: Calls<A>,
     over: AtomicBool,
     revoked: Notify,
 }
 
-impl<A: Service> Address<A> {
+impl<A: SupervisedActor> Address<A> {
     pub(crate) fn new() -> Self {
         Self {
             serving: ArcSwapOption::empty(),
@@ -294,7 +294,7 @@ impl<A: Service> Address<A> {
     }
 }
 
-impl<A: Service> Slot for Address<A> {
+impl<A: SupervisedActor> Slot for Address<A> {
     fn open(&self, generation: u64) {
         let begun = self.begun();
         if let Some(life) = begun.as_ref().filter(|life| life.generation == generation) {

@@ -16,15 +16,15 @@ use actix::{
 use tokio::sync::{mpsc, oneshot};
 use tracing::Span;
 
-use crate::Service;
+use crate::SupervisedActor;
 
 /// Where callers put their calls.
-pub(crate) struct Calls<A: Service>(mpsc::UnboundedSender<Call<A>>);
+pub(crate) struct Calls<A: SupervisedActor>(mpsc::UnboundedSender<Call<A>>);
 
 /// Handles the calls; part of the actor's context.
-pub(crate) struct Inbox<A: Service>(mpsc::UnboundedReceiver<Call<A>>);
+pub(crate) struct Inbox<A: SupervisedActor>(mpsc::UnboundedReceiver<Call<A>>);
 
-struct Call<A: Service> {
+struct Call<A: SupervisedActor> {
     message: Envelope<A>,
     /// Weak, so that a call that nobody waits for any more does not hold up the end of its trace.
     span: Weak<Span>,
@@ -35,12 +35,12 @@ struct Call<A: Service> {
 pub(crate) struct Gone;
 
 /// Both ends of the queue of a new life.
-pub(crate) fn open<A: Service>() -> (Calls<A>, Inbox<A>) {
+pub(crate) fn open<A: SupervisedActor>() -> (Calls<A>, Inbox<A>) {
     let (calls, inbox) = mpsc::unbounded_channel();
     (Calls(calls), Inbox(inbox))
 }
 
-impl<A: Service> Calls<A> {
+impl<A: SupervisedActor> Calls<A> {
     /// Has `message` handled within `span` and waits for the answer.
     pub(crate) async fn send<M>(
         &self,
@@ -62,7 +62,7 @@ impl<A: Service> Calls<A> {
     }
 }
 
-impl<A: Service> ActorFuture<A> for Inbox<A> {
+impl<A: SupervisedActor> ActorFuture<A> for Inbox<A> {
     type Output = ();
 
     fn poll(

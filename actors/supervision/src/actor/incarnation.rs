@@ -18,7 +18,7 @@ use tracing::Span;
 
 use super::{handle::Address, inbox};
 use crate::{
-    Cause, Lifeline, Service,
+    Cause, Lifeline, SupervisedActor,
     life::{panic_hook, wire::Notice},
 };
 
@@ -54,12 +54,12 @@ impl Incarnation {
 }
 
 /// How a child's lives are built.
-pub(crate) struct Blueprint<A: Service> {
+pub(crate) struct Blueprint<A: SupervisedActor> {
     pub(crate) factory: Arc<dyn Fn(Lifeline) -> A + Send + Sync>,
     pub(crate) address: Arc<Address<A>>,
 }
 
-impl<A: Service> Incarnate for Blueprint<A> {
+impl<A: SupervisedActor> Incarnate for Blueprint<A> {
     fn begin(&self, life: Lifeline, span: Span) -> io::Result<Incarnation> {
         let arbiter = Arbiter::try_new()?;
         let (shutdown, asked) = oneshot::channel();
@@ -84,7 +84,7 @@ impl<A: Service> Incarnate for Blueprint<A> {
 }
 
 /// The whole of one life, from its factory to the end of its thread.
-async fn live<A: Service>(
+async fn live<A: SupervisedActor>(
     factory: Arc<dyn Fn(Lifeline) -> A + Send + Sync>,
     address: Arc<Address<A>>,
     mut exit: Exit,
@@ -117,7 +117,7 @@ async fn live<A: Service>(
 }
 
 /// A context that beats while its thread turns, and passes the request to stop on to the actor.
-fn prepare<A: Service>(
+fn prepare<A: SupervisedActor>(
     life: &Lifeline,
     asked: oneshot::Receiver<Span>,
 ) -> (Context<A>, Rc<Cell<bool>>) {
@@ -146,7 +146,7 @@ fn prepare<A: Service>(
 /// The actor's own `stopped` and `Drop` may panic as well. They run when the context is dropped, and
 /// must not run during an unwinding, where a second panic aborts the process: so the context lives
 /// outside what is caught, and is dropped in a catch of its own.
-async fn run<A: Service>(context: Context<A>, actor: A, span: Span) -> bool {
+async fn run<A: SupervisedActor>(context: Context<A>, actor: A, span: Span) -> bool {
     let mut life = Box::pin(context.into_future(actor));
     let mut span = Some(span);
     let panicked = poll_fn(|cx| {

@@ -11,7 +11,7 @@ use std::sync::{
 use tokio::sync::broadcast;
 
 use crate::{
-    ActorHandle, CallObserver, Event, Lifeline, Policy, PolicyError, Published, Service,
+    ActorHandle, CallObserver, Event, Lifeline, Policy, PolicyError, Published, SupervisedActor,
     SupervisorHandle,
     actor::{handle::Address, incarnation::Blueprint},
     install_panic_hook,
@@ -44,7 +44,7 @@ pub struct Need {
 }
 
 /// One child: a name, the factory that builds a fresh actor for each life, and rules.
-pub struct ChildSpec<A: Service> {
+pub struct ChildSpec<A: SupervisedActor> {
     name: &'static str,
     factory: Arc<dyn Fn(Lifeline) -> A + Send + Sync>,
     required: bool,
@@ -54,7 +54,7 @@ pub struct ChildSpec<A: Service> {
     policy: Option<Policy>,
 }
 
-impl<A: Service> ChildSpec<A> {
+impl<A: SupervisedActor> ChildSpec<A> {
     /// A child that is optional, needs nobody and follows the tree's policy.
     ///
     /// `factory` runs on the new life's own thread. It must not block; a panic in it is a fault.
@@ -187,7 +187,10 @@ impl SupervisionTree {
     /// # Errors
     ///
     /// [`TreeError`] names the child and what is wrong with it.
-    pub fn add<A: Service>(&mut self, spec: ChildSpec<A>) -> Result<ActorHandle<A>, TreeError> {
+    pub fn add<A: SupervisedActor>(
+        &mut self,
+        spec: ChildSpec<A>,
+    ) -> Result<ActorHandle<A>, TreeError> {
         let ChildSpec {
             name,
             factory,

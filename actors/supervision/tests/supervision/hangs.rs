@@ -87,7 +87,7 @@ fn a_stuck_thread_fails_its_callers_at_once_and_is_reaped_when_it_wakes() {
         });
         let waiting = (0..50).map(|_| probe.call(Ping));
         let started = Instant::now();
-        let (stuck, waited) = futures_util::join!(stuck, futures_util::future::join_all(waiting));
+        let (stuck, waited) = tokio::join!(stuck, futures_util::future::join_all(waiting));
         // Their own time-out is ten seconds.
         assert!(started.elapsed() < ms(8000));
         assert!(matches!(stuck, Err(CallError::Lost { .. })), "{stuck:?}");

@@ -25,8 +25,7 @@ fn an_actor_that_answers_now_and_then_is_not_hung() {
                 tokio::time::sleep(ms(100)).await;
                 probe.call(Ping).await
             };
-            let (never, answered) =
-                futures_util::join!(futures_util::future::join_all(never), answered);
+            let (never, answered) = tokio::join!(futures_util::future::join_all(never), answered);
             assert_eq!(answered, Ok(1));
             for result in never {
                 match result {
@@ -143,7 +142,7 @@ fn callers_that_stood_still_themselves_do_not_judge() {
             tokio::time::sleep(ms(50)).await;
             block(ms(1200));
         };
-        let (answers, ()) = futures_util::join!(calls, stall);
+        let (answers, ()) = tokio::join!(calls, stall);
         assert!(answers.iter().all(Result::is_err), "{answers:?}");
         // Those that were late did not count; these few on time may.
         while let Err(error) = probe.call(Ping).await {

@@ -11,8 +11,8 @@ use std::{
 
 use actix::prelude::*;
 use dotmac_supervision::{
-    ActorHandle, Board, CallError, Cause, ChildSpec, Lifeline, Policy, Readiness, Service, Serving,
-    State, SupervisionTree, SupervisorHandle,
+    ActorHandle, Board, CallError, Cause, ChildSpec, Lifeline, Policy, Readiness, Serving, State,
+    SupervisedActor, SupervisionTree, SupervisorHandle,
 };
 use tracing_subscriber::{Layer, layer::SubscriberExt};
 
@@ -124,7 +124,7 @@ impl Actor for Probe {
     }
 }
 
-impl Service for Probe {
+impl SupervisedActor for Probe {
     fn shutdown(&mut self, context: &mut Self::Context) {
         match self.on_shutdown.take() {
             Some(hook) => hook(self, context),
