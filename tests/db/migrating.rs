@@ -175,6 +175,50 @@ async fn a_migration_that_fails_is_not_run_again_until_somebody_restarts_the_act
     rig.supervisor.halt().await;
 }
 
+/// Such a lock is no fault of a migration's: it is tried again, and not given up as one that failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_locks_the_table_of_migrations_is_named_at_each_step() {
+    let server = Postgres::start().await;
+    let mut config = config(Target::Postgres(postgres(&server)));
+    config.lock_timeout = Duration::from_millis(200);
+    migrate(&config, Step::Up).await.unwrap();
+    let (holder, connection) = tokio_postgres::connect(&server.url(), tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let driver = tokio::spawn(connection);
+    holder
+        .batch_execute("BEGIN; LOCK TABLE __diesel_schema_migrations")
+        .await
+        .unwrap();
+    for step in [Step::Look, Step::Up, Step::Down(1)] {
+        let refused = migrate(&config, step).await.unwrap_err();
+        assert!(
+            matches!(&refused, OpenError::SchemaLocked { holders } if holders.contains("process")),
+            "{step:?}: {refused:?}"
+        );
+        assert!(!refused.is_permanent());
+    }
+    holder.batch_execute("COMMIT").await.unwrap();
+    migrate(&config, Step::Up).await.unwrap();
+    drop(holder);
+    driver.await.unwrap().unwrap();
+}
+
+/// A file that another process writes to for long is not a server that cannot be reached.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_another_process_writes_to_is_locked_for_migrations() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(sqlite(directory.path()));
+    migrate(&config, Step::Up).await.unwrap();
+    let file = directory.path().join("test.db");
+    let mut other = SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+    other.batch_execute("BEGIN IMMEDIATE").unwrap();
+    let refused = migrate(&config, Step::Down(1)).await.unwrap_err();
+    assert_eq!(refused.reason().as_str(), "locked", "{refused:?}");
+    other.batch_execute("COMMIT").unwrap();
+    migrate(&config, Step::Down(1)).await.unwrap();
+}
+
 /// A migration that waits for a table's lock holds up everybody who comes after it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_gives_way_to_who_uses_its_table_and_is_run_when_it_can() {

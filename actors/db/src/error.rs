@@ -231,6 +231,12 @@ pub enum OpenError {
     /// A migration did not get the locks that it needs, and let go of those it had.
     #[error("a migration gave way to other work on its tables: {0}")]
     MigrationGaveWay(String),
+    /// Other sessions hold a lock on the table of migrations, so that it cannot be read.
+    #[error("the table of migrations is locked by {holders}; end that session's transaction")]
+    SchemaLocked {
+        /// The sessions' processes on the server, with the names of their programs.
+        holders: String,
+    },
     /// The schema lacks migrations, which this process must not run.
     #[error("the database lacks migrations: {0}; run `dotmac migrate up`")]
     MigrationsPending(String),
@@ -262,6 +268,7 @@ impl OpenError {
             Self::DiskFull { .. } => DISK_FULL,
             Self::Migration(_) => MIGRATION_FAILED,
             Self::MigrationGaveWay(_) => MIGRATING,
+            Self::SchemaLocked { .. } => LOCKED,
             Self::MigrationsPending(_) => MIGRATION_PENDING,
             Self::SchemaNewer(_) => SCHEMA_NEWER,
             Self::Query { .. } | Self::Timeout { .. } | Self::Setup(_) | Self::Socket { .. } => {

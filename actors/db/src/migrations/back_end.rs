@@ -18,6 +18,10 @@ const ADVISORY_LOCK: i64 = 0x646f_746d_6163;
 /// `CREATE INDEX CONCURRENTLY` waits for all transactions to end.
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
+/// The longest that reading the schema waits for a lock. It is tried again, and until then nothing would be
+/// known of what it waits for.
+const BRIEFLY: Duration = Duration::from_secs(1);
+
 pub(super) type PgConnection = AsyncConnectionWrapper<AsyncPgConnection>;
 
 /// Waits for the advisory lock. A migration may take as long as it needs, but not wait for a table's lock
@@ -35,6 +39,12 @@ pub(super) fn lock(connection: &mut PgConnection, lock_timeout: Duration) -> Res
     connection.batch_execute(&limits).map_err(locking_failed)
 }
 
+/// Sets a session up that only reads the schema.
+pub(super) fn lock_briefly(connection: &mut PgConnection) -> Result<(), OpenError> {
+    let limit = format!("SET lock_timeout = {}", BRIEFLY.as_millis());
+    connection.batch_execute(&limit).map_err(locking_failed)
+}
+
 /// What a connection must be able to do for migrations, on either back end.
 pub(super) trait Schema:
     SimpleConnection + diesel::Connection + MigrationHarness<Self::Backend>
@@ -49,6 +59,9 @@ pub(super) trait Schema:
         let count = self.texts(&Self::tables_named(name))?;
         Ok(count.first().is_some_and(|count| count != "0"))
     }
+
+    /// The other sessions that have a lock on a table, in words.
+    fn holders_of(&mut self, table: &str) -> String;
 
     /// Of the statements of a script that failed, the one that did.
     fn culprit(&mut self, statements: &[&str], done: u64) -> usize;
@@ -77,6 +90,10 @@ impl Schema for SqliteConnection {
         )
     }
 
+    fn holders_of(&mut self, _table: &str) -> String {
+        "another process".to_owned()
+    }
+
     /// SQLite does not tell how far it came, so the statements are tried one by one, and all taken back.
     fn culprit(&mut self, statements: &[&str], _done: u64) -> usize {
         let mut tried = 0;
@@ -103,6 +120,19 @@ impl Schema for PgConnection {
 
     fn tables_named(name: &str) -> String {
         format!("SELECT count(to_regclass('{name}'))::text AS text")
+    }
+
+    fn holders_of(&mut self, table: &str) -> String {
+        let query = format!(
+            "SELECT DISTINCT concat_ws(' ', 'process', pid, quote_literal(nullif(application_name, ''))) AS text \
+             FROM pg_locks JOIN pg_stat_activity USING (pid) \
+             WHERE relation = to_regclass('{table}') AND granted AND pid <> pg_backend_pid()"
+        );
+        match self.texts(&query) {
+            Ok(holders) if !holders.is_empty() => holders.join(", "),
+            // It has let go, or another of the schema's tables is meant.
+            _ => "another session".to_owned(),
+        }
     }
 
     /// The server tells of each statement that it is done.

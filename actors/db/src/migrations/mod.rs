@@ -21,12 +21,15 @@ use diesel::{
 };
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 
-use self::back_end::{Known, Schema, lock, locking_failed};
+use self::back_end::{Known, Schema, lock, lock_briefly, locking_failed};
 use super::{
     Config, OpenError, SqlState, Target,
     alarms::{Alarms, Line},
     connect::{self, Opened},
 };
+
+/// The table of the versions that ran, as diesel names it.
+const VERSIONS: &str = "__diesel_schema_migrations";
 
 /// What a database lacks and has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,7 +93,7 @@ pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> 
                         .immediate_transaction::<_, Failure, _>(|c| walk.run(c).map_err(Failure))
                         .map_err(|failure| failure.0)
                 };
-                walked.map_err(|error| blame_the_disk(&path, error))
+                walked.map_err(|error| blame_the_file(&path, error))
             })
         }
         Target::Postgres(server) => {
@@ -99,7 +102,9 @@ pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> 
             // The lock ends with the connection, which ends here, also after a panic.
             tokio::task::spawn_blocking(move || {
                 let mut connection = AsyncConnectionWrapper::from(connection);
-                if step != Step::Look {
+                if step == Step::Look {
+                    lock_briefly(&mut connection)?;
+                } else {
                     lock(&mut connection, lock_timeout)?;
                 }
                 walk.run(&mut connection)
@@ -111,21 +116,16 @@ pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> 
         .unwrap_or_else(|died| Err(OpenError::Setup(died.to_string())))
 }
 
-/// `error`, or if its cause is the disk of the file, what an operator can do about that: no fault of a
-/// migration's.
-fn blame_the_disk(path: &Path, error: OpenError) -> OpenError {
+/// `error`, or, if its cause is the file's disk or another process that holds the file, what an operator can do
+/// about that: no fault of a migration's.
+fn blame_the_file(path: &Path, error: OpenError) -> OpenError {
+    const OF_THE_FILE: [&str; 3] = ["database or disk is full", "disk I/O error", "is locked"];
     let causes = std::iter::successors(Some(&error as &dyn Error), |error| (*error).source());
-    let of_the_disk = causes.map(ToString::to_string).find(|text| {
-        let text = text.to_lowercase();
-        text.contains("disk is full") || text.contains("disk i/o error")
-    });
-    match of_the_disk {
-        Some(text) if text.to_lowercase().contains("full") => {
-            connect::refused(path, "database or disk is full")
-        }
-        Some(_) => connect::refused(path, "disk I/O error"),
-        None => error,
-    }
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    let of_the_file = OF_THE_FILE
+        .into_iter()
+        .find(|words| texts.iter().any(|text| text.contains(words)));
+    of_the_file.map_or(error, |words| connect::refused(path, words))
 }
 
 /// Carries our error through diesel's transaction.
@@ -188,7 +188,11 @@ impl Walk {
         };
         if self.step != Step::Look {
             // Makes the table of versions, and has failures of what follows noted.
-            connection.applied_migrations().map_err(failed)?;
+            let made = connection.applied_migrations();
+            made.map_err(|error| {
+                self.locked_out(connection, VERSIONS)
+                    .unwrap_or_else(|| failed(error))
+            })?;
             connection.set_instrumentation(self.noting());
         }
         for migration in todo {
@@ -234,7 +238,7 @@ impl Walk {
 
     /// Versions that ran, oldest first.
     fn applied(&self, connection: &mut impl Schema) -> Result<Vec<String>, OpenError> {
-        self.listed(connection, "__diesel_schema_migrations")
+        self.listed(connection, VERSIONS)
     }
 
     fn listed(
@@ -250,9 +254,17 @@ impl Walk {
                 Ok(Vec::new())
             }
         });
-        listed.map_err(|source| OpenError::Query {
-            what: "looking at the schema",
-            source,
+        listed.map_err(|source| {
+            let what = "reading the schema";
+            let locked_out = self.locked_out(connection, table);
+            locked_out.unwrap_or(OpenError::Query { what, source })
+        })
+    }
+
+    /// The error to report if what failed last had waited in vain for another session's lock.
+    fn locked_out(&self, connection: &mut impl Schema, table: &str) -> Option<OpenError> {
+        (self.line.last() == Some(SqlState::LOCK_NOT_AVAILABLE)).then(|| OpenError::SchemaLocked {
+            holders: connection.holders_of(table),
         })
     }
 
