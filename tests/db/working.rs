@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_platform::{
-    db::{Config, Db, DbError, PoolSize, Target},
+    db::{Config, Connection, Db, DbError, PoolSize, Target},
     on,
 };
 
@@ -68,6 +68,45 @@ async fn a_second_row_of_one_key_is_told_as_such() {
         },
     )
     .await;
+}
+
+/// Class 22 of SQLSTATE: whoever sent the value must change it, and trying again is of no use.
+#[actix_web::test]
+async fn a_value_that_the_database_cannot_take_is_told_as_such() {
+    on_both(
+        |_| {},
+        async |rig| {
+            let too_large = rig.db.read("too large", async |c| {
+                let query = match c {
+                    Connection::Postgres(_) => "SELECT 9223372036854775807 + 1",
+                    Connection::Sqlite(_) => "SELECT abs(-9223372036854775807 - 1)",
+                };
+                on!(c, |c| diesel::sql_query(query).execute(c).await)
+            });
+            let refused = too_large.await.unwrap_err();
+            assert!(matches!(refused, DbError::InvalidData(_)), "{refused:?}");
+            assert_eq!(refused.retry_after(), None);
+        },
+    )
+    .await;
+}
+
+/// Not from a client, whose NUL is refused before it comes so far.
+#[actix_web::test]
+async fn postgresql_takes_no_nul_in_a_text() {
+    let server = Postgres::start().await;
+    let config = config(Target::Postgres(postgres(&server)));
+    let rig = Rig::ready(config).await.with_notes().await;
+    let refused = rig.db.run("nul", async |c| {
+        let row = (note::id.eq(1), note::text.eq("a\0b"));
+        on!(c, |c| diesel::insert_into(note::table)
+            .values(row)
+            .execute(c)
+            .await)
+    });
+    let refused = refused.await.unwrap_err();
+    assert!(matches!(refused, DbError::InvalidData(_)), "{refused:?}");
+    rig.supervisor.halt().await;
 }
 
 #[actix_web::test]

@@ -33,6 +33,10 @@ pub enum DbError {
     /// The database refused or did not understand the query.
     #[error("failed to query the database")]
     Query(#[from] QueryError),
+    /// A value that was sent is none that the database can take (SQLSTATE class 22): out of range, too long, or a
+    /// text with a NUL. Sending the same again fails again.
+    #[error("the database cannot take a value of the query")]
+    InvalidData(#[source] QueryError),
     /// Another transaction was in the way: a serialisation failure, a deadlock, or on SQLite a lock that was
     /// not given in time. Nothing was changed; the same may succeed if it is run again.
     #[error("a concurrent transaction was in the way")]
@@ -97,7 +101,10 @@ impl DbError {
             | Self::ReadOnly(_)
             | Self::DiskFull(_)
             | Self::TimedOut(_) => Some(Duration::from_secs(1)),
-            Self::Query(_) | Self::Overran { .. } | Self::Panicked { .. } => None,
+            Self::Query(_)
+            | Self::InvalidData(_)
+            | Self::Overran { .. }
+            | Self::Panicked { .. } => None,
         }
     }
 }
@@ -131,6 +138,7 @@ impl DbError {
             _ if line.is_cut() => Self::ConnectionLost(source),
             Some(state) if state.is_disconnection() => Self::ConnectionLost(source),
             Some(state) if state.is_conflict() => Self::Conflict(source),
+            Some(state) if state.is_data_exception() => Self::InvalidData(source),
             Some(SqlState::READ_ONLY) => Self::ReadOnly(source),
             Some(SqlState::DISK_FULL) => Self::DiskFull(source),
             Some(SqlState::QUERY_CANCELED) => Self::TimedOut(source),

@@ -38,9 +38,11 @@ fn errors() -> &'static Counter<u64> {
     })
 }
 
-/// Connection, constraint, transaction state, login, conflict, statement, resources, prerequisites, operator,
+/// Connection, value, constraint, transaction state, login, conflict, statement, resources, prerequisites, operator,
 /// damage: shown as 0 from the beginning, so that the first error of a class is an increase.
-const CLASSES: [&str; 10] = ["08", "23", "25", "28", "40", "42", "53", "55", "57", "XX"];
+const CLASSES: [&str; 11] = [
+    "08", "22", "23", "25", "28", "40", "42", "53", "55", "57", "XX",
+];
 
 /// What single statements are measured by.
 #[derive(Clone)]

@@ -77,6 +77,12 @@ impl SqlState {
         matches!(self, Self::SERIALIZATION_FAILURE | Self::DEADLOCK)
     }
 
+    /// Whether a value that was sent is at fault: too long, out of range, or with a character that no text may have.
+    #[must_use]
+    pub fn is_data_exception(self) -> bool {
+        self.class() == "22"
+    }
+
     /// Whether the server ended the connection with it, or there was none any more.
     #[must_use]
     pub fn is_disconnection(self) -> bool {
@@ -100,7 +106,7 @@ impl SqlState {
 
 fn of_text(information: &dyn DatabaseErrorInformation) -> [u8; 5] {
     let text = information.message();
-    let codes: [(&str, &[u8; 5]); 9] = [
+    let codes: [(&str, &[u8; 5]); 13] = [
         ("is locked", b"55P03"),
         ("is full", b"53100"),
         ("readonly database", b"25006"),
@@ -110,6 +116,10 @@ fn of_text(information: &dyn DatabaseErrorInformation) -> [u8; 5] {
         ("no such table", b"42P01"),
         ("no such column", b"42703"),
         ("syntax error", b"42601"),
+        ("integer overflow", b"22003"),
+        ("string or blob too big", b"22001"),
+        ("datatype mismatch", b"22000"),
+        ("cannot store", b"22000"),
     ];
     let known = codes.iter().find(|(words, _)| text.contains(words));
     // "General error" is what the standard has for the rest.

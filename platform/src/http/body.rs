@@ -19,6 +19,8 @@ use actix_web::{
 };
 use futures_util::Stream;
 
+use super::nul::NulSearch;
+
 /// How far a body came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
@@ -28,6 +30,8 @@ pub(super) enum Arrival {
     Awaited,
     /// More came than may.
     TooLarge,
+    /// It is a text with a NUL.
+    HasNul,
     /// All of it came, or there was none.
     Complete,
 }
@@ -42,7 +46,8 @@ struct Shared {
 
 impl Intake {
     /// Puts a body in the request's place that ends with [`PayloadError::Overflow`] after `limit`
-    /// bytes. Costs nothing if there is no body. What follows an upgrade (WebSocket) is no body.
+    /// bytes, or at a NUL in a text. Costs nothing if there is no body. What follows an upgrade (WebSocket) is no
+    /// body.
     pub(super) fn bound(request: &mut ServiceRequest, limit: usize) -> Self {
         if request.head().upgrade() {
             return Self(None);
@@ -58,6 +63,7 @@ impl Intake {
         let bounded: Pin<Box<dyn Stream<Item = Chunk>>> = Box::pin(Bounded {
             shared: Rc::clone(&shared),
             left: limit,
+            nul: NulSearch::of(request.headers()),
         });
         request.set_payload(Payload::Stream { payload: bounded });
         Self(Some(shared))
@@ -90,6 +96,7 @@ type Chunk = Result<Bytes, PayloadError>;
 struct Bounded {
     shared: Rc<Shared>,
     left: usize,
+    nul: Option<NulSearch>,
 }
 
 impl Stream for Bounded {
@@ -101,6 +108,10 @@ impl Stream for Bounded {
             Poll::Pending => (Arrival::Awaited, Poll::Pending),
             Poll::Ready(None) => (Arrival::Complete, Poll::Ready(None)),
             Poll::Ready(Some(Ok(chunk))) => match self.left.checked_sub(chunk.len()) {
+                Some(_) if self.nul.as_mut().is_some_and(|nul| nul.finds(&chunk)) => {
+                    let error = PayloadError::Incomplete(None);
+                    (Arrival::HasNul, Poll::Ready(Some(Err(error))))
+                }
                 Some(left) => {
                     self.left = left;
                     (Arrival::Open, Poll::Ready(Some(Ok(chunk))))

@@ -1,6 +1,6 @@
 //! The innermost layer, around routing: what may reach a handler, and that each request gets an answer.
 //!
-//! Foreign hosts and bodies announced as too large are refused; a handler that panics or takes too
+//! Foreign hosts, texts with a NUL and bodies announced as too large are refused; a handler that panics or takes too
 //! long is answered for. It answers `Ok` always, so that the layers around it count what it refused.
 
 use std::{any::Any, future::Future, panic::AssertUnwindSafe, rc::Rc, time::Duration};
@@ -14,7 +14,7 @@ use actix_web::{
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use tokio::time::timeout;
 
-use super::{Problem, body::Arrival, extract, trace::Exchange, trusted::Trusted};
+use super::{Problem, body::Arrival, extract, nul, trace::Exchange, trusted::Trusted};
 
 type Answer = LocalBoxFuture<'static, Result<ServiceResponse, Error>>;
 
@@ -84,6 +84,9 @@ where
                     .code("untrusted_host"),
             );
         }
+        if let Some(part) = nul::part_of(request.uri()) {
+            return Some(nul::refused(part));
+        }
         let announced = request
             .headers()
             .get(header::CONTENT_LENGTH)?
@@ -108,9 +111,12 @@ async fn answer(
     // Not dropped before it is known how far the body came.
     let mut handler = Box::pin(AssertUnwindSafe(handler).catch_unwind());
     let error = match timeout(limits.time, &mut handler).await {
-        // Whatever a handler made of a body that we cut off, the reason is its size.
+        // Whatever a handler made of a body that we cut off, the reason is its size or its text.
         Ok(Ok(Ok(response))) if exchange.arrival() == Arrival::TooLarge => {
             return Ok(response.error_response(extract::too_large(limits.body)));
+        }
+        Ok(Ok(Ok(response))) if exchange.arrival() == Arrival::HasNul => {
+            return Ok(response.error_response(nul::refused("body")));
         }
         Ok(Ok(Ok(response))) => return Ok(response),
         Ok(Ok(Err(error))) => error,

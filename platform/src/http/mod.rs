@@ -22,6 +22,7 @@ mod guard;
 mod in_flight;
 mod layers;
 mod methods;
+mod nul;
 mod probes;
 mod problem;
 mod request_id;

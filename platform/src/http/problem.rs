@@ -303,6 +303,11 @@ impl From<CallError> for Problem {
 
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
+        if let DbError::InvalidData(_) = error {
+            return Self::invalid("a value of this request cannot be stored")
+                .code("invalid_value")
+                .caused_by(error);
+        }
         let Some(retry_after) = error.retry_after() else {
             return Self::internal(error);
         };

@@ -3,6 +3,8 @@
 //! `cargo test` runs the short form; `make attack` the long one, with `DOTMAC_ATTACK_SCALE` times as much of everything.
 //! Memory and descriptors are those of the daemon's process as the kernel counts them.
 
+mod database;
+
 use std::fs;
 
 /// How many times as much as in the short form, at least 1: `DOTMAC_ATTACK_SCALE`.
