@@ -210,7 +210,7 @@ fn free_address() -> Outcome<String> {
 
 /// The server's binary, which `tests/setup` installs.
 fn bao() -> Outcome<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let tools = std::env::var_os("DOTMAC_TEST_TOOLS")
         .map_or_else(|| workspace.join("target/tools/bin"), PathBuf::from);
     let binary = tools.join("bao");

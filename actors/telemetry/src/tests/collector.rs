@@ -111,7 +111,7 @@ impl Drop for Rotel {
 /// Where `tests/setup` puts it, unless told otherwise.
 fn binary() -> Outcome<PathBuf> {
     let tools = std::env::var_os("DOTMAC_TEST_TOOLS").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools")),
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools")),
         PathBuf::from,
     );
     let path =
