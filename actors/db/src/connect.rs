@@ -183,7 +183,8 @@ async fn wired(
         return Ok((client, drive(driver, line)));
     }
     if server.ssl_mode != SslMode::Disable {
-        let tls = tls::client_config(server).map_err(|problem| OpenError::Tls {
+        let tls = tls::client_config(server).await;
+        let tls = tls.map_err(|problem| OpenError::Tls {
             target: Target::Postgres(server.clone()).to_string(),
             problem,
         })?;

@@ -20,17 +20,19 @@ use super::{ClientCert, Postgres, SslMode};
 /// # Errors
 ///
 /// One sentence: the file or the store that cannot be used, and why.
-pub(super) fn client_config(server: &Postgres) -> Result<ClientConfig, String> {
+pub(super) async fn client_config(server: &Postgres) -> Result<ClientConfig, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     let authorities = server.ca_cert.as_deref();
     let builder = match server.ssl_mode {
-        SslMode::VerifyFull => builder.with_root_certificates(roots(authorities)?),
+        SslMode::VerifyFull => builder.with_root_certificates(roots(authorities).await?),
         // libpq takes authorities that are given as the wish to have them asked.
-        SslMode::Require if authorities.is_some() => any_name(builder, authorities, provider)?,
-        SslMode::VerifyCa => any_name(builder, authorities, provider)?,
+        SslMode::Require if authorities.is_some() => {
+            any_name(builder, roots(authorities).await?, provider)?
+        }
+        SslMode::VerifyCa => any_name(builder, roots(authorities).await?, provider)?,
         SslMode::Disable | SslMode::Prefer | SslMode::Require => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))),
@@ -41,8 +43,10 @@ pub(super) fn client_config(server: &Postgres) -> Result<ClientConfig, String> {
             let pem = |path: &Path, error: &dyn std::fmt::Display| {
                 format!("`{}`: {error}", path.display())
             };
-            let chain: Vec<_> = read_certificates(certificates)?;
-            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| pem(key, &error))?;
+            let chain: Vec<_> = read_certificates(certificates).await?;
+            let text = dotmac_bounded_read::read_async(key).await;
+            let text = text.map_err(|error| pem(key, &error))?;
+            let private = PrivateKeyDer::from_pem_slice(&text).map_err(|error| pem(key, &error))?;
             builder
                 .with_client_auth_cert(chain, private)
                 .map_err(|error| {
@@ -58,23 +62,22 @@ pub(super) fn client_config(server: &Postgres) -> Result<ClientConfig, String> {
 
 fn any_name(
     builder: ConfigBuilder<ClientConfig, WantsVerifier>,
-    authorities: Option<&Path>,
+    authorities: RootCertStore,
     provider: Arc<CryptoProvider>,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
-    let inner =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots(authorities)?), provider)
-            .build()
-            .map_err(|error| error.to_string())?;
+    let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), provider)
+        .build()
+        .map_err(|error| error.to_string())?;
     Ok(builder
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyName(inner))))
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+async fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let name = path.display();
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
-        .map_err(|error| format!("`{name}`: {error}"))?
-        .collect();
+    let text = dotmac_bounded_read::read_async(path).await;
+    let text = text.map_err(|error| format!("`{name}`: {error}"))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let found = found.map_err(|error| format!("`{name}`: {error}"))?;
     if found.is_empty() {
         return Err(format!(
@@ -84,11 +87,11 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String
     Ok(found)
 }
 
-fn roots(ca_cert: Option<&Path>) -> Result<RootCertStore, String> {
+async fn roots(ca_cert: Option<&Path>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match ca_cert {
         Some(path) => {
-            let (added, _) = roots.add_parsable_certificates(read_certificates(path)?);
+            let (added, _) = roots.add_parsable_certificates(read_certificates(path).await?);
             if added == 0 {
                 return Err(format!(
                     "`{}` holds no authority that can be used; give those to trust, in PEM format",

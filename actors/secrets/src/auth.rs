@@ -1,21 +1,11 @@
 //! Ways to log in, and where what they need comes from.
 
-use std::{
-    fmt,
-    fs::File,
-    io,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::{fmt, path::PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
 use super::VaultFailure;
-
-/// What a credential file may hold at most; tokens of service accounts have some 1 to 2 KiB.
-const FILE_LIMIT: u64 = 64 << 10;
 
 /// How to log in.
 #[derive(Clone)]
@@ -151,30 +141,18 @@ impl Credential {
             Self::Value(value) => return Ok(value.clone()),
             Self::File(path) => path.clone(),
         };
-        let file = path.clone();
-        let read = tokio::task::spawn_blocking(move || text_in(&file));
         let unusable = |detail: String| VaultFailure::Credential {
             method,
             path: path.clone(),
             detail,
         };
-        let read = read.await.map_err(|e| unusable(e.to_string()))?;
-        let text = read.map_err(|e| unusable(e.to_string()))?;
-        if text.expose_secret().is_empty() {
-            return Err(unusable("it is empty".to_owned()));
+        let text = dotmac_bounded_read::read_text_async(&path).await;
+        let text = text.map_err(|error| unusable(error.to_string()))?;
+        match text.trim() {
+            "" => Err(unusable("it is empty".to_owned())),
+            text => Ok(SecretString::from(text)),
         }
-        Ok(text)
     }
-}
-
-/// Read in one piece: a text that grows leaves copies behind.
-fn text_in(path: &Path) -> io::Result<SecretString> {
-    let file = File::open(path)?;
-    let length = file.metadata()?.len().min(FILE_LIMIT);
-    let room = usize::try_from(length).unwrap_or(0).saturating_add(1);
-    let mut text = Zeroizing::new(String::with_capacity(room));
-    file.take(FILE_LIMIT).read_to_string(&mut text)?;
-    Ok(SecretString::from(text.trim()))
 }
 
 impl<T: Into<SecretString>> From<T> for Credential {

@@ -5,7 +5,7 @@
 //! and no others.
 
 use std::fmt;
-use std::fs;
+use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -173,7 +173,9 @@ fn key(path: &Path) -> Result<Vec<u8>, TelemetryError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TelemetryError> {
-    fs::read(path).map_err(|error| unusable(path, error))
+    dotmac_bounded_read::read(path)
+        .map(|mut content| mem::take(&mut *content))
+        .map_err(|error| unusable(path, error))
 }
 
 fn unusable(path: &Path, problem: impl fmt::Display) -> TelemetryError {

@@ -114,12 +114,14 @@ impl ResolvesServerCert for TlsCertificates {
     }
 }
 
-fn read(files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-    let broken = |path: &PathBuf, wanted, reason| match reason {
-        pem::Error::Io(reason) => TlsError::Read {
+fn read(named: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+    let content = |path: &PathBuf| {
+        dotmac_bounded_read::read(path).map_err(|reason| TlsError::Read {
             path: path.clone(),
             reason,
-        },
+        })
+    };
+    let broken = |path: &PathBuf, wanted, reason| match reason {
         pem::Error::NoItemsFound => TlsError::Absent {
             path: path.clone(),
             wanted,
@@ -129,19 +131,19 @@ fn read(files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, Tls
             reason,
         },
     };
-    let chain = CertificateDer::pem_file_iter(&files.certificates)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| broken(&files.certificates, "certificate", error))?;
+    let chain = CertificateDer::pem_slice_iter(&content(&named.certificates)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| broken(&named.certificates, "certificate", error))?;
     if chain.is_empty() {
         return Err(TlsError::Absent {
-            path: files.certificates.clone(),
+            path: named.certificates.clone(),
             wanted: "certificate",
         });
     }
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| broken(&files.key, "private key", error))?;
+    let key = PrivateKeyDer::from_pem_slice(&content(&named.key)?)
+        .map_err(|error| broken(&named.key, "private key", error))?;
     CertifiedKey::from_der(chain, key, provider).map_err(|reason| TlsError::Mismatch {
-        files: files.clone(),
+        files: named.clone(),
         reason,
     })
 }

@@ -7,17 +7,15 @@ use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use super::error::{Mistake, Origin};
-use super::source::read_text;
 
 /// The variables of the file at `path`; none if there is no such file.
 pub(crate) fn read(path: &Path, mistakes: &mut Vec<Mistake>) -> BTreeMap<String, OsString> {
-    // A directory of that name is somebody's Python environment.
-    if path.is_dir() {
-        return BTreeMap::new();
-    }
-    match read_text(path) {
+    match dotmac_bounded_read::read_text(path) {
         Ok(text) => parse(&text, mistakes),
-        Err(cause) if cause.kind() == ErrorKind::NotFound => BTreeMap::new(),
+        // A directory of that name is somebody's Python environment.
+        Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
+            BTreeMap::new()
+        }
         Err(cause) => {
             mistakes.push(Mistake::new(
                 ".env",

@@ -8,8 +8,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, ErrorKind, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use secrecy::zeroize::Zeroizing;
@@ -17,9 +16,6 @@ use secrecy::zeroize::Zeroizing;
 use super::dotenv;
 use super::error::{Mistake, Origin};
 use super::group::{Fallback, KeySpec, PREFIX, TelemetrySignal};
-
-/// What a file may hold at most: far more than any secret or `.env` needs.
-const FILE_LIMIT: u64 = 1 << 20;
 
 /// Everything that settings are read from.
 #[derive(Clone, Default)]
@@ -267,7 +263,7 @@ impl Layer {
             })),
             (None, Some(path)) => {
                 let origin = Origin::File(PathBuf::from(path));
-                let text = read_text(Path::new(path)).map_err(|cause| {
+                let text = dotmac_bounded_read::read_text(Path::new(path)).map_err(|cause| {
                     Mistake::new(
                         &twin,
                         self.origin.clone(),
@@ -305,28 +301,4 @@ impl Layer {
         })?;
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
-}
-
-/// The text of a file of at most [`FILE_LIMIT`] bytes.
-pub(crate) fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
-    let file = File::open(path)?;
-    // In one piece: a text that grows leaves copies behind.
-    let length = file.metadata()?.len().min(FILE_LIMIT);
-    let room = usize::try_from(length).unwrap_or(0).saturating_add(1);
-    let mut text = Zeroizing::new(String::with_capacity(room));
-    // One byte more than allowed tells "just fits" from "too long".
-    let length = file
-        .take(FILE_LIMIT + 1)
-        .read_to_string(&mut text)
-        .map_err(|cause| match cause.kind() {
-            ErrorKind::InvalidData => io::Error::new(ErrorKind::InvalidData, "it is not UTF-8"),
-            _ => cause,
-        })?;
-    if u64::try_from(length).is_ok_and(|length| length > FILE_LIMIT) {
-        return Err(io::Error::new(
-            ErrorKind::FileTooLarge,
-            "it is longer than 1 MiB",
-        ));
-    }
-    Ok(text)
 }

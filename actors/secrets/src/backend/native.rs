@@ -5,7 +5,7 @@
 //! do, errors included, at their own levels; we report every failure ourselves, so their events are
 //! switched off around each call.
 
-use std::{error::Error, fs, io, path::Path};
+use std::{error::Error, io, path::Path};
 
 use rustify::{
     clients::reqwest::Client as HttpClient,
@@ -256,8 +256,7 @@ fn identity(auth: &Auth) -> Result<Option<Identity>, String> {
         return Ok(None);
     };
     let read = |path: &Path| {
-        let read = fs::read(path).map_err(|e| format!("`{}`: {e}", path.display()));
-        read.map(Zeroizing::new)
+        dotmac_bounded_read::read(path).map_err(|e| format!("`{}`: {e}", path.display()))
     };
     let mut pem = read(key)?;
     pem.push(b'\n');
@@ -270,7 +269,7 @@ fn identity(auth: &Auth) -> Result<Option<Identity>, String> {
 
 /// A file without a single certificate would be taken for "trust nobody else" without a word.
 fn check_ca(path: &Path) -> Result<(), String> {
-    let pem = fs::read(path).map_err(|e| e.to_string())?;
+    let pem = dotmac_bounded_read::read(path).map_err(|e| e.to_string())?;
     let marker = b"-----BEGIN CERTIFICATE-----";
     match pem.windows(marker.len()).any(|window| window == marker) {
         true => Ok(()),

@@ -2,7 +2,7 @@
 
 use std::{error::Error, path::Path};
 
-use rustls_pki_types::{CertificateDer, pem, pem::PemObject};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::Rules;
 use crate::http::{TlsCertificates, TlsFiles};
@@ -46,14 +46,13 @@ impl Rules<'_> {
 
 /// Whether the file holds certificates; else what is wrong, in one sentence.
 fn authorities(file: &Path) -> Result<(), String> {
-    let certificates = CertificateDer::pem_file_iter(file)
-        .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>());
-    match certificates {
+    let text = dotmac_bounded_read::read(file)
+        .map_err(|error| format!("cannot read `{}`: {error}", file.display()))?;
+    match CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if certificates.is_empty() => {
             Err(format!("`{}` holds no certificate", file.display()))
         }
         Ok(_) => Ok(()),
-        Err(pem::Error::Io(error)) => Err(format!("cannot read `{}`: {error}", file.display())),
         Err(error) => Err(format!(
             "`{}` is not valid PEM: {}",
             file.display(),

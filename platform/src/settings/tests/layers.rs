@@ -149,7 +149,12 @@ fn a_file_that_cannot_be_read_is_named_with_the_cause() {
     let empty = mistake(&[("DOTMAC_PORT_FILE", &directory.write("empty", "\n"))]);
     assert!(empty.contains("the file is empty"), "{empty}");
     let endless = mistake(&[("DOTMAC_PORT_FILE", "/dev/zero")]);
-    assert!(endless.contains("longer than 1 MiB"), "{endless}");
+    assert!(endless.contains("it is a device"), "{endless}");
+    let long = mistake(&[(
+        "DOTMAC_PORT_FILE",
+        &directory.write("long", vec![b'1'; 1 << 21]),
+    )]);
+    assert!(long.contains("longer than 1 MiB"), "{long}");
 }
 
 #[test]
