@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use actix_web::rt::System;
 use dotmac_platform::{
     Exit, Platform,
     cli::{self, Command},
@@ -12,11 +13,14 @@ use dotmac_platform::{
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-#[actix_web::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     match cli::parse() {
-        Ok(Command::Serve) => Platform::from_env().run().await,
-        Ok(command) => cli::execute(command).await.into(),
+        Ok(Command::Serve) => {
+            // First of all: it listens for signals.
+            let platform = Platform::from_env();
+            System::new().block_on(platform.run())
+        }
+        Ok(command) => System::new().block_on(cli::execute(command)).into(),
         Err(refusal) => {
             let exit = if refusal.use_stderr() {
                 Exit::Usage

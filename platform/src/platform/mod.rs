@@ -3,7 +3,7 @@
 mod assembly;
 mod needs;
 
-use std::{process::ExitCode, sync::PoisonError};
+use std::{io, process::ExitCode, sync::PoisonError};
 
 use dotmac_db::Migrations;
 use dotmac_supervision::{ActorHandle, ChildSpec, Lifeline, SupervisedActor};
@@ -12,7 +12,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::{
     Exit,
     extract::Supervised,
-    run,
+    run::{self, Signals},
     settings::{Settings, SettingsErrors},
 };
 
@@ -37,6 +37,7 @@ pub use needs::Needs;
 /// }
 /// ```
 pub struct Platform {
+    signals: io::Result<Signals>,
     settings: Result<Settings, SettingsErrors>,
     registrations: Vec<Registration>,
 }
@@ -46,15 +47,24 @@ pub(crate) type Registration = Box<dyn FnOnce(&mut Assembly) -> Result<(), Assem
 
 impl Platform {
     /// A platform with the settings of this process; mistakes in them are reported by [`run`](Self::run).
+    ///
+    /// From now on SIGTERM and SIGINT are its own: until [`run`](Self::run) they end the process with 0.
     #[must_use]
     pub fn from_env() -> Self {
-        Self::with_settings(Settings::load())
+        // Before the settings, which may lie on a file system that is slow to answer.
+        let signals = Signals::listen();
+        Self::new(Settings::load(), signals)
     }
 
-    /// A platform with settings that were read already.
+    /// A platform with settings that were read already. Signals are as in [`from_env`](Self::from_env).
     #[must_use]
     pub fn with_settings(settings: Result<Settings, SettingsErrors>) -> Self {
+        Self::new(settings, Signals::listen())
+    }
+
+    fn new(settings: Result<Settings, SettingsErrors>, signals: io::Result<Signals>) -> Self {
         Self {
+            signals,
             settings,
             registrations: Vec::new(),
         }
@@ -127,7 +137,7 @@ impl Platform {
                 return Exit::Settings.into();
             }
         };
-        Box::pin(run::run(settings, self.registrations))
+        Box::pin(run::run(settings, self.registrations, self.signals))
             .await
             .into()
     }

@@ -1,5 +1,6 @@
 //! From start to stop.
 
+mod deadline;
 mod files;
 mod notify;
 mod reload;
@@ -16,7 +17,9 @@ use dotmac_telemetry::{self as telemetry, Telemetry};
 use tokio::sync::mpsc;
 use tracing::{Instrument, error, info, info_span, warn};
 
-use self::{reload::Reload, signals::Asked, stop::Stop};
+use self::{deadline::Deadline, reload::Reload, signals::StopRequest, stop::Stop};
+
+pub(crate) use self::signals::Signals;
 use crate::{
     Exit,
     admin::{self, Admin, Powers},
@@ -27,17 +30,21 @@ use crate::{
 
 /// Why a running platform stops.
 enum Reason {
-    Asked(&'static str),
+    Asked(StopRequest),
     Escalated(Escalation),
     ServerEnded(String),
 }
 
 /// Runs a platform: this is the whole life of the process.
-pub(crate) async fn run(settings: Settings, registrations: Vec<Registration>) -> Exit {
-    match Running::start(settings, registrations).await {
+pub(crate) async fn run(
+    settings: Settings,
+    registrations: Vec<Registration>,
+    signals: io::Result<Signals>,
+) -> Exit {
+    match Running::start(settings, registrations, signals).await {
         Ok(mut running) => {
             let reason = running.until_stop().await;
-            running.stop(&reason).await
+            running.stop(reason).await
         }
         Err(refusal) => refusal.tell(),
     }
@@ -47,24 +54,29 @@ pub(crate) async fn run(settings: Settings, registrations: Vec<Registration>) ->
 struct Running {
     settings: Settings,
     telemetry: Telemetry,
-    signals: mpsc::Receiver<Asked>,
+    stop: mpsc::Receiver<StopRequest>,
     supervisor: SupervisorHandle,
     server: ServerHandle,
     serving: JoinHandle<io::Result<()>>,
     informing: JoinHandle<()>,
-    reload: Reload,
-    files: mpsc::Receiver<()>,
+    reloading: JoinHandle<()>,
     feed: SecretFeed,
     /// Open for as long as this value lives: until the very end.
     _admin: Option<Admin>,
 }
 
 impl Running {
-    async fn start(settings: Settings, registrations: Vec<Registration>) -> Result<Self, Refusal> {
+    async fn start(
+        settings: Settings,
+        registrations: Vec<Registration>,
+        signals: io::Result<Signals>,
+    ) -> Result<Self, Refusal> {
         // Logging from the first line on, panics included.
         let telemetry = telemetry::install(&components::telemetry(&settings))
             .map_err(refusal(Exit::Settings, "telemetry cannot be set up"))?;
         install_panic_hook();
+        let signals = signals.map_err(refusal(Exit::Unavailable, "signals cannot be received"))?;
+        signals.begin(settings.shutdown.timeout);
         if settings.app.environment == Environment::Production {
             // Elsewhere a core dump is worth more than the secrets that are in it.
             memory::keep_private().map_err(refusal(
@@ -73,7 +85,7 @@ impl Running {
             ))?;
         }
         let startup = info_span!(parent: None, "startup");
-        Self::begin(settings, registrations, telemetry)
+        Self::begin(settings, registrations, signals, telemetry)
             .instrument(startup)
             .await
     }
@@ -82,6 +94,7 @@ impl Running {
     async fn begin(
         settings: Settings,
         registrations: Vec<Registration>,
+        signals: Signals,
         telemetry: Telemetry,
     ) -> Result<Self, Refusal> {
         telemetry::watch_runtime("main");
@@ -97,8 +110,6 @@ impl Running {
                 "`{name}` is set and has no effect; see docs/telemetry.md"
             );
         }
-        let signals =
-            signals::listen().map_err(refusal(Exit::Unavailable, "signals cannot be received"))?;
 
         // The listeners come before the actors, so that probes are answered from the first moment.
         let config = components::http(&settings);
@@ -163,13 +174,18 @@ impl Running {
             db: assembly.db,
             pool_size: assembly.pool_size,
         };
+        let Signals {
+            stop,
+            reload: hangups,
+            ..
+        } = signals;
+        let files = files::watch(settings.files());
         Ok(Self {
-            signals,
+            stop,
             server: running.handle,
             serving: actix_web::rt::spawn(running.server),
             informing: actix_web::rt::spawn(notify::keep_informed(supervisor.clone())),
-            reload,
-            files: files::watch(settings.files()),
+            reloading: actix_web::rt::spawn(reload.serve(settings.clone(), hangups, files)),
             feed: assembly.feed,
             _admin: admin,
             supervisor,
@@ -178,27 +194,20 @@ impl Running {
         })
     }
 
-    /// Serves reloads until there is a reason to stop.
+    /// Waits for a reason to stop.
     async fn until_stop(&mut self) -> Reason {
-        loop {
-            tokio::select! {
-                Some(ask) = self.signals.recv() => match ask {
-                    Asked::Stop(signal) => return Reason::Asked(signal),
-                    Asked::Reload => self.reload.run(&mut self.settings).await,
-                },
-                Some(()) = self.files.recv() => {
-                    info!("a file that a setting is read from has changed");
-                    self.reload.run(&mut self.settings).await;
-                }
-                escalation = self.supervisor.escalated() => return Reason::Escalated(escalation),
-                ended = &mut self.serving => return Reason::ServerEnded(format!("{ended:?}")),
-            }
+        tokio::select! {
+            Some(request) = self.stop.recv() => Reason::Asked(request),
+            escalation = self.supervisor.escalated() => Reason::Escalated(escalation),
+            ended = &mut self.serving => Reason::ServerEnded(format!("{ended:?}")),
         }
     }
 
     /// Readiness first, then requests, then the actors from right to left, telemetry last.
-    async fn stop(self, reason: &Reason) -> Exit {
-        let (exit, why, drain) = verdict(reason);
+    async fn stop(self, reason: Reason) -> Exit {
+        // What is under way of a reload is dropped, and no other begins.
+        self.reloading.abort();
+        let (exit, why, drain) = verdict(&reason);
         if let Reason::ServerEnded(_) | Reason::Escalated(Escalation::SupervisorLost) = reason {
             // Other escalations were told by the supervisor.
             error!(target: EXIT, exit_code = exit.code(), "giving up: {why}");
@@ -209,6 +218,10 @@ impl Running {
             server: &self.server,
             supervisor: &self.supervisor,
             telemetry: &self.telemetry,
+            deadline: match reason {
+                Reason::Asked(request) => request.deadline,
+                _ => Deadline::set(self.settings.shutdown.timeout),
+            },
         };
         stop.run(&why, drain).await;
         self.informing.abort();
@@ -219,7 +232,7 @@ impl Running {
 /// The exit code, the words for the log, and whether load balancers are given time.
 fn verdict(reason: &Reason) -> (Exit, String, bool) {
     match reason {
-        Reason::Asked(signal) => (Exit::Success, (*signal).to_owned(), true),
+        Reason::Asked(request) => (Exit::Success, request.signal.to_owned(), true),
         Reason::Escalated(escalation @ Escalation::NotStarted { .. }) => {
             (Exit::Unavailable, escalation.to_string(), false)
         }

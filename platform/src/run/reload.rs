@@ -1,14 +1,23 @@
 //! SIGHUP: reads the settings again, applies what can be applied, and says for each key what became of it.
+//!
+//! Reloads run beside everything else, one at a time. Files are read on a thread of their own, which
+//! nobody waits for: a stop need not wait for a file, nor for Vault.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, io, sync::Arc, thread};
 
 use dotmac_db::PoolSize;
 use dotmac_secrets::{SecretsActor, Want, Wanted};
 use dotmac_supervision::ActorHandle;
 use dotmac_telemetry::Telemetry;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use crate::{components, extract::Db, http::TlsCertificates, settings::Settings};
+use crate::{
+    components,
+    extract::Db,
+    http::{TlsCertificates, TlsError},
+    settings::{Settings, SettingsErrors},
+};
 
 /// What can take new settings while it runs.
 pub(super) struct Reload {
@@ -21,13 +30,40 @@ pub(super) struct Reload {
     pub(super) pool_size: PoolSize,
 }
 
+/// What a reload has read from files.
+struct Read {
+    settings: Settings,
+    /// What became of the certificate, where there is one.
+    certificate: Option<Result<(), TlsError>>,
+}
+
 impl Reload {
+    /// Reloads for each message of either kind, until both senders are gone. What comes during a reload
+    /// is answered by one that follows it.
+    pub(super) async fn serve(
+        self,
+        mut current: Settings,
+        mut hangups: mpsc::Receiver<()>,
+        mut changed_files: mpsc::Receiver<()>,
+    ) {
+        loop {
+            tokio::select! {
+                Some(()) = hangups.recv() => {}
+                Some(()) = changed_files.recv() => {
+                    info!("a file that a setting is read from has changed");
+                }
+                else => return,
+            }
+            self.run(&mut current).await;
+        }
+    }
+
     /// Applies the settings as they are now. A mistake in them changes nothing.
-    pub(super) async fn run(&self, current: &mut Settings) {
+    async fn run(&self, current: &mut Settings) {
         info!("reloading the settings");
-        let mut new = match Settings::load() {
-            Ok(new) => new,
-            Err(mistakes) => {
+        let read = match self.read().await {
+            Ok(Ok(read)) => read,
+            Ok(Err(mistakes)) => {
                 for mistake in mistakes.mistakes() {
                     error!(key = mistake.key, result = "rejected", "{mistake}");
                 }
@@ -36,7 +72,15 @@ impl Reload {
                     "nothing was reloaded: the settings have mistakes"
                 );
             }
+            Err(error) => {
+                return error!(
+                    result = "rejected",
+                    error = &error as &dyn Error,
+                    "nothing was reloaded: there is no thread to read the settings"
+                );
+            }
         };
+        let mut new = read.settings;
         let changes = current.diff(&new);
         let waiting: Vec<_> = changes.iter().filter(|it| !it.live).collect();
         for change in &waiting {
@@ -53,7 +97,9 @@ impl Reload {
         }
         self.reload_log_level(current, &new);
         self.reload_pool_size(current, &new);
-        self.reload_certificates();
+        if let Some(certificate) = read.certificate {
+            report_certificate(certificate);
+        }
         self.reload_secrets(&new).await;
         // Keys that need a restart keep being reported until it comes.
         current.telemetry.log_level = new.telemetry.log_level;
@@ -99,26 +145,26 @@ impl Reload {
         }
     }
 
-    fn reload_certificates(&self) {
-        const KEY: &str = "DOTMAC_TLS_CERT";
-        let Some(certificates) = &self.certificates else {
-            return;
+    /// Reads the settings and, if they are good, the certificate. Not on tokio's blocking threads, which
+    /// the end of the process would wait for.
+    ///
+    /// # Errors
+    ///
+    /// The operating system has no thread left, or the mistakes in the settings.
+    async fn read(&self) -> io::Result<Result<Read, SettingsErrors>> {
+        let (sender, read) = oneshot::channel();
+        let certificates = self.certificates.clone();
+        let work = move || {
+            let read = Settings::load().map(|settings| Read {
+                settings,
+                certificate: certificates.map(|certificates| certificates.reload()),
+            });
+            // Nobody receives it once the stop has begun.
+            drop(sender.send(read));
         };
-        match certificates.reload() {
-            Ok(()) => info!(
-                key = KEY,
-                result = "applied",
-                "new connections get the certificate as it is on disk now"
-            ),
-            Err(error) => {
-                error!(
-                    key = KEY,
-                    result = "rejected",
-                    error = &error as &dyn Error,
-                    "the former certificate stays in use"
-                );
-            }
-        }
+        thread::Builder::new().name("reload".into()).spawn(work)?;
+        read.await
+            .map_err(|_| io::Error::other("the thread has ended early"))
     }
 
     async fn reload_secrets(&self, new: &Settings) {
@@ -141,5 +187,22 @@ impl Reload {
                 "the secrets were not read again"
             ),
         }
+    }
+}
+
+fn report_certificate(outcome: Result<(), TlsError>) {
+    const KEY: &str = "DOTMAC_TLS_CERT";
+    match outcome {
+        Ok(()) => info!(
+            key = KEY,
+            result = "applied",
+            "new connections get the certificate as it is on disk now"
+        ),
+        Err(error) => error!(
+            key = KEY,
+            result = "rejected",
+            error = &error as &dyn Error,
+            "the former certificate stays in use"
+        ),
     }
 }

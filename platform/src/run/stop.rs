@@ -1,17 +1,15 @@
 //! The stop: readiness off, drain, finish what is in flight, actors in reverse order, telemetry last;
 //! all of it under one deadline, which a thread outside every runtime enforces.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use dotmac_supervision::{ChildStop, StopReport, SupervisorHandle};
 use dotmac_telemetry::Telemetry;
-use tracing::{Instrument, error, info, info_span, warn};
+use tracing::{Instrument, info, info_span, warn};
 
-use crate::{Exit, settings::Settings};
+use super::deadline::Deadline;
+use crate::settings::Settings;
 
 /// What is to be stopped, and how long it may take.
 pub(super) struct Stop<'a> {
@@ -19,6 +17,7 @@ pub(super) struct Stop<'a> {
     pub(super) server: &'a ServerHandle,
     pub(super) supervisor: &'a SupervisorHandle,
     pub(super) telemetry: &'a Telemetry,
+    pub(super) deadline: Deadline,
 }
 
 /// How a stop went: time for each phase, and who was late.
@@ -33,22 +32,13 @@ struct Report {
 impl Stop<'_> {
     /// Stops everything. With `drain` off, the delay for load balancers is skipped.
     pub(super) async fn run(self, why: &str, drain: bool) {
-        let total = self.settings.shutdown.timeout;
-        let began = Instant::now();
-        let phase = Deadline::set(began + total, total);
         // One trace up to the flush, which has to carry it.
         let shutdown = info_span!(parent: None, "shutdown", reason = why);
-        let stops = self
-            .phases(why, drain, began, &phase)
-            .instrument(shutdown)
-            .await;
+        let stops = self.phases(why, drain).instrument(shutdown).await;
 
-        phase.enter("telemetry");
+        self.deadline.enter("telemetry");
         // On a thread: a flush waits for exporters that need this one's runtime to turn.
-        let (telemetry, left) = (
-            self.telemetry.clone(),
-            (began + total).saturating_duration_since(Instant::now()),
-        );
+        let (telemetry, left) = (self.telemetry.clone(), self.deadline.left());
         // The component has flushed already when it stopped; both share one time.
         let flushed = stops.iter().find(|child| child.name == "telemetry");
         let spent = flushed.map_or(Duration::ZERO, |child| child.took);
@@ -60,13 +50,7 @@ impl Stop<'_> {
     }
 
     /// All but the last phase; how the components stopped.
-    async fn phases(
-        &self,
-        why: &str,
-        drain: bool,
-        began: Instant,
-        phase: &Deadline,
-    ) -> Vec<ChildStop> {
+    async fn phases(&self, why: &str, drain: bool) -> Vec<ChildStop> {
         let total = self.settings.shutdown.timeout;
         let mut report = Report::default();
         super::notify::stopping();
@@ -76,24 +60,25 @@ impl Stop<'_> {
             "stopping"
         );
 
-        phase.enter("drain");
+        self.deadline.enter("drain");
+        let started = Instant::now();
         self.supervisor.drain();
         if drain {
             tokio::time::sleep(self.settings.shutdown.drain_delay)
                 .instrument(info_span!("drain"))
                 .await;
         }
-        report.drain = began.elapsed();
+        report.drain = started.elapsed();
 
-        phase.enter("http");
+        self.deadline.enter("http");
         let started = Instant::now();
-        let finished = self.finish_requests(began + total);
+        let finished = self.finish_requests();
         if !finished.instrument(info_span!("finish requests")).await {
             report.late.push("http");
         }
         report.http = started.elapsed();
 
-        phase.enter("actors");
+        self.deadline.enter("actors");
         let started = Instant::now();
         let halt = self.supervisor.halt();
         let StopReport { children } = halt.instrument(info_span!("stop components")).await;
@@ -104,19 +89,17 @@ impl Stop<'_> {
                 .map(|child| child.name),
         );
         report.actors = started.elapsed();
-        report.say(began, why, &children);
+        report.say(self.deadline.began, why, &children);
         children
     }
 
     /// Stops accepting and waits for what is in flight, leaving the actors their share of the deadline.
     /// `false` if requests had to be cut.
-    async fn finish_requests(&self, deadline: Instant) -> bool {
+    async fn finish_requests(&self) -> bool {
         let policy = &self.settings.supervision;
         let total = self.settings.shutdown.timeout;
         let share = (policy.stop_timeout + self.settings.telemetry.export_timeout).min(total / 3);
-        let left = deadline
-            .saturating_duration_since(Instant::now())
-            .saturating_sub(share);
+        let left = self.deadline.left().saturating_sub(share);
         let finished = tokio::time::timeout(left, self.server.stop(true))
             .await
             .is_ok();
@@ -161,39 +144,5 @@ impl Report {
                 "stopped, but {late} did not end in time"
             );
         }
-    }
-}
-
-/// The deadline of the whole stop, kept by a thread that needs no runtime.
-struct Deadline(Arc<Mutex<&'static str>>);
-
-impl Deadline {
-    /// From now on the process ends at `at` with 75, unless it has ended before.
-    fn set(at: Instant, total: Duration) -> Self {
-        let phase = Arc::new(Mutex::new("drain"));
-        let seen = Arc::clone(&phase);
-        let enforce = move || {
-            #[expect(clippy::disallowed_methods, reason = "this thread exists to wait")]
-            std::thread::sleep(at.saturating_duration_since(Instant::now()));
-            let phase = *seen.lock().unwrap_or_else(PoisonError::into_inner);
-            error!(
-                phase,
-                timeout_ms = total.as_millis() as u64,
-                "the stop took too long; ending in phase `{phase}`"
-            );
-            Exit::Overrun.now();
-        };
-        // Not joined: it outlives the stop on purpose, up to the end of the process.
-        if let Err(error) = std::thread::Builder::new()
-            .name("deadline".into())
-            .spawn(enforce)
-        {
-            warn!(%error, "no thread to enforce the shutdown deadline");
-        }
-        Self(phase)
-    }
-
-    fn enter(&self, phase: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
 }

@@ -4,6 +4,8 @@
 //! Memory and descriptors are those of the daemon's process as the kernel counts them.
 
 mod database;
+mod files;
+mod stopping;
 
 use std::fs;
 
