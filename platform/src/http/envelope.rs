@@ -1,9 +1,9 @@
 //! The outermost layer: what holds for each request and each response, in one place.
 //!
 //! Probes are answered right here, before anything else can be slow or broken. Every other request
-//! passes, in this order: request id and span, metrics, CORS, the guard (host, body limit, panic,
-//! time-out), routing; then its response: problem bodies, compression, headers, access log. One
-//! middleware instead of ten keeps probes as cheap as a bare handler, and the order readable.
+//! passes, in this order: request id and span, metrics, CORS, the guard (host, encoding and size of
+//! the body, panic, time-out), routing; then its response: problem bodies, compression, headers, access log.
+//! One middleware instead of ten keeps probes as cheap as a bare handler, and the order readable.
 
 use std::{
     future::{Ready, ready},
@@ -26,7 +26,8 @@ use super::{
     compression::compress,
     cors,
     finish::{self, Security},
-    guard::{Guard, Limits},
+    guard::Guard,
+    head::{Screening, has_valid_host},
     in_flight::InFlight,
     layers::{self, Layer},
     methods::Methods,
@@ -62,11 +63,11 @@ where
         Box::pin(async move {
             dotmac_telemetry::watch_runtime("http");
             let trusted = Rc::new(Trusted::new(&config.trusted_proxies, &config.trusted_hosts));
-            let limits = Limits {
-                body: config.body_limit,
-                time: config.request_timeout,
+            let screening = Screening {
+                trusted: Rc::clone(&trusted),
+                body_limit: config.body_limit,
             };
-            let guard = Rc::new(Guard::new(router, Rc::clone(&trusted), limits));
+            let guard = Rc::new(Guard::new(router, screening, config.request_timeout));
             let cors = cors::middleware(&config.cors)
                 .map_err(|error| tracing::error!(%error, "cannot set up CORS"))?;
             let metrics = RequestMetrics::builder()
@@ -80,7 +81,7 @@ where
                 desk: Rc::new(Desk {
                     layers,
                     trusted,
-                    body_limit: limits.body,
+                    body_limit: config.body_limit,
                     security,
                     probes,
                     methods,
@@ -125,11 +126,13 @@ where
     }
 }
 
-/// A probe as orchestrators send it. With a body, or from a page of another origin, it goes the long way.
+/// A probe as orchestrators send it. With a body, or from a page of another origin, or malformed, it
+/// goes the long way.
 fn plain_probe(request: &ServiceRequest, method: &Method) -> Option<Probe> {
     let plain = matches!(*method, Method::GET | Method::HEAD)
         && matches!(request.parts().1, Payload::None)
-        && !request.headers().contains_key(header::ORIGIN);
+        && !request.headers().contains_key(header::ORIGIN)
+        && has_valid_host(request.headers());
     plain.then(|| Probe::of(request.path())).flatten()
 }
 

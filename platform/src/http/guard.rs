@@ -1,37 +1,29 @@
 //! The innermost layer, around routing: what may reach a handler, and that each request gets an answer.
 //!
-//! Foreign hosts, texts with a NUL and bodies announced as too large are refused; a handler that panics or takes too
-//! long is answered for. It answers `Ok` always, so that the layers around it count what it refused.
+//! What its head gives reason to refuse is refused; a handler that panics or takes too long is
+//! answered for. It answers `Ok` always, so that the layers around it count what it refused.
 
 use std::{any::Any, future::Future, panic::AssertUnwindSafe, rc::Rc, time::Duration};
 
 use actix_web::{
     Error, HttpMessage, HttpRequest,
     dev::{Service, ServiceRequest, ServiceResponse},
-    http::{StatusCode, header},
+    http::StatusCode,
     test::TestRequest,
 };
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use tokio::time::timeout;
 
-use super::{Problem, body::Arrival, extract, nul, trace::Exchange, trusted::Trusted};
+use super::{Problem, body::Arrival, extract, head::Screening, nul, trace::Exchange};
 
 type Answer = LocalBoxFuture<'static, Result<ServiceResponse, Error>>;
-
-/// What one request may cost.
-#[derive(Clone, Copy)]
-pub(super) struct Limits {
-    /// Largest body, in bytes.
-    pub(super) body: usize,
-    /// Longest time to the head of the response.
-    pub(super) time: Duration,
-}
 
 /// Stands between the layers and routing.
 pub(super) struct Guard<S> {
     router: S,
-    trusted: Rc<Trusted>,
-    limits: Limits,
+    screening: Screening,
+    /// Longest time to the head of the response.
+    time: Duration,
     /// Stands in for the request in answers that we give for a handler: a request may not be cloned
     /// before it is routed (actix panics), and is gone with the handler. One for each worker; actix
     /// makes them public only here.
@@ -43,11 +35,11 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse, Error = Error>,
     S::Future: 'static,
 {
-    pub(super) fn new(router: S, trusted: Rc<Trusted>, limits: Limits) -> Self {
+    pub(super) fn new(router: S, screening: Screening, time: Duration) -> Self {
         Self {
             router,
-            trusted,
-            limits,
+            screening,
+            time,
             stand_in: TestRequest::default().to_http_request(),
         }
     }
@@ -65,35 +57,20 @@ where
                 request.error_response(Problem::internal("a request without exchange")),
             );
         };
-        if let Some(problem) = self.refusal(&request, &exchange) {
+        // Orchestrators and scrapers ask by address, whatever name the outside uses.
+        let refusal = self.screening.refusal(request.head(), exchange.is_quiet());
+        if let Some(problem) = refusal {
             return answered(request.error_response(problem));
         }
         let stand_in = self.stand_in.clone();
         // Middleware and routing run in `call`, before there is a future to poll.
         match std::panic::catch_unwind(AssertUnwindSafe(|| self.router.call(request))) {
-            Ok(handler) => Box::pin(answer(handler, self.limits, exchange, stand_in)),
+            Ok(handler) => {
+                let (time, body_limit) = (self.time, self.screening.body_limit);
+                Box::pin(answer(handler, time, body_limit, exchange, stand_in))
+            }
             Err(panic) => answered(ServiceResponse::from_err(panicked(panic), stand_in)),
         }
-    }
-
-    fn refusal(&self, request: &ServiceRequest, exchange: &Exchange) -> Option<Problem> {
-        // Orchestrators and scrapers ask by address, whatever name the outside uses.
-        if !exchange.is_quiet() && !self.trusted.is_host(request) {
-            return Some(
-                Problem::bad_request("this server does not answer for this host")
-                    .code("untrusted_host"),
-            );
-        }
-        if let Some(part) = nul::part_of(request.uri()) {
-            return Some(nul::refused(part));
-        }
-        let announced = request
-            .headers()
-            .get(header::CONTENT_LENGTH)?
-            .to_str()
-            .ok()?;
-        let announced = announced.parse::<u64>().ok()?;
-        (announced > self.limits.body as u64).then(|| extract::too_large(self.limits.body))
     }
 }
 
@@ -104,16 +81,17 @@ fn answered(response: ServiceResponse) -> Answer {
 /// The handler's answer, or ours in its place.
 async fn answer(
     handler: impl Future<Output = Result<ServiceResponse, Error>>,
-    limits: Limits,
+    time: Duration,
+    body_limit: usize,
     exchange: Rc<Exchange>,
     stand_in: HttpRequest,
 ) -> Result<ServiceResponse, Error> {
     // Not dropped before it is known how far the body came.
     let mut handler = Box::pin(AssertUnwindSafe(handler).catch_unwind());
-    let error = match timeout(limits.time, &mut handler).await {
+    let error = match timeout(time, &mut handler).await {
         // Whatever a handler made of a body that we cut off, the reason is its size or its text.
         Ok(Ok(Ok(response))) if exchange.arrival() == Arrival::TooLarge => {
-            return Ok(response.error_response(extract::too_large(limits.body)));
+            return Ok(response.error_response(extract::too_large(body_limit)));
         }
         Ok(Ok(Ok(response))) if exchange.arrival() == Arrival::HasNul => {
             return Ok(response.error_response(nul::refused("body")));
@@ -121,7 +99,7 @@ async fn answer(
         Ok(Ok(Ok(response))) => return Ok(response),
         Ok(Ok(Err(error))) => error,
         Ok(Err(panic)) => panicked(panic).into(),
-        Err(_) => overdue(exchange.arrival(), limits.time).into(),
+        Err(_) => overdue(exchange.arrival(), time).into(),
     };
     Ok(ServiceResponse::from_err(error, stand_in))
 }

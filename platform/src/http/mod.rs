@@ -19,6 +19,7 @@ mod envelope;
 mod extract;
 mod finish;
 mod guard;
+mod head;
 mod in_flight;
 mod layers;
 mod methods;

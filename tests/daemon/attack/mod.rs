@@ -3,6 +3,7 @@
 //! `cargo test` runs the short form; `make attack` the long one, with `DOTMAC_ATTACK_SCALE` times as much of everything.
 //! Memory and descriptors are those of the daemon's process as the kernel counts them.
 
+mod bodies;
 mod database;
 mod files;
 mod stopping;
@@ -10,7 +11,6 @@ mod stopping;
 use std::fs;
 
 /// How many times as much as in the short form, at least 1: `DOTMAC_ATTACK_SCALE`.
-#[expect(dead_code, reason = "the first attack to come uses it")]
 pub fn scale() -> usize {
     std::env::var("DOTMAC_ATTACK_SCALE").map_or(1, |scale| scale.parse().unwrap())
 }
@@ -18,10 +18,20 @@ pub fn scale() -> usize {
 /// Resident memory of a process, in MiB.
 #[expect(dead_code, reason = "the first attack to come uses it")]
 pub fn resident_mib(pid: u32) -> u64 {
+    status(pid, "VmRSS:") / 1024
+}
+
+/// The most resident memory that a process has ever had, in MiB.
+pub fn peak_mib(pid: u32) -> u64 {
+    status(pid, "VmHWM:") / 1024
+}
+
+/// A number out of the kernel's status of a process; memory is in KiB.
+fn status(pid: u32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:"));
-    let kib = line.unwrap().split_whitespace().next().unwrap();
-    kib.parse::<u64>().unwrap() / 1024
+    let value = status.lines().find_map(|it| it.strip_prefix(field));
+    let number = value.unwrap().split_whitespace().next().unwrap();
+    number.parse().unwrap()
 }
 
 /// Open file descriptors of a process.

@@ -99,6 +99,55 @@ async fn another_kind_of_body_is_415() -> Outcome {
 }
 
 #[actix_web::test]
+async fn an_encoded_body_is_415_in_every_extractor() -> Outcome {
+    for path in ["person", "form", "text", "raw", "nowhere"] {
+        for encoding in [
+            "br",
+            "gzip",
+            "deflate",
+            "zstd",
+            "x-unknown",
+            "identity, zstd",
+        ] {
+            let request = TestRequest::post()
+                .uri(&format!("/try/{path}"))
+                .insert_header(("content-type", "application/json"))
+                .insert_header(("content-encoding", encoding))
+                .set_payload("{}");
+            let answer = ask(request).await?;
+            assert_eq!(
+                (answer.status(), answer.code().as_str()),
+                (415, "unsupported_content_encoding"),
+                "{path} {encoding}"
+            );
+            assert_eq!(answer.header("accept-encoding"), "identity");
+        }
+    }
+    let plain = TestRequest::post()
+        .uri("/try/raw")
+        .insert_header(("content-encoding", "identity"))
+        .set_payload("hello");
+    assert_eq!(ask(plain).await?.text(), "5");
+    Ok(())
+}
+
+#[actix_web::test]
+async fn a_host_that_is_none_is_400_everywhere() -> Outcome {
+    for path in ["/health", "/metrics", "/", "/try/number/7", "/nowhere"] {
+        for host in ["a b\"<>", "user@example.org", "", "example.org:port"] {
+            let request = TestRequest::get().uri(path).insert_header(("host", host));
+            let answer = ask(request).await?;
+            assert_eq!(
+                (answer.status(), answer.code().as_str()),
+                (400, "malformed_host"),
+                "{path} {host}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[actix_web::test]
 async fn a_body_over_the_limit_is_413_in_every_extractor() -> Outcome {
     for path in ["/try/person", "/try/raw"] {
         let request = TestRequest::post()

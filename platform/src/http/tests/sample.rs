@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use actix_web::{
     Error, HttpMessage, HttpRequest, HttpResponse, get, post,
-    web::{Data, Json, Path, Payload, Query},
+    web::{Bytes, Data, Form, Json, Path, Payload, Query},
 };
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -89,6 +89,28 @@ async fn raw(mut body: Payload) -> Result<String, Error> {
     Ok(bytes.to_string())
 }
 
+#[utoipa::path(responses((status = 200, body = Person)))]
+#[post("/form")]
+async fn form(sent: Form<Person>) -> Json<Person> {
+    Json(sent.into_inner())
+}
+
+#[utoipa::path(responses((status = 200, body = String)))]
+#[post("/text")]
+async fn text(sent: String) -> String {
+    sent
+}
+
+/// A body of unknown length.
+#[utoipa::path(responses((status = 200, body = String)))]
+#[get("/lines")]
+async fn lines(wanted: Query<Page>) -> HttpResponse {
+    let body = stream::repeat(Bytes::from_static(b"line\n")).take(wanted.size as usize);
+    HttpResponse::Ok()
+        .content_type("text/plain")
+        .streaming(body.map(Ok::<_, Error>))
+}
+
 #[utoipa::path(responses((status = 200, body = String)))]
 #[get("/word")]
 async fn word(word: Data<String>) -> String {
@@ -110,6 +132,9 @@ pub(super) fn routes(app: &mut ServiceConfig<'_>) {
         .service(id)
         .service(fails)
         .service(raw)
+        .service(form)
+        .service(text)
+        .service(lines)
         .service(word)
         .service(known);
 }

@@ -74,6 +74,9 @@ async fn garbage_is_refused_and_the_server_goes_on() -> Outcome {
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"POST /try/raw HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
         b"POST /try/raw HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnot a size\r\n",
+        b"GET health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: a b\"<>\r\nConnection: close\r\n\r\n",
         b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n",
     ] {
@@ -89,6 +92,22 @@ async fn garbage_is_refused_and_the_server_goes_on() -> Outcome {
         ))
         .await?;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    Ok(())
+}
+
+#[actix_web::test]
+async fn a_target_that_is_no_path_is_400() -> Outcome {
+    for target in ["health", "*", "localhost:80"] {
+        let answer = live()?
+            .send(format!(
+                "GET {target} HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n"
+            ))
+            .await?;
+        assert!(
+            answer.starts_with("HTTP/1.1 400") && answer.contains("malformed_target"),
+            "{target}: {answer}"
+        );
+    }
     Ok(())
 }
 
