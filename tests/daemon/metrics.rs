@@ -92,6 +92,25 @@ async fn promtool_has_no_objection_to_either_format() {
 }
 
 #[tokio::test]
+async fn the_size_of_an_error_is_measured_as_it_is_sent() {
+    let daemon = Daemon::spawn().await;
+    daemon.until("/ready", 200).await;
+    let body = daemon.get("/nowhere").await.bytes().await.unwrap();
+    let measured = eventually("the answer to be measured", || async {
+        let text = daemon.get("/metrics").await.text().await.ok()?;
+        let sum = text.lines().find_map(|line| {
+            let labels = line.strip_prefix("http_server_response_body_size_bytes_sum{")?;
+            labels
+                .contains("\"404\"")
+                .then(|| labels.rsplit(' ').next())?
+        })?;
+        sum.parse::<usize>().ok()
+    })
+    .await;
+    assert_eq!(measured, body.len());
+}
+
+#[tokio::test]
 async fn a_real_prometheus_takes_the_callers_trace_as_the_exemplar_of_its_latency() {
     let daemon = Daemon::example("greeter").spawn().await;
     daemon.until("/ready", 200).await;

@@ -1,8 +1,8 @@
 //! `/openapi.json`, and two pages that show it: `/docs` (Swagger UI) and `/redoc` (Redoc).
 //!
 //! Everything comes from memory; no page loads anything from another host, which its
-//! content security policy enforces. The big scripts are cut out of their crates on first use, so
-//! that a process nobody asks for documentation does not hold them.
+//! content security policy enforces. The big scripts are cut out of their crates and compressed on
+//! first use, so that a process nobody asks for documentation does not hold them.
 
 use std::{
     borrow::Cow,
@@ -10,14 +10,14 @@ use std::{
 };
 
 use actix_web::{
-    HttpResponse, get,
-    http::header::{self, ContentEncoding, HeaderValue},
+    HttpRequest, HttpResponse, get,
+    http::header::{self, HeaderValue},
     web::{self, Bytes, Data, Path},
 };
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::Problem;
+use super::{Problem, compression::Asset};
 
 /// Scripts of our own, and what Swagger UI needs besides: inline styles, images as data.
 const SWAGGER_POLICY: HeaderValue = HeaderValue::from_static(
@@ -75,13 +75,13 @@ const NO_IMAGE: &str =
 
 /// The OpenAPI document as sent. Empty until the first worker has mounted all routes.
 #[derive(Default)]
-pub(super) struct Document(OnceLock<Bytes>);
+pub(super) struct Document(OnceLock<Asset>);
 
 impl Document {
     /// Keeps the document; all workers mount the same routes, so the first one's is everybody's.
     pub(super) fn publish(&self, document: &OpenApi) {
         self.0
-            .get_or_init(|| serde_json::to_vec(document).unwrap_or_default().into());
+            .get_or_init(|| Asset::new(serde_json::to_vec(document).unwrap_or_default()));
     }
 }
 
@@ -94,14 +94,8 @@ pub(super) fn routes(app: &mut ServiceConfig<'_>) {
             app.route("/docs/", web::get().to(async || swagger_page()))
                 .route("/docs/{file}", web::get().to(swagger_file))
                 .route("/redoc/", web::get().to(async || redoc_page()))
-                .route(
-                    "/redoc/redoc.js",
-                    web::get().to(async || script(REDOC_SCRIPT.clone())),
-                )
-                .route(
-                    "/redoc/start.js",
-                    web::get().to(async || script(Bytes::from_static(REDOC_START.as_bytes()))),
-                )
+                .route("/redoc/redoc.js", web::get().to(redoc_script))
+                .route("/redoc/start.js", web::get().to(redoc_start))
         });
 }
 
@@ -112,15 +106,15 @@ pub(super) fn routes(app: &mut ServiceConfig<'_>) {
     responses((status = 200, description = "OpenAPI 3.1.", body = serde_json::Value, content_type = "application/json"))
 )]
 #[get("/openapi.json")]
-async fn openapi(document: Data<Document>) -> Result<HttpResponse, Problem> {
-    let Some(body) = document.0.get() else {
+async fn openapi(request: HttpRequest, document: Data<Document>) -> Result<HttpResponse, Problem> {
+    let Some(asset) = document.0.get() else {
         return Err(Problem::internal(
             "no worker has published the OpenAPI document",
         ));
     };
-    Ok(HttpResponse::Ok()
-        .content_type(header::ContentType::json())
-        .body(body.clone()))
+    let mut response = HttpResponse::Ok();
+    response.content_type(header::ContentType::json());
+    Ok(asset.respond(&request, response).await)
 }
 
 /// The document in Swagger UI.
@@ -160,19 +154,14 @@ fn page(html: &'static str, policy: HeaderValue) -> HttpResponse {
         .body(html)
 }
 
-fn script(text: Bytes) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/javascript; charset=utf-8")
-        .insert_header(an_hour())
-        .body(text)
-}
-
-/// The files change with the program only.
-fn an_hour() -> (header::HeaderName, HeaderValue) {
-    (
+/// A file that changes with the program only.
+async fn file(asset: &Asset, kind: &str, request: &HttpRequest) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.content_type(kind).insert_header((
         header::CACHE_CONTROL,
         HeaderValue::from_static("public, max-age=3600"),
-    )
+    ));
+    asset.respond(request, response).await
 }
 
 /// Swagger UI's settings: our document, and no validator badge, which would be loaded from its makers' host.
@@ -180,34 +169,74 @@ static SWAGGER: LazyLock<Arc<utoipa_swagger_ui::Config<'static>>> = LazyLock::ne
     Arc::new(utoipa_swagger_ui::Config::from("/openapi.json").validator_url("none"))
 });
 
-/// One of Swagger UI's own files.
-async fn swagger_file(name: Path<String>) -> Result<HttpResponse, Problem> {
-    let file = utoipa_swagger_ui::serve(&name, Arc::clone(&SWAGGER))
-        .map_err(|error| Problem::internal(error.to_string()))?
-        .filter(|_| !name.ends_with(".html")) // its own pages know neither our paths nor our policy
-        .ok_or_else(|| Problem::not_found("Swagger UI has no such file"))?;
-    let mut response = HttpResponse::Ok();
-    if file.gzpipped {
-        response.insert_header(ContentEncoding::Gzip);
+/// The files of Swagger UI that its page loads. Its own pages know neither our paths nor our policy.
+static SWAGGER_FILES: [SwaggerFile; 6] = [
+    SwaggerFile::new("swagger-ui.css"),
+    SwaggerFile::new("index.css"),
+    SwaggerFile::new("favicon-32x32.png"),
+    SwaggerFile::new("swagger-ui-bundle.js"),
+    SwaggerFile::new("swagger-ui-standalone-preset.js"),
+    SwaggerFile::new("swagger-initializer.js"),
+];
+
+/// One of them, read on first use.
+struct SwaggerFile {
+    name: &'static str,
+    content: OnceLock<Content>,
+}
+
+/// Its kind and what is in it; or why its crate cannot give it.
+type Content = Result<(String, Asset), String>;
+
+impl SwaggerFile {
+    const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            content: OnceLock::new(),
+        }
     }
-    let body = match file.bytes {
-        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
-        Cow::Owned(bytes) => bytes.into(),
-    };
-    Ok(response
-        .content_type(file.content_type)
-        .insert_header(an_hour())
-        .body(body))
+
+    fn content(&self) -> &Content {
+        self.content.get_or_init(|| {
+            let file = utoipa_swagger_ui::serve(self.name, Arc::clone(&SWAGGER))
+                .map_err(|error| error.to_string())?
+                .ok_or_else(|| format!("Swagger UI has no file {}", self.name))?;
+            let bytes = match file.bytes {
+                Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+                Cow::Owned(bytes) => bytes.into(),
+            };
+            Ok((file.content_type, Asset::new(bytes)))
+        })
+    }
+}
+
+async fn swagger_file(name: Path<String>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let known = SWAGGER_FILES.iter().find(|file| file.name == *name);
+    let content = known.ok_or_else(|| Problem::not_found("Swagger UI has no such file"))?;
+    match content.content() {
+        Ok((kind, asset)) => Ok(file(asset, kind, &request).await),
+        Err(error) => Err(Problem::internal(error.as_str())),
+    }
+}
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+async fn redoc_script(request: HttpRequest) -> HttpResponse {
+    file(&REDOC_SCRIPT, SCRIPT, &request).await
+}
+
+async fn redoc_start(request: HttpRequest) -> HttpResponse {
+    file(&Asset::new(REDOC_START), SCRIPT, &request).await
 }
 
 /// Redoc's script, cut out of the page that its crate makes: inline, no content security policy could allow it.
-static REDOC_SCRIPT: LazyLock<Bytes> = LazyLock::new(|| {
+static REDOC_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     let page = aide::redoc::Redoc::new("").html();
     let inline = page.split_once("<script>").map_or("", |(_, rest)| rest);
     let bundle = inline
         .rsplit_once("Redoc.init(")
         .map_or("", |(bundle, _)| bundle);
-    bundle.trim().replace(REDOC_BADGE, NO_IMAGE).into()
+    Asset::new(bundle.trim().replace(REDOC_BADGE, NO_IMAGE))
 });
 
 #[cfg(test)]
@@ -216,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_redoc_script_is_whole_and_loads_nothing_from_outside() {
-        let script = String::from_utf8_lossy(&REDOC_SCRIPT);
+        let script = String::from_utf8_lossy(REDOC_SCRIPT.plain());
         assert!(script.len() > 500_000, "{} bytes", script.len());
         assert!(!script.contains("cdn.redoc.ly") && !script.contains("</script"));
     }

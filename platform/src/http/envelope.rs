@@ -1,8 +1,8 @@
 //! The outermost layer: what holds for each request and each response, in one place.
 //!
 //! Probes are answered right here, before anything else can be slow or broken. Every other request
-//! passes, in this order: request id and span, metrics, CORS, the guard (host, encoding and size of
-//! the body, panic, time-out), routing; then its response: problem bodies, compression, headers, access log.
+//! passes, in this order: request id and span, metrics, problem bodies, CORS, the guard (host, encoding
+//! and size of the body, panic, time-out), routing; then its response: access log, compression, headers.
 //! One middleware instead of ten keeps probes as cheap as a bare handler, and the order readable.
 
 use std::{
@@ -23,7 +23,7 @@ use tracing::Instrument;
 
 use super::{
     Config, RequestId,
-    compression::compress,
+    compression::Compression,
     cors,
     finish::{self, Security},
     guard::Guard,
@@ -31,6 +31,7 @@ use super::{
     in_flight::InFlight,
     layers::{self, Layer},
     methods::Methods,
+    pieces,
     probes::{Probe, Probes},
     trace::{self, Exchange},
     trusted::Trusted,
@@ -41,6 +42,7 @@ pub(super) struct Envelope {
     pub(super) config: Arc<Config>,
     pub(super) probes: Arc<Probes>,
     pub(super) methods: Rc<Methods>,
+    pub(super) compression: Compression,
 }
 
 impl<S> Transform<S, ServiceRequest> for Envelope
@@ -60,6 +62,7 @@ where
             Arc::clone(&self.probes),
             Rc::clone(&self.methods),
         );
+        let compression = self.compression.clone();
         Box::pin(async move {
             dotmac_telemetry::watch_runtime("http");
             let trusted = Rc::new(Trusted::new(&config.trusted_proxies, &config.trusted_hosts));
@@ -74,7 +77,7 @@ where
                 .with_meter_provider(InFlight::meters())
                 .with_metric_attrs_from_req(trace::metric_attributes)
                 .build();
-            let layers = layers::around(Rc::clone(&guard), cors, metrics).await?;
+            let layers = layers::around(Rc::clone(&guard), cors, metrics, methods).await?;
             let security = Security::new(config.hsts);
             Ok(Enveloped {
                 guard,
@@ -84,7 +87,7 @@ where
                     body_limit: config.body_limit,
                     security,
                     probes,
-                    methods,
+                    compression,
                 }),
             })
         })
@@ -143,7 +146,7 @@ struct Desk {
     body_limit: usize,
     security: Security,
     probes: Arc<Probes>,
-    methods: Rc<Methods>,
+    compression: Compression,
 }
 
 impl Desk {
@@ -169,11 +172,10 @@ impl Desk {
         request.extensions_mut().insert(exchange.id().clone());
         async move {
             let response = self.layers.call(request).await?;
-            let response =
-                finish::as_problem(response, exchange.id(), exchange.path(), &self.methods);
             // Before compression, which hides the size.
             exchange.finish(&response);
-            let response = exchange.hold(compress(response));
+            let response = pieces::cut(self.compression.apply(response));
+            let response = exchange.hold(response);
             Ok(self.sealed(response, exchange.id()))
         }
         .instrument(span)

@@ -1,7 +1,8 @@
 //! The layers between envelope and routing, each passed only by the requests that need it.
 //!
-//! Metrics around CORS around the [`Guard`]. Their services are of different types and their
-//! answers have different bodies, so each is hidden behind [`Layer`].
+//! Metrics around problem bodies around CORS around the [`Guard`]: the sizes that are measured are those
+//! of the bodies that clients get. Their services are of different types and their answers have
+//! different bodies, so each is hidden behind [`Layer`].
 
 use std::rc::Rc;
 
@@ -15,7 +16,9 @@ use actix_web::{
 use futures_util::future::LocalBoxFuture;
 use opentelemetry_instrumentation_actix_web::RequestMetrics;
 
-use super::{guard::Guard, in_flight::InFlight, trace::Exchange, trusted};
+use super::{
+    finish, guard::Guard, in_flight::InFlight, methods::Methods, trace::Exchange, trusted,
+};
 
 type Answer = LocalBoxFuture<'static, Result<ServiceResponse, Error>>;
 
@@ -58,6 +61,7 @@ pub(super) async fn around<S>(
     guard: Rc<Guard<S>>,
     cors: Option<Cors>,
     metrics: RequestMetrics,
+    methods: Rc<Methods>,
 ) -> Result<Layer, ()>
 where
     S: Service<ServiceRequest, Response = ServiceResponse, Error = Error> + 'static,
@@ -68,11 +72,12 @@ where
         Some(cors) => across_origins(cors, guarded).await?,
         None => guarded,
     };
-    let measured = Layer::of(metrics.new_transform(crossing.clone()).await?);
+    let rendered = with_problems(crossing, methods);
+    let measured = Layer::of(metrics.new_transform(rendered.clone()).await?);
     let in_flight = InFlight::new();
     Ok(Layer::new(move |request| {
         let Some(exchange) = exchange(&request).filter(|exchange| !exchange.is_quiet()) else {
-            return crossing.call(request);
+            return rendered.call(request);
         };
         let guard = in_flight.guard(exchange.metric_attributes());
         let answer = measured.call(request);
@@ -82,6 +87,23 @@ where
             answer
         })
     }))
+}
+
+/// Errors as problems.
+fn with_problems(inner: Layer, methods: Rc<Methods>) -> Layer {
+    Layer::new(move |request| {
+        let exchange = exchange(&request);
+        let (answer, methods) = (inner.call(request), Rc::clone(&methods));
+        Box::pin(async move {
+            let response = answer.await?;
+            Ok(match exchange {
+                Some(exchange) => {
+                    finish::as_problem(response, exchange.id(), exchange.path(), &methods)
+                }
+                None => response,
+            })
+        })
+    })
 }
 
 /// CORS for requests from other origins; pages of this very host do not need it and would be refused.

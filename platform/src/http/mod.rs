@@ -24,6 +24,7 @@ mod in_flight;
 mod layers;
 mod methods;
 mod nul;
+mod pieces;
 mod probes;
 mod problem;
 mod request_id;

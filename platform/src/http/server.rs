@@ -18,6 +18,7 @@ use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
 use super::{
     Config, Listeners, Parts, Routes, TlsCertificates, TlsError,
     builtin::{self, Index},
+    compression::Compression,
     config::Mount,
     cors::{self, CorsPolicyError},
     docs::{self, Document},
@@ -153,6 +154,7 @@ pub(super) struct Shared {
     document: web::Data<Document>,
     index: web::Data<Index>,
     scrape: web::Data<super::config::Scrape>,
+    compression: Compression,
 }
 
 impl Shared {
@@ -162,6 +164,7 @@ impl Shared {
             document: web::Data::new(Document::default()),
             index: web::Data::new(Index::new(&config)),
             scrape: web::Data::new(Arc::clone(&parts.scrape)),
+            compression: Compression::new(),
             config: Arc::new(config),
             routes: parts.routes,
         }
@@ -205,6 +208,7 @@ impl Shared {
                 config: Arc::clone(config),
                 probes: self.probes.clone().into_inner(),
                 methods,
+                compression: self.compression.clone(),
             })
     }
 }

@@ -219,7 +219,7 @@ mod tests {
         let trusted = Trusted::new(&[], &[parsed("Example.org"), parsed("*.example.net")]);
         let asks = |host: &str| {
             trusted.is_host(
-                &TestRequest::default()
+                TestRequest::default()
                     .insert_header((header::HOST, host))
                     .to_srv_request()
                     .head(),

@@ -4,6 +4,7 @@
 //! Memory and descriptors are those of the daemon's process as the kernel counts them.
 
 mod bodies;
+mod compression;
 mod database;
 mod files;
 mod stopping;
@@ -24,6 +25,11 @@ pub fn resident_mib(pid: u32) -> u64 {
 /// The most resident memory that a process has ever had, in MiB.
 pub fn peak_mib(pid: u32) -> u64 {
     status(pid, "VmHWM:") / 1024
+}
+
+/// The threads of a process.
+pub fn threads(pid: u32) -> u64 {
+    status(pid, "Threads:")
 }
 
 /// A number out of the kernel's status of a process; memory is in KiB.

@@ -1,5 +1,7 @@
 //! Request ids, CORS, compression, security headers, trusted hosts.
 
+use std::io::Read;
+
 use actix_web::http::Method;
 
 use super::*;
@@ -110,9 +112,12 @@ async fn compression_begins_at_a_thousand_bytes() -> Outcome {
             .insert_header(("accept-encoding", accept))
     };
     for (accept, encoding) in [
-        ("br", "br"),
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("gzip, deflate, br", "gzip"),
+        ("zstd;q=0.5, gzip", "gzip"),
         ("gzip", "gzip"),
         ("zstd", "zstd"),
+        ("br", ""),
         ("identity", ""),
         ("nonsense", ""),
         ("identity;q=0, *;q=0", ""),
@@ -137,6 +142,45 @@ async fn compression_begins_at_a_thousand_bytes() -> Outcome {
         );
     }
     Ok(())
+}
+
+#[actix_web::test]
+async fn a_compressed_body_has_the_content_of_the_plain_one() -> Outcome {
+    for path in [
+        "/try/page?size=3000",
+        "/try/page?size=3000000",
+        "/try/lines?size=100",
+        "/try/lines?size=100000",
+        "/openapi.json",
+        "/redoc/redoc.js",
+        "/docs/swagger-ui.css",
+    ] {
+        let plain = get_path(path).await?;
+        assert_eq!(plain.header("content-encoding"), "", "{path}");
+        for encoding in ["zstd", "gzip"] {
+            let request = TestRequest::get()
+                .uri(path)
+                .insert_header(("accept-encoding", encoding));
+            let answer = ask(request).await?;
+            assert_eq!(answer.header("content-encoding"), encoding, "{path}");
+            assert!(answer.body.len() < plain.body.len(), "{path} {encoding}");
+            let unpacked = unpacked(encoding, &answer.body)?;
+            assert!(unpacked == plain.body, "{path} {encoding} differs");
+            let vary: Vec<_> = answer.response.headers().get_all("vary").collect();
+            let vary = format!("{vary:?}");
+            assert_eq!(vary.matches("accept-encoding").count(), 1, "{path}: {vary}");
+        }
+    }
+    Ok(())
+}
+
+fn unpacked(encoding: &str, body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut unpacked = Vec::new();
+    match encoding {
+        "zstd" => zstd::stream::copy_decode(body, &mut unpacked)?,
+        _ => _ = flate2::read::GzDecoder::new(body).read_to_end(&mut unpacked)?,
+    }
+    Ok(unpacked)
 }
 
 #[actix_web::test]
