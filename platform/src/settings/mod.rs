@@ -4,35 +4,29 @@
 //! It opens no port and no database, and reports every mistake at once. A key that nothing reads
 //! must not exist here.
 //!
+//! `engine/` turns texts into values, `groups/` declares the keys, `types/` their types, `rules/` what must
+//! hold between them, `docs/` what is shown of them.
+//!
 //! A group is declared once (`groups/`), and from that declaration come the struct, the detection
 //! of unknown keys, `dotmac config`, `docs/settings.md` and `deploy/dotmac.env.example`. The value
 //! of a secret leaves this module only through its own type: never in an error, a table or `Debug`.
 
 mod docs;
-mod dotenv;
-mod error;
-mod facts;
-mod group;
+mod engine;
 mod groups;
-mod load;
-mod render;
 mod rules;
-mod source;
 mod types;
-mod unknown;
-mod value;
 
 #[cfg(test)]
 mod tests;
 
-pub use docs::{env_example, settings_markdown};
-pub use error::{Mistake, Origin, SettingsErrors};
+pub use docs::{Row, as_env, as_json, as_table, env_example, settings_markdown};
+pub use engine::error::{Mistake, Origin, SettingsErrors};
+pub use engine::source::Sources;
 pub use groups::{
     AppSettings, CorsSettings, DatabaseSettings, DatabaseTarget, HttpSettings, PostgresTarget,
     ShutdownSettings, SupervisionSettings, TelemetrySettings, VaultSettings,
 };
-pub use render::{Row, as_env, as_json, as_table};
-pub use source::Sources;
 pub use types::{
     ByteSize, CorsOrigin, DatabaseUrl, Environment, HostName, HostPattern, KvVersion, LogFilter,
     LogFormat, Migrate, MountPath, OtlpCompression, OtlpProtocol, PostgresUrl, SecretReference,
@@ -47,7 +41,8 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use group::{KeySpec, PREFIX};
+use engine::group::{KeySpec, PREFIX};
+use engine::load;
 
 /// Every setting, right in itself and together with the others.
 #[derive(Debug, Clone)]

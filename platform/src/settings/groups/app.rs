@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::settings::facts::Facts;
-use crate::settings::group::{between, computed, fallback, fixed, group};
+use crate::settings::engine::facts::Facts;
+use crate::settings::engine::group::{between, computed, fallback, fixed, group};
 use crate::settings::types::{Environment, HostName};
 
 group! {

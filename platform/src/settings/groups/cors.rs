@@ -5,8 +5,8 @@ use std::time::Duration;
 use actix_web::http::Method;
 use actix_web::http::header::HeaderName;
 
-use crate::settings::facts::Facts;
-use crate::settings::group::{computed, fixed, group, lasting};
+use crate::settings::engine::facts::Facts;
+use crate::settings::engine::group::{computed, fixed, group, lasting};
 use crate::settings::types::{CorsOrigin, Environment};
 
 group! {

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::settings::facts::Facts;
-use crate::settings::group::{between, computed, fallback, fixed, group, lasting};
+use crate::settings::engine::facts::Facts;
+use crate::settings::engine::group::{between, computed, fallback, fixed, group, lasting};
+use crate::settings::engine::value::Setting as _;
 use crate::settings::types::{
     DatabaseUrl, Migrate, MountPath, PostgresUrl, SecretSetting, ServerHost, SslMode, is_loopback,
 };
-use crate::settings::value::Setting as _;
 
 group! {
     title: "Database", prefix: "DATABASE_";

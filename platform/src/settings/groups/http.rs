@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::settings::group::{between, fixed, group, lasting, sized};
+use crate::settings::engine::group::{between, fixed, group, lasting, sized};
 use crate::settings::types::{ByteSize, HostPattern};
 
 group! {

@@ -18,7 +18,7 @@ pub use supervision::SupervisionSettings;
 pub use telemetry::TelemetrySettings;
 pub use vault::VaultSettings;
 
-use super::group::{Group, GroupSpec};
+use super::engine::group::{Group, GroupSpec};
 
 /// Every group, in the order of the documentation.
 pub(crate) const ALL: [&GroupSpec; 8] = [

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::settings::facts::Facts;
-use crate::settings::group::{computed, fixed, group, lasting};
+use crate::settings::engine::facts::Facts;
+use crate::settings::engine::group::{computed, fixed, group, lasting};
 use crate::settings::types::Environment;
 
 group! {

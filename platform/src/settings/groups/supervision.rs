@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::settings::group::{between, fixed, group, lasting};
+use crate::settings::engine::group::{between, fixed, group, lasting};
 
 group! {
     title: "Supervision", prefix: "SUPERVISION_";

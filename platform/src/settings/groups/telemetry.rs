@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::settings::facts::Facts;
-use crate::settings::group::{
+use crate::settings::engine::facts::Facts;
+use crate::settings::engine::group::{
     Fallback, argument, between, computed, fallback, fixed, group, lasting, translated,
 };
 use crate::settings::types::{

@@ -6,8 +6,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::settings::facts::Facts;
-use crate::settings::group::{computed, fallback, fixed, group, lasting};
+use crate::settings::engine::facts::Facts;
+use crate::settings::engine::group::{computed, fallback, fixed, group, lasting};
 use crate::settings::types::{KvVersion, MountPath, VaultAuth};
 
 group! {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 
-use super::error::Mistake;
-use super::group::PREFIX;
+use super::engine::error::Mistake;
+use super::engine::group::PREFIX;
 use super::groups::DatabaseTarget;
 use super::types::{
     CorsOrigin, DatabaseUrl, Environment, SecretReference, SecretSetting, VaultAuth, otlp_headers,

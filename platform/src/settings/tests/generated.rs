@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::Directory;
-use crate::settings::load::specs;
+use crate::settings::engine::load::specs;
 use crate::settings::{env_example, settings_markdown};
 
 fn assert_generated(file: &str, content: &str) {
@@ -39,7 +39,9 @@ fn the_example_changes_nothing_when_it_is_used() {
 
 #[test]
 fn keys_are_unique_and_do_not_look_like_a_file_twin() {
-    let keys: Vec<String> = specs().map(super::super::group::KeySpec::key).collect();
+    let keys: Vec<String> = specs()
+        .map(crate::settings::engine::group::KeySpec::key)
+        .collect();
     assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
     assert!(keys.iter().all(|key| !key.ends_with("_FILE")));
 }

@@ -72,6 +72,6 @@ impl Drop for Directory {
 }
 
 /// A value as the environment would give it, for tests of other rooms.
-pub(crate) fn parsed<T: super::value::Setting>(text: &str) -> T {
+pub(crate) fn parsed<T: super::engine::value::Setting>(text: &str) -> T {
     T::parse(text).unwrap_or_else(|_| panic!("{text:?} is not {}", T::expected()))
 }

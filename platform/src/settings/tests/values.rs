@@ -7,12 +7,12 @@ use proptest::prelude::*;
 use url::Url;
 
 use super::mistake;
-use crate::settings::load::specs;
+use crate::settings::engine::load::specs;
+use crate::settings::engine::value::Setting;
 use crate::settings::types::{
     ByteSize, CorsOrigin, DatabaseUrl, HostName, HostPattern, LogFilter, SecretReference,
     SecretSetting,
 };
-use crate::settings::value::Setting;
 
 fn parses<T: Setting>(text: &str) -> bool {
     T::parse(text).is_ok()

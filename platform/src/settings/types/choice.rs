@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::settings::value::{Invalid, Setting};
+use crate::settings::engine::value::{Invalid, Setting};
 
 /// Declares an enum whose values are written as the given words, in any case.
 macro_rules! choice {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use secrecy::SecretString;
 
-use crate::settings::value::{Invalid, Setting};
+use crate::settings::engine::value::{Invalid, Setting};
 use dotmac_secrets::{ReferenceError, SecretReference};
 
 /// A secret value, or where in Vault it is. Prints `[redacted]` or the reference.

@@ -12,10 +12,10 @@ use secrecy::SecretString;
 use super::error::{Mistake, Origin, SettingsErrors};
 use super::facts::Facts;
 use super::group::{DefaultText, Group, KeySpec, TelemetrySignal};
-use super::groups;
 use super::source::{Found, Layers, Sources};
+use super::unknown;
 use super::value::Invalid;
-use super::{Entry, Export, Exports, Settings, TelemetrySettings, rules, unknown};
+use crate::settings::{Entry, Export, Exports, Settings, TelemetrySettings, groups, rules};
 
 /// A value longer than this is cut in a message.
 const SHOWN_CHARS: usize = 100;

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::group::DefaultText;
-use super::{Entry, Origin};
+use crate::settings::engine::group::DefaultText;
+use crate::settings::{Entry, Origin};
 
 /// One key as it is in effect. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

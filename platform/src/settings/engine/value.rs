@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::types::percent_decoded;
+use crate::settings::types::percent_decoded;
 
 /// Why a text is not a value. The reason must not repeat the text, which may be a secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -3,15 +3,19 @@
 //! Both are in the repository, and a test compares them with what is generated here.
 //! `UPDATE_GENERATED=1 cargo test` writes them anew.
 
+mod effective;
+
 use std::fmt::Write as _;
 
-use super::group::{DefaultText, GroupSpec, KeySpec};
-use super::groups;
+use crate::settings::engine::group::{DefaultText, GroupSpec, KeySpec};
+use crate::settings::groups;
+
+pub use effective::{Row, as_env, as_json, as_table};
 
 /// Columns after which a comment in the example is broken.
 const COMMENT_COLUMNS: usize = 100;
 
-const INTRODUCTION: &str = include_str!("docs_introduction.md");
+const INTRODUCTION: &str = include_str!("introduction.md");
 
 const EXAMPLE_INTRODUCTION: &str = "\
 # Every setting of dotmac, with its default. docs/settings.md explains where values may come from.

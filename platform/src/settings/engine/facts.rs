@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::thread::available_parallelism;
 
 use super::source::Found;
-use super::types::Environment;
 use super::value::Setting;
+use crate::settings::types::Environment;
 
 /// Looked at after the given values were checked and before the defaults are filled in.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::facts::Facts;
-use super::types::ByteSize;
 use super::value::{Invalid, Setting};
+use crate::settings::types::ByteSize;
 
 /// What every key of ours begins with.
 pub(crate) const PREFIX: &str = "DOTMAC_";
@@ -299,20 +299,20 @@ macro_rules! group {
         pub struct $group {
             $(
                 $(#[doc = $doc])+
-                #[serde(deserialize_with = "crate::settings::value::deserialize")]
+                #[serde(deserialize_with = "crate::settings::engine::value::deserialize")]
                 pub $field: $kind,
             )+
         }
 
-        impl $crate::settings::group::Group for $group {
-            const SPEC: &'static $crate::settings::group::GroupSpec =
-                &$crate::settings::group::GroupSpec {
+        impl $crate::settings::engine::group::Group for $group {
+            const SPEC: &'static $crate::settings::engine::group::GroupSpec =
+                &$crate::settings::engine::group::GroupSpec {
                     title: $title,
                     doc: concat!($($group_doc, "\n"),+),
                     keys: &[$(
-                        $crate::settings::group::KeySpec {
+                        $crate::settings::engine::group::KeySpec {
                             $($property: $value,)*
-                            ..$crate::settings::group::KeySpec::of::<$kind>(
+                            ..$crate::settings::engine::group::KeySpec::of::<$kind>(
                                 $prefix,
                                 stringify!($field),
                                 concat!($($doc, "\n"),+),
