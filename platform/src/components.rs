@@ -14,8 +14,8 @@ use crate::{
     http, migrations,
     settings::{
         DatabaseTarget, Environment, Export, KvVersion, LogFormat, Migrate, OtlpCompression,
-        OtlpProtocol, PostgresTarget, SecretSetting, Settings, SslMode, SupervisionSettings,
-        VaultAuth, otlp_headers,
+        OtlpProtocol, PostgresTarget, Settings, SslMode, SupervisionSettings, VaultAuth,
+        otlp_headers,
     },
 };
 
@@ -91,10 +91,11 @@ fn collector(export: &Export) -> Option<telemetry::Otlp> {
             OtlpProtocol::Grpc => telemetry::Protocol::Grpc,
             OtlpProtocol::Http => telemetry::Protocol::Http,
         },
-        headers: match &given.otlp_headers {
-            Some(SecretSetting::Literal(text)) => headers(text),
-            Some(SecretSetting::Reference(_)) | None => Vec::new(),
-        },
+        headers: given
+            .otlp_headers
+            .literal()
+            .map(headers)
+            .unwrap_or_default(),
         compression: match given.otlp_compression {
             OtlpCompression::None => telemetry::Compression::None,
             OtlpCompression::Gzip => telemetry::Compression::Gzip,
@@ -197,7 +198,7 @@ pub(crate) fn secrets(settings: &Settings) -> secrets::Config {
 pub(crate) fn wanted(settings: &Settings) -> Vec<Wanted> {
     let from_vault = settings.wanted_secrets().into_iter().map(|wanted| Wanted {
         key: wanted.key,
-        source: if wanted.explicit {
+        source: if wanted.must_exist {
             WantedSource::Reference(wanted.reference)
         } else {
             WantedSource::DefaultPath(wanted.reference.path)
@@ -213,15 +214,15 @@ fn literals(settings: &Settings) -> impl Iterator<Item = Wanted> {
             [(USERNAME, target.username), (PASSWORD, target.password)].map(Some)
         }
     };
-    given.into_iter().flatten().filter_map(|(key, value)| {
-        let Some(SecretSetting::Literal(value)) = value else {
-            return None;
-        };
-        Some(Wanted {
+    let given = given.into_iter().flatten();
+    let of_platform = given.filter_map(|(key, secret)| Some((key, secret.literal()?.clone())));
+    let of_modules = settings.literals_of_modules();
+    of_platform
+        .chain(of_modules.map(|(key, value)| (key, value.clone())))
+        .map(|(key, value)| Wanted {
             key: key.to_owned(),
             source: WantedSource::Literal(value),
         })
-    })
 }
 
 /// Where Kubernetes mounts the token of a pod's service account.

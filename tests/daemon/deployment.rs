@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use dotmac_platform::{
     Exit,
-    settings::{Settings, Sources},
+    settings::{Catalogue, Settings, Sources},
 };
 
 fn read(path: &str) -> String {
@@ -22,7 +22,7 @@ fn production() -> Settings {
         ("DOTMAC_ENVIRONMENT", "production"),
         ("DOTMAC_DATABASE_ALLOW_SQLITE", "true"),
     ];
-    Settings::from_sources(&Sources::new(given)).unwrap()
+    Settings::from_sources(&Catalogue::platform(), &Sources::new(given)).unwrap()
 }
 
 /// The text behind `key` on its line, as in `key: value` or `key=value`.

@@ -12,7 +12,10 @@ use std::error::Error;
 
 use clap::{Parser, Subcommand};
 
-use crate::{Exit, settings::Settings};
+use crate::{
+    Exit,
+    settings::{Catalogue, Settings},
+};
 
 /// A supervised, actor-based runtime for services.
 ///
@@ -76,7 +79,7 @@ pub async fn execute(command: Command) -> Exit {
 
 /// The settings, or every mistake in them on standard error.
 fn settings() -> Result<Settings, Exit> {
-    Settings::load().map_err(|mistakes| {
+    Settings::load(&Catalogue::platform()).map_err(|mistakes| {
         eprintln!("{mistakes}");
         Exit::Settings
     })

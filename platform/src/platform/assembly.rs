@@ -13,7 +13,7 @@ use crate::{
     extract::Db,
     http::Routes,
     metrics,
-    settings::{Environment, SecretSetting, Settings},
+    settings::{Environment, Settings},
 };
 use dotmac_db::{self as db, DbActor, Journal, Migrations, Pool, PoolSize};
 use dotmac_secrets::{
@@ -239,8 +239,7 @@ type FromVault<'a> = (
 );
 
 fn in_vault(settings: &Settings) -> bool {
-    let headers = &settings.telemetry.otlp_headers;
-    matches!(headers, Some(SecretSetting::Reference(_)))
+    settings.telemetry.otlp_headers.reference().is_some()
 }
 
 /// Shows the thread of an actor's life, which its factory runs on, in the figures of the runtimes.

@@ -13,7 +13,7 @@ use crate::{
     Exit,
     extract::Supervised,
     run::{self, Signals},
-    settings::{Settings, SettingsErrors},
+    settings::{Catalogue, Settings, SettingsErrors},
 };
 
 pub(crate) use assembly::{Assembly, AssemblyError};
@@ -53,7 +53,7 @@ impl Platform {
     pub fn from_env() -> Self {
         // Before the settings, which may lie on a file system that is slow to answer.
         let signals = Signals::listen();
-        Self::new(Settings::load(), signals)
+        Self::new(Settings::load(&Catalogue::platform()), signals)
     }
 
     /// A platform with settings that were read already. Signals are as in [`from_env`](Self::from_env).

@@ -16,7 +16,7 @@ use crate::{
     components,
     extract::Db,
     http::{TlsCertificates, TlsError},
-    settings::{Settings, SettingsErrors},
+    settings::{Catalogue, Settings, SettingsErrors},
 };
 
 /// What can take new settings while it runs.
@@ -61,7 +61,7 @@ impl Reload {
     /// Applies the settings as they are now. A mistake in them changes nothing.
     async fn run(&self, current: &mut Settings) {
         info!("reloading the settings");
-        let read = match self.read().await {
+        let read = match self.read(current.catalogue().clone()).await {
             Ok(Ok(read)) => read,
             Ok(Err(mistakes)) => {
                 for mistake in mistakes.mistakes() {
@@ -151,11 +151,11 @@ impl Reload {
     /// # Errors
     ///
     /// The operating system has no thread left, or the mistakes in the settings.
-    async fn read(&self) -> io::Result<Result<Read, SettingsErrors>> {
+    async fn read(&self, catalogue: Catalogue) -> io::Result<Result<Read, SettingsErrors>> {
         let (sender, read) = oneshot::channel();
         let certificates = self.certificates.clone();
         let work = move || {
-            let read = Settings::load().map(|settings| Read {
+            let read = Settings::load(&catalogue).map(|settings| Read {
                 settings,
                 certificate: certificates.map(|certificates| certificates.reload()),
             });

@@ -11,7 +11,7 @@
 //! of unknown keys, `dotmac config`, `docs/settings.md` and `deploy/dotmac.env.example`. The value
 //! of a secret leaves this module only through its own type: never in an error, a table or `Debug`.
 
-mod docs;
+pub mod docs;
 mod engine;
 mod groups;
 mod rules;
@@ -20,9 +20,22 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-pub use docs::{Row, as_env, as_json, as_table, env_example, settings_markdown};
+pub use docs::{Row, as_env, as_json, as_table};
+pub use engine::catalogue::{Catalogue, CatalogueError};
+#[doc(hidden)]
+pub use engine::declare::macro_support;
+pub use engine::declare::{
+    DefaultText, Fallback, Range, argument, between, computed, fallback, fixed, lasting, sized,
+    translated,
+};
 pub use engine::error::{Mistake, Origin, SettingsErrors};
+pub use engine::facts::Facts;
+pub use engine::group::{Group, GroupSpec, KeySpec, NoSettings};
+pub use engine::live::Change;
+pub use engine::rules::Rules;
+pub use engine::secrets::WantedSecret;
 pub use engine::source::Sources;
+pub use engine::value::{Invalid, Setting};
 pub use groups::{
     AppSettings, CorsSettings, DatabaseSettings, DatabaseTarget, HttpSettings, PostgresTarget,
     ShutdownSettings, SupervisionSettings, TelemetrySettings, VaultSettings,
@@ -37,11 +50,15 @@ pub use types::{
 #[cfg(test)]
 pub(crate) use tests::parsed;
 
+use std::any::Any;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use engine::group::{KeySpec, PREFIX};
+use engine::catalogue::{Filled, ModuleGroup};
+use engine::group::PREFIX;
 use engine::load;
 
 /// Every setting, right in itself and together with the others.
@@ -66,10 +83,18 @@ pub struct Settings {
     pub exports: Exports,
     /// `DOTMAC_CORS_*`
     pub cors: CorsSettings,
+    catalogue: Catalogue,
+    /// Those of the modules that are on.
+    groups: Vec<(ModuleGroup, Arc<dyn Filled>)>,
+    /// Names of the modules that are switched off.
+    off: BTreeSet<&'static str>,
     /// One for each key, in the order of the documentation.
     entries: Vec<Entry>,
     /// Variables of the OpenTelemetry standard that are set and that nothing here reads.
     unread: Vec<String>,
+    warnings: Vec<Mistake>,
+    /// Secrets that must be there, by full key.
+    needed: BTreeSet<String>,
 }
 
 /// How each signal of telemetry is exported.
@@ -101,87 +126,57 @@ impl Exports {
 
 /// The text that a key was read from. Any text is kept like a secret, so that none needs care.
 #[derive(Debug, Clone)]
-struct Entry {
-    spec: &'static KeySpec,
+pub(crate) struct Entry {
+    key: String,
+    spec: KeySpec,
+    /// The module whose it is; `None` for the platform's own.
+    module: Option<&'static str>,
     text: SecretString,
     origin: Origin,
 }
 
-/// A key whose value is another one in newer settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Full name of the key.
-    pub key: String,
-    /// The former value, secrets redacted; empty if it was not set.
-    pub old: String,
-    /// The new value, secrets redacted; empty if it is not set.
-    pub new: String,
-    /// Whether it can be applied now; else it needs a restart.
-    pub live: bool,
-}
-
-/// A secret that is to be read from Vault.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedSecret {
-    /// Full name of the key whose value it is.
-    pub key: String,
-    /// Where in Vault it is.
-    pub reference: SecretReference,
-    /// Whether the operator named the reference; else it is the key's default path, and there may
-    /// be nothing.
-    pub explicit: bool,
-}
-
 impl Settings {
-    /// Reads the settings of this process.
+    /// Reads the settings of this process, which has the keys of `catalogue`.
     ///
     /// # Errors
     ///
     /// [`SettingsErrors`] with every mistake that was found; the process should exit 78.
-    pub fn load() -> Result<Self, SettingsErrors> {
-        Self::from_sources(&Sources::of_process())
+    pub fn load(catalogue: &Catalogue) -> Result<Self, SettingsErrors> {
+        Self::from_sources(catalogue, &Sources::of_process())
     }
 
-    /// Reads the settings from `sources`, as a test or `dotmac config` wants it.
+    /// Reads the settings from `sources`, as a test wants it.
     ///
     /// # Errors
     ///
     /// As [`load`](Self::load).
-    pub fn from_sources(sources: &Sources) -> Result<Self, SettingsErrors> {
-        load::load(sources)
+    pub fn from_sources(catalogue: &Catalogue, sources: &Sources) -> Result<Self, SettingsErrors> {
+        load::load(catalogue, sources)
     }
 
-    /// The secrets to read from Vault: every reference, and for a secret that nobody gave the
-    /// default path of its key. Empty if Vault is not enabled.
-    pub fn wanted_secrets(&self) -> Vec<WantedSecret> {
-        if !self.vault.enabled {
-            return Vec::new();
-        }
-        let (lacks_username, lacks_password) = self.database.lacks();
-        let wanted = self.entries.iter().filter_map(|entry| {
-            let key = entry.spec.key();
-            let text = entry.text.expose_secret();
-            if let (true, Ok(reference)) = (entry.spec.kind.secret, text.parse()) {
-                return Some(WantedSecret {
-                    key,
-                    reference,
-                    explicit: true,
-                });
-            }
-            let path = entry.spec.vault.filter(|_| text.is_empty())?;
-            let is_needed = match key.as_str() {
-                "DOTMAC_DATABASE_USERNAME" => lacks_username,
-                "DOTMAC_DATABASE_PASSWORD" => lacks_password,
-                _ => true,
-            };
-            let reference = format!("{}{path}", SecretReference::SCHEME).parse().ok()?;
-            is_needed.then_some(WantedSecret {
-                key,
-                reference,
-                explicit: false,
-            })
-        });
-        wanted.collect()
+    /// The keys that these settings were read with.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// The settings of a module; `None` if it is switched off, or if no module of the catalogue has them.
+    #[must_use]
+    pub fn of<G: Group>(&self) -> Option<&G> {
+        let mut groups = self.groups.iter();
+        groups.find_map(|(_, group)| (&**group as &dyn Any).downcast_ref())
+    }
+
+    /// Whether the module `name` is on: it is in the catalogue, and `DOTMAC_<NAME>_ENABLED` is not `false`.
+    #[must_use]
+    pub fn module_enabled(&self, name: &str) -> bool {
+        self.catalogue.modules().any(|module| module == name) && !self.off.contains(name)
+    }
+
+    /// What is not right and would be refused in production: worth a warning at the start.
+    #[must_use]
+    pub fn warnings(&self) -> &[Mistake] {
+        &self.warnings
     }
 
     /// The effective value and the origin of every key, in the order of the documentation. For a
@@ -220,25 +215,10 @@ impl Settings {
         &self.unread
     }
 
-    /// What is different in `new`, key by key.
-    pub fn diff(&self, new: &Self) -> Vec<Change> {
-        // Both lists come from the same table, so the keys stand side by side.
-        let pairs = self.entries.iter().zip(&new.entries);
-        pairs
-            .filter(|(old, new)| old.text.expose_secret() != new.text.expose_secret())
-            .map(|(old, new)| Change {
-                key: old.spec.key(),
-                old: old.shown(),
-                new: new.shown(),
-                live: old.spec.live || new.is_read_at_each_use() || old.lasts_in(new),
-            })
-            .collect()
-    }
-
     /// Where the value of `name`, a key without its prefix, came from.
     fn origin(&self, name: &str) -> Origin {
         let key = format!("{PREFIX}{name}");
-        let entry = self.entries.iter().find(|entry| entry.spec.key() == key);
+        let entry = self.entries.iter().find(|entry| entry.key == key);
         entry.map_or(Origin::Default, |entry| entry.origin.clone())
     }
 
@@ -246,19 +226,16 @@ impl Settings {
     pub(crate) fn is_given(&self, name: &str) -> bool {
         self.origin(name) != Origin::Default
     }
+
+    /// Whether somebody uses the key of `entry`.
+    fn is_in_effect(&self, entry: &Entry) -> bool {
+        entry.module.is_none_or(|name| !self.off.contains(name))
+    }
 }
 
 impl Entry {
-    /// A credential for Vault that lies in a file is read from there at each login.
-    fn is_read_at_each_use(&self) -> bool {
-        let is_credential = self.spec.kind.secret && self.spec.prefix == "VAULT_";
-        is_credential && matches!(self.origin, Origin::File(_))
-    }
-
-    /// Whether `new` differs only in what is taken live.
-    fn lasts_in(&self, new: &Self) -> bool {
-        let lasting = |entry: &Self| (entry.spec.kind.lasting)(entry.text.expose_secret());
-        lasting(self) == lasting(new)
+    fn is_set(&self) -> bool {
+        !self.text.expose_secret().is_empty()
     }
 
     /// The value for a reader: secrets redacted, empty if not set.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::settings::engine::group::DefaultText;
+use crate::settings::engine::declare::DefaultText;
 use crate::settings::{Entry, Origin};
 
 /// One key as it is in effect. Holds no secret.
@@ -20,6 +20,9 @@ pub struct Row {
     pub default: Option<String>,
     /// What the key means.
     pub doc: String,
+    /// The module whose it is; `None` for the platform's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module: Option<&'static str>,
 }
 
 impl From<&Entry> for Row {
@@ -30,11 +33,12 @@ impl From<&Entry> for Row {
             DefaultText::Computed { described, .. } => Some(described.replace('`', "")),
         };
         Self {
-            key: entry.spec.key(),
+            key: entry.key.clone(),
             value: Some(entry.shown()).filter(|value| !value.is_empty()),
             origin: entry.origin.to_string(),
             default,
             doc: entry.spec.doc(),
+            module: entry.module,
         }
     }
 }

@@ -1,16 +1,22 @@
-//! `docs/settings.md` and `deploy/dotmac.env.example`, generated from the tables of the groups.
+//! What operators read of the settings, generated from the declarations of the groups: documentation, an
+//! example of an environment file, and the values in effect.
 //!
-//! Both are in the repository, and a test compares them with what is generated here.
-//! `UPDATE_GENERATED=1 cargo test` writes them anew.
+//! `docs/settings.md` and `deploy/dotmac.env.example` are kept in the repository, and a test compares them
+//! with what is generated here; [`assert_generated`] and its neighbours do the same for a service.
 
 mod effective;
+mod in_step;
 
 use std::fmt::Write as _;
 
-use crate::settings::engine::group::{DefaultText, GroupSpec, KeySpec};
-use crate::settings::groups;
+use super::Catalogue;
+use super::engine::catalogue::ModuleGroup;
+use super::engine::declare::DefaultText;
+use super::engine::group::{GroupSpec, KeySpec};
+use super::groups;
 
 pub use effective::{Row, as_env, as_json, as_table};
+pub use in_step::{assert_documented, assert_example, assert_generated};
 
 /// Columns after which a comment in the example is broken.
 const COMMENT_COLUMNS: usize = 100;
@@ -18,30 +24,84 @@ const COMMENT_COLUMNS: usize = 100;
 const INTRODUCTION: &str = include_str!("introduction.md");
 
 const EXAMPLE_INTRODUCTION: &str = "\
-# Every setting of dotmac, with its default. docs/settings.md explains where values may come from.
-# Generated from platform/src/settings/groups: change the doc comments there.
+# Every setting of {program}, with its default. `{program} config --format markdown` explains where
+# values may come from. Generated from the declarations of the settings: change the doc comments there.
 #
 # For development, copy to .env; for systemd, to the EnvironmentFile of the unit; for containers,
 # to the env_file of the service. Give secrets by the _FILE twin of their key where you can.
 ";
 
-/// The text of `docs/settings.md`.
-pub fn settings_markdown() -> String {
-    let mut text = INTRODUCTION.to_owned();
-    for group in groups::ALL {
-        section(&mut text, group).unwrap_or_default(); // writing to a String cannot fail
+/// A group as it is documented: its title, what is said of it, and its keys.
+struct Section {
+    title: &'static str,
+    doc: String,
+    keys: Vec<KeySpec>,
+}
+
+impl From<&GroupSpec> for Section {
+    fn from(group: &GroupSpec) -> Self {
+        Self {
+            title: group.title,
+            doc: group.doc(),
+            keys: group.keys.to_vec(),
+        }
+    }
+}
+
+impl From<&ModuleGroup> for Section {
+    fn from(module: &ModuleGroup) -> Self {
+        let doc = module.spec.doc();
+        Self {
+            title: module.title(),
+            doc: match doc.as_str() {
+                "" => format!("The module `{}` has no settings of its own.", module.name),
+                _ => doc,
+            },
+            keys: module.keys().collect(),
+        }
+    }
+}
+
+/// Those of the whole catalogue, or of one module of it; none if it has no such module.
+fn sections(catalogue: &Catalogue, module: Option<&str>) -> Vec<Section> {
+    let modules = catalogue.module_groups().iter();
+    match module {
+        None => {
+            let own = groups::ALL.into_iter().map(Section::from);
+            own.chain(modules.map(Section::from)).collect()
+        }
+        Some(name) => modules
+            .filter(|module| module.name == name)
+            .map(Section::from)
+            .collect(),
+    }
+}
+
+/// The documentation of every setting of `program`, in Markdown; of one module alone, without the
+/// introduction, if `module` names one.
+#[must_use]
+pub fn markdown(program: &str, catalogue: &Catalogue, module: Option<&str>) -> String {
+    let mut text = match module {
+        None => INTRODUCTION.replace("{program}", program),
+        Some(_) => String::new(),
+    };
+    for section in sections(catalogue, module) {
+        write_section(&mut text, &section).unwrap_or_default(); // writing to a String cannot fail
     }
     text
 }
 
-fn section(text: &mut String, group: &GroupSpec) -> std::fmt::Result {
-    writeln!(text, "\n## {}\n\n{}\n", group.title, group.doc())?;
+fn write_section(text: &mut String, section: &Section) -> std::fmt::Result {
+    if !text.is_empty() {
+        writeln!(text)?;
+    }
+    writeln!(text, "## {}\n\n{}\n", section.title, section.doc)?;
     writeln!(
         text,
         "| key | default | meaning | values | else taken from | change |"
     )?;
     writeln!(text, "|---|---|---|---|---|---|")?;
-    for spec in group.keys {
+    for spec in &section.keys {
         let cells = [
             format!("`{}`", spec.key()),
             default_in_words(spec),
@@ -61,6 +121,7 @@ fn section(text: &mut String, group: &GroupSpec) -> std::fmt::Result {
 
 fn default_in_words(spec: &KeySpec) -> String {
     match spec.default {
+        DefaultText::Unset if spec.is_needed() => "needed".to_owned(),
         DefaultText::Unset => "–".to_owned(),
         DefaultText::Fixed(text) => format!("`{text}`"),
         DefaultText::Computed { described, .. } => described.to_owned(),
@@ -94,21 +155,30 @@ fn otherwise(spec: &KeySpec) -> String {
     }
 }
 
-/// The text of `deploy/dotmac.env.example`.
-pub fn env_example() -> String {
-    let mut text = EXAMPLE_INTRODUCTION.to_owned();
-    for group in groups::ALL {
-        example_section(&mut text, group).unwrap_or_default(); // writing to a String cannot fail
+/// An environment file with every setting of `program` as a comment; with those of one module alone if
+/// `module` names one.
+#[must_use]
+pub fn env_example(program: &str, catalogue: &Catalogue, module: Option<&str>) -> String {
+    let mut text = match module {
+        None => EXAMPLE_INTRODUCTION.replace("{program}", program),
+        Some(_) => String::new(),
+    };
+    for section in sections(catalogue, module) {
+        example_section(&mut text, &section).unwrap_or_default(); // writing to a String cannot fail
     }
     text
 }
 
-fn example_section(text: &mut String, group: &GroupSpec) -> std::fmt::Result {
-    writeln!(text, "\n\n# ---- {}: {}", group.title, group.doc())?;
-    for spec in group.keys {
+fn example_section(text: &mut String, section: &Section) -> std::fmt::Result {
+    if !text.is_empty() {
+        writeln!(text, "\n")?;
+    }
+    writeln!(text, "# ---- {}: {}", section.title, section.doc)?;
+    for spec in &section.keys {
         writeln!(text)?;
         let default = match spec.default {
             DefaultText::Computed { described, .. } => format!(" Default: {described}."),
+            _ if spec.is_needed() => " Needed.".to_owned(),
             _ => String::new(),
         };
         comment(text, &format!("{}{default}", spec.doc()).replace('`', ""))?;

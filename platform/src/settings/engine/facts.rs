@@ -7,29 +7,46 @@ use super::source::Found;
 use super::value::Setting;
 use crate::settings::types::Environment;
 
-/// Looked at after the given values were checked and before the defaults are filled in.
+/// What is known once the given values were checked and before the defaults are filled in.
 #[derive(Debug)]
-pub(crate) struct Facts<'a> {
+pub struct Facts<'a> {
     /// The right values that somebody gave, by full key.
-    pub(crate) given: &'a BTreeMap<String, Found>,
-    /// Whether the log goes to a terminal.
-    pub(crate) terminal: bool,
+    given: &'a BTreeMap<String, Found>,
+    terminal: bool,
 }
 
-impl Facts<'_> {
-    /// The text given for `key`, if any.
-    pub(crate) fn given(&self, key: &str) -> Option<&str> {
-        self.given.get(key).map(|found| found.text.as_str())
+impl<'a> Facts<'a> {
+    pub(crate) fn new(given: &'a BTreeMap<String, Found>, terminal: bool) -> Self {
+        Self { given, terminal }
     }
 
-    pub(crate) fn environment(&self) -> Environment {
+    pub(crate) fn found(&self, key: &str) -> Option<&Found> {
+        self.given.get(key)
+    }
+
+    /// The text given for `key`, by its full name, if any. A wrong one counts as not given.
+    #[must_use]
+    pub fn given(&self, key: &str) -> Option<&str> {
+        self.found(key).map(|found| found.text.as_str())
+    }
+
+    /// What the installation is for.
+    #[must_use]
+    pub fn environment(&self) -> Environment {
         self.given("DOTMAC_ENVIRONMENT")
             .and_then(|text| Environment::parse(text).ok())
             .unwrap_or(Environment::Development)
     }
 
     /// Processor cores that this process may use, at least 1.
-    pub(crate) fn cores(&self) -> usize {
+    #[must_use]
+    pub fn cores(&self) -> usize {
         available_parallelism().map_or(1, usize::from)
+    }
+
+    /// Whether the log goes to a terminal.
+    #[must_use]
+    pub fn terminal(&self) -> bool {
+        self.terminal
     }
 }

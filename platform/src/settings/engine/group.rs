@@ -1,137 +1,87 @@
-//! A group of keys, declared once: [`group!`] makes of one text the struct that the program reads
-//! and the table of [`KeySpec`] that everything else is generated from.
+//! What there is to know of a key and of a group of keys, apart from their values.
 //!
-//! The table serves the detection of unknown keys, `dotmac config`, reloading, `docs/settings.md`
-//! and `deploy/dotmac.env.example`. The doc comment of a field is what operators read.
+//! [`settings!`](crate::settings!) makes these tables. They serve the detection of unknown keys, the
+//! command `config`, reloading and the generated documentation.
 
-use std::time::Duration;
+use std::fmt;
 
 use serde::de::DeserializeOwned;
 
-use super::facts::Facts;
+use super::declare::{DefaultText, Fallback, Range};
+use super::rules::Rules;
 use super::value::{Invalid, Setting};
-use crate::settings::types::ByteSize;
 
-/// What every key of ours begins with.
+/// What every key begins with.
 pub(crate) const PREFIX: &str = "DOTMAC_";
 
-/// What the standard's variables about the export begin with.
-const OTLP: &str = "OTEL_EXPORTER_OTLP_";
-
-/// All about one key but its value.
-#[derive(Debug)]
-pub(crate) struct KeySpec {
-    /// Name of the group in the key, `HTTP_`; empty for the app's own.
-    pub(crate) prefix: &'static str,
+/// All about one key but its value. Each method is a property that may stand in the braces behind a field of
+/// [`settings!`](crate::settings!), as `live: true`.
+#[derive(Debug, Clone, Copy)]
+pub struct KeySpec {
+    /// Name of the group in the key, `HTTP_`; empty for the application's own.
+    prefix: &'static str,
     /// Name of the field, `body_limit`.
     pub(crate) field: &'static str,
-    /// The doc comment of the field.
-    pub(crate) doc: &'static str,
-    /// What counts if nobody sets the key.
+    doc: &'static str,
     pub(crate) default: DefaultText,
-    /// Variables that count if the own key is not set; the first that is set wins.
     pub(crate) fallbacks: &'static [Fallback],
-    /// Fields of the same group that, once set, make the fallbacks void.
     pub(crate) fallbacks_yield_to: &'static [&'static str],
-    /// Bounds, both inclusive.
-    pub(crate) range: Option<Range>,
-    /// Where in Vault the value is looked for, if Vault is enabled and nobody sets the key.
+    range: Option<Range>,
     pub(crate) vault: Option<&'static str>,
-    /// Whether SIGHUP can apply a change.
     pub(crate) live: bool,
+    pub(crate) optional: bool,
+    pub(crate) guessable: bool,
     /// What the type of the field knows.
     pub(crate) kind: Kind,
 }
 
 /// The functions of a [`Setting`] type, with the type erased.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Kind {
     pub(crate) example: &'static str,
     pub(crate) values: &'static [&'static str],
     pub(crate) secret: bool,
-    pub(crate) expected: fn() -> String,
+    pub(crate) followed: bool,
     pub(crate) shown: fn(&str) -> Option<String>,
     pub(crate) lasting: fn(&str) -> String,
+    expected: fn() -> String,
     check: fn(&str) -> Result<(), Invalid>,
 }
 
-/// The text that is read when a key is not set: by the same parser as anybody's text.
+/// The title of a group of keys, what is said of it, and its keys.
 #[derive(Debug)]
-pub(crate) enum DefaultText {
-    /// Not set means not set.
-    Unset,
-    /// Always the same.
-    Fixed(&'static str),
-    /// Depends on other settings or on the machine; an empty text means not set.
-    Computed {
-        described: &'static str,
-        text: fn(&Facts<'_>) -> String,
-    },
-}
-
-/// A variable of the wider world that stands in for a key of ours.
-#[derive(Debug)]
-pub(crate) struct Fallback {
-    pub(crate) name: &'static str,
-    /// From its notation into ours.
-    pub(crate) translate: fn(&str) -> String,
-    /// The variable without which this one says nothing.
-    pub(crate) argument_of: Option<&'static str>,
-}
-
-/// A signal of telemetry, for which the standard has variables of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TelemetrySignal {
-    Traces,
-    Metrics,
-    Logs,
-}
-
-impl TelemetrySignal {
-    pub(crate) const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Traces => "TRACES",
-            Self::Metrics => "METRICS",
-            Self::Logs => "LOGS",
-        }
-    }
-}
-
-impl Fallback {
-    /// The variable that stands in for this one where `signal` is concerned:
-    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` for `OTEL_EXPORTER_OTLP_ENDPOINT`.
-    pub(crate) fn name_for(&self, signal: TelemetrySignal) -> Option<String> {
-        let rest = self.name.strip_prefix(OTLP)?;
-        Some(format!("{OTLP}{}_{rest}", signal.name()))
-    }
-}
-
-/// Bounds as an operator would write them.
-#[derive(Debug)]
-pub(crate) struct Range {
-    pub(crate) least: &'static str,
-    pub(crate) most: &'static str,
-    holds: fn(&Range, &str) -> bool,
-}
-
-/// What a group is called and which keys it has.
-#[derive(Debug)]
-pub(crate) struct GroupSpec {
+pub struct GroupSpec {
     pub(crate) title: &'static str,
-    pub(crate) doc: &'static str,
+    pub(crate) prefix: &'static str,
+    doc: &'static str,
     pub(crate) keys: &'static [KeySpec],
 }
 
-/// A struct made by [`group!`].
-pub(crate) trait Group: DeserializeOwned {
+/// A struct of settings, made by [`settings!`](crate::settings!).
+pub trait Group: DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static {
+    /// Its keys.
     const SPEC: &'static GroupSpec;
+
+    /// Reports what does not fit together, once each value is right by itself. [`settings!`](crate::settings!)
+    /// fills it with the function after `rules:`.
+    fn rules(&self, rules: &mut Rules<'_>) {
+        let _ = rules;
+    }
+}
+
+/// The settings of a module that has none but `DOTMAC_<NAME>_ENABLED`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+pub struct NoSettings {}
+
+impl Group for NoSettings {
+    const SPEC: &'static GroupSpec = &GroupSpec::new("", "", "", &[]);
 }
 
 impl KeySpec {
-    /// A key without a default or anything else out of the ordinary.
-    pub(crate) const fn of<T: Setting>(
+    /// A key of type `T` without a default or anything else out of the ordinary: `field` of the group whose
+    /// keys begin with `prefix`.
+    #[must_use]
+    pub const fn of<T: Setting>(
         prefix: &'static str,
         field: &'static str,
         doc: &'static str,
@@ -145,11 +95,14 @@ impl KeySpec {
             fallbacks_yield_to: &[],
             range: None,
             vault: None,
-            live: false,
+            live: T::FOLLOWED,
+            optional: false,
+            guessable: false,
             kind: Kind {
                 example: T::EXAMPLE,
                 values: T::VALUES,
                 secret: T::SECRET,
+                followed: T::FOLLOWED,
                 expected: T::expected,
                 shown: T::shown,
                 lasting: T::lasting,
@@ -158,14 +111,92 @@ impl KeySpec {
         }
     }
 
+    /// What counts while nobody sets the key: [`fixed`](super::declare::fixed) or
+    /// [`computed`](super::declare::computed). A key without a default must be set, unless its type is an
+    /// `Option`, a list or a secret.
+    #[must_use]
+    pub const fn default(mut self, default: DefaultText) -> Self {
+        self.default = default;
+        self
+    }
+
+    /// Bounds, both inclusive: [`between`](super::declare::between), [`lasting`](super::declare::lasting) or
+    /// [`sized`](super::declare::sized).
+    #[must_use]
+    pub const fn range(mut self, range: Range) -> Self {
+        self.range = Some(range);
+        self
+    }
+
+    /// Variables without our prefix that count while the own key is not set; the first that is set wins.
+    #[must_use]
+    pub const fn fallbacks(mut self, fallbacks: &'static [Fallback]) -> Self {
+        self.fallbacks = fallbacks;
+        self
+    }
+
+    /// Fields of the same group that, once set, make the fallbacks void.
+    #[must_use]
+    pub const fn fallbacks_yield_to(mut self, fields: &'static [&'static str]) -> Self {
+        self.fallbacks_yield_to = fields;
+        self
+    }
+
+    /// Where in Vault the secret is looked for, if Vault is enabled and nobody sets the key: a path such as
+    /// `notes/signing_key`, whose field is `value` or the only one.
+    #[must_use]
+    pub const fn vault(mut self, path: &'static str) -> Self {
+        self.vault = Some(path);
+        self
+    }
+
+    /// Whether a reload applies a change; else it needs a restart. Needs a function that applies it. A
+    /// [`SecretSetting`](crate::settings::SecretSetting) needs neither: it is live, and followed by its key.
+    #[must_use]
+    pub const fn live(mut self, live: bool) -> Self {
+        self.live = live;
+        self
+    }
+
+    /// Whether a secret may be missing. One that may not is refused in production and warned of elsewhere.
+    #[must_use]
+    pub const fn optional(mut self, optional: bool) -> Self {
+        self.optional = optional;
+        self
+    }
+
+    /// Whether a secret may be short or well known in production, as the name of a user may.
+    #[must_use]
+    pub const fn guessable(mut self, guessable: bool) -> Self {
+        self.guessable = guessable;
+        self
+    }
+
     /// The full name, `DOTMAC_HTTP_BODY_LIMIT`.
-    pub(crate) fn key(&self) -> String {
-        format!("{PREFIX}{}{}", self.prefix, self.field.to_ascii_uppercase())
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.sibling(self.field)
     }
 
     /// The full name of another field of the same group.
     pub(crate) fn sibling(&self, field: &str) -> String {
-        format!("{PREFIX}{}{}", self.prefix, field.to_ascii_uppercase())
+        full_name(self.prefix, field)
+    }
+
+    /// Whether the key belongs to the group whose keys begin with `prefix`.
+    pub(crate) fn is_of(&self, prefix: &str) -> bool {
+        self.prefix == prefix
+    }
+
+    /// Whether the program cannot go on without a value.
+    pub(crate) fn is_required(&self) -> bool {
+        matches!(self.default, DefaultText::Unset) && (self.kind.check)("").is_err()
+    }
+
+    /// Whether the documentation says that it must be given: a value without which the program does not start,
+    /// or a secret.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.is_required() || (self.kind.followed && !self.optional)
     }
 
     /// What a right value is, bounds included.
@@ -189,7 +220,7 @@ impl KeySpec {
     pub(crate) fn check(&self, text: &str) -> Result<(), Invalid> {
         (self.kind.check)(text)?;
         match &self.range {
-            Some(range) if !(range.holds)(range, text) => Err(Invalid::plain()),
+            Some(range) if !range.holds(text) => Err(Invalid::plain()),
             _ => Ok(()),
         }
     }
@@ -206,9 +237,41 @@ impl KeySpec {
 }
 
 impl GroupSpec {
+    /// A group whose keys begin with `DOTMAC_` and `prefix`. [`settings!`](crate::settings!) calls it.
+    #[must_use]
+    pub const fn new(
+        title: &'static str,
+        prefix: &'static str,
+        doc: &'static str,
+        keys: &'static [KeySpec],
+    ) -> Self {
+        Self {
+            title,
+            prefix,
+            doc,
+            keys,
+        }
+    }
+
+    /// The key of `field`, if the group has one.
+    pub(crate) fn key(&self, field: &str) -> Option<&'static KeySpec> {
+        self.keys.iter().find(|key| key.field == field)
+    }
+
     pub(crate) fn doc(&self) -> String {
         unindented(self.doc)
     }
+}
+
+/// The key of `field` in the group `prefix`, which may be written with or without the `_` at its end.
+pub(crate) fn full_name(prefix: &str, field: &str) -> String {
+    let group = prefix.trim_end_matches('_');
+    let name = if group.is_empty() {
+        format!("{PREFIX}{field}")
+    } else {
+        format!("{PREFIX}{group}_{field}")
+    };
+    name.to_ascii_uppercase()
 }
 
 fn unindented(doc: &str) -> String {
@@ -219,109 +282,3 @@ fn unindented(doc: &str) -> String {
         .trim()
         .to_owned()
 }
-
-/// A default that is always the same, as an operator would write it.
-pub(crate) const fn fixed(text: &'static str) -> DefaultText {
-    DefaultText::Fixed(text)
-}
-
-/// A default that depends on [`Facts`]; `described` is what the documentation says of it.
-pub(crate) const fn computed(
-    described: &'static str,
-    text: fn(&Facts<'_>) -> String,
-) -> DefaultText {
-    DefaultText::Computed { described, text }
-}
-
-/// A fallback written in the same notation as our key.
-pub(crate) const fn fallback(name: &'static str) -> Fallback {
-    translated(name, str::to_owned)
-}
-
-/// A fallback that counts only where the variable `of` is set too.
-pub(crate) const fn argument(name: &'static str, of: &'static str) -> Fallback {
-    Fallback {
-        argument_of: Some(of),
-        ..fallback(name)
-    }
-}
-
-/// A fallback with a notation of its own. What cannot be translated stays as it is and is then
-/// refused like any wrong value.
-pub(crate) const fn translated(name: &'static str, translate: fn(&str) -> String) -> Fallback {
-    Fallback {
-        name,
-        translate,
-        argument_of: None,
-    }
-}
-
-/// Bounds for a value of type `T`, both inclusive.
-pub(crate) const fn between<T: Setting + PartialOrd>(
-    least: &'static str,
-    most: &'static str,
-) -> Option<Range> {
-    Some(Range {
-        least,
-        most,
-        holds: |range, text| match (T::parse(range.least), T::parse(text), T::parse(range.most)) {
-            (Ok(least), Ok(value), Ok(most)) => least <= value && value <= most,
-            _ => false,
-        },
-    })
-}
-
-/// [`between`] for durations.
-pub(crate) const fn lasting(least: &'static str, most: &'static str) -> Option<Range> {
-    between::<Duration>(least, most)
-}
-
-/// [`between`] for sizes.
-pub(crate) const fn sized(least: &'static str, most: &'static str) -> Option<Range> {
-    between::<ByteSize>(least, most)
-}
-
-/// Declares a group: its title, its prefix, and for each key the doc comment, the type, and in
-/// braces what [`KeySpec::of`] does not already say.
-macro_rules! group {
-    (
-        title: $title:literal, prefix: $prefix:literal;
-        $(#[doc = $group_doc:literal])+
-        pub struct $group:ident {
-            $(
-                $(#[doc = $doc:literal])+
-                $field:ident: $kind:ty { $($property:ident: $value:expr),* $(,)? }
-            )+
-        }
-    ) => {
-        $(#[doc = $group_doc])+
-        #[derive(Debug, Clone, serde::Deserialize)]
-        pub struct $group {
-            $(
-                $(#[doc = $doc])+
-                #[serde(deserialize_with = "crate::settings::engine::value::deserialize")]
-                pub $field: $kind,
-            )+
-        }
-
-        impl $crate::settings::engine::group::Group for $group {
-            const SPEC: &'static $crate::settings::engine::group::GroupSpec =
-                &$crate::settings::engine::group::GroupSpec {
-                    title: $title,
-                    doc: concat!($($group_doc, "\n"),+),
-                    keys: &[$(
-                        $crate::settings::engine::group::KeySpec {
-                            $($property: $value,)*
-                            ..$crate::settings::engine::group::KeySpec::of::<$kind>(
-                                $prefix,
-                                stringify!($field),
-                                concat!($($doc, "\n"),+),
-                            )
-                        }
-                    ),+],
-                };
-        }
-    };
-}
-
-pub(crate) use group;

@@ -9,24 +9,28 @@ use std::ffi::OsStr;
 
 use secrecy::SecretString;
 
+use super::catalogue::{Catalogue, CatalogueKey, ModuleGroup};
+use super::declare::{DefaultText, TelemetrySignal};
 use super::error::{Mistake, Origin, SettingsErrors};
 use super::facts::Facts;
-use super::group::{DefaultText, Group, KeySpec, TelemetrySignal};
+use super::group::{Group, GroupSpec, KeySpec};
+use super::rules::{Circumstances, Findings, Rules};
 use super::source::{Found, Layers, Sources};
 use super::unknown;
-use super::value::Invalid;
-use crate::settings::{Entry, Export, Exports, Settings, TelemetrySettings, groups, rules};
+use super::value::{Invalid, Setting};
+use crate::settings::{Entry, Export, Exports, Settings, TelemetrySettings, rules};
 
 /// A value longer than this is cut in a message.
 const SHOWN_CHARS: usize = 100;
 
-pub(crate) fn load(sources: &Sources) -> Result<Settings, SettingsErrors> {
+pub(crate) fn load(catalogue: &Catalogue, sources: &Sources) -> Result<Settings, SettingsErrors> {
     let mut mistakes = Vec::new();
     let layers = Layers::read(sources, &mut mistakes);
 
+    let keys: Vec<CatalogueKey> = catalogue.keys().collect();
     let mut given = BTreeMap::new();
     let mut wrong = BTreeSet::new();
-    for spec in specs() {
+    for CatalogueKey { spec, .. } in &keys {
         match find(&layers, spec) {
             Ok(None) => {}
             Ok(Some(found)) => {
@@ -38,45 +42,93 @@ pub(crate) fn load(sources: &Sources) -> Result<Settings, SettingsErrors> {
             }
         }
     }
-    mistakes.extend(unknown::mistakes(
-        &layers,
-        &specs().map(KeySpec::key).collect(),
-    ));
+    let names = keys.iter().map(|key| key.spec.key()).collect();
+    mistakes.extend(unknown::mistakes(&layers, &names));
 
-    let facts = Facts {
-        given: &given,
-        terminal: sources.terminal(),
-    };
-    let texts: BTreeMap<String, Found> = specs()
-        .map(|spec| (spec.key(), text_of(spec, &facts)))
+    let facts = Facts::new(&given, sources.terminal());
+    let texts: BTreeMap<String, Found> = keys
+        .iter()
+        .map(|key| (key.spec.key(), text_of(&key.spec, &facts)))
         .collect();
+    let modules = catalogue.module_groups();
+    let off: BTreeSet<&'static str> = modules
+        .iter()
+        .filter(|module| !is_on(module, &texts))
+        .map(|module| module.name)
+        .collect();
+    for CatalogueKey { spec, module } in &keys {
+        let key = spec.key();
+        let in_effect = module.is_none_or(|name| !off.contains(name));
+        if in_effect && spec.is_required() && !given.contains_key(&key) && wrong.insert(key.clone())
+        {
+            let remedy = format!("set it, e.g. to {}", spec.example());
+            let mistake = Mistake::new(key, None, "it is needed and not set", remedy);
+            mistakes.push(mistake);
+        }
+    }
     let exports = Exports {
         traces: export(TelemetrySignal::Traces, &layers, &texts, &mut mistakes)?,
         metrics: export(TelemetrySignal::Metrics, &layers, &texts, &mut mistakes)?,
         logs: export(TelemetrySignal::Logs, &layers, &texts, &mut mistakes)?,
     };
-    let entries = specs().filter_map(|spec| entry(spec, &texts)).collect();
-    let settings = Settings {
-        app: read(&texts)?,
-        http: read(&texts)?,
-        shutdown: read(&texts)?,
-        supervision: read(&texts)?,
-        vault: read(&texts)?,
-        database: read(&texts)?,
-        telemetry: read(&texts)?,
+    let mut groups = Vec::new();
+    for module in modules.iter().filter(|module| !off.contains(module.name)) {
+        match module.reader.read(&texts) {
+            Some(group) => groups.push((*module, group)),
+            None if module.keys().any(|spec| wrong.contains(&spec.key())) => {}
+            None => mistakes.push(defect(module.spec, &texts)),
+        }
+    }
+    let entries = keys.iter().filter_map(|key| entry(key, &texts)).collect();
+    let mut settings = Settings {
+        app: read_own(&texts)?,
+        http: read_own(&texts)?,
+        shutdown: read_own(&texts)?,
+        supervision: read_own(&texts)?,
+        vault: read_own(&texts)?,
+        database: read_own(&texts)?,
+        telemetry: read_own(&texts)?,
         exports,
-        cors: read(&texts)?,
+        cors: read_own(&texts)?,
+        catalogue: catalogue.clone(),
+        groups,
+        off,
         entries,
-        unread: unknown::of_opentelemetry(&layers),
+        unread: unknown::of_opentelemetry(&layers, catalogue),
+        warnings: Vec::new(),
+        needed: BTreeSet::new(),
     };
-    mistakes.extend(rules::mistakes(&settings, &wrong));
+    let findings = check(&settings, &wrong);
+    mistakes.extend(findings.mistakes);
+    settings.warnings = findings.warnings;
+    settings.needed = findings.needed;
     SettingsErrors::check(mistakes)?;
     Ok(settings)
 }
 
-/// All keys, in the order of the documentation.
-pub(crate) fn specs() -> impl Iterator<Item = &'static KeySpec> {
-    groups::ALL.into_iter().flat_map(|group| group.keys)
+/// What the rules of the platform and of each module that is on say of `settings`.
+fn check(settings: &Settings, wrong: &BTreeSet<String>) -> Findings {
+    let circumstances = Circumstances {
+        entries: &settings.entries,
+        wrong,
+        environment: settings.app.environment,
+        vault_enabled: settings.vault.enabled,
+    };
+    let mut findings = Findings::default();
+    rules::check(settings, Rules::new(None, &circumstances, &mut findings));
+    for (module, group) in &settings.groups {
+        group.check(&mut Rules::new(
+            Some(module.spec),
+            &circumstances,
+            &mut findings,
+        ));
+    }
+    findings
+}
+
+fn is_on(module: &ModuleGroup, texts: &BTreeMap<String, Found>) -> bool {
+    let text = texts.get(&module.enabled.key());
+    text.is_none_or(|found| bool::parse(&found.text) != Ok(false))
 }
 
 /// The given and right value of a key.
@@ -94,7 +146,7 @@ fn checked(spec: &KeySpec, found: Found) -> Result<Found, Mistake> {
 
 /// The text that a key is read from; empty if there is none.
 fn text_of(spec: &KeySpec, facts: &Facts<'_>) -> Found {
-    facts.given.get(&spec.key()).cloned().unwrap_or_else(|| {
+    facts.found(&spec.key()).cloned().unwrap_or_else(|| {
         let text = match spec.default {
             DefaultText::Unset => String::new(),
             DefaultText::Fixed(text) => text.to_owned(),
@@ -107,10 +159,13 @@ fn text_of(spec: &KeySpec, facts: &Facts<'_>) -> Found {
     })
 }
 
-fn entry(spec: &'static KeySpec, texts: &BTreeMap<String, Found>) -> Option<Entry> {
-    let Found { text, origin } = texts.get(&spec.key())?;
+fn entry(key: &CatalogueKey, texts: &BTreeMap<String, Found>) -> Option<Entry> {
+    let name = key.spec.key();
+    let Found { text, origin } = texts.get(&name)?;
     Some(Entry {
-        spec,
+        key: name,
+        spec: key.spec,
+        module: key.module,
         text: SecretString::from(text.as_str()),
         origin: origin.clone(),
     })
@@ -137,28 +192,56 @@ fn export(
         }
     }
     Ok(Export {
-        settings: read(&texts)?,
+        settings: read_own(&texts)?,
         has_own_endpoint,
     })
 }
 
-/// Fills the struct of a group.
-fn read<G: Group>(texts: &BTreeMap<String, Found>) -> Result<G, Mistake> {
+/// Fills the struct of a group; `None` if a text is not right.
+pub(crate) fn read<G: Group>(texts: &BTreeMap<String, Found>) -> Option<G> {
     let fields = G::SPEC.keys.iter().filter_map(|spec| {
         texts
             .get(&spec.key())
             .map(|found| (spec.field.to_owned(), found.text.to_string()))
     });
-    envy::from_iter(fields).map_err(|_| {
-        // Given texts were checked, so a default is wrong. envy's own message may hold a value.
-        let problem = format!("the defaults of the group {} do not fit", G::SPEC.title);
-        Mistake::new(
+    // envy's own message may hold a value.
+    envy::from_iter(fields).ok()
+}
+
+/// A group of the platform, each of whose keys has a default.
+fn read_own<G: Group>(texts: &BTreeMap<String, Found>) -> Result<G, Mistake> {
+    read(texts).ok_or_else(|| defect(G::SPEC, texts))
+}
+
+/// Given texts were checked, so a default is wrong: one that is computed, since fixed ones were checked too.
+fn defect(group: &GroupSpec, texts: &BTreeMap<String, Found>) -> Mistake {
+    let is_wrong = |spec: &&KeySpec| {
+        let text = texts.get(&spec.key());
+        text.is_some_and(|found| spec.check(&found.text).is_err())
+    };
+    match group.keys.iter().find(is_wrong) {
+        Some(spec) => Mistake::new(
+            spec.key(),
+            Origin::Default,
+            format!(
+                "its default is not {}, which is a defect of the program",
+                spec.expected()
+            ),
+            format!(
+                "report it; until it is mended, set the key, e.g. to {}",
+                spec.example()
+            ),
+        ),
+        None => Mistake::new(
             "settings",
             None,
-            problem,
-            "report this as a defect of dotmac",
-        )
-    })
+            format!(
+                "the keys of the group {} do not fit its fields",
+                group.title
+            ),
+            "report this as a defect of the program",
+        ),
+    }
 }
 
 /// Tells an operator what is wrong with a value, and what would be right.

@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 
 use secrecy::zeroize::Zeroizing;
 
+use super::declare::{Fallback, TelemetrySignal};
 use super::dotenv;
 use super::error::{Mistake, Origin};
-use super::group::{Fallback, KeySpec, PREFIX, TelemetrySignal};
+use super::group::{KeySpec, PREFIX};
 
 /// Everything that settings are read from.
 #[derive(Clone, Default)]

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 
+use super::catalogue::Catalogue;
+use super::declare::TelemetrySignal;
 use super::error::Mistake;
-use super::group::{PREFIX, TelemetrySignal};
-use super::load;
+use super::group::PREFIX;
 use super::source::Layers;
 
 /// How alike two names must be, from 0 to 1, for one to be suggested in place of the other.
@@ -35,7 +36,7 @@ pub(crate) fn mistakes(layers: &Layers, keys: &BTreeSet<String>) -> Vec<Mistake>
 }
 
 /// The standard's variables that are set and that neither we nor the SDK within us reads.
-pub(crate) fn of_opentelemetry(layers: &Layers) -> Vec<String> {
+pub(crate) fn of_opentelemetry(layers: &Layers, catalogue: &Catalogue) -> Vec<String> {
     /// What the SDK reads by itself (opentelemetry_sdk 0.33, `trace/config.rs`).
     const BY_THE_SDK: [&str; 3] = [
         "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
@@ -43,7 +44,7 @@ pub(crate) fn of_opentelemetry(layers: &Layers) -> Vec<String> {
         "OTEL_SPAN_LINK_COUNT_LIMIT",
     ];
     let mut read: BTreeSet<String> = BY_THE_SDK.map(str::to_owned).into();
-    let fallbacks = load::specs().flat_map(|spec| spec.fallbacks);
+    let fallbacks = catalogue.keys().flat_map(|key| key.spec.fallbacks);
     for fallback in
         fallbacks.filter(|fallback| fallback.argument_of.is_none_or(|of| layers.is_set(of)))
     {
@@ -93,6 +94,6 @@ fn suggestion(name: &str, keys: &BTreeSet<String>) -> String {
     match nearest.filter(|key| likeness(key) >= ALIKE) {
         Some(key) if name.ends_with("_FILE") => format!("did you mean {key}_FILE?"),
         Some(key) => format!("did you mean {key}?"),
-        None => "remove it; docs/settings.md lists all keys".to_owned(),
+        None => "remove it; the command `config` lists all keys".to_owned(),
     }
 }

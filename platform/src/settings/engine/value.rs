@@ -9,25 +9,27 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use secrecy::SecretString;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
 
+use super::group::KeySpec;
 use crate::settings::types::percent_decoded;
 
 /// Why a text is not a value. The reason must not repeat the text, which may be a secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Invalid {
+pub struct Invalid {
     pub(crate) reason: Option<String>,
     pub(crate) remedy: Option<String>,
 }
 
 impl Invalid {
     /// It is simply not what [`Setting::expected`] says.
-    pub(crate) fn plain() -> Self {
+    #[must_use]
+    pub fn plain() -> Self {
         Self::default()
     }
 
-    pub(crate) fn because(reason: impl Into<String>) -> Self {
+    /// It is not, for `reason`, which must not repeat the text.
+    #[must_use]
+    pub fn because(reason: impl Into<String>) -> Self {
         Self {
             reason: Some(reason.into()),
             remedy: None,
@@ -35,20 +37,51 @@ impl Invalid {
     }
 
     /// Says what to write, where an example of the type would be of less help.
-    pub(crate) fn instead(mut self, remedy: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn instead(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
 }
 
-/// A value that can be read from the text an operator writes.
-pub(crate) trait Setting: Sized {
+/// A value that can be read from the text an operator writes. A service implements it for types of its own;
+/// for a closed set of words [`choice!`](crate::choice!) does.
+///
+/// ```
+/// use dotmac_platform::settings::{Invalid, Setting};
+///
+/// /// A colour as `#00aa7f`.
+/// #[derive(Debug, Clone)]
+/// pub struct Colour(String);
+///
+/// impl Setting for Colour {
+///     const EXAMPLE: &'static str = "#00aa7f";
+///
+///     fn expected() -> String {
+///         "a colour".to_owned()
+///     }
+///
+///     fn parse(text: &str) -> Result<Self, Invalid> {
+///         let digits = text.strip_prefix('#').ok_or_else(|| Invalid::because("the `#` is missing"))?;
+///         if digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+///             Ok(Self(text.to_ascii_lowercase()))
+///         } else {
+///             Err(Invalid::plain())
+///         }
+///     }
+/// }
+/// ```
+pub trait Setting: Sized {
     /// A right value, for messages.
     const EXAMPLE: &'static str;
     /// All right values, if they are few.
     const VALUES: &'static [&'static str] = &[];
     /// Whether the value must never be shown.
     const SECRET: bool = false;
+    /// Whether it may be in Vault and is followed by its key, as a
+    /// [`SecretSetting`](crate::settings::SecretSetting) is.
+    #[doc(hidden)]
+    const FOLLOWED: bool = false;
 
     /// What a right value is, as it follows "is not": `a whole number`.
     fn expected() -> String;
@@ -70,12 +103,14 @@ pub(crate) trait Setting: Sized {
     fn lasting(text: &str) -> String {
         text.to_owned()
     }
-}
 
-/// The one way in which a field of a group is deserialised.
-pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: Setting>(input: D) -> Result<T, D::Error> {
-    let text = String::deserialize(input)?;
-    T::parse(&text).map_err(|_| D::Error::custom(format_args!("not {}", T::expected())))
+    /// Learns which key the value is of.
+    #[doc(hidden)]
+    #[must_use]
+    fn of_key(self, spec: &KeySpec) -> Self {
+        let _ = spec;
+        self
+    }
 }
 
 /// Unset or set: an empty text is `None`.
@@ -103,6 +138,10 @@ impl<T: Setting> Setting for Option<T> {
     fn lasting(text: &str) -> String {
         T::lasting(text)
     }
+
+    fn of_key(self, spec: &KeySpec) -> Self {
+        self.map(|value| value.of_key(spec))
+    }
 }
 
 /// Comma-separated; white space around an item and empty items do not count.
@@ -115,11 +154,7 @@ impl<T: Setting> Setting for Vec<T> {
     }
 
     fn parse(text: &str) -> Result<Self, Invalid> {
-        let items = text
-            .split(',')
-            .map(str::trim)
-            .filter(|item| !item.is_empty());
-        items
+        items(text)
             .enumerate()
             .map(|(index, item)| {
                 T::parse(item).map_err(|invalid| {
@@ -131,6 +166,25 @@ impl<T: Setting> Setting for Vec<T> {
             })
             .collect()
     }
+
+    fn shown(text: &str) -> Option<String> {
+        let shown: Option<Vec<String>> = items(text).map(T::shown).collect();
+        // As it was written, if all of it may be shown as it was written.
+        let is_plain = shown.as_ref()?.iter().map(String::as_str).eq(items(text));
+        shown.map(|shown| {
+            if is_plain {
+                text.to_owned()
+            } else {
+                shown.join(",")
+            }
+        })
+    }
+}
+
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
 }
 
 impl Setting for bool {
@@ -164,7 +218,7 @@ macro_rules! whole_numbers {
     )+};
 }
 
-whole_numbers!(u16, u32, usize);
+whole_numbers!(u8, u16, u32, u64, usize, i32, i64);
 
 impl Setting for f64 {
     const EXAMPLE: &'static str = "0.5";

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::settings::engine::facts::Facts;
-use crate::settings::engine::group::{between, computed, fallback, fixed, group};
 use crate::settings::types::{Environment, HostName};
+use crate::settings::{Facts, between, computed, fallback, fixed};
 
-group! {
+crate::settings! {
     title: "Application", prefix: "";
     /// The daemon as a whole: what it is for and where it listens.
     pub struct AppSettings {

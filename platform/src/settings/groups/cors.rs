@@ -5,11 +5,10 @@ use std::time::Duration;
 use actix_web::http::Method;
 use actix_web::http::header::HeaderName;
 
-use crate::settings::engine::facts::Facts;
-use crate::settings::engine::group::{computed, fixed, group, lasting};
 use crate::settings::types::{CorsOrigin, Environment};
+use crate::settings::{Facts, computed, fixed, lasting};
 
-group! {
+crate::settings! {
     title: "CORS", prefix: "CORS_";
     /// Which web pages of other origins may call the API from a browser.
     pub struct CorsSettings {

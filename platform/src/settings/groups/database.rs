@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::settings::engine::facts::Facts;
-use crate::settings::engine::group::{between, computed, fallback, fixed, group, lasting};
-use crate::settings::engine::value::Setting as _;
+use secrecy::SecretString;
+
 use crate::settings::types::{
     DatabaseUrl, Migrate, MountPath, PostgresUrl, SecretSetting, ServerHost, SslMode, is_loopback,
 };
+use crate::settings::{Facts, Setting as _, between, computed, fallback, fixed, lasting};
 
-group! {
+crate::settings! {
     title: "Database", prefix: "DATABASE_";
     /// The database: a SQLite file or a PostgreSQL server, given by one URL or by its parts.
     pub struct DatabaseSettings {
@@ -35,10 +35,14 @@ group! {
         name: Option<String> {}
 
         /// Who connects to PostgreSQL.
-        username: Option<SecretSetting> { vault: Some("database/username"), live: true }
+        username: SecretSetting {
+            vault: "database/username",
+            optional: true,
+            guessable: true,
+        }
 
         /// Password for PostgreSQL.
-        password: Option<SecretSetting> { vault: Some("database/password"), live: true }
+        password: SecretSetting { vault: "database/password", optional: true }
 
         /// Role of Vault's database engine, dynamic or static, that user and password are taken from
         /// instead. They are renewed, replaced before their end and given back at the stop.
@@ -130,10 +134,10 @@ pub struct PostgresTarget {
     pub port: u16,
     /// The database.
     pub name: String,
-    /// Who connects; `None` if Vault is to tell.
-    pub username: Option<SecretSetting>,
-    /// Their password; `None` if there is none or Vault is to tell.
-    pub password: Option<SecretSetting>,
+    /// Who connects; not given if Vault is to tell.
+    pub username: SecretSetting,
+    /// Their password; not given if there is none or Vault is to tell.
+    pub password: SecretSetting,
     /// How the connection is encrypted.
     pub sslmode: SslMode,
 }
@@ -166,12 +170,8 @@ impl DatabaseSettings {
                 host: url.host.to_string(),
                 port: url.port.unwrap_or(5432),
                 name: url.name.clone(),
-                username: username.or_else(|| {
-                    url.username
-                        .clone()
-                        .map(|it| SecretSetting::Literal(it.into()))
-                }),
-                password: password.or_else(|| url.password.clone().map(SecretSetting::Literal)),
+                username: username.or_literal(url.username.clone().map(SecretString::from)),
+                password: password.or_literal(url.password.clone()),
                 sslmode,
             }),
         }
@@ -183,7 +183,7 @@ impl DatabaseSettings {
             _ if self.vault_role.is_some() => (false, false),
             DatabaseTarget::Sqlite { .. } => (false, false),
             DatabaseTarget::Postgres(target) => {
-                (target.username.is_none(), target.password.is_none())
+                (!target.username.is_given(), !target.password.is_given())
             }
         }
     }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::settings::engine::group::{between, fixed, group, lasting, sized};
 use crate::settings::types::{ByteSize, HostPattern};
+use crate::settings::{between, fixed, lasting, sized};
 
-group! {
+crate::settings! {
     title: "HTTP", prefix: "HTTP_";
     /// Limits and trust of the HTTP listener.
     pub struct HttpSettings {

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use crate::settings::engine::facts::Facts;
-use crate::settings::engine::group::{computed, fixed, group, lasting};
 use crate::settings::types::Environment;
+use crate::settings::{Facts, computed, fixed, lasting};
 
-group! {
+crate::settings! {
     title: "Shutdown", prefix: "SHUTDOWN_";
     /// How the daemon stops on SIGTERM or SIGINT.
     pub struct ShutdownSettings {

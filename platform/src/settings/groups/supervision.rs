@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::settings::engine::group::{between, fixed, group, lasting};
+use crate::settings::{between, fixed, lasting};
 
-group! {
+crate::settings! {
     title: "Supervision", prefix: "SUPERVISION_";
     /// How the actors (secrets, database, telemetry) are watched and restarted.
     pub struct SupervisionSettings {

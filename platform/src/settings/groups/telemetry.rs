@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::settings::engine::facts::Facts;
-use crate::settings::engine::group::{
-    Fallback, argument, between, computed, fallback, fixed, group, lasting, translated,
-};
 use crate::settings::types::{
     Environment, LogFilter, LogFormat, OtlpCompression, OtlpProtocol, SecretSetting, from_rust_log,
+};
+use crate::settings::{
+    Facts, Fallback, argument, between, computed, fallback, fixed, lasting, translated,
 };
 
 /// Turns all signals off, so its sense is the opposite of ours.
 const SDK_DISABLED: Fallback = translated("OTEL_SDK_DISABLED", negated);
 
-group! {
+crate::settings! {
     title: "Telemetry", prefix: "TELEMETRY_";
     /// Logs, metrics and traces, and the OpenTelemetry collector they are sent to.
     pub struct TelemetrySettings {
@@ -48,7 +47,11 @@ group! {
 
         /// Headers sent with every export, as `authorization=Bearer%20…,x-team=blue`; a comma or a
         /// space in a value is percent-encoded.
-        otlp_headers: Option<SecretSetting> { fallbacks: &[fallback("OTEL_EXPORTER_OTLP_HEADERS")] }
+        otlp_headers: SecretSetting {
+            fallbacks: &[fallback("OTEL_EXPORTER_OTLP_HEADERS")],
+            optional: true,
+            live: false,
+        }
 
         /// How exports are compressed.
         otlp_compression: OtlpCompression {
@@ -180,7 +183,7 @@ group! {
 
 fn log_format(facts: &Facts<'_>) -> String {
     let format = match facts.environment() {
-        Environment::Development if facts.terminal => LogFormat::Pretty,
+        Environment::Development if facts.terminal() => LogFormat::Pretty,
         _ => LogFormat::Json,
     };
     format.to_string()

@@ -6,11 +6,10 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::settings::engine::facts::Facts;
-use crate::settings::engine::group::{computed, fallback, fixed, group, lasting};
 use crate::settings::types::{KvVersion, MountPath, VaultAuth};
+use crate::settings::{Facts, computed, fallback, fixed, lasting};
 
-group! {
+crate::settings! {
     title: "Vault", prefix: "VAULT_";
     /// HashiCorp Vault or OpenBao, where secrets are read from.
     pub struct VaultSettings {

@@ -4,10 +4,10 @@ use std::{error::Error, path::Path};
 
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
-use super::Rules;
+use super::PlatformRules;
 use crate::http::{TlsCertificates, TlsFiles};
 
-impl Rules<'_> {
+impl PlatformRules<'_> {
     pub(super) fn files(&mut self) {
         let (app, database) = (&self.settings.app, &self.settings.database);
         for (name, certificates, key) in [

@@ -1,54 +1,46 @@
-//! What must hold between settings, each of which is right by itself.
+//! What must hold between the platform's own settings, and what holds for secrets of all. The rules of a
+//! module are its own.
 //!
 //! `production` adds what only production refuses.
 
+mod database;
 mod files;
 mod production;
+mod secrets;
 mod weak;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 
-use super::engine::error::Mistake;
-use super::engine::group::PREFIX;
-use super::groups::DatabaseTarget;
-use super::types::{
-    CorsOrigin, DatabaseUrl, Environment, SecretReference, SecretSetting, VaultAuth, otlp_headers,
-};
-use super::{Origin, Settings, TelemetrySettings};
+use super::engine::rules::Rules;
+use super::types::{CorsOrigin, VaultAuth, otlp_headers};
+use super::{Settings, TelemetrySettings};
 
-/// The rules that `settings` break. A rule about a key in `wrong` is left out: its default stands
-/// in the place of what the operator meant.
-pub(crate) fn mistakes(settings: &Settings, wrong: &BTreeSet<String>) -> Vec<Mistake> {
-    let mut rules = Rules {
-        settings,
-        wrong,
-        mistakes: Vec::new(),
-    };
+/// The rules between the platform's own keys.
+pub(crate) fn check(settings: &Settings, rules: Rules<'_>) {
+    let in_production = rules.in_production();
+    let mut rules = PlatformRules { settings, rules };
     rules.listener();
     rules.files();
     rules.durations();
     rules.escalation();
     rules.vault();
-    rules.references();
+    rules.secrets();
     rules.database();
     rules.collector();
     rules.cors();
-    if settings.app.environment == Environment::Production {
+    if in_production {
         rules.production();
     }
-    rules.mistakes
 }
 
-struct Rules<'a> {
+struct PlatformRules<'a> {
     settings: &'a Settings,
-    wrong: &'a BTreeSet<String>,
-    mistakes: Vec<Mistake>,
+    rules: Rules<'a>,
 }
 
-impl Rules<'_> {
+impl PlatformRules<'_> {
     /// Reports that `broken` holds, under the first of `names` (keys without their prefix). All of
     /// them take part in the rule.
     fn refuse(
@@ -58,15 +50,7 @@ impl Rules<'_> {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        let keys: Vec<String> = names.iter().map(|name| format!("{PREFIX}{name}")).collect();
-        if !broken || keys.iter().any(|key| self.wrong.contains(key)) {
-            return;
-        }
-        if let (Some(name), Some(key)) = (names.first(), keys.into_iter().next()) {
-            let origin = Some(self.settings.origin(name)).filter(|it| *it != Origin::Default);
-            self.mistakes
-                .push(Mistake::new(key, origin, problem, remedy));
-        }
+        self.rules.refuse(broken, names, problem, remedy);
     }
 
     fn listener(&mut self) {
@@ -210,187 +194,11 @@ impl Rules<'_> {
         );
     }
 
-    /// A reference can be followed only if Vault is enabled.
-    fn references(&mut self) {
-        let Settings {
-            database,
-            telemetry,
-            ..
-        } = self.settings;
-        let secrets = [
-            ("DATABASE_USERNAME", &database.username),
-            ("DATABASE_PASSWORD", &database.password),
-            ("TELEMETRY_OTLP_HEADERS", &telemetry.otlp_headers),
-        ];
-        for (name, secret) in secrets {
-            let reference = match secret {
-                Some(SecretSetting::Reference(reference)) => Some(reference),
-                _ => None,
-            };
-            self.refuse(
-                reference.is_some() && !self.settings.vault.enabled,
-                &[name, "VAULT_ENABLED", "VAULT_ADDR"],
-                format!(
-                    "{} is in Vault, which is not enabled",
-                    reference
-                        .map(SecretReference::to_string)
-                        .unwrap_or_default()
-                ),
-                "set DOTMAC_VAULT_ADDR, or give the value itself",
-            );
-        }
-    }
-
-    fn database(&mut self) {
-        let database = &self.settings.database;
-        let given = |name: &str| self.settings.is_given(&format!("DATABASE_{name}"));
-        let (by_url, by_host) = (given("URL"), given("HOST"));
-        let stray: Vec<&str> = ["NAME", "PORT"]
-            .into_iter()
-            .filter(|name| given(name))
-            .collect();
-        let both = "give the database either by its URL or by its parts";
-        self.refuse(
-            by_url && by_host,
-            &["DATABASE_URL", "DATABASE_HOST"],
-            "DOTMAC_DATABASE_HOST is set too",
-            both,
-        );
-        for name in stray {
-            let key = format!("DATABASE_{name}");
-            self.refuse(
-                by_url && !by_host,
-                &[&key, "DATABASE_URL"],
-                "the URL already says it",
-                both,
-            );
-            self.refuse(
-                !by_url && !by_host,
-                &[&key, "DATABASE_HOST", "DATABASE_URL"],
-                "it belongs to a server, and no server is given",
-                "set DOTMAC_DATABASE_HOST too",
-            );
-        }
-        self.refuse(
-            by_host && !by_url && database.name.is_none(),
-            &["DATABASE_NAME", "DATABASE_HOST"],
-            "a server is given, and no database there",
-            "set it, e.g. dotmac",
-        );
-        let (cert, key) = (&database.client_cert, &database.client_key);
-        for (broken, name, other) in [
-            (cert.is_some() && key.is_none(), "CERT", "KEY"),
-            (key.is_some() && cert.is_none(), "KEY", "CERT"),
-        ] {
-            self.refuse(
-                broken,
-                &[
-                    &format!("DATABASE_CLIENT_{name}"),
-                    &format!("DATABASE_CLIENT_{other}"),
-                ],
-                "a certificate and its key are of use only together",
-                format!("set DOTMAC_DATABASE_CLIENT_{other} too"),
-            );
-        }
-        if !(by_url && by_host) {
-            self.database_user();
-        }
-    }
-
-    fn database_user(&mut self) {
-        let database = &self.settings.database;
-        if database.vault_role.is_some() {
-            return self.database_role();
-        }
-        let (lacks_username, _) = database.lacks();
-        self.refuse(
-            lacks_username && !self.settings.vault.enabled,
-            &[
-                "DATABASE_USERNAME",
-                "DATABASE_URL",
-                "DATABASE_HOST",
-                "VAULT_ENABLED",
-                "VAULT_ADDR",
-            ],
-            "PostgreSQL needs to know who connects",
-            "set it, put it into the URL, or keep it in Vault",
-        );
-        if database.host.is_some() {
-            return;
-        }
-        let DatabaseUrl::Postgres(url) = &database.url else {
-            for name in ["USERNAME", "PASSWORD"] {
-                let key = format!("DATABASE_{name}");
-                self.refuse(
-                    self.settings.is_given(&key),
-                    &[&key, "DATABASE_URL", "DATABASE_HOST"],
-                    "SQLite has no users",
-                    "remove it, or give a PostgreSQL server",
-                );
-            }
-            return;
-        };
-        let twice = [
-            (
-                "DATABASE_USERNAME",
-                database.username.is_some() && url.username.is_some(),
-            ),
-            (
-                "DATABASE_PASSWORD",
-                database.password.is_some() && url.password.is_some(),
-            ),
-            (
-                "DATABASE_SSLMODE",
-                url.sslmode.is_some_and(|mode| mode != database.sslmode),
-            ),
-        ];
-        for (name, is_twice) in twice {
-            self.refuse(
-                is_twice,
-                &[name, "DATABASE_URL"],
-                "the URL says it too",
-                "remove it here or there",
-            );
-        }
-    }
-
-    /// With a role of Vault's, user and password come from nowhere else.
-    fn database_role(&mut self) {
-        let settings = self.settings;
-        self.refuse(
-            !settings.vault.enabled,
-            &["DATABASE_VAULT_ROLE", "VAULT_ENABLED", "VAULT_ADDR"],
-            "the role is in Vault, which is not enabled",
-            "set DOTMAC_VAULT_ADDR, or give user and password",
-        );
-        let target = settings.database.target();
-        let (user, password) = match target {
-            DatabaseTarget::Sqlite { .. } => {
-                return self.refuse(
-                    true,
-                    &["DATABASE_VAULT_ROLE", "DATABASE_URL", "DATABASE_HOST"],
-                    "SQLite has no users",
-                    "remove it, or give a PostgreSQL server",
-                );
-            }
-            DatabaseTarget::Postgres(target) => (target.username, target.password),
-        };
-        for (name, given) in [("USERNAME", user), ("PASSWORD", password)] {
-            let key = format!("DATABASE_{name}");
-            self.refuse(
-                given.is_some(),
-                &["DATABASE_VAULT_ROLE", &key, "DATABASE_URL"],
-                format!("the role brings it, and DOTMAC_{key} or the URL gives it too"),
-                "remove one of them",
-            );
-        }
-    }
-
     fn collector(&mut self) {
         self.exporter(&self.settings.telemetry);
         for export in self.settings.exports.each() {
             // What is wrong for all signals has been said.
-            if self.mistakes.is_empty() {
+            if self.rules.is_clean() {
                 self.exporter(&export.settings);
                 self.reference_for_one_signal(&export.settings);
             }
@@ -399,9 +207,8 @@ impl Rules<'_> {
 
     /// Secrets are fetched for keys, and the variables for one signal are no keys.
     fn reference_for_one_signal(&mut self, telemetry: &TelemetrySettings) {
-        let reference = |telemetry: &TelemetrySettings| match &telemetry.otlp_headers {
-            Some(SecretSetting::Reference(reference)) => Some(reference.to_string()),
-            _ => None,
+        let reference = |telemetry: &TelemetrySettings| {
+            telemetry.otlp_headers.reference().map(ToString::to_string)
         };
         let own = reference(telemetry);
         self.refuse(
@@ -413,10 +220,8 @@ impl Rules<'_> {
     }
 
     fn exporter(&mut self, telemetry: &TelemetrySettings) {
-        let unreadable = match &telemetry.otlp_headers {
-            Some(SecretSetting::Literal(text)) => otlp_headers(text.expose_secret()).is_none(),
-            _ => false,
-        };
+        let headers = telemetry.otlp_headers.literal();
+        let unreadable = headers.is_some_and(|text| otlp_headers(text.expose_secret()).is_none());
         self.refuse(
             unreadable,
             &["TELEMETRY_OTLP_HEADERS"],

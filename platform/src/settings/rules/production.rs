@@ -1,43 +1,14 @@
 //! What is tolerable on a developer's machine and refused in production.
 
-use secrecy::{ExposeSecret, SecretString};
-
-use super::Rules;
-use super::weak::weakness;
+use super::PlatformRules;
 use crate::settings::groups::DatabaseTarget;
-use crate::settings::types::{SecretSetting, is_loopback};
+use crate::settings::types::is_loopback;
 
-impl Rules<'_> {
+impl PlatformRules<'_> {
     pub(super) fn production(&mut self) {
         self.weak_secrets();
         self.vault_in_the_clear();
         self.production_database();
-    }
-
-    fn weak_secrets(&mut self) {
-        let vault = &self.settings.vault;
-        if vault.enabled {
-            self.refuse_weak("VAULT_TOKEN", vault.token.as_ref());
-            self.refuse_weak("VAULT_SECRET_ID", vault.secret_id.as_ref());
-        }
-        if let DatabaseTarget::Postgres(target) = self.settings.database.target()
-            && let Some(SecretSetting::Literal(password)) = &target.password
-        {
-            let is_own_key = self.settings.database.password.is_some();
-            let name = if is_own_key {
-                "DATABASE_PASSWORD"
-            } else {
-                "DATABASE_URL"
-            };
-            self.refuse_weak(name, Some(password));
-        }
-    }
-
-    fn refuse_weak(&mut self, name: &str, secret: Option<&SecretString>) {
-        if let Some(weakness) = secret.and_then(|it| weakness(it.expose_secret())) {
-            let problem = format!("the secret is {weakness}, which production refuses");
-            self.refuse(true, &[name], problem, "give a long random one");
-        }
     }
 
     fn vault_in_the_clear(&mut self) {

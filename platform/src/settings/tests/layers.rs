@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-use secrecy::ExposeSecret as _;
+use secrecy::ExposeSecret;
 
 use super::{Directory, load, mistake, right};
-use crate::settings::{DatabaseTarget, DatabaseUrl, Export, SecretSetting, Settings, Sources};
+use crate::settings::{Catalogue, DatabaseTarget, DatabaseUrl, Export, Settings, Sources};
 
 fn origin(settings: &Settings, key: &str) -> String {
     settings
@@ -321,15 +321,12 @@ fn a_variable_for_one_signal_wins_over_the_one_for_all() {
     let shown = |export: &Export| {
         let of = &export.settings;
         let endpoint = of.otlp_endpoint.as_ref().map(ToString::to_string);
-        let headers = match &of.otlp_headers {
-            Some(SecretSetting::Literal(text)) => text.expose_secret().to_owned(),
-            other => panic!("{other:?}"),
-        };
+        let headers = of.otlp_headers.literal().map(ExposeSecret::expose_secret);
         (
             endpoint.unwrap(),
             export.has_own_endpoint,
             of.otlp_protocol.as_str(),
-            headers,
+            headers.unwrap().to_owned(),
             of.export_timeout.as_millis(),
             of.otlp_compression.as_str(),
         )
@@ -381,7 +378,12 @@ fn a_wrong_fallback_is_named() {
 #[test]
 fn only_our_own_keys_must_be_utf8() {
     let broken = || OsString::from_vec(vec![0xff]);
-    let with = |key: &str| Settings::from_sources(&Sources::new([(OsString::from(key), broken())]));
+    let with = |key: &str| {
+        Settings::from_sources(
+            &Catalogue::platform(),
+            &Sources::new([(OsString::from(key), broken())]),
+        )
+    };
     assert!(with("SOMETHING").is_ok());
     let errors = with("DOTMAC_PORT").unwrap_err();
     assert_eq!(
@@ -410,7 +412,7 @@ fn computed_defaults_follow_what_they_depend_on() {
     );
 
     let on_terminal = Sources::new([("DOTMAC_HOST", "::1")]).with_terminal(true);
-    let format = Settings::from_sources(&on_terminal)
+    let format = Settings::from_sources(&Catalogue::platform(), &on_terminal)
         .unwrap()
         .telemetry
         .log_format;

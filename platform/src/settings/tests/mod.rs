@@ -8,6 +8,7 @@
 
 mod generated;
 mod layers;
+mod modules;
 mod reports;
 mod rules;
 mod secrecy;
@@ -16,10 +17,14 @@ mod values;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Mistake, Settings, SettingsErrors, Sources};
+use super::engine::group::KeySpec;
+use super::{Catalogue, Mistake, Settings, SettingsErrors, Sources};
 
 fn load(environment: &[(&str, &str)]) -> Result<Settings, SettingsErrors> {
-    Settings::from_sources(&Sources::new(environment.iter().copied()))
+    Settings::from_sources(
+        &Catalogue::platform(),
+        &Sources::new(environment.iter().copied()),
+    )
 }
 
 /// The settings from variables that must be right.
@@ -37,6 +42,12 @@ fn mistake(environment: &[(&str, &str)]) -> String {
     let mistakes = mistakes(environment);
     assert_eq!(mistakes.len(), 1, "{mistakes:#?}");
     mistakes[0].to_string()
+}
+
+/// All keys of the platform.
+fn specs() -> impl Iterator<Item = KeySpec> {
+    let keys: Vec<_> = Catalogue::platform().keys().collect();
+    keys.into_iter().map(|key| key.spec)
 }
 
 /// A directory that goes when the test ends.
@@ -61,7 +72,17 @@ impl Directory {
 
     /// Loads with this as the working directory.
     fn load(&self, environment: &[(&str, &str)]) -> Result<Settings, SettingsErrors> {
-        Settings::from_sources(&Sources::new(environment.iter().copied()).with_directory(&self.0))
+        self.load_all(&Catalogue::platform(), environment)
+    }
+
+    /// Loads the keys of `catalogue` with this as the working directory.
+    fn load_all(
+        &self,
+        catalogue: &Catalogue,
+        environment: &[(&str, &str)],
+    ) -> Result<Settings, SettingsErrors> {
+        let sources = Sources::new(environment.iter().copied()).with_directory(&self.0);
+        Settings::from_sources(catalogue, &sources)
     }
 }
 
@@ -72,6 +93,6 @@ impl Drop for Directory {
 }
 
 /// A value as the environment would give it, for tests of other rooms.
-pub(crate) fn parsed<T: super::engine::value::Setting>(text: &str) -> T {
+pub(crate) fn parsed<T: super::Setting>(text: &str) -> T {
     T::parse(text).unwrap_or_else(|_| panic!("{text:?} is not {}", T::expected()))
 }

@@ -12,7 +12,7 @@ const VAULT: [(&str, &str); 2] = [
 fn references_and_default_paths_are_wanted_from_vault() {
     let wanted = |more: &[(&str, &str)]| -> Vec<String> {
         let settings = right(&[&VAULT[..], more].concat());
-        let text = |it: WantedSecret| format!("{} {} {}", it.key, it.reference, it.explicit);
+        let text = |it: WantedSecret| format!("{} {} {}", it.key, it.reference, it.must_exist);
         settings.wanted_secrets().into_iter().map(text).collect()
     };
     assert_eq!(

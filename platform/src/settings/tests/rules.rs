@@ -46,7 +46,7 @@ fn an_unknown_key_is_told_with_the_nearest_one() {
         mistake(&[("DOTMAC_DATABASE_PASWORD_FILE", "/x")])
             .ends_with("did you mean DOTMAC_DATABASE_PASSWORD_FILE?")
     );
-    assert!(mistake(&[("DOTMAC_ZZZZZZ", "5")]).ends_with("docs/settings.md lists all keys"));
+    assert!(mistake(&[("DOTMAC_ZZZZZZ", "5")]).ends_with("the command `config` lists all keys"));
     assert!(mistake(&[("DOTMAC_SERVICE_HOST", "10.0.0.1")]).contains("enableServiceLinks"));
     assert!(mistake(&[("DOTMAC_A\nB", "")]).contains("DOTMAC_A\\nB"));
 }

@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
-use super::{Directory, load};
-use crate::settings::engine::load::specs;
+use super::{Directory, load, specs};
 use crate::settings::{Sources, as_env, as_json, as_table};
 
 /// Everything that anybody could read of a load.
@@ -75,7 +74,7 @@ proptest! {
         value in any::<String>(),
         others in proptest::collection::vec((0_usize..80, ".{0,20}"), 0..8),
     ) {
-        let keys: Vec<String> = specs().map(crate::settings::engine::group::KeySpec::key).collect();
+        let keys: Vec<String> = specs().map(|spec| spec.key()).collect();
         let mut environment = vec![(key.as_str(), value.as_str())];
         for (index, text) in &others {
             environment.push((&keys[index % keys.len()], text));

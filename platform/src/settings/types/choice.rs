@@ -1,51 +1,68 @@
 //! Settings with a closed set of values.
 
-use std::fmt;
-
-use crate::settings::engine::value::{Invalid, Setting};
-
-/// Declares an enum whose values are written as the given words, in any case.
+/// Declares an enum that is a [`Setting`](crate::settings::Setting): its values are written as the given words,
+/// in any case.
+///
+/// ```
+/// use dotmac_platform::settings::Setting;
+///
+/// dotmac_platform::choice! {
+///     /// Where files are kept.
+///     pub enum Provider {
+///         /// In a directory.
+///         Local = "local",
+///         /// In an object store.
+///         S3 = "s3",
+///     }
+/// }
+///
+/// assert!(matches!(Provider::parse("S3"), Ok(Provider::S3)));
+/// assert_eq!(Provider::expected(), "one of local, s3");
+/// ```
+#[macro_export]
 macro_rules! choice {
     (
         $(#[$meta:meta])*
-        pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+ }
+        $visibility:vis enum $name:ident {
+            $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+
+        }
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name { $($(#[$variant_meta])* $variant,)+ }
+        $visibility enum $name { $($(#[$variant_meta])* $variant,)+ }
 
         impl $name {
             /// The word that an operator writes.
-            pub const fn as_str(self) -> &'static str {
+            $visibility const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.write_str(self.as_str())
             }
         }
 
-        impl Setting for $name {
+        impl $crate::settings::Setting for $name {
             const EXAMPLE: &'static str = Self::VALUES[0];
             const VALUES: &'static [&'static str] = &[$($word),+];
 
-            fn expected() -> String {
-                format!("one of {}", Self::VALUES.join(", "))
+            fn expected() -> ::std::string::String {
+                ::std::format!("one of {}", Self::VALUES.join(", "))
             }
 
-            fn parse(text: &str) -> Result<Self, Invalid> {
+            fn parse(text: &str) -> ::std::result::Result<Self, $crate::settings::Invalid> {
                 match text.to_ascii_lowercase().as_str() {
-                    $($word => Ok(Self::$variant),)+
-                    _ => Err(Invalid::plain()),
+                    $($word => ::std::result::Result::Ok(Self::$variant),)+
+                    _ => ::std::result::Result::Err($crate::settings::Invalid::plain()),
                 }
             }
         }
     };
 }
 
-choice! {
+crate::choice! {
     /// What an installation is for.
     pub enum Environment {
         /// A developer's machine: friendly defaults, nothing refused.
@@ -59,7 +76,7 @@ choice! {
     }
 }
 
-choice! {
+crate::choice! {
     /// How the daemon proves to Vault who it is.
     pub enum VaultAuth {
         /// A token that somebody made.
@@ -75,7 +92,7 @@ choice! {
     }
 }
 
-choice! {
+crate::choice! {
     /// Version of Vault's key-value engine.
     pub enum KvVersion {
         /// Found out from Vault.
@@ -87,7 +104,7 @@ choice! {
     }
 }
 
-choice! {
+crate::choice! {
     /// How a connection to PostgreSQL is encrypted, from least to most. The words are libpq's.
     pub enum SslMode {
         /// Never encrypted.
@@ -110,7 +127,7 @@ impl SslMode {
     }
 }
 
-choice! {
+crate::choice! {
     /// What happens to the database schema at start.
     pub enum Migrate {
         /// Pending migrations are run.
@@ -122,7 +139,7 @@ choice! {
     }
 }
 
-choice! {
+crate::choice! {
     /// How a log line is written.
     pub enum LogFormat {
         /// For a person at a terminal.
@@ -132,7 +149,7 @@ choice! {
     }
 }
 
-choice! {
+crate::choice! {
     /// How what is sent to the collector is made smaller.
     pub enum OtlpCompression {
         /// Not at all.
@@ -142,7 +159,7 @@ choice! {
     }
 }
 
-choice! {
+crate::choice! {
     /// How telemetry travels to the collector.
     pub enum OtlpProtocol {
         /// gRPC, usually port 4317.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use url::{Host, Url};
 
-use crate::settings::engine::value::{Invalid, Setting};
+use crate::settings::{Invalid, Setting};
 
 /// An origin that is allowed: `*`, `https://app.example.com`, or with any port `http://localhost:*`.
 #[derive(Debug, Clone, PartialEq, Eq)]

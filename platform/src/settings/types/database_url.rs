@@ -9,7 +9,7 @@ use url::Url;
 
 use super::host::HostName;
 use super::{SslMode, percent_decoded};
-use crate::settings::engine::value::{Invalid, Setting};
+use crate::settings::{Invalid, Setting};
 
 /// Where the data is.
 #[derive(Debug, Clone)]

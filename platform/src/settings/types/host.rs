@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Deref;
 
-use crate::settings::engine::value::{Invalid, Setting};
+use crate::settings::{Invalid, Setting};
 
 /// A host name or an IP address, without scheme, port or brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]

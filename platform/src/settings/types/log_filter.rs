@@ -6,7 +6,7 @@ use std::ops::Deref;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
-use crate::settings::engine::value::{Invalid, Setting};
+use crate::settings::{Invalid, Setting};
 
 /// A level, or directives for single targets, as `tracing_subscriber::EnvFilter` reads them. No
 /// white space stands around its items, which EnvFilter would misread.

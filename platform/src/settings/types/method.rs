@@ -3,7 +3,7 @@
 use actix_web::http::Method;
 use actix_web::http::header::HeaderName;
 
-use crate::settings::engine::value::{Invalid, Setting};
+use crate::settings::{Invalid, Setting};
 
 impl Setting for Method {
     const EXAMPLE: &'static str = "GET";

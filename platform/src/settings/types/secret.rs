@@ -4,23 +4,73 @@ use std::fmt;
 
 use secrecy::SecretString;
 
-use crate::settings::engine::value::{Invalid, Setting};
+use crate::settings::{Invalid, KeySpec, Setting};
 use dotmac_secrets::{ReferenceError, SecretReference};
 
-/// A secret value, or where in Vault it is. Prints `[redacted]` or the reference.
+/// A secret, by its key: written out, in Vault, or missing. Prints `[redacted]` or the reference.
+///
+/// A module hands it to its mount, which gives it the value and each other that takes its place.
 #[derive(Clone)]
-pub enum SecretSetting {
-    /// The value itself.
+pub struct SecretSetting {
+    key: String,
+    given: Given,
+}
+
+#[derive(Clone)]
+enum Given {
+    Nothing,
     Literal(SecretString),
-    /// Where in Vault the value is.
     Reference(SecretReference),
+}
+
+impl SecretSetting {
+    /// Full name of the key, by which the value is followed.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Whether somebody set the key, be it to a reference. Without that the secret may still be at its default
+    /// path in Vault.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        !matches!(self.given, Given::Nothing)
+    }
+
+    /// The value, if it is written out.
+    pub(crate) fn literal(&self) -> Option<&SecretString> {
+        match &self.given {
+            Given::Literal(value) => Some(value),
+            Given::Nothing | Given::Reference(_) => None,
+        }
+    }
+
+    /// Where in Vault it is, if somebody said so.
+    pub(crate) fn reference(&self) -> Option<&SecretReference> {
+        match &self.given {
+            Given::Reference(reference) => Some(reference),
+            Given::Nothing | Given::Literal(_) => None,
+        }
+    }
+
+    /// With `value` in place of nothing.
+    pub(crate) fn or_literal(&self, value: Option<SecretString>) -> Self {
+        match value {
+            Some(value) if !self.is_given() => Self {
+                key: self.key.clone(),
+                given: Given::Literal(value),
+            },
+            _ => self.clone(),
+        }
+    }
 }
 
 impl fmt::Debug for SecretSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Literal(_) => f.write_str("[redacted]"),
-            Self::Reference(reference) => write!(f, "{reference}"),
+        match &self.given {
+            Given::Nothing => f.write_str("not given"),
+            Given::Literal(_) => f.write_str("[redacted]"),
+            Given::Reference(reference) => write!(f, "{reference}"),
         }
     }
 }
@@ -28,23 +78,29 @@ impl fmt::Debug for SecretSetting {
 impl Setting for SecretSetting {
     const EXAMPLE: &'static str = "vault:database/password#value";
     const SECRET: bool = true;
+    const FOLLOWED: bool = true;
 
     fn expected() -> String {
         "a secret or vault:PATH#FIELD".to_owned()
     }
 
+    /// An empty text is a secret that nobody gave.
     fn parse(text: &str) -> Result<Self, Invalid> {
-        if SecretReference::is_reference(text) {
+        let given = if text.is_empty() {
+            Given::Nothing
+        } else if SecretReference::is_reference(text) {
             let reference = text.parse().map_err(|error: ReferenceError| {
                 Invalid::because(error.to_string())
                     .instead("write e.g. vault:database/password#value")
             })?;
-            return Ok(Self::Reference(reference));
-        }
-        if text.trim().is_empty() || text.contains('\0') {
+            Given::Reference(reference)
+        } else if text.trim().is_empty() || text.contains('\0') {
             return Err(Invalid::because("it is blank or holds a null character"));
-        }
-        Ok(Self::Literal(SecretString::from(text)))
+        } else {
+            Given::Literal(SecretString::from(text))
+        };
+        let key = String::new();
+        Ok(Self { key, given })
     }
 
     // A reference is no secret, but a secret may look like a wrong reference.
@@ -52,6 +108,11 @@ impl Setting for SecretSetting {
         text.parse::<SecretReference>()
             .ok()
             .map(|reference| reference.to_string())
+    }
+
+    fn of_key(mut self, spec: &KeySpec) -> Self {
+        self.key = spec.key();
+        self
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sizes with a unit.
 
-use crate::settings::engine::value::{Invalid, Setting};
+use crate::settings::{Invalid, Setting};
 
 const UNITS: [(&str, u64); 7] = [
     ("b", 1),

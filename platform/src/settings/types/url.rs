@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use crate::settings::engine::value::{Invalid, Setting};
+use crate::settings::{Invalid, Setting};
 
 /// An `http:` or `https:` URL without user, password, query or fragment.
 impl Setting for Url {

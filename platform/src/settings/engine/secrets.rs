@@ -1,0 +1,75 @@
+//! Which secrets the settings name, and where each comes from.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::settings::{Entry, SecretReference, Settings};
+
+/// A secret that is to be read from Vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedSecret {
+    /// Full name of the key whose value it is.
+    pub key: String,
+    /// Where in Vault it is.
+    pub reference: SecretReference,
+    /// Whether it must be there: the operator named the place, or the secret is needed. Else it is the key's
+    /// default path, and there may be nothing.
+    pub must_exist: bool,
+}
+
+impl Settings {
+    /// The secrets to read from Vault: every reference, and for a secret that nobody gave the default path of
+    /// its key. Empty if Vault is not enabled. Those of a module that is switched off are not wanted.
+    #[must_use]
+    pub fn wanted_secrets(&self) -> Vec<WantedSecret> {
+        if !self.vault.enabled {
+            return Vec::new();
+        }
+        let entries = self.entries.iter().filter(|it| self.is_in_effect(it));
+        entries.filter_map(|entry| self.wanted(entry)).collect()
+    }
+
+    fn wanted(&self, entry: &Entry) -> Option<WantedSecret> {
+        let key = entry.key.clone();
+        if let Some(reference) = entry.reference() {
+            return Some(WantedSecret {
+                key,
+                reference,
+                must_exist: true,
+            });
+        }
+        let path = entry.spec.vault.filter(|_| !entry.is_set())?;
+        let (lacks_username, lacks_password) = self.database.lacks();
+        let is_used = match key.as_str() {
+            "DOTMAC_DATABASE_USERNAME" => lacks_username,
+            "DOTMAC_DATABASE_PASSWORD" => lacks_password,
+            _ => true,
+        };
+        let reference = format!("{}{path}", SecretReference::SCHEME).parse().ok()?;
+        is_used.then(|| WantedSecret {
+            must_exist: self.needed.contains(&key),
+            key,
+            reference,
+        })
+    }
+
+    /// The secrets of modules that the settings hold themselves, by full key.
+    pub(crate) fn literals_of_modules(&self) -> impl Iterator<Item = (&str, &SecretString)> {
+        let entries = self.entries.iter().filter(|entry| {
+            entry.module.is_some() && self.is_in_effect(entry) && entry.is_literal()
+        });
+        entries.map(|entry| (entry.key.as_str(), &entry.text))
+    }
+}
+
+impl Entry {
+    /// Where in Vault the value is, if it is a secret and the operator named a place.
+    pub(crate) fn reference(&self) -> Option<SecretReference> {
+        let text = self.text.expose_secret();
+        self.spec.kind.followed.then(|| text.parse().ok())?
+    }
+
+    /// Whether it is a secret that is written out.
+    pub(crate) fn is_literal(&self) -> bool {
+        self.spec.kind.secret && self.is_set() && self.reference().is_none()
+    }
+}

@@ -1,0 +1,75 @@
+//! Secrets, those of modules included: there if they are needed, where they can be read from, and fit for
+//! production.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::PlatformRules;
+use super::weak::weakness;
+use crate::settings::Entry;
+use crate::settings::engine::group::PREFIX;
+use crate::settings::groups::DatabaseTarget;
+
+impl PlatformRules<'_> {
+    pub(super) fn secrets(&mut self) {
+        let settings = self.settings;
+        let followed = |entry: &&Entry| entry.spec.kind.followed && settings.is_in_effect(entry);
+        for entry in settings.entries.iter().filter(followed) {
+            self.reference(entry);
+            if !entry.spec.optional {
+                let whose = entry.module.unwrap_or("platform");
+                let why = format!("`{whose}` needs this secret, and nobody gives it");
+                self.rules.need_entry(entry, why);
+            }
+        }
+    }
+
+    /// A reference can be followed only if Vault is enabled.
+    fn reference(&mut self, entry: &Entry) {
+        let Some(reference) = entry.reference() else {
+            return;
+        };
+        self.refuse(
+            !self.settings.vault.enabled,
+            &[
+                entry.key.trim_start_matches(PREFIX),
+                "VAULT_ENABLED",
+                "VAULT_ADDR",
+            ],
+            format!("{reference} is in Vault, which is not enabled"),
+            "set DOTMAC_VAULT_ADDR, or give the value itself",
+        );
+    }
+
+    /// For production.
+    pub(super) fn weak_secrets(&mut self) {
+        let vault = &self.settings.vault;
+        if vault.enabled {
+            self.refuse_weak("VAULT_TOKEN", vault.token.as_ref());
+            self.refuse_weak("VAULT_SECRET_ID", vault.secret_id.as_ref());
+        }
+        if let DatabaseTarget::Postgres(target) = self.settings.database.target() {
+            let is_own_key = self.settings.database.password.is_given();
+            let name = if is_own_key {
+                "DATABASE_PASSWORD"
+            } else {
+                "DATABASE_URL"
+            };
+            self.refuse_weak(name, target.password.literal());
+        }
+        let settings = self.settings;
+        let of_modules = settings.entries.iter().filter(|entry| {
+            entry.module.is_some() && !entry.spec.guessable && settings.is_in_effect(entry)
+        });
+        for entry in of_modules.filter(|entry| entry.is_literal()) {
+            let name = entry.key.trim_start_matches(PREFIX);
+            self.refuse_weak(name, Some(&entry.text));
+        }
+    }
+
+    fn refuse_weak(&mut self, name: &str, secret: Option<&SecretString>) {
+        if let Some(weakness) = secret.and_then(|it| weakness(it.expose_secret())) {
+            let problem = format!("the secret is {weakness}, which production refuses");
+            self.refuse(true, &[name], problem, "give a long random one");
+        }
+    }
+}
