@@ -44,15 +44,21 @@ mod policy;
 mod state;
 mod supervisor;
 mod tree;
+mod worker;
 
-pub use actor::{ActorHandle, CallError, SupervisedActor};
+pub use actor::{ActorFactory, ActorHandle, CallError, ChildSpec, SupervisedActor};
 pub use life::{
     CallObserver, CallOutcome, Lifeline, Published, Serving, Vitals, install_panic_hook,
 };
 pub use policy::{Policy, PolicyError};
 pub use state::{Board, Cause, Component, Event, NotReady, Readiness, Reason, State};
 pub use supervisor::{ChildStop, Escalation, StopReport, SupervisorHandle, UnknownChild};
-pub use tree::{ChildSpec, Follow, Need, SupervisionTree, TreeError};
+pub use tree::{
+    ComponentHandle, Exhausted, Follow, Need, Restart, Spec, SupervisionTree, TreeError,
+};
+pub use worker::{
+    Progress, Schedule, WorkerBody, WorkerContext, WorkerHandle, WorkerSpec, WorkerVitals,
+};
 
 /// Target of the log line that says why the process ends; no log level hides it.
 pub const EXIT: &str = "dotmac::exit";

@@ -276,7 +276,9 @@ fn why(status: &Status) -> (bool, String) {
         ("degraded", _) => "it is ready, with a handicap".to_owned(),
         (_, reason) => format!("it is not ready{}", in_brackets(reason.as_deref())),
     };
-    let unwell = |component: &&ComponentStatus| component.state != "ready";
+    let unwell = |component: &&ComponentStatus| {
+        component.state != "ready" && component.reason.as_deref() != Some("finished")
+    };
     for component in status.components.iter().filter(unwell) {
         let need = if component.required {
             "required"

@@ -73,7 +73,10 @@ impl Assembly {
         registrations: Vec<Registration>,
     ) -> Result<Self, AssemblyError> {
         let mut tree = SupervisionTree::new(components::policy(&settings.supervision))?
-            .observe_calls(metrics::call_observer());
+            .observe_calls(metrics::call_observer())
+            .observe_worker_runtime(|runtime| {
+                dotmac_telemetry::watch_runtime_of(runtime, "workers");
+            });
 
         let store = Published::<SecretStore>::new();
         let feed = SecretFeed::new();

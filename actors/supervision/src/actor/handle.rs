@@ -1,6 +1,7 @@
 //! What callers hold: an address that survives restarts and never lets them wait for a dead actor.
 
 use std::{
+    ops::Deref,
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -16,9 +17,9 @@ use tracing::{Span, field::Empty, info_span};
 
 use super::inbox::Calls;
 use crate::{
-    Follow, Need, SupervisedActor, Vitals,
+    ComponentHandle, SupervisedActor,
     life::{
-        cell::{CallOutcome, Cell, now},
+        cell::{CallOutcome, now},
         wire::{Slot, Withdrawn},
     },
 };
@@ -26,11 +27,9 @@ use crate::{
 /// The way to one supervised actor, for as long as the process lives.
 ///
 /// Unlike an actix `Addr`, it follows the actor through restarts, bounds the wait and the number of
-/// calls under way, and answers at once while the actor is away.
+/// calls under way, and answers at once while the actor is away. Derefs to [`ComponentHandle`], which names it and makes needs of it.
 pub struct ActorHandle<A: SupervisedActor> {
-    pub(crate) need: usize,
-    pub(crate) tree: u64,
-    pub(crate) cell: Arc<Cell>,
+    pub(crate) component: ComponentHandle,
     pub(crate) address: Arc<Address<A>>,
 }
 
@@ -187,65 +186,25 @@ impl<A: SupervisedActor> ActorHandle<A> {
         }
     }
 
-    /// The actor's name in the tree.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.cell.name
-    }
-
     /// Whether a call would be let in now.
     #[must_use]
     pub fn is_serving(&self) -> bool {
         self.address.serving.load().is_some()
     }
+}
 
-    /// The actor's figures.
-    #[must_use]
-    pub fn vitals(&self) -> Vitals {
-        self.cell.vitals()
-    }
+impl<A: SupervisedActor> Deref for ActorHandle<A> {
+    type Target = ComponentHandle;
 
-    /// For [`ChildSpec::needs`](crate::ChildSpec::needs): be restarted whenever this actor is.
-    #[must_use]
-    pub fn always(&self) -> Need {
-        self.need(Follow::Always)
-    }
-
-    /// For [`ChildSpec::needs`](crate::ChildSpec::needs): be restarted when this actor serves another version.
-    #[must_use]
-    pub fn on_change(&self) -> Need {
-        self.need(Follow::OnChange)
-    }
-
-    /// For [`ChildSpec::needs`](crate::ChildSpec::needs): start once this actor serves, stop before it, and
-    /// do not be restarted with it: what was taken stays good.
-    #[must_use]
-    pub fn to_start(&self) -> Need {
-        self.need(Follow::ToStart)
-    }
-
-    /// For [`ChildSpec::needs`](crate::ChildSpec::needs): start after this actor has reported once, stop
-    /// before it, and do not follow it otherwise.
-    #[must_use]
-    pub fn in_order(&self) -> Need {
-        self.need(Follow::InOrder)
-    }
-
-    fn need(&self, follow: Follow) -> Need {
-        Need {
-            tree: self.tree,
-            child: self.need,
-            follow,
-        }
+    fn deref(&self) -> &ComponentHandle {
+        &self.component
     }
 }
 
 impl<A: SupervisedActor> Clone for ActorHandle<A> {
     fn clone(&self) -> Self {
         Self {
-            need: self.need,
-            tree: self.tree,
-            cell: Arc::clone(&self.cell),
+            component: self.component.clone(),
             address: Arc::clone(&self.address),
         }
     }

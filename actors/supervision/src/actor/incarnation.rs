@@ -2,13 +2,11 @@
 
 use std::{
     cell::Cell,
-    future::poll_fn,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::Poll,
+    time::Duration,
 };
 
 use actix::prelude::*;
@@ -19,37 +17,37 @@ use tracing::Span;
 use super::{handle::Address, inbox};
 use crate::{
     Cause, Lifeline, SupervisedActor,
-    life::{panic_hook, wire::Notice},
+    life::{Exit, Incarnate, Incarnation, cell::Cell as ChildCell, panic_hook, run_guarded},
 };
 
-/// Begins lives of one child; the actor's type is known only in here.
-pub(crate) trait Incarnate {
-    /// Starts a thread and the actor on it; its factory and its `started` run within `span`.
-    ///
-    /// # Errors
-    ///
-    /// The operating system has no thread left.
-    fn begin(&self, life: Lifeline, span: Span) -> io::Result<Incarnation>;
-}
-
-/// A running life, as its supervisor holds it.
-pub(crate) struct Incarnation {
+/// A running life of an actor: its thread.
+struct Thread {
     arbiter: Arbiter,
     shutdown: Option<oneshot::Sender<Span>>,
+    cell: Arc<ChildCell>,
 }
 
-impl Incarnation {
-    /// Asks the actor to end in good order; its `shutdown` runs within `span`. Later calls do nothing.
-    pub(crate) fn shut_down(&mut self, span: Span) {
+impl Incarnation for Thread {
+    /// The actor's `shutdown` runs within `span`.
+    fn shut_down(&mut self, span: Span) {
         if let Some(shutdown) = self.shutdown.take() {
             // An actor that has already gone needs no asking: its exit is on the way to us.
             shutdown.send(span).ok();
         }
     }
 
-    /// Ends the thread as soon as it comes back to its event loop.
-    pub(crate) fn end_thread(&self) {
+    fn end(&mut self) {
         self.arbiter.stop();
+    }
+
+    fn hang(&self) -> Option<String> {
+        let still = self.cell.since_progress();
+        (still > self.cell.policy.hang_after)
+            .then(|| format!("its thread made no progress for {still:?}"))
+    }
+
+    fn extend_deadlines(&self, _: Duration) {
+        self.cell.note_progress();
     }
 }
 
@@ -60,23 +58,25 @@ pub(crate) struct Blueprint<A: SupervisedActor> {
 }
 
 impl<A: SupervisedActor> Incarnate for Blueprint<A> {
-    fn begin(&self, life: Lifeline, span: Span) -> io::Result<Incarnation> {
+    fn kind(&self) -> &'static str {
+        "actor"
+    }
+
+    fn begin(&self, life: Lifeline, span: Span) -> io::Result<Box<dyn Incarnation>> {
         let arbiter = Arbiter::try_new()?;
         let (shutdown, asked) = oneshot::channel();
         let (factory, address) = (Arc::clone(&self.factory), Arc::clone(&self.address));
-        // Made here and not by the task, which may be dropped before its first poll.
-        let exit = Exit {
-            life,
-            cause: Some(Cause::ThreadLost),
-        };
+        let cell = Arc::clone(life.cell());
+        let exit = Exit::of(life);
         let accepted = arbiter.spawn_fn(move || {
             actix_rt::spawn(live(factory, address, exit, asked, span));
         });
         if accepted {
-            Ok(Incarnation {
+            Ok(Box::new(Thread {
                 arbiter,
                 shutdown: Some(shutdown),
-            })
+                cell,
+            }))
         } else {
             Err(io::Error::other("the thread ended before its first task"))
         }
@@ -92,7 +92,7 @@ async fn live<A: SupervisedActor>(
     span: Span,
 ) {
     let life = exit.life.clone();
-    panic_hook::own_this_thread(life.clone());
+    panic_hook::own_this_thread(Some(life.clone()));
     let build = || span.in_scope(|| factory(life.clone()));
     exit.cause = match catch_unwind(AssertUnwindSafe(build)) {
         Ok(actor) => {
@@ -100,7 +100,9 @@ async fn live<A: SupervisedActor>(
             let (calls, inbox) = inbox::open();
             context.spawn(inbox);
             let panicked = if life.enter(|| address.begin(life.generation(), calls)) {
-                run(context, actor, span).await
+                run_guarded(context.into_future(actor), span)
+                    .await
+                    .is_none()
             } else {
                 catch_unwind(AssertUnwindSafe(|| drop(actor))).is_err()
             };
@@ -138,44 +140,4 @@ fn prepare<A: SupervisedActor>(
     );
     context.spawn(passed_on);
     (context, was_asked)
-}
-
-/// Runs the actor to its end; says whether that was a panic. Only its beginning is within `span`: what
-/// goes on for ever belongs to no start.
-///
-/// The actor's own `stopped` and `Drop` may panic as well. They run when the context is dropped, and
-/// must not run during an unwinding, where a second panic aborts the process: so the context lives
-/// outside what is caught, and is dropped in a catch of its own.
-async fn run<A: SupervisedActor>(context: Context<A>, actor: A, span: Span) -> bool {
-    let mut life = Box::pin(context.into_future(actor));
-    let mut span = Some(span);
-    let panicked = poll_fn(|cx| {
-        let begins_in = span.take().unwrap_or_else(Span::none);
-        let poll = || begins_in.in_scope(|| Pin::new(&mut life).poll(cx));
-        match catch_unwind(AssertUnwindSafe(poll)) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(())) => Poll::Ready(false),
-            Err(_) => Poll::Ready(true),
-        }
-    })
-    .await;
-    let dropped = catch_unwind(AssertUnwindSafe(move || drop(life)));
-    panicked || dropped.is_err()
-}
-
-/// Tells the supervisor that the life is over, however it ends: also when its thread is torn down
-/// and the task that holds this is dropped.
-struct Exit {
-    life: Lifeline,
-    cause: Option<Cause>,
-}
-
-impl Drop for Exit {
-    fn drop(&mut self) {
-        self.life.revoke();
-        let withdrawn = self.life.take_withdrawn();
-        // The hook has logged it if one of them panics, and there is no life left to charge it to.
-        catch_unwind(AssertUnwindSafe(|| drop(withdrawn))).ok();
-        self.life.signal(Notice::Exited(self.cause));
-    }
 }

@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Cause, Policy};
+use crate::{
+    Cause, Policy,
+    worker::{WorkerRecord, WorkerVitals},
+};
 
 /// How late a timer may be before whoever set it doubts its own clock instead of an actor.
 pub(crate) const CLOCK_SLACK: Duration = Duration::from_millis(250);
@@ -46,10 +49,17 @@ pub(crate) struct Cell {
     /// [`now`] before which nobody need ask again.
     retry_at: AtomicU64,
     restarts: [AtomicU64; Cause::ALL.len()],
+    /// What is known of a worker alone.
+    worker: Option<Arc<WorkerRecord>>,
 }
 
 impl Cell {
-    pub(crate) fn new(name: &'static str, policy: Policy, observer: Option<CallObserver>) -> Self {
+    pub(crate) fn new(
+        name: &'static str,
+        policy: Policy,
+        observer: Option<CallObserver>,
+        worker: Option<Arc<WorkerRecord>>,
+    ) -> Self {
         Self {
             name,
             policy,
@@ -62,6 +72,7 @@ impl Cell {
             progress: AtomicU64::new(0),
             retry_at: AtomicU64::new(0),
             restarts: Default::default(),
+            worker,
         }
     }
 
@@ -145,11 +156,16 @@ impl Cell {
     }
 
     pub(crate) fn vitals(&self) -> Vitals {
+        let current = self.current.load(Relaxed);
         Vitals {
             name: self.name,
             calls_in_flight: self.in_flight.load(Relaxed),
-            heartbeat_age: (self.current.load(Relaxed) != 0).then(|| self.since_progress()),
+            heartbeat_age: match &self.worker {
+                Some(worker) => worker.holds_thread_for(current),
+                None => (current != 0).then(|| self.since_progress()),
+            },
             restarts: Cause::ALL.map(|cause| (cause, self.restarts[cause as usize].load(Relaxed))),
+            worker: self.worker.as_ref().map(|worker| worker.vitals(current)),
         }
     }
 }
@@ -178,10 +194,13 @@ pub struct Vitals {
     pub name: &'static str,
     /// Calls that wait for an answer.
     pub calls_in_flight: usize,
-    /// Time since its thread last showed progress; `None` while it has none.
+    /// Time since its thread last showed progress; `None` while it has none. Of a worker, how long it has
+    /// held its thread without a pause: nothing while it waits.
     pub heartbeat_age: Option<Duration>,
     /// Restarts since the process started, by cause.
     pub restarts: [(Cause, u64); Cause::ALL.len()],
+    /// More of a worker; `None` of an actor.
+    pub worker: Option<WorkerVitals>,
 }
 
 /// Microseconds on a clock that starts with its first use and never goes back.

@@ -53,6 +53,7 @@ pub(crate) struct Life {
     cell: Arc<Cell>,
     slots: Arc<[Arc<dyn Slot>]>,
     supervisor: Addr<SupervisorActor>,
+    recovers_from: Option<Reason>,
     /// Locked before the cell's gate, where both are.
     said: Mutex<Said>,
     /// Asked to end in good order; written and read under the cell's gate.
@@ -67,6 +68,8 @@ pub(crate) struct Life {
 struct Said {
     last: Option<Word>,
     announced: bool,
+    /// Whether the child has said anything itself.
+    by_itself: bool,
 }
 
 impl Lifeline {
@@ -76,6 +79,7 @@ impl Lifeline {
         cell: Arc<Cell>,
         slots: Arc<[Arc<dyn Slot>]>,
         supervisor: Addr<SupervisorActor>,
+        recovers_from: Option<Reason>,
     ) -> Self {
         Self(Arc::new(Life {
             child,
@@ -83,6 +87,7 @@ impl Lifeline {
             cell,
             slots,
             supervisor,
+            recovers_from,
             said: Mutex::default(),
             retired: AtomicBool::new(false),
             withdrawn: Mutex::default(),
@@ -108,21 +113,26 @@ impl Lifeline {
         self.0.cell.is_current(self.0.generation)
     }
 
+    /// What ended the former life, if that was a fault and the child has not served since.
+    pub(crate) fn recovers_from(&self) -> Option<Reason> {
+        self.0.recovers_from
+    }
+
     /// Able to do its work. Say it again with another [`version`](Serving::version) when what
     /// dependents took has changed.
     pub fn ready(&self, serving: Serving) {
-        self.say(Word::Ready(serving));
+        self.say(Word::Ready(serving), true);
     }
 
     /// Does its work, with a handicap that operators should know.
     pub fn degraded(&self, reason: Reason, serving: Serving) {
-        self.say(Word::Degraded(reason, serving));
+        self.say(Word::Degraded(reason, serving), true);
     }
 
     /// Alive but unable to do its work, and trying again by itself. Never counted as a fault: new
     /// callers are refused, published offers withdrawn, those under way go on.
     pub fn unavailable(&self, reason: Reason) {
-        self.say(Word::Unavailable(reason));
+        self.say(Word::Unavailable(reason), true);
     }
 
     /// Gives this life up: something beyond this process failed it. Callers are refused at once, and a
@@ -153,10 +163,19 @@ impl Lifeline {
         drop(gate);
     }
 
+    /// Says `word` for a child that has said nothing itself so far.
+    pub(crate) fn say_by_default(&self, word: Word) {
+        self.say(word, false);
+    }
+
     /// What callers see follows the word at once; the supervisor hears of it only if it is new.
-    fn say(&self, word: Word) {
+    fn say(&self, word: Word, by_itself: bool) {
         let mut withdrawn = Vec::new();
         let mut said = self.said();
+        if said.by_itself && !by_itself {
+            return;
+        }
+        said.by_itself = by_itself;
         {
             let _gate = self.0.cell.gate();
             if !self.may_speak() || said.last == Some(word) {

@@ -1,12 +1,49 @@
-//! One life of a child: what it says to its supervisor, and what all lives of one child share.
+//! One life of a child: how its supervisor holds it, what it says of itself, how its end is noticed.
+//!
+//! There are two kinds of children, actors and workers. Both are [`Incarnate`]: how a life begins is
+//! theirs, everything else - states, restarts, order, fencing - is written once, in `supervisor`.
 
 pub(crate) mod cell;
+mod guard;
 mod lifeline;
 pub(crate) mod panic_hook;
 mod published;
 pub(crate) mod wire;
 
+use std::{io, time::Duration};
+
+use tracing::Span;
+
 pub use cell::{CallObserver, CallOutcome, Vitals};
+pub(crate) use guard::{Exit, run_guarded};
 pub use lifeline::{Lifeline, Serving};
 pub use panic_hook::install_panic_hook;
 pub use published::Published;
+
+/// Begins the lives of one child.
+pub(crate) trait Incarnate {
+    /// What such a child is called in the log.
+    fn kind(&self) -> &'static str;
+
+    /// Begins `life`; what runs at its start does so within `span`.
+    ///
+    /// # Errors
+    ///
+    /// The operating system has no thread left.
+    fn begin(&self, life: Lifeline, span: Span) -> io::Result<Box<dyn Incarnation>>;
+}
+
+/// A running life, as its supervisor holds it.
+pub(crate) trait Incarnation {
+    /// Asks it to end in good order, within `span`. Later calls do nothing.
+    fn shut_down(&mut self, span: Span);
+
+    /// Ends it as soon as its thread comes back from what it does.
+    fn end(&mut self);
+
+    /// What is wrong with it, if it makes no progress.
+    fn hang(&self) -> Option<String>;
+
+    /// Moves what [`hang`](Self::hang) goes by: for so long its supervisor could not see it.
+    fn extend_deadlines(&self, by: Duration);
+}

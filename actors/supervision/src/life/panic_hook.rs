@@ -18,9 +18,9 @@ thread_local! {
     static OWNER: RefCell<Option<Lifeline>> = const { RefCell::new(None) };
 }
 
-/// Makes `life` answer for every panic on this thread.
-pub(crate) fn own_this_thread(life: Lifeline) {
-    OWNER.with_borrow_mut(|owner| *owner = Some(life));
+/// Makes `life` answer for every panic on this thread, or nobody.
+pub(crate) fn own_this_thread(life: Option<Lifeline>) {
+    OWNER.set(life);
 }
 
 /// Installs the hook that logs every panic of the process as one line, and charges it to the actor it

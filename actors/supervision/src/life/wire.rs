@@ -33,6 +33,8 @@ pub(crate) enum Notice {
     GaveUp(Reason, String),
     /// It can never serve until somebody has mended something; the text is for the log alone.
     CannotStart(Reason, String),
+    /// It returned an error; the text is for the log alone.
+    Erred(String),
     /// It panicked; `message at file:line`.
     Panicked(String),
     /// Its wrapper task is gone, and with it the actor. `None`: as asked.

@@ -17,6 +17,8 @@ pub enum Cause {
     ThreadLost,
     /// It said nothing within its start time-out.
     StartTimeout,
+    /// It returned an error.
+    Error,
     /// It gave up because something beyond this process failed it.
     Upstream,
     /// A component that it needs was restarted or has changed.
@@ -27,13 +29,14 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Panic,
         Self::Hang,
         Self::Unanswered,
         Self::Stop,
         Self::ThreadLost,
         Self::StartTimeout,
+        Self::Error,
         Self::Upstream,
         Self::Dependency,
         Self::Requested,
@@ -49,6 +52,7 @@ impl Cause {
             Self::Stop => "stop",
             Self::ThreadLost => "thread_lost",
             Self::StartTimeout => "start_timeout",
+            Self::Error => "error",
             Self::Upstream => "upstream",
             Self::Dependency => "dependency",
             Self::Requested => "requested",
@@ -71,6 +75,7 @@ impl Cause {
             Self::Stop => Reason::STOPPED,
             Self::ThreadLost => Reason::THREAD_LOST,
             Self::StartTimeout => Reason::START_TIMEOUT,
+            Self::Error => Reason::ERROR,
             Self::Upstream => Reason::UNREACHABLE,
             Self::Dependency => Reason::DEPENDENCY_CHANGED,
             Self::Requested => Reason::REQUESTED,

@@ -18,6 +18,10 @@ impl Reason {
     pub const HUNG: Self = Self("hung");
     /// It stopped although nobody had asked it to.
     pub const STOPPED: Self = Self("stopped");
+    /// Its work ended with an error; the log has it.
+    pub const ERROR: Self = Self("error");
+    /// It has done its work, and ended as it should.
+    pub const FINISHED: Self = Self("finished");
     /// Its thread ended under it, or could not be started.
     pub const THREAD_LOST: Self = Self("thread_lost");
     /// It said nothing within the time it has for starting.

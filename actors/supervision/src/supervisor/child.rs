@@ -8,13 +8,14 @@ use std::{
 use tracing::Span;
 
 use crate::{
-    Cause, Component, Follow, Lifeline, Need, Reason, Serving, State,
-    actor::incarnation::{Incarnate, Incarnation},
+    Cause, Component, Exhausted, Follow, Lifeline, Need, Reason, Restart, Serving, State,
     life::{
+        Incarnate, Incarnation,
         cell::Cell,
         wire::{Slot, Word},
     },
     policy::RestartWindow,
+    tree::Rules,
 };
 
 /// Where a child is in its life.
@@ -36,8 +37,17 @@ pub(crate) enum Phase {
 /// A running life with its way to speak and to be stopped.
 pub(crate) struct Life {
     pub(crate) lifeline: Lifeline,
-    pub(crate) incarnation: Incarnation,
+    pub(crate) incarnation: Box<dyn Incarnation>,
     pub(crate) asked_at: Option<Instant>,
+}
+
+/// Why a child gets no further life, unless an operator asks for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conclusion {
+    /// It ended as it should.
+    Finished,
+    /// It was given up.
+    Failed,
 }
 
 /// One child of a supervisor.
@@ -48,6 +58,8 @@ pub(crate) struct Child {
     pub(crate) needs: Vec<Need>,
     pub(crate) required: bool,
     pub(crate) essential: bool,
+    pub(crate) restart: Restart,
+    pub(crate) exhausted: Exhausted,
 
     pub(crate) phase: Phase,
     /// When the next life may begin.
@@ -67,7 +79,9 @@ pub(crate) struct Child {
     pub(crate) settled: bool,
     /// Whether any life has served.
     pub(crate) served: bool,
-    pub(crate) given_up: bool,
+    pub(crate) concluded: Option<Conclusion>,
+    /// The fault after which it has not served yet.
+    pub(crate) recovers_from: Option<Reason>,
     pub(crate) window: RestartWindow,
     /// Restarts since it was last stable.
     pub(crate) attempt: u32,
@@ -86,21 +100,16 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    pub(crate) fn new(
-        incarnate: Box<dyn Incarnate>,
-        cell: Arc<Cell>,
-        slots: Arc<[Arc<dyn Slot>]>,
-        needs: Vec<Need>,
-        required: bool,
-        essential: bool,
-    ) -> Self {
+    pub(crate) fn new(incarnate: Box<dyn Incarnate>, cell: Arc<Cell>, rules: Rules) -> Self {
         Self {
             incarnate,
             cell,
-            slots,
-            needs,
-            required,
-            essential,
+            slots: rules.slots.into(),
+            needs: rules.needs,
+            required: rules.required,
+            essential: rules.essential,
+            restart: rules.restart,
+            exhausted: rules.exhausted,
             phase: Phase::Off,
             not_before: Instant::now(),
             generation: 0,
@@ -111,7 +120,8 @@ impl Child {
             untold_end: None,
             settled: false,
             served: false,
-            given_up: false,
+            concluded: None,
+            recovers_from: None,
             window: RestartWindow::default(),
             attempt: 0,
             first_begun: None,
@@ -126,6 +136,21 @@ impl Child {
 
     pub(crate) fn name(&self) -> &'static str {
         self.cell.name
+    }
+
+    /// "actor" or "worker".
+    pub(crate) fn kind(&self) -> &'static str {
+        self.incarnate.kind()
+    }
+
+    /// Whether it was given up.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.concluded == Some(Conclusion::Failed)
+    }
+
+    /// Whether it has done its work for good.
+    pub(crate) fn has_finished(&self) -> bool {
+        self.concluded == Some(Conclusion::Finished)
     }
 
     /// Whether a life of it has a thread that was not given up.
@@ -156,13 +181,24 @@ impl Child {
         }
     }
 
+    /// What is wrong with its life, if it has one that makes no progress.
+    pub(crate) fn hang(&self) -> Option<String> {
+        match &self.phase {
+            Phase::Starting { life, .. } | Phase::Up { life, .. } => life.incarnation.hang(),
+            Phase::Off | Phase::Stopping { .. } => None,
+        }
+    }
+
     /// Moves every deadline by the time for which the supervisor stood still: what happened meanwhile,
-    /// or did not, is held against nobody.
-    pub(crate) fn pardon(&mut self, stood_still: Duration) {
-        self.cell.note_progress();
-        if let Phase::Starting { deadline, .. } | Phase::Stopping { deadline, .. } = &mut self.phase
-        {
-            *deadline += stood_still;
+    /// or did not, counts against no child.
+    pub(crate) fn extend_deadlines(&mut self, stood_still: Duration) {
+        match &mut self.phase {
+            Phase::Off => {}
+            Phase::Starting { life, deadline } | Phase::Stopping { life, deadline, .. } => {
+                *deadline += stood_still;
+                life.incarnation.extend_deadlines(stood_still);
+            }
+            Phase::Up { life, .. } => life.incarnation.extend_deadlines(stood_still),
         }
         if let Some(begun) = &mut self.first_begun {
             *begun += stood_still;
@@ -174,6 +210,18 @@ impl Child {
         self.needs
             .iter()
             .any(|need| need.child == index && follow(need.follow))
+    }
+
+    /// Forgets that it has finished or failed, and how often.
+    pub(crate) fn begin_again(&mut self) {
+        self.concluded = None;
+        self.window = RestartWindow::default();
+        self.attempt = 0;
+        self.not_before = Instant::now();
+        self.ended_by = Some(Reason::REQUESTED);
+        self.untold_end = Some(Cause::Requested);
+        self.recovers_from = None;
+        self.cell.count_restart(Cause::Requested);
     }
 
     /// A life that a fault is ending already belongs in the report of a stop as well.
@@ -196,7 +244,7 @@ impl Child {
     /// When something is to be done for it next, events aside.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Off => (!self.given_up).then_some(self.not_before),
+            Phase::Off => self.concluded.is_none().then_some(self.not_before),
             Phase::Starting { deadline, .. } | Phase::Stopping { deadline, .. } => Some(deadline),
             Phase::Up { .. } => None,
         }
@@ -212,8 +260,13 @@ impl Child {
             };
             (state, reason.or(Some(Reason::STARTING)))
         };
-        if self.given_up {
-            return (State::Failed, self.ended_by);
+        match self.concluded {
+            Some(Conclusion::Failed) => return (State::Failed, self.ended_by),
+            Some(Conclusion::Finished) if self.is_running() => {
+                return (State::Stopping, self.ended_by);
+            }
+            Some(Conclusion::Finished) => return (State::Stopped, self.ended_by),
+            None => {}
         }
         match (&self.phase, self.word) {
             (Phase::Off, _) if halting => (State::Stopped, Some(Reason::SHUTDOWN)),

@@ -3,6 +3,7 @@
 //! What it then does about a child is in `upkeep`; what it tells the world, in `report`.
 
 pub(crate) mod child;
+mod conclusion;
 mod handle;
 mod report;
 mod upkeep;
@@ -18,7 +19,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tracing::{Span, info, info_span, warn};
 
 use crate::{
-    Board, Cause, Event, Lifeline, NotReady, Policy, Readiness, Reason,
+    Board, Cause, Event, Lifeline, NotReady, Policy, Readiness, Reason, Restart,
     life::{
         cell::CLOCK_SLACK,
         wire::{Notice, Signal},
@@ -130,47 +131,42 @@ impl SupervisorActor {
     /// Looks for what makes no sound: threads that stand still, deadlines that pass.
     fn look(&mut self) {
         let now = Instant::now();
-        self.forgive_if_stalled(now);
+        self.extend_deadlines_if_stalled(now);
         self.last_look = now;
         for index in 0..self.children.len() {
             self.check(index, now);
         }
     }
 
-    /// Who was stopped himself must not judge others: after a stall of this thread or the whole
-    /// process (SIGSTOP, a starved host) every actor looks hung, and none may be.
-    fn forgive_if_stalled(&mut self, now: Instant) {
+    /// A supervisor that was paused does not judge its children: after a stall of this thread or of the
+    /// whole process (SIGSTOP, a starved host) every child looks hung, and none may be.
+    fn extend_deadlines_if_stalled(&mut self, now: Instant) {
         let stood_still = now.duration_since(self.last_look);
         if stood_still > self.tick * 2 + CLOCK_SLACK {
             warn!(
                 stood_still_ms = stood_still.as_millis() as u64,
-                "the supervisor stood still; its children are given that time back"
+                "the supervisor was paused; the deadlines of its children are extended by that time"
             );
             self.children
                 .iter_mut()
-                .for_each(|child| child.pardon(stood_still));
+                .for_each(|child| child.extend_deadlines(stood_still));
         }
     }
 
     fn check(&mut self, index: usize, now: Instant) {
         let child = &mut self.children[index];
         let policy = &child.cell.policy;
+        let hang = child.hang();
         match child.phase {
             Phase::Starting { deadline, .. } if now >= deadline => {
                 let text = format!(
-                    "said nothing within {:?} of its start",
+                    "it has not called `ready`, `degraded` or `unavailable` within {:?} of its start",
                     policy.start_timeout
                 );
                 self.fault(index, Cause::StartTimeout, None, &text);
             }
-            Phase::Starting { .. } | Phase::Up { .. }
-                if child.cell.since_progress() > policy.hang_after =>
-            {
-                let text = format!(
-                    "its thread made no progress for {:?}",
-                    child.cell.since_progress()
-                );
-                self.fault(index, Cause::Hang, None, &text);
+            Phase::Starting { .. } | Phase::Up { .. } if hang.is_some() => {
+                self.fault(index, Cause::Hang, None, &hang.unwrap_or_default());
             }
             Phase::Up { .. } if child.cell.unanswered() >= policy.unanswered_limit => {
                 let text = format!("{} calls in a row got no answer", child.cell.unanswered());
@@ -178,11 +174,11 @@ impl SupervisorActor {
             }
             Phase::Stopping {
                 ref mut deadline,
-                ref life,
+                ref mut life,
                 ref mut forced,
             } if now >= *deadline && !*forced => {
                 life.lifeline.revoke();
-                life.incarnation.end_thread();
+                life.incarnation.end();
                 *forced = true;
                 *deadline = now + FORCED_STOP_GRACE;
             }
@@ -230,6 +226,14 @@ impl SupervisorActor {
                 }
                 self.fault(index, Cause::Upstream, Some(reason), &text);
             }
+            Notice::Erred(text) => {
+                self.fault(
+                    index,
+                    Cause::Error,
+                    None,
+                    &format!("it returned an error: {text}"),
+                );
+            }
             Notice::Panicked(text) => {
                 self.fault(index, Cause::Panic, None, &format!("panicked: {text}"))
             }
@@ -258,6 +262,7 @@ impl SupervisorActor {
         if let Some(serving) = child.serving() {
             child.served = true;
             child.start_span = None;
+            child.recovers_from = None;
             child.source = serving.source;
             child.cell.set_retry_in(Duration::ZERO);
             self.bounce_outdated(index, serving.version);
@@ -267,12 +272,15 @@ impl SupervisorActor {
     }
 
     fn hear_exit(&mut self, index: usize, cause: Option<Cause>) {
-        if self.children[index].is_live() {
-            let cause = cause.unwrap_or(Cause::Stop);
-            let text = if cause == Cause::Panic {
-                "panicked"
-            } else {
-                "it ended although nobody had asked it to"
+        let child = &self.children[index];
+        let cause = cause.unwrap_or(Cause::Stop);
+        if child.is_live() && cause == Cause::Stop && child.restart != Restart::Permanent {
+            self.finish(index);
+        } else if child.is_live() {
+            let text = match cause {
+                Cause::Panic => "panicked",
+                Cause::ThreadLost => "its thread ended under it",
+                _ => "it stopped without being asked to",
             };
             self.fault(index, cause, None, text);
         }
@@ -294,7 +302,8 @@ impl SupervisorActor {
                 actor.name = self.children[index].name(),
                 actor.generation = generation,
                 leaked_threads = self.leaked.len(),
-                "a thread of actor `{}` that had been given up has ended",
+                "a thread of {} `{}` that had been given up has ended",
+                self.children[index].kind(),
                 self.children[index].name()
             );
         }
@@ -380,11 +389,7 @@ impl Handler<Ask> for SupervisorActor {
                 self.waiting_for_halt.push(report);
                 self.children.iter_mut().for_each(Child::ask_ended);
             }
-            Ask::Restart(index) if self.children[index].is_live() => {
-                self.bounce(index, Cause::Requested);
-            }
-            // It is on its way already: whoever asks does not want to wait for the backoff.
-            Ask::Restart(index) => self.children[index].not_before = Instant::now(),
+            Ask::Restart(index) => self.restart_on_request(index),
         }
         self.settle(context);
     }

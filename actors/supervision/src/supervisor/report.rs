@@ -78,11 +78,12 @@ impl SupervisorActor {
     }
 
     /// Before the first time, every component must have reported; from then on the required ones count.
+    /// One that has stopped although the whole has not is one that has finished: nobody waits for it.
     fn readiness(&self, former: &Board, components: &[Component]) -> Readiness {
         let required_serve = components
             .iter()
             .filter(|component| component.required)
-            .all(|component| component.state.serves());
+            .all(|component| component.state.serves() || component.state == State::Stopped);
         let all_settled = (0..self.children.len()).all(|index| self.has_settled(index));
         if self.draining {
             Readiness::NotReady(NotReady::Draining)
@@ -92,7 +93,7 @@ impl SupervisorActor {
             Readiness::NotReady(NotReady::ComponentDown)
         } else if components
             .iter()
-            .all(|component| component.state == State::Ready)
+            .all(|component| matches!(component.state, State::Ready | State::Stopped))
         {
             Readiness::Ready
         } else {
@@ -117,6 +118,7 @@ impl SupervisorActor {
 
 fn log_state(child: &Child) {
     let (state, reason) = child.shown;
+    let kind = child.kind();
     let (name, generation, reason) = (
         child.name(),
         child.generation,
@@ -130,21 +132,21 @@ fn log_state(child: &Child) {
                 actor.generation = generation,
                 reason,
                 source,
-                "actor `{name}` is {state}"
+                "{kind} `{name}` is {state}"
             );
         }
         State::Ready => info!(
             actor.name = name,
             actor.generation = generation,
             source,
-            "actor `{name}` is ready"
+            "{kind} `{name}` is ready"
         ),
         // That it has failed for good was said when it was given up, with the cause.
         _ => debug!(
             actor.name = name,
             actor.generation = generation,
             reason,
-            "actor `{name}` is {state}"
+            "{kind} `{name}` is {state}"
         ),
     }
 }

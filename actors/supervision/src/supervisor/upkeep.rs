@@ -1,17 +1,18 @@
-//! What is done about a child: restarts, following, orderly stops, giving up.
+//! What is done about a child: restarts, following, orderly stops. When it gets no further life is in
+//! `conclusion`.
 //!
 //! Two loops move everything (`pump`): backwards, stop whom nobody depends on any more; forwards,
 //! begin whose needs are met. Ordered start, ordered stop, following and shutdown are that one rule.
 
 use std::{sync::Arc, time::Instant};
 
-use tracing::{Span, error, info, info_span, warn};
+use tracing::{Span, info, info_span, warn};
 
 use super::{
     SupervisorActor,
-    child::{Child, Life, Phase},
+    child::{Child, Conclusion, Life, Phase},
 };
-use crate::{Cause, ChildStop, Escalation, Follow, Lifeline, Need, Reason};
+use crate::{Cause, ChildStop, Escalation, Follow, Lifeline, Need, Reason, Restart};
 
 impl SupervisorActor {
     /// A life has failed: nobody may call it any more, its thread must end, another begins later.
@@ -31,11 +32,11 @@ impl SupervisorActor {
         if matches!(child.phase, Phase::Up { since, .. } if now.duration_since(since) >= stable) {
             child.attempt = 0;
         }
-        let Some(life) = child.take_life() else {
+        let Some(mut life) = child.take_life() else {
             return;
         };
         life.lifeline.revoke();
-        life.incarnation.end_thread();
+        life.incarnation.end();
         let deadline = now + child.cell.policy.stop_timeout;
         child.phase = Phase::Stopping {
             life,
@@ -46,7 +47,7 @@ impl SupervisorActor {
         self.bounce_followers(index, Cause::Dependency, |follow| follow == Follow::Always);
     }
 
-    /// Counts a fault, says so, and sets when the next life may begin.
+    /// Counts a fault, says so, and sets when the next life may begin, if there is to be one.
     fn book_fault(&mut self, index: usize, cause: Cause, reason: Option<Reason>, detail: &str) {
         let now = Instant::now();
         let child = &mut self.children[index];
@@ -54,10 +55,18 @@ impl SupervisorActor {
         let reason = reason.unwrap_or(cause.reason());
         child.ended_by = Some(reason);
         child.untold_end = Some(cause);
+        child.recovers_from = Some(reason);
         child.settled = true;
         child.start_span = None;
         child.word = None;
         child.cell.count_restart(cause);
+        if child.concluded.is_some() {
+            return;
+        }
+        if child.restart == Restart::Temporary {
+            self.fail_without_restart(index, cause, reason, detail);
+            return;
+        }
         let delay = if cause == Cause::Upstream {
             policy.restart_delay(u32::MAX)
         } else {
@@ -67,25 +76,34 @@ impl SupervisorActor {
         };
         child.cell.set_retry_in(delay);
         child.not_before = now + delay;
-        if !child.given_up {
-            warn!(
-                actor.name = child.name(),
-                actor.generation = child.generation,
-                cause = cause.as_str(),
-                reason = reason.as_str(),
-                backoff_ms = delay.as_millis() as u64,
-                "restarting actor `{}`: {detail}",
-                child.name()
-            );
-        }
-        if cause.counts() && child.window.exceeded_by(now, policy) {
-            let child = child.name();
+        let exhausted = cause.counts() && child.window.exceeded_by(now, policy);
+        let (kind, name) = (child.kind(), child.name());
+        warn!(
+            actor.name = name,
+            actor.generation = child.generation,
+            cause = cause.as_str(),
+            reason = reason.as_str(),
+            backoff_ms = (!exhausted).then_some(delay.as_millis() as u64),
+            "{} {kind} `{name}`: {detail}",
+            if exhausted {
+                "no more restarts for"
+            } else {
+                "restarting"
+            }
+        );
+        if exhausted {
+            let child = name;
             self.give_up(index, reason, Escalation::Intensity { child, reason });
         }
     }
 
     /// Marks the live children that follow `index` in one of the ways that `follow` accepts.
-    fn bounce_followers(&mut self, index: usize, cause: Cause, follow: impl Fn(Follow) -> bool) {
+    pub(crate) fn bounce_followers(
+        &mut self,
+        index: usize,
+        cause: Cause,
+        follow: impl Fn(Follow) -> bool,
+    ) {
         for follower in index + 1..self.children.len() {
             if self.children[follower].needs_child(index, &follow)
                 && self.children[follower].is_live()
@@ -103,58 +121,12 @@ impl SupervisorActor {
             info!(
                 actor.name = child.name(),
                 cause = cause.as_str(),
-                "actor `{}` will be restarted in good order",
+                "{} `{}` will be restarted in good order",
+                child.kind(),
                 child.name()
             );
             self.bounce_followers(index, Cause::Dependency, |follow| follow == Follow::Always);
         }
-    }
-
-    /// Its thread would not end. A successor may begin; the number of such threads is limited.
-    pub(crate) fn abandon(&mut self, index: usize) {
-        let child = &mut self.children[index];
-        let generation = child.generation;
-        let Some(life) = child.take_life() else {
-            return;
-        };
-        error!(
-            actor.name = child.name(),
-            actor.generation = generation,
-            leaked_threads = self.leaked.len() + 1,
-            "gave up a thread of actor `{}` that would not end; it is fenced off and keeps its memory until it ends by itself",
-            child.name()
-        );
-        if let Some(asked) = life.asked_at {
-            child.stopped = Some((asked.elapsed(), true));
-        }
-        self.leaked.push((index, generation));
-        if self.leaked.len() > self.policy.max_leaked_threads {
-            let leaked = self.leaked.len();
-            self.give_up(index, Reason::HUNG, Escalation::LeakedThreads { leaked });
-        }
-        self.note_stop(index);
-    }
-
-    /// No further life of this child; a life that it still has is stopped in good order.
-    pub(crate) fn give_up(&mut self, index: usize, reason: Reason, escalation: Escalation) {
-        let child = &mut self.children[index];
-        if child.given_up || self.halting {
-            return;
-        }
-        child.given_up = true;
-        child.ended_by = Some(reason);
-        error!(
-            target: crate::EXIT,
-            { actor.name = child.name(), reason = reason.as_str() },
-            "giving up: {escalation}"
-        );
-        self.escalation.send_if_modified(|current| {
-            let first = current.is_none();
-            if first {
-                *current = Some(escalation);
-            }
-            first
-        });
     }
 
     /// Restarts the followers that took another version of `index`.
@@ -210,7 +182,7 @@ impl SupervisorActor {
             follower.is_running() && (self.halting || follows)
         };
         child.is_live()
-            && (self.halting || child.given_up || child.bounce.is_some())
+            && (self.halting || child.has_failed() || child.bounce.is_some())
             && !self.children[index + 1..].iter().any(holds_up)
     }
 
@@ -242,6 +214,9 @@ impl SupervisorActor {
             child.ended_by = Some(cause.reason());
             child.untold_end = Some(cause);
             child.cell.count_restart(cause);
+            if child.restart == Restart::Temporary && cause != Cause::Requested {
+                child.concluded = Some(Conclusion::Finished);
+            }
         }
     }
 
@@ -250,7 +225,7 @@ impl SupervisorActor {
             let needed = &self.children[need.child];
             match need.follow {
                 Follow::Always | Follow::OnChange | Follow::ToStart => {
-                    needed.serving().is_some() && needed.bounce.is_none()
+                    needed.has_finished() || needed.serving().is_some() && needed.bounce.is_none()
                 }
                 Follow::InOrder => self.has_settled(need.child),
             }
@@ -275,7 +250,7 @@ impl SupervisorActor {
         let follower_left = |follower: &Child| {
             follower.is_running() && follower.needs_child(index, |follow| follow == Follow::Always)
         };
-        off && !child.given_up
+        off && child.concluded.is_none()
             && !self.halting
             && self.needs_met(index)
             && !self.children[index + 1..].iter().any(follower_left)
@@ -312,6 +287,7 @@ impl SupervisorActor {
             Arc::clone(&child.cell),
             Arc::clone(&child.slots),
             supervisor,
+            child.recovers_from,
         );
         match child.incarnate.begin(lifeline.clone(), span) {
             Ok(incarnation) => {

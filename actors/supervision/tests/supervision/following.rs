@@ -7,7 +7,8 @@ use std::sync::{
 
 use actix::prelude::*;
 use dotmac_supervision::{
-    ActorHandle, Cause, ChildSpec, Lifeline, Need, Serving, SupervisionTree, SupervisorHandle,
+    ActorHandle, Cause, ChildSpec, ComponentHandle, Lifeline, Need, Serving, SupervisionTree,
+    SupervisorHandle,
 };
 
 use crate::support::*;
@@ -21,7 +22,7 @@ struct Pair {
     diary: Diary,
 }
 
-async fn pair(follow: impl Fn(&ActorHandle<Probe>) -> Need) -> Pair {
+async fn pair(follow: impl Fn(&ComponentHandle) -> Need) -> Pair {
     let (version, diary) = (Arc::new(AtomicU64::new(1)), Diary::default());
     let mut tree = SupervisionTree::new(policy()).unwrap();
     let (current, book) = (Arc::clone(&version), diary.clone());
@@ -77,7 +78,7 @@ impl Pair {
 #[test]
 fn always_means_stopped_before_the_other_begins_again() {
     run(async {
-        let pair = pair(ActorHandle::always).await;
+        let pair = pair(ComponentHandle::always).await;
         pair.crash_secrets().await;
         in_life(&pair.supervisor, "db", 2).await;
         assert_eq!(
@@ -92,7 +93,7 @@ fn always_means_stopped_before_the_other_begins_again() {
 #[test]
 fn on_change_stays_while_the_version_is_the_same() {
     run(async {
-        let pair = pair(ActorHandle::on_change).await;
+        let pair = pair(ComponentHandle::on_change).await;
         pair.crash_secrets().await;
         pair.db_stayed().await;
     });
@@ -101,7 +102,7 @@ fn on_change_stays_while_the_version_is_the_same() {
 #[test]
 fn on_change_follows_a_restart_that_brought_another_version() {
     run(async {
-        let pair = pair(ActorHandle::on_change).await;
+        let pair = pair(ComponentHandle::on_change).await;
         pair.version.store(2, SeqCst);
         pair.crash_secrets().await;
         pair.db_followed().await;
@@ -111,7 +112,7 @@ fn on_change_follows_a_restart_that_brought_another_version() {
 #[test]
 fn on_change_follows_another_version_without_a_restart() {
     run(async {
-        let pair = pair(ActorHandle::on_change).await;
+        let pair = pair(ComponentHandle::on_change).await;
         act(&pair.secrets, |probe, _| {
             probe.life.ready(Serving::default().version(2))
         })
@@ -125,7 +126,7 @@ fn on_change_follows_another_version_without_a_restart() {
 #[test]
 fn to_start_waits_for_the_other_and_follows_nothing() {
     run(async {
-        let pair = pair(ActorHandle::to_start).await;
+        let pair = pair(ComponentHandle::to_start).await;
         let order = pair.diary.entries();
         assert_eq!(order, ["secrets 1 begun"]);
         pair.version.store(2, SeqCst);
@@ -137,7 +138,7 @@ fn to_start_waits_for_the_other_and_follows_nothing() {
 #[test]
 fn in_order_follows_nothing() {
     run(async {
-        let pair = pair(ActorHandle::in_order).await;
+        let pair = pair(ComponentHandle::in_order).await;
         pair.version.store(2, SeqCst);
         pair.crash_secrets().await;
         pair.db_stayed().await;
@@ -147,7 +148,7 @@ fn in_order_follows_nothing() {
 #[test]
 fn a_restart_on_request_takes_along_those_that_always_follow() {
     run(async {
-        let pair = pair(ActorHandle::always).await;
+        let pair = pair(ComponentHandle::always).await;
         assert!(pair.supervisor.restart("nobody").is_err());
         pair.supervisor.restart("secrets").unwrap();
         in_life(&pair.supervisor, "secrets", 2).await;

@@ -19,5 +19,7 @@ mod limits;
 mod order;
 mod patience;
 mod random;
+mod restarts;
 mod stopping;
 mod support;
+mod workers;

@@ -1,0 +1,228 @@
+//! One life of a worker: a task on the shared threads, from its first run to its end.
+
+use std::{error::Error, future::poll_fn, io, sync::Arc, time::Duration};
+
+use async_task::Task;
+use tokio::sync::watch;
+use tracing::{Instrument, Span, info_span, warn};
+
+use super::{
+    RunError, Schedule, WorkerBody, WorkerContext,
+    pulse::{Pulse, WorkerRecord},
+    threads::{Crew, Owner, WorkerThreads},
+};
+use crate::{
+    Cause, Lifeline, Reason, Serving,
+    life::{
+        Exit, Incarnate, Incarnation,
+        cell::Cell,
+        run_guarded,
+        wire::{Notice, Word},
+    },
+};
+
+const READY: Word = Word::Ready(Serving {
+    version: 0,
+    source: None,
+});
+
+/// The longest text of an error that goes to the log.
+const LONGEST_ERROR: usize = 1000;
+
+/// How a worker's lives are built.
+pub(crate) struct Blueprint {
+    body: Arc<WorkerBody>,
+    threads: Arc<WorkerThreads>,
+    record: Arc<WorkerRecord>,
+}
+
+impl Blueprint {
+    pub(crate) fn new(
+        body: WorkerBody,
+        threads: Arc<WorkerThreads>,
+        record: Arc<WorkerRecord>,
+    ) -> Self {
+        Self {
+            body: Arc::new(body),
+            threads,
+            record,
+        }
+    }
+}
+
+impl Incarnate for Blueprint {
+    fn kind(&self) -> &'static str {
+        "worker"
+    }
+
+    fn begin(&self, life: Lifeline, span: Span) -> io::Result<Box<dyn Incarnation>> {
+        let crew = self.threads.crew()?;
+        let pulse = Arc::new(Pulse::new(life.generation()));
+        self.record.begin_life(&pulse);
+        let (stop, stopping) = watch::channel(false);
+        let context = WorkerContext {
+            lifeline: life.clone(),
+            pulse: Arc::clone(&pulse),
+            stop: stopping,
+        };
+        let (body, record) = (Arc::clone(&self.body), Arc::clone(&self.record));
+        let cell = Arc::clone(life.cell());
+        let owner = Owner {
+            pulse: Arc::clone(&pulse),
+            lifeline: life.clone(),
+        };
+        let exit = Exit::of(life);
+        let task = crew.spawn(owner, live(exit, body, record, context, span));
+        Ok(Box::new(Working {
+            body: Arc::clone(&self.body),
+            task: Some(task),
+            stop,
+            pulse,
+            cell,
+            crew,
+        }))
+    }
+}
+
+/// A running life of a worker.
+struct Working {
+    body: Arc<WorkerBody>,
+    /// Dropped to end it: then it is not polled again, and a thread of the crew drops it.
+    task: Option<Task<(), Owner>>,
+    stop: watch::Sender<bool>,
+    pulse: Arc<Pulse>,
+    cell: Arc<Cell>,
+    crew: Arc<Crew>,
+}
+
+impl Incarnation for Working {
+    fn shut_down(&mut self, _: Span) {
+        self.stop.send_replace(true);
+    }
+
+    fn end(&mut self) {
+        self.stop.send_replace(true);
+        self.task = None;
+    }
+
+    fn hang(&self) -> Option<String> {
+        self.crew.relieve();
+        let held = self.pulse.holds_thread_for();
+        if held > self.cell.policy.hang_after {
+            return Some(format!("it has blocked its thread for {held:?}"));
+        }
+        let (run, still) = self.pulse.running_for()?;
+        if let Some(limit) = self.body.run_limit.filter(|limit| run > *limit) {
+            return Some(format!("its run takes longer than its limit of {limit:?}"));
+        }
+        let longest = self.body.progress_within?;
+        (still > longest).then(|| format!("its run has shown no progress for {still:?}"))
+    }
+
+    fn extend_deadlines(&self, by: Duration) {
+        self.pulse.extend_deadlines(by);
+    }
+}
+
+/// The whole of one life.
+async fn live(
+    mut exit: Exit,
+    body: Arc<WorkerBody>,
+    record: Arc<WorkerRecord>,
+    context: WorkerContext,
+    span: Span,
+) {
+    let ended = run_guarded(body.runs(&record, &context), span).await;
+    exit.cause = match ended {
+        None => Some(Cause::Panic),
+        Some(result) if context.is_stopping() => {
+            if let Err(error) = result {
+                let (name, error) = (exit.life.name(), text(&*error));
+                warn!(
+                    actor.name = name,
+                    error, "worker `{name}` was stopped, and failed to end its work"
+                );
+            }
+            None
+        }
+        Some(Ok(())) => Some(Cause::Stop),
+        Some(Err(error)) => {
+            let text = text(&*error);
+            exit.life.end(match body.reason_upstream(&*error) {
+                Some(reason) => Notice::GaveUp(reason, text),
+                None => Notice::Erred(text),
+            });
+            Some(Cause::Error)
+        }
+    };
+}
+
+impl WorkerBody {
+    /// Runs as the schedule says, until asked to stop or the first error.
+    async fn runs(&self, record: &WorkerRecord, context: &WorkerContext) -> Result<(), RunError> {
+        let interval = match self.schedule {
+            Schedule::Continuous => return self.run(context, true).await,
+            Schedule::Every(interval) => interval,
+        };
+        let life = context.lifeline();
+        // Until a run has gone well, what ended the former life still holds.
+        let fault = life.recovers_from();
+        if let Some(reason) = fault {
+            life.say_by_default(Word::Unavailable(reason));
+        }
+        while !context.is_stopping() {
+            let span = info_span!(
+                parent: None,
+                "run",
+                otel.name = %format_args!("run {}", life.name()),
+                actor.name = life.name(),
+            );
+            self.run(context, fault.is_none()).instrument(span).await?;
+            record.note_success();
+            life.say_by_default(READY);
+            tokio::select! {
+                () = context.stopping() => {}
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(interval.mul_f64(1.0 + fastrand::f64() / 10.0)) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// One run; `is_well` if the worker counts as ready from its beginning on.
+    async fn run(&self, context: &WorkerContext, is_well: bool) -> Result<(), RunError> {
+        context.pulse.begin_run();
+        let mut run = (self.function)(context.clone());
+        let mut begins = true;
+        let result = poll_fn(|cx| {
+            let polled = run.as_mut().poll(cx);
+            // Only now, so that what it says before it first waits is its first word.
+            if std::mem::take(&mut begins) && is_well && polled.is_pending() {
+                context.lifeline().say_by_default(READY);
+            }
+            polled
+        })
+        .await;
+        context.pulse.end_run();
+        result
+    }
+
+    fn reason_upstream(&self, error: &(dyn Error + 'static)) -> Option<Reason> {
+        self.upstream.as_ref()?(error)
+    }
+}
+
+/// An error with what caused it.
+fn text(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    let end = (0..=LONGEST_ERROR)
+        .rev()
+        .find(|&end| text.is_char_boundary(end));
+    text.truncate(end.unwrap_or_default());
+    text
+}
