@@ -45,8 +45,10 @@ async fn newest(db: Db) -> Result<HttpResponse, Problem> {
 async fn main() -> std::process::ExitCode {
     Platform::from_env()
         .migrations(Migrations {
+            owner: "notes",
             postgres: &POSTGRES,
             sqlite: &SQLITE,
+            after: &[],
         })
         .routes("/notes", |routes| {
             routes.service(add).service(find).service(newest);

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_platform::{
     db::{
-        Db, DbError,
+        Db, DbError, OptionalExtension as _,
         types::{Id, Json, Moment},
     },
     on,
@@ -12,8 +12,10 @@ use dotmac_platform::{
 use serde::{Deserialize, Serialize};
 
 diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
     note (id) {
-        id -> Text,
+        id -> Uuid,
         text -> Text,
         tags -> Json,
         at -> Timestamp,

@@ -9,9 +9,9 @@ use dotmac_telemetry::{self as telemetry, Telemetry};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    VERSION,
+    MIGRATIONS, VERSION,
     credentials::{PASSWORD, USERNAME},
-    http, migrations,
+    http,
     settings::{
         DatabaseTarget, Environment, Export, KvVersion, LogFormat, Migrate, OtlpCompression,
         OtlpProtocol, PostgresTarget, Settings, SslMode, SupervisionSettings, VaultAuth,
@@ -316,7 +316,7 @@ pub(crate) fn database(settings: &Settings, credentials: db::Credentials) -> db:
             Migrate::Check => db::MigrateMode::Check,
             Migrate::Off => db::MigrateMode::Off,
         },
-        migrations: vec![migrations::ALL],
+        migrations: vec![MIGRATIONS],
         application_name: settings.app.app_name.clone(),
         observe_runtime: Some(|runtime| telemetry::watch_runtime_of(runtime, "database")),
     }

@@ -18,7 +18,7 @@ mod platform;
 mod run;
 pub mod settings;
 
-pub use dotmac_db::{self as db, insert_all, on};
+pub use dotmac_db::{self as db, insert_all, migrations, on};
 pub use dotmac_secrets as secrets;
 pub use dotmac_supervision as supervision;
 pub use dotmac_telemetry as telemetry;
@@ -29,17 +29,7 @@ pub use platform::{Needs, Platform};
 /// The version that `/health`, `--version` and telemetry show.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The migrations of every table that this program owns, for both back ends.
-pub(crate) mod migrations {
-    use diesel_migrations::{EmbeddedMigrations, embed_migrations};
-    use dotmac_db::Migrations;
-
-    static POSTGRES: EmbeddedMigrations = embed_migrations!("../migrations/postgres");
-    static SQLITE: EmbeddedMigrations = embed_migrations!("../migrations/sqlite");
-
-    /// Both sets, the same names in each.
-    pub(crate) const ALL: Migrations = Migrations {
-        postgres: &POSTGRES,
-        sqlite: &SQLITE,
-    };
-}
+/// The migrations of the platform's own tables.
+pub const MIGRATIONS: db::Migrations =
+    migrations!("../migrations/postgres", "../migrations/sqlite")
+        .owned_by(db::migrations::PLATFORM);

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use dotmac_platform::db::{
-    MIGRATION_FAILED, Migrations, OpenError, Target,
+    MIGRATION_FAILED, OpenError, Scripts, Target,
     migrations::{Step, migrate},
 };
 
@@ -14,7 +14,17 @@ use crate::{
     support::Postgres,
 };
 
-static FAILING: EmbeddedMigrations = embed_migrations!("tests/db/failing");
+static FAILING_SCRIPTS: EmbeddedMigrations = embed_migrations!("tests/db/failing");
+
+const FAILING: Scripts = Scripts {
+    postgres: &FAILING_SCRIPTS,
+    sqlite: &FAILING_SCRIPTS,
+};
+
+fn down(steps: u32) -> Step {
+    let owner = "platform".to_owned();
+    Step::Down { owner, steps }
+}
 
 #[test]
 fn both_back_ends_have_the_same_migrations_each_with_its_way_back() {
@@ -56,11 +66,11 @@ async fn up_down_and_up_again_ends_where_it_began() {
         let config = config(target);
         let up = migrate(&config, Step::Up).await.unwrap();
         assert!(
-            !up.changed.is_empty() && up.status.pending.is_empty(),
+            !up.changed.is_empty() && up.status.pending().is_empty(),
             "{up:?}"
         );
-        let down = migrate(&config, Step::Down(100)).await.unwrap();
-        assert_eq!(down.status.applied, Vec::<String>::new());
+        let down = migrate(&config, down(100)).await.unwrap();
+        assert_eq!(down.status.applied(), Vec::<String>::new());
         assert_eq!(migrate(&config, Step::Up).await.unwrap().status, up.status);
         assert_eq!(
             migrate(&config, Step::Up).await.unwrap().changed,
@@ -96,10 +106,7 @@ async fn a_failing_migration_is_named_and_leaves_the_schema_as_it_was() {
         Target::Postgres(postgres(&server)),
     ] {
         let mut config = config(target);
-        config.migrations = vec![Migrations {
-            postgres: &FAILING,
-            sqlite: &FAILING,
-        }];
+        config.migrations = vec![FAILING.owned_by("platform")];
         for _ in 0..2 {
             // Were the first statement's table still there, the second try would fail for that.
             let refused = migrate(&config, Step::Up).await.unwrap_err();
@@ -114,7 +121,7 @@ async fn a_failing_migration_is_named_and_leaves_the_schema_as_it_was() {
             );
         }
         assert_eq!(
-            migrate(&config, Step::Look).await.unwrap().status.applied,
+            migrate(&config, Step::Look).await.unwrap().status.applied(),
             Vec::<String>::new()
         );
     }
@@ -131,7 +138,7 @@ async fn on_a_newer_schema_nothing_is_run() {
     ] {
         let config = config(target);
         migrate(&config, Step::Up).await.unwrap();
-        migrate(&config, Step::Down(1)).await.unwrap();
+        migrate(&config, down(1)).await.unwrap();
         match &config.target {
             Target::Postgres(_) => drop(server.query(newer).await),
             Target::Sqlite(path) => {
@@ -141,11 +148,11 @@ async fn on_a_newer_schema_nothing_is_run() {
         }
         let refused = migrate(&config, Step::Up).await.unwrap_err();
         assert!(
-            matches!(&refused, OpenError::SchemaNewer(versions) if versions == "20990101000000"),
+            matches!(&refused, OpenError::SchemaNewer { versions, .. } if versions == "20990101000000"),
             "{refused:?}"
         );
         let status = migrate(&config, Step::Look).await.unwrap().status;
-        assert_eq!(status.pending.len(), 1, "{status:?}");
+        assert_eq!(status.pending().len(), 1, "{status:?}");
     }
 }
 
@@ -154,10 +161,7 @@ async fn on_a_newer_schema_nothing_is_run() {
 async fn a_migration_that_fails_is_not_run_again_until_somebody_restarts_the_actor() {
     let server = Postgres::start().await;
     let mut config = config(Target::Postgres(postgres(&server)));
-    config.migrations = vec![Migrations {
-        postgres: &FAILING,
-        sqlite: &FAILING,
-    }];
+    config.migrations = vec![FAILING.owned_by("platform")];
     let rig = Rig::start(config);
     rig.until_reason("migration_failed").await;
     server
@@ -190,8 +194,8 @@ async fn who_locks_the_table_of_migrations_is_named_at_each_step() {
         .batch_execute("BEGIN; LOCK TABLE __diesel_schema_migrations")
         .await
         .unwrap();
-    for step in [Step::Look, Step::Up, Step::Down(1)] {
-        let refused = migrate(&config, step).await.unwrap_err();
+    for step in [Step::Look, Step::Up, down(1)] {
+        let refused = migrate(&config, step.clone()).await.unwrap_err();
         assert!(
             matches!(&refused, OpenError::SchemaLocked { holders } if holders.contains("process")),
             "{step:?}: {refused:?}"
@@ -213,10 +217,10 @@ async fn a_file_that_another_process_writes_to_is_locked_for_migrations() {
     let file = directory.path().join("test.db");
     let mut other = SqliteConnection::establish(file.to_str().unwrap()).unwrap();
     other.batch_execute("BEGIN IMMEDIATE").unwrap();
-    let refused = migrate(&config, Step::Down(1)).await.unwrap_err();
+    let refused = migrate(&config, down(1)).await.unwrap_err();
     assert_eq!(refused.reason().as_str(), "locked", "{refused:?}");
     other.batch_execute("COMMIT").unwrap();
-    migrate(&config, Step::Down(1)).await.unwrap();
+    migrate(&config, down(1)).await.unwrap();
 }
 
 /// A migration that waits for a table's lock holds up everybody who comes after it.
@@ -233,13 +237,13 @@ async fn a_migration_gives_way_to_who_uses_its_table_and_is_run_when_it_can() {
     user.batch_execute("BEGIN; SELECT count(*) FROM runtime_journal")
         .await
         .unwrap();
-    let refused = migrate(&config, Step::Down(2)).await.unwrap_err();
+    let refused = migrate(&config, down(2)).await.unwrap_err();
     assert!(
         matches!(&refused, OpenError::MigrationGaveWay(text) if text.contains("runtime_journal")),
         "{refused:?}"
     );
     user.batch_execute("COMMIT").await.unwrap();
-    migrate(&config, Step::Down(1)).await.unwrap();
+    migrate(&config, down(1)).await.unwrap();
     drop(user);
     driver.await.unwrap().unwrap();
 }

@@ -11,11 +11,11 @@ use std::{
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use dotmac_platform::{
+    MIGRATIONS,
     db::{
-        Config, Connection, Credentials, Db, DbActor, DbError, MigrateMode, Migrations, Pool,
-        PoolSize, Postgres, SslMode, Target,
+        Config, Connection, Credentials, Db, DbActor, DbError, MigrateMode, Pool, PoolSize,
+        Postgres, SslMode, Target,
     },
     on,
     supervision::{Board, ChildSpec, Policy, Published, SupervisionTree, SupervisorHandle},
@@ -24,14 +24,6 @@ use dotmac_platform::{
 use tokio::task::JoinHandle;
 
 use crate::support::{self, postgres::PASSWORD};
-
-static POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
-static SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
-
-pub const MIGRATIONS: Migrations = Migrations {
-    postgres: &POSTGRES,
-    sqlite: &SQLITE,
-};
 
 pub struct Rig {
     pub db: Db,
@@ -140,7 +132,7 @@ diesel::table! {
     }
 }
 
-pub async fn insert(c: &mut Connection, id: i64) -> QueryResult<usize> {
+pub async fn insert(c: &mut Connection, id: i64) -> Result<usize, DbError> {
     let row = (note::id.eq(id), note::text.eq("text"));
     on!(c, |c| diesel::insert_into(note::table)
         .values(row)

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use diesel::QueryResult;
 use dotmac_platform::{
     db::{Account, Connection, Credentials, Db, DbError, Target, Tenure},
     on,
@@ -102,7 +101,7 @@ async fn try_who(db: &Db, pause: Duration) -> Result<String, DbError> {
         .await
 }
 
-async fn session_user(c: &mut Connection, pause: Duration) -> QueryResult<String> {
+async fn session_user(c: &mut Connection, pause: Duration) -> Result<String, DbError> {
     use diesel_async::RunQueryDsl as _;
     let sql = format!(
         "SELECT session_user::text AS who, pg_sleep({})",

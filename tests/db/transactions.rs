@@ -11,7 +11,7 @@ use std::{
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_platform::{
-    db::{Connection, Db, DbError, Retry, Target},
+    db::{Connection, Db, DbError, Querying as _, Retry, Target},
     insert_all, on,
 };
 
@@ -39,7 +39,7 @@ async fn fill(db: &Db, rows: i64) -> usize {
     .unwrap()
 }
 
-async fn read(c: &mut Connection, id: i64) -> QueryResult<i64> {
+async fn read(c: &mut Connection, id: i64) -> Result<i64, DbError> {
     let text: String = on!(c, |c| note::table
         .find(id)
         .select(note::text)
@@ -48,7 +48,7 @@ async fn read(c: &mut Connection, id: i64) -> QueryResult<i64> {
     Ok(text.parse().unwrap())
 }
 
-async fn write(c: &mut Connection, id: i64, value: i64) -> QueryResult<usize> {
+async fn write(c: &mut Connection, id: i64, value: i64) -> Result<usize, DbError> {
     let change = note::text.eq(value.to_string());
     on!(c, |c| diesel::update(note::table.find(id))
         .set(change)
@@ -151,7 +151,7 @@ async fn a_conflict_that_does_not_end_is_told_after_the_last_try() {
                 .retrying_transaction("in vain", Retry::new().tries(3), async move |c| {
                     counted.fetch_add(1, Relaxed);
                     // What the database would say, said on its behalf; SQLite has no such error.
-                    if matches!(c, Connection::Sqlite(_)) {
+                    if matches!(c.connection(), Connection::Sqlite(_)) {
                         return Ok(());
                     }
                     let say = "DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '40001'; END $$";

@@ -116,7 +116,7 @@ async fn a_transaction_that_fails_or_panics_leaves_nothing() {
         async |rig| {
             let failed = rig.db.transaction("fail", async |c| {
                 insert(c, 1).await?;
-                Err::<(), _>(diesel::result::Error::RollbackTransaction)
+                Err::<(), _>(DbError::from(diesel::result::Error::RollbackTransaction))
             });
             failed.await.unwrap_err();
             let panicked = rig

@@ -225,7 +225,7 @@ async fn open(config: Config, lifeline: Lifeline, runtime: DbRuntime) -> Result<
     if config.migrate != MigrateMode::Off {
         let mut status = migrations::migrate(&config, Step::Look).await?.status;
         suits(&status, config.migrate)?;
-        if !status.pending.is_empty() {
+        if !status.pending().is_empty() {
             // Before the lock, which another replica may hold for long.
             lifeline.unavailable(MIGRATING);
             let outcome = migrations::migrate(&config, Step::Up).await?;
@@ -235,9 +235,10 @@ async fn open(config: Config, lifeline: Lifeline, runtime: DbRuntime) -> Result<
             );
             status = outcome.status;
         }
-        if !status.unknown.is_empty() {
+        let unknown = status.unknown();
+        if !unknown.is_empty() {
             warn!(
-                migrations = status.unknown.join(", "),
+                migrations = unknown.join(", "),
                 "the database has migrations that this program does not know but is known to get along with"
             );
         }
@@ -255,11 +256,10 @@ async fn open(config: Config, lifeline: Lifeline, runtime: DbRuntime) -> Result<
 
 /// Whether this program may use, or bring up to date, a schema like this.
 fn suits(status: &Status, mode: MigrateMode) -> Result<(), OpenError> {
-    if !status.incompatible.is_empty() {
-        return Err(OpenError::SchemaNewer(status.incompatible.join(", ")));
-    }
-    if mode == MigrateMode::Check && !status.pending.is_empty() {
-        return Err(OpenError::MigrationsPending(status.pending.join(", ")));
+    status.suits()?;
+    let pending = status.pending();
+    if mode == MigrateMode::Check && !pending.is_empty() {
+        return Err(OpenError::MigrationsPending(pending.join(", ")));
     }
     Ok(())
 }

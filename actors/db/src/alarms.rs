@@ -169,6 +169,10 @@ pub(super) struct Line {
     last: AtomicU64,
     completed: AtomicU64,
     cut: AtomicBool,
+    /// Work met an error since [`forget`](Self::forget), other than a row that is not there.
+    failed: AtomicBool,
+    /// One of those was a conflict with another transaction.
+    conflict: AtomicBool,
     /// Calls that run on a thread of their own, also if nobody waits for them any more.
     under_way: AtomicU64,
     opened: Instant,
@@ -181,6 +185,8 @@ impl Line {
             last: AtomicU64::new(0),
             completed: AtomicU64::new(0),
             cut: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            conflict: AtomicBool::new(false),
             under_way: AtomicU64::new(0),
             opened: Instant::now(),
             alarms: alarms.clone(),
@@ -218,6 +224,27 @@ impl Line {
     pub(super) fn forget(&self) {
         self.last.store(0, Relaxed);
         self.completed.store(0, Relaxed);
+        self.failed.store(false, Relaxed);
+        self.conflict.store(false, Relaxed);
+    }
+
+    pub(super) fn note_failure(&self) {
+        self.failed.store(true, Relaxed);
+    }
+
+    pub(super) fn note_conflict(&self) {
+        self.conflict.store(true, Relaxed);
+    }
+
+    /// Whether the database gave work an error since [`forget`](Self::forget).
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Relaxed) || self.last().is_some() || self.is_cut()
+    }
+
+    /// Whether work met a conflict with another transaction since [`forget`](Self::forget), whatever it made of
+    /// it: also one that was never told apart because work did not go through `on!`.
+    pub(super) fn met_conflict(&self) -> bool {
+        self.conflict.load(Relaxed) || self.last().is_some_and(SqlState::is_conflict)
     }
 
     pub(super) fn is_cut(&self) -> bool {

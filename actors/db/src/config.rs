@@ -10,9 +10,7 @@ use std::{
     time::Duration,
 };
 
-use diesel_migrations::EmbeddedMigrations;
-
-use super::Credentials;
+use super::{Credentials, Migrations};
 
 /// Which database, and how to use it.
 #[derive(Clone)]
@@ -39,7 +37,7 @@ pub struct Config {
     pub slow_query: Duration,
     /// What to do about missing migrations.
     pub migrate: MigrateMode,
-    /// The migrations of everybody who has tables, the same names for both back ends.
+    /// The migrations of everybody who has tables.
     pub migrations: Vec<Migrations>,
     /// Shown to the server as the name of the connections' owner.
     pub application_name: String,
@@ -68,15 +66,6 @@ impl PoolSize {
     pub(super) fn set(&self, size: usize) {
         self.0.store(size.max(1), Relaxed);
     }
-}
-
-/// The migrations of both back ends, compiled in.
-#[derive(Clone, Copy)]
-pub struct Migrations {
-    /// For PostgreSQL.
-    pub postgres: &'static EmbeddedMigrations,
-    /// For SQLite.
-    pub sqlite: &'static EmbeddedMigrations,
 }
 
 /// Where the database is.

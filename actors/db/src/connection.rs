@@ -1,8 +1,10 @@
 //! A pooled connection of either back end, and the macros that write a query for both.
 
-use std::{error::Error, sync::Arc};
+use std::{borrow::Cow, error::Error, sync::Arc};
 
-use diesel::{QueryResult, SqliteConnection, connection::TransactionManager as _};
+use diesel::{
+    QueryResult, SqliteConnection, connection::TransactionManager as _, result::Error as QueryError,
+};
 use diesel_async::{
     AnsiTransactionManager, AsyncPgConnection, TransactionManager,
     sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper},
@@ -11,7 +13,7 @@ use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use tokio::runtime::Handle;
 use tracing::Span;
 
-use super::{Isolation, Loan, alarms::Line};
+use super::{DbError, Loan, alarms::Line};
 
 /// An asynchronous SQLite connection: its work is done on blocking threads of the database's runtime.
 pub(super) type AsyncSqliteConnection = SyncConnectionWrapper<SqliteConnection, Blocking>;
@@ -28,12 +30,15 @@ pub enum Connection {
 
 /// Runs the same diesel expression on whichever back end the connection is of.
 ///
-/// `on!(connection, |c| expression)`: `c` is the back end's own connection; the expression is compiled
-/// once for each, so it must be valid for both.
+/// `on!(connection, |c| expression)`: `connection` is a `&mut` to anything [`Querying`](crate::Querying), a
+/// [`Connection`](crate::Connection) or a [`Tx`](crate::Tx); `c` is the back end's own connection. The expression is
+/// compiled once for each back end, so it must be valid for both. What it returns, diesel's `QueryResult`, becomes a
+/// `Result` with a [`DbError`](crate::DbError), told apart by what was heard on the connection.
 #[macro_export]
 macro_rules! on {
-    ($connection:expr, |$c:ident| $expression:expr) => {
-        match $connection {
+    ($connection:expr, |$c:ident| $expression:expr) => {{
+        let connection = $crate::Querying::connection($connection);
+        let result = match connection {
             $crate::Connection::Postgres($c) => {
                 let $c = &mut **$c;
                 $expression
@@ -42,8 +47,9 @@ macro_rules! on {
                 let $c = &mut **$c;
                 $expression
             }
-        }
-    };
+        };
+        $crate::Connection::classified(connection, result)
+    }};
 }
 
 /// Inserts many rows, some hundred with each statement, and gives their number: `insert_all!(connection,
@@ -54,7 +60,8 @@ macro_rules! on {
 macro_rules! insert_all {
     ($connection:expr, $table:expr, $rows:expr) => {{
         let rows: Vec<_> = $rows;
-        match $connection {
+        let connection = $crate::Querying::connection($connection);
+        let result = match connection {
             $crate::Connection::Postgres(c) => {
                 let mut inserted = Ok(0);
                 for rows in rows.chunks($crate::ROWS_AT_ONCE) {
@@ -78,7 +85,8 @@ macro_rules! insert_all {
                 })
                 .await
             }
-        }
+        };
+        $crate::Connection::classified(connection, result)
     }};
 }
 
@@ -87,19 +95,15 @@ macro_rules! insert_all {
 pub const ROWS_AT_ONCE: usize = 1000;
 
 impl Connection {
-    /// Begins a transaction; on SQLite one that may write from the start, so that it cannot fail half-way
-    /// for want of the lock. SQLite's are serializable always.
-    pub(super) async fn begin(&mut self, isolation: Isolation) -> QueryResult<()> {
+    /// Begins a transaction by the statement `begin`.
+    pub(super) async fn begin(&mut self, begin: Cow<'static, str>) -> QueryResult<()> {
         match self {
             Self::Postgres(c) => {
-                AnsiTransactionManager::begin_transaction_sql(&mut **c, isolation.begin()).await
+                AnsiTransactionManager::begin_transaction_sql(&mut **c, &begin).await
             }
             Self::Sqlite(c) => {
-                c.spawn_blocking(|c| {
-                    diesel::connection::AnsiTransactionManager::begin_transaction_sql(
-                        c,
-                        "BEGIN IMMEDIATE",
-                    )
+                c.spawn_blocking(move |c| {
+                    diesel::connection::AnsiTransactionManager::begin_transaction_sql(c, &begin)
                 })
                 .await
             }
@@ -124,6 +128,21 @@ impl Connection {
                     .await
             }
         }
+    }
+
+    /// `result` with its error told apart, as [`on!`](crate::on) does. For code that differs by back end.
+    ///
+    /// # Errors
+    ///
+    /// That of `result`.
+    pub fn classified<T>(&self, result: QueryResult<T>) -> Result<T, DbError> {
+        result.map_err(|error| self.classify(error))
+    }
+
+    #[cold]
+    pub(super) fn classify(&self, error: QueryError) -> DbError {
+        let is_sqlite = matches!(self, Self::Sqlite(_));
+        DbError::classify(error, self.line(), is_sqlite)
     }
 
     pub(super) fn line(&self) -> &Arc<Line> {

@@ -6,9 +6,9 @@ use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use tokio_postgres::error::SqlState as ServerState;
 
 use super::{
-    AUTHENTICATION_FAILED, CREDENTIALS_MISSING, Connection, DATABASE_MISSING, DISK_FULL, LOCKED,
-    MIGRATING, MIGRATION_FAILED, MIGRATION_PENDING, NOT_ACCEPTING, READ_ONLY, SCHEMA_NEWER,
-    SqlState, TLS_FAILED, TOO_MANY_CONNECTIONS, UNUSABLE_FILE,
+    AUTHENTICATION_FAILED, CREDENTIALS_MISSING, DATABASE_MISSING, DISK_FULL, LOCKED, MIGRATING,
+    MIGRATION_FAILED, MIGRATION_PENDING, MigrationsError, NOT_ACCEPTING, READ_ONLY, SCHEMA_NEWER,
+    SqlState, TLS_FAILED, TOO_MANY_CONNECTIONS, UNUSABLE_FILE, alarms::Line,
 };
 use dotmac_supervision::Reason;
 
@@ -21,11 +21,13 @@ pub enum DbError {
         /// When another try may succeed.
         retry_after: Duration,
     },
-    /// Every connection stayed busy for the whole of the pool's time-out; nothing was tried.
-    #[error("no database connection became free within {waited:?}")]
+    /// No connection became free within the pool's time-out; nothing was tried.
+    #[error("{} within {waited:?}", exhausted(*module))]
     PoolExhausted {
-        /// The pool's time-out.
+        /// How long it waited.
         waited: Duration,
+        /// The module that had all of its own share in use, if it was that; else the whole pool was.
+        module: Option<&'static str>,
     },
     /// A connection could not be opened.
     #[error("failed to open a database connection")]
@@ -70,6 +72,17 @@ pub enum DbError {
     },
 }
 
+fn exhausted(module: Option<&str>) -> String {
+    match module {
+        Some(module) => {
+            format!(
+                "module `{module}` uses its share of the database connections, and none became free"
+            )
+        }
+        None => "no database connection became free".to_owned(),
+    }
+}
+
 impl DbError {
     /// Whether a rule of the schema said that such a row exists already.
     #[must_use]
@@ -110,17 +123,15 @@ impl DbError {
 }
 
 impl DbError {
-    /// Says more of a failed query, by what was heard on its connection.
-    pub(super) fn told_apart(self, connection: &Connection) -> Self {
-        let (source, kind) = match self {
-            Self::Query(QueryError::DatabaseError(kind, information)) => {
-                let known = format!("{kind:?}");
-                (QueryError::DatabaseError(kind, information), known)
+    /// The error of a query on the connection whose state `line` is, told apart by what was heard on it.
+    pub(super) fn classify(source: QueryError, line: &Line, is_sqlite: bool) -> Self {
+        let QueryError::DatabaseError(kind, _) = &source else {
+            if !matches!(source, QueryError::NotFound) {
+                line.note_failure();
             }
-            other => return other,
+            return Self::Query(source);
         };
-        let line = connection.line();
-        let is_sqlite = matches!(connection, Connection::Sqlite(_));
+        line.note_failure();
         let state = if is_sqlite {
             let state = SqlState::of_sqlite(&source);
             // diesel tells nobody of an error that comes with SQLite's rows.
@@ -130,24 +141,55 @@ impl DbError {
         } else {
             line.last()
         };
-        // These say all there is to say, and the line may still have an earlier error on it.
-        if kind.ends_with("Violation") {
-            return Self::Query(source);
-        }
+        let is_unsent = match kind {
+            // These say all there is to say, and the line may still have an earlier error on it.
+            DatabaseErrorKind::UniqueViolation
+            | DatabaseErrorKind::ForeignKeyViolation
+            | DatabaseErrorKind::NotNullViolation
+            | DatabaseErrorKind::CheckViolation
+            | DatabaseErrorKind::RestrictViolation
+            | DatabaseErrorKind::ExclusionViolation => return Self::Query(source),
+            DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection => true,
+            _ => false,
+        };
         match state {
             _ if line.is_cut() => Self::ConnectionLost(source),
             Some(state) if state.is_disconnection() => Self::ConnectionLost(source),
-            Some(state) if state.is_conflict() => Self::Conflict(source),
+            Some(state) if state.is_conflict() => Self::conflict(source, line),
             Some(state) if state.is_data_exception() => Self::InvalidData(source),
             Some(SqlState::READ_ONLY) => Self::ReadOnly(source),
             Some(SqlState::DISK_FULL) => Self::DiskFull(source),
             Some(SqlState::QUERY_CANCELED) => Self::TimedOut(source),
-            Some(SqlState::LOCK_NOT_AVAILABLE) if is_sqlite => Self::Conflict(source),
+            Some(SqlState::LOCK_NOT_AVAILABLE) if is_sqlite => Self::conflict(source, line),
             Some(SqlState::LOCK_NOT_AVAILABLE) => Self::TimedOut(source),
-            None if kind == "UnableToSendCommand" || kind == "ClosedConnection" => {
-                Self::ConnectionLost(source)
-            }
+            None if is_unsent => Self::ConnectionLost(source),
             _ => Self::Query(source),
+        }
+    }
+
+    fn conflict(source: QueryError, line: &Line) -> Self {
+        line.note_conflict();
+        Self::Conflict(source)
+    }
+}
+
+/// Of a row that is not there, what is there of it: nothing. As diesel's trait of that name, for what
+/// [`on!`](crate::on) gives.
+pub trait OptionalExtension<T> {
+    /// `None` where there is no such row.
+    ///
+    /// # Errors
+    ///
+    /// Any other.
+    fn optional(self) -> Result<Option<T>, DbError>;
+}
+
+impl<T> OptionalExtension<T> for Result<T, DbError> {
+    fn optional(self) -> Result<Option<T>, DbError> {
+        match self {
+            Ok(row) => Ok(Some(row)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }
@@ -236,6 +278,9 @@ pub enum OpenError {
     /// A migration did not go through.
     #[error("migration failed, the schema is as it was before it: {0}")]
     Migration(String),
+    /// Migrations cannot be taken back; none was.
+    #[error("cannot take migrations back: {0}")]
+    NotTakenBack(String),
     /// A migration did not get the locks that it needs, and let go of those it had.
     #[error("a migration gave way to other work on its tables: {0}")]
     MigrationGaveWay(String),
@@ -245,15 +290,23 @@ pub enum OpenError {
         /// The sessions' processes on the server, with the names of their programs.
         holders: String,
     },
+    /// The program's migrations are not as they should be.
+    #[error(transparent)]
+    Migrations(#[from] MigrationsError),
     /// The schema lacks migrations, which this process must not run.
-    #[error("the database lacks migrations: {0}; run `dotmac migrate up`")]
+    #[error("the database lacks migrations: {0}; run `migrate up` with this program")]
     MigrationsPending(String),
     /// The schema has migrations that this program does not know and that are not marked as compatible.
     #[error(
-        "the database has migrations that this program neither knows nor is known to get along with: {0}; \
-         run the newer program, or take them back with it"
+        "the database has migrations that this program neither knows nor is known to get along with: {versions}; \
+         run the newer program, or take them back with it: {take_back}"
     )]
-    SchemaNewer(String),
+    SchemaNewer {
+        /// Those migrations.
+        versions: String,
+        /// The commands of the newer program that take them back.
+        take_back: String,
+    },
     /// The pool or its runtime could not be built.
     #[error("cannot set up the database runtime: {0}")]
     Setup(String),
@@ -274,11 +327,11 @@ impl OpenError {
             Self::ReadOnly { .. } => READ_ONLY,
             Self::UserGone { .. } => AUTHENTICATION_FAILED,
             Self::DiskFull { .. } => DISK_FULL,
-            Self::Migration(_) => MIGRATION_FAILED,
+            Self::Migration(_) | Self::Migrations(_) | Self::NotTakenBack(_) => MIGRATION_FAILED,
             Self::MigrationGaveWay(_) => MIGRATING,
             Self::SchemaLocked { .. } => LOCKED,
             Self::MigrationsPending(_) => MIGRATION_PENDING,
-            Self::SchemaNewer(_) => SCHEMA_NEWER,
+            Self::SchemaNewer { .. } => SCHEMA_NEWER,
             Self::Query { .. } | Self::Timeout { .. } | Self::Setup(_) | Self::Socket { .. } => {
                 Reason::UNREACHABLE
             }
@@ -295,8 +348,9 @@ impl OpenError {
             Self::File {
                 transient: false,
                 ..
-            } | Self::MigrationsPending(_)
-                | Self::SchemaNewer(_)
+            } | Self::Migrations(_)
+                | Self::MigrationsPending(_)
+                | Self::SchemaNewer { .. }
         )
     }
 }

@@ -1,28 +1,25 @@
-//! How everybody reaches the database: a handle that is good for as long as the process lives.
+//! How everybody reaches the database: handles that are good for as long as the process lives.
 
-use std::{
-    panic::AssertUnwindSafe,
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-use futures_util::FutureExt;
-use tracing::{Instrument, field, info_span, warn};
+use std::sync::Arc;
 
 use super::{
-    Connection, DbError, Isolation, Pool, PoolSize, Retry, instruments::observe,
-    patience::Patience, pool::Access,
+    Connection, DbError, Isolation, ModuleLoad, Pool, PoolSize, Retry, Share, TenantDb,
+    TenantScope, Tx,
+    bulkhead::Bulkhead,
+    instruments,
+    pool::Access,
+    tenant::{Scope, note_system_scope},
+    work::{Plan, Route, Start},
 };
 use dotmac_supervision::Published;
 
 /// The way to the database. Clones are the same; each takes whichever pool is current.
 #[derive(Clone)]
 pub struct Db {
-    pool: Published<Pool>,
+    route: Route,
 }
 
-/// Work on a connection: an `async |connection| …` closure whose future may move between threads.
+/// Work on a connection or in a transaction: an `async |tx| …` closure whose future may move between threads.
 ///
 /// Implemented by such closures and by nothing else; a bound in signatures only.
 pub trait Work<C, R>: AsyncFnOnce(C) -> R + FnOnce(C) -> <Self as Work<C, R>>::Future {
@@ -38,29 +35,18 @@ where
     type Future = F;
 }
 
-/// How work is run.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Read,
-    Plain,
-    Transaction(Isolation),
-}
-
-impl Mode {
-    fn access(self) -> Access {
-        match self {
-            Self::Read => Access::Read,
-            Self::Plain | Self::Transaction(_) => Access::Write,
-        }
-    }
-}
-
 impl Db {
     /// A handle that takes its pool from `pool`, the slot that the [`DbActor`](super::DbActor) publishes to.
     #[must_use]
     pub fn new(pool: Published<Pool>) -> Self {
-        observe(&pool);
-        Self { pool }
+        instruments::observe(&pool);
+        Self {
+            route: Route {
+                pool,
+                module: None,
+                scope: Scope::Open,
+            },
+        }
     }
 
     /// Runs `work` that only reads, to its end, whatever becomes of the caller. SQLite has many
@@ -69,17 +55,22 @@ impl Db {
     /// # Errors
     ///
     /// As [`run`](Self::run).
-    pub async fn read<T, E, W>(&self, operation: &'static str, work: W) -> Result<T, DbError>
+    pub fn read<T, E, W>(
+        &self,
+        operation: &'static str,
+        work: W,
+    ) -> impl Future<Output = Result<T, E>> + Send
     where
         for<'c> W: AsyncFnOnce(&'c mut Connection) -> Result<T, E>
             + Work<&'c mut Connection, Result<T, E>, Future: Send>
             + Send
             + 'static,
         T: Send + 'static,
-        E: Into<DbError> + Send + 'static,
+        E: From<DbError> + Send + 'static,
     {
-        self.execute(operation, async move |job| job.once(Mode::Read, work).await)
-            .await
+        let start = Start::once(move |lent| Box::pin(work(lent)));
+        self.route
+            .execute(operation, Plan::direct(Access::Read), start)
     }
 
     /// Runs `work` with a connection, to its end, whatever becomes of the caller.
@@ -89,20 +80,24 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`DbError`] says whether anything was tried, and whether trying again may help.
-    pub async fn run<T, E, W>(&self, operation: &'static str, work: W) -> Result<T, DbError>
+    /// What `work` returned, as it is; or a [`DbError`], which says whether anything was tried, and whether
+    /// trying again may help.
+    pub fn run<T, E, W>(
+        &self,
+        operation: &'static str,
+        work: W,
+    ) -> impl Future<Output = Result<T, E>> + Send
     where
         for<'c> W: AsyncFnOnce(&'c mut Connection) -> Result<T, E>
             + Work<&'c mut Connection, Result<T, E>, Future: Send>
             + Send
             + 'static,
         T: Send + 'static,
-        E: Into<DbError> + Send + 'static,
+        E: From<DbError> + Send + 'static,
     {
-        self.execute(operation, async move |job| {
-            job.once(Mode::Plain, work).await
-        })
-        .await
+        let start = Start::once(move |lent| Box::pin(work(lent)));
+        self.route
+            .execute(operation, Plan::direct(Access::Write), start)
     }
 
     /// Runs `work` in one transaction: committed if it returns `Ok`, rolled back if it returns `Err`,
@@ -111,206 +106,138 @@ impl Db {
     /// # Errors
     ///
     /// As [`run`](Self::run).
-    pub async fn transaction<T, E, W>(&self, operation: &'static str, work: W) -> Result<T, DbError>
+    pub fn transaction<T, E, W>(
+        &self,
+        operation: &'static str,
+        work: W,
+    ) -> impl Future<Output = Result<T, E>> + Send
     where
-        for<'c> W: AsyncFnOnce(&'c mut Connection) -> Result<T, E>
-            + Work<&'c mut Connection, Result<T, E>, Future: Send>
+        for<'c> W: AsyncFnOnce(&'c mut Tx) -> Result<T, E>
+            + Work<&'c mut Tx, Result<T, E>, Future: Send>
             + Send
             + 'static,
         T: Send + 'static,
-        E: Into<DbError> + Send + 'static,
+        E: From<DbError> + Send + 'static,
     {
-        let mode = Mode::Transaction(Isolation::default());
-        self.execute(operation, async move |job| job.once(mode, work).await)
-            .await
+        let start = Start::once(move |lent| Box::pin(work(lent.tx())));
+        self.route
+            .execute(operation, Plan::transaction(Isolation::default()), start)
     }
 
     /// Runs `work` in one transaction as [`transaction`](Self::transaction) does, at the isolation that
     /// `retry` names, and again after a conflict as often as it says. The connection is given back
     /// before each wait. `work` may run several times, so it must not do what cannot be rolled back.
     ///
+    /// Whether there was a conflict is heard on the connection, so `work` may return it as any error of its own.
+    ///
     /// # Errors
     ///
-    /// [`DbError::Conflict`] after the last try; otherwise as [`run`](Self::run).
-    pub async fn retrying_transaction<T, E, W>(
+    /// After the last try what `work` made of [`DbError::Conflict`]; otherwise as [`run`](Self::run).
+    pub fn retrying_transaction<T, E, W>(
         &self,
         operation: &'static str,
         retry: Retry,
         work: W,
-    ) -> Result<T, DbError>
+    ) -> impl Future<Output = Result<T, E>> + Send
     where
-        for<'c> W: AsyncFnOnce(&'c mut Connection) -> Result<T, E>
-            + Work<&'c mut Connection, Result<T, E>, Future: Send>
+        for<'c> W: AsyncFnOnce(&'c mut Tx) -> Result<T, E>
+            + Work<&'c mut Tx, Result<T, E>, Future: Send>
             + Clone
             + Send
-            + Sync
             + 'static,
         T: Send + 'static,
-        E: Into<DbError> + Send + 'static,
+        E: From<DbError> + Send + 'static,
     {
-        self.execute(operation, async move |job| {
-            let mode = Mode::Transaction(retry.isolation);
-            for done in 1..retry.tries {
-                match job.once(mode, work.clone()).await {
-                    Err(DbError::Conflict(_)) => {
-                        job.pool.instruments.retried();
-                        tokio::time::sleep(Retry::pause(done, &mut fastrand::Rng::new())).await;
-                    }
-                    ended => return ended,
-                }
-            }
-            job.once(mode, work).await
-        })
-        .await
+        let start = Start::again(move |lent| Box::pin(work.clone()(lent.tx())));
+        self.route.execute(operation, Plan::retrying(retry), start)
+    }
+
+    /// The way to the rows of one tenant.
+    #[must_use]
+    pub fn tenant(&self, scope: &TenantScope) -> TenantDb {
+        TenantDb::new(&self.route, scope)
+    }
+
+    /// The way to the database for one module of the program, whose work holds at most `share` of the
+    /// connections at a time. What it asks for beyond that waits among its own, up to the pool's time-out, and
+    /// is then refused ([`DbError::PoolExhausted`]); so it starves no other module. `name` is in errors, metrics
+    /// and `dotmac why`.
+    ///
+    /// To be called once for each module: each call makes places of its own.
+    #[must_use]
+    pub fn for_module(&self, name: &'static str, share: Share) -> ModuleDb {
+        let bulkhead = Arc::new(Bulkhead::new(name, share));
+        instruments::observe_module(&bulkhead);
+        ModuleDb {
+            route: Route {
+                module: Some(bulkhead),
+                ..self.route.clone()
+            },
+        }
     }
 
     /// What the pool is doing; `None` while the database is not available.
     #[must_use]
     pub fn pool(&self) -> Option<Arc<Pool>> {
-        self.pool.get()
+        self.route.pool.get()
     }
 
     /// Lets there be that many connections at the most, from now on. `size` is the one that the actor was
     /// told, so that its next life knows too.
     pub fn resize(&self, size: &PoolSize, connections: usize) {
         size.set(connections);
-        if let Some(pool) = self.pool.get() {
+        if let Some(pool) = self.pool() {
             pool.resize(connections);
         }
     }
-
-    /// Has `run` do a piece of work in a task of its own: dropping the caller's future does not cancel it.
-    async fn execute<T, R>(&self, operation: &'static str, run: R) -> Result<T, DbError>
-    where
-        for<'j> R: AsyncFnOnce(&'j Job) -> Result<T, DbError>
-            + Work<&'j Job, Result<T, DbError>, Future: Send>
-            + Send
-            + 'static,
-        T: Send + 'static,
-    {
-        let pool = self.pool.get().ok_or(DbError::Unavailable {
-            retry_after: Duration::ZERO,
-        })?;
-        let span = info_span!(
-            "database",
-            otel.name = operation,
-            otel.status_code = field::Empty,
-            db.system.name = pool.system,
-        );
-        let runtime = pool.runtime().handle().clone();
-        let job = Job { pool, operation };
-        let work = async move {
-            let result = run(&job).await;
-            if result.is_err() {
-                tracing::Span::current().record("otel.status_code", "ERROR");
-            }
-            result
-        };
-        match runtime.spawn(work.instrument(span)).await {
-            Ok(result) => result,
-            Err(_) => Err(DbError::Panicked { operation }),
-        }
-    }
 }
 
-/// A piece of work under way.
-struct Job {
-    pool: Arc<Pool>,
-    operation: &'static str,
+/// The way to the database for one module, within its share. Made by [`Db::for_module`].
+///
+/// Work is done for a tenant, or for the system and with a reason. There is no third way:
+///
+/// ```compile_fail
+/// # use dotmac_db::{DbError, ModuleDb};
+/// # async fn example(db: &ModuleDb) -> Result<(), DbError> {
+/// db.transaction("forget whose", async |tx| Ok(())).await
+/// # }
+/// ```
+///
+/// ```no_run
+/// # use dotmac_db::{DbError, ModuleDb, TenantScope};
+/// # async fn example(db: &ModuleDb, scope: &TenantScope) -> Result<(), DbError> {
+/// db.tenant(scope).transaction("archive notes", async |tx| Ok::<_, DbError>(())).await?;
+/// db.system("notes of all tenants expire").transaction("expire notes", async |tx| Ok(())).await
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct ModuleDb {
+    route: Route,
 }
 
-impl Job {
-    /// Does the work once, with a connection of its own.
-    async fn once<T, E, W>(&self, mode: Mode, work: W) -> Result<T, DbError>
-    where
-        for<'c> W: AsyncFnOnce(&'c mut Connection) -> Result<T, E>
-            + Work<&'c mut Connection, Result<T, E>, Future: Send>
-            + Send
-            + 'static,
-        T: Send + 'static,
-        E: Into<DbError> + Send + 'static,
-    {
-        let Self { pool, operation } = self;
-        let asked = Instant::now();
-        let mut patience = Patience::take();
-        let deadline = asked + pool.pool_timeout;
-        let lent = pool.connection(mode.access(), deadline, &mut patience);
-        let mut connection = lent.await?;
-        let began = Instant::now();
-        pool.instruments.waited(began - asked);
-        let limit = pool.work_limit;
-        let (result, sound) = {
-            let attempt = AssertUnwindSafe(attempt(&mut connection, mode, work)).catch_unwind();
-            match patience.until((began + limit).into(), pin!(attempt)).await {
-                Some(Ok(end)) => end,
-                Some(Err(_panic)) => (Err(DbError::Panicked { operation }), false),
-                None => (Err(DbError::Overran { operation, limit }), false),
-            }
-        };
-        patience.leave();
-        let result = result.map_err(|error| error.told_apart(&connection));
-        if !sound || !connection.is_fit() {
-            connection.discard();
-        }
-        pool.alarms().finished();
-        let took = began.elapsed();
-        pool.instruments.worked(operation, took, result.is_err());
-        if took >= pool.slow {
-            warn!(
-                operation,
-                duration_ms = took.as_millis() as u64,
-                "slow database work `{operation}`"
-            );
-        }
-        result
+impl ModuleDb {
+    /// The way to the rows of one tenant.
+    #[must_use]
+    pub fn tenant(&self, scope: &TenantScope) -> TenantDb {
+        TenantDb::new(&self.route, scope)
     }
-}
 
-/// Does the work once; says whether the connection is fit for others afterwards.
-async fn attempt<T, E, W>(
-    connection: &mut Connection,
-    mode: Mode,
-    work: W,
-) -> (Result<T, DbError>, bool)
-where
-    for<'c> W: AsyncFnOnce(&'c mut Connection) -> Result<T, E>
-        + Work<&'c mut Connection, Result<T, E>, Future: Send>
-        + Send
-        + 'static,
-    T: Send + 'static,
-    E: Into<DbError> + Send + 'static,
-{
-    match mode {
-        Mode::Read | Mode::Plain => (work(connection).await.map_err(Into::into), true),
-        // Elsewhere, because it is large and every task would carry the place for it.
-        Mode::Transaction(isolation) => {
-            Box::pin(attempt_transaction(connection, isolation, work)).await
+    /// The way to the rows of all tenants, and to tables that have none. `why` is a short constant; it is logged
+    /// and counted. On PostgreSQL every piece of work is a transaction then.
+    #[must_use]
+    pub fn system(&self, why: &'static str) -> Db {
+        note_system_scope(why);
+        Db {
+            route: Route {
+                scope: Scope::System,
+                ..self.route.clone()
+            },
         }
     }
-}
 
-async fn attempt_transaction<T, E, W>(
-    connection: &mut Connection,
-    isolation: Isolation,
-    work: W,
-) -> (Result<T, DbError>, bool)
-where
-    for<'c> W: AsyncFnOnce(&'c mut Connection) -> Result<T, E>
-        + Work<&'c mut Connection, Result<T, E>, Future: Send>
-        + Send
-        + 'static,
-    T: Send + 'static,
-    E: Into<DbError> + Send + 'static,
-{
-    if let Err(error) = connection.begin(isolation).await {
-        return (Err(error.into()), false);
-    }
-    match work(connection).await {
-        Ok(value) => match connection.commit().await {
-            Ok(()) => (Ok(value), true),
-            // The server has rolled back, unless it is gone, which the connection knows.
-            Err(error) => (Err(error.into()), true),
-        },
-        Err(error) => (Err(error.into()), connection.rollback().await.is_ok()),
+    /// What this module has of the database now.
+    #[must_use]
+    pub fn load(&self) -> Option<ModuleLoad> {
+        self.route.module.as_ref().map(|module| module.load())
     }
 }

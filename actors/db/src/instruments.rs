@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, Once, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use opentelemetry::{
     metrics::{Counter, Histogram, Meter},
 };
 
-use super::{Pool, SqlState};
+use super::{ModuleLoad, Pool, SqlState, bulkhead::Bulkhead};
 use dotmac_supervision::Published;
 
 fn meter() -> Meter {
@@ -78,18 +78,18 @@ impl Labels {
         operation: &'static str,
         table: Option<&Arc<str>>,
     ) -> Self {
-        let of = |failed| {
+        let of = |outcome: Outcome| {
             let table = table.map(|table| KeyValue::new("db.collection.name", Arc::clone(table)));
             let named = [
                 KeyValue::new("db.system.name", system),
                 KeyValue::new("db.operation.name", operation),
-                KeyValue::new("outcome", outcome(failed)),
+                KeyValue::new("outcome", outcome.as_str()),
             ];
             named.into_iter().chain(table).collect()
         };
         Self {
-            ok: of(false),
-            failed: of(true),
+            ok: of(Outcome::Ok),
+            failed: of(Outcome::Error),
         }
     }
 }
@@ -181,17 +181,84 @@ impl Instruments {
         self.retries.add(1, &[]);
     }
 
-    pub(super) fn worked(&self, operation: &'static str, took: Duration, failed: bool) {
+    pub(super) fn worked(&self, operation: &'static str, took: Duration, outcome: Outcome) {
         let attributes = [
             KeyValue::new("work", operation),
-            KeyValue::new("outcome", outcome(failed)),
+            KeyValue::new("outcome", outcome.as_str()),
         ];
         self.work.record(took.as_secs_f64(), &attributes);
     }
 }
 
-const fn outcome(failed: bool) -> &'static str {
-    if failed { "error" } else { "ok" }
+/// What came of a statement or a piece of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Ok,
+    /// The work returned an error of its own; the database did what it was asked for.
+    Rejected,
+    Error,
+}
+
+impl Outcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Rejected => "rejected",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// Counts work without authentication, by its reason.
+pub(super) fn system_scope(why: &'static str) {
+    static SCOPES: OnceLock<Counter<u64>> = OnceLock::new();
+    let scopes = SCOPES.get_or_init(|| {
+        meter()
+            .u64_counter("dotmac.database.system_scopes")
+            .with_description(
+                "Times that system code took a way to rows without authentication, by its reason",
+            )
+            .build()
+    });
+    scopes.add(1, &[KeyValue::new("why", why)]);
+}
+
+/// Modules whose load is shown.
+static MODULES: Mutex<Vec<Weak<Bulkhead>>> = Mutex::new(Vec::new());
+
+/// What each module has of the database now, in the order in which they were made.
+#[must_use]
+pub fn module_loads() -> Vec<ModuleLoad> {
+    let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+    modules.retain(|module| module.strong_count() > 0);
+    let there = modules.iter().filter_map(Weak::upgrade);
+    there.map(|module| module.load()).collect()
+}
+
+/// Shows the load of `module` for as long as it lives.
+pub(super) fn observe_module(module: &Arc<Bulkhead>) {
+    static GAUGE: Once = Once::new();
+    let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+    modules.push(Arc::downgrade(module));
+    drop(modules);
+    GAUGE.call_once(|| {
+        meter()
+            .i64_observable_up_down_counter("dotmac.database.module.connections")
+            .with_unit("{connection}")
+            .with_description("Database connections by module: in use, and work that waits for one")
+            .with_callback(|gauge| {
+                for load in module_loads() {
+                    for (state, count) in [("used", load.used), ("waiting", load.waiting)] {
+                        let labels = [
+                            KeyValue::new("module", load.module),
+                            KeyValue::new("state", state),
+                        ];
+                        gauge.observe(count as i64, &labels);
+                    }
+                }
+            })
+            .build();
+    });
 }
 
 /// Has the gauges read from `pool`: to be called once for each database.

@@ -160,20 +160,20 @@ fn row(
 }
 
 async fn insert(db: &Db, rows: Vec<Row>) -> Result<(), DbError> {
-    db.transaction("write runtime journal", async move |connection| {
+    db.transaction("write runtime journal", async move |tx| {
         // Row by row: diesel-async has no batch insert for SQLite, and these are few.
         for row in &rows {
-            on!(connection, |c| diesel::insert_into(runtime_journal::table)
+            on!(tx, |c| diesel::insert_into(runtime_journal::table)
                 .values(row)
                 .execute(c)
                 .await)?;
         }
-        let newest: Option<i64> = on!(connection, |c| runtime_journal::table
+        let newest: Option<i64> = on!(tx, |c| runtime_journal::table
             .select(diesel::dsl::max(runtime_journal::id))
             .first(c)
             .await)?;
         let oldest_kept = newest.unwrap_or(0) - ROWS_KEPT;
-        on!(connection, |c| diesel::delete(
+        on!(tx, |c| diesel::delete(
             runtime_journal::table.filter(runtime_journal::id.le(oldest_kept))
         )
         .execute(c)

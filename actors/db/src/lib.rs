@@ -22,6 +22,7 @@
 mod actor;
 mod alarms;
 mod backup;
+mod bulkhead;
 mod config;
 mod connect;
 mod connection;
@@ -42,29 +43,41 @@ mod schema;
 mod session;
 mod sqlstate;
 mod statement;
+mod tenant;
 mod tls;
 mod transaction;
+mod tx;
 pub mod types;
 mod wire;
+mod work;
 
 pub use actor::DbActor;
 pub use backup::{BackupError, backup};
-pub use config::{
-    ClientCert, Config, MigrateMode, Migrations, PoolSize, Postgres, SslMode, Target,
-};
+pub use bulkhead::{ModuleLoad, Share};
+pub use config::{ClientCert, Config, MigrateMode, PoolSize, Postgres, SslMode, Target};
 pub use connection::{Blocking, Connection, ROWS_AT_ONCE};
 pub use credentials::{Account, Credentials, Offer, Tenure};
-pub use error::{DbError, OpenError};
-pub use handle::{Db, Work};
+pub use error::{DbError, OpenError, OptionalExtension};
+pub use handle::{Db, ModuleDb, Work};
+pub use instruments::module_loads;
 pub use integrity::{Soundness, read_through};
 pub use journal::Journal;
+pub use migrations::{Migrations, MigrationsError, Scripts};
 pub use monitor::look;
 pub use pool::{Pool, PoolStatus};
 pub use session::Loan;
 pub use sqlstate::SqlState;
+pub use tenant::{Tenant, TenantDb, TenantId, TenantScope, TenantTx};
 pub use transaction::{Isolation, Retry};
+pub use tx::{Querying, Tx};
 
 use dotmac_supervision::Reason;
+
+/// What [`migrations!`] expands to.
+#[doc(hidden)]
+pub mod embedding {
+    pub use diesel_migrations;
+}
 
 /// The server refused the user or the password.
 pub const AUTHENTICATION_FAILED: Reason = Reason::new("authentication_failed");

@@ -74,7 +74,7 @@ pub struct PoolStatus {
 }
 
 /// What a piece of work wants of its connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
     Write,
@@ -158,6 +158,7 @@ impl Pool {
                 self.instruments.timed_out();
                 return DbError::PoolExhausted {
                     waited: self.pool_timeout,
+                    module: None,
                 };
             }
             PoolError::Closed => {
@@ -178,6 +179,20 @@ impl Pool {
 
     pub(super) fn alarms(&self) -> &Alarms {
         &self.alarms
+    }
+
+    /// Whether all that writes has to go through one connection.
+    pub(super) fn has_one_writer(&self) -> bool {
+        matches!(self.connections, Connections::Sqlite { .. })
+    }
+
+    /// Connections at the most, that only writer left out.
+    pub(super) fn shared_connections(&self) -> usize {
+        if self.has_one_writer() {
+            readers(self.size.get())
+        } else {
+            self.size.get()
+        }
     }
 
     /// What the connections are doing now. Asks nobody.

@@ -6,7 +6,7 @@ use crate::{
     Exit, components, credentials,
     db::{
         Config, Credentials, OpenError,
-        migrations::{self, Outcome, Step},
+        migrations::{self, Outcome, OwnerStatus, Status, Step},
     },
     secrets::{self, ConfigError, Vault},
     settings::Settings,
@@ -19,7 +19,7 @@ pub struct Arguments {
     action: Option<Action>,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Clone, Subcommand)]
 enum Action {
     /// Run every pending migration.
     Up {
@@ -29,11 +29,14 @@ enum Action {
     },
     /// Show what ran and what is pending; exit 1 if anything is, or if the schema is not this program's.
     Status,
-    /// Take the newest migrations back.
+    /// Take the newest migrations of one owner back.
     Down {
         /// How many.
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
         steps: u32,
+        /// Whose, as `status` names them; may be left out where there is only one.
+        #[arg(long)]
+        owner: Option<String>,
         /// Only say which would be taken back.
         #[arg(long)]
         dry_run: bool,
@@ -50,17 +53,9 @@ pub(super) async fn run(arguments: &Arguments) -> Exit {
         Err(exit) => return exit,
     };
     let config = components::database(&settings, credentials);
-    let action = arguments.action.unwrap_or(Action::Up { dry_run: false });
-    let step = match action {
-        Action::Up { dry_run: false } => Step::Up,
-        Action::Down {
-            steps,
-            dry_run: false,
-        } => Step::Down(steps),
-        Action::Status | Action::Up { .. } | Action::Down { .. } => Step::Look,
-    };
-    let exit = match migrate(config, step) {
-        Ok(outcome) => report(action, &outcome),
+    let action = arguments.action.clone();
+    let exit = match carry_out(action.unwrap_or(Action::Up { dry_run: false }), config) {
+        Ok(exit) => exit,
         Err(error) => {
             eprintln!("{}", super::chain(&error));
             Exit::Unavailable
@@ -128,45 +123,112 @@ fn migrate(config: Config, step: Step) -> Result<Outcome, OpenError> {
         .unwrap_or_else(|_| Err(OpenError::Setup("the migration panicked".into())))
 }
 
-fn report(action: Action, Outcome { changed, status }: &Outcome) -> Exit {
-    let list = |verb: &str, names: &mut dyn Iterator<Item = &String>| {
-        names.for_each(|name| super::print(&format!("{verb} {name}")));
-    };
+fn carry_out(action: Action, config: Config) -> Result<Exit, OpenError> {
     match action {
+        Action::Status => {
+            let status = migrate(config, Step::Look)?.status;
+            status.owners.iter().for_each(show);
+            let is_current = status.pending().is_empty() && status.suits().is_ok();
+            Ok(if is_current {
+                Exit::Success
+            } else {
+                Exit::Failure
+            })
+        }
         Action::Up { dry_run: true } => {
-            list("would run", &mut status.pending.iter());
-            return Exit::Success;
+            let status = migrate(config, Step::Look)?.status;
+            status.suits()?;
+            list("would run", &status.pending());
+            Ok(Exit::Success)
+        }
+        Action::Up { dry_run: false } => {
+            report("ran", &migrate(config, Step::Up)?);
+            Ok(Exit::Success)
         }
         Action::Down {
             steps,
-            dry_run: true,
+            owner,
+            dry_run,
         } => {
-            let newest = status.applied.iter().rev().take(steps as usize);
-            list("would take back", &mut newest.into_iter());
-            return Exit::Success;
+            let looked = migrate(config.clone(), Step::Look)?.status;
+            let owner = match owner.or_else(|| only_owner(&looked)) {
+                Some(owner) => owner,
+                None => {
+                    eprintln!("say whose with --owner: {}", names(&looked));
+                    return Ok(Exit::Usage);
+                }
+            };
+            if dry_run {
+                let newest = looked.newest(&owner, steps)?;
+                list("would take back", &newest);
+            } else {
+                report("took back", &migrate(config, Step::Down { owner, steps })?);
+            }
+            Ok(Exit::Success)
         }
-        Action::Down { .. } => list("took back", &mut changed.iter()),
-        Action::Up { .. } | Action::Status => list("ran", &mut changed.iter()),
     }
-    let compatible = |version: &&String| !status.incompatible.contains(version);
-    list(
-        "unknown to this program, compatible:",
-        &mut status.unknown.iter().filter(compatible),
-    );
-    list("unknown to this program:", &mut status.incompatible.iter());
-    if !matches!(action, Action::Status) {
-        super::print(&format!(
-            "{} applied, {} pending",
-            status.applied.len(),
-            status.pending.len()
-        ));
-        return Exit::Success;
+}
+
+/// The owner of whom migrations have run, if there is one alone.
+fn only_owner(status: &Status) -> Option<String> {
+    let mut owners = status.owners.iter().filter(|it| !it.applied.is_empty());
+    let first = owners.next()?;
+    owners.next().is_none().then(|| first.owner.clone())
+}
+
+fn names(status: &Status) -> String {
+    let names: Vec<&str> = status.owners.iter().map(|it| it.owner.as_str()).collect();
+    names.join(", ")
+}
+
+fn list(verb: &str, names: &[String]) {
+    for name in names {
+        super::print(&format!("{verb} {name}"));
     }
-    list("applied", &mut status.applied.iter());
-    list("pending", &mut status.pending.iter());
-    if status.pending.is_empty() && status.incompatible.is_empty() {
-        Exit::Success
-    } else {
-        Exit::Failure
+}
+
+fn report(verb: &str, Outcome { changed, status }: &Outcome) {
+    list(verb, changed);
+    status
+        .owners
+        .iter()
+        .map(summary)
+        .for_each(|line| super::print(&line));
+}
+
+fn summary(of: &OwnerStatus) -> String {
+    let OwnerStatus {
+        owner,
+        applied,
+        pending,
+        unknown,
+        ..
+    } = of;
+    let (applied, pending) = (applied.len(), pending.len());
+    if of.is_absent {
+        return format!("{owner}: {applied} applied, not part of this program");
+    }
+    let mut text = format!("{owner}: {applied} applied, {pending} pending");
+    if !unknown.is_empty() {
+        text.push_str(&format!(", {} unknown to this program", unknown.len()));
+    }
+    text
+}
+
+/// All that is known of one owner's migrations.
+fn show(of: &OwnerStatus) {
+    super::print(&summary(of));
+    for version in &of.applied {
+        let word = if of.incompatible.contains(version) {
+            ", unknown to this program"
+        } else if of.unknown.contains(version) {
+            ", unknown to this program, compatible"
+        } else {
+            ""
+        };
+        super::print(&format!("  applied {version}{word}"));
+    }
+    for name in &of.pending {
+        super::print(&format!("  pending {name}"));
     }
 }

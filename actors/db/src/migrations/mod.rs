@@ -3,12 +3,17 @@
 //! On PostgreSQL a session-wide advisory lock lets one process in; on SQLite the write lock does. Each
 //! migration is a transaction: one that fails leaves the schema as it was before it. To look takes no lock and
 //! writes nothing, so it works on a standby too.
+//!
+//! Each migration has an owner, such as a module of the program. Two owners may have the same version, and what
+//! ran of an owner that this program does not have is left alone.
 
 mod back_end;
+mod owners;
 mod script;
+mod status;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     error::Error,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -21,7 +26,14 @@ use diesel::{
 };
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 
-use self::back_end::{Known, Schema, lock, lock_briefly, locking_failed};
+use self::{
+    back_end::{Known, Schema, lock, lock_briefly, locking_failed},
+    owners::{Owned, join, split},
+};
+pub use self::{
+    owners::{Migrations, MigrationsError, PLATFORM, Scripts, in_order},
+    status::{OwnerStatus, Status},
+};
 use super::{
     Config, OpenError, SqlState, Target,
     alarms::{Alarms, Line},
@@ -31,34 +43,26 @@ use super::{
 /// The table of the versions that ran, as diesel names it.
 const VERSIONS: &str = "__diesel_schema_migrations";
 
-/// What a database lacks and has.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    /// Versions that ran, oldest first.
-    pub applied: Vec<String>,
-    /// Names of those that did not, in the order in which they would.
-    pub pending: Vec<String>,
-    /// Versions that ran and that this program does not know: the schema is newer than it.
-    pub unknown: Vec<String>,
-    /// Those of `unknown` that are not marked as compatible with programs that do not know them.
-    pub incompatible: Vec<String>,
-}
-
 /// What to do with a schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Only look.
     Look,
     /// Run all that are pending.
     Up,
-    /// Take back that many, the newest first.
-    Down(u32),
+    /// Take some back, the newest first.
+    Down {
+        /// Of whose migrations.
+        owner: String,
+        /// How many.
+        steps: u32,
+    },
 }
 
 /// What was done, and what there is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Names of those that were run or taken back by this call.
+    /// Names of those that were run or taken back by this call, those of others than the platform as `owner/name`.
     pub changed: Vec<String>,
     /// The schema afterwards.
     pub status: Status,
@@ -75,6 +79,7 @@ pub struct Outcome {
 /// which may be different the next time.
 pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> {
     let line = Line::new(&Alarms::default());
+    let only_looks = step == Step::Look;
     let walk = Walk {
         config: config.clone(),
         step,
@@ -86,7 +91,7 @@ pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> 
             let path = path.clone();
             tokio::task::spawn_blocking(move || {
                 let mut connection = connect::sqlite(&path)?;
-                let walked = if step == Step::Look {
+                let walked = if only_looks {
                     walk.run(&mut connection)
                 } else {
                     connection
@@ -102,7 +107,7 @@ pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> 
             // The lock ends with the connection, which ends here, also after a panic.
             tokio::task::spawn_blocking(move || {
                 let mut connection = AsyncConnectionWrapper::from(connection);
-                if step == Step::Look {
+                if only_looks {
                     lock_briefly(&mut connection)?;
                 } else {
                     lock(&mut connection, lock_timeout)?;
@@ -161,30 +166,19 @@ impl Walk {
     {
         let known = self.known::<C>()?;
         let mut changed = Vec::new();
-        let applied = self.applied(connection)?;
-        let todo: Vec<&dyn Migration<C::Backend>> = match self.step {
+        let status = self.status(connection, &known)?;
+        let todo: Vec<&Owned<C::Backend>> = match &self.step {
             Step::Look => Vec::new(),
             Step::Up => {
                 // Under the lock: a newer program may have had it before.
-                let incompatible = self.status(connection, &known)?.incompatible;
-                if !incompatible.is_empty() {
-                    return Err(OpenError::SchemaNewer(incompatible.join(", ")));
-                }
-                let is_pending = |m: &&dyn Migration<C::Backend>| !applied.contains(&version(*m));
-                known.iter().map(AsRef::as_ref).filter(is_pending).collect()
+                status.suits()?;
+                let is_pending = |it: &&Owned<C::Backend>| {
+                    let of = status.of(it.owner());
+                    of.is_some_and(|of| of.pending.iter().any(|name| name == it.name()))
+                };
+                known.iter().filter(is_pending).collect()
             }
-            Step::Down(steps) => {
-                let newest = applied.iter().rev().take(steps as usize);
-                let found = newest.map(|applied| {
-                    let known = known.iter().find(|m| version(&***m) == *applied);
-                    known.map(AsRef::as_ref).ok_or_else(|| {
-                        OpenError::Migration(format!(
-                            "`{applied}` is not known to this program, so it cannot take it back"
-                        ))
-                    })
-                });
-                found.collect::<Result<_, _>>()?
-            }
+            Step::Down { owner, steps } => newest(&known, &status, owner, *steps)?,
         };
         if self.step != Step::Look {
             // Makes the table of versions, and has failures of what follows noted.
@@ -196,9 +190,9 @@ impl Walk {
             connection.set_instrumentation(self.noting());
         }
         for migration in todo {
-            let name = migration.name().to_string();
+            let name = join(migration.owner(), migration.name());
             let done = match self.step {
-                Step::Down(_) => connection.revert_migration(migration),
+                Step::Down { .. } => connection.revert_migration(migration),
                 Step::Look | Step::Up => connection.run_migration(migration),
             };
             if let Err(error) = done {
@@ -211,29 +205,24 @@ impl Walk {
     }
 
     /// All migrations of all who have tables, in the order in which they run.
-    fn known<C>(&self) -> Result<Vec<Box<dyn Migration<C::Backend>>>, OpenError>
+    fn known<C>(&self) -> Result<Vec<Owned<C::Backend>>, OpenError>
     where
         C: Schema,
         C::Backend: Known,
     {
         let mut known = Vec::new();
-        for migrations in &self.config.migrations {
-            let source = C::source(*migrations);
-            let more: Vec<Box<dyn Migration<C::Backend>>> = source.migrations().map_err(failed)?;
-            known.extend(more);
+        for migrations in in_order(&self.config.migrations)? {
+            let source = C::source(migrations);
+            let of_owner: Vec<Box<dyn Migration<C::Backend>>> =
+                source.migrations().map_err(failed)?;
+            let of_owner = of_owner.into_iter();
+            let mut of_owner: Vec<_> = of_owner
+                .map(|migration| Owned::new(migrations.owner, migration))
+                .collect();
+            of_owner.sort_by(|one, other| one.version().cmp(other.version()));
+            known.extend(of_owner);
         }
-        known.sort_by_key(|migration| version(&**migration));
-        let twice = known
-            .windows(2)
-            .find(|pair| version(&*pair[0]) == version(&*pair[1]));
-        match twice {
-            Some(pair) => Err(OpenError::Migration(format!(
-                "`{}` and `{}` have the same version; give one of them another time",
-                pair[0].name(),
-                pair[1].name()
-            ))),
-            None => Ok(known),
-        }
+        Ok(known)
     }
 
     /// Versions that ran, oldest first.
@@ -271,26 +260,47 @@ impl Walk {
     fn status<C>(
         &self,
         connection: &mut C,
-        known: &[Box<dyn Migration<C::Backend>>],
+        known: &[Owned<C::Backend>],
     ) -> Result<Status, OpenError>
     where
         C: Schema,
         C::Backend: Known,
     {
         let applied = self.applied(connection)?;
-        let versions: BTreeSet<String> = known.iter().map(|m| version(&**m)).collect();
-        let pending = known.iter().filter(|m| !applied.contains(&version(&***m)));
-        let pending = pending.map(|m| m.name().to_string()).collect();
-        let is_unknown = |version: &&String| !versions.contains(*version);
-        let unknown: Vec<String> = applied.iter().filter(is_unknown).cloned().collect();
         let compatible = self.listed(connection, "schema_compatible")?;
-        let is_incompatible = |version: &&String| !compatible.contains(*version);
-        Ok(Status {
-            incompatible: unknown.iter().filter(is_incompatible).cloned().collect(),
-            unknown,
-            pending,
+        let mut by_owner = BTreeMap::<&str, Vec<String>>::new();
+        for (owner, version) in applied.iter().map(|version| split(version)) {
+            by_owner.entry(owner).or_default().push(version.to_owned());
+        }
+        let mut owners = Vec::new();
+        for migrations in in_order(&self.config.migrations)? {
+            let owner = migrations.owner;
+            let applied = by_owner.remove(owner).unwrap_or_default();
+            let known = || known.iter().filter(|it| it.owner() == owner);
+            let versions: BTreeSet<&str> = known().map(Owned::version).collect();
+            let pending =
+                known().filter(|it| applied.iter().all(|version| version != it.version()));
+            let pending = pending.map(|it| it.name().to_owned()).collect();
+            let is_unknown = |version: &&String| !versions.contains(version.as_str());
+            let unknown: Vec<String> = applied.iter().filter(is_unknown).cloned().collect();
+            let is_incompatible = |version: &&String| !compatible.contains(&join(owner, version));
+            owners.push(OwnerStatus {
+                owner: owner.to_owned(),
+                is_absent: false,
+                incompatible: unknown.iter().filter(is_incompatible).cloned().collect(),
+                unknown,
+                pending,
+                applied,
+            });
+        }
+        let absent = by_owner.into_iter().map(|(owner, applied)| OwnerStatus {
+            owner: owner.to_owned(),
+            is_absent: true,
             applied,
-        })
+            ..OwnerStatus::default()
+        });
+        owners.extend(absent);
+        Ok(Status { owners })
     }
 
     /// Keeps the script that fails first, and how far it came.
@@ -353,8 +363,23 @@ impl Walk {
     }
 }
 
-fn version<DB: Backend>(migration: &dyn Migration<DB>) -> String {
-    migration.name().version().to_string()
+/// The newest `steps` that ran of `owner`, the newest first.
+fn newest<'a, DB: Backend>(
+    known: &'a [Owned<DB>],
+    status: &Status,
+    owner: &str,
+    steps: u32,
+) -> Result<Vec<&'a Owned<DB>>, OpenError> {
+    let mut found = Vec::new();
+    for version in status.newest(owner, steps)? {
+        let migration = known
+            .iter()
+            .find(|it| join(it.owner(), it.version()) == version);
+        found.push(migration.ok_or_else(|| {
+            OpenError::NotTakenBack(format!("`{version}` is not known to this program"))
+        })?);
+    }
+    Ok(found)
 }
 
 fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> OpenError {

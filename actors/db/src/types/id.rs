@@ -13,7 +13,7 @@ use diesel::{
     backend::Backend,
     deserialize::{self, FromSql, FromSqlRow},
     expression::AsExpression,
-    pg::Pg,
+    pg::{Pg, PgValue},
     serialize::{self, IsNull, Output, ToSql},
     sql_types::Text,
     sqlite::Sqlite,
@@ -21,9 +21,12 @@ use diesel::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use uuid::Uuid;
 
-/// The id of a `T`, in a column of type `TEXT`: a UUID of version 7, so ids sort by the time of their making.
+use super::sql;
+
+/// The id of a `T`: a UUID of version 7, so ids sort by the time of their making. Its column is a
+/// [`sql::Uuid`]: of type `UUID` on PostgreSQL, `TEXT` on SQLite.
 #[derive(AsExpression, FromSqlRow)]
-#[diesel(sql_type = Text)]
+#[diesel(sql_type = sql::Uuid)]
 pub struct Id<T: 'static>(Uuid, PhantomData<fn() -> T>);
 
 impl<T> Id<T> {
@@ -115,25 +118,30 @@ impl<'de, T> Deserialize<'de> for Id<T> {
     }
 }
 
-impl<T> ToSql<Text, Pg> for Id<T> {
+impl<T> ToSql<sql::Uuid, Pg> for Id<T> {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-        write!(out, "{self}")?;
+        out.write_all(self.0.as_bytes())?;
         Ok(IsNull::No)
     }
 }
 
-impl<T> ToSql<Text, Sqlite> for Id<T> {
+impl<T> FromSql<sql::Uuid, Pg> for Id<T> {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        let uuid = Uuid::from_slice(value.as_bytes())?;
+        Ok(Self(uuid, PhantomData))
+    }
+}
+
+impl<T> ToSql<sql::Uuid, Sqlite> for Id<T> {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
         out.set_value(self.to_string());
         Ok(IsNull::No)
     }
 }
 
-impl<T, DB: Backend> FromSql<Text, DB> for Id<T>
-where
-    String: FromSql<Text, DB>,
-{
-    fn from_sql(bytes: DB::RawValue<'_>) -> deserialize::Result<Self> {
-        Ok(String::from_sql(bytes)?.parse()?)
+impl<T> FromSql<sql::Uuid, Sqlite> for Id<T> {
+    fn from_sql(value: <Sqlite as Backend>::RawValue<'_>) -> deserialize::Result<Self> {
+        let text: String = FromSql::<Text, Sqlite>::from_sql(value)?;
+        Ok(text.parse()?)
     }
 }

@@ -1,0 +1,269 @@
+//! On whose behalf work is done: a tenant's or the system's.
+//!
+//! A [`TenantScope`] comes from authentication, or from system code that says why. Through a [`TenantDb`] it
+//! becomes a [`TenantTx`], which store functions of a tenant's tables take: a query without a scope does not
+//! compile. On PostgreSQL each such transaction also sets `dotmac.tenant_id`, by which row-level security shows
+//! it the rows of that tenant and no others; work of the system sets it to `*`.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeSet,
+    ops::{Deref, DerefMut},
+    sync::{Mutex, PoisonError},
+};
+
+use tracing::{debug, info};
+
+use super::{
+    Connection, DbError, Isolation, Querying, Retry, Tx, Work, instruments,
+    pool::Access,
+    tx::AfterCommit,
+    types::Id,
+    work::{Plan, Route, Start},
+};
+
+/// Who rows belong to; a mark for ids.
+pub enum Tenant {}
+
+/// The id of a tenant.
+pub type TenantId = Id<Tenant>;
+
+/// The right to work on the rows of one tenant.
+///
+/// It cannot be made up:
+///
+/// ```compile_fail
+/// # use dotmac_db::{TenantId, TenantScope};
+/// let scope = TenantScope { tenant: TenantId::new() };
+/// ```
+#[derive(Clone, Debug)]
+pub struct TenantScope {
+    tenant: TenantId,
+}
+
+impl TenantScope {
+    /// The scope of a caller who has proved to be of `tenant`. For the platform's authentication, and for
+    /// nothing else: a test of the architecture and a lint look for it.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn authenticated(tenant: TenantId) -> Self {
+        Self { tenant }
+    }
+
+    /// The scope of system code that works on the rows of `tenant`, such as a worker. `why` is a short constant;
+    /// it is logged, and counted in `dotmac_database_system_scopes_total`.
+    #[must_use]
+    pub fn system(tenant: TenantId, why: &'static str) -> Self {
+        note_system_scope(why);
+        Self { tenant }
+    }
+
+    /// Whose rows.
+    #[must_use]
+    pub const fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+}
+
+/// Counts a scope that no authentication gave, and logs it: the first for each reason as INFO.
+pub(super) fn note_system_scope(why: &'static str) {
+    static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    instruments::system_scope(why);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_new = known.insert(why);
+    drop(known);
+    if is_new {
+        info!(
+            why,
+            "system code works on rows without authentication: {why}"
+        );
+    } else {
+        debug!(
+            why,
+            "system code works on rows without authentication: {why}"
+        );
+    }
+}
+
+/// What a transaction is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Tables without tenants.
+    Open,
+    Tenant(TenantId),
+    /// Rows of all tenants.
+    System,
+}
+
+impl Scope {
+    pub(super) fn tenant(self) -> Option<TenantId> {
+        match self {
+            Self::Tenant(tenant) => Some(tenant),
+            Self::Open | Self::System => None,
+        }
+    }
+
+    /// `begin`, and what lets row-level security know the scope until the end of that transaction.
+    pub(super) fn entered(self, begin: &'static str) -> Cow<'static, str> {
+        match self {
+            Self::Open => begin.into(),
+            Self::Tenant(tenant) => {
+                format!("{begin}; SET LOCAL dotmac.tenant_id = '{tenant}'").into()
+            }
+            Self::System => format!("{begin}; SET LOCAL dotmac.tenant_id = '*'").into(),
+        }
+    }
+}
+
+/// A transaction on the rows of one tenant. Derefs to [`Tx`].
+///
+/// A store function that takes it cannot be called without a scope:
+///
+/// ```compile_fail
+/// # use dotmac_db::{DbError, TenantTx, Tx};
+/// async fn archive(tx: &mut TenantTx) -> Result<(), DbError> {
+///     Ok(())
+/// }
+/// async fn anywhere(tx: &mut Tx) -> Result<(), DbError> {
+///     archive(tx).await
+/// }
+/// ```
+pub struct TenantTx(Tx);
+
+impl TenantTx {
+    /// What all work is lent; only a tenant's work sees that it is one.
+    pub(super) fn new(tx: Tx) -> Self {
+        Self(tx)
+    }
+
+    /// Whose rows; for the filter of every query.
+    #[must_use]
+    pub fn tenant(&self) -> TenantId {
+        // Work that is handed this type has a tenant. An id that is nobody's would show it nothing.
+        self.0.tenant().unwrap_or_default()
+    }
+
+    pub(super) fn tx(&mut self) -> &mut Tx {
+        &mut self.0
+    }
+
+    pub(super) fn into_parts(self) -> (Connection, Vec<AfterCommit>) {
+        self.0.into_parts()
+    }
+}
+
+impl Deref for TenantTx {
+    type Target = Tx;
+
+    fn deref(&self) -> &Tx {
+        &self.0
+    }
+}
+
+impl DerefMut for TenantTx {
+    fn deref_mut(&mut self) -> &mut Tx {
+        &mut self.0
+    }
+}
+
+impl Querying for TenantTx {
+    fn connection(&mut self) -> &mut Connection {
+        self.0.connection()
+    }
+}
+
+/// The way to the rows of one tenant.
+#[derive(Clone)]
+pub struct TenantDb {
+    route: Route,
+    tenant: TenantId,
+}
+
+impl TenantDb {
+    pub(super) fn new(route: &Route, scope: &TenantScope) -> Self {
+        let tenant = scope.tenant();
+        Self {
+            route: Route {
+                scope: Scope::Tenant(tenant),
+                ..route.clone()
+            },
+            tenant,
+        }
+    }
+
+    /// Whose rows.
+    #[must_use]
+    pub const fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// As [`Db::read`](super::Db::read), on the tenant's rows. On PostgreSQL in a transaction that only reads.
+    ///
+    /// # Errors
+    ///
+    /// As [`Db::transaction`](super::Db::transaction).
+    pub fn read<T, E, W>(
+        &self,
+        operation: &'static str,
+        work: W,
+    ) -> impl Future<Output = Result<T, E>> + Send
+    where
+        for<'c> W: AsyncFnOnce(&'c mut TenantTx) -> Result<T, E>
+            + Work<&'c mut TenantTx, Result<T, E>, Future: Send>
+            + Send
+            + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let start = Start::once(move |lent| Box::pin(work(lent)));
+        self.route
+            .execute(operation, Plan::direct(Access::Read), start)
+    }
+
+    /// As [`Db::transaction`](super::Db::transaction), on the tenant's rows.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn transaction<T, E, W>(
+        &self,
+        operation: &'static str,
+        work: W,
+    ) -> impl Future<Output = Result<T, E>> + Send
+    where
+        for<'c> W: AsyncFnOnce(&'c mut TenantTx) -> Result<T, E>
+            + Work<&'c mut TenantTx, Result<T, E>, Future: Send>
+            + Send
+            + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let start = Start::once(move |lent| Box::pin(work(lent)));
+        self.route
+            .execute(operation, Plan::transaction(Isolation::default()), start)
+    }
+
+    /// As [`Db::retrying_transaction`](super::Db::retrying_transaction), on the tenant's rows.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn retrying_transaction<T, E, W>(
+        &self,
+        operation: &'static str,
+        retry: Retry,
+        work: W,
+    ) -> impl Future<Output = Result<T, E>> + Send
+    where
+        for<'c> W: AsyncFnOnce(&'c mut TenantTx) -> Result<T, E>
+            + Work<&'c mut TenantTx, Result<T, E>, Future: Send>
+            + Clone
+            + Send
+            + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let start = Start::again(move |lent| Box::pin(work.clone()(lent)));
+        self.route.execute(operation, Plan::retrying(retry), start)
+    }
+}
