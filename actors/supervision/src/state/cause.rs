@@ -59,7 +59,7 @@ impl Cause {
         }
     }
 
-    /// Whether it counts towards [`Policy::intensity`]. What lies beyond this process is no fault of
+    /// Whether it counts towards [`Policy::intensity`](crate::Policy::intensity). What lies beyond this process is no fault of
     /// the actor's, and a restart of the process would not mend it.
     #[must_use]
     pub const fn counts(self) -> bool {
