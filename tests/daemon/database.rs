@@ -137,7 +137,7 @@ async fn three_daemons_at_once_migrate_once() {
     let applied = postgres
         .query("SELECT count(*) FROM __diesel_schema_migrations")
         .await;
-    assert_eq!(applied, "2");
+    assert_eq!(applied, "3");
 }
 
 /// `DOTMAC_FAULT_BOOTS` says how often; `make faults` does it 200 times.
@@ -271,7 +271,7 @@ async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     run(&["migrate", "up"]).await;
     let before = postgres.query(tables).await;
     let dry = run(&["migrate", "down", "--steps", "1", "--dry-run"]).await;
-    assert_eq!(dry, "would take back 20261124000001");
+    assert_eq!(dry, "would take back 20261128000001");
     assert_eq!(postgres.query(tables).await, before);
 }
 
@@ -304,8 +304,9 @@ async fn with_migrate_check_a_daemon_does_not_start_until_somebody_has_migrated(
     let check = || builder().env("DOTMAC_DATABASE_MIGRATE", "check");
     let words = [
         "migration_pending",
-        "2026-11-22-000001_runtime_journal, 2026-11-24-000001_schema_compatible",
-        "run `dotmac migrate up`",
+        "2026-11-22-000001_runtime_journal, 2026-11-24-000001_schema_compatible, \
+         2026-11-28-000001_lease",
+        "run `migrate up` with this program",
     ];
     assert_refused(&check().run(&[]).await, &words);
     let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";

@@ -12,3 +12,14 @@ diesel::table! {
         at -> Timestamp,
     }
 }
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    lease (name) {
+        name -> Text,
+        holder -> Text,
+        fence -> Int8,
+        expires_at -> Timestamp,
+    }
+}

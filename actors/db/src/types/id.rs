@@ -36,6 +36,12 @@ impl<T> Id<T> {
         Self(Uuid::now_v7(), PhantomData)
     }
 
+    /// The id that is this UUID, of whatever version.
+    #[must_use]
+    pub const fn from_uuid(uuid: Uuid) -> Self {
+        Self(uuid, PhantomData)
+    }
+
     /// The UUID itself.
     #[must_use]
     pub const fn uuid(self) -> Uuid {

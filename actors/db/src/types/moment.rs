@@ -1,8 +1,12 @@
 //! Moments in UTC.
 
-use std::fmt;
+use std::{
+    fmt,
+    ops::{Add, Sub},
+    time::Duration,
+};
 
-use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
+use chrono::{DateTime, NaiveDateTime, SubsecRound, TimeDelta, Utc};
 use diesel::{
     backend::Backend,
     deserialize::{self, FromSql, FromSqlRow},
@@ -38,6 +42,32 @@ impl Moment {
     #[must_use]
     pub fn now() -> Self {
         Utc::now().into()
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    /// The moment that long after; the last one there is if it would be later.
+    fn add(self, time: Duration) -> Self {
+        let time = TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX);
+        self.0
+            .checked_add_signed(time)
+            .unwrap_or(DateTime::<Utc>::MAX_UTC)
+            .into()
+    }
+}
+
+impl Sub<Duration> for Moment {
+    type Output = Self;
+
+    /// The moment that long before; the first one there is if it would be earlier.
+    fn sub(self, time: Duration) -> Self {
+        let time = TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX);
+        self.0
+            .checked_sub_signed(time)
+            .unwrap_or(DateTime::<Utc>::MIN_UTC)
+            .into()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use utoipa::{
+    __dev::ComposeSchema,
     PartialSchema, ToSchema,
     openapi::{
         RefOr,
@@ -20,8 +21,9 @@ fn text(format: KnownFormat, description: &str) -> RefOr<Schema> {
         .into()
 }
 
-impl<T> PartialSchema for Id<T> {
-    fn schema() -> RefOr<Schema> {
+// As the derive macro does for a type with parameters: a field of such a type asks for it.
+impl<T> ComposeSchema for Id<T> {
+    fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
         text(KnownFormat::Uuid, "A UUID of version 7.")
     }
 }
@@ -41,8 +43,8 @@ impl PartialSchema for Moment {
 impl ToSchema for Moment {}
 
 /// In an API it is what it holds.
-impl<T: PartialSchema> PartialSchema for Json<T> {
-    fn schema() -> RefOr<Schema> {
+impl<T: PartialSchema> ComposeSchema for Json<T> {
+    fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
         T::schema()
     }
 }

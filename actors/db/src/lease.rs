@@ -1,0 +1,127 @@
+//! A lease in the database: of all instances of a program, one holds it at a time.
+//!
+//! Each change of hands raises the lease's `fence`. What the holder writes elsewhere can carry that number, so that a
+//! holder which was stopped, and does not know yet that another has taken over, changes nothing (Kleppmann, "How to do
+//! distributed locking", 2016). Time is the database server's, so clocks of instances may differ.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::{
+    Connection, Db, DbError, OptionalExtension, Querying, Tx, schema::lease, types::Moment,
+};
+use crate::on;
+
+/// A lease by name, and who wants it.
+#[derive(Clone)]
+pub struct Lease {
+    db: Db,
+    name: &'static str,
+    holder: Arc<str>,
+    ttl: Duration,
+}
+
+/// A lease that is held until it expires, is renewed or is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Grows with each change of hands, from 1.
+    pub fence: i64,
+}
+
+impl Lease {
+    /// The lease `name` for the instance `holder`, who keeps it for `ttl` after each time that it is taken.
+    #[must_use]
+    pub fn new(db: Db, name: &'static str, holder: impl Into<Arc<str>>, ttl: Duration) -> Self {
+        Self {
+            db,
+            name,
+            holder: holder.into(),
+            ttl,
+        }
+    }
+
+    /// How long it is held each time.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// Takes it, or keeps it for longer; `None` while another instance holds it.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`]: it is not known whether it is held, so act as if it were not.
+    pub async fn take(&self) -> Result<Option<Held>, DbError> {
+        let (name, holder, ttl) = (self.name, self.holder.to_string(), self.ttl);
+        let taking = self.db.transaction("take lease", async move |tx| {
+            let now = now(tx).await?;
+            let expires = Moment::from(now.and_utc() + ttl);
+            let first = (
+                lease::name.eq(name),
+                lease::holder.eq(&holder),
+                lease::fence.eq(1),
+                lease::expires_at.eq(expires),
+            );
+            let insert = diesel::insert_into(lease::table).values(first);
+            let insert = insert.on_conflict(lease::name).do_nothing();
+            if on!(tx, |c| insert.execute(c).await)? == 1 {
+                return Ok(Some(Held { fence: 1 }));
+            }
+            // One statement each, guarded by what it expects: of two that try, one changes a row.
+            let mine = lease::table.filter(lease::name.eq(name).and(lease::holder.eq(&holder)));
+            let kept = diesel::update(mine).set(lease::expires_at.eq(expires));
+            if on!(tx, |c| kept.execute(c).await)? == 0 {
+                let is_over = lease::name
+                    .eq(name)
+                    .and(lease::expires_at.lt(Moment::from(now.and_utc())));
+                let taken = diesel::update(lease::table.filter(is_over)).set((
+                    lease::holder.eq(&holder),
+                    lease::fence.eq(lease::fence + 1),
+                    lease::expires_at.eq(expires),
+                ));
+                if on!(tx, |c| taken.execute(c).await)? == 0 {
+                    return Ok(None);
+                }
+            }
+            let fence = lease::table.find(name).select(lease::fence);
+            let fence: Option<i64> = on!(tx, |c| fence.first(c).await).optional()?;
+            Ok(fence.map(|fence| Held { fence }))
+        });
+        taking.await
+    }
+
+    /// Gives it back, if it is held: another instance need not wait for its end.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`]; it then ends by itself.
+    pub async fn give_back(&self) -> Result<(), DbError> {
+        let (name, holder) = (self.name, self.holder.to_string());
+        let giving = self.db.transaction("give back lease", async move |tx| {
+            let over = Moment::from(now(tx).await?.and_utc() - Duration::from_secs(1));
+            let mine = lease::table.filter(lease::name.eq(name).and(lease::holder.eq(&holder)));
+            on!(tx, |c| diesel::update(mine)
+                .set(lease::expires_at.eq(over))
+                .execute(c)
+                .await)
+            .map(drop)
+        });
+        giving.await
+    }
+}
+
+/// The database's own time. SQLite has none: its file is on this machine.
+async fn now(tx: &mut Tx) -> Result<NaiveDateTime, DbError> {
+    match tx.connection() {
+        Connection::Sqlite(_) => Ok(chrono::Utc::now().naive_utc()),
+        Connection::Postgres(_) => {
+            let now = diesel::select(diesel::dsl::sql::<diesel::sql_types::Timestamp>(
+                "clock_timestamp() AT TIME ZONE 'UTC'",
+            ));
+            on!(tx, |c| now.get_result(c).await)
+        }
+    }
+}
