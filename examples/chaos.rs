@@ -10,20 +10,13 @@
 
 use std::{process::ExitCode, sync::LazyLock, time::Duration};
 
-use actix::prelude::*;
-use actix_web::{HttpResponse, get, post, web};
+use actix::{Actor, ActorContext as _, Context, Handler, Message, ResponseFuture};
 use diesel_async::RunQueryDsl;
-use dotmac_platform::{
-    Db, Needs, Platform, Supervised,
-    db::DbError,
-    http::Problem,
-    on,
-    supervision::{Lifeline, Serving, SupervisedActor},
-};
+use dotmac_platform::{on, prelude::*};
 use opentelemetry::{global, metrics::Counter};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tracing::{Instrument, Span, debug, info_span};
-use utoipa_actix_web::service_config::ServiceConfig;
+use utoipa::{IntoParams, ToSchema};
 
 /// Measured as anywhere: nothing of ours is needed for `chaos_pings_total`, here and by OTLP.
 static PINGS: LazyLock<Counter<u64>> = LazyLock::new(|| {
@@ -108,8 +101,9 @@ impl Handler<Silence> for Chaos {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 struct Time {
+    /// How many milliseconds.
     #[serde(default)]
     ms: u64,
 }
@@ -120,105 +114,77 @@ impl Time {
     }
 }
 
-type Answer = Result<HttpResponse, Problem>;
-
-async fn tell(chaos: Supervised<Chaos>, what: Do) -> Answer {
-    let generation = chaos.call(what).await?;
-    Ok(HttpResponse::Ok().json(serde_json::json!({ "generation": generation })))
+/// Which life of the actor answered.
+#[derive(Serialize, ToSchema)]
+struct Generation {
+    generation: u64,
 }
 
-/// Asks the actor which life it is in.
-#[utoipa::path]
-#[get("/ping")]
-async fn ping(chaos: Supervised<Chaos>) -> Answer {
+type Reply<T> = Result<Json<T>, Problem>;
+
+async fn tell(chaos: Supervised<Chaos>, what: Do) -> Reply<Generation> {
+    let generation = chaos.call(what).await?;
+    Ok(Json(Generation { generation }))
+}
+
+async fn ping(_: Public, chaos: Supervised<Chaos>) -> Reply<Generation> {
     PINGS.add(1, &[]);
     let ask = tell(chaos, Do::Ping).instrument(info_span!("ask for the generation"));
     ask.await
 }
 
-/// Makes the actor panic.
-#[utoipa::path]
-#[post("/panic")]
-async fn panic(chaos: Supervised<Chaos>) -> Answer {
+async fn panic(_: Public, chaos: Supervised<Chaos>) -> Reply<Generation> {
     tell(chaos, Do::Panic).await
 }
 
-/// Makes the actor stop by itself.
-#[utoipa::path]
-#[post("/stop")]
-async fn stop(chaos: Supervised<Chaos>) -> Answer {
+async fn stop(_: Public, chaos: Supervised<Chaos>) -> Reply<Generation> {
     tell(chaos, Do::Stop).await
 }
 
-/// Makes the actor hold its thread.
-#[utoipa::path(params(("ms" = u64, Query, description = "For how many milliseconds.")))]
-#[post("/hang")]
-async fn hang(chaos: Supervised<Chaos>, time: web::Query<Time>) -> Answer {
+async fn hang(_: Public, chaos: Supervised<Chaos>, time: Query<Time>) -> Reply<Generation> {
     tell(chaos, Do::Hang(time.get())).await
 }
 
-/// Has the actor answer after a while.
-#[utoipa::path(params(("ms" = u64, Query, description = "After how many milliseconds.")))]
-#[get("/wait")]
-async fn wait(chaos: Supervised<Chaos>, time: web::Query<Time>) -> Answer {
-    let generation = chaos.call(Wait(time.get())).await?;
-    Ok(HttpResponse::Ok().json(generation))
+async fn wait(_: Public, chaos: Supervised<Chaos>, time: Query<Time>) -> Reply<u64> {
+    Ok(Json(chaos.call(Wait(time.get())).await?))
 }
 
-/// Asks the actor something that it never answers.
-#[utoipa::path]
-#[post("/silence")]
-async fn silence(chaos: Supervised<Chaos>) -> Answer {
-    let generation = chaos.call(Silence).await?;
-    Ok(HttpResponse::Ok().json(generation))
+async fn silence(_: Public, chaos: Supervised<Chaos>) -> Reply<u64> {
+    Ok(Json(chaos.call(Silence).await?))
 }
 
-/// Panics in the request's own handler.
-#[utoipa::path]
-#[post("/panic-in-handler")]
-async fn panic_in_handler() -> Answer {
+async fn panic_in_handler(_: Public) -> Reply<()> {
     panic!("asked to panic in a handler");
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 struct Many {
+    /// How many.
     count: u32,
 }
 
-/// Makes spans faster than any traffic would.
-#[utoipa::path(params(("count" = u32, Query, description = "How many.")))]
-#[post("/spans")]
-async fn spans(many: web::Query<Many>) -> Answer {
+async fn spans(_: Public, many: Query<Many>) -> Reply<&'static str> {
     for _ in 0..many.count {
         info_span!("one of many").in_scope(|| ());
     }
-    Ok(HttpResponse::Ok().json("done"))
+    Ok(Json("done"))
 }
 
-/// Takes its time.
-#[utoipa::path(params(("ms" = u64, Query, description = "For how many milliseconds.")))]
-#[get("/slow")]
-async fn slow(time: web::Query<Time>) -> Answer {
+async fn slow(_: Public, time: Query<Time>) -> Reply<&'static str> {
     tokio::time::sleep(time.get()).await;
-    Ok(HttpResponse::Ok().json("done"))
+    Ok(Json("done"))
 }
 
-/// Blocks its worker, and with it all that the worker has to do.
-#[utoipa::path(params(("ms" = u64, Query, description = "For how many milliseconds.")))]
-#[post("/block")]
-async fn block(time: web::Query<Time>) -> Answer {
+async fn block(_: Public, time: Query<Time>) -> Reply<&'static str> {
     tracing::warn!("blocking a worker");
     std::thread::sleep(time.get());
-    Ok(HttpResponse::Ok().json("done"))
+    Ok(Json("done"))
 }
 
-/// Holds a transaction open for some time, then commits it.
-#[utoipa::path(params(("ms" = u64, Query, description = "For how many milliseconds.")))]
-#[post("/transaction")]
-async fn transaction(db: Db, time: web::Query<Time>) -> Answer {
+async fn transaction(_: Public, db: Db, time: Query<Time>) -> Reply<&'static str> {
     let time = time.get();
-    let work = db.transaction("hold a transaction", async move |connection| {
-        on!(connection, |c| diesel::sql_query(
+    let work = db.transaction("hold a transaction", async move |tx| {
+        on!(tx, |c| diesel::sql_query(
             "DELETE FROM runtime_journal WHERE id < 0"
         )
         .execute(c)
@@ -227,30 +193,60 @@ async fn transaction(db: Db, time: web::Query<Time>) -> Answer {
         Ok::<_, DbError>(())
     });
     work.await?;
-    Ok(HttpResponse::Ok().json("committed"))
+    Ok(Json("committed"))
 }
 
-fn routes(config: &mut ServiceConfig<'_>) {
-    config
-        .service(ping)
-        .service(panic)
-        .service(stop)
-        .service(hang)
-        .service(wait)
-        .service(silence);
-    config
-        .service(panic_in_handler)
-        .service(spans)
-        .service(slow)
-        .service(block)
-        .service(transaction);
+fn routes(routes: &mut Routes) {
+    routes
+        .get("/ping", ping)
+        .summary("Asks the actor which life it is in.");
+    routes
+        .post("/panic", panic)
+        .summary("Makes the actor panic.");
+    routes
+        .post("/stop", stop)
+        .summary("Makes the actor stop by itself.");
+    routes
+        .post("/hang", hang)
+        .summary("Makes the actor hold its thread.");
+    routes
+        .get("/wait", wait)
+        .summary("Has the actor answer after a while.");
+    routes
+        .post("/silence", silence)
+        .summary("Asks the actor something that it never answers.");
+    routes
+        .post("/panic-in-handler", panic_in_handler)
+        .summary("Panics in the request's own handler.");
+    routes
+        .post("/spans", spans)
+        .summary("Makes spans faster than any traffic would.");
+    routes.get("/slow", slow).summary("Takes its time.");
+    routes
+        .post("/block", block)
+        .summary("Blocks its worker, and with it all that the worker has to do.");
+    routes
+        .post("/transaction", transaction)
+        .summary("Holds a transaction open for some time, then commits it.");
 }
 
-#[actix_web::main]
-async fn main() -> ExitCode {
-    Platform::from_env()
-        .actor("chaos", Needs::none(), |life, ()| Chaos(life))
-        .routes("/chaos", routes)
-        .run()
-        .await
+impl Module for Chaos {
+    const NAME: &'static str = "chaos";
+    type Settings = NoSettings;
+
+    fn manifest() -> Manifest {
+        Manifest::new("An actor that can be broken on purpose.").required()
+    }
+
+    fn mount(_: NoSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
+        on.actor("", Needs::none(), |life, ()| Chaos(life)).add()?;
+        on.root_routes("/chaos", routes);
+        Ok(())
+    }
+}
+
+fn main() -> ExitCode {
+    Platform::new("chaos", env!("CARGO_PKG_VERSION"))
+        .module::<Chaos>()
+        .main()
 }

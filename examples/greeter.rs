@@ -1,8 +1,6 @@
 //! A service of your own on the platform: a supervised actor, a route, and nothing else to write.
-use actix::prelude::*;
-use actix_web::{get, web::Path};
-use dotmac_platform::supervision::{Lifeline, Serving, SupervisedActor};
-use dotmac_platform::{Needs, Platform, Supervised, http::Problem};
+use actix::{Actor, Context, Handler, Message};
+use dotmac_platform::prelude::*;
 
 struct Greeter(Lifeline, u64);
 impl SupervisedActor for Greeter {}
@@ -22,18 +20,20 @@ impl Handler<Greet> for Greeter {
         self.1
     }
 }
-#[utoipa::path(responses((status = 200, description = "A greeting.", body = String)))]
-#[get("/{name}")]
-async fn greet(greeter: Supervised<Greeter>, name: Path<String>) -> Result<String, Problem> {
-    let count = greeter.call(Greet).await?;
+async fn greet(_: Public, to: Supervised<Greeter>, name: Path<String>) -> Result<String, Problem> {
+    let count = to.call(Greet).await?;
     Ok(format!("Hello, {name}! You are number {count}.\n"))
 }
-
-#[actix_web::main]
-async fn main() -> std::process::ExitCode {
-    Platform::from_env()
-        .actor("greeter", Needs::db(), |life, _| Greeter(life, 0))
-        .routes("/greet", |routes| _ = routes.service(greet))
-        .run()
-        .await
+impl Module for Greeter {
+    const NAME: &'static str = "greeter";
+    type Settings = NoSettings;
+    fn mount(_: NoSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
+        on.actor("", Needs::db(), |life, _| Greeter(life, 0))
+            .add()?;
+        on.routes("/greet", |routes| _ = routes.get("/{name}", greet));
+        Ok(())
+    }
+}
+fn main() -> std::process::ExitCode {
+    Platform::new("greeter", "1.0.0").module::<Greeter>().main()
 }

@@ -1,9 +1,9 @@
 //! An actor with a secret of its own in Vault, `vault:signer/key`, which it takes while it runs.
-use actix::prelude::*;
-use actix_web::{get, web::Json};
-use dotmac_platform::secrets::{ExposeSecret, SecretString, SecretWatch};
-use dotmac_platform::supervision::{Lifeline, Serving, SupervisedActor};
-use dotmac_platform::{Needs, Platform, Supervised, http::Problem};
+use actix::{Actor, AsyncContext as _, Context, Handler, Message, MessageResult, StreamHandler};
+use dotmac_platform::{
+    prelude::*,
+    secrets::{ExposeSecret, SecretString, SecretWatch},
+};
 
 struct Signer {
     life: Lifeline,
@@ -36,23 +36,30 @@ impl Handler<Ask> for Signer {
         MessageResult((self.taken, self.key.as_ref().map_or(0, length)))
     }
 }
-#[utoipa::path]
-#[get("")]
-async fn ask(signer: Supervised<Signer>) -> Result<Json<(u64, usize)>, Problem> {
-    Ok(Json(signer.call(Ask).await?))
+async fn ask(_: Public, signer: Supervised<Signer>) -> Result<Json<Vec<u64>>, Problem> {
+    let (taken, length) = signer.call(Ask).await?;
+    Ok(Json(vec![taken, length as u64]))
+}
+impl Module for Signer {
+    const NAME: &'static str = "signer";
+    type Settings = NoSettings;
+    fn manifest() -> Manifest {
+        Manifest::new("Follows a secret of its own.").required()
+    }
+    fn mount(_: NoSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
+        let signer = |life, watch| Signer {
+            life,
+            watch,
+            key: None,
+            taken: 0,
+        };
+        on.actor("", Needs::secret("vault:signer/key"), signer)
+            .add()?;
+        on.root_routes("/signer", |routes| _ = routes.get("", ask));
+        Ok(())
+    }
 }
 
-#[actix_web::main]
-async fn main() -> std::process::ExitCode {
-    let signer = |life, watch| Signer {
-        life,
-        watch,
-        key: None,
-        taken: 0,
-    };
-    Platform::from_env()
-        .actor("signer", Needs::secret("vault:signer/key"), signer)
-        .routes("/signer", |routes| _ = routes.service(ask))
-        .run()
-        .await
+fn main() -> std::process::ExitCode {
+    Platform::new("signer", "1.0.0").module::<Signer>().main()
 }

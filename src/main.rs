@@ -1,12 +1,8 @@
-//! The daemon `dotmac`. What it does from start to stop is told by `run` in `src/run/mod.rs`.
+//! The daemon `dotmac`: the list of modules that it mounts, and its allocator.
 
 use std::process::ExitCode;
 
-use actix_web::rt::System;
-use dotmac_platform::{
-    Exit, Platform,
-    cli::{self, Command},
-};
+use dotmac_platform::{Platform, build_info};
 
 /// Why: docs/DEPENDENCIES.md, "Allocator".
 #[cfg(feature = "jemalloc")]
@@ -14,22 +10,7 @@ use dotmac_platform::{
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    match cli::parse() {
-        Ok(Command::Serve) => {
-            // First of all: it listens for signals.
-            let platform = Platform::from_env();
-            System::new().block_on(platform.run())
-        }
-        Ok(command) => System::new().block_on(cli::execute(command)).into(),
-        Err(refusal) => {
-            let exit = if refusal.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Success
-            };
-            // A closed terminal is no reason to fail.
-            refusal.print().ok();
-            exit.into()
-        }
-    }
+    Platform::new("dotmac", env!("CARGO_PKG_VERSION"))
+        .build(build_info!())
+        .main()
 }

@@ -9,9 +9,10 @@ use dotmac_telemetry::{self as telemetry, Telemetry};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    MIGRATIONS, VERSION,
+    MIGRATIONS,
     credentials::{PASSWORD, USERNAME},
     http,
+    program::About,
     settings::{
         DatabaseTarget, Environment, Export, KvVersion, LogFormat, Migrate, OtlpCompression,
         OtlpProtocol, PostgresTarget, Settings, SslMode, SupervisionSettings, VaultAuth,
@@ -37,7 +38,7 @@ pub(crate) fn policy(settings: &SupervisionSettings) -> Policy {
     }
 }
 
-pub(crate) fn telemetry(settings: &Settings) -> telemetry::Config {
+pub(crate) fn telemetry(settings: &Settings, about: About) -> telemetry::Config {
     let given = &settings.telemetry;
     telemetry::Config {
         log_filter: given.log_level.to_string(),
@@ -69,10 +70,10 @@ pub(crate) fn telemetry(settings: &Settings) -> telemetry::Config {
         service_name: given.service_name.clone(),
         service_name_is_given: settings.is_given("TELEMETRY_SERVICE_NAME"),
         instance_id: uuid::Uuid::now_v7().to_string(),
-        service_version: VERSION.to_owned(),
+        service_version: about.version.to_owned(),
         environment: settings.app.environment.to_string(),
         resource_attributes: given.resource_attributes.clone(),
-        build_info: Vec::new(),
+        build_info: about.labels(),
     }
 }
 
@@ -133,7 +134,7 @@ pub(crate) fn scrape(telemetry: &Telemetry) -> http::Scrape {
     Arc::new(move |format| scrape.render(format).map_err(|error| error.to_string()))
 }
 
-pub(crate) fn http(settings: &Settings) -> http::Config {
+pub(crate) fn http(settings: &Settings, about: About) -> http::Config {
     let (app, limits, cors) = (&settings.app, &settings.http, &settings.cors);
     let tls = app.tls_cert.clone().zip(app.tls_key.clone());
     http::Config {
@@ -161,7 +162,8 @@ pub(crate) fn http(settings: &Settings) -> http::Config {
         docs_enabled: app.docs_enabled,
         environment: app.environment.to_string(),
         app_name: app.app_name.clone(),
-        version: VERSION.to_owned(),
+        version: about.version.to_owned(),
+        build: about.build,
     }
 }
 

@@ -45,7 +45,7 @@ impl FromRequest for Db {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(taken(request))
+        ready(provided(request))
     }
 }
 
@@ -54,11 +54,12 @@ impl<A: SupervisedActor> FromRequest for Supervised<A> {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(taken(request))
+        ready(provided(request))
     }
 }
 
-fn taken<T: Clone + 'static>(request: &HttpRequest) -> Result<T, Problem> {
+/// A value that the program gives its handlers.
+pub(crate) fn provided<T: Clone + 'static>(request: &HttpRequest) -> Result<T, Problem> {
     request.app_data::<T>().cloned().ok_or_else(|| {
         let wanted = std::any::type_name::<T>();
         Problem::internal(format!(

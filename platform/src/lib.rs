@@ -5,8 +5,9 @@
 //! same `/ready`, the same `/metrics` and the same stop. The platform's own services are mounted by
 //! exactly this interface.
 
+pub mod access;
 mod admin;
-pub mod cli;
+mod cli;
 mod components;
 mod credentials;
 mod exit;
@@ -14,7 +15,10 @@ mod extract;
 pub mod http;
 mod memory;
 mod metrics;
-mod platform;
+pub mod module;
+pub mod prelude;
+mod program;
+pub mod routing;
 mod run;
 pub mod settings;
 
@@ -24,10 +28,7 @@ pub use dotmac_supervision as supervision;
 pub use dotmac_telemetry as telemetry;
 pub use exit::Exit;
 pub use extract::{Db, Supervised};
-pub use platform::{Needs, Platform};
-
-/// The version that `/health`, `--version` and telemetry show.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub use program::{Build, Platform};
 
 /// The migrations of the platform's own tables.
 pub const MIGRATIONS: db::Migrations =

@@ -106,9 +106,12 @@ async fn every_metric_is_explained_with_its_labels_and_no_other() {
     let daemon = Daemon::example("greeter").spawn().await;
     daemon.until("/ready", 200).await;
     // Something to measure: a route, a call to an actor, an error.
-    assert_eq!(daemon.get("/greet/Ada").await.status(), 200);
+    assert_eq!(daemon.get("/api/v1/greet/Ada").await.status(), 200);
     assert_eq!(
-        daemon.request(Method::POST, "/greet/Ada").await.status(),
+        daemon
+            .request(Method::POST, "/api/v1/greet/Ada")
+            .await
+            .status(),
         405
     );
     // Some things are measured a moment later than they happen.

@@ -72,7 +72,7 @@ fn families(text: &str) -> BTreeSet<&str> {
 async fn promtool_has_no_objection_to_either_format() {
     let daemon = Daemon::example("greeter").spawn().await;
     daemon.until("/ready", 200).await;
-    daemon.traced("/greet/Ada", TRACE).await;
+    daemon.traced("/api/v1/greet/Ada", TRACE).await;
     assert_eq!(daemon.get("/nowhere").await.status(), 404);
     let (kind, text) = scrape(&daemon, "text/plain").await;
     assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
@@ -114,11 +114,12 @@ async fn the_size_of_an_error_is_measured_as_it_is_sent() {
 async fn a_real_prometheus_takes_the_callers_trace_as_the_exemplar_of_its_latency() {
     let daemon = Daemon::example("greeter").spawn().await;
     daemon.until("/ready", 200).await;
-    daemon.traced("/greet/Ada", TRACE).await;
+    daemon.traced("/api/v1/greet/Ada", TRACE).await;
     let target = daemon.base.trim_start_matches("http://");
     let prometheus = Prometheus::scraping(target, &[]).await;
     prometheus.query("up == 1").await;
-    let expression = "http_server_request_duration_seconds_bucket{http_route='/greet/{name}'}";
+    let expression =
+        "http_server_request_duration_seconds_bucket{http_route='/api/v1/greet/{name}'}";
     let exemplars = eventually("an exemplar", || async {
         let query = [("query", expression), ("start", "0"), ("end", "4102444800")];
         let found = prometheus.get("query_exemplars", &query).await?;

@@ -2,15 +2,33 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Postgres, collector::Collector, eventually};
+use crate::support::{Daemon, Postgres, built, collector::Collector, daemon::Builder, eventually};
+
+pub const NOTES: &str = "/api/v1/notes";
+pub const TOKEN: &str = "correct-horse";
+
+/// The example `notes`, whose callers bring [`TOKEN`].
+pub fn notes() -> Builder {
+    Daemon::program(built("notes")).env("DOTMAC_NOTES_TOKEN", TOKEN)
+}
+
+/// Status and JSON of what a caller with the token gets.
+async fn ask(daemon: &Daemon, path: &str) -> (u16, Value) {
+    let request = daemon.client.get(format!("{}{path}", daemon.base));
+    let answer = request.bearer_auth(TOKEN).send().await.unwrap();
+    (
+        answer.status().as_u16(),
+        answer.json().await.unwrap_or_default(),
+    )
+}
 
 async fn add(daemon: &Daemon, text: &str) -> Option<Value> {
     let added = daemon
         .client
-        .post(format!("{}/notes", daemon.base))
+        .post(format!("{}{NOTES}", daemon.base))
+        .bearer_auth(TOKEN)
         .json(&json!({"text": text, "tags": ["a", "b"]}))
         .send()
         .await
@@ -25,21 +43,17 @@ async fn add(daemon: &Daemon, text: &str) -> Option<Value> {
 async fn ids_moments_and_json_come_back_the_same_from_both_back_ends() {
     let postgres = Postgres::start().await;
     for url in ["sqlite:dotmac.db".to_owned(), postgres.url()] {
-        let daemon = Daemon::example("notes")
-            .env("DOTMAC_DATABASE_URL", url)
-            .spawn()
-            .await;
+        let daemon = notes().env("DOTMAC_DATABASE_URL", url).spawn().await;
         daemon.until("/ready", 200).await;
         let first = add(&daemon, "first").await.unwrap();
         let second = add(&daemon, "it's; the second").await.unwrap();
         assert!(first["id"].as_str() < second["id"].as_str(), "ids sort");
-        let path = format!("/notes/{}", first["id"].as_str().unwrap());
-        assert_eq!(daemon.json(&path).await, (200, first.clone()));
-        assert_eq!(daemon.json("/notes").await.1, json!([second, first]));
-        let nobody = "/notes/01a20636-b121-751a-810f-0b072ab9afed";
-        assert_eq!(daemon.get(nobody).await.status(), 404);
-        let mangled = daemon.request(Method::GET, "/notes/nonsense").await;
-        assert!(mangled.status().is_client_error(), "{mangled:?}");
+        let path = format!("{NOTES}/{}", first["id"].as_str().unwrap());
+        assert_eq!(ask(&daemon, &path).await, (200, first.clone()));
+        assert_eq!(ask(&daemon, NOTES).await.1, json!([second, first]));
+        let nobody = format!("{NOTES}/01a20636-b121-751a-810f-0b072ab9afed");
+        assert_eq!(ask(&daemon, &nobody).await.0, 404);
+        assert_eq!(ask(&daemon, &format!("{NOTES}/nonsense")).await.0, 400);
         let statements = eventually("statements to be measured", || async {
             let text = daemon.get("/metrics").await.text().await.ok()?;
             text.contains(r#"db_collection_name="note",db_operation_name="INSERT""#)
@@ -52,7 +66,7 @@ async fn ids_moments_and_json_come_back_the_same_from_both_back_ends() {
 
 #[tokio::test]
 async fn a_slow_statement_is_logged_with_its_request_and_without_values() {
-    let daemon = Daemon::example("notes")
+    let daemon = notes()
         .env("DOTMAC_DATABASE_SLOW_QUERY", "1ms")
         .spawn()
         .await;
@@ -60,10 +74,12 @@ async fn a_slow_statement_is_logged_with_its_request_and_without_values() {
     // A commit waits for the disk, which takes longer than that sooner or later.
     let line = eventually("a slow statement", || async {
         add(&daemon, "hunter2").await?;
-        daemon
-            .log()
-            .into_iter()
-            .find(|line| line["message"] == "slow statement" && line["table"] == "note")
+        daemon.log().into_iter().find(|line| {
+            let is_insert = line["statement"]
+                .as_str()
+                .is_some_and(|it| it.contains("INSERT"));
+            line["message"] == "slow statement" && line["table"] == "note" && is_insert
+        })
     })
     .await;
     assert!(line["duration_ms"].as_u64().is_some(), "{line}");
@@ -100,18 +116,24 @@ async fn no_acknowledged_write_is_lost_when_the_process_is_killed_under_load() {
     let mut directory = tempfile::tempdir().unwrap();
     let mut acknowledged = BTreeSet::new();
     for round in 0..rounds {
-        let daemon = Daemon::example("notes").spawn_in(directory).await;
+        let daemon = notes().spawn_in(directory).await;
         daemon.until("/ready", 200).await;
         let (client, base) = (daemon.client.clone(), daemon.base.clone());
         let writers: Vec<_> = (0..4)
             .map(|writer| {
-                let (client, url) = (client.clone(), format!("{base}/notes"));
+                let (client, url) = (client.clone(), format!("{base}{NOTES}"));
                 tokio::spawn(async move {
                     let mut acknowledged = Vec::new();
                     for n in 0.. {
                         let text = format!("{round} {writer} {n}");
                         let note = json!({ "text": text });
-                        match client.post(&url).json(&note).send().await {
+                        match client
+                            .post(&url)
+                            .bearer_auth(TOKEN)
+                            .json(&note)
+                            .send()
+                            .await
+                        {
                             Ok(added) if added.status() == 201 => acknowledged.push(text),
                             _ => break,
                         }
@@ -136,7 +158,7 @@ async fn no_acknowledged_write_is_lost_when_the_process_is_killed_under_load() {
 
 #[tokio::test]
 async fn a_backup_of_a_running_daemon_is_made_by_a_command() {
-    let daemon = Daemon::example("notes").spawn().await;
+    let daemon = notes().spawn().await;
     daemon.until("/ready", 200).await;
     add(&daemon, "kept").await.unwrap();
     let copied = Daemon::builder()
@@ -157,9 +179,9 @@ async fn a_backup_of_a_running_daemon_is_made_by_a_command() {
     for left in ["dotmac.db-wal", "dotmac.db-shm"] {
         std::fs::remove_file(file(left)).unwrap();
     }
-    let restored = Daemon::example("notes").spawn_in(directory).await;
+    let restored = notes().spawn_in(directory).await;
     restored.until("/ready", 200).await;
-    let notes = restored.json("/notes").await.1;
+    let notes = ask(&restored, NOTES).await.1;
     assert_eq!(notes.as_array().map(Vec::len), Some(1), "{notes}");
     assert_eq!(notes[0]["text"], "kept");
 }
@@ -172,7 +194,7 @@ async fn each_statement_is_a_span_in_the_trace_of_its_request_on_both_back_ends(
         (postgres.url(), "postgresql"),
     ] {
         let collector = Collector::start().await;
-        let daemon = Daemon::example("notes")
+        let daemon = notes()
             .env("DOTMAC_DATABASE_URL", url)
             .env(
                 "DOTMAC_TELEMETRY_OTLP_ENDPOINT",
@@ -184,7 +206,8 @@ async fn each_statement_is_a_span_in_the_trace_of_its_request_on_both_back_ends(
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
         let added = daemon
             .client
-            .post(format!("{}/notes", daemon.base))
+            .post(format!("{}{NOTES}", daemon.base))
+            .bearer_auth(TOKEN)
             .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"))
             .json(&json!({ "text": "hunter2" }))
             .send()

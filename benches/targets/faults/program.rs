@@ -3,11 +3,10 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use actix_web::{HttpResponse, post, web};
 use diesel_async::RunQueryDsl;
-use dotmac_platform::{Db, Needs, Platform, Supervised, db::DbError, http::Problem, on};
+use dotmac_platform::{on, prelude::*};
 use serde::Deserialize;
-use utoipa_actix_web::service_config::ServiceConfig;
+use utoipa::IntoParams;
 
 use crate::subject::{Ask, Subject};
 
@@ -19,32 +18,46 @@ pub fn asked_for() -> bool {
 }
 
 pub fn serve() -> ExitCode {
-    actix_web::rt::System::new().block_on(
-        Platform::from_env()
-            .actor("subject", Needs::none(), |life, ()| Subject(life))
-            .routes("/faults", routes)
-            .run(),
-    )
+    Platform::new("faulty", env!("CARGO_PKG_VERSION"))
+        .module::<Faults>()
+        .main()
 }
 
-fn routes(config: &mut ServiceConfig<'_>) {
-    config.service(ask).service(panic).service(write);
+struct Faults;
+
+impl Module for Faults {
+    const NAME: &'static str = "faults";
+    type Settings = NoSettings;
+
+    fn manifest() -> Manifest {
+        Manifest::new("An actor and routes that can be broken.").required()
+    }
+
+    fn mount(_: NoSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
+        on.actor("subject", Needs::none(), |life, ()| Subject(life))
+            .add()?;
+        on.root_routes("/faults", |routes| {
+            routes.post("/actor/{what}", ask);
+            routes.post("/panic", panic);
+            routes.post("/ledger", write);
+        });
+        Ok(())
+    }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 struct Asked {
     #[serde(default)]
     ms: u64,
 }
 
 /// Asks the actor to do what the path says.
-#[utoipa::path]
-#[post("/actor/{what}")]
 async fn ask(
+    _: Public,
     subject: Supervised<Subject>,
-    what: web::Path<String>,
-    asked: web::Query<Asked>,
-) -> Result<HttpResponse, Problem> {
+    what: Path<String>,
+    asked: Query<Asked>,
+) -> Result<Json<u64>, Problem> {
     let what = match what.as_str() {
         "ping" => Ask::Ping,
         "panic" => Ask::Panic,
@@ -52,17 +65,15 @@ async fn ask(
         "hang" => Ask::Hang(Duration::from_millis(asked.ms)),
         _ => return Err(Problem::not_found("ping, panic, stop and hang are there")),
     };
-    Ok(HttpResponse::Ok().json(subject.call(what).await?))
+    Ok(Json(subject.call(what).await?))
 }
 
 /// Panics in the request's own handler.
-#[utoipa::path]
-#[post("/panic")]
-async fn panic() -> Result<HttpResponse, Problem> {
+async fn panic(_: Public) -> Result<NoContent, Problem> {
     panic!("asked to");
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 struct Entry {
     id: i64,
     #[serde(default)]
@@ -70,12 +81,10 @@ struct Entry {
 }
 
 /// Writes a row in a transaction that stays open for some time.
-#[utoipa::path]
-#[post("/ledger")]
-async fn write(db: Db, entry: web::Query<Entry>) -> Result<HttpResponse, Problem> {
+async fn write(_: Public, db: Db, entry: Query<Entry>) -> Result<NoContent, Problem> {
     let Entry { id, ms } = entry.into_inner();
-    let written = db.transaction("write ledger", async move |connection| {
-        on!(connection, |c| diesel::sql_query(format!(
+    let written = db.transaction("write ledger", async move |tx| {
+        on!(tx, |c| diesel::sql_query(format!(
             "INSERT INTO ledger VALUES ({id})"
         ))
         .execute(c)
@@ -84,5 +93,5 @@ async fn write(db: Db, entry: web::Query<Entry>) -> Result<HttpResponse, Problem
         Ok::<_, DbError>(())
     });
     written.await?;
-    Ok(HttpResponse::Ok().finish())
+    Ok(NoContent)
 }

@@ -20,11 +20,14 @@ use actix_web::{App, HttpServer, dev::ServerHandle, web::Data};
 use dotmac_supervision::SupervisorHandle;
 use dotmac_telemetry::Telemetry;
 
+use crate::program::About;
+
 /// What can be looked at and acted upon.
 #[derive(Clone)]
 pub(crate) struct Powers {
     pub(crate) telemetry: Telemetry,
     pub(crate) supervisor: SupervisorHandle,
+    pub(crate) about: About,
 }
 
 /// An open socket. Closed, and its file removed, when dropped.

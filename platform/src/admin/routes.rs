@@ -38,7 +38,7 @@ async fn status(powers: Data<Powers>) -> Json<Status> {
         .collect();
     let components = board.components.iter();
     Json(Status {
-        version: crate::VERSION.to_owned(),
+        version: powers.about.version.to_owned(),
         pid: std::process::id(),
         status: board.readiness.as_str().to_owned(),
         reason: match board.readiness {

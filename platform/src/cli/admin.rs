@@ -14,6 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     Exit,
     admin::messages::{ComponentStatus, LogLevel, SetLogLevel, Status},
+    program::Program,
 };
 
 /// Longest wait for an answer; the socket is served by a thread that does nothing else.
@@ -24,7 +25,7 @@ const WATCH: Duration = Duration::from_secs(1);
 
 /// What can be asked of a running daemon.
 #[derive(Subcommand)]
-pub enum Ask {
+pub(super) enum Ask {
     /// Show the components of a running daemon and how they are.
     Status {
         /// As JSON.
@@ -70,7 +71,7 @@ pub enum Ask {
 
 /// Where the daemon is.
 #[derive(Args)]
-pub struct Socket {
+pub(super) struct Socket {
     /// Its admin socket, if not where DOTMAC_ADMIN_SOCKET says.
     #[arg(long = "socket", value_name = "PATH")]
     path: Option<PathBuf>,
@@ -86,8 +87,8 @@ enum Failure {
     Exit(Exit),
 }
 
-pub(super) async fn run(ask: &Ask) -> Exit {
-    match answer(ask).await {
+pub(super) async fn run(program: &Program, ask: &Ask) -> Exit {
+    match answer(program, ask).await {
         Ok(exit) => exit,
         Err(Failure::Exit(exit)) => exit,
         Err(Failure::NoAnswer(why)) => {
@@ -101,14 +102,14 @@ pub(super) async fn run(ask: &Ask) -> Exit {
     }
 }
 
-async fn answer(ask: &Ask) -> Result<Exit, Failure> {
+async fn answer(program: &Program, ask: &Ask) -> Result<Exit, Failure> {
     match ask {
         Ask::Status {
             json,
             watch,
             socket,
         } => {
-            let daemon = Daemon::at(socket)?;
+            let daemon = Daemon::at(program, socket)?;
             loop {
                 let status: Status = daemon.get("status").await?;
                 let text = match json {
@@ -123,19 +124,23 @@ async fn answer(ask: &Ask) -> Result<Exit, Failure> {
             }
         }
         Ask::Why { socket } => {
-            let status: Status = Daemon::at(socket)?.get("status").await?;
+            let status: Status = Daemon::at(program, socket)?.get("status").await?;
             let (ready, text) = why(&status);
             super::print(&text);
             Ok(if ready { Exit::Success } else { Exit::Failure })
         }
         Ask::Restart { actor, socket } => {
             let path = format!("restart/{actor}");
-            Daemon::at(socket)?.send(Method::POST, &path, &()).await?;
+            Daemon::at(program, socket)?
+                .send(Method::POST, &path, &())
+                .await?;
             super::print(&format!("`{actor}` is being restarted"));
             Ok(Exit::Success)
         }
         Ask::Drain { socket } => {
-            Daemon::at(socket)?.send(Method::POST, "drain", &()).await?;
+            Daemon::at(program, socket)?
+                .send(Method::POST, "drain", &())
+                .await?;
             super::print("not ready from now on; requests are still served");
             Ok(Exit::Success)
         }
@@ -150,7 +155,7 @@ async fn answer(ask: &Ask) -> Result<Exit, Failure> {
                 target: target.clone(),
                 for_ms: lasting.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             };
-            let daemon = Daemon::at(socket)?;
+            let daemon = Daemon::at(program, socket)?;
             let body = daemon.send(Method::PUT, "log-level", &wanted).await?;
             let now: LogLevel = read(&body)?;
             let until = lasting.map(|time| format!(" for {}", humantime::format_duration(time)));
@@ -164,10 +169,10 @@ async fn answer(ask: &Ask) -> Result<Exit, Failure> {
 struct Daemon(Client);
 
 impl Daemon {
-    fn at(socket: &Socket) -> Result<Self, Failure> {
+    fn at(program: &Program, socket: &Socket) -> Result<Self, Failure> {
         let path = match &socket.path {
             Some(path) => path.clone(),
-            None => super::settings()
+            None => super::settings(program)
                 .map_err(Failure::Exit)?
                 .app
                 .admin_socket

@@ -4,17 +4,17 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::{Exit, db, settings::DatabaseTarget};
+use crate::{Exit, db, program::Program, settings::DatabaseTarget};
 
 /// Where to.
 #[derive(Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// The file to make; it must not be there yet.
     file: PathBuf,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
-    let settings = match super::settings() {
+pub(super) fn run(program: &Program, arguments: &Arguments) -> Exit {
+    let settings = match super::settings(program) {
         Ok(settings) => settings,
         Err(exit) => return exit,
     };

@@ -17,20 +17,22 @@ use crate::{
     Exit, components,
     credentials::{self},
     db::{self, Credentials, Soundness, Target},
+    module::Assembly,
+    program::Program,
     secrets::{self, SecretsError, Vault, Wanted, WantedSource},
     settings::Settings,
 };
 
 /// What to check beyond the settings.
 #[derive(Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Also try Vault, the database and the collector, and say what is missing.
     #[arg(long)]
     connect: bool,
 }
 
-pub(super) async fn run(arguments: &Arguments) -> Exit {
-    let settings = match super::settings() {
+pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
+    let settings = match super::settings(program) {
         Ok(settings) => settings,
         Err(exit) => return exit,
     };
@@ -38,6 +40,11 @@ pub(super) async fn run(arguments: &Arguments) -> Exit {
         "the settings are good ({})",
         settings.app.environment.as_str()
     ));
+    // All modules are put together, and nothing is started: what `serve` would refuse is reported here.
+    if let Err(error) = Assembly::for_command(&settings, &program.modules) {
+        eprintln!("{}", super::chain(&error));
+        return Exit::Settings;
+    }
     if !arguments.connect {
         return Exit::Success;
     }

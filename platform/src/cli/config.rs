@@ -2,11 +2,11 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::{Exit, settings};
+use crate::{Exit, program::Program, settings};
 
 /// How to show the settings.
 #[derive(Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// The shape of the output.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -22,8 +22,8 @@ enum Format {
     Env,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
-    let settings = match super::settings() {
+pub(super) fn run(program: &Program, arguments: &Arguments) -> Exit {
+    let settings = match super::settings(program) {
         Ok(settings) => settings,
         Err(exit) => return exit,
     };

@@ -8,13 +8,15 @@ use crate::{
         Config, Credentials, OpenError,
         migrations::{self, Outcome, OwnerStatus, Status, Step},
     },
+    module,
+    program::Program,
     secrets::{self, ConfigError, Vault},
     settings::Settings,
 };
 
 /// What to do with the schema.
 #[derive(Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
 }
@@ -43,8 +45,8 @@ enum Action {
     },
 }
 
-pub(super) async fn run(arguments: &Arguments) -> Exit {
-    let settings = match super::settings() {
+pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
+    let settings = match super::settings(program) {
         Ok(settings) => settings,
         Err(exit) => return exit,
     };
@@ -52,7 +54,8 @@ pub(super) async fn run(arguments: &Arguments) -> Exit {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    let config = components::database(&settings, credentials);
+    let mut config = components::database(&settings, credentials);
+    config.migrations = module::migrations(&program.modules);
     let action = arguments.action.clone();
     let exit = match carry_out(action.unwrap_or(Action::Up { dry_run: false }), config) {
         Ok(exit) => exit,

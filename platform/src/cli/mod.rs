@@ -1,8 +1,9 @@
-//! The command line: `dotmac` alone serves; the other commands look, and leave.
+//! The command line of a program: alone it serves; the other commands look, and leave.
 
 mod admin;
 mod backup;
 mod check;
+mod completions;
 mod config;
 mod migrate;
 mod openapi;
@@ -10,20 +11,24 @@ mod probe;
 
 use std::error::Error;
 
-use clap::{Parser, Subcommand};
+use actix_web::rt::System;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     Exit,
-    settings::{Catalogue, Settings},
+    module::{CommandContext, Registered},
+    program::Program,
+    run::{self, Signals},
+    settings::Settings,
 };
 
-/// A supervised, actor-based runtime for services.
-///
-/// Settings come from the environment (DOTMAC_...); `dotmac config` shows them.
+/// What every program of the platform can be told to do. The name, the version and the commands of modules are the
+/// program's own.
 #[derive(Parser)]
 #[command(
-    name = "dotmac",
-    version,
+    about = "Serves until it is told to stop; the other commands look, and leave.",
+    long_about = "Serves until it is told to stop; the other commands look, and leave.\n\n\
+    Settings come from the environment (DOTMAC_...); `config` shows them.",
     after_help = "Exit codes: 0 stopped as asked, 1 a probe or a running daemon says no, 64 usage, \
     69 a dependency is missing at the start, 70 supervision gave up, 75 the stop overran, 78 settings, 130 second signal."
 )]
@@ -32,12 +37,12 @@ struct Cli {
     command: Option<Command>,
 }
 
-/// What `dotmac` can be told to do.
+/// What a program can be told to do.
 #[derive(Subcommand)]
-pub enum Command {
-    /// Run the daemon; also what `dotmac` alone does.
+enum Command {
+    /// Run the daemon; also what the program alone does.
     Serve,
-    /// Check the settings and report every mistake; with `--connect` also what they name.
+    /// Check the settings and the modules, and report every mistake; with `--connect` also what they name.
     Check(check::Arguments),
     /// Show the effective settings and where each comes from; secrets are redacted.
     Config(config::Arguments),
@@ -50,36 +55,112 @@ pub enum Command {
     /// What goes through the admin socket of a running daemon.
     #[command(flatten)]
     Admin(admin::Ask),
-    /// Print the OpenAPI document of the built-in routes.
+    /// Print the OpenAPI document of every mounted route.
     Openapi,
+    /// Print the completions of a shell.
+    Completions(completions::Arguments),
 }
 
-/// Reads the command line.
-///
-/// # Errors
-///
-/// What clap would print: a mistake, or the text of `--help` or `--version`.
-pub fn parse() -> Result<Command, clap::Error> {
-    Cli::try_parse().map(|cli| cli.command.unwrap_or(Command::Serve))
+/// Carries out the command line of this process.
+pub(crate) fn main(program: &Program) -> Exit {
+    let matches = match parser(program).try_get_matches() {
+        Ok(matches) => matches,
+        Err(refusal) => return refused(&refusal),
+    };
+    let module = matches.subcommand().and_then(|(name, of_command)| {
+        let module = program.modules.iter().find(|module| module.name == name)?;
+        Some((module, of_command))
+    });
+    match module {
+        Some((module, matches)) => System::new().block_on(of_module(program, module, matches)),
+        None => match Cli::from_arg_matches(&matches) {
+            Ok(Cli {
+                command: None | Some(Command::Serve),
+            }) => serve(program),
+            Ok(Cli {
+                command: Some(command),
+            }) => System::new().block_on(execute(program, command)),
+            Err(refusal) => refused(&refusal),
+        },
+    }
 }
 
-/// Carries out any command but [`Command::Serve`], which is [`Platform::run`](crate::Platform::run).
-pub async fn execute(command: Command) -> Exit {
+/// Serves until it is told to stop.
+fn serve(program: &Program) -> Exit {
+    // First of all, before the settings, which may lie on a file system that is slow to answer.
+    let signals = Signals::listen();
+    match settings(program) {
+        Ok(settings) => System::new().block_on(Box::pin(run::run(settings, program, signals))),
+        Err(exit) => exit,
+    }
+}
+
+/// The whole command line: the platform's commands, and one for each module that has commands.
+fn parser(program: &Program) -> clap::Command {
+    let (about, modules) = (program.about, &program.modules);
+    let parser = Cli::command()
+        .name(about.name)
+        .version(about.version)
+        .long_version(about.long_version());
+    modules.iter().fold(parser, |parser, module| {
+        let command = module
+            .manifest
+            .command
+            .as_ref()
+            .map(|command| command.parser());
+        let named =
+            command.map(|command| command.name(module.name).about(module.manifest.description));
+        parser.subcommands(named)
+    })
+}
+
+fn refused(refusal: &clap::Error) -> Exit {
+    // A closed terminal is no reason to fail.
+    refusal.print().ok();
+    if refusal.use_stderr() {
+        Exit::Usage
+    } else {
+        Exit::Success
+    }
+}
+
+async fn execute(program: &Program, command: Command) -> Exit {
     match command {
-        Command::Serve => Exit::Usage,
-        Command::Check(arguments) => Box::pin(check::run(&arguments)).await,
-        Command::Config(arguments) => config::run(&arguments),
-        Command::Migrate(arguments) => migrate::run(&arguments).await,
-        Command::Backup(arguments) => backup::run(&arguments),
-        Command::Probe(arguments) => probe::run(&arguments).await,
-        Command::Admin(ask) => admin::run(&ask).await,
-        Command::Openapi => openapi::run(),
+        Command::Serve => Exit::Usage, // `main` has carried it out, on a system of its own
+        Command::Check(arguments) => Box::pin(check::run(program, &arguments)).await,
+        Command::Config(arguments) => config::run(program, &arguments),
+        Command::Migrate(arguments) => migrate::run(program, &arguments).await,
+        Command::Backup(arguments) => backup::run(program, &arguments),
+        Command::Probe(arguments) => probe::run(program, &arguments).await,
+        Command::Admin(ask) => admin::run(program, &ask).await,
+        Command::Openapi => openapi::run(program),
+        Command::Completions(arguments) => completions::run(parser(program), &arguments),
+    }
+}
+
+/// `dotmac <module> …`
+async fn of_module(program: &Program, module: &Registered, matches: &ArgMatches) -> Exit {
+    let settings = match settings(program) {
+        Ok(settings) => settings,
+        Err(exit) => return exit,
+    };
+    let Some(command) = &module.manifest.command else {
+        return Exit::Usage;
+    };
+    let on = CommandContext::new(settings, program.modules.clone());
+    match command.run(matches, on.clone()) {
+        Ok(running) => {
+            let exit = running.await;
+            on.close().await;
+            exit
+        }
+        Err(refusal) => refused(&refusal),
     }
 }
 
 /// The settings, or every mistake in them on standard error.
-fn settings() -> Result<Settings, Exit> {
-    Settings::load(&Catalogue::platform()).map_err(|mistakes| {
+fn settings(program: &Program) -> Result<Settings, Exit> {
+    Settings::load(&program.catalogue).map_err(|mistakes| {
         eprintln!("{mistakes}");
         Exit::Settings
     })

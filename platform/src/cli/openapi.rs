@@ -1,16 +1,23 @@
 //! `dotmac openapi`: the document that a running daemon serves at `/openapi.json`.
 
-use crate::{
-    Exit, components,
-    http::{self, Routes},
-};
+use crate::{Exit, components, http, module::Assembly, program::Program};
 
-pub(super) fn run() -> Exit {
-    let settings = match super::settings() {
+pub(super) fn run(program: &Program) -> Exit {
+    let settings = match super::settings(program) {
         Ok(settings) => settings,
         Err(exit) => return exit,
     };
-    let document = http::openapi(&components::http(&settings), &Routes::default());
+    let assembly = match Assembly::for_command(&settings, &program.modules) {
+        Ok(assembly) => assembly,
+        Err(error) => {
+            eprintln!("{}", super::chain(&error));
+            return Exit::Settings;
+        }
+    };
+    let document = http::openapi(
+        &components::http(&settings, program.about),
+        &assembly.routes,
+    );
     match document.to_pretty_json() {
         Ok(json) => {
             super::print(&json);

@@ -5,14 +5,14 @@ use std::{net::IpAddr, time::Duration};
 use clap::{Args, ValueEnum};
 use url::Url;
 
-use crate::{Exit, settings::Settings};
+use crate::{Exit, program::Program, settings::Settings};
 
 /// Longest wait for an answer: shorter than an orchestrator's own patience.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What to ask, and whom.
 #[derive(Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// What to ask.
     #[arg(value_enum, default_value_t = Kind::Live)]
     kind: Kind,
@@ -52,10 +52,10 @@ fn parse_base(text: &str) -> Result<String, &'static str> {
     }
 }
 
-pub(super) async fn run(arguments: &Arguments) -> Exit {
+pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
     let base = match &arguments.url {
         Some(url) => url.clone(),
-        None => match super::settings() {
+        None => match super::settings(program) {
             Ok(settings) => own_address(&settings),
             Err(exit) => return exit,
         },

@@ -23,6 +23,12 @@ struct IndexBody<'a> {
     name: &'a str,
     /// Its version.
     version: &'a str,
+    /// Revision of its source, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<&'static str>,
+    /// When it was built (RFC 3339), if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    built: Option<&'static str>,
     /// Paths by what is there.
     links: Links,
 }
@@ -48,6 +54,8 @@ impl Index {
         let body = IndexBody {
             name: &config.app_name,
             version: &config.version,
+            revision: config.build.revision,
+            built: config.build.time,
             links: Links {
                 health: "/health",
                 ready: "/ready",

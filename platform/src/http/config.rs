@@ -13,7 +13,11 @@ use dotmac_telemetry::TextFormat;
 use ipnet::IpNet;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::settings::{CorsOrigin, HostPattern};
+use crate::{
+    program::Build,
+    routing::MountedRoutes,
+    settings::{CorsOrigin, HostPattern},
+};
 
 /// Limits, addresses and policies of the HTTP server.
 #[derive(Clone, Debug)]
@@ -53,6 +57,8 @@ pub struct Config {
     pub app_name: String,
     /// Version of the application, as `/`, `/health` and the OpenAPI document show it.
     pub version: String,
+    /// Which build of it, as `/` and `/health` show it.
+    pub build: Build,
     /// Whether responses tell browsers to come back by TLS only.
     pub hsts: bool,
 }
@@ -133,6 +139,7 @@ impl Parts {
 #[derive(Clone, Default)]
 pub struct Routes {
     pub(super) mounts: Vec<Mount>,
+    pub(super) modules: MountedRoutes,
     pub(super) data: Vec<Insert>,
 }
 
@@ -149,6 +156,11 @@ impl Routes {
             prefix: prefix.into(),
             register: Arc::new(register),
         });
+    }
+
+    /// Serves the routes of modules as well.
+    pub(crate) fn serve_modules(&mut self, modules: MountedRoutes) {
+        self.modules = modules;
     }
 
     /// Makes a value available to handlers and extractors through `HttpRequest::app_data`; give a

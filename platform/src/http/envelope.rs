@@ -26,7 +26,7 @@ use super::{
     compression::Compression,
     cors,
     finish::{self, Security},
-    guard::Guard,
+    guard::{Guard, RequestLimits},
     head::{Screening, has_valid_host},
     in_flight::InFlight,
     layers::{self, Layer},
@@ -36,11 +36,13 @@ use super::{
     trace::{self, Exchange},
     trusted::Trusted,
 };
+use crate::routing::MountedRoutes;
 
 /// Wraps an application; made once for each worker.
 pub(super) struct Envelope {
     pub(super) config: Arc<Config>,
     pub(super) probes: Arc<Probes>,
+    pub(super) modules: MountedRoutes,
     pub(super) methods: Rc<Methods>,
     pub(super) compression: Compression,
 }
@@ -63,14 +65,14 @@ where
             Rc::clone(&self.methods),
         );
         let compression = self.compression.clone();
+        let limits = RequestLimits::new(&config, &self.modules);
         Box::pin(async move {
             dotmac_telemetry::watch_runtime("http");
             let trusted = Rc::new(Trusted::new(&config.trusted_proxies, &config.trusted_hosts));
             let screening = Screening {
                 trusted: Rc::clone(&trusted),
-                body_limit: config.body_limit,
             };
-            let guard = Rc::new(Guard::new(router, screening, config.request_timeout));
+            let guard = Rc::new(Guard::new(router, screening));
             let cors = cors::middleware(&config.cors)
                 .map_err(|error| tracing::error!(%error, "cannot set up CORS"))?;
             let metrics = RequestMetrics::builder()
@@ -84,7 +86,7 @@ where
                 desk: Rc::new(Desk {
                     layers,
                     trusted,
-                    body_limit: config.body_limit,
+                    limits,
                     security,
                     probes,
                     compression,
@@ -143,7 +145,7 @@ fn plain_probe(request: &ServiceRequest, method: &Method) -> Option<Probe> {
 struct Desk {
     layers: Layer,
     trusted: Rc<Trusted>,
-    body_limit: usize,
+    limits: RequestLimits,
     security: Security,
     probes: Arc<Probes>,
     compression: Compression,
@@ -165,7 +167,7 @@ impl Desk {
             &mut request,
             &method,
             &self.trusted,
-            self.body_limit,
+            &self.limits,
         ));
         let span = exchange.span(&request, &self.trusted);
         request.extensions_mut().insert(Rc::clone(&exchange));

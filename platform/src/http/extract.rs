@@ -40,7 +40,7 @@ fn json(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
 }
 
 /// 400 with the place of the mistake: line and column, and the field where serde names one.
-fn malformed_json(error: &serde_json::Error) -> Problem {
+pub(crate) fn malformed_json(error: &serde_json::Error) -> Problem {
     let text = error.to_string();
     // serde_json appends the place, which has fields of its own here.
     let message = text
@@ -55,11 +55,16 @@ fn malformed_json(error: &serde_json::Error) -> Problem {
     } else {
         ("malformed_json", "the body is not JSON")
     };
-    Problem::bad_request(detail).code(code).error(FieldError {
-        field: named_field(&message).unwrap_or("body").to_owned().into(),
-        message: message.into(),
+    let field = named_field(&message).unwrap_or("body").to_owned();
+    let kind = message
+        .split(" field `")
+        .next()
+        .filter(|kind| kind.len() < message.len());
+    let kind = kind.map_or("invalid".to_owned(), |kind| format!("{kind}_field"));
+    Problem::bad_request(detail).code(code).field(FieldError {
         line: Some(error.line()),
         column: Some(error.column()),
+        ..FieldError::new(field, kind, message)
     })
 }
 
@@ -108,7 +113,7 @@ fn query(error: QueryPayloadError, _: &HttpRequest) -> actix_web::Error {
         .into()
 }
 
-fn unsupported(wanted: &str) -> Problem {
+pub(crate) fn unsupported(wanted: &str) -> Problem {
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE)
         .detail(format!("the body must be sent as {wanted}"))
         .code("unsupported_media_type")

@@ -8,22 +8,68 @@ use std::{any::Any, future::Future, panic::AssertUnwindSafe, rc::Rc, time::Durat
 use actix_web::{
     Error, HttpMessage, HttpRequest,
     dev::{Service, ServiceRequest, ServiceResponse},
-    http::StatusCode,
+    http::{Method, StatusCode},
     test::TestRequest,
 };
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use tokio::time::timeout;
 
-use super::{Problem, body::Arrival, extract, head::Screening, nul, trace::Exchange};
+use super::{Config, Problem, body::Arrival, extract, head::Screening, nul, trace::Exchange};
+use crate::routing::{MountedRoutes, RouteLimits};
 
 type Answer = LocalBoxFuture<'static, Result<ServiceResponse, Error>>;
+
+/// What requests may cost: in general, and by route.
+pub(super) struct RequestLimits {
+    general: Limits,
+    own: Vec<(String, Method, RouteLimits)>,
+}
+
+impl RequestLimits {
+    pub(super) fn new(config: &Config, routes: &MountedRoutes) -> Self {
+        let own = routes.limits();
+        Self {
+            general: Limits {
+                body: config.body_limit,
+                time: config.request_timeout,
+            },
+            own: own
+                .map(|(path, method, limits)| (path.to_owned(), method, limits))
+                .collect(),
+        }
+    }
+
+    /// The limits of a request to the route with this pattern.
+    pub(super) fn of(&self, route: Option<&str>, method: &Method) -> Limits {
+        let of_route = |(path, of, _): &&(String, Method, RouteLimits)| {
+            Some(path.as_str()) == route && of == method
+        };
+        let own = self
+            .own
+            .iter()
+            .find(of_route)
+            .map(|(_, _, limits)| *limits)
+            .unwrap_or_default();
+        Limits {
+            body: own.body.unwrap_or(self.general.body),
+            time: own.time.unwrap_or(self.general.time),
+        }
+    }
+}
+
+/// What one request may cost.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Largest body, in bytes.
+    pub(super) body: usize,
+    /// Longest time to the head of the response.
+    pub(super) time: Duration,
+}
 
 /// Stands between the layers and routing.
 pub(super) struct Guard<S> {
     router: S,
     screening: Screening,
-    /// Longest time to the head of the response.
-    time: Duration,
     /// Stands in for the request in answers that we give for a handler: a request may not be cloned
     /// before it is routed (actix panics), and is gone with the handler. One for each worker; actix
     /// makes them public only here.
@@ -35,11 +81,10 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse, Error = Error>,
     S::Future: 'static,
 {
-    pub(super) fn new(router: S, screening: Screening, time: Duration) -> Self {
+    pub(super) fn new(router: S, screening: Screening) -> Self {
         Self {
             router,
             screening,
-            time,
             stand_in: TestRequest::default().to_http_request(),
         }
     }
@@ -58,17 +103,16 @@ where
             );
         };
         // Orchestrators and scrapers ask by address, whatever name the outside uses.
-        let refusal = self.screening.refusal(request.head(), exchange.is_quiet());
+        let refusal =
+            self.screening
+                .refusal(request.head(), exchange.is_quiet(), exchange.limits().body);
         if let Some(problem) = refusal {
             return answered(request.error_response(problem));
         }
         let stand_in = self.stand_in.clone();
         // Middleware and routing run in `call`, before there is a future to poll.
         match std::panic::catch_unwind(AssertUnwindSafe(|| self.router.call(request))) {
-            Ok(handler) => {
-                let (time, body_limit) = (self.time, self.screening.body_limit);
-                Box::pin(answer(handler, time, body_limit, exchange, stand_in))
-            }
+            Ok(handler) => Box::pin(answer(handler, exchange, stand_in)),
             Err(panic) => answered(ServiceResponse::from_err(panicked(panic), stand_in)),
         }
     }
@@ -81,17 +125,16 @@ fn answered(response: ServiceResponse) -> Answer {
 /// The handler's answer, or ours in its place.
 async fn answer(
     handler: impl Future<Output = Result<ServiceResponse, Error>>,
-    time: Duration,
-    body_limit: usize,
     exchange: Rc<Exchange>,
     stand_in: HttpRequest,
 ) -> Result<ServiceResponse, Error> {
+    let limits = exchange.limits();
     // Not dropped before it is known how far the body came.
     let mut handler = Box::pin(AssertUnwindSafe(handler).catch_unwind());
-    let error = match timeout(time, &mut handler).await {
+    let error = match timeout(limits.time, &mut handler).await {
         // Whatever a handler made of a body that we cut off, the reason is its size or its text.
         Ok(Ok(Ok(response))) if exchange.arrival() == Arrival::TooLarge => {
-            return Ok(response.error_response(extract::too_large(body_limit)));
+            return Ok(response.error_response(extract::too_large(limits.body)));
         }
         Ok(Ok(Ok(response))) if exchange.arrival() == Arrival::HasNul => {
             return Ok(response.error_response(nul::refused("body")));
@@ -99,7 +142,7 @@ async fn answer(
         Ok(Ok(Ok(response))) => return Ok(response),
         Ok(Ok(Err(error))) => error,
         Ok(Err(panic)) => panicked(panic).into(),
-        Err(_) => overdue(exchange.arrival(), time).into(),
+        Err(_) => overdue(exchange.arrival(), limits.time).into(),
     };
     Ok(ServiceResponse::from_err(error, stand_in))
 }

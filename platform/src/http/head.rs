@@ -20,13 +20,17 @@ use super::{Problem, extract, nul, trusted::Trusted};
 pub(super) struct Screening {
     /// Hosts answered to.
     pub(super) trusted: Rc<Trusted>,
-    /// Largest body, in bytes.
-    pub(super) body_limit: usize,
 }
 
 impl Screening {
-    /// Why this request is refused, if it is. `any_host`: whether it is answered under every host name.
-    pub(super) fn refusal(&self, head: &RequestHead, any_host: bool) -> Option<Problem> {
+    /// Why this request is refused, if it is. `any_host`: whether it is answered under every host name;
+    /// `body_limit`: the largest body, in bytes.
+    pub(super) fn refusal(
+        &self,
+        head: &RequestHead,
+        any_host: bool,
+        body_limit: usize,
+    ) -> Option<Problem> {
         if !is_target(&head.method, &head.uri) {
             return Some(
                 Problem::bad_request(
@@ -56,8 +60,8 @@ impl Screening {
             return Some(unsupported_encoding());
         }
         announced_length(head.headers())
-            .is_some_and(|length| length > self.body_limit as u64)
-            .then(|| extract::too_large(self.body_limit))
+            .is_some_and(|length| length > body_limit as u64)
+            .then(|| extract::too_large(body_limit))
     }
 }
 

@@ -72,6 +72,8 @@ impl Probes {
             json(&Health {
                 status,
                 version: &config.version,
+                revision: config.build.revision,
+                built: config.build.time,
                 environment: &config.environment,
                 reason,
             })
@@ -169,6 +171,12 @@ struct Health<'a> {
     status: &'static str,
     /// Version of the program.
     version: &'a str,
+    /// Revision of its source, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<&'static str>,
+    /// When it was built (RFC 3339), if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    built: Option<&'static str>,
     /// `development`, `staging`, `production` or `test`.
     environment: &'a str,
     /// Why it is unhealthy.

@@ -47,7 +47,9 @@ struct Parts {
 pub struct FieldError {
     /// Name of the field, or `body`, `path`, `query`.
     pub field: Cow<'static, str>,
-    /// What is wrong with it.
+    /// What is wrong with it, for programs: `invalid`, `missing_field`, `unknown_field`.
+    pub code: Cow<'static, str>,
+    /// What is wrong with it, for people.
     pub message: Cow<'static, str>,
     /// Line in a malformed body, counted from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,10 +59,27 @@ pub struct FieldError {
     pub column: Option<usize>,
 }
 
+impl FieldError {
+    /// A mistake in `field`, with a code for programs and a sentence for people.
+    pub fn new(
+        field: impl Into<Cow<'static, str>>,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            field: field.into(),
+            code: code.into(),
+            message: message.into(),
+            line: None,
+            column: None,
+        }
+    }
+}
+
 /// Body of every error answer (RFC 9457).
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
-pub(super) struct ProblemBody<'a> {
+pub(crate) struct ProblemBody<'a> {
     /// Always `about:blank`: the status and `code` say what kind of problem it is.
     #[serde(rename = "type")]
     kind: &'static str,
@@ -164,15 +183,12 @@ impl Problem {
         field: impl Into<Cow<'static, str>>,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
-        self.error(FieldError {
-            field: field.into(),
-            message: message.into(),
-            line: None,
-            column: None,
-        })
+        self.field(FieldError::new(field, "invalid", message))
     }
 
-    pub(super) fn error(mut self, error: FieldError) -> Self {
+    /// Names a field at fault, with a code for programs; may be called for each.
+    #[must_use]
+    pub fn field(mut self, error: FieldError) -> Self {
         self.0.errors.push(error);
         self
     }
@@ -203,7 +219,7 @@ impl Problem {
     }
 
     /// The answer's JSON.
-    pub(super) fn body(&self, request_id: Option<&RequestId>) -> Vec<u8> {
+    pub(crate) fn body(&self, request_id: Option<&RequestId>) -> Vec<u8> {
         let body = ProblemBody {
             kind: "about:blank",
             title: self.0.status.canonical_reason().unwrap_or("Error"),

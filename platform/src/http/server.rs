@@ -10,7 +10,9 @@ use actix_web::{
 };
 use utoipa::openapi::{
     ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, RefOr, ResponseBuilder,
-    content::ContentBuilder, path::Operation,
+    content::ContentBuilder,
+    path::Operation,
+    security::{Http, HttpAuthScheme, SecurityScheme},
 };
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
@@ -28,6 +30,7 @@ use super::{
     probes::{self, Probes},
     problem::ProblemBody,
 };
+use crate::routing::SECURITY_SCHEME;
 
 /// Most workers that actix can run.
 const MAX_WORKERS: usize = 512;
@@ -122,11 +125,16 @@ pub fn serve(listeners: Listeners, config: Config, parts: Parts) -> Result<Runni
 /// The OpenAPI document of every route that [`serve`] would mount.
 pub fn openapi(config: &Config, routes: &Routes) -> OpenApi {
     let app = App::new().into_utoipa_app().openapi(described(config));
-    complete(
-        app.configure(|app| mount(app, config.docs_enabled, &routes.mounts))
-            .split_for_parts()
-            .1,
-    )
+    let app = app.configure(|app| mount(app, config.docs_enabled, routes));
+    complete(app.split_for_parts().1, routes)
+}
+
+/// The paths of the platform's own routes, which no module can have.
+pub(crate) fn built_in_paths() -> Vec<String> {
+    let app = App::new().into_utoipa_app();
+    let app = app.configure(|app| mount(app, true, &Routes::default()));
+    let documented = app.split_for_parts().1.paths.paths.into_keys();
+    documented.collect()
 }
 
 fn is_prefix(prefix: &str) -> bool {
@@ -186,9 +194,9 @@ impl Shared {
         let (app, document) = App::new()
             .into_utoipa_app()
             .openapi(described(config))
-            .configure(|app| mount(app, config.docs_enabled, &self.routes.mounts))
+            .configure(|app| mount(app, config.docs_enabled, &self.routes))
             .split_for_parts();
-        let document = complete(document);
+        let document = complete(document, &self.routes);
         self.document.publish(&document);
         let methods = Rc::new(Methods::of(&document));
         let unrouted = Rc::clone(&methods);
@@ -207,6 +215,7 @@ impl Shared {
             .wrap(Envelope {
                 config: Arc::clone(config),
                 probes: self.probes.clone().into_inner(),
+                modules: self.routes.modules.clone(),
                 methods,
                 compression: self.compression.clone(),
             })
@@ -214,12 +223,17 @@ impl Shared {
 }
 
 /// Mounts everything: built-in routes first, so that nobody can shadow a probe.
-fn mount(app: &mut ServiceConfig<'_>, docs_enabled: bool, mounts: &[Mount]) {
+fn mount(app: &mut ServiceConfig<'_>, docs_enabled: bool, routes: &Routes) {
+    let mounts = &routes.mounts;
     probes::routes(app);
     builtin::routes(app);
     if docs_enabled {
         docs::routes(app);
     }
+    app.map(|app| {
+        routes.modules.register(app);
+        app
+    });
     // actix routes to the first scope of a prefix and never to a second one: one scope for each prefix.
     let mut prefixes: BTreeMap<&str, Vec<&Mount>> = BTreeMap::new();
     for mount in mounts.iter().filter(|mount| !is_root(&mount.prefix)) {
@@ -250,7 +264,8 @@ fn described(config: &Config) -> OpenApi {
 }
 
 /// Adds what holds for every operation: its errors.
-fn complete(mut document: OpenApi) -> OpenApi {
+fn complete(mut document: OpenApi, routes: &Routes) -> OpenApi {
+    routes.modules.describe(&mut document);
     let mut schemas = vec![(String::from("Problem"), ProblemBody::schema())];
     ProblemBody::schemas(&mut schemas);
     let problem = ContentBuilder::new()
@@ -268,6 +283,12 @@ fn complete(mut document: OpenApi) -> OpenApi {
     components
         .responses
         .insert("Problem".to_owned(), RefOr::T(response));
+    if routes.modules.are_any() {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        components
+            .security_schemes
+            .insert(SECURITY_SCHEME.to_owned(), RefOr::T(scheme));
+    }
     document.components = Some(components);
     for item in document.paths.paths.values_mut() {
         let operations = [

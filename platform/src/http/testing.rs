@@ -20,6 +20,7 @@ pub(super) type Failure = Box<dyn std::error::Error>;
 
 pub(super) fn config() -> Config {
     Config {
+        build: crate::Build::default(),
         host: "127.0.0.1".to_owned(),
         port: 0,
         workers: 1,

@@ -9,7 +9,7 @@
 use std::{borrow::Cow, error::Error as _, net::IpAddr, rc::Rc, time::Instant};
 
 use actix_web::{
-    HttpMessage,
+    HttpMessage, HttpRequest,
     body::{BodySize, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{Method, StatusCode, header::HeaderMap},
@@ -21,6 +21,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use super::{
     Problem, RequestId,
     body::{Arrival, Intake},
+    guard::{Limits, RequestLimits},
     trusted::Trusted,
 };
 
@@ -42,6 +43,15 @@ impl User {
     }
 }
 
+/// The client's address, and whether the client speaks TLS to us or to a trusted proxy.
+pub(crate) fn origin(request: &HttpRequest) -> (Option<IpAddr>, bool) {
+    let extensions = request.extensions();
+    let exchange = extensions.get::<Rc<Exchange>>();
+    exchange.map_or((None, false), |exchange| {
+        (exchange.client, exchange.scheme == "https")
+    })
+}
+
 /// One request, as known before it is routed; kept in the request's extensions.
 pub(super) struct Exchange {
     id: RequestId,
@@ -50,6 +60,7 @@ pub(super) struct Exchange {
     route: Option<String>,
     path: String,
     client: Option<IpAddr>,
+    limits: Limits,
     body: Intake,
     started: Instant,
 }
@@ -60,16 +71,19 @@ impl Exchange {
         request: &mut ServiceRequest,
         method: &Method,
         trusted: &Trusted,
-        body_limit: usize,
+        limits: &RequestLimits,
     ) -> Self {
+        let route = request.match_pattern();
+        let limits = limits.of(route.as_deref(), request.method());
         Self {
             id: RequestId::of(request.headers()),
             method: known(method),
             scheme: trusted.scheme(request),
-            route: request.match_pattern(),
+            route,
+            limits,
             path: request.path().to_owned(),
             client: trusted.client(request),
-            body: Intake::bound(request, body_limit),
+            body: Intake::bound(request, limits.body),
             started: Instant::now(),
         }
     }
@@ -82,6 +96,11 @@ impl Exchange {
     /// The response, with whatever must live as long.
     pub(super) fn hold(&self, response: ServiceResponse) -> ServiceResponse {
         self.body.hold(response)
+    }
+
+    /// What the request may cost.
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
     }
 
     pub(super) fn id(&self) -> &RequestId {
@@ -278,7 +297,12 @@ mod tests {
             .insert_header(("host", "invented.example"))
             .insert_header(("x-forwarded-proto", "invented"))
             .to_srv_request();
-        let exchange = Exchange::of(&mut request, &method, &Trusted::new(&[], &[]), 1);
+        let exchange = Exchange::of(
+            &mut request,
+            &method,
+            &Trusted::new(&[], &[]),
+            &RequestLimits::new(&crate::http::testing::config(), &Default::default()),
+        );
         request.extensions_mut().insert(Rc::new(exchange));
         let attributes = metric_attributes(&request, "default".into());
         let labels: Vec<(&str, String)> = attributes

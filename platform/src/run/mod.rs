@@ -24,7 +24,8 @@ use crate::{
     Exit,
     admin::{self, Admin, Powers},
     components, http, memory, metrics,
-    platform::{Assembly, Registration},
+    module::Assembly,
+    program::Program,
     settings::{Environment, Settings},
 };
 
@@ -38,10 +39,10 @@ enum Reason {
 /// Runs a platform: this is the whole life of the process.
 pub(crate) async fn run(
     settings: Settings,
-    registrations: Vec<Registration>,
+    program: &Program,
     signals: io::Result<Signals>,
 ) -> Exit {
-    match Running::start(settings, registrations, signals).await {
+    match Running::start(settings, program, signals).await {
         Ok(mut running) => {
             let reason = running.until_stop().await;
             running.stop(reason).await
@@ -68,11 +69,11 @@ struct Running {
 impl Running {
     async fn start(
         settings: Settings,
-        registrations: Vec<Registration>,
+        program: &Program,
         signals: io::Result<Signals>,
     ) -> Result<Self, Refusal> {
         // Logging from the first line on, panics included.
-        let telemetry = telemetry::install(&components::telemetry(&settings))
+        let telemetry = telemetry::install(&components::telemetry(&settings, program.about))
             .map_err(refusal(Exit::Settings, "telemetry cannot be set up"))?;
         install_panic_hook();
         let signals = signals.map_err(refusal(Exit::Unavailable, "signals cannot be received"))?;
@@ -85,7 +86,7 @@ impl Running {
             ))?;
         }
         let startup = info_span!(parent: None, "startup");
-        Self::begin(settings, registrations, signals, telemetry)
+        Self::begin(settings, program, signals, telemetry)
             .instrument(startup)
             .await
     }
@@ -93,13 +94,14 @@ impl Running {
     /// All of it is one trace, together with what the supervisor says of each component's start.
     async fn begin(
         settings: Settings,
-        registrations: Vec<Registration>,
+        program: &Program,
         signals: Signals,
         telemetry: Telemetry,
     ) -> Result<Self, Refusal> {
         telemetry::watch_runtime("main");
         info!(
-            version = crate::VERSION,
+            version = program.about.version,
+            program = program.about.name,
             environment = settings.app.environment.as_str(),
             pid = std::process::id(),
             "starting"
@@ -112,7 +114,7 @@ impl Running {
         }
 
         // The listeners come before the actors, so that probes are answered from the first moment.
-        let config = components::http(&settings);
+        let config = components::http(&settings, program.about);
         let listeners = info_span!("open listeners")
             .in_scope(|| http::bind(&config))
             .map_err(refusal(Exit::Unavailable, "the port cannot be opened"))?;
@@ -120,7 +122,7 @@ impl Running {
 
         // Secrets, database, telemetry, services: each when those that it needs are ready.
         let assembly = info_span!("set up components")
-            .in_scope(|| Assembly::new(&settings, &telemetry, registrations))
+            .in_scope(|| Assembly::for_serving(&settings, &telemetry, program))
             .map_err(refusal(
                 Exit::Settings,
                 "the components cannot be put together",
@@ -155,6 +157,7 @@ impl Running {
         let powers = Powers {
             telemetry: telemetry.clone(),
             supervisor: supervisor.clone(),
+            about: program.about,
         };
         let opened = settings.app.admin_socket.as_deref();
         let admin = match opened.map(|path| admin::open(path, powers)).transpose() {
@@ -270,5 +273,30 @@ impl Refusal {
             eprintln!("{}: {}", self.what, crate::cli::chain(error));
         }
         self.exit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_the_process_has_its_exit_code() {
+        let escalated = |escalation| verdict(&Reason::Escalated(escalation)).0;
+        let (child, reason) = ("db", dotmac_supervision::Reason::HUNG);
+        assert_eq!(
+            escalated(Escalation::Intensity { child, reason }),
+            Exit::Escalation
+        );
+        assert_eq!(
+            escalated(Escalation::LeakedThreads { leaked: 4 }),
+            Exit::Escalation
+        );
+        assert_eq!(escalated(Escalation::SupervisorLost), Exit::Escalation);
+        let why = None;
+        assert_eq!(
+            escalated(Escalation::NotStarted { child, reason, why }),
+            Exit::Unavailable
+        );
     }
 }

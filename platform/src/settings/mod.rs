@@ -33,6 +33,7 @@ pub use engine::facts::Facts;
 pub use engine::group::{Group, GroupSpec, KeySpec, NoSettings};
 pub use engine::live::Change;
 pub use engine::rules::Rules;
+pub(crate) use engine::secrets::APP_SECRET_KEY;
 pub use engine::secrets::WantedSecret;
 pub use engine::source::Sources;
 pub use engine::value::{Invalid, Setting};

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use super::{peak_mib, scale};
-use crate::support::Daemon;
+use crate::notes::{NOTES, TOKEN, notes};
 
 /// Clients at once.
 const CLIENTS: usize = 100;
@@ -28,12 +28,15 @@ fn zstd_bomb() -> Vec<u8> {
 
 #[tokio::test]
 async fn a_compressed_body_is_refused_before_it_is_unpacked() {
-    let daemon = Daemon::example("notes").spawn().await;
+    let daemon = notes().spawn().await;
     daemon.until("/ready", 200).await;
     let body = zstd_bomb();
     assert!(body.len() < 2000, "{} bytes", body.len());
     let send = |encoding| {
-        let request = daemon.client.post(format!("{}/notes", daemon.base));
+        let request = daemon
+            .client
+            .post(format!("{}{NOTES}", daemon.base))
+            .bearer_auth(TOKEN);
         request
             .header("content-type", "application/json")
             .header("content-encoding", encoding)

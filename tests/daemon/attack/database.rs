@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Postgres, eventually};
+use crate::{
+    notes::{NOTES, TOKEN, notes},
+    support::{Daemon, Postgres, eventually},
+};
 
 /// The reason is there, and the log names the session, while other replicas and operators wait for it.
 #[tokio::test]
@@ -49,14 +52,18 @@ async fn a_lock_on_the_table_of_migrations_is_named_with_its_holder() {
 async fn a_nul_in_a_text_is_the_clients_fault_on_both_back_ends() {
     let postgres = Postgres::start().await;
     for url in ["sqlite:dotmac.db".to_owned(), postgres.url()] {
-        let daemon = Daemon::example("notes")
-            .env("DOTMAC_DATABASE_URL", &url)
-            .spawn()
-            .await;
+        let daemon = notes().env("DOTMAC_DATABASE_URL", &url).spawn().await;
         daemon.until("/ready", 200).await;
         let post = async |body: Value| {
-            let notes = format!("{}/notes", daemon.base);
-            let answer = daemon.client.post(notes).json(&body).send().await.unwrap();
+            let url = format!("{}{NOTES}", daemon.base);
+            let answer = daemon
+                .client
+                .post(url)
+                .bearer_auth(TOKEN)
+                .json(&body)
+                .send()
+                .await
+                .unwrap();
             let status = answer.status().as_u16();
             (status, answer.json::<Value>().await.unwrap())
         };
@@ -72,7 +79,7 @@ async fn a_nul_in_a_text_is_the_clients_fault_on_both_back_ends() {
             );
         }
         assert_eq!(post(json!({ "text": "a\\u0000b" })).await.0, 201, "{url}");
-        let (status, problem) = daemon.json("/notes/a%00b?q=1").await;
+        let (status, problem) = daemon.json(&format!("{NOTES}/a%00b?q=1")).await;
         assert_eq!(
             (status, &problem["errors"][0]["field"]),
             (422, &json!("path"))

@@ -75,6 +75,13 @@ impl<B> Spec<B> {
         self
     }
 
+    /// Without it, the whole is degraded.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.rules.required = false;
+        self
+    }
+
     /// If it has never served within its start time-out, it is given up as [`Exhausted`] says. It is
     /// also [`required`](Self::required).
     #[must_use]

@@ -196,7 +196,7 @@ async fn a_handlers_problem_arrives_whole() -> Outcome {
     assert_eq!(answer.json()["detail"], "somebody has it");
     assert_eq!(
         answer.json()["errors"],
-        serde_json::json!([{"field": "name", "message": "is taken"}])
+        serde_json::json!([{"field": "name", "code": "invalid", "message": "is taken"}])
     );
     Ok(())
 }

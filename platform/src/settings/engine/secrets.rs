@@ -1,8 +1,12 @@
 //! Which secrets the settings name, and where each comes from.
 
+use dotmac_secrets::SecretPath;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::settings::{Entry, SecretReference, Settings};
+
+/// What the program signs and authenticates with.
+pub(crate) const APP_SECRET_KEY: &str = "DOTMAC_APP_SECRET_KEY";
 
 /// A secret that is to be read from Vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +46,7 @@ impl Settings {
         let is_used = match key.as_str() {
             "DOTMAC_DATABASE_USERNAME" => lacks_username,
             "DOTMAC_DATABASE_PASSWORD" => lacks_password,
+            APP_SECRET_KEY => false, // whatever needs it asks for it
             _ => true,
         };
         let reference = format!("{}{path}", SecretReference::SCHEME).parse().ok()?;
@@ -52,10 +57,38 @@ impl Settings {
         })
     }
 
-    /// The secrets of modules that the settings hold themselves, by full key.
+    /// The full key of the secret `field` of a module; `None` if it has no such secret.
+    pub(crate) fn secret_of(&self, module: &str, field: &str) -> Option<&str> {
+        let is_it = |entry: &&Entry| {
+            entry.module == Some(module) && entry.spec.field == field && entry.spec.kind.secret
+        };
+        self.entries
+            .iter()
+            .find(is_it)
+            .map(|entry| entry.key.as_str())
+    }
+
+    /// Whether the secret of that key is given, or looked for in Vault.
+    pub(crate) fn has_secret(&self, key: &str) -> bool {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        self.vault.enabled || entry.is_some_and(Entry::is_set)
+    }
+
+    /// Where in Vault the program's own secret is looked for, if nobody has set it.
+    pub(crate) fn app_secret_path(&self) -> Option<SecretPath> {
+        let entry = self
+            .entries
+            .iter()
+            .find(|entry| entry.key == APP_SECRET_KEY)?;
+        let path = entry.spec.vault.filter(|_| !entry.is_set())?;
+        path.parse().ok()
+    }
+
+    /// The secrets of modules, and the program's own, that the settings hold themselves, by full key.
     pub(crate) fn literals_of_modules(&self) -> impl Iterator<Item = (&str, &SecretString)> {
         let entries = self.entries.iter().filter(|entry| {
-            entry.module.is_some() && self.is_in_effect(entry) && entry.is_literal()
+            let is_read_here = entry.module.is_some() || entry.key == APP_SECRET_KEY;
+            is_read_here && self.is_in_effect(entry) && entry.is_literal()
         });
         entries.map(|entry| (entry.key.as_str(), &entry.text))
     }

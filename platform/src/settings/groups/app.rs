@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::settings::types::{Environment, HostName};
+use crate::settings::types::{Environment, HostName, SecretSetting};
 use crate::settings::{Facts, between, computed, fallback, fixed};
 
 crate::settings! {
@@ -15,6 +15,10 @@ crate::settings! {
 
         /// Name of this service, as its root page and its telemetry show it.
         app_name: String { default: fixed("dotmac-platform") }
+
+        /// Secret that the program derives its own keys from, such as that of the cursors of lists: at least 32
+        /// characters, the same for all instances. Needed in production if a module has lists in pages.
+        app_secret_key: SecretSetting { vault: "app/secret_key", optional: true }
 
         /// Address or host name to listen on. `0.0.0.0` or `::` means every interface, as a
         /// container needs it.

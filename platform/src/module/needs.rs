@@ -5,7 +5,7 @@ use std::any::type_name;
 use dotmac_secrets::SecretWatch;
 use dotmac_supervision::{Need, SupervisedActor};
 
-use super::{Assembly, AssemblyError};
+use super::{Assembly, MountError};
 use crate::extract::{Db, Supervised};
 
 /// Handles of type `N` that a factory is given, each of a component that is started before.
@@ -13,7 +13,7 @@ use crate::extract::{Db, Supervised};
 /// Only what was added earlier can be needed, so needs form no cycle.
 pub struct Needs<N>(Box<Resolve<N>>);
 
-type Resolve<N> = dyn FnOnce(&Assembly, &'static str) -> Result<(Vec<Need>, N), AssemblyError>;
+type Resolve<N> = dyn FnOnce(&Assembly, &'static str) -> Result<(Vec<Need>, N), MountError>;
 
 impl Needs<()> {
     /// Nothing.
@@ -67,7 +67,10 @@ impl Needs<SecretWatch> {
     pub fn secret(reference: &'static str) -> Self {
         Self(Box::new(move |assembly, needy| {
             let parsed = reference.parse();
-            let parsed = parsed.map_err(|source| AssemblyError::Reference { needy, source })?;
+            let parsed = parsed.map_err(|source| MountError::Reference {
+                component: needy.to_owned(),
+                source,
+            })?;
             let watch = assembly.watch(needy, parsed);
             Ok((vec![assembly.secrets.to_start()], watch))
         }))
@@ -80,8 +83,8 @@ impl<A: SupervisedActor> Needs<Supervised<A>> {
     pub fn actor() -> Self {
         Self(Box::new(|assembly, needy| {
             let needed = assembly.provided::<Supervised<A>>();
-            let needed = needed.ok_or(AssemblyError::NotAdded {
-                needy,
+            let needed = needed.ok_or(MountError::NotAdded {
+                component: needy.to_owned(),
                 needed: type_name::<A>(),
             })?;
             Ok((vec![needed.to_start()], needed))
@@ -105,7 +108,7 @@ impl<N: 'static> Needs<N> {
         self,
         assembly: &Assembly,
         needy: &'static str,
-    ) -> Result<(Vec<Need>, N), AssemblyError> {
+    ) -> Result<(Vec<Need>, N), MountError> {
         self.0(assembly, needy)
     }
 }

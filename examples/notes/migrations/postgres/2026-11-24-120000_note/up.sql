@@ -1,6 +1,0 @@
-CREATE TABLE note (
-    id UUID NOT NULL PRIMARY KEY,
-    text TEXT NOT NULL,
-    tags JSON NOT NULL,
-    at TIMESTAMP NOT NULL
-);

@@ -1,0 +1,2 @@
+DROP TABLE note_tag;
+DROP TABLE note;

@@ -1,0 +1,50 @@
+//! What can go wrong with notes, and what clients are told.
+
+use dotmac_platform::{
+    db::DbError,
+    http::Problem,
+    routing::{Answer, ApiError},
+};
+
+const NOT_FOUND: Answer = Answer::new(404, "note_not_found", "there is no such note");
+const TOO_LONG: Answer = Answer::new(422, "note_too_long", "the text is longer than notes may be");
+const TOO_MANY: Answer = Answer::new(
+    409,
+    "too_many_notes",
+    "there are as many notes as there may be",
+);
+
+/// Why something cannot be done with notes.
+#[derive(Debug, thiserror::Error)]
+pub enum NotesError {
+    /// No note of that id belongs to the tenant.
+    #[error("there is no such note")]
+    NotFound,
+    /// The text is too long.
+    #[error("the text has {length} characters; {most} are allowed")]
+    TooLong {
+        /// What it has.
+        length: usize,
+        /// What it may have.
+        most: usize,
+    },
+    /// The tenant has as many as it may have.
+    #[error("the tenant has {0} notes, which is all it may have")]
+    TooMany(u32),
+    /// The database did not do it.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl ApiError for NotesError {
+    const ANSWERS: &'static [Answer] = &[NOT_FOUND, TOO_LONG, TOO_MANY];
+
+    fn into_problem(self) -> Problem {
+        match self {
+            Self::NotFound => NOT_FOUND.problem(),
+            Self::TooLong { .. } => TOO_LONG.problem().field_error("text", self.to_string()),
+            Self::TooMany(_) => TOO_MANY.problem(),
+            Self::Db(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Notes: short texts with tags, each tenant's for itself.
+//!
+//! This is the service that everybody copies. A request goes down once, from `routes` over `rules` to `store`, and
+//! comes up once.
+
+mod command;
+mod error;
+mod routes;
+mod rules;
+mod settings;
+mod store;
+mod token;
+mod workers;
+
+use dotmac_platform::{db::ModuleDb, migrations, permissions, prelude::*, supervision::Schedule};
+
+use command::NotesCommand;
+pub use error::NotesError;
+pub use settings::NotesSettings;
+
+permissions! {
+    /// Read notes.
+    pub Read = "notes.notes.read";
+    /// Add and delete notes.
+    pub Write = "notes.notes.write";
+}
+
+/// The module.
+pub struct Notes;
+
+/// What handlers work with.
+#[derive(Clone)]
+struct Service {
+    db: ModuleDb,
+    settings: NotesSettings,
+}
+
+impl Module for Notes {
+    const NAME: &'static str = "notes";
+    type Settings = NotesSettings;
+
+    fn manifest() -> Manifest {
+        Manifest::new("Short texts with tags.")
+            .migrations(migrations!("migrations"))
+            .permissions(PERMISSIONS)
+            .command::<NotesCommand>()
+    }
+
+    fn mount(settings: NotesSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
+        let db = on.db();
+        let token = on.secret("token")?;
+        on.authenticator(token::TokenAuthenticator::new(token))?;
+        let (every, keep) = (Schedule::Every(settings.sweep_interval), settings.keep);
+        let swept = db.clone();
+        on.single_worker("sweep", every, move |_, _| {
+            workers::sweep(swept.clone(), keep)
+        })
+        .add()?;
+        on.provide(Service { db, settings });
+        on.routes("/notes", routes::declare);
+        Ok(())
+    }
+}

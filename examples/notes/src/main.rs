@@ -1,0 +1,13 @@
+//! The program `notes`: the module on a platform of its own.
+
+use std::process::ExitCode;
+
+use dotmac_platform::{Platform, build_info};
+use notes::Notes;
+
+fn main() -> ExitCode {
+    Platform::new("notes", env!("CARGO_PKG_VERSION"))
+        .build(build_info!())
+        .module::<Notes>()
+        .main()
+}

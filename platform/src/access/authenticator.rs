@@ -1,0 +1,134 @@
+//! How a request becomes a principal: what an accounts service, or an embedding program, provides.
+
+use std::{net::IpAddr, sync::Arc};
+
+use actix_web::{
+    HttpMessage, HttpRequest,
+    http::{
+        Method,
+        header::{self, HeaderMap, HeaderValue},
+    },
+};
+use futures_util::future::LocalBoxFuture;
+
+use super::Principal;
+use crate::http::{Problem, User};
+
+/// Finds out who calls. One for a whole program; without one, guarded routes answer 401.
+pub trait Authenticator: Send + Sync + 'static {
+    /// The principal behind `request`; `None` for a request that brings no credentials.
+    ///
+    /// Called once for a request to a guarded route, before its body is read.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError`] for credentials that are wrong, and if it cannot be found out now.
+    fn authenticate<'r>(
+        &'r self,
+        request: AuthRequest<'r>,
+    ) -> LocalBoxFuture<'r, Result<Option<Principal>, AuthError>>;
+}
+
+/// What an [`Authenticator`] sees of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct AuthRequest<'r> {
+    /// The method.
+    pub method: &'r Method,
+    /// The path, without the query.
+    pub path: &'r str,
+    /// All headers, cookies among them.
+    pub headers: &'r HeaderMap,
+    /// The client's address: that of the peer, or what trusted proxies say of it.
+    pub client: Option<IpAddr>,
+    /// Whether the client speaks TLS, to us or to a trusted proxy.
+    pub is_secure: bool,
+}
+
+/// Why a request is not authenticated.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// The credentials are wrong, expired or revoked: 401.
+    #[error("the credentials are not valid")]
+    Invalid {
+        /// For programs: `token_expired`, `session_ended`.
+        code: &'static str,
+    },
+    /// The credentials are good and must not be used for this request: 403.
+    #[error("the request is refused: {detail}")]
+    Refused {
+        /// For programs: `csrf`.
+        code: &'static str,
+        /// For people.
+        detail: &'static str,
+    },
+    /// Whether the credentials are good cannot be found out now: 503.
+    #[error("credentials cannot be checked now")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Anything else.
+    #[error("{0}")]
+    Other(Problem),
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Invalid { code } => {
+                unauthorized("the credentials are not valid", "invalid_token").code(code)
+            }
+            AuthError::Refused { code, detail } => Self::forbidden(detail).code(code),
+            AuthError::Unavailable(cause) => Self::unavailable(
+                "credentials cannot be checked now",
+                std::time::Duration::from_secs(1),
+            )
+            .code("auth_unavailable")
+            .caused_by(cause),
+            AuthError::Other(problem) => problem,
+        }
+    }
+}
+
+/// 401 as RFC 6750 says it.
+pub(super) fn unauthorized(detail: &'static str, error: &'static str) -> Problem {
+    let challenge = if error.is_empty() {
+        HeaderValue::from_static("Bearer")
+    } else {
+        HeaderValue::from_str(&format!("Bearer error=\"{error}\""))
+            .unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
+    };
+    Problem::unauthorized(detail).header(header::WWW_AUTHENTICATE, challenge)
+}
+
+/// The program's authenticator, as guards find it.
+#[derive(Clone, Default)]
+pub(crate) struct Authentication(Option<Arc<dyn Authenticator>>);
+
+impl Authentication {
+    pub(crate) fn by(authenticator: Arc<dyn Authenticator>) -> Self {
+        Self(Some(authenticator))
+    }
+
+    /// The principal behind `request`, if it has one.
+    pub(super) async fn principal(
+        &self,
+        request: &HttpRequest,
+    ) -> Result<Option<Principal>, Problem> {
+        let Some(authenticator) = &self.0 else {
+            return Ok(None);
+        };
+        let headers = request.headers();
+        let (client, is_secure) = crate::http::origin(request);
+        let asked = AuthRequest {
+            method: request.method(),
+            path: request.path(),
+            headers,
+            client,
+            is_secure,
+        };
+        let principal = authenticator.authenticate(asked).await?;
+        if let Some(principal) = &principal {
+            let user = User::new(&principal.id.to_string());
+            request.extensions_mut().insert(user);
+        }
+        Ok(principal)
+    }
+}

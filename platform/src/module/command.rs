@@ -1,0 +1,130 @@
+//! A module's own command: `dotmac <module> …`.
+
+use std::{error::Error, sync::Arc};
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
+use dotmac_db::{ModuleDb, Share};
+use dotmac_supervision::SupervisorHandle;
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::OnceCell;
+
+use super::{Assembly, Registered};
+use crate::{
+    Exit,
+    extract::Db,
+    settings::{Group, Settings},
+};
+
+/// What a module can be asked to do from the command line, beside serving.
+///
+/// A [`clap::Parser`]; its sub-commands and arguments are those of `dotmac <module>`. It sees the same settings and the
+/// same database as the daemon, whether that runs or not.
+pub trait ModuleCommand: Parser + 'static {
+    /// Does it. What is for the caller goes to standard output; the reason of a failure to standard error.
+    fn run(self, on: CommandContext) -> impl Future<Output = Exit>;
+}
+
+/// What a command is given.
+#[derive(Clone)]
+pub struct CommandContext(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    modules: Vec<Registered>,
+    database: OnceCell<(Db, SupervisorHandle)>,
+}
+
+impl CommandContext {
+    pub(crate) fn new(settings: Settings, modules: Vec<Registered>) -> Self {
+        Self(Arc::new(Inner {
+            settings,
+            modules,
+            database: OnceCell::new(),
+        }))
+    }
+
+    /// The settings of a module that is switched on.
+    #[must_use]
+    pub fn settings<G: Group>(&self) -> Option<&G> {
+        self.0.settings.of::<G>()
+    }
+
+    /// The database that the daemon would use, with its schema as `DOTMAC_DATABASE_MIGRATE` says. Opened with the first
+    /// call, closed when the command ends.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Unavailable`]; why is on standard error.
+    pub async fn db(&self) -> Result<ModuleDb, Exit> {
+        let opened = self.0.database.get_or_try_init(|| self.open()).await?;
+        Ok(opened.0.for_module("command", Share::default()))
+    }
+
+    async fn open(&self) -> Result<(Db, SupervisorHandle), Exit> {
+        let Inner {
+            settings, modules, ..
+        } = &*self.0;
+        let assembly = Assembly::for_command(settings, modules).map_err(|error| told(&error))?;
+        let (db, supervisor) = (assembly.db, assembly.tree.start());
+        let serves = |board: &dotmac_supervision::Board| {
+            board.component("db").is_some_and(|db| db.state.serves())
+        };
+        let waited = tokio::select! {
+            board = tokio::time::timeout(settings.supervision.start_timeout, supervisor.until(serves)) => board.is_ok(),
+            _ = supervisor.escalated() => false,
+        };
+        if waited {
+            return Ok((db, supervisor));
+        }
+        let board = supervisor.board();
+        let reason = board.component("db").and_then(|db| db.reason);
+        let reason = reason.map_or("unknown", |reason| reason.as_str());
+        eprintln!("the database is not available: {reason}; `check --connect` says more");
+        supervisor.halt().await;
+        Err(Exit::Unavailable)
+    }
+
+    /// Closes what was opened.
+    pub(crate) async fn close(&self) {
+        if let Some((_, supervisor)) = self.0.database.get() {
+            supervisor.halt().await;
+        }
+    }
+}
+
+fn told(error: &dyn Error) -> Exit {
+    eprintln!("{}", crate::cli::chain(error));
+    Exit::Settings
+}
+
+/// A [`ModuleCommand`] with its type erased.
+#[derive(Clone, Copy)]
+pub(crate) struct Command {
+    parser: fn() -> clap::Command,
+    run: fn(&ArgMatches, CommandContext) -> Result<LocalBoxFuture<'static, Exit>, clap::Error>,
+}
+
+impl Command {
+    pub(super) fn of<C: ModuleCommand>() -> Self {
+        Self {
+            parser: <C as CommandFactory>::command,
+            run: |matches, on| {
+                let command = <C as FromArgMatches>::from_arg_matches(matches)?;
+                Ok(Box::pin(async move { command.run(on).await }))
+            },
+        }
+    }
+
+    pub(crate) fn parser(&self) -> clap::Command {
+        (self.parser)()
+    }
+
+    /// The command as a future; not begun yet.
+    pub(crate) fn run(
+        &self,
+        matches: &ArgMatches,
+        on: CommandContext,
+    ) -> Result<LocalBoxFuture<'static, Exit>, clap::Error> {
+        (self.run)(matches, on)
+    }
+}

@@ -1,0 +1,63 @@
+//! Why a module cannot be mounted.
+
+use std::{borrow::Cow, error::Error};
+
+use dotmac_secrets::ReferenceError;
+use dotmac_supervision::TreeError;
+
+/// A mistake in a module, or settings that it cannot work with. The program does not start (78).
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// The component cannot be added to the tree.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A reference to a secret cannot be followed.
+    #[error("`{component}` needs a secret whose reference cannot be followed")]
+    Reference {
+        /// What needs it.
+        component: String,
+        /// What is wrong.
+        source: ReferenceError,
+    },
+    /// A secret that is needed is not given.
+    #[error("{key} is needed and not set; set it, or its _FILE twin, or let it be read from Vault")]
+    SecretMissing {
+        /// The key.
+        key: String,
+    },
+    /// A name that is no secret setting of the module.
+    #[error("`{field}` is no secret among the settings of this module")]
+    NoSuchSecret {
+        /// The field as given.
+        field: String,
+    },
+    /// An actor that is needed was not added before.
+    #[error("`{component}` needs an actor of type `{needed}`, which was not added before it")]
+    NotAdded {
+        /// What needs it.
+        component: String,
+        /// The actor's type.
+        needed: &'static str,
+    },
+    /// Two values of one type: handlers could not tell which they get.
+    #[error("a value of type `{0}` is provided twice")]
+    ProvidedTwice(&'static str),
+    /// A setting does not fit: what and why, for the operator.
+    #[error("{key}: {problem}")]
+    Setting {
+        /// Full name of the key.
+        key: Cow<'static, str>,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// Anything else that the module cannot start with.
+    #[error("{0}")]
+    Other(String, #[source] Option<Box<dyn Error + Send + Sync>>),
+}
+
+impl MountError {
+    /// Something that the module cannot start with, in a sentence for the operator.
+    pub fn other(problem: impl Into<String>) -> Self {
+        Self::Other(problem.into(), None)
+    }
+}

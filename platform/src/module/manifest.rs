@@ -1,0 +1,96 @@
+//! What is known of a module before anything runs.
+
+use dotmac_db::{Migrations, Scripts, Share};
+
+use super::{ModuleCommand, command::Command};
+use crate::access::PermissionSpec;
+
+/// What a module is and what it owns.
+#[derive(Clone)]
+pub struct Manifest {
+    pub(crate) description: &'static str,
+    migrations: Option<Scripts>,
+    after: &'static [&'static str],
+    pub(crate) share: Share,
+    pub(crate) permissions: &'static [PermissionSpec],
+    pub(crate) is_required: bool,
+    pub(crate) command: Option<Command>,
+}
+
+impl Manifest {
+    /// A module in one sentence, as `--help` and the documentation show it. Its parts are optional: without one of
+    /// them the program is degraded, not down.
+    #[must_use]
+    pub const fn new(description: &'static str) -> Self {
+        Self {
+            description,
+            migrations: None,
+            after: &[],
+            share: Share::HALF,
+            permissions: &[],
+            is_required: false,
+            command: None,
+        }
+    }
+
+    /// The migrations of its tables: [`migrations!`](crate::migrations!).
+    #[must_use]
+    pub fn migrations(self, migrations: Scripts) -> Self {
+        Self {
+            migrations: Some(migrations),
+            ..self
+        }
+    }
+
+    /// Modules whose tables its own refer to: their migrations run before. Those that a program does not have are passed
+    /// over.
+    #[must_use]
+    pub fn after(self, modules: &'static [&'static str]) -> Self {
+        Self {
+            after: modules,
+            ..self
+        }
+    }
+
+    /// How many of the database's connections its work may hold at a time; half of them unless said otherwise.
+    #[must_use]
+    pub fn share(self, share: Share) -> Self {
+        Self { share, ..self }
+    }
+
+    /// The permissions that its routes ask for: the `PERMISSIONS` of [`permissions!`](crate::permissions!).
+    #[must_use]
+    pub fn permissions(self, permissions: &'static [PermissionSpec]) -> Self {
+        Self {
+            permissions,
+            ..self
+        }
+    }
+
+    /// Without its parts, the program is not ready.
+    #[must_use]
+    pub fn required(self) -> Self {
+        Self {
+            is_required: true,
+            ..self
+        }
+    }
+
+    /// Its command: `dotmac <name> …`.
+    #[must_use]
+    pub fn command<C: ModuleCommand>(self) -> Self {
+        Self {
+            command: Some(Command::of::<C>()),
+            ..self
+        }
+    }
+
+    /// Its migrations, owned by the module.
+    pub(crate) fn migrations_of(&self, module: &'static str) -> Option<Migrations> {
+        let scripts = self.migrations?;
+        Some(Migrations {
+            after: self.after,
+            ..scripts.owned_by(module)
+        })
+    }
+}

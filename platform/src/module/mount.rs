@@ -1,0 +1,170 @@
+//! Where a module puts its parts.
+
+use std::{error::Error, sync::Arc};
+
+use dotmac_db::{DbError, Held, ModuleDb};
+use dotmac_secrets::SecretWatch;
+use dotmac_supervision::{
+    ActorFactory, Lifeline, Reason, Schedule, SupervisedActor, WorkerBody, WorkerContext,
+    WorkerSpec,
+};
+
+use super::{Assembly, ComponentBuilder, MountError, Needs, component, single};
+use crate::{access::Authenticator, routing::Routes, settings::Settings};
+
+/// Below it are the routes of all modules.
+pub(crate) const API_PREFIX: &str = "/api/v1";
+
+/// A program while one module is being mounted on it.
+///
+/// What is put here starts once every module is mounted. Components are named after the module: `notes` for the name
+/// `""`, `notes.index` for `"index"`.
+pub struct Mount<'a> {
+    pub(super) assembly: &'a mut Assembly,
+    pub(super) settings: &'a Settings,
+    pub(super) db: ModuleDb,
+    pub(super) module: &'static str,
+    pub(super) is_required: bool,
+}
+
+impl Mount<'_> {
+    /// The module's name.
+    #[must_use]
+    pub fn module(&self) -> &'static str {
+        self.module
+    }
+
+    /// The database, with at most the module's share of its connections.
+    #[must_use]
+    pub fn db(&self) -> ModuleDb {
+        self.db.clone()
+    }
+
+    /// The secret of the module's setting `field`, whether it is written out, in a file or in Vault. The watch follows
+    /// each change of it.
+    ///
+    /// # Errors
+    ///
+    /// [`MountError::NoSuchSecret`] if the module has no secret setting of that name.
+    pub fn secret(&mut self, field: &str) -> Result<SecretWatch, MountError> {
+        self.assembly.secret(self.settings, self.module, field)
+    }
+
+    /// A supervised actor. `factory` builds a fresh value for each life, from the [`Lifeline`] by which the actor
+    /// reports its state, and from what `needs` names. Nothing is added before [`ComponentBuilder::add`](ComponentBuilder).
+    ///
+    /// It is required or optional as the module is; when it uses up its restarts it is `failed`, and everything else
+    /// goes on.
+    pub fn actor<A, N>(
+        &mut self,
+        name: &str,
+        needs: Needs<N>,
+        factory: impl Fn(Lifeline, N) -> A + Send + Sync + 'static,
+    ) -> ComponentBuilder<'_, ActorFactory<A>>
+    where
+        A: SupervisedActor,
+        N: Clone + Send + Sync + 'static,
+    {
+        let (name, is_required) = (self.component(name), self.is_required);
+        let spec = component::actor(self.assembly, name, needs, factory);
+        ComponentBuilder::new(self.assembly, is_required, spec)
+    }
+
+    /// A supervised async function that runs without a request, periodically or all the time; see
+    /// [`WorkerSpec`] for what counts as a fault. It starts when the database is ready. Nothing is added before
+    /// [`ComponentBuilder::add`](ComponentBuilder).
+    ///
+    /// What the database did not do is no fault of the worker: it is `unavailable` meanwhile.
+    pub fn worker<F, R, E>(
+        &mut self,
+        name: &str,
+        schedule: Schedule,
+        function: F,
+    ) -> ComponentBuilder<'_, WorkerBody>
+    where
+        F: Fn(WorkerContext) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (name, is_required) = (self.component(name), self.is_required);
+        let spec = WorkerSpec::new(name, schedule, function)
+            .upstream(of_the_database)
+            .needs(self.assembly.db_actor.to_start());
+        ComponentBuilder::new(self.assembly, is_required, Ok(spec))
+    }
+
+    /// A worker of which one runs at a time, whatever the number of instances: the one that holds a lease in the
+    /// database. `function` is given the lease's fence too, a number that grows with each change of hands; what it
+    /// writes can carry the number, so that a holder which was stopped cannot overwrite its successor's work.
+    ///
+    /// The source that `/ready` shows of it is `leader` or `standby`. A lease that is lost ends the run at its `.await`.
+    pub fn single_worker<F, R, E>(
+        &mut self,
+        name: &str,
+        schedule: Schedule,
+        function: F,
+    ) -> ComponentBuilder<'_, WorkerBody>
+    where
+        F: Fn(WorkerContext, Held) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>> + 'static,
+    {
+        let lease = self
+            .assembly
+            .lease(self.component(name), single::ttl(schedule));
+        self.worker(name, schedule, move |context| {
+            single::run(lease.clone(), schedule, context, function.clone())
+        })
+    }
+
+    /// Makes `value` available to handlers that take [`Use<T>`](crate::routing::Use). Cloned for each request, so it
+    /// should be a handle.
+    pub fn provide<T: Clone + Send + Sync + 'static>(&mut self, value: T) {
+        self.assembly.provide(value);
+    }
+
+    /// Serves routes below `/api/v1` and `prefix` (`/notes`). May be called more than once.
+    pub fn routes(&mut self, prefix: &str, declare: impl FnOnce(&mut Routes)) {
+        self.routes_below(format!("{API_PREFIX}{prefix}"), declare);
+    }
+
+    /// Serves routes at `prefix` as it is, for what a standard puts outside of `/api/v1`: `/.well-known`.
+    pub fn root_routes(&mut self, prefix: &str, declare: impl FnOnce(&mut Routes)) {
+        self.routes_below(prefix.to_owned(), declare);
+    }
+
+    /// Finds out who calls guarded routes, for the whole program.
+    ///
+    /// # Errors
+    ///
+    /// [`MountError`] if something else does already.
+    pub fn authenticator(&mut self, authenticator: impl Authenticator) -> Result<(), MountError> {
+        self.assembly
+            .authenticate(self.module, Arc::new(authenticator))
+    }
+
+    fn routes_below(&mut self, prefix: String, declare: impl FnOnce(&mut Routes)) {
+        let mut routes = Routes::new(self.module, prefix);
+        declare(&mut routes);
+        self.assembly.add_routes(routes);
+    }
+
+    /// The component's name in `/ready`, metrics and logs. Kept for the life of the process: there is one for each
+    /// component that is mounted.
+    fn component(&self, name: &str) -> &'static str {
+        if name.is_empty() {
+            self.module
+        } else {
+            format!("{}.{name}", self.module).leak()
+        }
+    }
+}
+
+/// The word for an error that the database is behind, wherever in the chain it is.
+fn of_the_database(error: &(dyn Error + 'static)) -> Option<Reason> {
+    let chain = std::iter::successors(Some(error), |error| (*error).source());
+    let database = chain
+        .filter_map(|error| error.downcast_ref::<DbError>())
+        .next()?;
+    database.retry_after().map(|_| Reason::UNREACHABLE)
+}

@@ -1,0 +1,103 @@
+//! A module with its type erased, as the program holds it.
+
+use super::{Manifest, Module, Mount, MountError};
+use crate::{
+    access::MAX_PERMISSIONS,
+    settings::{Catalogue, CatalogueError, Settings},
+};
+
+/// A module of a program.
+#[derive(Clone)]
+pub(crate) struct Registered {
+    pub(crate) name: &'static str,
+    pub(crate) manifest: Manifest,
+    mount: fn(&Settings, &mut Mount<'_>) -> Result<(), MountError>,
+}
+
+/// A mistake in how a program or a module is put together, known before anything runs.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RegistrationError {
+    #[error(transparent)]
+    Settings(#[from] CatalogueError),
+    #[error(
+        "`{0}` is the name of a command or of a component of the platform; give the module another"
+    )]
+    Reserved(&'static str),
+    #[error(
+        "module `{module}`: the permission `{permission}` is not `{module}.<resource>.<action>`"
+    )]
+    Permission {
+        module: &'static str,
+        permission: &'static str,
+    },
+    #[error("there are more permissions than {most}; `{permission}` is one too many")]
+    TooManyPermissions {
+        permission: &'static str,
+        most: usize,
+    },
+}
+
+/// Words that commands and components have.
+const RESERVED: [&str; 19] = [
+    "backup",
+    "check",
+    "completions",
+    "config",
+    "db",
+    "drain",
+    "help",
+    "journal",
+    "log-level",
+    "migrate",
+    "openapi",
+    "platform",
+    "probe",
+    "restart",
+    "secrets",
+    "serve",
+    "status",
+    "telemetry",
+    "why",
+];
+
+impl Registered {
+    /// The module `M`, with its keys added to those of the program.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistrationError`], if it cannot be in a program with these keys.
+    pub(crate) fn add<M: Module>(catalogue: &mut Catalogue) -> Result<Self, RegistrationError> {
+        let module = M::NAME;
+        if RESERVED.contains(&module) {
+            return Err(RegistrationError::Reserved(module));
+        }
+        let manifest = M::manifest();
+        for permission in manifest.permissions {
+            if !permission.is_well_formed() || permission.area() != module {
+                return Err(RegistrationError::Permission {
+                    module,
+                    permission: permission.name,
+                });
+            }
+            if permission.declare().is_none() {
+                return Err(RegistrationError::TooManyPermissions {
+                    permission: permission.name,
+                    most: MAX_PERMISSIONS,
+                });
+            }
+        }
+        catalogue.add::<M::Settings>(module)?;
+        Ok(Self {
+            name: module,
+            manifest,
+            mount: |settings, on| match settings.of::<M::Settings>() {
+                Some(settings) => M::mount(settings.clone(), on),
+                None => Ok(()), // it is switched off
+            },
+        })
+    }
+
+    pub(crate) fn mount(&self, settings: &Settings, on: &mut Mount<'_>) -> Result<(), MountError> {
+        (self.mount)(settings, on)
+    }
+}

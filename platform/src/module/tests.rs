@@ -1,0 +1,241 @@
+//! What is refused at the start, by name, and what a program of modules has.
+
+use actix::{Actor, Context};
+use actix_web::web::Json;
+use dotmac_supervision::{Lifeline, Serving, SupervisedActor};
+
+use super::{Assembly, Manifest, Module, Mount, MountError, Needs, Registered};
+use crate::{
+    access::{Can, Public},
+    cli::chain,
+    http::Problem,
+    permissions,
+    routing::{NoContent, Use},
+    settings::{Catalogue, NoSettings, Settings, Sources},
+};
+
+type Mounting = fn(&mut Mount<'_>) -> Result<(), MountError>;
+
+permissions! {
+    /// Look.
+    Look = "alpha.things.look";
+}
+
+/// Declares a module with what it mounts.
+macro_rules! module {
+    ($module:ident, $name:literal, $manifest:expr, $mount:expr) => {
+        struct $module;
+
+        impl Module for $module {
+            const NAME: &'static str = $name;
+            type Settings = NoSettings;
+
+            fn manifest() -> Manifest {
+                $manifest
+            }
+
+            fn mount(_: NoSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
+                const MOUNT: Mounting = $mount;
+                MOUNT(on)
+            }
+        }
+    };
+}
+
+struct Quiet(Lifeline);
+
+impl Actor for Quiet {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        self.0.ready(Serving::default());
+    }
+}
+
+impl SupervisedActor for Quiet {}
+
+struct Other(#[expect(dead_code, reason = "an actor holds its lifeline")] Lifeline);
+
+impl Actor for Other {
+    type Context = Context<Self>;
+}
+
+impl SupervisedActor for Other {}
+
+async fn nothing(_: Public) -> NoContent {
+    NoContent
+}
+
+async fn look(_: Can<Look>) -> NoContent {
+    NoContent
+}
+
+async fn count(_: Public, number: Use<u64>) -> Result<Json<u64>, Problem> {
+    Ok(Json(*number))
+}
+
+/// The program of `M` and, if there is one, `N`: put together, or the reason why not.
+fn assembled<M: Module, N: Module>(environment: &[(&str, &str)]) -> Result<Assembly, String> {
+    let mut catalogue = Catalogue::platform();
+    let text = |error: &dyn std::error::Error| chain(error);
+    let mut modules = vec![Registered::add::<M>(&mut catalogue).map_err(|error| text(&error))?];
+    modules.push(Registered::add::<N>(&mut catalogue).map_err(|error| text(&error))?);
+    let sources = Sources::new(environment.iter().copied());
+    let settings =
+        Settings::from_sources(&catalogue, &sources).map_err(|error| error.to_string())?;
+    Assembly::for_command(&settings, &modules).map_err(|error| text(&error))
+}
+
+fn refusal<M: Module, N: Module>() -> String {
+    match assembled::<M, N>(&[]) {
+        Ok(_) => "nothing is refused".to_owned(),
+        Err(why) => why,
+    }
+}
+
+module!(Empty, "empty", Manifest::new("Nothing."), |_| Ok(()));
+
+#[test]
+fn what_no_module_provides_is_named_with_its_handler() {
+    module!(Alpha, "alpha", Manifest::new("A."), |on| {
+        on.routes("/numbers", |routes| _ = routes.get("", count));
+        Ok(())
+    });
+    let why = refusal::<Alpha, Empty>();
+    assert!(why.contains("count") && why.contains("Use<u64>"), "{why}");
+
+    module!(Given, "beta", Manifest::new("B."), |on| {
+        on.provide(7_u64);
+        Ok(())
+    });
+    assert!(
+        assembled::<Alpha, Given>(&[]).is_ok(),
+        "another module may provide it"
+    );
+}
+
+#[test]
+fn a_route_that_can_never_be_reached_is_refused() {
+    module!(Ready, "alpha", Manifest::new("A."), |on| {
+        on.root_routes("/ready", |routes| _ = routes.get("", nothing));
+        Ok(())
+    });
+    let why = refusal::<Ready, Empty>();
+    assert!(why.contains("GET `/ready` can never be reached"), "{why}");
+
+    module!(One, "alpha", Manifest::new("A."), |on| {
+        on.routes("/things", |routes| _ = routes.get("/{id}", nothing));
+        Ok(())
+    });
+    module!(Two, "beta", Manifest::new("B."), |on| {
+        on.routes("/things", |routes| _ = routes.get("/{name}", nothing));
+        Ok(())
+    });
+    let why = refusal::<One, Two>();
+    assert!(
+        why.contains("module `beta`") && why.contains("of module `alpha`"),
+        "{why}"
+    );
+}
+
+#[test]
+fn two_actors_of_one_type_or_one_name_are_refused() {
+    module!(Twice, "alpha", Manifest::new("A."), |on| {
+        on.actor("one", Needs::none(), |life, ()| Quiet(life))
+            .add()?;
+        on.actor("two", Needs::none(), |life, ()| Quiet(life))
+            .add()?;
+        Ok(())
+    });
+    let why = refusal::<Twice, Empty>();
+    assert!(
+        why.contains("provided twice") && why.contains("Quiet"),
+        "{why}"
+    );
+
+    module!(Names, "alpha", Manifest::new("A."), |on| {
+        on.actor("one", Needs::none(), |life, ()| Quiet(life))
+            .add()?;
+        on.actor("one", Needs::none(), |life, ()| Other(life))
+            .add()?;
+        Ok(())
+    });
+    let why = refusal::<Names, Empty>();
+    assert!(why.contains("alpha.one"), "{why}");
+}
+
+#[test]
+fn a_need_that_nothing_meets_is_named() {
+    module!(Needy, "alpha", Manifest::new("A."), |on| {
+        let needs = Needs::<crate::Supervised<Other>>::actor();
+        on.actor("", needs, |life, _| Quiet(life)).add()?;
+        Ok(())
+    });
+    let why = refusal::<Needy, Empty>();
+    assert!(
+        why.contains("`alpha` needs an actor of type") && why.contains("Other"),
+        "{why}"
+    );
+}
+
+#[test]
+fn names_of_modules_and_permissions_are_checked() {
+    module!(Command, "check", Manifest::new("A."), |_| Ok(()));
+    assert!(refusal::<Command, Empty>().contains("`check` is the name of a command"));
+    module!(Upper, "Alpha", Manifest::new("A."), |_| Ok(()));
+    assert!(refusal::<Upper, Empty>().contains("`Alpha` cannot be the name of a module"));
+    assert!(refusal::<Empty, Empty>().contains("two modules are named `empty`"));
+
+    module!(
+        Foreign,
+        "beta",
+        Manifest::new("B.").permissions(PERMISSIONS),
+        |_| Ok(())
+    );
+    let why = refusal::<Foreign, Empty>();
+    assert!(why.contains("`alpha.things.look` is not `beta."), "{why}");
+    module!(Undeclared, "alpha", Manifest::new("A."), |on| {
+        on.routes("/things", |routes| _ = routes.get("", look));
+        Ok(())
+    });
+    let why = refusal::<Undeclared, Empty>();
+    assert!(
+        why.contains("`alpha.things.look`, which no module declares"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_module_that_is_off_mounts_nothing() {
+    module!(Broken, "alpha", Manifest::new("A."), |_| Err(
+        MountError::other("never mounted")
+    ));
+    assert!(refusal::<Broken, Empty>().contains("never mounted"));
+    assert!(assembled::<Broken, Empty>(&[("DOTMAC_ALPHA_ENABLED", "false")]).is_ok());
+}
+
+#[test]
+fn lists_in_pages_need_a_secret_in_production() {
+    use crate::routing::{Bound, Page, Paging};
+    async fn list(_: Public, paging: Paging) -> Page<u64> {
+        let bound = Bound {
+            tenant: dotmac_db::TenantId::new(),
+            list: "numbers",
+            filter: "",
+        };
+        paging.page(&bound, vec![1], |number| *number)
+    }
+    module!(Lists, "alpha", Manifest::new("A."), |on| {
+        on.routes("/numbers", |routes| _ = routes.get("", list));
+        Ok(())
+    });
+    let production = [
+        ("DOTMAC_ENVIRONMENT", "production"),
+        ("DOTMAC_DATABASE_ALLOW_SQLITE", "true"),
+    ];
+    let why = assembled::<Lists, Empty>(&production)
+        .err()
+        .unwrap_or_default();
+    assert!(why.contains("DOTMAC_APP_SECRET_KEY is needed"), "{why}");
+    assert!(assembled::<Lists, Empty>(&[]).is_ok());
+}

@@ -1,0 +1,15 @@
+//! What a module is written with: `use dotmac_platform::prelude::*`.
+
+pub use actix_web::web::{Json, Path, Query};
+
+pub use crate::{
+    Platform,
+    access::{Authenticated, Can, Public},
+    db::DbError,
+    extract::{Db, Supervised},
+    http::Problem,
+    module::{Manifest, Module, Mount, MountError, Needs},
+    routing::{Answer, ApiError, Created, NoContent, Routes, Use, Valid},
+    settings::NoSettings,
+    supervision::{Lifeline, Serving, SupervisedActor},
+};

@@ -1,0 +1,108 @@
+//! A program: its name and the modules that it mounts, and then `main`.
+
+mod about;
+
+use std::{process::ExitCode, sync::Arc};
+
+use crate::{
+    Exit,
+    access::Authenticator,
+    cli,
+    module::{Module, Registered, RegistrationError},
+    settings::Catalogue,
+};
+
+pub(crate) use about::About;
+pub use about::Build;
+
+/// A program to be: the platform's own components and commands, and the modules that are mounted on it.
+///
+/// ```no_run
+/// # use dotmac_platform::{module::{Manifest, Module, Mount, MountError}, settings::NoSettings};
+/// # struct Greeter;
+/// # impl Module for Greeter {
+/// #     const NAME: &'static str = "greeter";
+/// #     type Settings = NoSettings;
+/// #     fn manifest() -> Manifest { Manifest::new("Greets.") }
+/// #     fn mount(_: NoSettings, _: &mut Mount<'_>) -> Result<(), MountError> { Ok(()) }
+/// # }
+/// use dotmac_platform::Platform;
+///
+/// fn main() -> std::process::ExitCode {
+///     Platform::new("greeter", env!("CARGO_PKG_VERSION")).module::<Greeter>().main()
+/// }
+/// ```
+pub struct Platform {
+    program: Program,
+    mistakes: Vec<RegistrationError>,
+}
+
+/// What every command of a program knows of it.
+#[derive(Clone)]
+pub(crate) struct Program {
+    pub(crate) about: About,
+    pub(crate) modules: Vec<Registered>,
+    /// Every key that it has.
+    pub(crate) catalogue: Catalogue,
+    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
+}
+
+impl Platform {
+    /// A program by the name of its binary and its version, as `--version`, `/health`, telemetry and the OpenAPI document
+    /// show them.
+    #[must_use]
+    pub fn new(name: &'static str, version: &'static str) -> Self {
+        Self {
+            program: Program {
+                about: About {
+                    name,
+                    version,
+                    build: Build::default(),
+                },
+                modules: Vec::new(),
+                catalogue: Catalogue::platform(),
+                authenticator: None,
+            },
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// Says which build it is: [`build_info!`](crate::build_info!).
+    #[must_use]
+    pub fn build(mut self, build: Build) -> Self {
+        self.program.about.build = build;
+        self
+    }
+
+    /// Mounts a module, after those that were named before it.
+    #[must_use]
+    pub fn module<M: Module>(mut self) -> Self {
+        match Registered::add::<M>(&mut self.program.catalogue) {
+            Ok(module) => self.program.modules.push(module),
+            Err(mistake) => self.mistakes.push(mistake),
+        }
+        self
+    }
+
+    /// Finds out who calls guarded routes, where no module does. Without one they answer 401.
+    #[must_use]
+    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.program.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// Carries out the command line of this process: runs until it is told to stop, or does one of the other commands.
+    /// See `docs/operations.md` for the exit codes.
+    ///
+    /// Starts every runtime that it needs: call it from a plain `main`, once.
+    #[must_use]
+    pub fn main(self) -> ExitCode {
+        if !self.mistakes.is_empty() {
+            for mistake in &self.mistakes {
+                eprintln!("{mistake}");
+            }
+            return Exit::Settings.into();
+        }
+        cli::main(&self.program).into()
+    }
+}

@@ -1,0 +1,100 @@
+//! One field of a merge patch (RFC 7396): kept, cleared or set.
+
+use serde::{Deserialize, Deserializer};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, OneOfBuilder, RefOr, Type, schema::Schema},
+};
+
+/// What a `PATCH` says of one field: nothing, `null`, or a value.
+///
+/// ```
+/// use dotmac_platform::routing::Change;
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct NotePatch {
+///     #[serde(default)]
+///     text: Change<String>,
+///     #[serde(default)]
+///     color: Change<String>,
+/// }
+///
+/// # fn main() -> Result<(), serde_json::Error> {
+/// let patch: NotePatch = serde_json::from_str(r#"{"color":null}"#)?;
+/// assert_eq!(patch.text.apply_to("as it was".to_owned()), Some("as it was".to_owned()));
+/// assert_eq!(patch.color.apply_to("red".to_owned()), None);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Change<T> {
+    /// The field is not in the patch: it stays as it is.
+    #[default]
+    Keep,
+    /// The field is `null`: its value goes.
+    Clear,
+    /// The field has a new value.
+    Set(T),
+}
+
+impl<T> Change<T> {
+    /// The new value, if there is one.
+    pub fn set(&self) -> Option<&T> {
+        match self {
+            Self::Set(value) => Some(value),
+            Self::Keep | Self::Clear => None,
+        }
+    }
+
+    /// Whether the field is in the patch.
+    pub fn is_given(&self) -> bool {
+        !matches!(self, Self::Keep)
+    }
+
+    /// What becomes of `value`; `None` if it goes.
+    pub fn apply_to(self, value: impl Into<Option<T>>) -> Option<T> {
+        match self {
+            Self::Keep => value.into(),
+            Self::Clear => None,
+            Self::Set(new) => Some(new),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        Ok(match Option::deserialize(input)? {
+            None => Self::Clear,
+            Some(value) => Self::Set(value),
+        })
+    }
+}
+
+impl<T: PartialSchema> PartialSchema for Change<T> {
+    fn schema() -> RefOr<Schema> {
+        let null = ObjectBuilder::new().schema_type(Type::Null);
+        OneOfBuilder::new().item(T::schema()).item(null).into()
+    }
+}
+
+impl<T: ToSchema> ToSchema for Change<T> {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        T::schemas(schemas);
+    }
+}
+
+impl<T: garde::Validate> garde::Validate for Change<T> {
+    type Context = T::Context;
+
+    fn validate_into(
+        &self,
+        context: &Self::Context,
+        parent: &mut dyn FnMut() -> garde::Path,
+        report: &mut garde::Report,
+    ) {
+        if let Self::Set(value) = self {
+            value.validate_into(context, parent, report);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Routes of modules: plain async functions whose argument and result types say all about them.
+//!
+//! From the types come the guard, the OpenAPI operation, the checks of a body, and what a route needs of the
+//! program. A route is mounted below `/api/v1`, with its module's name as tag:
+//!
+//! ```
+//! use dotmac_platform::{access::Public, routing::{NoContent, Routes}};
+//!
+//! async fn forget(_: Public) -> NoContent {
+//!     NoContent
+//! }
+//!
+//! fn routes(routes: &mut Routes) {
+//!     routes.delete("/memory", forget).summary("Forget everything");
+//! }
+//! ```
+//!
+//! A handler without a guard does not compile:
+//!
+//! ```compile_fail
+//! # use dotmac_platform::routing::{NoContent, Routes};
+//! async fn forget() -> NoContent {
+//!     NoContent
+//! }
+//!
+//! fn routes(routes: &mut Routes) {
+//!     routes.delete("/memory", forget);
+//! }
+//! ```
+
+mod argument;
+mod change;
+mod conditional;
+mod endpoint;
+mod error;
+mod mounting;
+mod operation;
+mod page;
+mod reply;
+mod routes;
+mod valid;
+
+pub use argument::{Argument, PathSegment, PathSegments, Use};
+pub use change::Change;
+pub use conditional::{IfMatch, Versioned};
+pub use endpoint::Endpoint;
+pub use error::{Answer, ApiError};
+pub use operation::Operation;
+pub(crate) use operation::SECURITY_SCHEME;
+pub(crate) use page::CursorKey;
+pub use page::{Bound, Page, Paging};
+pub use reply::{Created, NoContent, Reply};
+pub use routes::{Route, Routes};
+pub use valid::Valid;
+
+pub(crate) use mounting::{MountedRoutes, RouteLimits, RoutesError};

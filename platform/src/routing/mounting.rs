@@ -1,0 +1,284 @@
+//! All routes of all modules: checked, written into the OpenAPI document, and given to each worker.
+
+use std::{any::TypeId, collections::BTreeMap, time::Duration};
+
+use actix_web::{dev::ResourceDef, http::Method, web};
+use utoipa::openapi::OpenApi;
+
+use super::{argument::names_in, operation::About, routes::Route};
+
+/// The routes of a program's modules. Clones are the same routes.
+#[derive(Clone, Default)]
+pub(crate) struct MountedRoutes(std::sync::Arc<Vec<Route>>);
+
+/// A limit that a route has of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RouteLimits {
+    /// The largest body, in bytes.
+    pub(crate) body: Option<usize>,
+    /// The longest time to the head of the answer.
+    pub(crate) time: Option<Duration>,
+}
+
+/// Routes that cannot be mounted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RoutesError {
+    #[error(
+        "module `{module}`: the path `{path}` must start with `/`, must not end with it, and names each parameter once"
+    )]
+    Path { module: &'static str, path: String },
+    #[error(
+        "module `{module}`: {method} `{path}` can never be reached, because `{taken}` of {owner} takes its requests"
+    )]
+    Unreachable {
+        module: &'static str,
+        method: Method,
+        path: String,
+        taken: String,
+        owner: String,
+    },
+    #[error("module `{module}`: `{handler}` takes `Use<{needed}>`, which no module provides")]
+    NotProvided {
+        module: &'static str,
+        handler: &'static str,
+        needed: &'static str,
+    },
+    #[error(
+        "module `{module}`: `{handler}` asks for the permission `{permission}`, which no module declares in its manifest"
+    )]
+    Permission {
+        module: &'static str,
+        handler: &'static str,
+        permission: &'static str,
+    },
+    #[error(
+        "two operations have the id `{id}`; give one of {first} and {second} another by `.id(..)`"
+    )]
+    SameId {
+        id: String,
+        first: &'static str,
+        second: &'static str,
+    },
+}
+
+impl MountedRoutes {
+    /// Checks that every route can be reached and that all it needs is provided.
+    ///
+    /// `built_in` are the paths of the platform's own routes, `permissions` the names that modules declare;
+    /// `is_provided` says what handlers are given.
+    ///
+    /// # Errors
+    ///
+    /// [`RoutesError`] names the route and what is wrong.
+    pub(crate) fn new(
+        routes: Vec<Route>,
+        built_in: &[String],
+        permissions: &[&str],
+        is_provided: impl Fn(TypeId) -> bool,
+    ) -> Result<Self, RoutesError> {
+        for (place, route) in routes.iter().enumerate() {
+            let module = route.module;
+            if !is_path(&route.path) {
+                return Err(RoutesError::Path {
+                    module,
+                    path: route.path.clone(),
+                });
+            }
+            let shadow = built_in
+                .iter()
+                .map(|path| (path.as_str(), "the platform".to_owned()))
+                .chain(
+                    routes[..place]
+                        .iter()
+                        .filter(|earlier| earlier.method == route.method)
+                        .map(|earlier| {
+                            (
+                                earlier.path.as_str(),
+                                format!("module `{}`", earlier.module),
+                            )
+                        }),
+                )
+                .find(|(path, _)| covers(path, &route.path));
+            if let Some((taken, owner)) = shadow {
+                return Err(RoutesError::Unreachable {
+                    module,
+                    method: route.method.http(),
+                    path: route.path.clone(),
+                    taken: taken.to_owned(),
+                    owner,
+                });
+            }
+            if let Some(needed) = route
+                .operation
+                .needs
+                .iter()
+                .find(|needed| !is_provided(needed.id))
+            {
+                return Err(RoutesError::NotProvided {
+                    module,
+                    handler: route.handler,
+                    needed: needed.name,
+                });
+            }
+            if let Some(permission) = route.operation.permission()
+                && !permissions.contains(&permission.name)
+            {
+                return Err(RoutesError::Permission {
+                    module,
+                    handler: route.handler,
+                    permission: permission.name,
+                });
+            }
+            if let Some(other) = routes[..place]
+                .iter()
+                .find(|earlier| earlier.id == route.id)
+            {
+                return Err(RoutesError::SameId {
+                    id: route.id.clone(),
+                    first: other.handler,
+                    second: route.handler,
+                });
+            }
+        }
+        Ok(Self(std::sync::Arc::new(routes)))
+    }
+
+    pub(crate) fn are_any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// Adds one operation for each route.
+    pub(crate) fn describe(&self, document: &mut OpenApi) {
+        for route in self.0.iter() {
+            let about = About {
+                id: &route.id,
+                tag: route.module,
+                summary: route.summary.as_deref(),
+                description: route.description.as_deref(),
+            };
+            let path = without_patterns(&route.path);
+            route
+                .operation
+                .write(document, route.method.documented(), &path, &about);
+        }
+    }
+
+    /// Registers all routes with one worker's application: paths with fewer parameters first, so that
+    /// `/notes/newest` is not taken for `/notes/{id}`.
+    pub(crate) fn register(&self, app: &mut web::ServiceConfig) {
+        let mut paths: BTreeMap<(usize, &str), Vec<&Route>> = BTreeMap::new();
+        for route in self.0.iter() {
+            let place = (names_in(&route.path).count(), route.path.as_str());
+            paths.entry(place).or_default().push(route);
+        }
+        for ((_, path), routes) in paths {
+            let resource = routes.iter().fold(web::resource(path), |resource, route| {
+                resource.route((route.register)())
+            });
+            // actix's own limit stands in the way of a larger one; the exact one is the envelope's.
+            let largest = routes.iter().filter_map(|route| route.body_limit).max();
+            app.service(match largest {
+                Some(bytes) => resource.app_data(web::PayloadConfig::new(bytes)),
+                None => resource,
+            });
+        }
+    }
+
+    /// The limits that routes have of their own, by pattern and method.
+    pub(crate) fn limits(&self) -> impl Iterator<Item = (&str, Method, RouteLimits)> {
+        self.0.iter().filter_map(|route| {
+            let limits = RouteLimits {
+                body: route.body_limit,
+                time: route.time_limit,
+            };
+            (limits != RouteLimits::default())
+                .then(|| (route.path.as_str(), route.method.http(), limits))
+        })
+    }
+}
+
+fn is_path(path: &str) -> bool {
+    let mut names: Vec<_> = names_in(path).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    path.starts_with('/')
+        && (path == "/" || !path.ends_with('/'))
+        && names.len() == count
+        && !names.contains(&"")
+}
+
+/// Whether a route at `earlier` takes every request for `later`: the same path, parameters by any name.
+fn covers(earlier: &str, later: &str) -> bool {
+    let is_same_shape = earlier.split('/').count() == later.split('/').count()
+        && earlier
+            .split('/')
+            .zip(later.split('/'))
+            .all(|(one, other)| one == other || is_parameter(one) && is_parameter(other));
+    is_same_shape
+        || (!earlier.contains('{')
+            && !later.contains('{')
+            && ResourceDef::new(earlier).is_match(later))
+}
+
+fn is_parameter(segment: &str) -> bool {
+    segment.starts_with('{') && segment.ends_with('}') && !segment.contains(':')
+}
+
+/// `/files/{id:[0-9]+}` as OpenAPI writes it: `/files/{id}`.
+fn without_patterns(path: &str) -> String {
+    let mut text = String::new();
+    for (place, piece) in path.split('{').enumerate() {
+        match piece.split_once('}') {
+            Some((name, rest)) if place > 0 => {
+                let name = name.split(':').next().unwrap_or(name);
+                text.push_str(&format!("{{{name}}}{rest}"));
+            }
+            _ => text.push_str(piece),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_one_shape_cover_each_other() {
+        for (earlier, later, is_covered) in [
+            ("/notes", "/notes", true),
+            ("/notes/{id}", "/notes/{name}", true),
+            ("/notes/newest", "/notes/{id}", false),
+            ("/notes/{id}", "/notes/newest", false),
+            ("/notes/{id}", "/notes/{id}/tags", false),
+            ("/ready", "/ready", true),
+            ("/ready", "/readyz", false),
+        ] {
+            assert_eq!(covers(earlier, later), is_covered, "{earlier} {later}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_whole_and_names_each_parameter_once() {
+        for (path, is_right) in [
+            ("/notes", true),
+            ("/notes/{id}", true),
+            ("/notes/", false),
+            ("notes", false),
+            ("/notes/{id}/{id}", false),
+            ("/notes/{}", false),
+        ] {
+            assert_eq!(is_path(path), is_right, "{path}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_not_in_the_document() {
+        assert_eq!(
+            without_patterns("/f/{id:[0-9]+}/x/{name}"),
+            "/f/{id}/x/{name}"
+        );
+        assert_eq!(without_patterns("/f"), "/f");
+    }
+}

@@ -1,0 +1,239 @@
+//! What is known of one operation before it is called: its documentation, and what it needs of the program.
+
+use std::{any::TypeId, collections::BTreeMap};
+
+use actix_web::http::StatusCode;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ComponentsBuilder, ContentBuilder, Header, OpenApi, PathItem, Ref, RefOr, Required,
+        Response, ResponseBuilder,
+        extensions::ExtensionsBuilder,
+        path::{HttpMethod, OperationBuilder, Parameter},
+        request_body::{RequestBody, RequestBodyBuilder},
+        schema::Schema,
+        security::SecurityRequirement,
+    },
+};
+
+use super::Answer;
+use crate::{
+    access::{Guard, PermissionSpec},
+    http::ProblemBody,
+};
+
+/// The name of the scheme by which guarded operations are secured, in the OpenAPI document.
+pub(crate) const SECURITY_SCHEME: &str = "credentials";
+
+/// Collects what the types of a handler say: see [`Argument::describe`](super::Argument::describe) and
+/// [`Reply::describe`](super::Reply::describe).
+#[derive(Default)]
+pub struct Operation {
+    is_public: bool,
+    permission: Option<PermissionSpec>,
+    pub(super) parameters: Vec<Parameter>,
+    /// Schemas of the path's segments, in their order.
+    pub(super) segments: Vec<RefOr<Schema>>,
+    body: Option<RequestBody>,
+    answers: BTreeMap<u16, Response>,
+    problems: BTreeMap<u16, Vec<Answer>>,
+    schemas: Vec<(String, RefOr<Schema>)>,
+    pub(super) needs: Vec<Needed>,
+}
+
+/// A value of the program that a handler takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Needed {
+    pub(crate) id: TypeId,
+    pub(crate) name: &'static str,
+}
+
+impl Operation {
+    pub(super) fn guard<G: Guard>(&mut self) {
+        self.is_public = G::IS_PUBLIC;
+        self.permission = G::PERMISSION;
+        if !G::IS_PUBLIC {
+            self.problem(Answer::new(
+                401,
+                "unauthorized",
+                "credentials are missing or not valid",
+            ));
+        }
+        if G::PERMISSION.is_some() {
+            self.problem(Answer::new(
+                403,
+                "permission_missing",
+                "the permission for this is missing",
+            ));
+        }
+    }
+
+    /// The permission that the guard asks for.
+    pub(crate) fn permission(&self) -> Option<PermissionSpec> {
+        self.permission
+    }
+
+    /// The handler takes a value that the program has to provide.
+    pub fn needs<T: 'static>(&mut self) {
+        self.needs.push(Needed {
+            id: TypeId::of::<T>(),
+            name: std::any::type_name::<T>(),
+        });
+    }
+
+    /// Takes a parameter in the query, a header or a cookie.
+    pub fn parameter(&mut self, parameter: Parameter) {
+        self.parameters.push(parameter);
+    }
+
+    /// Takes a body of type `T` in this media type.
+    pub fn body<T: ToSchema>(&mut self, content_type: &str) {
+        let schema = self.schema::<T>();
+        let content = ContentBuilder::new().schema(Some(schema)).build();
+        let body = RequestBodyBuilder::new().content(content_type, content);
+        self.body = Some(body.required(Some(Required::True)).build());
+    }
+
+    /// Answers with `status` and a JSON body of type `T`.
+    pub fn answer<T: ToSchema>(&mut self, status: StatusCode, description: &str) {
+        let schema = self.schema::<T>();
+        self.answer_with(status, description, Some(schema));
+    }
+
+    /// Answers with `status` and no body.
+    pub fn empty_answer(&mut self, status: StatusCode, description: &str) {
+        self.answer_with(status, description, None);
+    }
+
+    pub(super) fn answer_with(
+        &mut self,
+        status: StatusCode,
+        description: &str,
+        schema: Option<RefOr<Schema>>,
+    ) {
+        let mut response = ResponseBuilder::new().description(description);
+        if let Some(schema) = schema {
+            let content = ContentBuilder::new().schema(Some(schema)).build();
+            response = response.content("application/json", content);
+        }
+        self.answers.insert(status.as_u16(), response.build());
+    }
+
+    /// Answers with `status` and plain text.
+    pub fn text_answer(&mut self, status: StatusCode, description: &str) {
+        let content = ContentBuilder::new()
+            .schema(Some(<String as PartialSchema>::schema()))
+            .build();
+        let response = ResponseBuilder::new()
+            .description(description)
+            .content("text/plain", content);
+        self.answers.insert(status.as_u16(), response.build());
+    }
+
+    /// Adds a header to the answer with `status`, which must have been described before.
+    pub fn answer_header(&mut self, status: StatusCode, name: &str, description: &str) {
+        if let Some(answer) = self.answers.get_mut(&status.as_u16()) {
+            let mut header = Header::default();
+            header.description = Some(description.to_owned());
+            answer.headers.insert(name.to_owned(), RefOr::T(header));
+        }
+    }
+
+    /// May answer with this problem.
+    pub fn problem(&mut self, answer: Answer) {
+        let of_status = self.problems.entry(answer.status).or_default();
+        if !of_status.contains(&answer) {
+            of_status.push(answer);
+        }
+    }
+
+    /// The schema of `T`: by reference, with `T` and what it refers to among the document's components.
+    pub fn schema<T: ToSchema>(&mut self) -> RefOr<Schema> {
+        T::schemas(&mut self.schemas);
+        let name = T::name().into_owned();
+        let schema = <T as PartialSchema>::schema();
+        if matches!(schema, RefOr::Ref(_)) || !is_component(&name) {
+            return schema;
+        }
+        self.schemas.push((name.clone(), schema));
+        RefOr::Ref(Ref::from_schema_name(name))
+    }
+
+    /// Writes the operation into `document`.
+    pub(super) fn write(
+        &self,
+        document: &mut OpenApi,
+        method: HttpMethod,
+        path: &str,
+        about: &About<'_>,
+    ) {
+        let mut operation = OperationBuilder::new()
+            .operation_id(Some(about.id))
+            .tag(about.tag)
+            .summary(about.summary)
+            .description(about.description)
+            .request_body(self.body.clone())
+            .parameters(Some(self.parameters.clone()));
+        for (status, answer) in &self.answers {
+            operation = operation.response(status.to_string(), answer.clone());
+        }
+        for (status, answers) in &self.problems {
+            operation = operation.response(status.to_string(), problem_response(answers));
+        }
+        let security = if self.is_public {
+            SecurityRequirement::default()
+        } else {
+            SecurityRequirement::new::<_, [&str; 0], &str>(SECURITY_SCHEME, [])
+        };
+        operation = operation.security(security);
+        if let Some(permission) = self.permission {
+            let extensions = ExtensionsBuilder::new()
+                .add("x-permission", permission.name)
+                .build();
+            operation = operation.extensions(Some(extensions));
+        }
+        let item = PathItem::new(method, operation.build());
+        match document.paths.paths.get_mut(path) {
+            Some(existing) => existing.merge_operations(item),
+            None => drop(document.paths.paths.insert(path.to_owned(), item)),
+        }
+        let components = document
+            .components
+            .get_or_insert_with(|| ComponentsBuilder::new().build());
+        components.schemas.extend(self.schemas.iter().cloned());
+    }
+}
+
+/// What its route says of an operation, beside its types.
+pub(super) struct About<'a> {
+    pub(super) id: &'a str,
+    pub(super) tag: &'a str,
+    pub(super) summary: Option<&'a str>,
+    pub(super) description: Option<&'a str>,
+}
+
+/// One response for all problems of a status, with an example of each.
+fn problem_response(answers: &[Answer]) -> Response {
+    let description = answers
+        .iter()
+        .map(|answer| format!("`{}`: {}.", answer.code, answer.description));
+    let schema = Ref::from_schema_name(<ProblemBody<'_> as ToSchema>::name());
+    let example = answers.first().map(|answer| answer.problem().body(None));
+    let example = example.and_then(|body| serde_json::from_slice(&body).ok());
+    let content = ContentBuilder::new()
+        .schema(Some(schema))
+        .example(example)
+        .build();
+    ResponseBuilder::new()
+        .description(description.collect::<Vec<_>>().join(" "))
+        .content("application/problem+json", content)
+        .build()
+}
+
+/// Whether a type's name is that of a struct of somebody's, which documents are read by; not `Vec` or `String`.
+fn is_component(name: &str) -> bool {
+    const INLINE: [&str; 8] = [
+        "String", "str", "Vec", "Option", "HashMap", "BTreeMap", "Uuid", "Value",
+    ];
+    name.starts_with(|first: char| first.is_ascii_uppercase()) && !INLINE.contains(&name)
+}

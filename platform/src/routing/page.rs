@@ -1,0 +1,343 @@
+//! Lists in pages: `limit`, an opaque `cursor`, and `{"items": […], "next_cursor": …}`.
+//!
+//! A cursor holds the sort key of the last item of a page. It is authenticated together with the tenant, the list and its
+//! filter, so one that was tampered with, or made for another list, is refused (400 `invalid_cursor`).
+
+use std::{
+    future::{Ready, ready},
+    sync::Arc,
+};
+
+use actix_web::{
+    FromRequest, HttpRequest, HttpResponse, dev::Payload, http::StatusCode, web::Query,
+};
+use aws_lc_rs::{constant_time, hmac, rand};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use dotmac_db::TenantId;
+use dotmac_secrets::{ExposeSecret, SecretWatch};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::{ArrayBuilder, ObjectBuilder, RefOr, Type, path::ParameterIn, schema::Schema},
+};
+
+use super::{Answer, Argument, Operation, Reply};
+use crate::{extract::provided, http::Problem};
+
+/// Items of a page unless the client asks for another number.
+const LIMIT: u32 = 50;
+
+/// The most that a client can ask for.
+const MOST: u32 = 200;
+
+/// A longer text is no cursor of ours.
+const LONGEST: usize = 1024;
+
+const TAG_BYTES: usize = 16;
+
+const INVALID: Answer = Answer::new(400, "invalid_cursor", "the cursor is not one of this list");
+
+/// Authenticates cursors: with the program's secret, the same on every instance, or with a key of this process alone.
+#[derive(Clone)]
+pub(crate) struct CursorKey {
+    secret: Option<SecretWatch>,
+    own: Arc<[u8; 32]>,
+}
+
+impl CursorKey {
+    /// Follows the program's secret. Without one the cursors of this process are refused by others, and after a restart.
+    ///
+    /// # Errors
+    ///
+    /// The operating system has no random bytes.
+    pub(crate) fn new(secret: Option<SecretWatch>) -> Result<Self, aws_lc_rs::error::Unspecified> {
+        let mut own = [0; 32];
+        rand::fill(&mut own)?;
+        Ok(Self {
+            secret,
+            own: Arc::new(own),
+        })
+    }
+
+    /// Derived, so that the secret can have other uses.
+    fn key(&self) -> hmac::Key {
+        let secret = self.secret.as_ref().and_then(SecretWatch::get);
+        let secret = secret
+            .as_ref()
+            .map_or(self.own.as_slice(), |it| it.expose_secret().as_bytes());
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        hmac::Key::new(
+            hmac::HMAC_SHA256,
+            hmac::sign(&secret, b"dotmac cursor v1").as_ref(),
+        )
+    }
+
+    fn tag(&self, bound: &Bound<'_>, position: &[u8]) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.key());
+        // Each part with its length, so that none can run into the next.
+        for part in [
+            bound.tenant.uuid().as_bytes().as_slice(),
+            bound.list.as_bytes(),
+            bound.filter.as_bytes(),
+            position,
+        ] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        context.sign()
+    }
+
+    fn seal(&self, bound: &Bound<'_>, position: &impl Serialize) -> Option<String> {
+        let position = serde_json::to_vec(position).ok()?;
+        let tag = self.tag(bound, &position);
+        let mut bytes = tag.as_ref()[..TAG_BYTES].to_vec();
+        bytes.extend(position);
+        Some(URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    fn open<K: DeserializeOwned>(&self, bound: &Bound<'_>, cursor: &str) -> Option<K> {
+        if cursor.len() > LONGEST {
+            return None;
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+        let (tag, position) = bytes.split_at_checked(TAG_BYTES)?;
+        let right = self.tag(bound, position);
+        constant_time::verify_slices_are_equal(tag, &right.as_ref()[..TAG_BYTES]).ok()?;
+        serde_json::from_slice(position).ok()
+    }
+}
+
+/// What a cursor is good for: one list of one tenant, filtered and sorted in one way.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound<'a> {
+    /// Whose list.
+    pub tenant: TenantId,
+    /// Which list, with its sort: `notes -created_at`.
+    pub list: &'a str,
+    /// The filter in any notation that is different for different filters; empty without one.
+    pub filter: &'a str,
+}
+
+/// The query parameters `limit` and `cursor`.
+#[derive(Clone)]
+pub struct Paging {
+    limit: u32,
+    cursor: Option<String>,
+    key: CursorKey,
+}
+
+#[derive(Deserialize, IntoParams)]
+struct Asked {
+    /// How many items, at most 200.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, Serialize)]
+pub struct Page<T> {
+    /// The items, in their order.
+    pub items: Vec<T>,
+    /// What to give as `cursor` for the next page; `null` on the last one.
+    pub next_cursor: Option<String>,
+}
+
+impl Paging {
+    /// How many items the page has at most, from 1 to 200.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// How many rows to read: one more than the page has, which tells whether there is a next one.
+    #[must_use]
+    pub fn rows(&self) -> i64 {
+        i64::from(self.limit) + 1
+    }
+
+    /// The sort key after which the page begins; `None` for the first page.
+    ///
+    /// # Errors
+    ///
+    /// 400 `invalid_cursor` for one that was not made for `bound`.
+    pub fn after<K: DeserializeOwned>(&self, bound: &Bound<'_>) -> Result<Option<K>, Problem> {
+        match &self.cursor {
+            None => Ok(None),
+            Some(cursor) => match self.key.open(bound, cursor) {
+                Some(key) => Ok(Some(key)),
+                None => Err(INVALID
+                    .problem()
+                    .field_error("cursor", "is not one of this list")),
+            },
+        }
+    }
+
+    /// The page of `rows`, of which [`rows`](Self::rows) were asked for; `key` is the sort key of an item.
+    pub fn page<T, K: Serialize>(
+        &self,
+        bound: &Bound<'_>,
+        mut rows: Vec<T>,
+        key: impl Fn(&T) -> K,
+    ) -> Page<T> {
+        let most = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let is_last = rows.len() <= most;
+        rows.truncate(most);
+        let last = rows.last().filter(|_| !is_last);
+        Page {
+            next_cursor: last.and_then(|item| self.key.seal(bound, &key(item))),
+            items: rows,
+        }
+    }
+}
+
+impl FromRequest for Paging {
+    type Error = actix_web::Error;
+    type Future = Ready<Result<Self, actix_web::Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let asked = Query::<Asked>::from_request(request, payload).into_inner();
+        ready(asked.and_then(|asked| {
+            let limit = asked.limit.unwrap_or(LIMIT);
+            if !(1..=MOST).contains(&limit) {
+                let problem =
+                    Problem::bad_request("the query cannot be understood").code("invalid_query");
+                return Err(problem
+                    .field_error("limit", format!("is from 1 to {MOST}"))
+                    .into());
+            }
+            Ok(Self {
+                limit,
+                cursor: asked.into_inner().cursor,
+                key: provided(request)?,
+            })
+        }))
+    }
+}
+
+impl Argument for Paging {
+    fn describe(operation: &mut Operation) {
+        let parameters = Asked::into_params(|| Some(ParameterIn::Query));
+        parameters
+            .into_iter()
+            .for_each(|parameter| operation.parameter(parameter));
+        operation.problem(Answer::new(
+            400,
+            "invalid_query",
+            "the query cannot be understood",
+        ));
+        operation.problem(INVALID);
+        operation.needs::<CursorKey>();
+    }
+}
+
+impl<T: Serialize + ToSchema + 'static> Reply for Page<T> {
+    fn describe(operation: &mut Operation) {
+        let item = operation.schema::<T>();
+        operation.answer_with(
+            StatusCode::OK,
+            "One page of the list.",
+            Some(page_schema(item)),
+        );
+    }
+
+    fn respond(self, _: &HttpRequest) -> HttpResponse {
+        HttpResponse::Ok().json(self)
+    }
+}
+
+fn page_schema(item: RefOr<Schema>) -> RefOr<Schema> {
+    let cursor = ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::SchemaType::from_iter([
+            Type::String,
+            Type::Null,
+        ]))
+        .description(Some(
+            "What to give as `cursor` for the next page; `null` on the last one.",
+        ));
+    ObjectBuilder::new()
+        .property("items", ArrayBuilder::new().items(item))
+        .required("items")
+        .property("next_cursor", cursor)
+        .required("next_cursor")
+        .into()
+}
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key() -> CursorKey {
+        CursorKey::new(None).expect("random bytes")
+    }
+
+    fn bound(tenant: TenantId) -> Bound<'static> {
+        Bound {
+            tenant,
+            list: "notes -created_at",
+            filter: "tag=home",
+        }
+    }
+
+    #[test]
+    fn a_cursor_is_good_for_its_own_list_only() {
+        let (key, tenant) = (key(), TenantId::new());
+        let bound = bound(tenant);
+        let cursor = key.seal(&bound, &("2026-11-28", 7)).expect("sealed");
+        assert_eq!(
+            key.open(&bound, &cursor),
+            Some(("2026-11-28".to_owned(), 7))
+        );
+        let others = [
+            Bound {
+                tenant: TenantId::new(),
+                ..bound
+            },
+            Bound {
+                list: "notes created_at",
+                ..bound
+            },
+            Bound {
+                filter: "",
+                ..bound
+            },
+            Bound {
+                list: "notes -created_attag=",
+                filter: "home",
+                ..bound
+            },
+        ];
+        for other in others {
+            assert_eq!(
+                key.open::<(String, i64)>(&other, &cursor),
+                None,
+                "{other:?}"
+            );
+        }
+        let another = self::key();
+        assert_eq!(another.open::<(String, i64)>(&bound, &cursor), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_but_ours_is_a_cursor(text in "\\PC{0,80}") {
+            prop_assert_eq!(key().open::<serde_json::Value>(&bound(TenantId::new()), &text), None);
+        }
+
+        #[test]
+        fn no_byte_of_a_cursor_can_be_changed(at in 0usize..40, to in any::<u8>()) {
+            let (key, bound) = (key(), bound(TenantId::new()));
+            let cursor = key.seal(&bound, &("2026-11-28T12:00:00Z", 7)).expect("sealed");
+            let mut bytes = URL_SAFE_NO_PAD.decode(&cursor).expect("base64");
+            let at = at % bytes.len();
+            prop_assume!(bytes[at] != to);
+            bytes[at] = to;
+            let changed = URL_SAFE_NO_PAD.encode(bytes);
+            prop_assert_eq!(key.open::<(String, i64)>(&bound, &changed), None);
+        }
+    }
+}
