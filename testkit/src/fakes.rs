@@ -4,7 +4,7 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A server that accepts connections and never answers: a peer whose process hangs.
@@ -25,58 +25,60 @@ impl FakeSilentServer {
     }
 }
 
-/// A collector that does what the real one cannot be told to: it refuses, asks for a pause, dawdles.
-/// Speaks HTTP; remembers the head of each request. Its threads end with the test process.
-pub struct FakeCollector {
-    shared: Arc<Shared>,
+/// A server of HTTP whose answers a test makes up. It remembers what it was asked. Its threads end with the test
+/// process.
+pub struct FakeHttpServer {
+    asked: Arc<Mutex<Vec<FakeRequest>>>,
     pub port: u16,
 }
 
-struct Shared {
-    answer: Mutex<FakeAnswer>,
-    heads: Mutex<Vec<String>>,
+/// What a [`FakeHttpServer`] was asked.
+#[derive(Clone, Debug)]
+pub struct FakeRequest {
+    pub at: Instant,
+    /// Request line and headers, in lower case.
+    pub head: String,
+    pub body: String,
 }
 
-/// What a [`FakeCollector`] says.
-#[derive(Clone, Copy)]
-pub enum FakeAnswer {
-    /// 200.
-    Taken,
-    /// 429 with `Retry-After` in seconds.
-    Pause(u32),
-    /// 200, after a while.
-    Slowly(Duration),
+impl FakeRequest {
+    pub fn path(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap_or_default()
+    }
 }
 
-impl FakeCollector {
-    pub fn start(answer: FakeAnswer) -> Self {
+impl FakeHttpServer {
+    /// `answer` writes the whole of an answer.
+    pub fn start(
+        answer: impl Fn(&FakeRequest, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Shared {
-            answer: Mutex::new(answer),
-            heads: Mutex::default(),
-        });
-        let served = Arc::clone(&shared);
+        let asked = Arc::<Mutex<Vec<FakeRequest>>>::default();
+        let (noted, answer) = (Arc::clone(&asked), Arc::new(answer));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let served = Arc::clone(&served);
-                std::thread::spawn(move || serve(stream, &served));
+                let (noted, answer) = (Arc::clone(&noted), Arc::clone(&answer));
+                std::thread::spawn(move || serve(stream, &noted, &*answer));
             }
         });
-        Self { shared, port }
+        Self { asked, port }
     }
 
-    pub fn say(&self, answer: FakeAnswer) {
-        *self.shared.answer.lock().unwrap() = answer;
+    pub fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The heads of the requests so far, in lower case.
-    pub fn heads(&self) -> Vec<String> {
-        self.shared.heads.lock().unwrap().clone()
+    pub fn asked(&self) -> Vec<FakeRequest> {
+        self.asked.lock().unwrap().clone()
     }
 }
 
-fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
+fn serve(
+    mut stream: TcpStream,
+    asked: &Mutex<Vec<FakeRequest>>,
+    answer: &dyn Fn(&FakeRequest, &mut TcpStream) -> io::Result<()>,
+) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {
         let (mut head, mut length) = (String::new(), 0);
@@ -94,19 +96,76 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
             }
             head.push_str(&line);
         }
-        io::copy(&mut reader.by_ref().take(length), &mut io::sink())?;
-        shared.heads.lock().unwrap().push(head);
-        let answer = *shared.answer.lock().unwrap();
-        let head = match answer {
-            FakeAnswer::Taken => "200 OK".to_owned(),
-            FakeAnswer::Pause(seconds) => {
-                format!("429 Too Many Requests\r\nretry-after: {seconds}")
-            }
-            FakeAnswer::Slowly(time) => {
-                std::thread::sleep(time);
-                "200 OK".to_owned()
-            }
+        let mut body = Vec::new();
+        reader.by_ref().take(length).read_to_end(&mut body)?;
+        let request = FakeRequest {
+            at: Instant::now(),
+            head,
+            body: String::from_utf8_lossy(&body).into_owned(),
         };
-        stream.write_all(format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n").as_bytes())?;
+        asked.lock().unwrap().push(request.clone());
+        answer(&request, &mut stream)?;
+    }
+}
+
+/// Writes an answer; `head` is the status with its text, and headers of the test's own.
+pub fn write_answer(stream: &mut TcpStream, head: &str, body: &str) -> io::Result<()> {
+    let length = body.len();
+    stream
+        .write_all(format!("HTTP/1.1 {head}\r\ncontent-length: {length}\r\n\r\n{body}").as_bytes())
+}
+
+/// A collector that does what the real one cannot be told to: it refuses, asks for a pause, dawdles.
+/// Speaks HTTP; remembers the head of each request.
+pub struct FakeCollector {
+    server: FakeHttpServer,
+    answer: Arc<Mutex<FakeAnswer>>,
+    pub port: u16,
+}
+
+/// What a [`FakeCollector`] says.
+#[derive(Clone, Copy)]
+pub enum FakeAnswer {
+    /// 200.
+    Taken,
+    /// 429 with `Retry-After` in seconds.
+    Pause(u32),
+    /// 200, after a while.
+    Slowly(Duration),
+}
+
+impl FakeCollector {
+    pub fn start(answer: FakeAnswer) -> Self {
+        let answer = Arc::new(Mutex::new(answer));
+        let said = Arc::clone(&answer);
+        let server = FakeHttpServer::start(move |_, stream| {
+            let answer = *said.lock().unwrap();
+            let head = match answer {
+                FakeAnswer::Taken => "200 OK".to_owned(),
+                FakeAnswer::Pause(seconds) => {
+                    format!("429 Too Many Requests\r\nretry-after: {seconds}")
+                }
+                FakeAnswer::Slowly(time) => {
+                    std::thread::sleep(time);
+                    "200 OK".to_owned()
+                }
+            };
+            write_answer(stream, &head, "")
+        });
+        let port = server.port;
+        Self {
+            server,
+            answer,
+            port,
+        }
+    }
+
+    pub fn say(&self, answer: FakeAnswer) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    /// The heads of the requests so far, in lower case.
+    pub fn heads(&self) -> Vec<String> {
+        self.server.asked().into_iter().map(|it| it.head).collect()
     }
 }
