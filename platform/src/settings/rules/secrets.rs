@@ -8,6 +8,7 @@ use super::weak::weakness;
 use crate::settings::Entry;
 use crate::settings::engine::group::PREFIX;
 use crate::settings::groups::DatabaseTarget;
+use crate::settings::types::VaultAuth;
 
 impl PlatformRules<'_> {
     pub(super) fn secrets(&mut self) {
@@ -43,9 +44,12 @@ impl PlatformRules<'_> {
     /// For production.
     pub(super) fn weak_secrets(&mut self) {
         let vault = &self.settings.vault;
-        if vault.enabled {
-            self.refuse_weak("VAULT_TOKEN", vault.token.as_ref());
-            self.refuse_weak("VAULT_SECRET_ID", vault.secret_id.as_ref());
+        // Only what is used: the environment may hold a token for an operator's command line.
+        match vault.auth {
+            _ if !vault.enabled => {}
+            VaultAuth::Token => self.refuse_weak("VAULT_TOKEN", vault.token.as_ref()),
+            VaultAuth::AppRole => self.refuse_weak("VAULT_SECRET_ID", vault.secret_id.as_ref()),
+            VaultAuth::Kubernetes | VaultAuth::Jwt | VaultAuth::Cert => {}
         }
         if let DatabaseTarget::Postgres(target) = self.settings.database.target() {
             let is_own_key = self.settings.database.password.is_given();

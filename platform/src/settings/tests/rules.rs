@@ -280,6 +280,18 @@ fn production_refuses_weak_secrets() {
         mistake(&production(&vault))
             .starts_with("DOTMAC_VAULT_TOKEN (fallback VAULT_TOKEN): the secret is")
     );
+    let approle = |secret_id| {
+        production(&[
+            ("VAULT_ADDR", "https://vault.example"),
+            ("DOTMAC_VAULT_AUTH", "approle"),
+            ("DOTMAC_VAULT_ROLE_ID", "dotmac"),
+            ("DOTMAC_VAULT_SECRET_ID", secret_id),
+            // Of a command line; not what the daemon logs in with.
+            ("BAO_TOKEN", "root"),
+        ])
+    };
+    right(&approle("b6f3a4de-long-and-random"));
+    assert!(mistake(&approle("short")).starts_with("DOTMAC_VAULT_SECRET_ID"));
 }
 
 #[test]
