@@ -107,11 +107,13 @@ impl<'a> Transport<'a> {
         })
     }
 
-    /// Follows no redirection: it would take the headers, who we are, to somebody else.
+    /// Follows no redirection and uses no proxy of the environment: the headers, who we are, go to the configured
+    /// endpoint alone. The channel for gRPC knows neither.
     fn client(&self) -> Result<reqwest::Client, TelemetryError> {
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .redirect(redirect::Policy::none())
+            .no_proxy()
             .timeout(self.otlp.export_timeout);
         if let Some(pem) = &self.pem {
             if let Some(authorities) = &pem.authorities {

@@ -10,6 +10,9 @@ use crate::{Exit, program::Program, settings::Settings};
 /// Longest wait for an answer: shorter than an orchestrator's own patience.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Of an answer no more is shown, in bytes.
+const ANSWER_LIMIT: usize = 1 << 20;
+
 /// What to ask, and whom.
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -94,10 +97,20 @@ async fn ask(url: &str, own: bool) -> Result<(bool, String), reqwest::Error> {
     let client = reqwest::Client::builder()
         .timeout(TIMEOUT)
         .no_proxy()
+        // What another server says is no answer of this one.
+        .redirect(reqwest::redirect::Policy::none())
         // Our own certificate is for our public name, not for the loopback address.
         .tls_danger_accept_invalid_certs(own)
         .build()?;
-    let answer = client.get(url).send().await?;
+    let mut answer = client.get(url).send().await?;
     let ok = answer.status().is_success();
-    Ok((ok, answer.text().await?))
+    let mut body = Vec::new();
+    while let Some(piece) = answer.chunk().await? {
+        body.extend_from_slice(&piece);
+        if body.len() >= ANSWER_LIMIT {
+            body.truncate(ANSWER_LIMIT);
+            break;
+        }
+    }
+    Ok((ok, String::from_utf8_lossy(&body).into_owned()))
 }

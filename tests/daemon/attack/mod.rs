@@ -6,6 +6,7 @@
 mod bodies;
 mod compression;
 mod database;
+mod egress;
 mod files;
 mod stopping;
 
