@@ -16,7 +16,7 @@ const PASSWORD: &str = "PASSWORD";
 
 /// What every client of Vault's must do alike.
 const CLIENTS: &[Client] = &[
-    Client::Vaultrs,
+    Client::Native,
     #[cfg(feature = "hashicorp_vault")]
     Client::HashicorpVault,
 ];

@@ -11,13 +11,11 @@ use std::{
 };
 
 use actix::prelude::*;
-use secrecy::SecretString;
 use tokio::sync::{Notify, oneshot};
 use tracing::{Instrument, Span, debug, info_span, warn};
 
 use super::{
-    Change, Config, GetSecret, RefreshNow, SecretFeed, SecretReference, SecretStore, SecretsError,
-    Vault, Want, Wanted,
+    Change, Config, SecretFeed, SecretStore, SecretsError, Vault, VaultFailure, Wanted,
     backoff::Backoff,
     cache::Cache,
     course::{Course, Word},
@@ -26,18 +24,17 @@ use super::{
     leased::Leased,
     loader::{self, Loaded},
     reason, report,
-    rotation::Rotation,
+    rotation::{News, Rotation},
 };
 use dotmac_supervision::{Lifeline, Published, Serving, SupervisedActor};
 
-/// What [`RefreshNow`] is answered with.
+mod answers;
+
+/// What [`RefreshNow`](super::RefreshNow) is answered with.
 type Refreshed = Result<Vec<String>, SecretsError>;
 
 /// Between a refusal and the reading that it causes: many connections are refused at once.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(250);
-
-/// Reads for [`GetSecret`] under way at once, waiting ones included.
-const READS_LIMIT: usize = 128;
 
 /// Loads the secrets of the process, publishes them, and keeps them fresh.
 ///
@@ -66,6 +63,8 @@ pub struct SecretsActor {
     leased: Leased,
     /// Rung when leased credentials were refused where they are used.
     demand: Arc<Notify>,
+    /// Rung when Vault answers again, for what waits after a failure of its own.
+    answers: Arc<Notify>,
     tending: Option<SpawnHandle>,
 }
 
@@ -99,6 +98,7 @@ impl SecretsActor {
             loaded: None,
             leased: Leased::default(),
             demand: Arc::default(),
+            answers: Arc::default(),
             tending: None,
         }
     }
@@ -156,7 +156,12 @@ impl SecretsActor {
         self.tell_unpermitted(&loaded.unpermitted);
         self.backoff.note(!loaded.failures.is_empty());
         let failed = loaded.failures.first().map(|failed| failed.error.clone());
+        let pauses = loaded.failures.iter().filter_map(|it| it.error.pause());
+        let pause = pauses.max().unwrap_or_default();
         self.loaded = Some(loaded);
+        if failed.is_none() && self.leased.meets_an_outage() {
+            self.answers.notify_one();
+        }
         let changed = self.settle();
         for asker in self.answer_now.drain(..) {
             let refreshed = match &failed {
@@ -173,7 +178,7 @@ impl SecretsActor {
                 interval.mul_f64(0.9 + 0.2 * fastrand::f64())
             };
             let wait = self.backoff.wait(fastrand::f64()).unwrap_or_else(refresh);
-            self.next = Some(ctx.run_later(wait, Self::load));
+            self.next = Some(ctx.run_later(wait.max(pause), Self::load));
         } else {
             self.load(ctx);
         }
@@ -210,32 +215,25 @@ impl SecretsActor {
         changed
     }
 
+    fn reading_met_an_outage(&self) -> bool {
+        let failures = self.loaded.iter().flat_map(|loaded| &loaded.failures);
+        let mut causes = failures.filter_map(|failed| failed.error.failure());
+        causes.any(VaultFailure::is_outage)
+    }
+
     /// Keeps token and leases, step by step.
     fn tend(&mut self, rotation: Rotation, ctx: &mut Context<Self>) {
         let step = Box::pin(rotation.step()).into_actor(self);
         self.tending = Some(ctx.spawn(step.map(|(rotation, news), actor, ctx| {
             let role = actor.config.database_role.as_ref();
+            let answered = matches!(news, News::Issued(_) | News::Kept(_));
             actor.leased.hear(news, role, &actor.feed);
             actor.settle();
+            if answered && actor.reading_met_an_outage() {
+                actor.load(ctx);
+            }
             actor.tend(rotation, ctx);
         })));
-    }
-
-    /// Reads everything again; `answer_next` is served by the first reading that begins now.
-    fn refresh(&mut self, ctx: &mut Context<Self>) -> ResponseActFuture<Self, Refreshed> {
-        if self.vault.is_none() {
-            return answer(Ok(self.serve_literals()));
-        }
-        let (asker, answered) = oneshot::channel();
-        self.cache.clear();
-        self.answer_next.push(asker);
-        self.load(ctx);
-        // The asker lives as long as this actor, and so does this future.
-        Box::pin(
-            answered
-                .into_actor(self)
-                .map(|answer, _, _| answer.unwrap_or_else(|_| Ok(Vec::new()))),
-        )
     }
 
     /// Reads again at once when a consumer says that a secret was refused, at most once in
@@ -304,7 +302,7 @@ impl Actor for SecretsActor {
                 let rotation = Rotation::new(
                     &vault,
                     self.config.database_role.clone(),
-                    Arc::clone(&self.demand),
+                    (Arc::clone(&self.demand), Arc::clone(&self.answers)),
                     self.config.refresh_interval,
                     self.backoff,
                 );
@@ -341,62 +339,4 @@ impl SupervisedActor for SecretsActor {
                 .map(|(), _, ctx| ctx.stop()),
         );
     }
-}
-
-impl Handler<RefreshNow> for SecretsActor {
-    type Result = ResponseActFuture<Self, Refreshed>;
-
-    fn handle(&mut self, _: RefreshNow, ctx: &mut Self::Context) -> Self::Result {
-        self.refresh(ctx)
-    }
-}
-
-impl Handler<Want> for SecretsActor {
-    type Result = ResponseActFuture<Self, Refreshed>;
-
-    fn handle(&mut self, Want { wanted }: Want, ctx: &mut Self::Context) -> Self::Result {
-        self.wanted = Arc::new(wanted);
-        self.feed.want(Arc::clone(&self.wanted));
-        self.refresh(ctx)
-    }
-}
-
-impl Handler<GetSecret> for SecretsActor {
-    type Result = ResponseActFuture<Self, Result<SecretString, SecretsError>>;
-
-    fn handle(
-        &mut self,
-        GetSecret { reference }: GetSecret,
-        _: &mut Self::Context,
-    ) -> Self::Result {
-        let asked_at = Instant::now();
-        let Some(vault) = self.vault.clone() else {
-            return answer(Err(SecretsError::VaultOff { reference }));
-        };
-        if let Some(document) = self.cache.get(&reference.path, asked_at) {
-            return answer(document.field(&reference).cloned());
-        }
-        if self.reads >= READS_LIMIT {
-            return answer(Err(SecretsError::Busy { reference }));
-        }
-        self.reads += 1;
-        let SecretReference { path, .. } = reference.clone();
-        let read = async move { vault.read(&path).await }.instrument(Span::current());
-        Box::pin(
-            Box::pin(read)
-                .into_actor(self)
-                .map(move |document, actor, _| {
-                    actor.reads -= 1;
-                    let document = Arc::new(document?);
-                    actor
-                        .cache
-                        .insert(reference.path.clone(), Arc::clone(&document), asked_at);
-                    document.field(&reference).cloned()
-                }),
-        )
-    }
-}
-
-fn answer<T: 'static>(value: T) -> ResponseActFuture<SecretsActor, T> {
-    Box::pin(actix::fut::ready(value))
 }

@@ -66,7 +66,7 @@ pub struct VaultConfig {
     pub ca_cert: Option<PathBuf>,
     /// Longest wait for the answer to one request.
     pub timeout: Duration,
-    /// The crate that speaks to the server.
+    /// What speaks to the server.
     pub client: Client,
 }
 
@@ -82,15 +82,16 @@ pub enum KvVersion {
     V2,
 }
 
-/// The crate that speaks to the server.
+/// What speaks to the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Client {
-    /// `vaultrs`: asynchronous, and knows all of [`VaultConfig`].
+    /// Our own requests by `reqwest`: asynchronous, and knows all of [`VaultConfig`]. Credentials go to the
+    /// configured host alone.
     #[default]
-    Vaultrs,
-    /// `hashicorp_vault`: blocking, on a thread of its own; knows neither namespaces, private CA
-    /// certificates, client certificates nor time-outs above 30 s.
+    Native,
+    /// The crate `hashicorp_vault`: blocking, on a thread of its own; knows neither namespaces, private CA
+    /// certificates, client certificates nor time-outs above 30 s, and promises less: docs/secrets.md.
     #[cfg(feature = "hashicorp_vault")]
     HashicorpVault,
 }
@@ -239,7 +240,9 @@ pub enum ConfigError {
         key: String,
     },
     /// The chosen client lacks something.
-    #[error("the Vault client `{client}` does not support {feature}; use `vaultrs` or do without")]
+    #[error(
+        "the Vault client `{client}` does not support {feature}; use the default client or do without"
+    )]
     Unsupported {
         /// The crate.
         client: &'static str,

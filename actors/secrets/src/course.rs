@@ -5,6 +5,8 @@
 //! | brought everything | publish, `ready` | publish, `ready` |
 //! | failed, in part or whole | `unavailable`, publish nothing | publish what there is, `degraded` |
 //!
+//! A database engine that fails keeps nobody waiting: it is the database that is away, which says so itself.
+//!
 //! What is published already is not published again.
 
 use std::sync::Arc;
@@ -74,7 +76,8 @@ impl Course {
             _ => News::None,
         };
         self.failing = reason;
-        self.loaded_once |= reason.is_none();
+        let mut failures = loaded.failures.iter();
+        self.loaded_once |= failures.all(|failed| failed.error.is_of_database_engine());
 
         if let Some(reason) = reason
             && self.strict
@@ -150,6 +153,25 @@ mod tests {
         assert_eq!(verdict.word, Word::Ready("vault"));
         assert_eq!(verdict.news, News::Recovered);
         assert!(verdict.publish.is_some());
+    }
+
+    #[test]
+    fn a_database_that_is_away_keeps_nobody_waiting_for_secrets() {
+        let engine = || VaultFailure::DatabaseEngine {
+            mount: "database".to_owned(),
+            role: "dotmac".to_owned(),
+            detail: "connection refused".to_owned(),
+        };
+        let mut course = Course::new(true);
+        let verdict = course.judge(failed(engine(), None));
+        let word = Word::Degraded(reason::DATABASE_ENGINE_FAILED, "environment");
+        assert_eq!((verdict.word, verdict.news), (word, News::Failed));
+        assert!(verdict.publish.is_some());
+        let mut course = Course::new(true);
+        let mut both = failed(engine(), None);
+        both.failures
+            .extend(failed(VaultFailure::Sealed, None).failures);
+        assert!(matches!(course.judge(both).word, Word::Unavailable(_)));
     }
 
     #[test]

@@ -104,6 +104,11 @@ impl Vault {
         let asked = Instant::now();
         let dynamic = self.call_role(session, &role.dynamic_path()).await;
         let refused = match dynamic {
+            Ok(answer) if answer.lease_id.is_empty() => {
+                return Err(VaultFailure::BadAnswer {
+                    detail: "the credentials have no lease".to_owned(),
+                });
+            }
             Ok(answer) => return self.issued(session, answer, asked),
             Err(refused) if may_be_static(&refused) => refused,
             Err(failure) => return Err(self.explain_role(failure, session, role).await),
@@ -115,9 +120,9 @@ impl Vault {
                 Err(self.explain_role(refused, session, role).await)
             }
             Err(failure) if failure.refusal().is_some() && is_unknown_role(&refused) => {
-                let asking = Asking::Path {
+                let asking = Asking::Role {
                     path: &role.static_path(),
-                    mount: role.mount.as_str(),
+                    role,
                     capability: "read",
                 };
                 Err(self.explain(failure, asking, Some(&session.token)).await)
@@ -145,9 +150,9 @@ impl Vault {
                 role: role.role.to_string(),
             };
         }
-        let asking = Asking::Path {
+        let asking = Asking::Role {
             path: &role.dynamic_path(),
-            mount: role.mount.as_str(),
+            role,
             capability: "read",
         };
         self.explain(failure, asking, Some(&session.token)).await
@@ -160,20 +165,25 @@ impl Vault {
         asked: Instant,
     ) -> Result<Issued, VaultFailure> {
         let mut data = answer.data.unwrap_or_default();
+        let lacks = |field: &str| VaultFailure::BadAnswer {
+            detail: format!("the credentials have no {field}"),
+        };
         let mut take = |field: &str| match data.get_mut(field).map(Value::take) {
             Some(Value::String(text)) => Ok(SecretString::from(text)),
-            _ => Err(VaultFailure::BadAnswer {
-                detail: format!("the credentials have no {field}"),
-            }),
+            _ => Err(lacks(field)),
         };
         let (username, password) = (take("username")?, take("password")?);
         let draw = fastrand::f64();
         let (id, clock) = if answer.lease_id.is_empty() {
-            let ttl = data.get("ttl").and_then(Value::as_u64).unwrap_or(0);
-            let life = Duration::from_secs(ttl).max(ABOUT_TO_CHANGE);
+            let ttl = data.get("ttl").and_then(Value::as_u64);
+            let life = Duration::from_secs(ttl.ok_or_else(|| lacks("ttl"))?);
+            let life = life.max(ABOUT_TO_CHANGE);
             (None, LeaseClock::rotating(asked, life, draw))
         } else {
             let life = Duration::from_secs(answer.lease_duration);
+            if life.is_zero() {
+                return Err(lacks("lease_duration"));
+            }
             let clock = LeaseClock::leased(asked, life, answer.renewable, draw);
             (Some(answer.lease_id), clock)
         };
@@ -199,7 +209,14 @@ impl Vault {
         let Some(id) = &lease.id else { return Ok(None) };
         let body = json!({ "lease_id": id });
         match self.call_lease("sys/leases/renew", lease, body).await {
-            Ok(answer) => Ok(Some(Duration::from_secs(answer.lease_duration))),
+            Ok(answer) if answer.lease_id.is_empty() => {
+                let failure = Failure::garbled("the renewal names no lease");
+                Err(self.explain_lease(failure, lease, role).await)
+            }
+            Ok(answer) => {
+                let life = Duration::from_secs(answer.lease_duration);
+                Ok(Some(life).filter(|life| !life.is_zero()))
+            }
             Err(failure) if is_final(&failure) => Ok(None),
             Err(failure) => Err(self.explain_lease(failure, lease, role).await),
         }
@@ -222,8 +239,13 @@ impl Vault {
         match self.call_lease("sys/leases/lookup", lease, body).await {
             Ok(answer) => {
                 let data = answer.data.unwrap_or_default();
-                let left = data.get("ttl").and_then(Value::as_u64).unwrap_or(0);
-                Ok(Look::Left(Duration::from_secs(left)))
+                match data.get("ttl").and_then(Value::as_u64) {
+                    Some(left) => Ok(Look::Left(Duration::from_secs(left))),
+                    None => {
+                        let failure = Failure::garbled("it says nothing of a lease");
+                        Err(self.explain_lease(failure, lease, role).await)
+                    }
+                }
             }
             Err(Failure::Call(denial)) if denial.is_policy_denial() => Ok(Look::Unknown),
             Err(Failure::Call(CallFailure::Refused { status: 403, .. })) => {
@@ -246,8 +268,15 @@ impl Vault {
         let present = self.present().await;
         let token = present.as_ref().map_or(&session.token, |it| &it.token);
         match self.call(path, Some(token), body()).await {
-            // Not known any more: that is what was wanted.
-            Err(Failure::Call(CallFailure::Refused { status: 400, .. })) | Ok(_) => Ok(()),
+            Ok(_) => Ok(()),
+            // Not known any more: that is what was wanted. Not so if the engine tried, and the database is away.
+            Err(failure)
+                if failure.refusal().is_some_and(|(status, words)| {
+                    status == 400 && !words.contains("failed to revoke")
+                }) =>
+            {
+                Ok(())
+            }
             Err(failure) => Err(failure),
         }
     }
@@ -263,9 +292,9 @@ impl Vault {
         lease: &Lease,
         role: &DatabaseRole,
     ) -> SecretsError {
-        let asking = Asking::Path {
+        let asking = Asking::Role {
             path: "sys/leases/renew",
-            mount: "sys",
+            role,
             capability: "update",
         };
         SecretsError::Renew {
@@ -295,3 +324,6 @@ fn is_final(failure: &Failure) -> bool {
         .refusal()
         .is_some_and(|(status, _)| matches!(status, 400 | 403 | 404))
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Vault, VaultFailure, backend::CallFailure, vault::MOUNTS};
+use super::{DatabaseRole, Vault, VaultFailure, backend::CallFailure, vault::MOUNTS};
 
 /// Longest piece of a server's own words that is repeated in an error.
 const DETAIL_LIMIT: usize = 300;
@@ -21,6 +21,12 @@ pub(super) enum Asking<'a> {
         mount: &'a str,
         capability: &'static str,
     },
+    /// The same of a path behind which the database engine does something for a role, in the database.
+    Role {
+        path: &'a str,
+        role: &'a DatabaseRole,
+        capability: &'static str,
+    },
 }
 
 pub(super) enum Failure {
@@ -29,15 +35,63 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// An answer that is not Vault's; `detail` says what is wrong with it.
+    pub(super) fn garbled(detail: &str) -> Self {
+        Self::Call(CallFailure::Garbled(detail.to_owned()))
+    }
+
     /// The server's refusal: its status and its words.
     pub(super) fn refusal(&self) -> Option<(u16, String)> {
         match self {
-            Self::Call(CallFailure::Refused { status, errors }) => {
+            Self::Call(CallFailure::Refused { status, errors, .. }) => {
                 Some((*status, errors.join("; ")))
             }
             _ => None,
         }
     }
+
+    /// For how long the server wants to be left alone, if that is why it refused.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::Call(CallFailure::Refused {
+                status: 429 | 503,
+                retry_after,
+                ..
+            }) => VaultFailure::RateLimited {
+                retry_after: *retry_after,
+            }
+            .pause(),
+            _ => None,
+        }
+    }
+}
+
+/// What a server refused with.
+struct Refusal {
+    status: u16,
+    errors: String,
+    /// The errors as they may be shown.
+    detail: String,
+    retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    fn senseless(&self) -> VaultFailure {
+        let Self { status, detail, .. } = self;
+        VaultFailure::BadAnswer {
+            detail: format!("status {status}: {detail}"),
+        }
+    }
+}
+
+/// Whether a status of the server's health is that of a standby.
+fn is_standby(state: u16) -> bool {
+    matches!(state, 429 | 472 | 473)
+}
+
+/// Whether it is that of a server that serves, by itself or as a standby.
+fn serves(state: u16) -> bool {
+    state == 200 || is_standby(state)
 }
 
 impl Vault {
@@ -49,25 +103,55 @@ impl Vault {
         sent: Option<&SecretString>,
     ) -> VaultFailure {
         let address = self.config().address.clone();
-        let (status, errors) = match failure {
-            Failure::Timeout(after) => return VaultFailure::Timeout { address, after },
-            Failure::Call(CallFailure::Refused { status, errors }) => (status, errors.join("; ")),
+        match failure {
+            Failure::Timeout(after) => match asking {
+                Asking::Role { role, .. } if self.state().await.is_some_and(serves) => {
+                    engine_failed(role, format!("it did not answer within {after:?}"))
+                }
+                _ => VaultFailure::Timeout { address, after },
+            },
+            Failure::Call(CallFailure::Refused {
+                status,
+                errors,
+                retry_after,
+            }) => {
+                let refusal = Refusal {
+                    status,
+                    detail: match errors.is_empty() {
+                        true => format!("status {status}"),
+                        false => presentable(&errors.join("; "), sent),
+                    },
+                    errors: errors.join("; "),
+                    retry_after,
+                };
+                self.of_refusal(refusal, asking).await
+            }
             // A standby answers, and sends whoever writes on to an active node that may be gone.
             Failure::Call(CallFailure::Connection(_)) if self.is_standby().await => {
-                return VaultFailure::Standby;
+                VaultFailure::Standby
             }
-            Failure::Call(call) => return self.of_transport(call, address, sent),
-        };
-        let detail = if errors.is_empty() {
-            format!("status {status}")
-        } else {
-            presentable(&errors, sent)
-        };
-        let senseless = || VaultFailure::BadAnswer {
-            detail: format!("status {status}: {detail}"),
-        };
+            Failure::Call(CallFailure::Redirected(to)) => VaultFailure::Redirected {
+                to: presentable(&to, sent),
+                is_standby: self.is_standby().await,
+            },
+            Failure::Call(call) => self.of_transport(call, address, sent),
+        }
+    }
+
+    async fn of_refusal(&self, refusal: Refusal, asking: Asking<'_>) -> VaultFailure {
+        let address = self.config().address.clone();
+        let Refusal {
+            status,
+            errors,
+            detail,
+            retry_after,
+        } = &refusal;
         match status {
-            429 => return VaultFailure::RateLimited,
+            429 => {
+                return VaultFailure::RateLimited {
+                    retry_after: *retry_after,
+                };
+            }
             472 | 473 => return VaultFailure::Standby,
             502 | 504 => {
                 return VaultFailure::Unreachable {
@@ -75,41 +159,53 @@ impl Vault {
                     detail: format!("a gateway answered {status}"),
                 };
             }
-            500 | 501 | 503 => {
-                return match self.bounded(self.backend().health()).await {
-                    Ok(501) => VaultFailure::NotInitialized,
-                    Ok(503) => VaultFailure::Sealed,
-                    Ok(429 | 472 | 473) => VaultFailure::Standby,
-                    _ => senseless(),
-                };
-            }
+            500 | 501 | 503 => return self.of_unfit_server(refusal, asking).await,
             404 if errors.contains("namespace not found") => {
                 return VaultFailure::NamespaceMissing {
                     namespace: self.config().namespace.clone().unwrap_or_default(),
                 };
             }
             400 if errors.contains("HTTP request to an HTTPS server") => {
-                return VaultFailure::Tls { address, detail };
+                return VaultFailure::Tls {
+                    address,
+                    detail: detail.clone(),
+                };
             }
             _ => {}
         }
-        match (status, asking) {
-            (400 | 401 | 403 | 404, Asking::Login) => VaultFailure::AuthenticationFailed {
-                method: self.config().auth.name(),
-                detail,
-            },
-            (400 | 401 | 403 | 404, Asking::Unwrap) => VaultFailure::NotUnwrapped { detail },
-            (404, Asking::Path { mount, .. }) if errors.contains("no handler for route") => {
-                VaultFailure::MountMissing {
-                    mount: mount.to_owned(),
-                }
+        let is_of_credentials = matches!(status, 400 | 401 | 403 | 404);
+        let (path, mount, capability) = match asking {
+            Asking::Login if is_of_credentials => {
+                return VaultFailure::AuthenticationFailed {
+                    method: self.config().auth.name(),
+                    detail: detail.clone(),
+                };
             }
-            (
-                403,
-                Asking::Path {
-                    path, capability, ..
-                },
-            ) => match path.strip_prefix(MOUNTS) {
+            Asking::Unwrap if is_of_credentials => {
+                return VaultFailure::NotUnwrapped {
+                    detail: detail.clone(),
+                };
+            }
+            Asking::Login | Asking::Unwrap => return refusal.senseless(),
+            Asking::Path {
+                path,
+                mount,
+                capability,
+            } => (path, mount, capability),
+            Asking::Role {
+                path,
+                role,
+                capability,
+            } => (path, role.mount.as_str(), capability),
+        };
+        match status {
+            404 if errors.contains("no handler for route") => VaultFailure::MountMissing {
+                mount: mount.to_owned(),
+            },
+            404 => VaultFailure::PathMissing {
+                path: path.to_owned(),
+            },
+            403 => match path.strip_prefix(MOUNTS) {
                 Some(mount) => VaultFailure::MountHidden {
                     mount: mount.to_owned(),
                 },
@@ -118,16 +214,39 @@ impl Vault {
                     capability,
                 },
             },
-            (404, Asking::Path { path, .. }) => VaultFailure::PathMissing {
-                path: path.to_owned(),
-            },
-            _ => senseless(),
+            _ => refusal.senseless(),
         }
     }
 
+    /// A refusal that a server gives which is sealed, not initialised or a standby, one whose database engine
+    /// fails, and a gateway.
+    async fn of_unfit_server(&self, refusal: Refusal, asking: Asking<'_>) -> VaultFailure {
+        let is_standby_alone = refusal.errors.contains("active cluster node not found");
+        match (self.state().await, asking) {
+            (Some(501), _) => VaultFailure::NotInitialized,
+            (Some(503), _) => VaultFailure::Sealed,
+            (Some(state), Asking::Role { role, .. })
+                if serves(state) && refusal.status == 500 && !is_standby_alone =>
+            {
+                engine_failed(role, refusal.detail)
+            }
+            (Some(state), _) if is_standby(state) => VaultFailure::Standby,
+            _ if refusal.status == 503 && refusal.retry_after.is_some() => {
+                VaultFailure::RateLimited {
+                    retry_after: refusal.retry_after,
+                }
+            }
+            _ => refusal.senseless(),
+        }
+    }
+
+    /// The status of the server's health, if it says how it is.
+    async fn state(&self) -> Option<u16> {
+        self.bounded(self.backend().health()).await.ok()
+    }
+
     async fn is_standby(&self) -> bool {
-        let health = self.bounded(self.backend().health()).await;
-        matches!(health, Ok(429 | 472 | 473))
+        self.state().await.is_some_and(is_standby)
     }
 
     fn of_transport(
@@ -153,11 +272,19 @@ impl Vault {
             CallFailure::Garbled(detail) => VaultFailure::BadAnswer {
                 detail: presentable(&detail, sent),
             },
-            // Its status was looked at by the caller.
-            CallFailure::Refused { status, .. } => VaultFailure::BadAnswer {
-                detail: format!("status {status}"),
+            // Looked at by the caller.
+            CallFailure::Refused { .. } | CallFailure::Redirected(_) => VaultFailure::BadAnswer {
+                detail: call.kind().to_owned(),
             },
         }
+    }
+}
+
+fn engine_failed(role: &DatabaseRole, detail: String) -> VaultFailure {
+    VaultFailure::DatabaseEngine {
+        mount: role.mount.to_string(),
+        role: role.role.to_string(),
+        detail,
     }
 }
 

@@ -4,7 +4,7 @@
 //! what to do. Both are made of names, addresses and Vault's own error texts; no value, token or
 //! secret id ever gets into one.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, time::Duration};
 
 use super::{SecretPath, SecretReference, VaultFailure};
 use dotmac_supervision::Reason;
@@ -41,6 +41,8 @@ pub mod reason {
     pub const FIELD_MISSING: Reason = Reason::new("field_missing");
     /// The database engine has no such role.
     pub const ROLE_MISSING: Reason = Reason::new("role_missing");
+    /// The server is well, its database engine brings no credentials: mostly because the database is away.
+    pub const DATABASE_ENGINE_FAILED: Reason = Reason::new("database_engine_failed");
     /// What was leased has ended, and there is nothing in its place.
     pub const LEASE_EXPIRED: Reason = Reason::new("lease_expired");
     /// The answer was not one that Vault gives.
@@ -49,7 +51,7 @@ pub mod reason {
     pub const INVALID_CONFIGURATION: Reason = Reason::new("invalid_configuration");
 
     /// All of them, for documentation and metrics.
-    pub const ALL: [Reason; 17] = [
+    pub const ALL: [Reason; 18] = [
         UNREACHABLE,
         TLS,
         TIMEOUT,
@@ -64,6 +66,7 @@ pub mod reason {
         PATH_MISSING,
         FIELD_MISSING,
         ROLE_MISSING,
+        DATABASE_ENGINE_FAILED,
         LEASE_EXPIRED,
         BAD_ANSWER,
         INVALID_CONFIGURATION,
@@ -114,6 +117,17 @@ pub enum SecretsError {
     LeaseExpired {
         /// The role, below the mount of the database engine.
         role: SecretPath,
+        /// Why Vault has given no others, if that is known.
+        #[source]
+        source: Option<VaultFailure>,
+    },
+    /// The actor is still at it; what comes of it is taken into use when it comes.
+    #[error(
+        "Vault has not answered within {after:?}; the reading goes on, and what it brings is taken into use"
+    )]
+    UnderWay {
+        /// How long the caller was kept waiting.
+        after: Duration,
     },
     /// The secret is there, without the field that was asked for.
     #[error(
@@ -164,11 +178,37 @@ impl SecretsError {
             | Self::Read { source, .. }
             | Self::Issue { source, .. }
             | Self::Renew { source, .. } => source.reason(),
-            Self::LeaseExpired { .. } => reason::LEASE_EXPIRED,
+            // The cause, where it is known: that the lease has ended is what the database says.
+            Self::LeaseExpired { source, .. } => source
+                .as_ref()
+                .map_or(reason::LEASE_EXPIRED, VaultFailure::reason),
+            Self::UnderWay { .. } => reason::TIMEOUT,
             Self::FieldMissing { .. } | Self::FieldUnclear { .. } => reason::FIELD_MISSING,
             Self::Busy { .. } => reason::RATE_LIMITED,
             Self::VaultOff { .. } => reason::INVALID_CONFIGURATION,
         }
+    }
+
+    /// What stood between us and Vault, if anything did.
+    pub(super) fn failure(&self) -> Option<&VaultFailure> {
+        match self {
+            Self::Login { source }
+            | Self::Read { source, .. }
+            | Self::Issue { source, .. }
+            | Self::Renew { source, .. } => Some(source),
+            Self::LeaseExpired { source, .. } => source.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the database that fails, and not Vault.
+    pub(super) fn is_of_database_engine(&self) -> bool {
+        matches!(self.failure(), Some(VaultFailure::DatabaseEngine { .. }))
+    }
+
+    /// For how long Vault wants to be left alone.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        self.failure().and_then(VaultFailure::pause)
     }
 
     /// Whether other paths would fail in the same way, so that it is idle to try them now.
@@ -185,6 +225,7 @@ impl SecretsError {
             Self::Issue { .. }
             | Self::Renew { .. }
             | Self::LeaseExpired { .. }
+            | Self::UnderWay { .. }
             | Self::FieldMissing { .. }
             | Self::FieldUnclear { .. }
             | Self::Busy { .. }

@@ -1,9 +1,12 @@
 //! What can stand between us and an answer of Vault's. Each text says what is the matter, then what to do.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use super::reason;
 use dotmac_supervision::Reason;
+
+/// The longest pause that a server can ask for: it shall not silence us for a day.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// What stood between us and an answer. Each text says what is the matter, then what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,8 +62,25 @@ pub enum VaultFailure {
     )]
     Standby,
     /// Too many requests for a quota of the server.
-    #[error("the server limits our rate; raise its quota for this client or refresh less often")]
-    RateLimited,
+    #[error(
+        "the server limits our rate; raise its quota for this client or refresh less often{}",
+        Pause(*retry_after)
+    )]
+    RateLimited {
+        /// For how long the server wants to be left alone, if it says so.
+        retry_after: Option<Duration>,
+    },
+    /// It sends us on to where our credentials must not go.
+    #[error(
+        "the server sends requests on to `{to}`, and credentials go to the configured host alone; configure the address \
+         of the active node or of a load balancer, and check that the standby reaches its active node"
+    )]
+    Redirected {
+        /// Scheme, host and port of that place.
+        to: String,
+        /// Whether the server says that it is a standby.
+        is_standby: bool,
+    },
     /// The credentials were refused.
     #[error(
         "the {method} was refused ({detail}); check that it is right, not expired and of this namespace"
@@ -149,6 +169,19 @@ pub enum VaultFailure {
         /// The configured role.
         role: String,
     },
+    /// The server is well and its database engine is not: mostly because the database is away.
+    #[error(
+        "Vault answers, but its database engine at `{mount}` failed for role `{role}` ({detail}); check that the \
+         database's server runs, and that Vault can reach it and log in to it"
+    )]
+    DatabaseEngine {
+        /// Where the engine is mounted.
+        mount: String,
+        /// The configured role.
+        role: String,
+        /// What the server said.
+        detail: String,
+    },
     /// No secret there, or its latest version was deleted.
     #[error(
         "there is nothing at `{path}`; write it, or correct the reference (its path does not include the mount)"
@@ -176,6 +209,27 @@ impl VaultFailure {
         )
     }
 
+    /// Whether nothing can be had of the server: what is asked of it next would fail too, until it serves again.
+    pub(super) fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::Tls { .. }
+                | Self::Timeout { .. }
+                | Self::Sealed
+                | Self::NotInitialized
+                | Self::Standby
+        )
+    }
+
+    /// For how long the server wants to be left alone, at most [`LONGEST_PAUSE`].
+    pub(super) fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } => retry_after.map(|it| it.min(LONGEST_PAUSE)),
+            _ => None,
+        }
+    }
+
     /// The word for it that probes, metrics and the board show.
     #[must_use]
     pub fn reason(&self) -> Reason {
@@ -186,18 +240,34 @@ impl VaultFailure {
             Self::Sealed => reason::SEALED,
             Self::NotInitialized => reason::NOT_INITIALIZED,
             Self::Standby => reason::STANDBY,
-            Self::RateLimited => reason::RATE_LIMITED,
+            Self::RateLimited { .. } => reason::RATE_LIMITED,
+            Self::Redirected {
+                is_standby: true, ..
+            } => reason::STANDBY,
             Self::AuthenticationFailed { .. }
             | Self::Credential { .. }
             | Self::NotUnwrapped { .. }
             | Self::WrappedElsewhere { .. }
             | Self::ClientCertificate { .. } => reason::AUTHENTICATION_FAILED,
             Self::RoleMissing { .. } => reason::ROLE_MISSING,
+            Self::DatabaseEngine { .. } => reason::DATABASE_ENGINE_FAILED,
             Self::PermissionDenied { .. } | Self::MountHidden { .. } => reason::PERMISSION_DENIED,
             Self::NamespaceMissing { .. } => reason::NAMESPACE_MISSING,
             Self::MountMissing { .. } => reason::MOUNT_MISSING,
             Self::PathMissing { .. } => reason::PATH_MISSING,
-            Self::BadAnswer { .. } => reason::BAD_ANSWER,
+            Self::Redirected { .. } | Self::BadAnswer { .. } => reason::BAD_ANSWER,
+        }
+    }
+}
+
+/// The end of a sentence: the pause that was asked for, in whole seconds.
+struct Pause(Option<Duration>);
+
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(pause) => write!(f, " (it asks for a pause of {} s)", pause.as_secs()),
+            None => Ok(()),
         }
     }
 }

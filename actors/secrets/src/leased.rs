@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tracing::error;
 
 use super::{
-    DatabaseRole, LeaseHold, SecretFeed, SecretsError,
+    DatabaseRole, LeaseHold, SecretFeed, SecretsError, VaultFailure,
     database::Issued,
+    error::Chain,
     hold::Report,
     instruments::Rotated,
     loader::{Failed, Loaded},
@@ -27,6 +28,12 @@ impl Leased {
     /// Whether anything was heard yet.
     pub(super) fn has_reported(&self) -> bool {
         self.reported
+    }
+
+    /// Whether nothing could be had of Vault when something was due.
+    pub(super) fn meets_an_outage(&self) -> bool {
+        let failure = self.failure.as_ref().and_then(SecretsError::failure);
+        failure.is_some_and(VaultFailure::is_outage)
     }
 
     /// Whether those that are served were refused where they are used; former ones do not count.
@@ -66,7 +73,9 @@ impl Leased {
                 self.failure = Some(error);
             }
             News::Expired => {
+                let cause = self.failure.as_ref();
                 error!(
+                    error = cause.map(|cause| display(Chain(cause))),
                     "the lease on the database's credentials has ended and Vault has given no others"
                 );
                 self.present = None;
@@ -82,19 +91,20 @@ impl Leased {
             store.insert_leased(&role.username, issued.username.clone(), hold);
             store.insert_leased(&role.password, issued.password.clone(), hold);
         }
-        if let Some(error) = &self.failure {
-            let key = Some(role.password.clone());
-            let error = error.clone();
-            loaded.failures.push(Failed { key, error });
-        }
+        let key = Some(role.password.clone());
         if self.expired {
             for key in [&role.username, &role.password] {
                 loaded.store.mark_absent(key, reason::LEASE_EXPIRED);
             }
-            let key = Some(role.password.clone());
-            let role = role.role.clone();
-            let error = SecretsError::LeaseExpired { role };
+            let first = loaded.failures.first().map(|failed| &failed.error);
+            let cause = self.failure.as_ref().or(first);
+            let error = SecretsError::LeaseExpired {
+                role: role.role.clone(),
+                source: cause.and_then(SecretsError::failure).cloned(),
+            };
             loaded.failures.insert(0, Failed { key, error });
+        } else if let Some(error) = self.failure.clone() {
+            loaded.failures.push(Failed { key, error });
         }
     }
 }

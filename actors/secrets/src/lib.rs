@@ -7,10 +7,11 @@
 //! Reading order: [`SecretReference`] (where a secret lies), [`Config`] (what is wanted), `course`
 //! (what follows from a reading), `lease` (when a lease is renewed or replaced), `rotation` (doing
 //! it), [`SecretsActor`] (the loop), `session` (what we hold and give back), [`Vault`], `login`,
-//! `database` and `diagnosis` (Vault's API), [`backend`] (the crates that speak to it).
+//! `database` and `diagnosis` (Vault's API), [`backend`] (what speaks to it).
 //!
 //! Invariants: no secret, token or secret id in `Debug`, errors or logs; only a [`SecretPath`] becomes
-//! part of a URL; nothing waits without a limit.
+//! part of a URL; no credential goes to another host than the configured one, through a proxy neither; nothing
+//! waits without a limit, and no answer is read without one.
 
 mod actor;
 mod auth;
@@ -24,6 +25,7 @@ mod diagnosis;
 mod document;
 mod error;
 mod failure;
+mod farewell;
 mod feed;
 mod hold;
 mod instruments;
@@ -32,6 +34,7 @@ mod leased;
 mod loader;
 mod login;
 mod messages;
+mod pause;
 mod reference;
 mod report;
 mod rotation;

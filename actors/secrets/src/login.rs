@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     Auth, SecretsError, Vault, VaultFailure,
-    backend::{Answer, CallFailure, Granted},
+    backend::{Answer, Granted},
     backoff::Backoff,
     diagnosis::{Asking, Failure, presentable},
     lease::{Due, LeaseClock},
@@ -153,11 +153,12 @@ impl Vault {
         let answer = self
             .call(path, Some(&present.token), Some(json!({})))
             .await?;
-        if let Some(granted) = answer.auth {
-            let life = std::time::Duration::from_secs(granted.lease_duration);
-            present.set_clock(Some(clock.renewed(asked, life, fastrand::f64())));
-            debug!(?life, "renewed the Vault token");
-        }
+        let Some(granted) = answer.auth else {
+            return Err(Failure::garbled("the renewal brought no token"));
+        };
+        let life = std::time::Duration::from_secs(granted.lease_duration);
+        present.set_clock(Some(clock.renewed(asked, life, fastrand::f64())));
+        debug!(?life, "renewed the Vault token");
         Ok(())
     }
 
@@ -177,6 +178,7 @@ impl Vault {
                 desk.backoff.note(true);
                 let error = SecretsError::Login { source };
                 let wait = desk.backoff.wait(fastrand::f64()).unwrap_or_default();
+                let wait = error.pause().map_or(wait, |pause| pause.max(wait));
                 desk.failed = Some((error.clone(), Instant::now() + wait));
                 Err(error)
             }
@@ -257,12 +259,13 @@ impl Vault {
             policies,
             lease_duration,
             renewable,
-        }) = answer.auth
+        }) = answer
+            .auth
+            .filter(|granted| !granted.client_token.expose_secret().is_empty())
         else {
-            let none = CallFailure::Garbled("the login brought no token".to_owned());
-            return Err(Failure::Call(none));
+            return Err(Failure::garbled("the login brought no token"));
         };
-        let looked = self.call(LOOKUP, Some(&client_token), None).await;
+        let looked = self.look_up(&client_token).await;
         let name = looked.ok().and_then(|answer| text(&answer, "display_name"));
         Ok(Login {
             token: client_token,
@@ -278,7 +281,7 @@ impl Vault {
     /// A token that we were given: only asks the server what it thinks of it.
     async fn look_at(&self, token: SecretString) -> Result<Login, Failure> {
         let asked = Instant::now();
-        let answer = match self.call(LOOKUP, Some(&token), None).await {
+        let answer = match self.look_up(&token).await {
             Ok(answer) => answer,
             // Known to the server, though not allowed to look at itself.
             Err(Failure::Call(denial)) if denial.is_policy_denial() => Answer::default(),
@@ -340,7 +343,11 @@ impl Vault {
             Ok(answer) => answer,
             Err(failure) => return Err(self.explain(failure, Asking::Unwrap, Some(token)).await),
         };
-        let path = text(&answer, "creation_path").unwrap_or_default();
+        let Some(path) = text(&answer, "creation_path") else {
+            return Err(VaultFailure::BadAnswer {
+                detail: "it does not say where the wrapping token was made".to_owned(),
+            });
+        };
         if makes_secret_ids(&path, mount) {
             return Ok(());
         }

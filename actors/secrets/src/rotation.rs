@@ -46,8 +46,10 @@ pub(super) struct Rotation {
     vault: Arc<Vault>,
     outbox: Arc<Outbox>,
     role: Option<DatabaseRole>,
-    /// Rung by whoever has seen the present credentials refused.
+    /// Rung when the present credentials were seen refused.
     demand: Arc<Notify>,
+    /// Rung when Vault answers again: the wait after a failure is over.
+    answers: Arc<Notify>,
     refresh: Duration,
     present: Option<Issued>,
     former: Vec<(Weak<Lease>, LeaseClock)>,
@@ -68,7 +70,7 @@ impl Rotation {
     pub(super) fn new(
         vault: &Arc<Vault>,
         role: Option<DatabaseRole>,
-        demand: Arc<Notify>,
+        (demand, answers): (Arc<Notify>, Arc<Notify>),
         refresh: Duration,
         backoff: Backoff,
     ) -> Self {
@@ -77,6 +79,7 @@ impl Rotation {
             vault: Arc::clone(vault),
             role,
             demand,
+            answers,
             refresh,
             present: None,
             former: Vec::new(),
@@ -110,6 +113,10 @@ impl Rotation {
             () = tokio::time::sleep_until(due) => {}
             () = self.outbox.filled() => {}
             () = self.demand.notified() => self.demanded = true,
+            () = self.answers.notified() => {
+                // Still set, as the sign that the last attempt failed.
+                self.not_before = self.not_before.map(|at| at.min(Instant::now()));
+            }
         }
     }
 
@@ -164,6 +171,7 @@ impl Rotation {
             Err(error) => {
                 self.backoff.note(true);
                 let wait = self.backoff.wait(fastrand::f64()).unwrap_or_default();
+                let wait = error.pause().map_or(wait, |pause| pause.max(wait));
                 self.not_before = Some(Instant::now() + wait);
                 Some(News::Failed(error))
             }
@@ -289,7 +297,7 @@ impl Rotation {
 
     async fn revoke_waiting(&mut self) {
         // Each keeps its place until its fate is known: this may be cancelled at any await.
-        let mut kept = 0;
+        let (mut kept, mut pause) = (0, Duration::ZERO);
         while let Some(revocation) = self.waiting.get(kept) {
             let done = match revocation {
                 Revocation::Lease { id, session } => self.vault.revoke_lease(id, session).await,
@@ -306,7 +314,8 @@ impl Rotation {
                         );
                     }
                 }
-                Err(_) => {
+                Err(failure) => {
+                    pause = pause.max(failure.pause().unwrap_or_default());
                     kept += 1;
                     continue;
                 }
@@ -316,7 +325,8 @@ impl Rotation {
         if !self.waiting.is_empty() {
             let surplus = self.waiting.len().saturating_sub(REVOCATIONS_KEPT);
             self.waiting.drain(..surplus);
-            self.revoke_at = Some(Instant::now() + REVOKE_AGAIN.mul_f64(1.0 + fastrand::f64()));
+            let wait = REVOKE_AGAIN.mul_f64(1.0 + fastrand::f64());
+            self.revoke_at = Some(Instant::now() + wait.max(pause));
         }
     }
 }

@@ -6,7 +6,6 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::{
@@ -22,7 +21,8 @@ use super::{
     config::{ConfigError, KvVersion, VaultConfig},
     diagnosis::{Asking, Failure},
     login::{Desk, LOOKUP, Unwrapped},
-    session::{Outbox, Revocation, Session},
+    pause::Pause,
+    session::{Outbox, Session},
 };
 
 const REQUESTS_AT_ONCE: usize = 8;
@@ -42,6 +42,8 @@ pub struct Vault {
     permits: Semaphore,
     outbox: Arc<Outbox>,
     unwrapped: Unwrapped,
+    /// The pause that the server has asked for between reads.
+    pause: Pause,
 }
 
 impl Vault {
@@ -68,6 +70,7 @@ impl Vault {
             permits: Semaphore::new(REQUESTS_AT_ONCE),
             outbox: Arc::default(),
             unwrapped: Unwrapped::default(),
+            pause: Pause::default(),
         }
     }
 
@@ -114,12 +117,23 @@ impl Vault {
     pub async fn read(&self, path: &SecretPath) -> Result<Document, SecretsError> {
         // Never closed, so there is always a permit sooner or later.
         let _permit = self.permits.acquire().await;
-        let read = async |session: Arc<Session>| self.read_kv(&session, path).await;
-        self.with_session(read, |source| SecretsError::Read {
+        let failed = |source| SecretsError::Read {
             path: path.clone(),
             source,
-        })
-        .await
+        };
+        if let Some(left) = self.pause.left() {
+            return Err(failed(VaultFailure::RateLimited {
+                retry_after: Some(left),
+            }));
+        }
+        let read = async |session: Arc<Session>| self.read_kv(&session, path).await;
+        let answer = self.with_session(read, failed).await;
+        if let Err(SecretsError::Read { source, .. }) = &answer
+            && let Some(pause) = source.pause()
+        {
+            self.pause.keep(pause);
+        }
+        answer
     }
 
     /// Does `work` with the present session, and once more with a new one if the token proves dead:
@@ -143,7 +157,7 @@ impl Vault {
 
     /// Whether the server knows the token of `session`.
     pub(super) async fn knows(&self, session: &Session) -> Result<bool, VaultFailure> {
-        match self.call(LOOKUP, Some(&session.token), None).await {
+        match self.look_up(&session.token).await {
             Ok(_) => Ok(true),
             Err(Failure::Call(denial)) if denial.is_policy_denial() => Ok(true),
             Err(Failure::Call(CallFailure::Refused { status: 403, .. })) => Ok(false),
@@ -174,10 +188,15 @@ impl Vault {
         let data = answer.data.unwrap_or_default();
         let of = |path: &String| {
             let listed = data.get(path.as_str()).and_then(Value::as_array);
-            let words = listed.into_iter().flatten().filter_map(Value::as_str);
-            words.map(str::to_owned).collect()
+            let listed = listed.ok_or_else(|| {
+                failed(VaultFailure::BadAnswer {
+                    detail: "it does not say what is allowed on a path".to_owned(),
+                })
+            })?;
+            let words = listed.iter().filter_map(Value::as_str);
+            Ok(words.map(str::to_owned).collect())
         };
-        Ok(paths.iter().map(of).collect())
+        paths.iter().map(of).collect()
     }
 
     /// The path of a secret as a policy and the API spell it.
@@ -215,8 +234,16 @@ impl Vault {
         let answer = self
             .ask(session, &api_path, &self.config.mount, None)
             .await?;
-        let data = answer.data.ok_or_else(|| VaultFailure::BadAnswer {
-            detail: "the answer holds no data".to_owned(),
+        let data = answer.data.filter(|data| {
+            let must_be = if versioned {
+                data.get("metadata")
+            } else {
+                Some(data)
+            };
+            must_be.is_some_and(Value::is_object)
+        });
+        let data = data.ok_or_else(|| VaultFailure::BadAnswer {
+            detail: "it holds no secret of the KV engine".to_owned(),
         })?;
         let document = if versioned {
             Document::from_kv2(data)
@@ -291,6 +318,20 @@ impl Vault {
             .await
     }
 
+    /// What the server knows of a token.
+    pub(super) async fn look_up(&self, token: &SecretString) -> Result<Answer, Failure> {
+        let answer = self.call(LOOKUP, Some(token), None).await?;
+        let of = |field: &str| answer.data.as_ref()?.get(field);
+        let is_right = of("policies").is_some_and(Value::is_array)
+            && of("ttl").and_then(Value::as_u64).is_some();
+        match is_right {
+            true => Ok(answer),
+            false => Err(Failure::garbled(
+                "it says neither policies nor the time to live of a token",
+            )),
+        }
+    }
+
     pub(super) async fn bounded<T>(
         &self,
         call: impl Future<Output = Result<T, CallFailure>>,
@@ -298,53 +339,6 @@ impl Vault {
         match timeout(self.config.timeout, call).await {
             Ok(answer) => answer.map_err(Failure::Call),
             Err(_) => Err(Failure::Timeout(self.config.timeout)),
-        }
-    }
-
-    /// Gives back what is ours: leases that are still held first, then tokens. For the end of the
-    /// process; whoever calls sets the time limit.
-    pub async fn farewell(&self) {
-        let leases = self.outbox.live();
-        join_all(leases.iter().map(|lease| async {
-            let revoked = match &lease.id {
-                Some(id) => self.revoke_lease(id, &lease.session).await,
-                None => Ok(()),
-            };
-            if revoked.is_ok() {
-                lease.bury();
-            }
-        }))
-        .await;
-        let mut tokens = Vec::new();
-        for lease in leases.iter().filter(|it| it.session.is_revocable()) {
-            lease.session.bury();
-            tokens.push(lease.session.token.clone());
-        }
-        drop(leases);
-        // The last holder of a session puts its token into the outbox.
-        drop(self.leave().await);
-        for revocation in self.outbox.take() {
-            match revocation {
-                Revocation::Token(token) => tokens.push(token),
-                Revocation::Lease { id, session } => {
-                    self.revoke_lease(&id, &session).await.ok();
-                }
-            }
-        }
-        for revocation in self.outbox.take() {
-            if let Revocation::Token(token) = revocation {
-                tokens.push(token);
-            }
-        }
-        join_all(tokens.iter().map(|token| self.revoke_token(token))).await;
-    }
-
-    pub(super) async fn revoke_token(&self, token: &SecretString) -> Result<(), Failure> {
-        let path = "auth/token/revoke-self";
-        match self.call(path, Some(token), Some(json!({}))).await {
-            // Not known any more: that is what was wanted.
-            Err(Failure::Call(CallFailure::Refused { status: 403, .. })) | Ok(_) => Ok(()),
-            Err(failure) => Err(failure),
         }
     }
 

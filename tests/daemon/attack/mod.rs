@@ -9,6 +9,7 @@ mod database;
 mod egress;
 mod files;
 mod stopping;
+mod vault;
 
 use std::fs;
 

@@ -2,10 +2,12 @@
 //!
 //! Its client panics when it is built, used or dropped where an async runtime runs, so it lives on a
 //! thread of its own, which takes one job after another and ends with the backend. What the crate
-//! cannot do is refused by [`supports`] before anything starts.
+//! cannot do is refused by [`supports`] before anything starts; what it does less well than the default client -
+//! it reads answers of any size, and takes whatever has the status of Vault's health for that - docs/secrets.md says.
 
 use std::{
-    io,
+    io::{self, Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
     sync::{Mutex, PoisonError},
     thread,
     time::Duration,
@@ -13,8 +15,9 @@ use std::{
 
 use hashicorp_vault::{
     Error as ClientError,
-    client::{EndpointResponse, HttpVerb, VaultClient, VaultDuration},
+    client::{EndpointResponse, HttpVerb, TokenData, VaultClient, VaultDuration},
 };
+use reqwest_011::{blocking, redirect};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -26,8 +29,8 @@ use crate::{
     config::{ConfigError, VaultConfig},
 };
 
-/// The crate's own limit for a request, which cannot be set. Our callers may wait less, and then the
-/// thread is busy with a request that nobody waits for, for at most this long.
+/// The longest that a request may take. Our callers may wait less, and then the thread is busy with a request that
+/// nobody waits for, for at most this long.
 const FIXED_TIMEOUT: Duration = Duration::from_secs(30);
 /// Jobs waiting for the thread; more have to wait for a place.
 const QUEUE: usize = 8;
@@ -62,7 +65,7 @@ pub(super) struct HashicorpBackend {
     worker: Mutex<Option<mpsc::Sender<Job>>>,
 }
 
-type Client = VaultClient<()>;
+type Client = VaultClient<TokenData>;
 /// Runs on the thread, with its client, which holds a token only during a request.
 type Job = Box<dyn FnOnce(&mut Option<Client>) + Send>;
 
@@ -122,8 +125,7 @@ impl SecretBackend for HashicorpBackend {
             // One client for all requests: building one loads the system's certificates.
             let client = match client {
                 Some(client) => client,
-                None => client
-                    .insert(Client::new_no_lookup(address.as_str(), "").map_err(call_failure)?),
+                None => client.insert(open(&address)?),
             };
             token.expose_secret().clone_into(&mut client.token);
             let answer = send(client, &path, body.as_ref().map(|body| body.as_str()));
@@ -152,6 +154,51 @@ impl SecretBackend for HashicorpBackend {
     fn reopen(&self) -> Reply<'_, ()> {
         Box::pin(async { Ok(()) })
     }
+}
+
+/// A client that sends a credential to no other host than the one at `address`: left to itself, the crate follows
+/// redirects to anywhere and uses the proxies of the environment. It takes an HTTP client of ours only together
+/// with a token that it can look up; so it is given that answer here, by a listener that lives for this one
+/// question. No credential is in either.
+fn open(address: &str) -> Result<Client, CallFailure> {
+    let failed = |error: io::Error| CallFailure::Connection(error.to_string());
+    let http = blocking::Client::builder()
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .timeout(FIXED_TIMEOUT)
+        .build()
+        .map_err(|error| connection_failure(&error))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+    let asked = listener.local_addr().map_err(failed)?;
+    let answering = thread::Builder::new()
+        .name("hashicorp_vault".to_owned())
+        .spawn(move || answer_lookup(&listener))
+        .map_err(failed)?;
+    let opened = Client::new_from_reqwest(format!("http://{asked}").as_str(), "", http);
+    // If it has not asked, nobody else will.
+    drop(TcpStream::connect(asked));
+    answering.join().ok();
+    let mut client = opened.map_err(call_failure)?;
+    client.host = address
+        .parse()
+        .map_err(|_| CallFailure::Connection("its address is no URL".to_owned()))?;
+    Ok(client)
+}
+
+/// Answers one question with all that the crate wants to know of a token.
+fn answer_lookup(listener: &TcpListener) -> io::Result<()> {
+    const TOKEN: &str = r#"{"data":{"creation_time":0,"display_name":"","id":"","num_uses":0,"orphan":true,"path":"","policies":[],"ttl":0}}"#;
+    let (mut stream, _) = listener.accept()?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") && head.len() < 8192 && stream.read(&mut byte)? > 0 {
+        head.push(byte[0]);
+    }
+    let length = TOKEN.len();
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{TOKEN}"
+    )
 }
 
 fn send(client: &Client, path: &str, body: Option<&str>) -> Result<Answer, CallFailure> {
@@ -183,6 +230,14 @@ fn send(client: &Client, path: &str, body: Option<&str>) -> Result<Answer, CallF
 /// The crate wraps the body of a refusal into its own words; the status is in the response.
 fn call_failure(error: ClientError) -> CallFailure {
     match error {
+        ClientError::VaultResponse(_, response) if response.status().is_redirection() => {
+            let to = response.headers().get("location");
+            let to = to.and_then(|it| it.to_str().ok());
+            match to.and_then(|to| response.url().join(to).ok()) {
+                Some(to) => CallFailure::redirected(&to),
+                None => CallFailure::not_vault(),
+            }
+        }
         ClientError::VaultResponse(words, response) => {
             let body = words
                 .split_once("error message: `")
@@ -190,7 +245,9 @@ fn call_failure(error: ClientError) -> CallFailure {
             let body = body
                 .trim_end_matches('`')
                 .trim_end_matches("Could not read vault response.");
-            CallFailure::refused(response.status().as_u16(), body.trim())
+            let pause = response.headers().get("retry-after");
+            let pause = pause.and_then(|it| it.to_str().ok());
+            CallFailure::refused(response.status().as_u16(), body.trim(), pause)
         }
         ClientError::Reqwest(error) => connection_failure(&error),
         ClientError::Io(error) => connection_failure(&error),

@@ -3,14 +3,16 @@
 //! A backend moves requests and answers; it keeps no token and judges nothing. What an answer means
 //! (KV versions, expired tokens, sealed servers) is decided once, in [`Vault`](super::Vault).
 
+mod client;
 #[cfg(feature = "hashicorp_vault")]
 mod hashicorp;
 mod native;
 mod span;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use reqwest::Url;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
@@ -26,10 +28,11 @@ pub type Reply<'a, T> = BoxFuture<'a, Result<T, CallFailure>>;
 /// Methods may be called at any time and at once. Dropping a future gives the request up; whoever
 /// calls sets the time limit.
 pub trait SecretBackend: Send + Sync {
-    /// Sends one request below `/v1/`.
+    /// Sends one request below `/v1/`. An empty body of a success is an [`Answer`] without anything in it.
     fn send<'a>(&'a self, request: Request<'a>) -> Reply<'a, Answer>;
 
-    /// The status code of `GET /v1/sys/health`, sent without namespace and token.
+    /// The status code of `GET /v1/sys/health`, sent without namespace and token; a failure if the body is not
+    /// that of Vault's health, since gateways use the same codes.
     fn health(&self) -> Reply<'_, u16>;
 
     /// Reads certificate files anew, before a login: they rotate too.
@@ -108,7 +111,11 @@ pub enum CallFailure {
         status: u16,
         /// The `errors` of its body, or the body itself if it is not Vault's JSON.
         errors: Vec<String>,
+        /// For how long the server wants to be left alone, if it says so.
+        retry_after: Option<Duration>,
     },
+    /// It sends the request on to where our credentials must not go: scheme, host and port of that place.
+    Redirected(String),
     /// No connection, or one that broke.
     Connection(String),
     /// No TLS session.
@@ -123,9 +130,10 @@ pub enum CallFailure {
 
 impl CallFailure {
     /// What failed, out of a closed set: for spans.
-    const fn kind(&self) -> &'static str {
+    pub(super) const fn kind(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "refused",
+            Self::Redirected(_) => "redirected",
             Self::Connection(_) => "connection",
             Self::Tls(_) => "tls",
             Self::CaCertificate(_) | Self::ClientCertificate(_) => "certificate",
@@ -137,8 +145,18 @@ impl CallFailure {
         Self::Garbled("it is not the JSON of Vault's API".to_owned())
     }
 
-    /// From the status and the body of an answer.
-    fn refused(status: u16, body: &str) -> Self {
+    /// `what` is not made of characters that a header may have.
+    fn unsendable(what: &str) -> Self {
+        Self::Garbled(format!("{what} cannot be sent as a header"))
+    }
+
+    fn redirected(to: &Url) -> Self {
+        Self::Redirected(to.origin().ascii_serialization())
+    }
+
+    /// From the status, the body and the header `Retry-After` of an answer. Of the latter's two forms Vault sends
+    /// seconds.
+    fn refused(status: u16, body: &str, retry_after: Option<&str>) -> Self {
         #[derive(serde::Deserialize)]
         struct Refusal {
             errors: Vec<String>,
@@ -149,7 +167,12 @@ impl CallFailure {
             Err(_) if body.trim_start().starts_with('{') => Vec::new(),
             Err(_) => vec![body.to_owned()],
         };
-        Self::Refused { status, errors }
+        let seconds = retry_after.and_then(|text| text.trim().parse().ok());
+        Self::Refused {
+            status,
+            errors,
+            retry_after: seconds.map(Duration::from_secs),
+        }
     }
 
     /// Whether a policy said no, as opposed to a token that the server does not know.
@@ -157,7 +180,7 @@ impl CallFailure {
     /// Vault and OpenBao both answer 403. A policy's denial is a list of exactly one error; an unknown
     /// token is the bare text (OpenBao) or a list of two (Vault).
     pub(super) fn is_policy_denial(&self) -> bool {
-        matches!(self, Self::Refused { status: 403, errors } if errors.iter().any(|e| e.starts_with("1 error occurred")))
+        matches!(self, Self::Refused { status: 403, errors, .. } if errors.iter().any(|e| e.starts_with("1 error occurred")))
     }
 }
 
@@ -169,7 +192,7 @@ impl CallFailure {
 pub fn open(config: &VaultConfig) -> Result<Arc<dyn SecretBackend>, ConfigError> {
     supports(config)?;
     Ok(match config.client {
-        Client::Vaultrs => Arc::new(native::VaultrsBackend::new(config.clone())?),
+        Client::Native => Arc::new(native::HttpBackend::new(config.clone())?),
         #[cfg(feature = "hashicorp_vault")]
         Client::HashicorpVault => Arc::new(hashicorp::HashicorpBackend::new(config.clone())),
     })
@@ -178,7 +201,7 @@ pub fn open(config: &VaultConfig) -> Result<Arc<dyn SecretBackend>, ConfigError>
 /// Whether the chosen client can do all that `config` asks for.
 pub(super) fn supports(config: &VaultConfig) -> Result<(), ConfigError> {
     match config.client {
-        Client::Vaultrs => native::client_settings(config).map(drop),
+        Client::Native => native::address(config).map(drop),
         #[cfg(feature = "hashicorp_vault")]
         Client::HashicorpVault => hashicorp::supports(config),
     }
@@ -190,20 +213,22 @@ mod tests {
 
     #[test]
     fn an_error_body_is_reduced_to_its_texts() {
-        let failure = CallFailure::refused(403, r#"{"errors":["permission denied"]}"#);
+        let failure = CallFailure::refused(403, r#"{"errors":["permission denied"]}"#, None);
         assert_eq!(
             failure,
             CallFailure::Refused {
                 status: 403,
-                errors: vec!["permission denied".to_owned()]
+                errors: vec!["permission denied".to_owned()],
+                retry_after: None,
             }
         );
-        let sealed = CallFailure::refused(503, r#"{"initialized":true,"sealed":true}"#);
+        let sealed = CallFailure::refused(503, r#"{"initialized":true,"sealed":true}"#, Some(" 7"));
         assert_eq!(
             sealed,
             CallFailure::Refused {
                 status: 503,
-                errors: Vec::new()
+                errors: Vec::new(),
+                retry_after: Some(Duration::from_secs(7)),
             }
         );
     }
@@ -214,6 +239,7 @@ mod tests {
             CallFailure::Refused {
                 status: 403,
                 errors: vec![text.to_owned()],
+                retry_after: None,
             }
             .is_policy_denial()
         };

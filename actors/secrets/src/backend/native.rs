@@ -1,136 +1,183 @@
-//! The default backend: the crate `vaultrs`, asynchronous on the caller's runtime.
+//! The default backend: Vault's HTTP API by `reqwest`, asynchronous on the caller's runtime.
 //!
-//! Requests go through `rustify`, the layer below `vaultrs`, because `vaultrs` keeps the status of an
-//! answer that is not Vault's JSON (a health check, a gateway) to itself. Both crates log what they
-//! do, errors included, at their own levels; we report every failure ourselves, so their events are
-//! switched off around each call.
+//! A credential goes to the configured host alone: redirects are not followed, but for a standby's to the same
+//! host and path, and no proxy of the environment is used. Answers are read in pieces, up to a limit.
+//! `reqwest` and what is below it log at their own levels; we report every failure ourselves, so their events
+//! are switched off around each call.
 
-use std::{error::Error, io, path::Path};
-
-use rustify::{
-    clients::reqwest::Client as HttpClient,
-    endpoint::Endpoint,
-    enums::{RequestMethod, RequestType, ResponseType},
-    errors::ClientError as RequestError,
+use bytes::Bytes;
+use reqwest::{
+    Client, Method, Response, Url,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
 };
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
+use serde::Deserialize;
 use tokio::sync::RwLock;
 use tracing::{Dispatch, dispatcher, instrument::WithSubscriber};
-use vaultrs::{
-    api::EndpointMiddleware,
-    client::{Identity, VaultClient, VaultClientSettings},
-    error::ClientError,
-};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::{
     Answer, CallFailure, Reply, Request, SecretBackend,
-    span::{self, Server, WithContext},
+    client::{self, connection_failure},
+    span::{self, Server},
     written,
 };
-use crate::{
-    Auth,
-    config::{ConfigError, VaultConfig},
-};
+use crate::config::{ConfigError, VaultConfig};
 
-/// Speaks to Vault through `vaultrs`.
-pub(super) struct VaultrsBackend {
+/// Of an answer no more is read, in bytes. Vault keeps entries of 1 MiB at most, unless told otherwise.
+const ANSWER_LIMIT: usize = 4 << 20;
+/// Of a refusal no more is read, in bytes. It holds a sentence or two.
+const REFUSAL_LIMIT: usize = 64 << 10;
+
+const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
+const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
+/// Proof against being used by a page in a browser; an agent may insist on it.
+const REQUEST: HeaderName = HeaderName::from_static("x-vault-request");
+
+/// Speaks to Vault over HTTP.
+pub(super) struct HttpBackend {
     config: VaultConfig,
+    base: Url,
     /// Built with the first request and before each login: it reads certificate files.
-    http: RwLock<Option<HttpClient>>,
+    http: RwLock<Option<Client>>,
     server: Server,
 }
 
-/// The token, in the form in which it is sent.
-struct Headers(EndpointMiddleware);
-
-impl Drop for Headers {
-    fn drop(&mut self) {
-        self.0.token.zeroize();
-    }
+/// One request to any path of the API.
+struct Call<'a> {
+    path: &'a str,
+    headers: HeaderMap,
+    body: Option<Bytes>,
 }
 
-impl VaultrsBackend {
+/// What came of it: the status, the body as far as it was read, and the pause that was asked for.
+struct Received {
+    status: u16,
+    body: Zeroizing<Vec<u8>>,
+    retry_after: Option<HeaderValue>,
+}
+
+impl HttpBackend {
     /// # Errors
     ///
     /// [`ConfigError::Address`] if the server's address is no URL.
     pub(super) fn new(config: VaultConfig) -> Result<Self, ConfigError> {
+        let base = address(&config)?;
         Ok(Self {
-            server: Server::of(&client_settings(&config)?),
+            server: Server::of(&base),
+            base,
             config,
             http: RwLock::new(None),
         })
     }
 
-    async fn open(&self) -> Result<(), CallFailure> {
+    async fn open(&self) -> Result<Client, CallFailure> {
         let config = self.config.clone();
         // Off the actor's thread: it reads files, and the system's certificates among them.
         let client = tokio::task::spawn_blocking(move || {
-            dispatcher::with_default(&Dispatch::none(), || http_client(&config))
+            dispatcher::with_default(&Dispatch::none(), || client::open(&config))
         })
         .await
         .map_err(|e| CallFailure::Connection(e.to_string()))??;
-        *self.http.write().await = Some(client);
-        Ok(())
+        *self.http.write().await = Some(client.clone());
+        Ok(client)
     }
 
-    /// Sends `call` with `headers` and hands the body over, empty for a 204.
-    async fn exec(
-        &self,
-        call: Call<'_>,
-        headers: &Headers,
-    ) -> Result<Zeroizing<Vec<u8>>, CallFailure> {
-        if self.http.read().await.is_none() {
-            self.open().await?;
+    async fn client(&self) -> Result<Client, CallFailure> {
+        let opened = self.http.read().await.clone();
+        match opened {
+            Some(client) => Ok(client),
+            None => self.open().await,
         }
-        let http = self.http.read().await;
-        let http = http
-            .as_ref()
-            .ok_or_else(|| CallFailure::Connection("the client was closed".to_owned()))?;
-        let (method, path) = (call.verb(), call.path);
+    }
+
+    /// Sends `call`, within a span, and receives whatever is answered.
+    async fn exec(&self, mut call: Call<'_>) -> Result<Received, CallFailure> {
+        let client = self.client().await?;
+        let (method, path) = (call.method(), call.path);
         let request = async {
-            let with_context = WithContext(&headers.0);
-            let answer = call
-                .with_middleware(&with_context)
-                .exec(http)
-                .with_subscriber(Dispatch::none())
-                .await
-                .map_err(request_failure)?;
-            let status = answer.response.status().as_u16();
-            Ok((status, Zeroizing::new(answer.response.into_body())))
+            span::inject(&mut call.headers);
+            let received = self.receive(&client, &call);
+            let received = received.with_subscriber(Dispatch::none()).await?;
+            Ok((received.status, received))
         };
-        span::traced(&self.server, method, path, request).await
+        span::traced(&self.server, method.as_str(), path, request).await
+    }
+
+    async fn receive(&self, client: &Client, call: &Call<'_>) -> Result<Received, CallFailure> {
+        let mut url = self.base.clone();
+        url.set_path(&format!("/v1/{}", call.path));
+        let mut answer = call.send(client, url).await?;
+        if answer.status().is_redirection() {
+            let to = target(&answer)?;
+            if !is_standbys_redirect(answer.status().as_u16(), answer.url(), &to) {
+                return Err(CallFailure::redirected(&to));
+            }
+            answer = call.send(client, to).await?;
+            if answer.status().is_redirection() {
+                return Err(CallFailure::redirected(&target(&answer)?));
+            }
+        }
+        let status = answer.status();
+        let retry_after = answer.headers().get(RETRY_AFTER).cloned();
+        let limit = match status.is_success() {
+            true => ANSWER_LIMIT,
+            false => REFUSAL_LIMIT,
+        };
+        let (body, is_whole) = read(answer, limit).await?;
+        if status.is_success() && !is_whole {
+            let limit = limit >> 20;
+            return Err(CallFailure::Garbled(format!(
+                "it is longer than {limit} MiB"
+            )));
+        }
+        Ok(Received {
+            status: status.as_u16(),
+            body,
+            retry_after,
+        })
     }
 }
 
-impl SecretBackend for VaultrsBackend {
+impl SecretBackend for HttpBackend {
     fn send<'a>(&'a self, request: Request<'a>) -> Reply<'a, Answer> {
         Box::pin(async move {
-            let headers = headers(self.config.namespace.clone(), request.token)?;
             let call = Call {
                 path: request.path,
-                body: request.body.map(written),
+                headers: headers(self.config.namespace.as_deref(), request.token)?,
+                body: request.body.map(|body| Bytes::from_owner(written(body))),
             };
-            let body = self.exec(call, &headers).await?;
-            if body.is_empty() {
+            let received = self.exec(call).await?;
+            if !received.is_success() {
+                return Err(received.refusal());
+            }
+            if received.body.is_empty() {
                 return Ok(Answer::default());
             }
             // The parser's own text may quote what it could not parse: a secret, perhaps.
-            serde_json::from_slice(&body).map_err(|_| CallFailure::not_vault())
+            serde_json::from_slice(&received.body).map_err(|_| CallFailure::not_vault())
         })
     }
 
     fn health(&self) -> Reply<'_, u16> {
+        /// What every answer of its health has, whatever the status.
+        #[derive(Deserialize)]
+        #[expect(dead_code, reason = "that they are there is what counts")]
+        struct Health {
+            initialized: bool,
+            sealed: bool,
+        }
         Box::pin(async {
             let call = Call {
                 path: "sys/health",
+                headers: headers(None, None)?,
                 body: None,
             };
-            match self.exec(call, &headers(None, None)?).await {
-                Err(CallFailure::Refused { status, .. }) => Ok(status),
-                Ok(_) => Ok(200),
-                Err(failure) => Err(failure),
+            let received = self.exec(call).await?;
+            match serde_json::from_slice::<Health>(&received.body) {
+                Ok(_) => Ok(received.status),
+                Err(_) if received.is_success() => Err(CallFailure::not_vault()),
+                Err(_) => Err(received.refusal()),
             }
         })
     }
@@ -146,172 +193,173 @@ impl SecretBackend for VaultrsBackend {
     }
 }
 
-/// One request to any path of the API.
-struct Call<'a> {
-    path: &'a str,
-    body: Option<Zeroizing<String>>,
+impl Received {
+    const fn is_success(&self) -> bool {
+        matches!(self.status, 200..=299)
+    }
+
+    fn refusal(&self) -> CallFailure {
+        let body = String::from_utf8_lossy(&self.body);
+        let pause = self.retry_after.as_ref().and_then(|it| it.to_str().ok());
+        CallFailure::refused(self.status, &body, pause)
+    }
 }
 
 impl Call<'_> {
-    fn verb(&self) -> &'static str {
+    fn method(&self) -> Method {
         match self.body {
-            Some(_) => "POST",
-            None => "GET",
-        }
-    }
-}
-
-impl Endpoint for Call<'_> {
-    type Response = Value;
-    const REQUEST_BODY_TYPE: RequestType = RequestType::JSON;
-    const RESPONSE_BODY_TYPE: ResponseType = ResponseType::JSON;
-
-    fn path(&self) -> String {
-        self.path.to_owned()
-    }
-
-    fn method(&self) -> RequestMethod {
-        match self.body {
-            Some(_) => RequestMethod::POST,
-            None => RequestMethod::GET,
+            Some(_) => Method::POST,
+            None => Method::GET,
         }
     }
 
-    fn body(&self) -> Result<Option<Vec<u8>>, RequestError> {
-        Ok(self.body.as_ref().map(|body| body.as_bytes().to_vec()))
+    async fn send(&self, client: &Client, url: Url) -> Result<Response, CallFailure> {
+        let mut request = client
+            .request(self.method(), url)
+            .headers(self.headers.clone());
+        if let Some(body) = &self.body {
+            request = request
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.clone());
+        }
+        request.send().await.map_err(|e| connection_failure(&e))
     }
 }
 
-fn headers(
-    namespace: Option<String>,
-    token: Option<&SecretString>,
-) -> Result<Headers, CallFailure> {
-    let token = token.map(ExposeSecret::expose_secret).unwrap_or_default();
-    // `vaultrs` panics over a token that is not a header value.
-    if !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(CallFailure::Garbled(
-            "the token cannot be sent as a header".to_owned(),
-        ));
+/// As much of the body as `limit` allows, and whether that is all of it.
+async fn read(
+    mut answer: Response,
+    limit: usize,
+) -> Result<(Zeroizing<Vec<u8>>, bool), CallFailure> {
+    let said = answer.content_length().unwrap_or_default();
+    let room = usize::try_from(said).unwrap_or(limit).min(limit);
+    let mut body = Zeroizing::new(Vec::with_capacity(room));
+    while let Some(piece) = answer.chunk().await.map_err(|e| connection_failure(&e))? {
+        let fits = piece.len().min(limit - body.len());
+        body.extend_from_slice(&piece[..fits]);
+        if fits < piece.len() {
+            return Ok((body, false));
+        }
     }
-    Ok(Headers(EndpointMiddleware {
-        token: token.to_owned(),
-        version: "v1".to_owned(),
-        wrap: None,
-        namespace,
-    }))
+    Ok((body, true))
 }
 
-/// What `vaultrs` builds its HTTP client from. Written out in full, since its builder fills what is
-/// left out from the environment; without token and time limit, which are set on each request.
-pub(super) fn client_settings(config: &VaultConfig) -> Result<VaultClientSettings, ConfigError> {
-    Ok(VaultClientSettings {
-        address: config.address.parse().map_err(|_| ConfigError::Address {
-            detail: "it is not a URL",
-        })?,
-        ca_certs: config
-            .ca_cert
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect(),
-        identity: None,
-        timeout: None,
-        token: String::new(),
-        verify: true,
-        version: 1,
-        wrapping: false,
-        namespace: None,
-        proxy: None,
-    })
-}
-
-fn http_client(config: &VaultConfig) -> Result<HttpClient, CallFailure> {
-    if let Some(path) = &config.ca_cert {
-        check_ca(path).map_err(CallFailure::CaCertificate)?;
-    }
-    let mut settings =
-        client_settings(config).map_err(|e| CallFailure::Connection(e.to_string()))?;
-    settings.identity = identity(&config.auth).map_err(CallFailure::ClientCertificate)?;
-    VaultClient::new(settings)
-        .map(|client| client.http)
-        .map_err(|error| match error {
-            ClientError::FileReadError { source, .. } => {
-                CallFailure::CaCertificate(source.to_string())
-            }
-            ClientError::ParseCertificateError { source, .. } => {
-                CallFailure::CaCertificate(root_cause(&source).to_string())
-            }
-            ClientError::RestClientBuildError { source } => {
-                CallFailure::Tls(root_cause(&source).to_string())
-            }
-            other => CallFailure::Connection(other.to_string()),
+/// Where an answer sends us on to.
+fn target(answer: &Response) -> Result<Url, CallFailure> {
+    let location = answer.headers().get(LOCATION);
+    let location = location.and_then(|it| it.to_str().ok());
+    location
+        .and_then(|it| answer.url().join(it).ok())
+        .ok_or_else(|| {
+            let status = answer.status().as_u16();
+            CallFailure::Garbled(format!("status {status} without a place to go on to"))
         })
 }
 
-/// What we prove ourselves with at the TLS level, if we do: the files as they are now.
-fn identity(auth: &Auth) -> Result<Option<Identity>, String> {
-    let Auth::Certificate {
-        certificate, key, ..
-    } = auth
-    else {
-        return Ok(None);
-    };
-    let read = |path: &Path| {
-        dotmac_bounded_read::read(path).map_err(|e| format!("`{}`: {e}", path.display()))
-    };
-    let mut pem = read(key)?;
-    pem.push(b'\n');
-    pem.extend_from_slice(&read(certificate)?);
-    let identity = Identity::from_pem(&pem);
-    identity
-        .map(Some)
-        .map_err(|_| "they are not a PEM certificate with its PEM key".to_owned())
+/// Whether a redirect is one that a standby of the same host gives, so that the same request may be sent on,
+/// credentials and all: same scheme, host and path, by a status that keeps the method.
+fn is_standbys_redirect(status: u16, from: &Url, to: &Url) -> bool {
+    matches!(status, 307 | 308)
+        && to.scheme() == from.scheme()
+        && to.host() == from.host()
+        && to.path() == from.path()
+        && to.query() == from.query()
+        && to.username().is_empty()
+        && to.password().is_none()
 }
 
-/// A file without a single certificate would be taken for "trust nobody else" without a word.
-fn check_ca(path: &Path) -> Result<(), String> {
-    let pem = dotmac_bounded_read::read(path).map_err(|e| e.to_string())?;
-    let marker = b"-----BEGIN CERTIFICATE-----";
-    match pem.windows(marker.len()).any(|window| window == marker) {
-        true => Ok(()),
-        false => Err("it holds no PEM certificate".to_owned()),
+fn headers(
+    namespace: Option<&str>,
+    token: Option<&SecretString>,
+) -> Result<HeaderMap, CallFailure> {
+    let mut headers = HeaderMap::new();
+    headers.insert(REQUEST, HeaderValue::from_static("true"));
+    if let Some(namespace) = namespace {
+        let value = HeaderValue::from_str(namespace)
+            .map_err(|_| CallFailure::unsendable("the namespace"))?;
+        headers.insert(NAMESPACE, value);
     }
-}
-
-fn request_failure(error: RequestError) -> CallFailure {
-    match error {
-        RequestError::ServerResponseError { code, content } => {
-            CallFailure::refused(code, content.as_deref().unwrap_or_default())
+    if let Some(token) = token.map(ExposeSecret::expose_secret) {
+        if !token.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(CallFailure::unsendable("the token"));
         }
-        RequestError::RequestError { source, .. } | RequestError::ResponseError { source } => {
-            connection_failure(&*source)
+        // Wiped when the last holder of the header lets go.
+        let bytes = Bytes::from_owner(Zeroizing::new(token.to_owned()));
+        let mut value = HeaderValue::from_maybe_shared(bytes)
+            .map_err(|_| CallFailure::unsendable("the token"))?;
+        value.set_sensitive(true);
+        headers.insert(TOKEN, value);
+    }
+    Ok(headers)
+}
+
+/// The configured address as a URL.
+pub(super) fn address(config: &VaultConfig) -> Result<Url, ConfigError> {
+    let is_no_url = |_| ConfigError::Address {
+        detail: "it is not a URL",
+    };
+    config.address.parse().map_err(is_no_url)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_request_is_sent_on_to_the_same_host_and_path_alone() -> Result<(), Box<dyn Error>> {
+        let from = "https://vault.example:8200/v1/auth/token/lookup-self".parse::<Url>()?;
+        for (expected, status, to) in [
+            (
+                true,
+                307,
+                "https://vault.example:8210/v1/auth/token/lookup-self",
+            ),
+            (true, 308, "https://VAULT.example/v1/auth/token/lookup-self"),
+            (true, 307, "//vault.example:8210/v1/auth/token/lookup-self"),
+            (
+                false,
+                301,
+                "https://vault.example:8210/v1/auth/token/lookup-self",
+            ),
+            (
+                false,
+                302,
+                "https://vault.example:8210/v1/auth/token/lookup-self",
+            ),
+            (
+                false,
+                303,
+                "https://vault.example:8210/v1/auth/token/lookup-self",
+            ),
+            (
+                false,
+                307,
+                "http://vault.example:8200/v1/auth/token/lookup-self",
+            ),
+            (
+                false,
+                307,
+                "https://vault.example.evil/v1/auth/token/lookup-self",
+            ),
+            (
+                false,
+                307,
+                "https://vault.example@evil/v1/auth/token/lookup-self",
+            ),
+            (
+                false,
+                307,
+                "https://u:p@vault.example/v1/auth/token/lookup-self",
+            ),
+            (false, 307, "https://vault.example:8200/v1/sys/raw/x"),
+            (false, 307, "lookup-self?x=1"),
+            (false, 307, "file:///v1/auth/token/lookup-self"),
+        ] {
+            let is_followed = is_standbys_redirect(status, &from, &from.join(to)?);
+            assert_eq!(is_followed, expected, "{status} {to}");
         }
-        // Other texts may quote what could not be parsed: a secret, perhaps.
-        _ => CallFailure::not_vault(),
+        Ok(())
     }
-}
-
-/// Tells a refused TLS session from other ways of not getting through.
-fn connection_failure(error: &(dyn Error + 'static)) -> CallFailure {
-    match tls_error(error) {
-        Some(tls) => CallFailure::Tls(tls.to_string()),
-        None => CallFailure::Connection(root_cause(error).to_string()),
-    }
-}
-
-fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    // An `io::Error` hides what it wraps from `source()`, and the layers wrap one into another.
-    let wrapped = error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref);
-    let next = wrapped
-        .map(|inner| inner as &'a (dyn Error + 'static))
-        .or_else(|| error.source());
-    error.downcast_ref().or_else(|| next.and_then(tls_error))
-}
-
-fn root_cause<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error
 }

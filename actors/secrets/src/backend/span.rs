@@ -7,12 +7,8 @@ use std::borrow::Cow;
 
 use opentelemetry::{Context, global};
 use opentelemetry_http::HeaderInjector;
-use rustify::{
-    endpoint::{Endpoint, MiddleWare},
-    errors::ClientError,
-};
+use reqwest::{Url, header::HeaderMap};
 use tracing::{Instrument, Span, field::Empty, info_span};
-use vaultrs::client::VaultClientSettings;
 
 use super::CallFailure;
 
@@ -23,10 +19,10 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn of(settings: &VaultClientSettings) -> Self {
+    pub(super) fn of(address: &Url) -> Self {
         Self {
-            address: settings.address.host_str().unwrap_or_default().to_owned(),
-            port: settings.address.port_or_known_default(),
+            address: address.host_str().unwrap_or_default().to_owned(),
+            port: address.port_or_known_default(),
         }
     }
 }
@@ -35,7 +31,7 @@ impl Server {
 /// The span is part of whatever caused the request.
 pub(super) async fn traced<T>(
     server: &Server,
-    method: &'static str,
+    method: &str,
     path: &str,
     call: impl Future<Output = Result<(u16, T), CallFailure>>,
 ) -> Result<T, CallFailure> {
@@ -69,10 +65,11 @@ impl Unfinished {
             return answer.map(|(_, body)| body);
         };
         match &answer {
-            Ok((status, _)) => note_status(&span, *status),
-            Err(CallFailure::Refused { status, .. }) => {
+            Ok((status, _)) => {
                 note_status(&span, *status);
-                note_error(&span, &status.to_string());
+                if *status >= 400 {
+                    note_error(&span, &status.to_string());
+                }
             }
             Err(failure) => note_error(&span, failure.kind()),
         }
@@ -110,30 +107,11 @@ fn template(path: &str) -> Cow<'_, str> {
     }
 }
 
-/// Adds the context of the present span to the headers of `inner`.
-pub(super) struct WithContext<'a, M>(pub(super) &'a M);
-
-impl<M: MiddleWare> MiddleWare for WithContext<'_, M> {
-    fn request<E: Endpoint>(
-        &self,
-        endpoint: &E,
-        request: &mut http::Request<Vec<u8>>,
-    ) -> Result<(), ClientError> {
-        self.0.request(endpoint, request)?;
-        global::get_text_map_propagator(|propagator| {
-            let headers = &mut HeaderInjector(request.headers_mut());
-            propagator.inject_context(&Context::current(), headers);
-        });
-        Ok(())
-    }
-
-    fn response<E: Endpoint>(
-        &self,
-        endpoint: &E,
-        response: &mut http::Response<Vec<u8>>,
-    ) -> Result<(), ClientError> {
-        self.0.response(endpoint, response)
-    }
+/// Adds the context of the present span to `headers`.
+pub(super) fn inject(headers: &mut HeaderMap) {
+    global::get_text_map_propagator(|propagator| {
+        propagator.inject_context(&Context::current(), &mut HeaderInjector(headers));
+    });
 }
 
 #[cfg(test)]

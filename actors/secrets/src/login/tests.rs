@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::*;
 use crate::{
     Client, KvVersion, VaultConfig,
-    backend::{Reply, Request, SecretBackend},
+    backend::{CallFailure, Reply, Request, SecretBackend},
 };
 
 /// A server that is sealed when it is said to be, and notes when it was asked for a login.
@@ -47,6 +47,7 @@ impl SecretBackend for FakeServer {
                 return Err(CallFailure::Refused {
                     status: 503,
                     errors,
+                    retry_after: None,
                 });
             }
             Ok(Answer {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub(crate) const CLIENTS: &[Client] = &[
-    Client::Vaultrs,
+    Client::Native,
     #[cfg(feature = "hashicorp_vault")]
     Client::HashicorpVault,
 ];

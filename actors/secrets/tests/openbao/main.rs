@@ -2,6 +2,7 @@
 
 mod actor;
 mod contract;
+mod hostile;
 mod logins;
 mod running;
 mod server;
@@ -21,7 +22,7 @@ fn vault_config(address: &str, auth: Auth) -> VaultConfig {
         kv_version: KvVersion::Auto,
         ca_cert: None,
         timeout: Duration::from_secs(5),
-        client: Client::Vaultrs,
+        client: Client::Native,
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use actix::Addr;
@@ -104,6 +105,12 @@ impl Lifeline {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.0.generation
+    }
+
+    /// How long callers wait for an answer. One that comes later counts as none, and several in a row as a hang.
+    #[must_use]
+    pub fn call_timeout(&self) -> Duration {
+        self.0.cell.policy.call_timeout
     }
 
     /// Whether this life still counts. Ask before an effect that must not come from a former life,

@@ -1,0 +1,89 @@
+//! The HTTP client: where it goes, whom it trusts, what it proves itself with, and why it did not get through.
+
+use std::{error::Error, io, path::Path};
+
+use reqwest::{Certificate, Client, Identity, redirect};
+
+use super::CallFailure;
+use crate::{Auth, config::VaultConfig};
+
+/// A client for the configured server, with the files as they are now. Blocks.
+///
+/// # Errors
+///
+/// A file that cannot be used, or no TLS.
+pub(super) fn open(config: &VaultConfig) -> Result<Client, CallFailure> {
+    let mut builder = Client::builder()
+        .redirect(redirect::Policy::none())
+        .no_proxy();
+    if config.address.starts_with("https://") {
+        if let Some(path) = &config.ca_cert {
+            let trusted = authorities(path).map_err(CallFailure::CaCertificate)?;
+            builder = builder.tls_certs_merge(trusted);
+        }
+        if let Some(identity) = identity(&config.auth).map_err(CallFailure::ClientCertificate)? {
+            builder = builder.identity(identity);
+        }
+    } else {
+        // Nothing is encrypted, so nothing need be trusted, and the system's certificates are not loaded.
+        builder = builder.tls_certs_only(Vec::new());
+    }
+    let failed = |error: reqwest::Error| CallFailure::Tls(root_cause(&error).to_string());
+    builder.build().map_err(failed)
+}
+
+/// What we prove ourselves with at the TLS level, if we do: the files as they are now.
+fn identity(auth: &Auth) -> Result<Option<Identity>, String> {
+    let Auth::Certificate {
+        certificate, key, ..
+    } = auth
+    else {
+        return Ok(None);
+    };
+    let read = |path: &Path| {
+        dotmac_bounded_read::read(path).map_err(|e| format!("`{}`: {e}", path.display()))
+    };
+    let mut pem = read(key)?;
+    pem.push(b'\n');
+    pem.extend_from_slice(&read(certificate)?);
+    let identity = Identity::from_pem(&pem);
+    identity
+        .map(Some)
+        .map_err(|_| "they are not a PEM certificate with its PEM key".to_owned())
+}
+
+/// The certificates in a file; one without any would be taken for "trust nobody else" without a word.
+fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
+    let pem = dotmac_bounded_read::read(path).map_err(|e| e.to_string())?;
+    let found = Certificate::from_pem_bundle(&pem).map_err(|e| root_cause(&e).to_string())?;
+    match found.is_empty() {
+        true => Err("it holds no PEM certificate".to_owned()),
+        false => Ok(found),
+    }
+}
+
+/// Tells a refused TLS session from other ways of not getting through.
+pub(super) fn connection_failure(error: &(dyn Error + 'static)) -> CallFailure {
+    match tls_error(error) {
+        Some(tls) => CallFailure::Tls(tls.to_string()),
+        None => CallFailure::Connection(root_cause(error).to_string()),
+    }
+}
+
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    // An `io::Error` hides what it wraps from `source()`, and the layers wrap one into another.
+    let wrapped = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    let next = wrapped
+        .map(|inner| inner as &'a (dyn Error + 'static))
+        .or_else(|| error.source());
+    error.downcast_ref().or_else(|| next.and_then(tls_error))
+}
+
+fn root_cause<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error
+}
