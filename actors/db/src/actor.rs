@@ -40,6 +40,8 @@ pub struct DbActor {
     keeping: Option<JoinHandle<()>>,
     /// What was last complained about, so that the log says it once.
     complaint: Option<Reason>,
+    /// Nothing is published.
+    is_down: bool,
     /// The next account is refused, while the present one still does its work.
     refused: bool,
 }
@@ -61,6 +63,7 @@ impl DbActor {
             pool: None,
             keeping: None,
             complaint: None,
+            is_down: true,
             refused: false,
         }
     }
@@ -108,6 +111,7 @@ impl DbActor {
     /// Says that the database does not do its work, in the log once for each reason.
     fn complain(&mut self, reason: Reason, problem: Option<&OpenError>) {
         self.lifeline.unavailable(reason);
+        self.is_down = true;
         if self.complaint.replace(reason) != Some(reason) {
             let error = problem.map(|problem| problem as &dyn Error);
             warn!(
@@ -133,6 +137,7 @@ impl DbActor {
 
     fn declare_ready(&mut self) {
         let Some(pool) = &self.pool else { return };
+        self.is_down = false;
         self.lifeline.publish(&self.slot, Arc::clone(pool));
         let serving = Serving::from(self.config.target.system());
         if self.refused {
@@ -148,6 +153,7 @@ impl DbActor {
     /// Says that it does its work with a handicap, in the log once for each reason.
     fn declare_impaired(&mut self, reason: Reason) {
         let Some(pool) = &self.pool else { return };
+        self.is_down = false;
         self.lifeline.publish(&self.slot, Arc::clone(pool));
         self.lifeline
             .degraded(reason, Serving::from(self.config.target.system()));
@@ -183,6 +189,8 @@ impl DbActor {
                 "the server does not take the new credentials; going on with the former ones, trying again"
             ),
             Turn::Refused(_) => {}
+            // Why it is down already is for the monitor to say: without a user it still sees the server.
+            Turn::Withdrawn(_) if self.is_down => {}
             Turn::Withdrawn(reason) => {
                 self.heed(Health::Down(reason, Some(OpenError::NoAccount(reason))));
             }

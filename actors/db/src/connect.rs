@@ -1,11 +1,15 @@
 //! Opens single connections: to a SQLite file, to a PostgreSQL server.
 
-use std::{error::Error, path::Path, sync::Arc, time::Duration};
+use std::{error::Error, io, path::Path, sync::Arc, time::Duration};
 
 use diesel::{Connection as _, ConnectionError, SqliteConnection, connection::SimpleConnection};
 use diesel_async::AsyncPgConnection;
 use secrecy::ExposeSecret;
-use tokio::{net::UnixStream, task::AbortHandle};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpStream, UnixStream},
+    task::AbortHandle,
+};
 use tokio_postgres::{
     Client, NoTls,
     config::{SslMode as WireSslMode, SslNegotiation},
@@ -88,7 +92,8 @@ pub(super) struct Opened {
     pub(super) pass: Pass,
 }
 
-/// Opens one connection to a server, as the account in use. If the server refuses that one and another
+/// Opens one connection to a server, as the account in use. Without one, a server that is away is reported as
+/// that. If the server refuses that one and another
 /// comes at once (its password was changed in both places just now), it is tried too.
 ///
 /// # Errors
@@ -110,7 +115,14 @@ pub(super) async fn postgres_within(
     config: &Config,
     line: &Arc<Line>,
 ) -> Result<Opened, OpenError> {
-    let account = server.credentials.account().map_err(OpenError::NoAccount)?;
+    let account = match server.credentials.account() {
+        Ok(account) => account,
+        Err(reason) => {
+            // A server that is away is what is to be mended first, whoever logs in there.
+            reach(server, config).await?;
+            return Err(OpenError::NoAccount(reason));
+        }
+    };
     match postgres_as(&account, server, config, line).await {
         Err(refused) if refused.reason() == AUTHENTICATION_FAILED => {
             let successor = server.credentials.instead_of(&account, patience).await;
@@ -121,6 +133,47 @@ pub(super) async fn postgres_within(
         }
         answer => answer,
     }
+}
+
+/// Asks a server whether it speaks TLS, which needs no user, and hangs up: whether it is there at all.
+///
+/// # Errors
+///
+/// [`OpenError::Unreached`] and [`OpenError::Timeout`].
+async fn reach(server: &Postgres, config: &Config) -> Result<(), OpenError> {
+    let asking = async {
+        if server.host.starts_with('/') {
+            ask_for_tls(UnixStream::connect(socket(server)).await?).await
+        } else {
+            ask_for_tls(TcpStream::connect((server.host.as_str(), server.port)).await?).await
+        }
+    };
+    let limit = config.connect_timeout;
+    let target = || Target::Postgres(server.clone()).to_string();
+    let asked = tokio::time::timeout(limit, asking).await;
+    asked
+        .map_err(|_| OpenError::Timeout {
+            what: "connecting",
+            target: target(),
+            limit,
+        })?
+        .map_err(|source| OpenError::Unreached {
+            target: target(),
+            source,
+        })
+}
+
+/// Source: "Message Formats", documentation of PostgreSQL, `SSLRequest`. A client may hang up after the answer;
+/// the server makes no line of it.
+async fn ask_for_tls(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    const REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+    stream.write_all(&REQUEST).await?;
+    stream.read_u8().await.map(drop)
+}
+
+/// Where a server on this machine has its socket.
+fn socket(server: &Postgres) -> String {
+    format!("{}/.s.PGSQL.{}", server.host, server.port)
 }
 
 /// Opens one connection to a server as `account`. Its driver runs on the runtime that this is called on, and
@@ -173,7 +226,7 @@ async fn wired(
     let mut wire = wire_config(account, server, config);
     let refused = |source| refusal(server, source);
     if server.host.starts_with('/') {
-        let path = format!("{}/.s.PGSQL.{}", server.host, server.port);
+        let path = socket(server);
         let socket = UnixStream::connect(&path)
             .await
             .map_err(|source| OpenError::Socket { path, source })?;

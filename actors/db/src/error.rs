@@ -218,6 +218,15 @@ pub enum OpenError {
         #[source]
         source: tokio_postgres::Error,
     },
+    /// The server was not reached, and nobody would have been logged in.
+    #[error("cannot connect to {target}")]
+    Unreached {
+        /// Host, port and database.
+        target: String,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// There is nothing to log in with; the word says why.
     #[error("there is no user to log in as ({0})")]
     NoAccount(Reason),
@@ -332,9 +341,11 @@ impl OpenError {
             Self::SchemaLocked { .. } => LOCKED,
             Self::MigrationsPending(_) => MIGRATION_PENDING,
             Self::SchemaNewer { .. } => SCHEMA_NEWER,
-            Self::Query { .. } | Self::Timeout { .. } | Self::Setup(_) | Self::Socket { .. } => {
-                Reason::UNREACHABLE
-            }
+            Self::Query { .. }
+            | Self::Timeout { .. }
+            | Self::Setup(_)
+            | Self::Socket { .. }
+            | Self::Unreached { .. } => Reason::UNREACHABLE,
         }
     }
 

@@ -336,15 +336,9 @@ impl From<SecretsError> for MayNot {
     }
 }
 
+/// Without credentials a server is tried as far as that goes: whether it is there at all.
 async fn try_database(settings: &Settings, credentials: Option<Credentials>, table: &mut Table) {
-    let Some(credentials) = credentials else {
-        table.note(
-            "database",
-            Outcome::Failed,
-            "not tried: there is nothing to log in with; see above",
-        );
-        return;
-    };
+    let credentials = credentials.unwrap_or_else(Credentials::to_come);
     let config = components::database(settings, credentials);
     let target = config.target.to_string();
     if let Target::Sqlite(path) = &config.target
@@ -362,7 +356,12 @@ async fn try_database(settings: &Settings, credentials: Option<Credentials>, tab
         db::look(config).await?;
         Ok::<_, db::OpenError>(((), format!("{target} takes writes")))
     };
-    let looked = table.attempt("database", look, |error| super::chain(&error));
+    let looked = table.attempt("database", look, |error| match error {
+        db::OpenError::NoAccount(_) => {
+            format!("{target} answers, and there is no user to log in as: see above")
+        }
+        error => super::chain(&error),
+    });
     if let (Some(()), Some(file)) = (looked.await, file) {
         try_file(file, table).await;
     }

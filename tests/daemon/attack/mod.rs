@@ -8,6 +8,7 @@ mod compression;
 mod database;
 mod egress;
 mod files;
+mod outages;
 mod stopping;
 mod vault;
 
