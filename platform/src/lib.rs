@@ -10,6 +10,7 @@ mod admin;
 mod cli;
 mod components;
 mod credentials;
+mod descriptors;
 mod exit;
 mod extract;
 pub mod http;

@@ -40,6 +40,7 @@ pub struct Stopped {
 pub struct Builder {
     program: PathBuf,
     unprivileged: bool,
+    open_files: Option<(u32, u32)>,
     environment: BTreeMap<String, String>,
 }
 
@@ -55,13 +56,25 @@ impl Builder {
         self
     }
 
+    /// With limits on the files that it may have open at once: the soft one and the hard one.
+    pub fn open_files(mut self, soft: u32, hard: u32) -> Self {
+        self.open_files = Some((soft, hard));
+        self
+    }
+
     fn command(&self, directory: &Path) -> Command {
-        let mut command = match self.unprivileged {
-            true => {
+        let mut command = match (self.unprivileged, self.open_files) {
+            (true, _) => {
                 give_away(directory);
                 unprivileged(&self.program)
             }
-            false => Command::new(&self.program),
+            (false, None) => Command::new(&self.program),
+            (false, Some((soft, hard))) => {
+                let mut shell = Command::new("sh");
+                let limited = format!(r#"ulimit -Sn {soft}; ulimit -Hn {hard}; exec "$0" "$@""#);
+                shell.arg("-c").arg(limited).arg(&self.program);
+                shell
+            }
         };
         let path = std::env::var_os("PATH").unwrap_or_default();
         command
@@ -157,6 +170,7 @@ impl Daemon {
         Builder {
             program,
             unprivileged: false,
+            open_files: None,
             environment,
         }
     }

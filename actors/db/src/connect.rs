@@ -20,7 +20,7 @@ use super::{
     AUTHENTICATION_FAILED, Account, Config, OpenError, Postgres, SslMode, Target,
     alarms::Line,
     credentials::Pass,
-    tls,
+    descriptors, tls,
     wire::{Encrypted, Plain, ReadAlong},
 };
 
@@ -62,6 +62,12 @@ pub(super) fn sqlite(path: &Path) -> Result<SqliteConnection, OpenError> {
 /// What SQLite said about a file, with what an operator can do about it.
 pub(super) fn refused(path: &Path, problem: &str) -> OpenError {
     let problem = problem.to_lowercase();
+    if problem.contains("unable to open")
+        && let Some(source) = descriptors::shortage()
+    {
+        let target = path.display().to_string();
+        return OpenError::NoDescriptors { target, source };
+    }
     let transient = problem.contains("locked") || problem.contains("full");
     let remedy = if problem.contains("not a database") || problem.contains("malformed") {
         "the file is something else or damaged: restore a backup, or move it away to begin with an empty database"
@@ -226,10 +232,17 @@ async fn wired(
     let mut wire = wire_config(account, server, config);
     let refused = |source| refusal(server, source);
     if server.host.starts_with('/') {
-        let path = socket(server);
-        let socket = UnixStream::connect(&path)
-            .await
-            .map_err(|source| OpenError::Socket { path, source })?;
+        let path = format!("{}/.s.PGSQL.{}", server.host, server.port);
+        let socket =
+            UnixStream::connect(&path).await.map_err(|source| {
+                match descriptors::are_short(&source) {
+                    true => OpenError::NoDescriptors {
+                        target: path,
+                        source,
+                    },
+                    false => OpenError::Socket { path, source },
+                }
+            })?;
         wire.ssl_mode(WireSslMode::Disable);
         let stream = ReadAlong::plain(socket, Arc::clone(line));
         let (client, driver) = wire.connect_raw(stream, NoTls).await.map_err(refused)?;
@@ -280,6 +293,13 @@ fn is_about_tls(error: &tokio_postgres::Error) -> bool {
 
 fn refusal(server: &Postgres, source: tokio_postgres::Error) -> OpenError {
     let target = Target::Postgres(server.clone()).to_string();
+    let cause = source
+        .source()
+        .and_then(|it| it.downcast_ref::<io::Error>());
+    if let Some(shortage) = cause.filter(|it| descriptors::are_short(it)) {
+        let source = io::Error::new(shortage.kind(), shortage.to_string());
+        return OpenError::NoDescriptors { target, source };
+    }
     // A refused certificate is an I/O error to the client; its text names what does not match.
     match source.source().map(ToString::to_string) {
         Some(problem)

@@ -7,8 +7,8 @@ use tokio_postgres::error::SqlState as ServerState;
 
 use super::{
     AUTHENTICATION_FAILED, CREDENTIALS_MISSING, DATABASE_MISSING, DISK_FULL, LOCKED, MIGRATING,
-    MIGRATION_FAILED, MIGRATION_PENDING, MigrationsError, NOT_ACCEPTING, READ_ONLY, SCHEMA_NEWER,
-    SqlState, TLS_FAILED, TOO_MANY_CONNECTIONS, UNUSABLE_FILE, alarms::Line,
+    MIGRATION_FAILED, MIGRATION_PENDING, MigrationsError, NO_DESCRIPTORS, NOT_ACCEPTING, READ_ONLY,
+    SCHEMA_NEWER, SqlState, TLS_FAILED, TOO_MANY_CONNECTIONS, UNUSABLE_FILE, alarms::Line,
 };
 use dotmac_supervision::Reason;
 
@@ -239,6 +239,18 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
+    /// The process has as many files and sockets open as it may.
+    #[error(
+        "cannot open {target}: this process may not open another file; raise its limit (`LimitNOFILE`, \
+         `ulimit -n`), or lower DOTMAC_HTTP_MAX_CONNECTIONS"
+    )]
+    NoDescriptors {
+        /// Host, port and database, or the file.
+        target: String,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// Nothing came of it in time.
     #[error("{what} got no answer from {target} within {limit:?}")]
     Timeout {
@@ -332,6 +344,7 @@ impl OpenError {
             Self::File { .. } => UNUSABLE_FILE,
             Self::Server { source, .. } => server_reason(source),
             Self::NoAccount(reason) => *reason,
+            Self::NoDescriptors { .. } => NO_DESCRIPTORS,
             Self::Tls { .. } => TLS_FAILED,
             Self::ReadOnly { .. } => READ_ONLY,
             Self::UserGone { .. } => AUTHENTICATION_FAILED,

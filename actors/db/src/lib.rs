@@ -27,6 +27,7 @@ mod config;
 mod connect;
 mod connection;
 mod credentials;
+mod descriptors;
 mod error;
 mod handle;
 mod health;
@@ -101,6 +102,8 @@ pub const MIGRATION_FAILED: Reason = Reason::new("migration_failed");
 pub const MIGRATION_PENDING: Reason = Reason::new("migration_pending");
 /// The file cannot be opened or is no database.
 pub const UNUSABLE_FILE: Reason = Reason::new("unusable_file");
+/// The process may not open another file or socket.
+pub const NO_DESCRIPTORS: Reason = Reason::new("no_descriptors");
 /// Work met data that is damaged, on the disk or in an index. The rest still does its work.
 pub const DATA_CORRUPTED: Reason = Reason::new("data_corrupted");
 /// Other work holds the locks that ours needs.

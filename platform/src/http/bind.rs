@@ -6,6 +6,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener, ToSocketAddrs},
+    time::Duration,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -103,7 +104,7 @@ pub fn bind(config: &Config) -> Result<Listeners, BindError> {
         if let (0, Some(first)) = (config.port, listeners.addresses.first()) {
             address.set_port(first.port());
         }
-        match listen(address) {
+        match listen(address, config.write_timeout) {
             Ok((socket, bound)) => {
                 listeners.sockets.push(socket);
                 listeners.addresses.push(bound);
@@ -144,8 +145,11 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
-    try_listen(address).map_err(|source| match source.kind() {
+fn listen(
+    address: SocketAddr,
+    write_timeout: Duration,
+) -> Result<(TcpListener, SocketAddr), BindError> {
+    try_listen(address, write_timeout).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => BindError::InUse { address, source },
         io::ErrorKind::PermissionDenied => BindError::Denied { address, source },
         io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported => {
@@ -156,7 +160,10 @@ fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
 }
 
 /// By socket2, because the standard library's listener fixes the backlog at 128.
-fn try_listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+fn try_listen(
+    address: SocketAddr,
+    write_timeout: Duration,
+) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -164,6 +171,12 @@ fn try_listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     )?;
     // A restart must not wait for the former life's connections to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
+    // What follows is handed down to each accepted connection. Without it, the last piece of an answer
+    // in pieces waits until the client has acknowledged the others, which clients put off for 40 ms.
+    socket.set_tcp_nodelay(true)?;
+    // What a client takes nothing of does not stay in the kernel, not even after the connection is closed.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(write_timeout))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
@@ -187,6 +200,22 @@ mod tests {
                 .addresses()
                 .iter()
                 .all(|address| address.port() != 0)
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn accepted_connections_send_at_once_and_are_not_kept_by_the_kernel() -> Outcome {
+        let listeners = bind(&config())?;
+        let _client = std::net::TcpStream::connect(listeners.addresses()[0])?;
+        let listener = &listeners.sockets[0];
+        listener.set_nonblocking(false)?;
+        let (accepted, _) = listener.accept()?;
+        assert!(accepted.nodelay()?);
+        #[cfg(target_os = "linux")]
+        assert_eq!(
+            socket2::SockRef::from(&accepted).tcp_user_timeout()?,
+            Some(config().write_timeout)
         );
         Ok(())
     }

@@ -84,7 +84,7 @@ impl Intake {
         match &self.0 {
             Some(shared) if shared.arrival.get() != Arrival::Complete => {
                 let held = Rc::clone(shared);
-                response.map_body(|_, body| BoxBody::new(Holding { body, _held: held }))
+                response.map_body(|_, body| Holding::body(body, held))
             }
             _ => response,
         }
@@ -137,13 +137,19 @@ impl Drop for Bounded {
     }
 }
 
-/// A response's body that holds the request's.
-struct Holding {
+/// A response's body that keeps something else alive until it has been written.
+pub(super) struct Holding<T> {
     body: BoxBody,
-    _held: Rc<Shared>,
+    _held: T,
 }
 
-impl MessageBody for Holding {
+impl<T: Unpin + 'static> Holding<T> {
+    pub(super) fn body(body: BoxBody, held: T) -> BoxBody {
+        BoxBody::new(Self { body, _held: held })
+    }
+}
+
+impl<T: Unpin> MessageBody for Holding<T> {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {

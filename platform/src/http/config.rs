@@ -35,8 +35,15 @@ pub struct Config {
     /// Longest time from the end of a request's head to its response; over it 408 if the client
     /// was still sending the body, else 504.
     pub request_timeout: Duration,
-    /// Longest time a client may take to send the head of its first request, and for the TLS handshake.
+    /// Longest time a client may take to send the head of a request; over it 408, and the connection is closed.
     pub header_timeout: Duration,
+    /// Longest time in which a client may take nothing of a response; then the connection is closed.
+    pub write_timeout: Duration,
+    /// Longest time for a TLS handshake.
+    pub tls_handshake_timeout: Duration,
+    /// TLS handshakes under way at once from one address (IPv6: from one network of 64 bits), but for trusted
+    /// proxies; never more than a quarter of `max_connections`.
+    pub tls_handshakes_per_address: usize,
     /// How long an idle connection is kept; zero closes it after each response.
     pub keep_alive: Duration,
     /// Connections served at once, over all workers; more wait in the kernel's queue.

@@ -24,6 +24,7 @@ use tracing::Instrument;
 use super::{
     Config, RequestId,
     compression::Compression,
+    connection::{self, Exchanging},
     cors,
     finish::{self, Security},
     guard::{Guard, RequestLimits},
@@ -121,13 +122,19 @@ where
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let method = request.method().clone();
         if let Some(probe) = plain_probe(&request, &method) {
-            return Either::Left(ready(Ok(self.desk.probe(probe, request))));
+            let response = self.desk.probe(probe, request);
+            connection::note_answered(&response);
+            return Either::Left(ready(Ok(response)));
         }
         if method == Method::HEAD {
             // Routed as GET; actix leaves the body out when it writes the response.
             request.head_mut().method = Method::GET;
         }
-        Either::Right(Box::pin(Rc::clone(&self.desk).serve(request, method)))
+        let exchanging = Exchanging::begin(&request);
+        let served = Rc::clone(&self.desk).serve(request, method);
+        Either::Right(Box::pin(
+            async move { Ok(exchanging.until_sent(served.await?)) },
+        ))
     }
 }
 

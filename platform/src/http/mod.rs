@@ -4,15 +4,16 @@
 //! [`Problem`] for errors and may take [`RequestId`]; everything else that a request needs (ids, spans,
 //! CORS, compression, security headers, limits, panics) is done by the envelope around all routes.
 //!
-//! Two limits are actix's own. A request that is not HTTP at all is answered (400, 408, 431) by the
-//! protocol layer, without a body. And the header time-out holds for the first request of a
-//! connection; on a kept connection, `max_connections` bounds what half-sent requests can hold.
+//! Two layers are below it. What is no HTTP at all is answered (400, 431) by actix's protocol layer,
+//! without a body. And each connection has limits on how long its client may keep it waiting, however
+//! little of HTTP it speaks (`connection`).
 
 mod bind;
 mod body;
 mod builtin;
 mod compression;
 mod config;
+mod connection;
 mod cors;
 mod docs;
 mod envelope;

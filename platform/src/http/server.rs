@@ -1,10 +1,12 @@
 //! Puts routes, envelope and sockets together.
 
-use std::{collections::BTreeMap, io, rc::Rc, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
+use actix_http::HttpService;
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
 use actix_web::{
-    App, Error, HttpRequest, HttpServer,
-    dev::{Server, ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse},
+    App, Error, HttpRequest,
+    dev::{AppConfig, Server, ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse},
     http::KeepAlive,
     web,
 };
@@ -22,6 +24,7 @@ use super::{
     builtin::{self, Index},
     compression::Compression,
     config::Mount,
+    connection::{Acceptor, Connection, Connections},
     cors::{self, CorsPolicyError},
     docs::{self, Document},
     envelope::Envelope,
@@ -34,6 +37,9 @@ use crate::routing::SECURITY_SCHEME;
 
 /// Most workers that actix can run.
 const MAX_WORKERS: usize = 512;
+
+/// How long the rest of a request is read after an early answer, so that the client can read that.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// A server that answers from the moment [`server`](Self::server) is polled.
 pub struct Running {
@@ -89,30 +95,37 @@ pub fn serve(listeners: Listeners, config: Config, parts: Parts) -> Result<Runni
     }
     let certificates = config.tls.clone().map(TlsCertificates::load).transpose()?;
     let workers = config.workers.clamp(1, MAX_WORKERS);
-    let limits = config.clone();
-
-    let shared = Shared::new(config, parts);
-    let mut server = HttpServer::new(move || shared.app())
+    let shutdown_seconds = config.shutdown_timeout.as_millis().div_ceil(1000);
+    let mut server = Server::build()
         .workers(workers)
         .disable_signals()
-        .keep_alive(keep_alive(limits.keep_alive))
-        .client_request_timeout(limits.header_timeout)
-        .tls_handshake_timeout(limits.header_timeout)
-        .max_connections(limits.max_connections.div_ceil(workers).max(1))
-        .shutdown_timeout(
-            limits
-                .shutdown_timeout
-                .as_millis()
-                .div_ceil(1000)
-                .try_into()
-                .unwrap_or(u64::MAX),
-        );
+        .max_concurrent_connections((config.max_connections / workers).max(1))
+        .shutdown_timeout(u64::try_from(shutdown_seconds).unwrap_or(u64::MAX));
+
+    let connections = Connections::new(&config);
+    connections.observe();
+    let (stop, stopping) = (server.graceful_shutdown_signal(), Arc::clone(&connections));
+    actix_rt::spawn(async move {
+        stop.notified().await;
+        stopping.stop();
+    });
+
+    let tls = certificates.as_ref().map(TlsCertificates::server_config);
+    let tls = tls.transpose()?.map(Arc::new);
+    let shared = Shared::new(config, parts);
     for socket in listeners.sockets {
-        server = match &certificates {
-            Some(certificates) => server.listen_rustls_0_23(socket, certificates.server_config()?),
-            None => server.listen(socket),
-        }
-        .map_err(ServeError::Listen)?;
+        let address = socket.local_addr().map_err(ServeError::Listen)?;
+        let (shared, connections, tls) = (shared.clone(), Arc::clone(&connections), tls.clone());
+        let accept = move || {
+            Acceptor::new(
+                Arc::clone(&connections),
+                tls.clone(),
+                shared.http(address, tls.is_some()),
+            )
+        };
+        server = server
+            .listen(format!("http {address}"), socket, accept)
+            .map_err(ServeError::Listen)?;
     }
     let server = server.run();
     Ok(Running {
@@ -145,14 +158,6 @@ fn is_root(prefix: &str) -> bool {
     matches!(prefix, "" | "/")
 }
 
-fn keep_alive(idle: Duration) -> KeepAlive {
-    if idle.is_zero() {
-        KeepAlive::Disabled
-    } else {
-        KeepAlive::Timeout(idle)
-    }
-}
-
 /// What all workers have in common.
 #[derive(Clone)]
 pub(super) struct Shared {
@@ -176,6 +181,38 @@ impl Shared {
             config: Arc::new(config),
             routes: parts.routes,
         }
+    }
+
+    /// One worker's HTTP on the connections of one listener.
+    fn http(
+        &self,
+        address: SocketAddr,
+        secure: bool,
+    ) -> impl ServiceFactory<(Connection, Option<SocketAddr>), Config = (), Response = ()> + use<>
+    {
+        let app = self
+            .app()
+            .into_factory()
+            .map_err(|error: Error| error.error_response());
+        // actix-web offers no other way to say that connections are TLS, without its own server.
+        let app = map_config(app, move |()| {
+            AppConfig::__priv_test_new(secure, address.to_string(), address)
+        });
+        let keep_alive = if self.config.keep_alive.is_zero() {
+            KeepAlive::Disabled
+        } else {
+            // How long is up to `connection`, as is the time for heads.
+            KeepAlive::Os
+        };
+        HttpService::build()
+            .keep_alive(keep_alive)
+            .client_request_timeout(Duration::ZERO)
+            .client_disconnect_timeout(CLOSE_WITHIN)
+            // Who closes a connection wants no answer: the handler ends.
+            .h1_allow_half_closed(false)
+            .local_addr(address)
+            .on_connect_ext(|connection: &Connection, data| connection.introduce(data))
+            .h1(app)
     }
 
     /// One worker's application.

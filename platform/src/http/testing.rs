@@ -28,6 +28,9 @@ pub(super) fn config() -> Config {
         body_limit: 64 * 1024,
         request_timeout: Duration::from_secs(10),
         header_timeout: Duration::from_secs(10),
+        write_timeout: Duration::from_secs(10),
+        tls_handshake_timeout: Duration::from_secs(10),
+        tls_handshakes_per_address: 100,
         keep_alive: Duration::from_secs(5),
         max_connections: 100,
         shutdown_timeout: Duration::from_secs(1),
@@ -133,7 +136,7 @@ pub(super) fn parts(vitals: &Staged) -> Parts {
 /// A server on a free port of this machine; stops when dropped.
 pub(super) struct Live {
     pub(super) address: SocketAddr,
-    handle: actix_web::dev::ServerHandle,
+    pub(super) handle: actix_web::dev::ServerHandle,
 }
 
 impl Live {

@@ -95,16 +95,16 @@ impl TlsCertificates {
         Ok(())
     }
 
-    /// TLS 1.2 and 1.3, HTTP/1.1 only: actix announces the protocol, built without HTTP/2.
+    /// TLS 1.2 and 1.3, HTTP/1.1 only: actix is built without HTTP/2.
     pub(super) fn server_config(self: &Arc<Self>) -> Result<ServerConfig, TlsError> {
         let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(self) as _;
-        Ok(
-            ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-                .with_safe_default_protocol_versions()
-                .map_err(TlsError::Provider)?
-                .with_no_client_auth()
-                .with_cert_resolver(resolver),
-        )
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Provider)?
+            .with_no_client_auth()
+            .with_cert_resolver(resolver);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
     }
 }
 

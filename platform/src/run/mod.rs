@@ -23,7 +23,7 @@ pub(crate) use self::signals::Signals;
 use crate::{
     Exit,
     admin::{self, Admin, Powers},
-    components, http, memory, metrics,
+    components, descriptors, http, memory, metrics,
     module::Assembly,
     program::Program,
     settings::{Environment, Settings},
@@ -113,8 +113,19 @@ impl Running {
             );
         }
 
+        // Before anything is opened that counts.
+        let mut config = components::http(&settings, program.about);
+        match descriptors::raise() {
+            Ok(Some(limit)) => {
+                let (workers, pool) = (config.workers, settings.database.pool_size);
+                let wanted = config.max_connections;
+                config.max_connections = descriptors::connections(wanted, limit, workers, pool);
+            }
+            Ok(None) => {}
+            Err(error) => warn!(%error, "the limit on open files cannot be raised"),
+        }
+
         // The listeners come before the actors, so that probes are answered from the first moment.
-        let config = components::http(&settings, program.about);
         let listeners = info_span!("open listeners")
             .in_scope(|| http::bind(&config))
             .map_err(refusal(Exit::Unavailable, "the port cannot be opened"))?;

@@ -5,14 +5,17 @@
 
 mod bodies;
 mod compression;
+mod connections;
 mod database;
 mod egress;
 mod files;
-mod outages;
+mod handshakes;
 mod stopping;
 mod vault;
 
 use std::fs;
+
+use crate::support::{Daemon, eventually};
 
 /// How many times as much as in the short form, at least 1: `DOTMAC_ATTACK_SCALE`.
 pub fn scale() -> usize {
@@ -20,7 +23,6 @@ pub fn scale() -> usize {
 }
 
 /// Resident memory of a process, in MiB.
-#[expect(dead_code, reason = "the first attack to come uses it")]
 pub fn resident_mib(pid: u32) -> u64 {
     status(pid, "VmRSS:") / 1024
 }
@@ -44,7 +46,16 @@ fn status(pid: u32, field: &str) -> u64 {
 }
 
 /// Open file descriptors of a process.
-#[expect(dead_code, reason = "the first attack to come uses it")]
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// Waits until so many connections of the daemon were ended by a limit.
+pub async fn until_cut(daemon: &Daemon, limit: &str, count: usize) {
+    let series = format!("dotmac_http_connections_cut_total{{limit=\"{limit}\"}}");
+    eventually(&format!("{count} of {series}"), || async {
+        let cut = daemon.metric(&series).await.unwrap();
+        (cut >= count as f64).then_some(())
+    })
+    .await;
 }

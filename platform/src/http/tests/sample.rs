@@ -1,6 +1,12 @@
 //! Routes as an embedding program would mount them, one for each thing that can go wrong.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Barrier,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use actix_web::{
     Error, HttpMessage, HttpRequest, HttpResponse, get, post,
@@ -117,6 +123,45 @@ async fn word(word: Data<String>) -> String {
     word.as_str().to_owned()
 }
 
+static BLOCKED: Barrier = Barrier::new(2);
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// Waits until [`block`] blocks its worker.
+pub(super) fn until_blocked() {
+    BLOCKED.wait();
+}
+
+/// How many calls of [`held`] are under way.
+pub(super) fn held_now() -> usize {
+    HELD.load(SeqCst)
+}
+
+/// Blocks the worker for a second.
+#[utoipa::path(responses((status = 200, body = String)))]
+#[get("/block")]
+async fn block() -> &'static str {
+    BLOCKED.wait();
+    #[expect(clippy::disallowed_methods, reason = "a handler as it should not be")]
+    std::thread::sleep(Duration::from_secs(1));
+    "blocked"
+}
+
+/// Answers in an hour, if it is not given up before.
+#[utoipa::path(responses((status = 200, body = String)))]
+#[get("/held")]
+async fn held() -> &'static str {
+    struct Held;
+    impl Drop for Held {
+        fn drop(&mut self) {
+            HELD.fetch_sub(1, SeqCst);
+        }
+    }
+    HELD.fetch_add(1, SeqCst);
+    let _held = Held;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    "held"
+}
+
 /// Says who asks, as a middleware that authenticates would.
 #[utoipa::path(responses((status = 200, body = String)))]
 #[get("/known")]
@@ -136,5 +181,7 @@ pub(super) fn routes(app: &mut ServiceConfig<'_>) {
         .service(text)
         .service(lines)
         .service(word)
+        .service(block)
+        .service(held)
         .service(known);
 }

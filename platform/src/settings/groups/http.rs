@@ -18,16 +18,30 @@ crate::settings! {
         /// if the client is still sending the body.
         request_timeout: Duration { default: fixed("30s"), range: lasting("1ms", "1h") }
 
-        /// Longest time in which a client must have sent the head of its request. Then the
-        /// connection is closed.
+        /// Longest time in which a client must have sent the head of a request. Then the answer is
+        /// 408, and the connection is closed.
         header_timeout: Duration { default: fixed("5s"), range: lasting("1ms", "10m") }
+
+        /// Longest time in which a client may take nothing of an answer. Then the connection is
+        /// closed. During a stop it is 2 s at the most.
+        write_timeout: Duration { default: fixed("30s"), range: lasting("1ms", "1h") }
 
         /// How long an idle connection is kept open for the next request. `0s` closes it after each
         /// response. Keep it longer than the load balancer's own.
         keep_alive: Duration { default: fixed("75s"), range: lasting("0s", "1h") }
 
-        /// Connections served at once, over all workers. Further ones wait to be accepted.
+        /// Connections served at once, over all workers; fewer if the process may not open as many
+        /// files. Further ones wait to be accepted, and when hardly any is left, those that have
+        /// waited for their clients for 2 s are closed.
         max_connections: usize { default: fixed("25000"), range: between::<usize>("1", "1000000") }
+
+        /// Longest time for a TLS handshake. Then the connection is closed.
+        tls_handshake_timeout: Duration { default: fixed("2s"), range: lasting("1ms", "1m") }
+
+        /// TLS handshakes under way at once from one client address (IPv6: from one /64), but for
+        /// those of DOTMAC_HTTP_TRUSTED_PROXIES; further ones are closed. Never more than a quarter
+        /// of the connections.
+        tls_handshakes_per_address: usize { default: fixed("1000"), range: between::<usize>("1", "1000000") }
 
         /// Networks of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, as
         /// `10.0.0.0/8,192.168.1.7`. Unset means nobody's.
