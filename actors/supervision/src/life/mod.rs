@@ -44,6 +44,14 @@ pub(crate) trait Incarnation {
     /// What is wrong with it, if it makes no progress.
     fn hang(&self) -> Option<String>;
 
+    /// Looks after threads that it shares with others. Called at each look at the children.
+    fn look_after_threads(&self) {}
+
+    /// Whether those threads stand still through no fault of its own, and others are to be had.
+    fn must_move(&self) -> bool {
+        false
+    }
+
     /// Moves what [`hang`](Self::hang) goes by: for so long its supervisor could not see it.
     fn extend_deadlines(&self, by: Duration);
 }

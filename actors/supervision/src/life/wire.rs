@@ -13,13 +13,15 @@ pub(crate) enum Word {
     Ready(Serving),
     Degraded(Reason, Serving),
     Unavailable(Reason),
+    /// It has begun to do again what its former life failed in, and has not succeeded yet.
+    Recovering(Reason),
 }
 
 impl Word {
     pub(crate) const fn serving(self) -> Option<Serving> {
         match self {
             Self::Ready(serving) | Self::Degraded(_, serving) => Some(serving),
-            Self::Unavailable(_) => None,
+            Self::Unavailable(_) | Self::Recovering(_) => None,
         }
     }
 }

@@ -21,6 +21,8 @@ pub enum Cause {
     Error,
     /// It gave up because something beyond this process failed it.
     Upstream,
+    /// Tasks that workers have spawned blocked the threads it runs on; it moved to others.
+    Stalled,
     /// A component that it needs was restarted or has changed.
     Dependency,
     /// Somebody asked for it.
@@ -29,7 +31,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Panic,
         Self::Hang,
         Self::Unanswered,
@@ -38,6 +40,7 @@ impl Cause {
         Self::StartTimeout,
         Self::Error,
         Self::Upstream,
+        Self::Stalled,
         Self::Dependency,
         Self::Requested,
     ];
@@ -54,6 +57,7 @@ impl Cause {
             Self::StartTimeout => "start_timeout",
             Self::Error => "error",
             Self::Upstream => "upstream",
+            Self::Stalled => "stalled",
             Self::Dependency => "dependency",
             Self::Requested => "requested",
         }
@@ -63,7 +67,10 @@ impl Cause {
     /// the actor's, and a restart of the process would not mend it.
     #[must_use]
     pub const fn counts(self) -> bool {
-        !matches!(self, Self::Upstream | Self::Dependency | Self::Requested)
+        !matches!(
+            self,
+            Self::Upstream | Self::Stalled | Self::Dependency | Self::Requested
+        )
     }
 
     /// The reason shown while the child is away for this cause.
@@ -77,6 +84,7 @@ impl Cause {
             Self::StartTimeout => Reason::START_TIMEOUT,
             Self::Error => Reason::ERROR,
             Self::Upstream => Reason::UNREACHABLE,
+            Self::Stalled => Reason::STALLED,
             Self::Dependency => Reason::DEPENDENCY_CHANGED,
             Self::Requested => Reason::REQUESTED,
         }

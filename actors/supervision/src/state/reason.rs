@@ -28,6 +28,8 @@ impl Reason {
     pub const START_TIMEOUT: Self = Self("start_timeout");
     /// What it depends on beyond this process did not answer.
     pub const UNREACHABLE: Self = Self("unreachable");
+    /// The threads that workers share stood still, blocked by what one of them had spawned.
+    pub const STALLED: Self = Self("stalled");
     /// A component that it needs is not ready.
     pub const DEPENDENCY: Self = Self("dependency");
     /// What it took from a component that it needs has changed.

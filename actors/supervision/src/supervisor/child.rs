@@ -181,24 +181,39 @@ impl Child {
         }
     }
 
+    fn incarnation(&self) -> Option<&dyn Incarnation> {
+        match &self.phase {
+            Phase::Off => None,
+            Phase::Starting { life, .. }
+            | Phase::Up { life, .. }
+            | Phase::Stopping { life, .. } => Some(&*life.incarnation),
+        }
+    }
+
+    /// Looks after the threads that its life shares with others; says whether it has to move to others.
+    pub(crate) fn look_after_threads(&self) -> bool {
+        self.incarnation().is_some_and(|incarnation| {
+            incarnation.look_after_threads();
+            self.is_live() && incarnation.must_move()
+        })
+    }
+
     /// What is wrong with its life, if it has one that makes no progress.
     pub(crate) fn hang(&self) -> Option<String> {
-        match &self.phase {
-            Phase::Starting { life, .. } | Phase::Up { life, .. } => life.incarnation.hang(),
-            Phase::Off | Phase::Stopping { .. } => None,
-        }
+        self.incarnation()
+            .filter(|_| self.is_live())
+            .and_then(Incarnation::hang)
     }
 
     /// Moves every deadline by the time for which the supervisor stood still: what happened meanwhile,
     /// or did not, counts against no child.
     pub(crate) fn extend_deadlines(&mut self, stood_still: Duration) {
-        match &mut self.phase {
-            Phase::Off => {}
-            Phase::Starting { life, deadline } | Phase::Stopping { life, deadline, .. } => {
-                *deadline += stood_still;
-                life.incarnation.extend_deadlines(stood_still);
-            }
-            Phase::Up { life, .. } => life.incarnation.extend_deadlines(stood_still),
+        if let Some(incarnation) = self.incarnation() {
+            incarnation.extend_deadlines(stood_still);
+        }
+        if let Phase::Starting { deadline, .. } | Phase::Stopping { deadline, .. } = &mut self.phase
+        {
+            *deadline += stood_still;
         }
         if let Some(begun) = &mut self.first_begun {
             *begun += stood_still;
@@ -274,7 +289,9 @@ impl Child {
             (Phase::Off, _) if !needs_met => (State::Waiting, Some(Reason::DEPENDENCY)),
             (Phase::Up { .. }, Some(Word::Ready(_))) => (State::Ready, None),
             (Phase::Up { .. }, Some(Word::Degraded(reason, _))) => (State::Degraded, Some(reason)),
-            (Phase::Up { .. }, Some(Word::Unavailable(reason))) => coming(Some(reason)),
+            (Phase::Up { .. }, Some(Word::Unavailable(reason) | Word::Recovering(reason))) => {
+                coming(Some(reason))
+            }
             _ => coming(self.ended_by),
         }
     }

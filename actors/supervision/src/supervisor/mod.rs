@@ -154,6 +154,9 @@ impl SupervisorActor {
     }
 
     fn check(&mut self, index: usize, now: Instant) {
+        if self.children[index].look_after_threads() {
+            self.bounce(index, Cause::Stalled);
+        }
         let child = &mut self.children[index];
         let policy = &child.cell.policy;
         let hang = child.hang();

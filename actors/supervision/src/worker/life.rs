@@ -9,7 +9,8 @@ use tracing::{Instrument, Span, info_span, warn};
 use super::{
     RunError, Schedule, WorkerBody, WorkerContext,
     pulse::{Pulse, WorkerRecord},
-    threads::{Crew, Owner, WorkerThreads},
+    queue::Owner,
+    threads::{Crew, WorkerThreads},
 };
 use crate::{
     Cause, Lifeline, Reason, Serving,
@@ -56,7 +57,8 @@ impl Incarnate for Blueprint {
     }
 
     fn begin(&self, life: Lifeline, span: Span) -> io::Result<Box<dyn Incarnation>> {
-        let crew = self.threads.crew()?;
+        let limit = life.cell().policy.max_leaked_threads;
+        let crew = self.threads.crew(limit)?;
         let pulse = Arc::new(Pulse::new(life.generation()));
         self.record.begin_life(&pulse);
         let (stop, stopping) = watch::channel(false);
@@ -80,6 +82,7 @@ impl Incarnate for Blueprint {
             pulse,
             cell,
             crew,
+            threads: Arc::clone(&self.threads),
         }))
     }
 }
@@ -93,6 +96,14 @@ struct Working {
     pulse: Arc<Pulse>,
     cell: Arc<Cell>,
     crew: Arc<Crew>,
+    threads: Arc<WorkerThreads>,
+}
+
+impl Working {
+    fn has_other_threads(&self) -> bool {
+        let limit = self.cell.policy.max_leaked_threads;
+        self.threads.has_others_than(&self.crew, limit)
+    }
 }
 
 impl Incarnation for Working {
@@ -106,10 +117,12 @@ impl Incarnation for Working {
     }
 
     fn hang(&self) -> Option<String> {
-        self.crew.relieve();
         let held = self.pulse.holds_thread_for();
         if held > self.cell.policy.hang_after {
             return Some(format!("it has blocked its thread for {held:?}"));
+        }
+        if self.crew.has_stalled(self.cell.policy.hang_after) && !self.has_other_threads() {
+            return Some("the runtime of the workers stands still".to_owned());
         }
         let (run, still) = self.pulse.running_for()?;
         if let Some(limit) = self.body.run_limit.filter(|limit| run > *limit) {
@@ -119,8 +132,17 @@ impl Incarnation for Working {
         (still > longest).then(|| format!("its run has shown no progress for {still:?}"))
     }
 
+    fn look_after_threads(&self) {
+        self.crew.look_after(self.cell.policy.heartbeat);
+    }
+
+    fn must_move(&self) -> bool {
+        self.crew.has_stalled(self.cell.policy.hang_after) && self.has_other_threads()
+    }
+
     fn extend_deadlines(&self, by: Duration) {
         self.pulse.extend_deadlines(by);
+        self.crew.extend_deadlines();
     }
 }
 
@@ -168,7 +190,7 @@ impl WorkerBody {
         // Until a run has gone well, what ended the former life still holds.
         let fault = life.recovers_from();
         if let Some(reason) = fault {
-            life.say_by_default(Word::Unavailable(reason));
+            life.say_by_default(Word::Recovering(reason));
         }
         while !context.is_stopping() {
             let span = info_span!(

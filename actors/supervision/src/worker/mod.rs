@@ -6,6 +6,7 @@
 mod context;
 mod life;
 mod pulse;
+mod queue;
 mod threads;
 
 use std::{error::Error, future::Future, pin::Pin, sync::Arc, time::Duration};

@@ -1,38 +1,47 @@
 //! The threads that all workers of a tree share.
 //!
 //! Timers and sockets are driven by one small tokio runtime, and so is what workers spawn. The workers
-//! themselves are polled by a crew of threads out of that runtime's blocking pool, at most [`HANDS`] at a
-//! time, which end when there is nothing to do. So a worker that blocks its thread holds up no timer; the
+//! themselves are polled by a crew of threads out of that runtime's blocking pool, few at a time, which
+//! end when there is nothing to do (`queue`). So a worker that blocks its thread holds up no timer; the
 //! supervisor notices it, and lets another thread take its place until it comes back.
+//!
+//! What a worker spawns is no worker, and may block the threads of the runtime itself. Then the workers
+//! move to a fresh one.
 
 use std::{
-    collections::VecDeque,
     future::Future,
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
-use async_task::{Builder, Runnable, Task};
+use async_task::{Builder, Task};
 use tokio::runtime::{self, Handle, Runtime};
+use tracing::error;
 
-use super::pulse::Pulse;
-use crate::{Lifeline, life::panic_hook};
+use super::queue::{Owner, Queue};
+use crate::life::cell::now;
 
-/// Threads of the runtime, and threads that poll workers at a time.
-const HANDS: usize = 2;
-
-/// A thread that one worker has held for so long is replaced while it does.
-const HELD: Duration = Duration::from_millis(100);
+/// Threads of the runtime.
+const DRIVERS: usize = 2;
 
 const NAME: &str = "dotmac-workers";
 
-/// Starts the threads with the first worker.
+/// Starts the threads with the first worker, and others when those stand still.
 #[derive(Default)]
 pub(crate) struct WorkerThreads {
-    crew: Mutex<Option<Arc<Crew>>>,
+    crews: Mutex<Crews>,
     observer: Option<fn(&Handle)>,
+}
+
+#[derive(Default)]
+struct Crews {
+    current: Option<Arc<Crew>>,
+    /// Probes of those that were replaced.
+    replaced: Vec<Arc<Probe>>,
 }
 
 impl WorkerThreads {
@@ -43,58 +52,81 @@ impl WorkerThreads {
         }
     }
 
-    /// The threads on which a worker is to run.
+    /// The threads on which a worker is to run: others than before if those stand still, as long as no
+    /// more than `limit` runtimes have been left behind that still do.
     ///
     /// # Errors
     ///
     /// The operating system has no thread left.
-    pub(crate) fn crew(&self) -> io::Result<Arc<Crew>> {
-        let mut current = self.crew.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(crew) = &*current {
+    pub(crate) fn crew(&self, limit: usize) -> io::Result<Arc<Crew>> {
+        let mut crews = self.crews.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(crew) = &crews.current
+            && (!crew.probe.stalled.load(Relaxed) || crews.left_behind() >= limit)
+        {
             return Ok(Arc::clone(crew));
         }
         let crew = Arc::new(Crew::start()?);
         if let Some(observe) = self.observer {
-            observe(&crew.queue.handle);
+            observe(crew.handle());
         }
-        *current = Some(Arc::clone(&crew));
+        if let Some(former) = crews.current.replace(Arc::clone(&crew)) {
+            crews.replaced.retain(|probe| probe.waits_for().is_some());
+            crews.replaced.push(Arc::clone(&former.probe));
+        }
         Ok(crew)
+    }
+
+    /// Whether a worker on `crew` would get other threads.
+    pub(crate) fn has_others_than(&self, crew: &Arc<Crew>, limit: usize) -> bool {
+        let crews = self.crews.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_current = crews
+            .current
+            .as_ref()
+            .is_some_and(|it| Arc::ptr_eq(it, crew));
+        !is_current || crews.left_behind() < limit
     }
 }
 
-/// What a task of the crew belongs to.
-pub(crate) struct Owner {
-    pub(crate) pulse: Arc<Pulse>,
-    pub(crate) lifeline: Lifeline,
+impl Crews {
+    /// How many runtimes were replaced and stand still to this day.
+    fn left_behind(&self) -> usize {
+        let still = |probe: &&Arc<Probe>| probe.waits_for().is_some();
+        self.replaced.iter().filter(still).count()
+    }
 }
 
 /// One runtime and the threads that poll workers.
 pub(crate) struct Crew {
     queue: Arc<Queue>,
+    probe: Arc<Probe>,
     /// `None` only while this is dropped.
     runtime: Option<Runtime>,
+    handle: Handle,
 }
 
 impl Crew {
     fn start() -> io::Result<Self> {
         let runtime = runtime::Builder::new_multi_thread()
-            .worker_threads(HANDS)
+            .worker_threads(DRIVERS)
             .thread_name(NAME)
             .enable_all()
             .build()?;
-        let queue = Queue {
-            handle: runtime.handle().clone(),
-            state: Mutex::default(),
-        };
+        let handle = runtime.handle().clone();
         Ok(Self {
-            queue: Arc::new(queue),
+            queue: Arc::new(Queue::new(handle.clone())),
+            probe: Arc::default(),
             runtime: Some(runtime),
+            handle,
         })
+    }
+
+    fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// Begins to poll `future`. Dropping the task ends it: it is not polled again, and dropped by a thread
     /// of the crew.
-    pub(crate) fn spawn<F>(&self, owner: Owner, future: F) -> Task<(), Owner>
+    pub(super) fn spawn<F>(&self, owner: Owner, future: F) -> Task<(), Owner>
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -105,16 +137,37 @@ impl Crew {
         task
     }
 
-    /// Lets another thread take the place of each that one worker has held for too long. To be called now
-    /// and then.
-    pub(crate) fn relieve(&self) {
+    /// Replaces threads that one worker holds, and asks the runtime for a sign of life if the last one is
+    /// older than `period`. To be called now and then.
+    pub(crate) fn look_after(&self, period: Duration) {
         self.queue.relieve();
+        self.probe.send(&self.handle, period);
+    }
+
+    /// Whether the runtime has stood still for longer than `hang_after`. It stays so.
+    pub(crate) fn has_stalled(&self, hang_after: Duration) -> bool {
+        let stalled = &self.probe.stalled;
+        let waits_for = self.probe.waits_for().filter(|waits| *waits > hang_after);
+        if let Some(stalled_for) = waits_for
+            && !stalled.swap(true, Relaxed)
+        {
+            error!(
+                stalled_ms = stalled_for.as_millis() as u64,
+                "the runtime of the workers stands still: tasks that workers have spawned block its threads; \
+                 the workers move to a fresh one"
+            );
+        }
+        stalled.load(Relaxed)
+    }
+
+    pub(crate) fn extend_deadlines(&self) {
+        self.probe.asked_at.store(now(), Relaxed);
     }
 }
 
 impl Drop for Crew {
     fn drop(&mut self) {
-        let left = std::mem::take(&mut self.queue.lock().ready);
+        let left = self.queue.close();
         if let Some(runtime) = self.runtime.take() {
             // Not waited for: a thread that is blocked may never end.
             runtime.shutdown_background();
@@ -122,126 +175,50 @@ impl Drop for Crew {
         // Workers that were ended while every thread was blocked. Their drop may block, too.
         if !left.is_empty() {
             let drop_them = move || drop(left);
-            std::thread::Builder::new()
-                .name(NAME.into())
-                .spawn(drop_them)
-                .ok();
+            let builder = std::thread::Builder::new().name(NAME.into());
+            // Without a thread they stay where they are.
+            builder.spawn(drop_them).ok();
         }
     }
 }
 
-/// The workers that have something to do, and the threads that see to it.
-struct Queue {
-    handle: Handle,
-    state: Mutex<QueueState>,
-}
-
+/// Asks a runtime for a sign of life. That it has to wake up for it also has it look for timers that are
+/// due, if the thread which was to do so is blocked and another is not.
 #[derive(Default)]
-struct QueueState {
-    ready: VecDeque<Runnable<Owner>>,
-    /// One for each thread of the crew: what it polls, if anything.
-    hands: Vec<Hand>,
-    next_hand: u64,
+struct Probe {
+    /// Questions, and those of them that are done with.
+    asked: AtomicU64,
+    answered: AtomicU64,
+    /// [`now`] of the last question.
+    asked_at: AtomicU64,
+    stalled: AtomicBool,
 }
 
-struct Hand {
-    id: u64,
-    since: Instant,
-    /// Held by one worker for too long: it does not count towards [`HANDS`].
-    held: bool,
-}
-
-impl QueueState {
-    /// The number of a thread that is to be started, if there is work for one more.
-    fn hire(&mut self) -> Option<u64> {
-        let free = self.hands.iter().filter(|hand| !hand.held).count();
-        if self.ready.is_empty() || free >= HANDS {
-            return None;
+impl Probe {
+    fn send(self: &Arc<Self>, runtime: &Handle, period: Duration) {
+        let now = now();
+        let is_due = now >= self.asked_at.load(Relaxed) + period.as_micros() as u64;
+        if is_due && self.waits_for().is_none() {
+            self.asked_at.store(now, Relaxed);
+            self.asked.fetch_add(1, Relaxed);
+            let answer = Answer(Arc::clone(self));
+            runtime.spawn(async move { drop(answer) });
         }
-        self.next_hand += 1;
-        self.hands.push(Hand {
-            id: self.next_hand,
-            since: Instant::now(),
-            held: false,
-        });
-        Some(self.next_hand)
     }
 
-    /// What thread `id` does next; `None` if it may end.
-    fn next(&mut self, id: u64) -> Option<Runnable<Owner>> {
-        let at = self.hands.iter().position(|hand| hand.id == id)?;
-        let came_back = std::mem::take(&mut self.hands[at].held);
-        let free = self.hands.iter().filter(|hand| !hand.held).count();
-        let replaced = came_back && free > HANDS;
-        let next = if replaced {
-            None
-        } else {
-            self.ready.pop_front()
-        };
-        match next {
-            Some(_) => self.hands[at].since = Instant::now(),
-            None => {
-                self.hands.swap_remove(at);
-            }
-        }
-        next
+    /// How long the last question has gone unanswered, if it has.
+    fn waits_for(&self) -> Option<Duration> {
+        let (asked, answered) = (self.asked.load(Relaxed), self.answered.load(Relaxed));
+        (answered < asked)
+            .then(|| Duration::from_micros(now().saturating_sub(self.asked_at.load(Relaxed))))
     }
 }
 
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Given by the task that was asked for, and as well when its runtime ends before.
+struct Answer(Arc<Probe>);
 
-    fn push(self: &Arc<Self>, runnable: Runnable<Owner>) {
-        let mut state = self.lock();
-        state.ready.push_back(runnable);
-        let hired = state.hire();
-        drop(state);
-        self.start(hired);
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.0.answered.fetch_add(1, Relaxed);
     }
-
-    fn relieve(self: &Arc<Self>) {
-        let mut state = self.lock();
-        let now = Instant::now();
-        for hand in &mut state.hands {
-            hand.held |= now.duration_since(hand.since) >= HELD;
-        }
-        let hired: Vec<u64> = std::iter::from_fn(|| state.hire()).collect();
-        drop(state);
-        hired.into_iter().for_each(|hand| self.start(Some(hand)));
-    }
-
-    fn start(self: &Arc<Self>, hired: Option<u64>) {
-        if let Some(hand) = hired {
-            let queue = Arc::clone(self);
-            let start = || self.handle.spawn_blocking(move || queue.work(hand));
-            // tokio panics if the operating system has no thread left: it is tried again later.
-            if catch_unwind(AssertUnwindSafe(start)).is_err() {
-                self.lock().hands.retain(|it| it.id != hand);
-            }
-        }
-    }
-
-    /// What one thread does: polls workers until there is nothing to do.
-    fn work(&self, hand: u64) {
-        loop {
-            let next = self.lock().next(hand);
-            let Some(runnable) = next else {
-                return;
-            };
-            poll(runnable);
-        }
-    }
-}
-
-fn poll(runnable: Runnable<Owner>) {
-    let owner = runnable.metadata();
-    let (pulse, lifeline) = (Arc::clone(&owner.pulse), owner.lifeline.clone());
-    panic_hook::own_this_thread(Some(lifeline));
-    pulse.take_thread();
-    // A panic of the worker is caught within; this one would be of the drop of a worker that was ended.
-    catch_unwind(AssertUnwindSafe(|| runnable.run())).ok();
-    pulse.leave_thread();
-    panic_hook::own_this_thread(None);
 }

@@ -1,8 +1,10 @@
 //! Whatever happens, in whatever order: the board tells the truth, and a halt comes to its end.
 
+use std::{io, sync::Arc};
+
 use dotmac_supervision::{
-    ActorHandle, ChildSpec, Policy, Readiness, Reason, Serving, State, SupervisionTree,
-    SupervisorHandle,
+    ActorHandle, ChildSpec, Policy, Readiness, Reason, Schedule, Serving, State, SupervisionTree,
+    SupervisorHandle, WorkerContext, WorkerSpec,
 };
 use proptest::prelude::*;
 
@@ -33,15 +35,61 @@ fn deeds() -> impl Strategy<Value = Vec<(usize, Deed)>> {
         Just(Deed::Restart),
         Just(Deed::Pause),
     ];
-    proptest::collection::vec((0usize..3, deed), 0..25)
+    proptest::collection::vec((0usize..4, deed), 0..25)
+}
+
+const WORKER: &str = "sweep";
+
+/// A worker, and the way to have it do something.
+fn worker() -> (WorkerSpec, tokio::sync::mpsc::UnboundedSender<Deed>) {
+    let (orders, taken) = tokio::sync::mpsc::unbounded_channel();
+    let taken = Arc::new(tokio::sync::Mutex::new(taken));
+    let spec = WorkerSpec::new(WORKER, Schedule::Every(ms(1)), move |context| {
+        let taken = Arc::clone(&taken);
+        async move {
+            let mut taken = taken.lock().await;
+            tokio::select! {
+                () = context.stopping() => Ok(()),
+                // It is well again with its first good run, so there has to be one.
+                () = tokio::time::sleep(ms(5)) => Ok(()),
+                Some(deed) = taken.recv() => work(&context, deed).await,
+            }
+        }
+    });
+    (spec, orders)
+}
+
+async fn work(context: &WorkerContext, deed: Deed) -> io::Result<()> {
+    let life = context.lifeline();
+    match deed {
+        Deed::Panic => panic!("on purpose"),
+        Deed::Stop | Deed::LoseThread => return Err(io::Error::other("on purpose")),
+        Deed::GiveUp => life.fail(Reason::UNREACHABLE, "no"),
+        Deed::Unavailable => {
+            life.unavailable(Reason::UNREACHABLE);
+            tokio::time::sleep(ms(10)).await;
+            life.ready(Serving::default());
+        }
+        Deed::Degraded => life.degraded(Reason::UNREACHABLE, Serving::default()),
+        Deed::Ready(version) => life.ready(Serving::default().version(version)),
+        Deed::Restart | Deed::Pause => {}
+    }
+    Ok(())
 }
 
 async fn commit(
     supervisor: &SupervisorHandle,
     children: &[ActorHandle<Probe>],
+    orders: &tokio::sync::mpsc::UnboundedSender<Deed>,
     (child, deed): (usize, Deed),
 ) {
-    let probe = &children[child];
+    let Some(probe) = children.get(child) else {
+        orders.send(deed).unwrap();
+        if let Deed::Restart = deed {
+            supervisor.restart(WORKER).unwrap();
+        }
+        return;
+    };
     let done = match deed {
         Deed::Panic => act(probe, |_, _| panic!("on purpose")).await,
         Deed::Stop => act(probe, |_, context| actix::ActorContext::stop(context)).await,
@@ -103,10 +151,13 @@ fn live_through(deeds: &[(usize, Deed)], halt_at_once: bool) {
         let db = tree.add(db).unwrap();
         let mail = ChildSpec::new("mail", Probe::new).needs(db.always());
         let mail = tree.add(mail.needs(secrets.in_order())).unwrap();
+        let (sweep, orders) = worker();
+        tree.add_worker(sweep.required().needs(db.always()))
+            .unwrap();
         let children = [secrets, db, mail];
         let supervisor = tree.start();
         for deed in deeds {
-            commit(&supervisor, &children, *deed).await;
+            commit(&supervisor, &children, &orders, *deed).await;
             let board = supervisor.board();
             if board.readiness.serves() {
                 let down = board

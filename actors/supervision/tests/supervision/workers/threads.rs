@@ -247,7 +247,8 @@ fn thirty_idle_workers_share_four_threads_and_wake_none() {
         return;
     }
     run(async {
-        let mut tree = SupervisionTree::new(policy()).unwrap();
+        // As the daemon has it: a heartbeat a second.
+        let mut tree = SupervisionTree::new(Policy::default()).unwrap();
         // One that needs no thread of theirs, so that the rest of the process is the same before.
         tree.add(ChildSpec::new("core", Probe::new).required())
             .unwrap();
@@ -280,5 +281,92 @@ fn thirty_idle_workers_share_four_threads_and_wake_none() {
             "{wake_ups} in two seconds: {before:?}, {after:?}"
         );
         supervisor.halt().await;
+    });
+}
+
+/// A worker that spawns tasks which block the threads of the runtime itself, in the lives that `blocks`
+/// says, until the sender is dropped.
+fn blocks_by_what_it_spawns(
+    name: &'static str,
+    blocks: impl Fn(u64) -> bool + Send + Sync + 'static,
+) -> (WorkerSpec, mpsc::Sender<()>) {
+    let (release, held) = mpsc::channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let spec = WorkerSpec::new(name, Schedule::Continuous, move |context: WorkerContext| {
+        let blocks = blocks(context.lifeline().generation());
+        let held = Arc::clone(&held);
+        async move {
+            tokio::time::sleep(ms(100)).await;
+            if blocks {
+                for _ in 0..4 {
+                    let held = Arc::clone(&held);
+                    tokio::spawn(async move { held.lock().unwrap().recv().ok() });
+                }
+            }
+            context.stopping().await;
+            Ok::<_, Infallible>(())
+        }
+    });
+    (spec, release)
+}
+
+#[test]
+fn workers_move_when_what_one_of_them_spawned_blocks_their_runtime() {
+    run(async {
+        let mut tree = SupervisionTree::new(impatient()).unwrap();
+        let (spec, release) = blocks_by_what_it_spawns("spawns", |generation| generation == 1);
+        tree.add_worker(spec).unwrap();
+        let (spec, ticks) = ticks("ticks");
+        let ticking = tree.add_worker(spec).unwrap();
+        let supervisor = tree.start();
+        in_life(&supervisor, "ticks", 2).await;
+        in_life(&supervisor, "spawns", 2).await;
+        assert_eq!(
+            (count(&ticking, Cause::Stalled), all_restarts(&ticking)),
+            (1, 1)
+        );
+        assert!(logged(&[
+            "ERROR",
+            "the runtime of the workers stands still"
+        ]));
+        let before = ticks.load(SeqCst);
+        until("it to tick again", || ticks.load(SeqCst) >= before + 20).await;
+        drop(release);
+        supervisor.halt().await;
+    });
+}
+
+#[test]
+fn a_runtime_that_is_blocked_again_and_again_is_not_replaced_for_ever() {
+    if in_own_process(
+        "workers::threads::a_runtime_that_is_blocked_again_and_again_is_not_replaced_for_ever",
+    )
+    .is_some()
+    {
+        return;
+    }
+    run(async {
+        let policy = Policy {
+            max_leaked_threads: 2,
+            ..impatient()
+        };
+        let mut tree = SupervisionTree::new(policy).unwrap();
+        let (spec, release) = blocks_by_what_it_spawns("spawns", |_| true);
+        tree.add_worker(spec.when_exhausted(Exhausted::Fail))
+            .unwrap();
+        let supervisor = tree.start();
+        let board = board(&supervisor, "failed", is("spawns", State::Failed)).await;
+        assert_eq!(
+            board.component("spawns").unwrap().reason,
+            Some(Reason::HUNG)
+        );
+        // Two runtimes left behind and one that nobody needs any more, each with two threads and those that poll.
+        assert!(of_workers().len() <= 12, "{:?}", threads());
+        drop(release);
+        supervisor.halt().await;
+        until("the threads of those left behind to end", || {
+            of_workers().len() <= 6
+        })
+        .await;
     });
 }
