@@ -17,6 +17,7 @@ use dotmac_testkit as support;
 
 mod actors;
 mod bare;
+mod compression;
 mod database;
 mod faults;
 mod memory;
@@ -70,6 +71,9 @@ fn main() -> ExitCode {
         }
         if wanted("throughput") {
             throughput::measure(&mut report).await;
+        }
+        if wanted("compression") {
+            compression::measure(&mut report).await;
         }
         if wanted("overhead") {
             overhead::measure(&mut report).await;

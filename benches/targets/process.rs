@@ -93,10 +93,19 @@ impl Measured {
 
     /// Resident memory in MiB.
     pub fn memory(&self) -> f64 {
+        self.mebibytes("VmRSS:")
+    }
+
+    /// The most resident memory that it has ever had, in MiB.
+    pub fn peak_memory(&self) -> f64 {
+        self.mebibytes("VmHWM:")
+    }
+
+    fn mebibytes(&self, field: &str) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(field))
             .unwrap();
         line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
     }

@@ -65,7 +65,7 @@ fn compare(report: &mut Report, daemon: &Measured, path: &str, what: &'static st
 }
 
 /// 64 connections, each asking every 20 ms: 3,200 requests a second, far below saturation.
-const CONNECTIONS: usize = 64;
+pub const CONNECTIONS: usize = 64;
 const PACE: Duration = Duration::from_millis(20);
 const ASKED: usize = 150;
 
@@ -131,7 +131,8 @@ pub fn wrk_on(core: usize, connections: usize, port: u16, path: &str) -> f64 {
     requests_a_second(command, connections, port, path)
 }
 
-fn requests_a_second(mut wrk: Command, connections: usize, port: u16, path: &str) -> f64 {
+/// Requests per second by a command that runs `wrk`.
+pub fn requests_a_second(mut wrk: Command, connections: usize, port: u16, path: &str) -> f64 {
     let url = format!("http://127.0.0.1:{port}{path}");
     let (connections, lasts) = (
         format!("-c{connections}"),
