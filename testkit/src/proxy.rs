@@ -1,22 +1,33 @@
-//! A wire that can be cut: stands between a client and a server on this machine.
+//! A wire that can be slow, swallow everything, or be cut: stands between a client and a server on this machine.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
-};
+use std::{io, time::Duration};
 
 use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    sync::Notify,
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
     task::JoinHandle,
+    time::sleep,
 };
 
-/// Forwards from `port` until it is cut.
+/// What becomes of the bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wire {
+    /// They pass, each packet so much later.
+    Whole(Duration),
+    /// They are kept until this ends, and connections are taken all the same.
+    Hole,
+    /// What passed is ended, and nothing is let through.
+    Cut,
+}
+
+/// Forwards from `port`, as its wire lets it.
 pub struct Proxy {
     pub port: u16,
-    is_cut: Arc<AtomicBool>,
-    cut: Arc<Notify>,
+    wire: watch::Sender<Wire>,
     accepting: JoinHandle<()>,
 }
 
@@ -25,39 +36,39 @@ impl Proxy {
     pub async fn before(to: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (is_cut, cut) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
-        let (flag, notify) = (Arc::clone(&is_cut), Arc::clone(&cut));
+        let (wire, watched) = watch::channel(Wire::Whole(Duration::ZERO));
         let accepting = tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                if flag.load(Relaxed) {
-                    continue;
+            while let Ok((client, _)) = listener.accept().await {
+                if *watched.borrow() != Wire::Cut {
+                    tokio::spawn(forward(client, to, watched.clone()));
                 }
-                let notify = Arc::clone(&notify);
-                tokio::spawn(async move {
-                    let mut server = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut client, &mut server) => {}
-                        () = notify.notified() => {}
-                    }
-                });
             }
         });
         Self {
             port,
-            is_cut,
-            cut,
+            wire,
             accepting,
         }
     }
 
-    /// Ends what passes, and lets nothing through.
-    pub fn cut(&self) {
-        self.is_cut.store(true, Relaxed);
-        self.cut.notify_waiters();
+    /// Has each packet take `delay` longer, in both directions.
+    pub fn delay(&self, delay: Duration) {
+        self.wire.send_replace(Wire::Whole(delay));
     }
 
+    /// Takes everything and passes nothing on, without a word to either side.
+    pub fn swallow(&self) {
+        self.wire.send_replace(Wire::Hole);
+    }
+
+    /// Ends what passes, and lets nothing through.
+    pub fn cut(&self) {
+        self.wire.send_replace(Wire::Cut);
+    }
+
+    /// Lets everything pass at once.
     pub fn mend(&self) {
-        self.is_cut.store(false, Relaxed);
+        self.delay(Duration::ZERO);
     }
 }
 
@@ -65,5 +76,49 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.cut();
         self.accepting.abort();
+    }
+}
+
+async fn forward(client: TcpStream, to: u16, mut wire: watch::Receiver<Wire>) {
+    if passable(&mut wire).await.is_none() {
+        return;
+    }
+    let server = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+    let ((from_client, to_client), (from_server, to_server)) =
+        (client.into_split(), server.into_split());
+    let mut cut = wire.clone();
+    tokio::select! {
+        _ = pump(from_client, to_server, wire.clone()) => {}
+        _ = pump(from_server, to_client, wire) => {}
+        _ = cut.wait_for(|wire| *wire == Wire::Cut) => {}
+    }
+}
+
+/// Passes on what comes, packet by packet, until one side ends.
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut wire: watch::Receiver<Wire>,
+) -> io::Result<()> {
+    let mut packet = vec![0; 64 * 1024];
+    loop {
+        let length = from.read(&mut packet).await?;
+        let Some(delay) = passable(&mut wire).await else {
+            return Ok(());
+        };
+        sleep(delay).await;
+        if length == 0 {
+            return Ok(());
+        }
+        to.write_all(&packet[..length]).await?;
+    }
+}
+
+/// Waits until bytes may pass; how much later. `None` once the wire is cut.
+async fn passable(wire: &mut watch::Receiver<Wire>) -> Option<Duration> {
+    let passes = wire.wait_for(|wire| *wire != Wire::Hole).await.ok()?;
+    match *passes {
+        Wire::Whole(delay) => Some(delay),
+        Wire::Hole | Wire::Cut => None,
     }
 }

@@ -269,7 +269,7 @@ async fn a_lease_cut_short_from_outside_is_noticed_and_replaced() {
     let told = [
         "was ended from outside",
         "the database does not do its work",
-        "the database does its work, but not for everybody",
+        "the database does its work, with a handicap",
     ];
     eventually("the loss to be told", || async {
         let lines = daemon.lines();

@@ -1,9 +1,9 @@
-//! What databases do: a real PostgreSQL is killed, frozen, demoted, filled and cut off, under load.
+//! What databases do: a real PostgreSQL is killed, frozen, demoted, and filled, under load.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -14,29 +14,18 @@ use dotmac_platform::{
     db::{Config, Db, DbError, PoolSize, Target},
     on,
 };
-use tokio::task::JoinHandle;
 
 use crate::{
+    load::{Writers, ids, insert},
     rig::{Rig, config, note, postgres},
-    support::{Postgres, proxy::Proxy, small_disk::SmallDisk},
+    support::{Postgres, small_disk::SmallDisk},
 };
 
 fn to(server: &Postgres) -> Config {
     config(Target::Postgres(postgres(server)))
 }
 
-async fn insert(db: &Db, id: i64, text: String) -> Result<usize, DbError> {
-    db.transaction("insert", async move |c| {
-        let row = (note::id.eq(id), note::text.eq(text));
-        on!(c, |c| diesel::insert_into(note::table)
-            .values(row)
-            .execute(c)
-            .await)
-    })
-    .await
-}
-
-/// The same, with a connection that is held meanwhile.
+/// Inserts a row by a connection that is held meanwhile.
 async fn insert_slowly(db: Db, id: i64) -> Result<usize, DbError> {
     db.run("hold", async move |c| {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -47,72 +36,6 @@ async fn insert_slowly(db: Db, id: i64) -> Result<usize, DbError> {
             .await)
     })
     .await
-}
-
-/// All of them, as soon as the database answers.
-async fn ids(db: &Db) -> Vec<i64> {
-    crate::support::eventually("the ids", || async {
-        let read = db.read("ids", async |c| {
-            on!(c, |c| note::table.select(note::id).load(c).await)
-        });
-        read.await.ok()
-    })
-    .await
-}
-
-/// Clients that insert one row after the other, and remember which were acknowledged.
-struct Writers {
-    stop: Arc<AtomicBool>,
-    next: Arc<AtomicI64>,
-    clients: Vec<JoinHandle<Vec<i64>>>,
-}
-
-impl Writers {
-    fn start(db: &Db, clients: usize) -> Self {
-        let (stop, next) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicI64::new(1)),
-        );
-        let client = |_| {
-            let (db, stop, next) = (db.clone(), Arc::clone(&stop), Arc::clone(&next));
-            tokio::spawn(async move {
-                let mut acknowledged = Vec::new();
-                while !AtomicBool::load(&stop, Relaxed) {
-                    let id = next.fetch_add(1, Relaxed);
-                    match insert(&db, id, "written".into()).await {
-                        Ok(_) => acknowledged.push(id),
-                        Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-                    }
-                }
-                acknowledged
-            })
-        };
-        Self {
-            clients: (0..clients).map(client).collect(),
-            stop,
-            next,
-        }
-    }
-
-    /// Waits until some more have been tried.
-    async fn go_on(&self, rows: i64) {
-        let until = AtomicI64::load(&self.next, Relaxed) + rows;
-        let begun = Instant::now();
-        while AtomicI64::load(&self.next, Relaxed) < until {
-            assert!(begun.elapsed() < crate::support::PATIENCE);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    /// All that were acknowledged.
-    async fn stop(self) -> Vec<i64> {
-        self.stop.store(true, Relaxed);
-        let mut all = Vec::new();
-        for client in self.clients {
-            all.extend(client.await.unwrap());
-        }
-        all
-    }
 }
 
 #[actix_web::test]
@@ -424,55 +347,6 @@ async fn a_server_whose_connections_are_all_taken_by_others_is_told_as_such_and_
     drop(others);
     rig.until(|board| board.components[0].reason.is_none())
         .await;
-    rig.supervisor.halt().await;
-}
-
-#[actix_web::test]
-async fn a_network_that_is_cut_in_a_transaction_leaves_nothing_of_it() {
-    let server = Postgres::start().await;
-    let proxy = Proxy::before(server.port).await;
-    let mut target = postgres(&server);
-    target.port = proxy.port;
-    let rig = Rig::ready(config(Target::Postgres(target)))
-        .await
-        .with_notes()
-        .await;
-    let (begun, cut) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicBool::new(false)),
-    );
-    let work = {
-        let (db, begun, cut) = (rig.db.clone(), Arc::clone(&begun), Arc::clone(&cut));
-        tokio::spawn(async move {
-            db.transaction("half", async move |c| {
-                for id in 0..2 {
-                    let row = (note::id.eq(id), note::text.eq("half"));
-                    on!(c, |c| diesel::insert_into(note::table)
-                        .values(row)
-                        .execute(c)
-                        .await)?;
-                    begun.store(true, Relaxed);
-                    while !AtomicBool::load(&cut, Relaxed) {
-                        tokio::time::sleep(Duration::from_millis(5)).await;
-                    }
-                }
-                Ok::<_, DbError>(())
-            })
-            .await
-        })
-    };
-    crate::support::eventually("the transaction to have begun", || async {
-        AtomicBool::load(&begun, Relaxed).then_some(())
-    })
-    .await;
-    proxy.cut();
-    cut.store(true, Relaxed);
-    let lost = work.await.unwrap().unwrap_err();
-    assert!(matches!(lost, DbError::ConnectionLost(_)), "{lost:?}");
-    rig.until_reason("unreachable").await;
-    proxy.mend();
-    rig.until(|board| board.readiness.serves()).await;
-    assert_eq!(ids(&rig.db).await, Vec::<i64>::new());
     rig.supervisor.halt().await;
 }
 

@@ -18,8 +18,9 @@ use super::{
     migrations::{self, Status, Step},
     monitor::Monitor,
     patience::Patience,
-    pool::{Access, DbRuntime},
+    pool::Access,
     rotation::{Rotation, Turn},
+    runtime::DbRuntime,
 };
 use dotmac_supervision::{Lifeline, Published, Reason, Serving, SupervisedActor};
 
@@ -160,7 +161,7 @@ impl DbActor {
         if self.complaint.replace(reason) != Some(reason) {
             warn!(
                 reason = reason.as_str(),
-                "the database does its work, but not for everybody"
+                "the database does its work, with a handicap"
             );
         }
     }

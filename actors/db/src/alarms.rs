@@ -5,15 +5,18 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
+use tokio::{
+    sync::{Notify, watch},
+    task::AbortHandle,
+};
 
-use super::{SqlState, instruments};
+use super::{SqlState, instruments, pulse::Pulse};
 use dotmac_supervision::Reason;
 
 /// How often connections are replaced because one was told "read-only", at the most.
@@ -38,6 +41,10 @@ struct State {
     corrupted: AtomicBool,
     /// Why a connection could not be opened, until one could.
     refused: Mutex<Option<Reason>>,
+    /// The server does not answer.
+    unreachable: watch::Sender<bool>,
+    /// What moves the bytes of each connection that the pool has open.
+    drivers: Mutex<Vec<(Weak<Line>, AbortHandle)>>,
 }
 
 impl Default for State {
@@ -51,6 +58,8 @@ impl Default for State {
             disk_full: AtomicBool::new(false),
             corrupted: AtomicBool::new(false),
             refused: Mutex::new(None),
+            unreachable: watch::Sender::new(false),
+            drivers: Mutex::default(),
         }
     }
 }
@@ -152,7 +161,43 @@ impl Alarms {
         *self.refusal_slot() = None;
     }
 
-    fn refusal_slot(&self) -> std::sync::MutexGuard<'_, Option<Reason>> {
+    /// Says whether the server answers.
+    pub(super) fn set_unreachable(&self, unreachable: bool) {
+        self.0.unreachable.send_replace(unreachable);
+    }
+
+    /// Waits until the server is known not to answer, which it may be already. Costs nothing until it is polled.
+    pub(super) async fn unreachable(&self) {
+        let mut unreachable = self.0.unreachable.subscribe();
+        // The sender lives as long as `self`.
+        unreachable.wait_for(|unreachable| *unreachable).await.ok();
+    }
+
+    /// A connection of the pool's is open, and `driver` moves its bytes.
+    pub(super) fn drives(&self, line: &Arc<Line>, driver: AbortHandle) {
+        let mut drivers = self.drivers();
+        drivers.retain(|(line, _)| line.strong_count() > 0);
+        drivers.push((Arc::downgrade(line), driver));
+    }
+
+    /// Ends every connection of the pool's: work that waits for an answer gets an error at once.
+    pub(super) fn cut_all(&self) {
+        for (line, driver) in self.drivers().drain(..) {
+            if let Some(line) = line.upgrade() {
+                line.cut();
+                driver.abort();
+            }
+        }
+    }
+
+    fn drivers(&self) -> MutexGuard<'_, Vec<(Weak<Line>, AbortHandle)>> {
+        self.0
+            .drivers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refusal_slot(&self) -> MutexGuard<'_, Option<Reason>> {
         self.0
             .refused
             .lock()
@@ -173,24 +218,38 @@ pub(super) struct Line {
     failed: AtomicBool,
     /// One of those was a conflict with another transaction.
     conflict: AtomicBool,
+    /// What is under way may be carried out even if its answer does not come.
+    irrevocable: AtomicBool,
     /// Calls that run on a thread of their own, also if nobody waits for them any more.
     under_way: AtomicU64,
     opened: Instant,
+    pulse: Pulse,
     alarms: Alarms,
 }
 
 impl Line {
     pub(super) fn new(alarms: &Alarms) -> Arc<Self> {
+        Self::with_pulse(alarms, Pulse::new())
+    }
+
+    /// One on which what is heard is a beat of `pulse`.
+    pub(super) fn with_pulse(alarms: &Alarms, pulse: Pulse) -> Arc<Self> {
         Arc::new(Self {
             last: AtomicU64::new(0),
             completed: AtomicU64::new(0),
             cut: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             conflict: AtomicBool::new(false),
+            irrevocable: AtomicBool::new(false),
             under_way: AtomicU64::new(0),
             opened: Instant::now(),
+            pulse,
             alarms: alarms.clone(),
         })
+    }
+
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// The database named an error.
@@ -226,6 +285,17 @@ impl Line {
         self.completed.store(0, Relaxed);
         self.failed.store(false, Relaxed);
         self.conflict.store(false, Relaxed);
+        self.irrevocable.store(false, Relaxed);
+    }
+
+    /// From now on no rollback undoes what is sent.
+    pub(super) fn set_irrevocable(&self) {
+        self.irrevocable.store(true, Relaxed);
+    }
+
+    /// Whether work on a connection that ends now may have been carried out.
+    pub(super) fn may_be_carried_out(&self) -> bool {
+        self.irrevocable.load(Relaxed)
     }
 
     pub(super) fn note_failure(&self) {

@@ -5,14 +5,17 @@ use std::{error::Error, io, path::Path, sync::Arc, time::Duration};
 use diesel::{Connection as _, ConnectionError, SqliteConnection, connection::SimpleConnection};
 use diesel_async::AsyncPgConnection;
 use secrecy::ExposeSecret;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::{TcpStream, UnixStream},
+    net::{TcpStream, UnixStream, lookup_host},
     task::AbortHandle,
+    time::timeout,
 };
 use tokio_postgres::{
     Client, NoTls,
     config::{SslMode as WireSslMode, SslNegotiation},
+    tls::MakeTlsConnect,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -20,8 +23,10 @@ use super::{
     AUTHENTICATION_FAILED, Account, Config, OpenError, Postgres, SslMode, Target,
     alarms::Line,
     credentials::Pass,
-    descriptors, tls,
-    wire::{Encrypted, Plain, ReadAlong},
+    descriptors,
+    pulse::Heard,
+    tls,
+    wire::{Encrypted, ReadAlong},
 };
 
 /// Waiting for another process's write lock; longer than any single write should take.
@@ -32,6 +37,9 @@ const SUCCESSOR_LIMIT: Duration = Duration::from_secs(2);
 
 /// A dead peer is noticed after this long without an acknowledgement.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection on which nothing has passed for this long is asked for a sign of life.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Opens the file, makes it if it is not there, and sets it up: write-ahead log, every commit on the
 /// disk before it is acknowledged, foreign keys enforced. Blocks.
@@ -243,32 +251,70 @@ async fn wired(
                     false => OpenError::Socket { path, source },
                 }
             })?;
-        wire.ssl_mode(WireSslMode::Disable);
-        let stream = ReadAlong::plain(socket, Arc::clone(line));
-        let (client, driver) = wire.connect_raw(stream, NoTls).await.map_err(refused)?;
-        return Ok((client, drive(driver, line)));
+        return plain(&mut wire, socket, line).await.map_err(refused);
     }
     if server.ssl_mode != SslMode::Disable {
         let tls = tls::client_config(server).await;
-        let tls = tls.map_err(|problem| OpenError::Tls {
-            target: Target::Postgres(server.clone()).to_string(),
-            problem,
-        })?;
+        let tls = tls.map_err(|problem| mistrust(server, problem))?;
+        let mut tls = MakeRustlsConnect::new(tls);
+        let stream = Heard::new(tcp(server, config).await?, line.pulse().clone());
+        let tls = MakeTlsConnect::<Heard<TcpStream>>::make_tls_connect(&mut tls, &server.host)
+            .map_err(|problem| mistrust(server, problem.to_string()))?;
         wire.ssl_mode(WireSslMode::Require);
-        let tls = Encrypted(MakeRustlsConnect::new(tls), Arc::clone(line));
-        match wire.connect(tls).await {
+        let encrypted = wire.connect_raw(stream, Encrypted(tls, Arc::clone(line)));
+        match encrypted.await {
             Ok((client, driver)) => return Ok((client, drive(driver, line))),
             // Only what has to do with TLS: who is refused for his password is not to send it in the clear.
             Err(error) if server.ssl_mode == SslMode::Prefer && is_about_tls(&error) => {}
             Err(error) => return Err(refused(error)),
         }
     }
-    // "Direct" leaves the question for TLS out, so that the plain stream can take its place.
-    wire.ssl_mode(WireSslMode::Require)
-        .ssl_negotiation(SslNegotiation::Direct);
-    let plain = wire.connect(Plain(Arc::clone(line))).await;
-    let (client, driver) = plain.map_err(refused)?;
+    let stream = tcp(server, config).await?;
+    plain(&mut wire, stream, line).await.map_err(refused)
+}
+
+/// The wire without encryption.
+async fn plain<S>(
+    wire: &mut tokio_postgres::Config,
+    stream: S,
+    line: &Arc<Line>,
+) -> Result<(Client, AbortHandle), tokio_postgres::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    wire.ssl_mode(WireSslMode::Disable);
+    let heard = Heard::new(stream, line.pulse().clone());
+    let stream = ReadAlong::plain(heard, Arc::clone(line));
+    let (client, driver) = wire.connect_raw(stream, NoTls).await?;
     Ok((client, drive(driver, line)))
+}
+
+/// A stream to a server, at the first of its addresses that takes one. Each has an equal share of the time.
+async fn tcp(server: &Postgres, config: &Config) -> Result<TcpStream, OpenError> {
+    let connecting = async {
+        let addresses = lookup_host((server.host.as_str(), server.port)).await?;
+        let addresses: Vec<_> = addresses.collect();
+        let share = config.connect_timeout / u32::try_from(addresses.len().max(1)).unwrap_or(1);
+        let mut refused = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        for address in addresses {
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    stream.set_nodelay(true)?;
+                    let socket = SockRef::from(&stream);
+                    socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
+                    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => refused = error,
+                Err(_) => refused = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(refused)
+    };
+    connecting.await.map_err(|source| OpenError::Unreached {
+        target: Target::Postgres(server.clone()).to_string(),
+        source,
+    })
 }
 
 /// Moves the bytes of a connection until it ends. One that ends because we closed it has lost nothing.
@@ -291,6 +337,13 @@ fn is_about_tls(error: &tokio_postgres::Error) -> bool {
     error.code().is_none() && error.to_string().contains("TLS")
 }
 
+fn mistrust(server: &Postgres, problem: String) -> OpenError {
+    OpenError::Tls {
+        target: Target::Postgres(server.clone()).to_string(),
+        problem,
+    }
+}
+
 fn refusal(server: &Postgres, source: tokio_postgres::Error) -> OpenError {
     let target = Target::Postgres(server.clone()).to_string();
     let cause = source
@@ -308,7 +361,7 @@ fn refusal(server: &Postgres, source: tokio_postgres::Error) -> OpenError {
                     || problem.contains("certificate")
                     || problem.contains("fatal alert")) =>
         {
-            OpenError::Tls { target, problem }
+            mistrust(server, problem)
         }
         _ => OpenError::Server { target, source },
     }
@@ -316,13 +369,8 @@ fn refusal(server: &Postgres, source: tokio_postgres::Error) -> OpenError {
 
 fn wire_config(account: &Account, server: &Postgres, config: &Config) -> tokio_postgres::Config {
     let mut wire = tokio_postgres::Config::new();
-    wire.host(&server.host)
-        .port(server.port)
-        .dbname(&server.database)
+    wire.dbname(&server.database)
         .application_name(&config.application_name)
-        .connect_timeout(config.connect_timeout)
-        .keepalives_idle(Duration::from_secs(30))
-        .tcp_user_timeout(TCP_USER_TIMEOUT)
         .options(format!(
             "-c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={}",
             config.statement_timeout.as_millis(),

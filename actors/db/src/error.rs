@@ -43,10 +43,14 @@ pub enum DbError {
     /// not given in time. Nothing was changed; the same may succeed if it is run again.
     #[error("a concurrent transaction was in the way")]
     Conflict(#[source] QueryError),
-    /// The connection ended in the middle of the work. What was not committed is rolled back; whether a
-    /// commit that was under way took place is not known.
+    /// The connection ended in the middle of the work, of which nothing is left: it only read, or its transaction
+    /// was not committed.
     #[error("the connection to the database was lost")]
     ConnectionLost(#[source] QueryError),
+    /// The connection ended while a commit, or work without a transaction, was under way: it may have been carried
+    /// out, or not, and running it again may do it twice.
+    #[error("the connection to the database was lost while a change was under way")]
+    OutcomeUnknown(#[source] QueryError),
     /// The database takes no writes, or not those of this work.
     #[error("the database is read-only")]
     ReadOnly(#[source] QueryError),
@@ -116,6 +120,7 @@ impl DbError {
             | Self::TimedOut(_) => Some(Duration::from_secs(1)),
             Self::Query(_)
             | Self::InvalidData(_)
+            | Self::OutcomeUnknown(_)
             | Self::Overran { .. }
             | Self::Panicked { .. } => None,
         }
@@ -153,8 +158,8 @@ impl DbError {
             _ => false,
         };
         match state {
-            _ if line.is_cut() => Self::ConnectionLost(source),
-            Some(state) if state.is_disconnection() => Self::ConnectionLost(source),
+            _ if line.is_cut() => Self::lost(source, line),
+            Some(state) if state.is_disconnection() => Self::lost(source, line),
             Some(state) if state.is_conflict() => Self::conflict(source, line),
             Some(state) if state.is_data_exception() => Self::InvalidData(source),
             Some(SqlState::READ_ONLY) => Self::ReadOnly(source),
@@ -162,8 +167,16 @@ impl DbError {
             Some(SqlState::QUERY_CANCELED) => Self::TimedOut(source),
             Some(SqlState::LOCK_NOT_AVAILABLE) if is_sqlite => Self::conflict(source, line),
             Some(SqlState::LOCK_NOT_AVAILABLE) => Self::TimedOut(source),
-            None if is_unsent => Self::ConnectionLost(source),
+            None if is_unsent => Self::lost(source, line),
             _ => Self::Query(source),
+        }
+    }
+
+    fn lost(source: QueryError, line: &Line) -> Self {
+        if line.may_be_carried_out() {
+            Self::OutcomeUnknown(source)
+        } else {
+            Self::ConnectionLost(source)
         }
     }
 
@@ -209,7 +222,16 @@ pub enum OpenError {
         /// Whether waiting may be all that is needed.
         transient: bool,
     },
-    /// The server was reached and said no, or was not reached.
+    /// The server was not reached.
+    #[error("cannot connect to {target}")]
+    Unreached {
+        /// Host, port and database.
+        target: String,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The server was reached and said no.
     #[error("cannot connect to {target}")]
     Server {
         /// Host, port and database.

@@ -3,19 +3,22 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    AUTHENTICATION_FAILED, DATA_CORRUPTED, OpenError, POOL_EXHAUSTED, TOO_MANY_CONNECTIONS,
+    AUTHENTICATION_FAILED, DATA_CORRUPTED, OpenError, POOL_EXHAUSTED, SLOW, TOO_MANY_CONNECTIONS,
 };
 use dotmac_supervision::Reason;
 
 /// For this long after the last time-out in the pool, the pool is called exhausted.
 const EXHAUSTED_FOR: Duration = Duration::from_secs(5);
 
+/// From so many slow answers in a row the database is called slow: one may be chance.
+const SLOW_FROM: u32 = 2;
+
 /// How the database is.
 #[derive(Debug)]
 pub(super) enum Health {
     /// It does its work.
     Good,
-    /// It does its work, but not for everybody.
+    /// It does its work, with a handicap.
     Impaired(Reason),
     /// It does not do its work, and what we know of why.
     Down(Reason, Option<OpenError>),
@@ -38,6 +41,8 @@ pub(super) struct Seen {
     pub(super) has_connections: bool,
     /// Our user was removed, and what is open goes on in its role.
     pub(super) user_gone: bool,
+    /// The last answer took long.
+    pub(super) slow: bool,
 }
 
 /// What has to be remembered from look to look.
@@ -50,6 +55,8 @@ pub(super) struct Judge {
     /// Since when no work has ended while others waited.
     stuck_since: Option<Instant>,
     stuck: bool,
+    /// Slow answers since the last one that was not.
+    slow_answers: u32,
 }
 
 impl Judge {
@@ -61,6 +68,7 @@ impl Judge {
             exhausted_at: None,
             stuck_since: None,
             stuck: false,
+            slow_answers: 0,
         }
     }
 
@@ -72,6 +80,10 @@ impl Judge {
         now: Instant,
     ) -> Health {
         self.remember(seen, now);
+        self.slow_answers = match &looked {
+            Ok(()) if seen.slow => self.slow_answers.saturating_add(1),
+            _ => 0,
+        };
         let refusal = match looked {
             Ok(()) => seen.refusal,
             // The monitor is refused as well; that is no news of the connections that are open.
@@ -100,6 +112,7 @@ impl Judge {
         }
         match self.exhausted_at {
             Some(at) if now.duration_since(at) < EXHAUSTED_FOR => Health::Impaired(POOL_EXHAUSTED),
+            _ if self.slow_answers >= SLOW_FROM => Health::Impaired(SLOW),
             _ => Health::Good,
         }
     }
@@ -138,6 +151,7 @@ mod tests {
             corrupted: false,
             has_connections: true,
             user_gone: false,
+            slow: false,
         }
     }
 
@@ -170,6 +184,20 @@ mod tests {
         assert_eq!(at(1, 2), ("impaired", "pool_exhausted"));
         assert_eq!(at(3, 2), ("impaired", "pool_exhausted"));
         assert_eq!(at(6, 2), ("good", ""));
+    }
+
+    #[test]
+    fn two_slow_answers_in_a_row_are_a_handicap_until_the_first_that_is_not() {
+        let (mut judge, now) = (Judge::new(PATIENCE), Instant::now());
+        let mut verdict = |slow| {
+            let seen = Seen { slow, ..seen() };
+            word(&judge.verdict(Ok(()), seen, now))
+        };
+        assert_eq!(verdict(true), ("good", ""));
+        assert_eq!(verdict(false), ("good", ""));
+        assert_eq!(verdict(true), ("good", ""));
+        assert_eq!(verdict(true), ("impaired", "slow"));
+        assert_eq!(verdict(false), ("good", ""));
     }
 
     #[test]

@@ -38,9 +38,12 @@ mod lease;
 pub mod migrations;
 mod monitor;
 mod observer;
+mod openers;
 mod patience;
 mod pool;
+mod pulse;
 mod rotation;
+mod runtime;
 mod schema;
 mod session;
 mod sqlstate;
@@ -50,6 +53,7 @@ mod tls;
 mod transaction;
 mod tx;
 pub mod types;
+mod watch;
 mod wire;
 mod work;
 
@@ -66,13 +70,13 @@ pub use integrity::{Soundness, read_through};
 pub use journal::Journal;
 pub use lease::{Held, Lease};
 pub use migrations::{Migrations, MigrationsError, Scripts};
-pub use monitor::look;
 pub use pool::{Pool, PoolStatus};
 pub use session::Loan;
 pub use sqlstate::SqlState;
 pub use tenant::{Tenant, TenantDb, TenantId, TenantScope, TenantTx};
 pub use transaction::{Isolation, Retry};
 pub use tx::{Querying, Tx};
+pub use watch::look;
 
 use dotmac_supervision::Reason;
 
@@ -112,6 +116,8 @@ pub const LOCKED: Reason = Reason::new("locked");
 pub const DISK_FULL: Reason = Reason::new("disk_full");
 /// Work waits in vain for a free connection.
 pub const POOL_EXHAUSTED: Reason = Reason::new("pool_exhausted");
+/// It answers, late.
+pub const SLOW: Reason = Reason::new("slow");
 /// The server is starting, stopping or recovering.
 pub const NOT_ACCEPTING: Reason = Reason::new("not_accepting");
 /// The schema has changes that this program neither knows nor is known to get along with.

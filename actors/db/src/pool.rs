@@ -5,7 +5,6 @@
 
 use std::{
     pin::pin,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,26 +12,20 @@ use deadpool::{
     Runtime as DeadpoolRuntime,
     managed::{Object, Pool as DeadpoolPool, PoolError, TimeoutType, Timeouts},
 };
-use diesel::{Connection as _, connection::SimpleConnection};
-use diesel_async::{AsyncConnection, AsyncPgConnection, pooled_connection::PoolableConnection};
+use diesel_async::{AsyncPgConnection, pooled_connection::PoolableConnection};
+use futures_util::future::{Either, select};
 
 use super::{
-    Config, Connection, DbError, Loan, OpenError, PoolSize, Postgres, Target,
-    alarms::{Alarms, Line},
-    connect,
-    connection::{AsyncSqliteConnection, Blocking},
+    Config, Connection, DbError, Loan, OpenError, PoolSize, Target,
+    alarms::Alarms,
+    connection::AsyncSqliteConnection,
     instruments::{Instruments, Statements},
-    observer::{Observer, Observing},
+    observer::Observing,
+    openers::{postgres_opener, sqlite_opener},
     patience::Patience,
-    session::{Opener, Session, place},
+    runtime::DbRuntime,
+    session::{Opener, place},
 };
-
-/// Threads for queries' own work; the waiting is the database's.
-const WORKER_THREADS: usize = 2;
-
-/// SQLite's work blocks: one thread for each connection that may be asked for, and some for opening and
-/// watching. They are started when they are needed and end when they are not.
-const BLOCKING_THREADS: usize = 1024;
 
 /// Connections to one database, and the runtime on which they are opened and used.
 ///
@@ -133,7 +126,7 @@ impl Pool {
     ) -> Result<Connection, DbError> {
         let lent = match &self.connections {
             Connections::Postgres(pool) => {
-                let lent = lent(pool, deadline, patience).await;
+                let lent = lent(pool, deadline, patience, &self.alarms).await;
                 lent.map(|object| Connection::Postgres(Loan::new(object)))
             }
             Connections::Sqlite { writer, readers } => {
@@ -142,7 +135,7 @@ impl Pool {
                 } else {
                     readers
                 };
-                let lent = lent(pool, deadline, patience).await;
+                let lent = lent(pool, deadline, patience, &self.alarms).await;
                 lent.map(|object| Connection::Sqlite(Loan::new(object)))
             }
         };
@@ -321,21 +314,36 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// What the pool lends by `deadline`. A connection that is being opened by then has a limit of its own.
+/// What the pool lends by `deadline`. A connection that is being opened by then has a limit of its own. Nothing
+/// is waited for once the server is known not to answer.
 async fn lent<C: PoolableConnection + Send + 'static>(
     pool: &DeadpoolPool<Opener<C>>,
     deadline: Instant,
     patience: &mut Patience,
+    alarms: &Alarms,
 ) -> Result<Object<Opener<C>>, PoolError<OpenError>> {
     let mut asking = pin!(pool.get());
     let given = {
-        let waiting = pin!(place(asking.as_mut()));
+        let waiting = pin!(unless_unreachable(alarms, place(asking.as_mut())));
         patience.until(deadline.into(), waiting).await
     };
     match given {
-        Some(Some(lent)) => lent,
-        Some(None) => asking.await,
+        Some(Some(Some(lent))) => lent,
+        Some(Some(None)) => {
+            let opened = unless_unreachable(alarms, asking).await;
+            opened.unwrap_or(Err(PoolError::Closed))
+        }
+        Some(None) => Err(PoolError::Closed),
         None => Err(PoolError::Timeout(TimeoutType::Wait)),
+    }
+}
+
+/// What `waiting` returns, or `None` once the server is known not to answer. Whatever is ready at once is not
+/// held up, nor made dearer.
+async fn unless_unreachable<T>(alarms: &Alarms, waiting: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(waiting), pin!(alarms.unreachable())).await {
+        Either::Left((ready, _)) => Some(ready),
+        Either::Right(_) => None,
     }
 }
 
@@ -355,107 +363,4 @@ fn build<C: PoolableConnection + Send + 'static>(
         .runtime(DeadpoolRuntime::Tokio1)
         .build()
         .map_err(|error| OpenError::Setup(error.to_string()))
-}
-
-fn postgres_opener(
-    server: &Postgres,
-    config: &Config,
-    runtime: &tokio::runtime::Handle,
-    observing: &Observing,
-    alarms: &Alarms,
-) -> Opener<AsyncPgConnection> {
-    let given = Arc::new((server.clone(), config.clone()));
-    let (observing, alarms, runtime) = (observing.clone(), alarms.clone(), runtime.clone());
-    Opener::new(move || {
-        let (given, observing, line) = (Arc::clone(&given), observing.clone(), Line::new(&alarms));
-        // The driver of a connection runs where it was opened: always here, never on a caller's thread.
-        let opened = runtime.spawn(async move {
-            let (server, config) = &*given;
-            let mut opened = connect::postgres(server, config, &line).await?;
-            let observer = Observer::new(observing, Arc::clone(&line));
-            opened.connection.set_instrumentation(observer);
-            let wire = Some((opened.driver, opened.pass));
-            Ok(Session::new(
-                opened.connection,
-                line,
-                config.max_lifetime,
-                wire,
-            ))
-        });
-        async move { opened.await.unwrap_or_else(|died| Err(setup(died))) }
-    })
-}
-
-fn sqlite_opener(
-    config: &Config,
-    access: Access,
-    observing: &Observing,
-    alarms: &Alarms,
-) -> Opener<AsyncSqliteConnection> {
-    let Target::Sqlite(path) = config.target.clone() else {
-        return Opener::new(|| async { Err(OpenError::Setup("no file is given".into())) });
-    };
-    let (observing, alarms, lifetime) = (observing.clone(), alarms.clone(), config.max_lifetime);
-    Opener::new(move || {
-        let (path, observing, line) = (path.clone(), observing.clone(), Line::new(&alarms));
-        async move {
-            let observer = Observer::new(observing, Arc::clone(&line));
-            let opening = tokio::task::spawn_blocking(move || {
-                let mut connection = connect::sqlite(&path)?;
-                if access == Access::Read {
-                    let only_read = connection.batch_execute("PRAGMA query_only = ON");
-                    only_read.map_err(|error| connect::refused(&path, &error.to_string()))?;
-                }
-                connection.set_instrumentation(observer);
-                Ok(connection)
-            });
-            let connection = opening.await.unwrap_or_else(|died| Err(setup(died)))?;
-            let runtime = tokio::runtime::Handle::current();
-            let blocking = Blocking::on(runtime, &line);
-            let connection = AsyncSqliteConnection::with_runtime(connection, blocking);
-            Ok(Session::new(connection, line, lifetime, None))
-        }
-    })
-}
-
-fn setup(died: tokio::task::JoinError) -> OpenError {
-    OpenError::Setup(died.to_string())
-}
-
-/// The runtime of all database work: multi-threaded, because migrations block in place, and apart from HTTP,
-/// so that neither can hold up the other.
-#[derive(Clone)]
-pub(super) struct DbRuntime(Arc<Inner>);
-
-struct Inner(Option<tokio::runtime::Runtime>, tokio::runtime::Handle);
-
-impl DbRuntime {
-    /// # Errors
-    ///
-    /// [`OpenError::Setup`] if the operating system has no thread left.
-    pub(super) fn start(observe: Option<fn(&tokio::runtime::Handle)>) -> Result<Self, OpenError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(WORKER_THREADS)
-            .max_blocking_threads(BLOCKING_THREADS)
-            .thread_name("dotmac-db")
-            .enable_all()
-            .build()
-            .map_err(|error| OpenError::Setup(error.to_string()))?;
-        let handle = runtime.handle().clone();
-        observe.iter().for_each(|observe| observe(&handle));
-        Ok(Self(Arc::new(Inner(Some(runtime), handle))))
-    }
-
-    pub(super) fn handle(&self) -> &tokio::runtime::Handle {
-        &self.0.1
-    }
-}
-
-impl Drop for Inner {
-    /// The last holder may be a task of any runtime, where waiting for threads would panic.
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
 }

@@ -96,7 +96,7 @@ impl Tx {
 
     /// Runs `follow` once the commit is acknowledged and the connection is back in the pool. It is dropped if
     /// the transaction is rolled back, or if nobody knows whether it was committed
-    /// ([`DbError::ConnectionLost`]): a consumer that is woken by it must find its work without it as well.
+    /// ([`DbError::OutcomeUnknown`]): a consumer that is woken by it must find its work without it as well.
     ///
     /// It runs on the database's runtime and must not block.
     pub fn after_commit(&mut self, follow: impl FnOnce() + Send + 'static) {

@@ -13,10 +13,7 @@ use std::{
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_postgres::{
-    Socket,
-    tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream},
-};
+use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
 use super::{SqlState, alarms::Line};
 
@@ -142,65 +139,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for ReadAlong<S> {
     }
 }
 
-/// "Encrypts" by leaving the stream as it is, so that a plain one can be read along too.
-#[derive(Clone)]
-pub(super) struct Plain(pub(super) Arc<Line>);
+/// Encrypts as `T` does, and reads along inside.
+pub(super) struct Encrypted<T>(pub(super) T, pub(super) Arc<Line>);
 
-/// Encrypts as `M` does, and reads along inside.
-#[derive(Clone)]
-pub(super) struct Encrypted<M>(pub(super) M, pub(super) Arc<Line>);
-
-type Connecting<S> = Pin<Box<dyn Future<Output = Result<ReadAlong<S>, BoxError>> + Send>>;
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-impl MakeTlsConnect<Socket> for Plain {
-    type Stream = ReadAlong<Socket>;
-    type TlsConnect = Self;
-    type Error = BoxError;
-
-    fn make_tls_connect(&mut self, _: &str) -> Result<Self, BoxError> {
-        Ok(self.clone())
-    }
-}
-
-impl TlsConnect<Socket> for Plain {
-    type Stream = ReadAlong<Socket>;
-    type Error = BoxError;
-    type Future = Connecting<Socket>;
-
-    fn connect(self, stream: Socket) -> Self::Future {
-        Box::pin(async { Ok(ReadAlong::plain(stream, self.0)) })
-    }
-}
-
-impl<M> MakeTlsConnect<Socket> for Encrypted<M>
+impl<S, T> TlsConnect<S> for Encrypted<T>
 where
-    M: MakeTlsConnect<Socket>,
-    M::TlsConnect: Send,
-    <M::TlsConnect as TlsConnect<Socket>>::Future: Send + 'static,
-    M::Stream: Send + 'static,
-{
-    type Stream = ReadAlong<M::Stream>;
-    type TlsConnect = Encrypted<M::TlsConnect>;
-    type Error = M::Error;
-
-    fn make_tls_connect(&mut self, host: &str) -> Result<Self::TlsConnect, M::Error> {
-        let Self(make, line) = self;
-        Ok(Encrypted(make.make_tls_connect(host)?, Arc::clone(line)))
-    }
-}
-
-impl<T> TlsConnect<Socket> for Encrypted<T>
-where
-    T: TlsConnect<Socket>,
+    T: TlsConnect<S>,
     T::Future: Send + 'static,
     T::Stream: Send + 'static,
 {
     type Stream = ReadAlong<T::Stream>;
-    type Error = BoxError;
-    type Future = Connecting<T::Stream>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Stream, Self::Error>> + Send>>;
 
-    fn connect(self, stream: Socket) -> Self::Future {
+    fn connect(self, stream: S) -> Self::Future {
         let Self(tls, line) = self;
         let connecting = tls.connect(stream);
         Box::pin(async move {

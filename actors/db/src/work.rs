@@ -320,6 +320,9 @@ impl Job {
     /// Does the work in a transaction if it wants one; says whether the connection is fit for others afterwards.
     async fn transact(&self, lent: &mut TenantTx, piece: &mut dyn Piece) -> (End, bool) {
         let Some(begin) = self.begin(lent) else {
+            if self.plan.access == Access::Write {
+                lent.line().set_irrevocable();
+            }
             let succeeded = piece.attempt(lent).await;
             return (self.end_of_work(lent, succeeded), true);
         };
@@ -331,6 +334,7 @@ impl Job {
         if succeeded {
             match lent.prepare_commit().await {
                 Ok(()) => {
+                    lent.line().set_irrevocable();
                     return match lent.commit().await {
                         Ok(()) => (end, true),
                         // The server has rolled back, unless it is gone, which the connection knows.

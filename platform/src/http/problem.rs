@@ -319,10 +319,20 @@ impl From<CallError> for Problem {
 
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
-        if let DbError::InvalidData(_) = error {
-            return Self::invalid("a value of this request cannot be stored")
-                .code("invalid_value")
-                .caused_by(error);
+        match error {
+            DbError::InvalidData(_) => {
+                return Self::invalid("a value of this request cannot be stored")
+                    .code("invalid_value")
+                    .caused_by(error);
+            }
+            // Not 503 with `Retry-After`: that would have it done twice.
+            DbError::OutcomeUnknown(_) => {
+                return Self::new(StatusCode::GATEWAY_TIMEOUT)
+                    .detail("the database stopped answering during this request; it may have been carried out")
+                    .code("outcome_unknown")
+                    .caused_by(error);
+            }
+            _ => {}
         }
         let Some(retry_after) = error.retry_after() else {
             return Self::internal(error);

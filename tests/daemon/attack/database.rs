@@ -1,10 +1,12 @@
 //! A database under careless operators and hostile values.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::{
     notes::{NOTES, TOKEN, notes},
-    support::{Daemon, Postgres, eventually},
+    support::{Daemon, PATIENCE, Postgres, eventually, proxy::Proxy},
 };
 
 /// The reason is there, and the log names the session, while other replicas and operators wait for it.
@@ -87,4 +89,113 @@ async fn a_nul_in_a_text_is_the_clients_fault_on_both_back_ends() {
         let log = daemon.lines().join("\n");
         assert!(!log.contains("\"ERROR\""), "{url}: {log}");
     }
+}
+
+/// The database's URL by way of a proxy.
+fn through(proxy: &Proxy, postgres: &Postgres) -> String {
+    let url = postgres.url();
+    url.replace(
+        &format!(":{}/", postgres.port),
+        &format!(":{}/", proxy.port),
+    )
+}
+
+/// Has the insert of a note `undone` and the commit of a note `in doubt` wait for advisory lock 7.
+const WAITING_NOTES: &str = "
+    CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NEW; END $$;
+    CREATE TRIGGER early BEFORE INSERT ON note
+        FOR EACH ROW WHEN (NEW.text = 'undone') EXECUTE FUNCTION wait();
+    CREATE CONSTRAINT TRIGGER late AFTER INSERT ON note DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (NEW.text = 'in doubt') EXECUTE FUNCTION wait();";
+
+/// The server takes a request's statement and is never heard again. Clients learn so long before any limit of
+/// theirs, and whether asking again may do it twice.
+#[tokio::test]
+async fn requests_at_a_black_holed_database_end_soon_and_say_what_may_have_been_done() {
+    let postgres = Postgres::start().await;
+    let proxy = Proxy::before(postgres.port).await;
+    let daemon = notes()
+        .env("DOTMAC_DATABASE_URL", through(&proxy, &postgres))
+        .env("DOTMAC_HTTP_REQUEST_TIMEOUT", "60s")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    postgres.query(WAITING_NOTES).await;
+    let (holder, connection) = tokio_postgres::connect(&postgres.url(), tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let driver = tokio::spawn(connection);
+    holder
+        .batch_execute("SELECT pg_advisory_lock(7)")
+        .await
+        .unwrap();
+    let post = |text: &str| {
+        let request = daemon.client.post(format!("{}{NOTES}", daemon.base));
+        let request = request.bearer_auth(TOKEN).json(&json!({ "text": text }));
+        tokio::spawn(async move {
+            let answer = request.send().await.unwrap();
+            let may_retry = answer.headers().contains_key("retry-after");
+            let status = answer.status().as_u16();
+            (status, may_retry, answer.json::<Value>().await.unwrap())
+        })
+    };
+    let (undone, in_doubt) = (post("undone"), post("in doubt"));
+    eventually("both to be under way", || async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'";
+        (postgres.query(waiting).await == "2").then_some(())
+    })
+    .await;
+    proxy.swallow();
+    let hole = Instant::now();
+    daemon
+        .until_component("db", "restarting", Some("unreachable"))
+        .await;
+    println!("not ready after {:?}", hole.elapsed());
+    let answers = async { (undone.await.unwrap(), in_doubt.await.unwrap()) };
+    let (undone, in_doubt) = tokio::time::timeout(PATIENCE, answers).await.unwrap();
+    println!("both are answered after {:?}", hole.elapsed());
+    // A wait for a lock has 10 s, a statement 30 s.
+    assert!(
+        hole.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        hole.elapsed()
+    );
+    let (status, may_retry, problem) = undone;
+    assert_eq!((status, may_retry), (503, true), "{problem}");
+    assert_eq!(problem["code"], "component_unavailable");
+    let (status, may_retry, problem) = in_doubt;
+    assert_eq!((status, may_retry), (504, false), "{problem}");
+    assert_eq!(problem["code"], "outcome_unknown");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("may have been carried out"), "{detail}");
+    drop(holder);
+    driver.await.unwrap().unwrap();
+    proxy.mend();
+    daemon.until("/ready", 200).await;
+    // It was; and what a client was told it may send again was not.
+    let texts = "SELECT string_agg(text, ',') FROM note";
+    assert_eq!(postgres.query(texts).await, "in doubt");
+}
+
+/// As all replicas see it at once, it must not take any of them out of service.
+#[tokio::test]
+async fn a_slow_database_is_degraded_and_serves() {
+    let postgres = Postgres::start().await;
+    let proxy = Proxy::before(postgres.port).await;
+    let daemon = notes()
+        .env("DOTMAC_DATABASE_URL", through(&proxy, &postgres))
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    proxy.delay(Duration::from_millis(300));
+    let body = daemon.until_component("db", "degraded", Some("slow")).await;
+    assert_eq!(body["status"], "degraded");
+    let request = daemon.client.post(format!("{}{NOTES}", daemon.base));
+    let request = request.bearer_auth(TOKEN).json(&json!({ "text": "late" }));
+    assert_eq!(request.send().await.unwrap().status(), 201);
+    let log = daemon.lines().join("\n");
+    assert!(!log.contains("\"unreachable\""), "{log}");
+    proxy.mend();
+    daemon.until_component("db", "ready", None).await;
 }

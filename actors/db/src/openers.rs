@@ -1,0 +1,85 @@
+//! How the pool opens its connections.
+
+use std::sync::Arc;
+
+use diesel::{Connection as _, connection::SimpleConnection};
+use diesel_async::{AsyncConnection, AsyncPgConnection};
+
+use super::{
+    Config, OpenError, Postgres, Target,
+    alarms::{Alarms, Line},
+    connect,
+    connection::{AsyncSqliteConnection, Blocking},
+    observer::{Observer, Observing},
+    pool::Access,
+    session::{Opener, Session},
+};
+
+/// Opens connections to a server, on `runtime`.
+pub(super) fn postgres_opener(
+    server: &Postgres,
+    config: &Config,
+    runtime: &tokio::runtime::Handle,
+    observing: &Observing,
+    alarms: &Alarms,
+) -> Opener<AsyncPgConnection> {
+    let given = Arc::new((server.clone(), config.clone()));
+    let (observing, alarms, runtime) = (observing.clone(), alarms.clone(), runtime.clone());
+    Opener::new(move || {
+        let (given, observing, alarms) = (Arc::clone(&given), observing.clone(), alarms.clone());
+        let line = Line::new(&alarms);
+        // The driver of a connection runs where it was opened: always here, never on a caller's thread.
+        let opened = runtime.spawn(async move {
+            let (server, config) = &*given;
+            let mut opened = connect::postgres(server, config, &line).await?;
+            let observer = Observer::new(observing, Arc::clone(&line));
+            opened.connection.set_instrumentation(observer);
+            alarms.drives(&line, opened.driver.clone());
+            let wire = Some((opened.driver, opened.pass));
+            Ok(Session::new(
+                opened.connection,
+                line,
+                config.max_lifetime,
+                wire,
+            ))
+        });
+        async move { opened.await.unwrap_or_else(|died| Err(setup(died))) }
+    })
+}
+
+/// Opens connections to a file, for one kind of work.
+pub(super) fn sqlite_opener(
+    config: &Config,
+    access: Access,
+    observing: &Observing,
+    alarms: &Alarms,
+) -> Opener<AsyncSqliteConnection> {
+    let Target::Sqlite(path) = config.target.clone() else {
+        return Opener::new(|| async { Err(OpenError::Setup("no file is given".into())) });
+    };
+    let (observing, alarms, lifetime) = (observing.clone(), alarms.clone(), config.max_lifetime);
+    Opener::new(move || {
+        let (path, observing, line) = (path.clone(), observing.clone(), Line::new(&alarms));
+        async move {
+            let observer = Observer::new(observing, Arc::clone(&line));
+            let opening = tokio::task::spawn_blocking(move || {
+                let mut connection = connect::sqlite(&path)?;
+                if access == Access::Read {
+                    let only_read = connection.batch_execute("PRAGMA query_only = ON");
+                    only_read.map_err(|error| connect::refused(&path, &error.to_string()))?;
+                }
+                connection.set_instrumentation(observer);
+                Ok(connection)
+            });
+            let connection = opening.await.unwrap_or_else(|died| Err(setup(died)))?;
+            let runtime = tokio::runtime::Handle::current();
+            let blocking = Blocking::on(runtime, &line);
+            let connection = AsyncSqliteConnection::with_runtime(connection, blocking);
+            Ok(Session::new(connection, line, lifetime, None))
+        }
+    })
+}
+
+fn setup(died: tokio::task::JoinError) -> OpenError {
+    OpenError::Setup(died.to_string())
+}

@@ -1,0 +1,231 @@
+//! The monitor's own connection, and what it asks of a database.
+
+use std::{sync::Arc, time::Duration};
+
+use diesel::{
+    SqliteConnection, connection::SimpleConnection, result::DatabaseErrorKind,
+    result::Error as QueryError,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+
+use super::{
+    Config, OpenError, SqlState, Target,
+    alarms::{Alarms, Line},
+    connect::{self, Opened},
+    credentials::Pass,
+    pulse::Pulse,
+};
+
+/// A server of which nothing was heard for this long while it owes an answer does not answer.
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+
+/// The longest that a look waits for a server that is heard, and does not come to the end of its answer.
+pub(super) const LONGEST_LOOK: Duration = Duration::from_secs(10);
+
+/// Looks once whether a database can be reached as `config` says and takes writes. A SQLite file that is
+/// not there is made.
+///
+/// # Errors
+///
+/// [`OpenError`] says what stands in the way.
+pub async fn look(config: Config) -> Result<(), OpenError> {
+    let pulse = Pulse::new();
+    let connection = connect(&config, &Alarms::default(), &pulse).await?;
+    connection
+        .asked(&config, &pulse, ANSWER_LIMIT)
+        .await
+        .map(drop)
+}
+
+#[expect(clippy::large_enum_variant, reason = "there is one")]
+pub(super) enum Watch {
+    Postgres(AsyncPgConnection, Arc<Line>, Pass),
+    Sqlite(SqliteConnection),
+}
+
+/// What a server says of itself and of us.
+#[derive(diesel::QueryableByName)]
+struct Standing {
+    #[diesel(sql_type = diesel::sql_types::Bool)]
+    read_only: bool,
+    /// Whom we logged in as has been removed.
+    #[diesel(sql_type = diesel::sql_types::Bool)]
+    user_gone: bool,
+    /// We act in another role, and go on to do so.
+    #[diesel(sql_type = diesel::sql_types::Bool)]
+    in_role: bool,
+}
+
+impl Watch {
+    /// Itself, if the database takes writes and says so before it falls silent; and whether our user has
+    /// been removed, so that what is open goes on and no more can be opened.
+    pub(super) async fn asked(
+        self,
+        config: &Config,
+        pulse: &Pulse,
+        silence: Duration,
+    ) -> Result<(Self, bool), OpenError> {
+        let asking = async {
+            match self {
+                Self::Postgres(mut connection, line, pass) => {
+                    let standing = standing(&mut connection).await?;
+                    let target = || config.target.to_string();
+                    if standing.user_gone {
+                        pass.refused();
+                    }
+                    if standing.user_gone && !standing.in_role {
+                        Err(OpenError::UserGone { target: target() })
+                    } else if standing.read_only {
+                        Err(OpenError::ReadOnly { target: target() })
+                    } else {
+                        let watch = Self::Postgres(connection, line, pass);
+                        Ok((watch, standing.user_gone))
+                    }
+                }
+                Self::Sqlite(connection) => {
+                    let looked = look_at_sqlite(connection, config).await;
+                    looked.map(|connection| (Self::Sqlite(connection), false))
+                }
+            }
+        };
+        let asked = pulse.unless_silent(silence, LONGEST_LOOK, asking).await;
+        asked.unwrap_or_else(|| Err(silent("a check", config)))
+    }
+
+    pub(super) fn is_fit(&self) -> bool {
+        match self {
+            // A look must not keep a former account alive.
+            Self::Postgres(_, line, pass) => line.is_fit() && pass.is_valid(),
+            Self::Sqlite(_) => true,
+        }
+    }
+}
+
+pub(super) fn silent(what: &'static str, config: &Config) -> OpenError {
+    OpenError::Timeout {
+        what,
+        target: config.target.to_string(),
+        limit: ANSWER_LIMIT,
+    }
+}
+
+pub(super) async fn connect(
+    config: &Config,
+    alarms: &Alarms,
+    pulse: &Pulse,
+) -> Result<Watch, OpenError> {
+    match &config.target {
+        Target::Postgres(server) => {
+            let line = Line::with_pulse(alarms, pulse.clone());
+            // A refusal is told at once; what comes in its place is there at the next look.
+            let Opened {
+                connection, pass, ..
+            } = connect::postgres_within(Duration::ZERO, server, config, &line).await?;
+            Ok(Watch::Postgres(connection, line, pass))
+        }
+        Target::Sqlite(path) => {
+            let path = path.clone();
+            blocking(move || connect::sqlite(&path))
+                .await
+                .map(Watch::Sqlite)
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> Result<T, OpenError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|died| Err(OpenError::Setup(died.to_string())))
+}
+
+/// Takes the write lock and gives it back: on a read-only or damaged file that fails, while a lock
+/// held by somebody else is a sign of health.
+async fn look_at_sqlite(
+    mut connection: SqliteConnection,
+    config: &Config,
+) -> Result<SqliteConnection, OpenError> {
+    let Target::Sqlite(path) = config.target.clone() else {
+        return Err(OpenError::Setup("no file is given".into()));
+    };
+    blocking(move || {
+        // Not the time that work has: whoever holds the lock now is at work.
+        let prepared = connection.batch_execute("PRAGMA busy_timeout = 0");
+        let looked =
+            prepared.and_then(|()| connection.immediate_transaction(|_| Ok::<_, QueryError>(())));
+        match looked {
+            Ok(()) => Ok(connection),
+            Err(QueryError::DatabaseError(DatabaseErrorKind::Unknown, info))
+                if info.message().contains("locked") =>
+            {
+                Ok(connection)
+            }
+            Err(error) => Err(connect::refused(&path, &error.to_string())),
+        }
+    })
+    .await
+}
+
+async fn standing(connection: &mut AsyncPgConnection) -> Result<Standing, OpenError> {
+    // Not `session_user`, which fails for a user who is gone.
+    let query = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only, \
+                 NOT EXISTS (SELECT FROM pg_stat_get_activity(pg_backend_pid()) AS us \
+                 JOIN pg_roles ON pg_roles.oid = us.usesysid) AS user_gone, \
+                 current_setting('role') <> 'none' AS in_role";
+    let failed = |source| OpenError::Query {
+        what: "a check",
+        source,
+    };
+    diesel::sql_query(query)
+        .get_result(connection)
+        .await
+        .map_err(failed)
+}
+
+/// Has the database write to its disk, and leaves nothing behind. Only asked after it has said that its disk
+/// is full; says whether that is still so.
+pub(super) async fn write_something(
+    connection: Option<Watch>,
+    config: &Config,
+) -> Result<(Watch, bool), OpenError> {
+    let failed = |source| OpenError::Query {
+        what: "writing to see whether the disk has space",
+        source,
+    };
+    match connection {
+        Some(Watch::Postgres(mut connection, line, pass)) => {
+            line.forget();
+            // A table's first rows make its file grow; no other table is touched.
+            let script = "BEGIN; CREATE TEMPORARY TABLE dotmac_space ON COMMIT DROP AS \
+                          SELECT repeat(md5(n::text), 60) FROM generate_series(1, 100) AS n; ROLLBACK";
+            let written = connection.batch_execute(script).await;
+            let full = line.last() == Some(SqlState::DISK_FULL);
+            match written {
+                Err(error) if !full => return Err(failed(error)),
+                Err(_) => connection.batch_execute("ROLLBACK").await.map_err(failed)?,
+                Ok(()) => {}
+            }
+            Ok((Watch::Postgres(connection, line, pass), full))
+        }
+        Some(Watch::Sqlite(mut connection)) => {
+            blocking(move || {
+                // As one commit, so that pages really go to the disk; none of them stays in use.
+                let script = "PRAGMA busy_timeout = 100; BEGIN IMMEDIATE; \
+                               CREATE TABLE dotmac_space (filler BLOB); \
+                               INSERT INTO dotmac_space VALUES (zeroblob(65536)); \
+                               DROP TABLE dotmac_space; COMMIT";
+                let written = connection.batch_execute(script);
+                let full = match &written {
+                    Ok(()) => false,
+                    Err(error) => {
+                        connection.batch_execute("ROLLBACK").ok();
+                        SqlState::of_sqlite(error) == Some(SqlState::DISK_FULL)
+                    }
+                };
+                Ok((Watch::Sqlite(connection), full))
+            })
+            .await
+        }
+        None => Err(silent("a check", config)),
+    }
+}
