@@ -8,6 +8,7 @@
 
 use dotmac_testkit as support;
 
+mod composing;
 mod faults;
 mod files;
 mod leasing;
@@ -15,11 +16,11 @@ mod load;
 mod migrating;
 mod modules;
 mod owning;
-mod network;
 mod pooling;
 mod rig;
 mod rotating;
 mod schema;
+mod tenants;
 mod tls;
 mod transactions;
 mod working;

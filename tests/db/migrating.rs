@@ -10,7 +10,7 @@ use dotmac_platform::db::{
 };
 
 use crate::{
-    rig::{Rig, config, postgres, sqlite},
+    rig::{Rig, config, execute, postgres, sqlite},
     support::Postgres,
 };
 
@@ -139,13 +139,7 @@ async fn on_a_newer_schema_nothing_is_run() {
         let config = config(target);
         migrate(&config, Step::Up).await.unwrap();
         migrate(&config, down(1)).await.unwrap();
-        match &config.target {
-            Target::Postgres(_) => drop(server.query(newer).await),
-            Target::Sqlite(path) => {
-                let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-                connection.batch_execute(newer).unwrap();
-            }
-        }
+        execute(&config.target, newer).await;
         let refused = migrate(&config, Step::Up).await.unwrap_err();
         assert!(
             matches!(&refused, OpenError::SchemaNewer { versions, .. } if versions == "20990101000000"),

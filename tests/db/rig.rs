@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use diesel::prelude::*;
+use diesel::{Connection as _, connection::SimpleConnection, prelude::*};
 use diesel_async::RunQueryDsl;
 use dotmac_platform::{
     MIGRATIONS,
@@ -63,6 +63,26 @@ pub fn postgres(server: &support::Postgres) -> Postgres {
         ssl_mode: SslMode::Disable,
         ca_cert: None,
         client_cert: None,
+    }
+}
+
+/// Runs `sql` on a connection of its own, beside all that is tested.
+pub async fn execute(target: &Target, sql: &str) {
+    match target {
+        Target::Sqlite(path) => {
+            let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+            connection.batch_execute(sql).unwrap();
+        }
+        Target::Postgres(Postgres { port, .. }) => {
+            let url = format!("postgres://dotmac:{PASSWORD}@127.0.0.1:{port}/dotmac");
+            let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+                .await
+                .unwrap();
+            let driver = tokio::spawn(connection);
+            client.batch_execute(sql).await.unwrap();
+            drop(client);
+            driver.await.unwrap().unwrap();
+        }
     }
 }
 
@@ -138,6 +158,23 @@ pub async fn insert(c: &mut Connection, id: i64) -> Result<usize, DbError> {
         .values(row)
         .execute(c)
         .await)
+}
+
+/// How many rows there are.
+pub async fn count(db: &Db) -> i64 {
+    db.run("count", async |c| {
+        on!(c, |c| note::table.count().get_result(c).await)
+    })
+    .await
+    .unwrap()
+}
+
+pub async fn is_postgres(db: &Db) -> bool {
+    db.read("which back end", async |c| {
+        Ok::<_, DbError>(matches!(c, Connection::Postgres(_)))
+    })
+    .await
+    .unwrap()
 }
 
 /// A transaction that inserts a row, waits until it is let go on, and then inserts another or fails.

@@ -12,17 +12,9 @@ use dotmac_platform::{
 use tokio::sync::Notify;
 
 use crate::{
-    rig::{Halfway, Rig, config, insert, note, on_both, postgres, sqlite},
+    rig::{Halfway, Rig, config, count, insert, note, on_both, postgres, sqlite},
     support::{Postgres, eventually},
 };
-
-async fn count(db: &Db) -> i64 {
-    db.run("count", async |c| {
-        on!(c, |c| note::table.count().get_result(c).await)
-    })
-    .await
-    .unwrap()
-}
 
 #[actix_web::test]
 async fn the_same_code_runs_on_both() {

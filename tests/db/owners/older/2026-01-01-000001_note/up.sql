@@ -1,0 +1,1 @@
+CREATE TABLE noted (id BIGINT NOT NULL PRIMARY KEY, account_id BIGINT NOT NULL REFERENCES account (id));
