@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::settings::engine::declare::DefaultText;
+use crate::settings::engine::shown::printable;
 use crate::settings::{Entry, Origin};
 
 /// One key as it is in effect. Holds no secret.
@@ -47,7 +48,11 @@ impl From<&Entry> for Row {
 pub fn as_table(rows: &[Row]) -> String {
     let cells = rows.iter().map(|row| {
         let value = row.value.as_deref().unwrap_or("-");
-        [row.key.clone(), printable(value), printable(&row.origin)]
+        [
+            row.key.clone(),
+            printable(value).into_owned(),
+            printable(&row.origin).into_owned(),
+        ]
     });
     let head = ["KEY", "VALUE", "ORIGIN"].map(str::to_owned);
     let lines: Vec<[String; 3]> = std::iter::once(head).chain(cells).collect();
@@ -91,19 +96,6 @@ pub fn as_env(rows: &[Row]) -> String {
         writeln!(text, "{line}").unwrap_or_default();
     }
     text
-}
-
-/// `text` with control characters escaped, so that it stays in its cell.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|it| {
-            if it.is_control() {
-                it.escape_default().to_string()
-            } else {
-                it.to_string()
-            }
-        })
-        .collect()
 }
 
 fn quoted(value: &str) -> String {

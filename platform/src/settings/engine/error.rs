@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::shown::{printable, shortened};
+
 /// Where the value of a key came from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
@@ -65,11 +67,13 @@ impl Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.key)?;
+        // Whatever was quoted stays in its line.
+        f.write_str(&printable(&shortened(&self.key)))?;
         if let Some(origin) = &self.origin {
-            write!(f, " ({origin})")?;
+            write!(f, " ({})", printable(&origin.to_string()))?;
         }
-        write!(f, ": {}; {}", self.problem, self.remedy)
+        let (problem, remedy) = (printable(&self.problem), printable(&self.remedy));
+        write!(f, ": {problem}; {remedy}")
     }
 }
 

@@ -15,13 +15,11 @@ use super::error::{Mistake, Origin, SettingsErrors};
 use super::facts::Facts;
 use super::group::{Group, GroupSpec, KeySpec};
 use super::rules::{Circumstances, Findings, Rules};
+use super::shown::{holds_url_with_password, quoted, shortened};
 use super::source::{Found, Layers, Sources};
 use super::unknown;
 use super::value::{Invalid, Setting};
 use crate::settings::{Entry, Export, Exports, Settings, TelemetrySettings, rules};
-
-/// A value longer than this is cut in a message.
-const SHOWN_CHARS: usize = 100;
 
 pub(crate) fn load(catalogue: &Catalogue, sources: &Sources) -> Result<Settings, SettingsErrors> {
     let mut mistakes = Vec::new();
@@ -139,9 +137,20 @@ fn find(layers: &Layers, spec: &KeySpec) -> Result<Option<Found>, Mistake> {
 
 fn checked(spec: &KeySpec, found: Found) -> Result<Found, Mistake> {
     match spec.check(&found.text) {
+        Ok(()) if shows_password(spec, &found.text) => Err(Mistake::new(
+            spec.key(),
+            found.origin,
+            "the value holds a URL with a password, which would be shown",
+            format!("write e.g. {}", spec.example()),
+        )),
         Ok(()) => Ok(found),
         Err(invalid) => Err(not_right(spec, &found, invalid)),
     }
+}
+
+/// Whether a right value is shown as it is, and a password with it.
+fn shows_password(spec: &KeySpec, text: &str) -> bool {
+    holds_url_with_password(text) && (spec.kind.shown)(text).as_deref() == Some(text)
 }
 
 /// The text that a key is read from; empty if there is none.
@@ -247,32 +256,31 @@ fn defect(group: &GroupSpec, texts: &BTreeMap<String, Found>) -> Mistake {
 /// Tells an operator what is wrong with a value, and what would be right.
 fn not_right(spec: &KeySpec, found: &Found, invalid: Invalid) -> Mistake {
     let key = spec.key();
-    let shown = match (spec.kind.shown)(&found.text) {
-        Some(text) => format!("{:?}", shortened(&text)),
-        None => "the value".to_owned(),
-    };
-    let mut problem = format!("{shown} is not {}", spec.expected());
+    let shown = (spec.kind.shown)(&found.text);
+    let quoted = shown.as_deref().and_then(quoted);
+    let is_withheld = shown.is_some() && quoted.is_none();
+    let mut problem = format!(
+        "{} is not {}",
+        quoted.as_deref().unwrap_or("the value"),
+        spec.expected()
+    );
     if let Some(reason) = invalid.reason {
         problem.push_str(&format!(": {reason}"));
+    }
+    if is_withheld {
+        problem.push_str(" (it is not shown, since it looks as if it held a password)");
     }
     let remedy = if unknown::is_service_link("", OsStr::new(found.text.as_str())) {
         unknown::service_link_remedy()
     } else if let Some(remedy) = invalid.remedy {
         remedy
     } else {
-        let alike =
-            |word: &&&str| strsim::damerau_levenshtein(&found.text.to_lowercase(), word) <= 2;
+        let text = shortened(&found.text).to_lowercase();
+        let alike = |word: &&&str| strsim::damerau_levenshtein(&text, word) <= 2;
         match spec.kind.values.iter().find(alike) {
             Some(word) => format!("did you mean {word}?"),
             None => format!("write e.g. {}", spec.example()),
         }
     };
     Mistake::new(key, found.origin.clone(), problem, remedy)
-}
-
-fn shortened(text: &str) -> String {
-    if text.chars().count() <= SHOWN_CHARS {
-        return text.to_owned();
-    }
-    text.chars().take(SHOWN_CHARS).chain(['…']).collect()
 }

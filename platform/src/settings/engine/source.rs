@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use secrecy::zeroize::Zeroizing;
 
@@ -17,6 +17,8 @@ use super::declare::{Fallback, TelemetrySignal};
 use super::dotenv;
 use super::error::{Mistake, Origin};
 use super::group::{KeySpec, PREFIX};
+use super::shown::quoted;
+use super::value::Setting as _;
 
 /// Everything that settings are read from.
 #[derive(Clone, Default)]
@@ -263,15 +265,18 @@ impl Layer {
                 origin: self.origin.clone(),
             })),
             (None, Some(path)) => {
-                let origin = Origin::File(PathBuf::from(path));
-                let text = dotmac_bounded_read::read_text(Path::new(path)).map_err(|cause| {
-                    Mistake::new(
-                        &twin,
-                        self.origin.clone(),
-                        format!("cannot read {path:?}: {cause}"),
-                        "name a file that the daemon may read",
-                    )
+                let unreadable = |problem| {
+                    let remedy = "name a file that the daemon may read";
+                    Mistake::new(&twin, self.origin.clone(), problem, remedy)
+                };
+                let shown = path_shown(path);
+                let file = PathBuf::parse(path).map_err(|invalid| {
+                    let reason = invalid.reason.unwrap_or_default();
+                    unreadable(format!("{shown} is not {}: {reason}", PathBuf::expected()))
                 })?;
+                let text = dotmac_bounded_read::read_text(&file)
+                    .map_err(|cause| unreadable(format!("cannot read {shown}: {cause}")))?;
+                let origin = Origin::File(file);
                 let text = Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned());
                 if text.is_empty() {
                     return Err(Mistake::new(
@@ -302,4 +307,11 @@ impl Layer {
         })?;
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
+}
+
+/// What a `_FILE` key names, unless that seems to be the secret itself instead of a file that holds it.
+fn path_shown(text: &str) -> String {
+    let is_path = text.contains('/');
+    let shown = quoted(text).filter(|_| is_path);
+    shown.unwrap_or_else(|| "the file (its name is not shown: it may be a secret)".to_owned())
 }

@@ -7,6 +7,7 @@ use super::catalogue::Catalogue;
 use super::declare::TelemetrySignal;
 use super::error::Mistake;
 use super::group::PREFIX;
+use super::shown::shortened;
 use super::source::Layers;
 
 /// How alike two names must be, from 0 to 1, for one to be suggested in place of the other.
@@ -29,7 +30,6 @@ pub(crate) fn mistakes(layers: &Layers, keys: &BTreeSet<String>) -> Vec<Mistake>
             } else {
                 suggestion(name, keys)
             };
-            let name = name.escape_debug().to_string();
             Mistake::new(name, origin.clone(), "there is no such key", remedy)
         })
         .collect()
@@ -55,7 +55,7 @@ pub(crate) fn of_opentelemetry(layers: &Layers, catalogue: &Catalogue) -> Vec<St
     layers
         .names("OTEL_")
         .filter(|name| !read.contains(*name))
-        .map(str::to_owned)
+        .map(|name| shortened(name).into_owned())
         .collect()
 }
 
@@ -87,6 +87,7 @@ fn suggestion(name: &str, keys: &BTreeSet<String>) -> String {
             .trim_end_matches("_FILE")
             .to_ascii_uppercase()
     };
+    let name = &*shortened(name);
     let likeness = |key: &String| strsim::normalized_damerau_levenshtein(&bare(name), &bare(key));
     let nearest = keys
         .iter()

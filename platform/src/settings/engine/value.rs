@@ -13,6 +13,9 @@ use secrecy::SecretString;
 use super::group::KeySpec;
 use crate::settings::types::percent_decoded;
 
+/// Bytes of the longest path: `PATH_MAX` of Linux less the null character at its end.
+const PATH_LIMIT: usize = 4095;
+
 /// Why a text is not a value. The reason must not repeat the text, which may be a secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Invalid {
@@ -154,6 +157,10 @@ impl<T: Setting> Setting for Vec<T> {
     }
 
     fn parse(text: &str) -> Result<Self, Invalid> {
+        // Nothing where something was meant: as an empty list it might allow everything.
+        if !text.is_empty() && items(text).next().is_none() {
+            return Err(Invalid::because("it holds no item").instead("list an item, or unset it"));
+        }
         items(text)
             .enumerate()
             .map(|(index, item)| {
@@ -246,7 +253,9 @@ impl Setting for Duration {
 
     fn parse(text: &str) -> Result<Self, Invalid> {
         let number = text.trim();
-        if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Longer than this is no duration with any unit.
+        let is_short = number.len() <= 20;
+        if is_short && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) {
             // humantime would take a bare 0; we do not want to explain that exception.
             return Err(Invalid::because("the unit is missing").instead(format!(
                 "write {number}s for seconds, {number}ms for milliseconds"
@@ -286,8 +295,14 @@ impl Setting for PathBuf {
     }
 
     fn parse(text: &str) -> Result<Self, Invalid> {
-        if text.trim().is_empty() || text.contains('\0') {
+        if text.trim().is_empty() {
             return Err(Invalid::plain());
+        }
+        if text.chars().any(char::is_control) {
+            return Err(Invalid::because("it holds a control character"));
+        }
+        if text.len() > PATH_LIMIT {
+            return Err(Invalid::because("it is longer than a path can be"));
         }
         Ok(Self::from(text))
     }

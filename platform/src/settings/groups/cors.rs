@@ -17,7 +17,7 @@ crate::settings! {
         enabled: bool { default: fixed("true") }
 
         /// Origins that are allowed, as `https://app.example.com,http://localhost:*`; `*` for all,
-        /// though not together with `DOTMAC_CORS_CREDENTIALS`.
+        /// though not together with `DOTMAC_CORS_CREDENTIALS`. No `*` may stand in a host.
         origins: Vec<CorsOrigin> {
             default: computed("localhost with any port in development, none elsewhere", origins),
         }

@@ -29,6 +29,56 @@ fn what_is_loaded_from_shows_no_values() {
     assert!(!format!("{sources:?}").contains(SECRET));
 }
 
+#[test]
+fn a_password_in_the_place_of_any_other_value_never_appears() {
+    for spec in specs() {
+        let url = format!("postgres://me:{SECRET}@db.example/dotmac");
+        for key in [spec.key(), format!("{}_FILE", spec.key())] {
+            let text = everything(&[(&key, &url)]);
+            assert!(!text.contains(SECRET), "{key}: {text}");
+        }
+        // These are right values of a key that takes any text.
+        for part in [
+            format!("me:{SECRET}@db.example"),
+            format!("host=db.example password={SECRET}"),
+        ] {
+            if let Err(errors) = load(&[(&spec.key(), &part)]) {
+                assert!(!errors.to_string().contains(SECRET), "{errors}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_secret_in_the_place_of_its_file_never_appears() {
+    let text = everything(&[("DOTMAC_DATABASE_PASSWORD_FILE", SECRET)]);
+    assert!(
+        text.contains("No such file") && !text.contains(SECRET),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_quoted_stays_in_its_line_and_is_cut() {
+    let long = "x".repeat(100_000);
+    for (key, value) in [
+        ("DOTMAC_HOST", "a\nb\u{1b}[31mc"),
+        ("DOTMAC_PORT", long.as_str()),
+        ("DOTMAC_HTTP_KEEP_ALIVE", "1".repeat(100_000).as_str()),
+        ("DOTMAC_TLS_CERT", long.as_str()),
+        (format!("DOTMAC_{long}").as_str(), "1"),
+        ("DOTMAC_A\nB\u{1b}", "1"),
+    ] {
+        let told = load(&[(key, value)]).unwrap_err().to_string();
+        let lines: Vec<&str> = told.split('\n').skip(1).collect();
+        assert_eq!(lines.len(), 1, "{told}");
+        assert!(
+            told.len() < 600 && !lines[0].contains(char::is_control),
+            "{told}"
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -60,6 +110,11 @@ proptest! {
                 let text = everything(&[("DOTMAC_ENVIRONMENT", environment), ("DATABASE_URL", &url)]);
                 prop_assert!(!text.contains(SECRET), "{url}: {text}");
             }
+        }
+        for key in ["DOTMAC_DATABASE_HOST", "PORT", "OTEL_EXPORTER_OTLP_PROTOCOL"] {
+            let url = format!("mysql://me:{password}@db.example/dotmac");
+            let text = everything(&[(key, &url)]);
+            prop_assert!(!text.contains(SECRET), "{key}: {text}");
         }
         let url = format!("http://me:{password}@collector:4317");
         for key in ["DOTMAC_TELEMETRY_OTLP_ENDPOINT", "VAULT_ADDR"] {

@@ -84,6 +84,77 @@ fn lists_ignore_white_space_and_empty_items() {
 }
 
 #[test]
+fn a_list_that_is_set_holds_an_item() {
+    // With none, requests to any host would be let in, and telemetry sent without its headers.
+    for key in [
+        "DOTMAC_HTTP_TRUSTED_HOSTS",
+        "DOTMAC_HTTP_TRUSTED_PROXIES",
+        "DOTMAC_CORS_ORIGINS",
+        "DOTMAC_TELEMETRY_OTLP_HEADERS",
+        "DOTMAC_TELEMETRY_LOG_LEVEL",
+        "OTEL_RESOURCE_ATTRIBUTES",
+    ] {
+        for empty in [",", " , ", ",,,", " "] {
+            let told = mistake(&[(key, empty)]);
+            assert!(told.contains(key), "{told}");
+        }
+    }
+    assert_eq!(
+        mistake(&[("DOTMAC_HTTP_TRUSTED_HOSTS", ",")]),
+        "DOTMAC_HTTP_TRUSTED_HOSTS (environment): \",\" is not a comma-separated list, each item a host name, `*.` allowed in front: it holds no item; list an item, or unset it"
+    );
+}
+
+#[test]
+fn an_origin_names_one_host_or_all_origins() {
+    for wrong in [
+        "https://*",
+        "https://*:*",
+        "http://*:8080",
+        "https://*.example.com",
+        "https://app.*",
+        "https://a+b",
+    ] {
+        let told = mistake(&[("DOTMAC_CORS_ORIGINS", wrong)]);
+        assert!(told.contains("item 1: "), "{told}");
+    }
+    for right in [
+        "*",
+        "http://[::1]:*",
+        "https://bücher.example",
+        "https://my_app.example.",
+    ] {
+        assert!(parses::<CorsOrigin>(right), "{right:?}");
+    }
+}
+
+#[test]
+fn a_path_is_one_line_that_the_system_would_take() {
+    for wrong in ["a\nb", "a\u{1b}[31m", "\0", &"/a".repeat(3000)] {
+        for (key, value) in [
+            ("DOTMAC_TLS_CERT", wrong.to_owned()),
+            ("DOTMAC_PORT_FILE", wrong.to_owned()),
+            (
+                "DATABASE_URL",
+                format!(
+                    "sqlite:{}",
+                    wrong
+                        .replace('\n', "%0A")
+                        .replace('\u{1b}', "%1B")
+                        .replace('\0', "%00")
+                ),
+            ),
+        ] {
+            let told = super::mistakes(&[(key, &value)])[0].to_string();
+            assert!(
+                told.len() < 500 && !told.contains(char::is_control),
+                "{told}"
+            );
+        }
+    }
+}
+
+#[test]
 fn hosts_have_neither_scheme_nor_port() {
     for right in ["localhost", "0.0.0.0", "::", "db-1.example.com", "my_db"] {
         assert!(parses::<HostName>(right), "{right:?}");

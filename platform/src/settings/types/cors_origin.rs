@@ -4,6 +4,7 @@ use std::fmt;
 
 use url::{Host, Url};
 
+use super::host::is_name;
 use crate::settings::{Invalid, Setting};
 
 /// An origin that is allowed: `*`, `https://app.example.com`, or with any port `http://localhost:*`.
@@ -61,25 +62,39 @@ impl Setting for CorsOrigin {
     }
 
     fn parse(text: &str) -> Result<Self, Invalid> {
-        let rule = if text == "*" {
-            Rule::Any
-        } else {
-            let any_port = text.strip_suffix(":*");
-            let url = Url::parse(any_port.unwrap_or(text)).map_err(|_| Invalid::plain())?;
-            if !is_origin(&url) || text.ends_with('/') {
-                return Err(Invalid::because(
-                    "an origin has a scheme, a host and no path",
-                ));
-            }
-            match (any_port, url.host()) {
-                (None, _) => Rule::Exact(url.origin()),
-                (Some(_), Some(host)) if url.port().is_none() => Rule::AnyPort {
-                    scheme: url.scheme().to_owned(),
-                    host: host.to_owned(),
-                },
-                _ => return Err(Invalid::plain()),
-            }
-        };
+        let rule =
+            if text == "*" {
+                Rule::Any
+            } else {
+                let any_port = text.strip_suffix(":*");
+                let url = Url::parse(any_port.unwrap_or(text)).map_err(|_| Invalid::plain())?;
+                if !is_origin(&url) || text.ends_with('/') {
+                    return Err(Invalid::because(
+                        "an origin has a scheme, a host and no path",
+                    ));
+                }
+                if url.host_str().is_some_and(|host| host.contains('*')) {
+                    return Err(Invalid::because(
+                    "a `*` stands for all origins or for any port, not for a host or a part of one",
+                )
+                .instead("list each origin, e.g. https://app.example.com,https://www.example.com"));
+                }
+                if let Some(Host::Domain(name)) = url.host()
+                    && !is_name(name.strip_suffix('.').unwrap_or(name))
+                {
+                    return Err(Invalid::because(
+                        "its host is neither a name nor an address",
+                    ));
+                }
+                match (any_port, url.host()) {
+                    (None, _) => Rule::Exact(url.origin()),
+                    (Some(_), Some(host)) if url.port().is_none() => Rule::AnyPort {
+                        scheme: url.scheme().to_owned(),
+                        host: host.to_owned(),
+                    },
+                    _ => return Err(Invalid::plain()),
+                }
+            };
         Ok(Self {
             text: text.to_owned(),
             rule,

@@ -93,11 +93,10 @@ fn sqlite(rest: &str) -> Result<DatabaseUrl, Invalid> {
                 .instead("write e.g. sqlite:dotmac.db or sqlite:/var/lib/dotmac/dotmac.db"),
         );
     }
-    let path = percent_decoded(path).filter(|path| !path.contains('\0'));
-    let path = path.ok_or_else(|| Invalid::because("the path is wrongly percent-encoded"))?;
-    Ok(DatabaseUrl::Sqlite {
-        path: PathBuf::from(path),
-    })
+    let path = percent_decoded(path)
+        .ok_or_else(|| Invalid::because("the path is wrongly percent-encoded"))?;
+    let path = PathBuf::parse(&path)?;
+    Ok(DatabaseUrl::Sqlite { path })
 }
 
 fn postgres(text: &str) -> Result<DatabaseUrl, Invalid> {
@@ -111,8 +110,12 @@ fn postgres(text: &str) -> Result<DatabaseUrl, Invalid> {
     }
     let decoded = |part: &str| {
         percent_decoded(part)
-            .filter(|part| !part.contains('\0'))
-            .ok_or_else(|| Invalid::because("a part is wrongly percent-encoded; write %25 for `%`"))
+            .filter(|part| !part.chars().any(char::is_control))
+            .ok_or_else(|| {
+                Invalid::because(
+                    "a part is wrongly percent-encoded or holds a control character; write %25 for `%`",
+                )
+            })
     };
     let host = url.host_str().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');

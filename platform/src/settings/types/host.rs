@@ -123,7 +123,7 @@ fn is_address(text: &str) -> bool {
     )
 }
 
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63

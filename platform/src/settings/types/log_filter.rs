@@ -38,13 +38,16 @@ impl Setting for LogFilter {
         // EnvFilter (tracing-subscriber 0.3.23) trims an item to parse it and then cuts the untrimmed
         // one at the places it found: it misreads ` hyper=debug`, and panics inside a character.
         let text = text.split(',').map(str::trim).collect::<Vec<_>>().join(",");
+        if text.split(',').all(str::is_empty) {
+            return Err(Invalid::plain());
+        }
         // EnvFilter takes `wran` for the name of a target and then logs nothing else.
         if text.split(',').any(is_bare_target) {
             return Err(Invalid::because("a word alone must be a level"));
         }
         match EnvFilter::try_new(&text) {
-            Ok(_) if !text.is_empty() => Ok(Self(text)),
-            _ => Err(Invalid::plain()),
+            Ok(_) => Ok(Self(text)),
+            Err(_) => Err(Invalid::plain()),
         }
     }
 }

@@ -6,14 +6,15 @@ use secrecy::SecretString;
 use super::percent_decoded;
 
 /// The headers in `text`, names in lower case; `None` if it is not a list of `name=value` whose values
-/// are percent-encoded. Source of the notation: OpenTelemetry Protocol Exporter, "Specifying headers
+/// are percent-encoded, with one header at the least. Source of the notation: OpenTelemetry Protocol Exporter, "Specifying headers
 /// via environment variables".
 pub fn otlp_headers(text: &str) -> Option<Vec<(String, SecretString)>> {
     let items = text
         .split(',')
         .map(str::trim)
         .filter(|item| !item.is_empty());
-    items.map(header).collect()
+    let headers: Vec<_> = items.map(header).collect::<Option<_>>()?;
+    (!headers.is_empty()).then_some(headers)
 }
 
 fn header(item: &str) -> Option<(String, SecretString)> {
@@ -48,7 +49,7 @@ mod tests {
             read("Authorization=Bearer%20a=b , x-team=a%2Cb,"),
             Some(expected.to_vec())
         );
-        for wrong in ["Bearer sekret", "a b=c", "x=%0Ay", "x=%zz", "=x"] {
+        for wrong in ["Bearer sekret", "a b=c", "x=%0Ay", "x=%zz", "=x", ",", ""] {
             assert!(otlp_headers(wrong).is_none(), "{wrong}");
         }
     }

@@ -1,0 +1,51 @@
+//! What of a given text may be shown, and how: no password, no control character, no more than fits
+//! a line.
+
+use std::borrow::Cow;
+
+/// A text longer than this is cut in a message.
+const SHOWN_CHARS: usize = 100;
+
+/// `text` in quotation marks, with control characters escaped and cut at 100 characters; `None` if it
+/// may hold a password, although its key is for none.
+pub(crate) fn quoted(text: &str) -> Option<String> {
+    (!may_hold_password(text)).then(|| format!("{:?}", shortened(text)))
+}
+
+/// Whether `text` looks as if it came with a password: a URL, a part of one, or a connection string.
+fn may_hold_password(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.contains("://") || text.contains('@') || text.contains("password")
+}
+
+/// Whether `text` holds a URL with a user and a password.
+pub(crate) fn holds_url_with_password(text: &str) -> bool {
+    text.split("://").skip(1).any(|rest| {
+        rest.split_once('@')
+            .is_some_and(|(credentials, _)| credentials.contains(':'))
+    })
+}
+
+/// `text`, cut at 100 characters.
+pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+    }
+}
+
+/// `text` with control characters escaped, so that it stays in its line.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    Cow::Owned(escaped)
+}
