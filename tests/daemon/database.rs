@@ -40,7 +40,7 @@ async fn a_killed_postgresql_makes_it_not_ready_and_its_return_ready_again() {
     daemon.until("/ready", 200).await;
     postgres.kill().await;
     daemon
-        .until_component("db", "restarting", Some("unreachable"))
+        .until_component("db", "unavailable", Some("unreachable"))
         .await;
     assert_eq!(daemon.get("/health").await.status(), 200);
     postgres.restart().await;
@@ -75,7 +75,7 @@ async fn a_read_only_postgresql_is_not_ready() {
         .await;
     postgres.query("SELECT pg_reload_conf()").await;
     daemon
-        .until_component("db", "restarting", Some("read_only"))
+        .until_component("db", "unavailable", Some("read_only"))
         .await;
     postgres
         .query("ALTER SYSTEM RESET default_transaction_read_only")
@@ -245,7 +245,7 @@ async fn a_schema_that_becomes_newer_under_a_running_daemon_does_not_end_it() {
         .await;
     assert_eq!(asked.code, 0, "{}", asked.text());
     daemon
-        .until_component("db", "restarting", Some("schema_newer"))
+        .until_component("db", "unavailable", Some("schema_newer"))
         .await;
     assert_eq!(daemon.get("/health").await.status(), 200);
     postgres.query(COMPATIBLE).await;

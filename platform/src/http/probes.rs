@@ -202,7 +202,8 @@ struct Ready {
 /// How one component is.
 #[derive(Serialize, ToSchema)]
 struct ComponentState {
-    /// `waiting`, `starting`, `ready`, `degraded`, `restarting`, `stopping`, `stopped` or `failed`.
+    /// `waiting`, `starting`, `ready`, `degraded`, `unavailable`, `restarting`, `stopping`, `stopped` or
+    /// `failed`.
     #[schema(example = "ready")]
     state: &'static str,
     /// Whether the process is not ready without it.

@@ -102,7 +102,7 @@ impl Vitals for Staged {
 fn board(readiness: Readiness, serial: u64) -> Board {
     let (state, reason) = match readiness {
         Readiness::NotReady(NotReady::ComponentDown) => {
-            (State::Restarting, Some(Reason::new("unreachable")))
+            (State::Unavailable, Some(Reason::new("unreachable")))
         }
         _ => (State::Ready, None),
     };

@@ -18,7 +18,10 @@ pub enum State {
     Ready,
     /// It does its work, with a named handicap.
     Degraded,
-    /// It did its work before, and is on the way back.
+    /// It did its work before and cannot now, for what lies beyond it. It is not restarted: it tries
+    /// again by itself.
+    Unavailable,
+    /// Its life is over, and another is to come.
     Restarting,
     /// It was asked to stop and has not yet.
     Stopping,
@@ -30,11 +33,12 @@ pub enum State {
 
 impl State {
     /// All of them, in the order of a life.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Waiting,
         Self::Starting,
         Self::Ready,
         Self::Degraded,
+        Self::Unavailable,
         Self::Restarting,
         Self::Stopping,
         Self::Stopped,
@@ -49,6 +53,7 @@ impl State {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::Degraded => "degraded",
+            Self::Unavailable => "unavailable",
             Self::Restarting => "restarting",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",

@@ -289,6 +289,9 @@ impl Child {
             (Phase::Off, _) if !needs_met => (State::Waiting, Some(Reason::DEPENDENCY)),
             (Phase::Up { .. }, Some(Word::Ready(_))) => (State::Ready, None),
             (Phase::Up { .. }, Some(Word::Degraded(reason, _))) => (State::Degraded, Some(reason)),
+            (Phase::Up { .. }, Some(Word::Unavailable(reason))) if self.served => {
+                (State::Unavailable, Some(reason))
+            }
             (Phase::Up { .. }, Some(Word::Unavailable(reason) | Word::Recovering(reason))) => {
                 coming(Some(reason))
             }

@@ -29,6 +29,7 @@ use crate::{
 use child::{Child, Phase};
 use handle::Shared;
 pub use handle::{ChildStop, Escalation, StopReport, SupervisorHandle, UnknownChild};
+use report::Downtime;
 
 /// Time for a thread to end once its event loop was told to, after an orderly stop that overran.
 const FORCED_STOP_GRACE: Duration = Duration::from_millis(100);
@@ -42,6 +43,8 @@ pub(crate) struct SupervisorActor {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) boards: watch::Sender<u64>,
     pub(crate) escalation: watch::Sender<Option<Escalation>>,
+    /// What of the present downtime has been logged.
+    pub(crate) told_downtime: Downtime,
     /// Threads that were given up: child and generation.
     pub(crate) leaked: Vec<(usize, u64)>,
     pub(crate) draining: bool,
@@ -107,6 +110,7 @@ impl SupervisorActor {
             events: events_sender,
             boards,
             escalation,
+            told_downtime: Downtime::default(),
             leaked: Vec::new(),
             draining: false,
             halting: false,

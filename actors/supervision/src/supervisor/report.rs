@@ -4,11 +4,8 @@ use std::{sync::Arc, time::SystemTime};
 
 use tracing::{debug, error, info, warn};
 
-use super::{
-    SupervisorActor,
-    child::{Child, Phase},
-};
-use crate::{Board, Component, Event, NotReady, Readiness, State, StopReport};
+use super::{SupervisorActor, child::Child};
+use crate::{Board, Component, Event, NotReady, Readiness, Reason, State, StopReport};
 
 impl SupervisorActor {
     /// Publishes what has changed since the last time.
@@ -34,8 +31,7 @@ impl SupervisorActor {
         }
         child.shown = (state, reason);
         // What began a restart has been logged with more than the state could say.
-        let is_up = matches!(child.phase, Phase::Up { .. });
-        if cause.is_none() && (state != State::Restarting || is_up) {
+        if cause.is_none() && state != State::Restarting {
             log_state(child);
         }
         let event = Event {
@@ -65,8 +61,10 @@ impl SupervisorActor {
         if board == *former {
             return;
         }
-        if readiness != former.readiness {
-            log_readiness(&board);
+        let down = Downtime::of(&board);
+        if readiness != former.readiness || down > self.told_downtime {
+            log_readiness(&board, down);
+            self.told_downtime = down;
         }
         if started && let Some(startup) = self.startup.take() {
             // A span that was entered ends when it was last left: so leave it once more, now.
@@ -126,7 +124,7 @@ fn log_state(child: &Child) {
     );
     let source = child.source;
     match state {
-        State::Degraded | State::Restarting => {
+        State::Degraded | State::Unavailable => {
             warn!(
                 actor.name = name,
                 actor.generation = generation,
@@ -151,23 +149,58 @@ fn log_state(child: &Child) {
     }
 }
 
-fn log_readiness(board: &Board) {
-    let away = |component: &&Component| component.state != State::Ready;
-    let down: Vec<&str> = board
+/// What takes the whole out of service, from what needs nobody to what does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Downtime {
+    /// Nothing.
+    #[default]
+    No,
+    /// Restarts that were asked for, and those that follow from them.
+    Planned,
+    /// Anything else.
+    Unplanned,
+}
+
+impl Downtime {
+    fn of(board: &Board) -> Self {
+        if board.readiness != Readiness::NotReady(NotReady::ComponentDown) {
+            return Self::No;
+        }
+        let is_planned = |component: &Component| {
+            let reason = component.reason;
+            component.state.serves()
+                || component.state == State::Stopped
+                || reason == Some(Reason::REQUESTED)
+                || reason == Some(Reason::DEPENDENCY)
+                || reason == Some(Reason::DEPENDENCY_CHANGED)
+        };
+        if board.components.iter().all(is_planned) {
+            Self::Planned
+        } else {
+            Self::Unplanned
+        }
+    }
+}
+
+fn log_readiness(board: &Board, down: Downtime) {
+    let is_away = |component: &&Component| component.state != State::Ready;
+    let away: Vec<&str> = board
         .components
         .iter()
-        .filter(away)
+        .filter(is_away)
         .map(|component| component.name)
         .collect();
     match board.readiness {
         Readiness::Ready => info!("ready"),
-        Readiness::Degraded => warn!(components = down.join(","), "ready, but degraded"),
-        Readiness::NotReady(NotReady::ComponentDown) => {
-            error!(
-                reason = NotReady::ComponentDown.as_str(),
-                components = down.join(","),
-                "not ready"
-            );
+        Readiness::Degraded => warn!(components = away.join(","), "ready, but degraded"),
+        Readiness::NotReady(reason @ NotReady::ComponentDown) => {
+            let (reason, components) = (reason.as_str(), away.join(","));
+            match down {
+                Downtime::Unplanned => error!(reason, components, "not ready"),
+                Downtime::No | Downtime::Planned => {
+                    info!(reason, components, "not ready during a planned restart");
+                }
+            }
         }
         Readiness::NotReady(reason) => info!(reason = reason.as_str(), "not ready"),
     }

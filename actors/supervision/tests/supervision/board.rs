@@ -157,7 +157,7 @@ fn events_tell_a_life_in_order_with_the_cause_of_each_end() {
         act(&probe, |probe, _| probe.life.unavailable(HANDICAP))
             .await
             .unwrap();
-        board_of(&supervisor, "probe", State::Restarting, Some(HANDICAP)).await;
+        board_of(&supervisor, "probe", State::Unavailable, Some(HANDICAP)).await;
         supervisor.halt().await;
 
         let mut seen = Vec::new();
@@ -180,7 +180,7 @@ fn events_tell_a_life_in_order_with_the_cause_of_each_end() {
                 Some(Cause::Panic),
             ),
             (State::Ready, None, None),
-            (State::Restarting, Some(HANDICAP), None),
+            (State::Unavailable, Some(HANDICAP), None),
             (State::Stopping, Some(Reason::SHUTDOWN), None),
             (State::Stopped, Some(Reason::SHUTDOWN), None),
         ];
@@ -236,6 +236,39 @@ fn restarts_are_counted_and_dated() {
         assert_eq!((first.restarts, second.restarts), (0, 1));
         assert_eq!(second.generation, 2);
         assert!(second.since > first.since);
+        supervisor.halt().await;
+    });
+}
+
+#[test]
+fn a_restart_that_was_asked_for_is_no_error_unless_it_goes_wrong() {
+    run(async {
+        let is_away = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&is_away);
+        let mut tree = SupervisionTree::new(policy()).unwrap();
+        let spec = ChildSpec::new("asked-for", move |life| {
+            let seen = Arc::clone(&seen);
+            Probe::starting(life, move |probe, _| {
+                if seen.load(SeqCst) {
+                    probe.life.unavailable(HANDICAP);
+                } else {
+                    probe.life.ready(Serving::default());
+                }
+            })
+        });
+        tree.add(spec.required()).unwrap();
+        let supervisor = tree.start();
+        ready(&supervisor).await;
+        let error = ["ERROR", "not ready", "asked-for"];
+
+        supervisor.restart("asked-for").unwrap();
+        in_life(&supervisor, "asked-for", 2).await;
+        assert!(!logged(&error));
+
+        is_away.store(true, SeqCst);
+        supervisor.restart("asked-for").unwrap();
+        board_of(&supervisor, "asked-for", State::Unavailable, Some(HANDICAP)).await;
+        assert!(logged(&error));
         supervisor.halt().await;
     });
 }

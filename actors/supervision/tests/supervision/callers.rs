@@ -119,7 +119,8 @@ fn an_unavailable_actor_withdraws_its_offers_and_refuses_callers_without_a_fault
             !board.readiness.serves()
         })
         .await;
-        assert_eq!(away.components[0].state, State::Restarting);
+        assert_eq!(away.components[0].state, State::Unavailable);
+        assert_eq!(away.components[0].restarts, 0);
         assert_eq!(away.components[0].reason, Some(Reason::UNREACHABLE));
 
         ready(&supervisor).await;
