@@ -245,7 +245,7 @@ async fn a_schema_that_becomes_newer_under_a_running_daemon_does_not_end_it() {
         .await;
     assert_eq!(asked.code, 0, "{}", asked.text());
     daemon
-        .until_component("db", "unavailable", Some("schema_newer"))
+        .until_component("db", "restarting", Some("schema_newer"))
         .await;
     assert_eq!(daemon.get("/health").await.status(), 200);
     postgres.query(COMPATIBLE).await;

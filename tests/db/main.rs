@@ -15,6 +15,7 @@ mod leasing;
 mod load;
 mod migrating;
 mod modules;
+mod network;
 mod owning;
 mod pooling;
 mod rig;

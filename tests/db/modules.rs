@@ -196,9 +196,8 @@ async fn a_share_follows_the_size_of_the_pool() {
         let module = runaway.module.clone();
         runaway.end().await;
         more.await.unwrap().unwrap();
-        let again = module
-            .system("a test")
-            .read("again", async |_| Ok::<_, DbError>(()));
+        let system = module.system("a test");
+        let again = system.read("again", async |_| Ok::<_, DbError>(()));
         again.await.unwrap();
         assert_eq!(module.load().unwrap().max, 2);
     })

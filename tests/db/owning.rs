@@ -212,7 +212,8 @@ fn mistakes_of_a_program_are_named() {
     );
     // An owner that is not there is waited for by nobody.
     let order = in_order(&[of("notes", &NOTES).after(&["gone"]), MIGRATIONS]).unwrap();
-    assert_eq!(order.map(|it| it.owner), ["platform", "notes"]);
+    let owners: Vec<_> = order.iter().map(|it| it.owner).collect();
+    assert_eq!(owners, ["platform", "notes"]);
 }
 
 /// What the message of `migrations!` wants in a build script, done: cargo compiles a crate anew when it has a

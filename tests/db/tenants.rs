@@ -111,15 +111,13 @@ async fn a_tenant_finds_its_own_rows_by_ids_of_its_own_and_no_others() {
                 });
                 assert_eq!(found.await.unwrap(), (id, scope.tenant()));
             }
-            let seen = module.tenant(&one).read("list", async |tx| texts(tx).await);
+            let (one, other) = (module.tenant(&one), module.tenant(&other));
+            let seen = one.read("list", async |tx| texts(tx).await);
             assert_eq!(seen.await.unwrap(), ["one's", "one's too"]);
-            let seen = module
-                .tenant(&other)
-                .read("list", async |tx| texts(tx).await);
+            let seen = other.read("list", async |tx| texts(tx).await);
             assert_eq!(seen.await.unwrap(), ["other's"]);
-            let everything = module
-                .system("a test counts")
-                .read("all", async |c| all(c).await);
+            let system = module.system("a test counts");
+            let everything = system.read("all", async |c| all(c).await);
             assert_eq!(everything.await.unwrap().len(), 3);
         },
     )
@@ -163,12 +161,10 @@ async fn row_level_security_shows_a_transaction_the_rows_of_its_tenant_though_no
                 assert_eq!(seen.await.unwrap(), Vec::<String>::new());
             }
             let foreign = other.tenant();
-            let written = rig
-                .db
-                .tenant(&one)
-                .transaction("write for another", async move |tx| {
-                    insert(tx, foreign, "foreign").await
-                });
+            let rows_of_one = rig.db.tenant(&one);
+            let written = rows_of_one.transaction("write for another", async move |tx| {
+                insert(tx, foreign, "foreign").await
+            });
             assert!(written.await.is_err());
             let written = rig.db.run("write for nobody", async move |c| {
                 insert(c, foreign, "x").await

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_platform::{
-    db::{Config, Connection, Db, DbError, PoolSize, Target},
+    db::{Config, Connection, DbError, PoolSize, Target},
     on,
 };
 

@@ -12,11 +12,7 @@ use tokio::{
     task::AbortHandle,
     time::timeout,
 };
-use tokio_postgres::{
-    Client, NoTls,
-    config::{SslMode as WireSslMode, SslNegotiation},
-    tls::MakeTlsConnect,
-};
+use tokio_postgres::{Client, NoTls, config::SslMode as WireSslMode, tls::MakeTlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
@@ -240,7 +236,7 @@ async fn wired(
     let mut wire = wire_config(account, server, config);
     let refused = |source| refusal(server, source);
     if server.host.starts_with('/') {
-        let path = format!("{}/.s.PGSQL.{}", server.host, server.port);
+        let path = socket(server);
         let socket =
             UnixStream::connect(&path).await.map_err(|source| {
                 match descriptors::are_short(&source) {
@@ -311,9 +307,12 @@ async fn tcp(server: &Postgres, config: &Config) -> Result<TcpStream, OpenError>
         }
         Err(refused)
     };
-    connecting.await.map_err(|source| OpenError::Unreached {
-        target: Target::Postgres(server.clone()).to_string(),
-        source,
+    connecting.await.map_err(|source| {
+        let target = Target::Postgres(server.clone()).to_string();
+        match descriptors::are_short(&source) {
+            true => OpenError::NoDescriptors { target, source },
+            false => OpenError::Unreached { target, source },
+        }
     })
 }
 

@@ -240,15 +240,6 @@ pub enum OpenError {
         #[source]
         source: tokio_postgres::Error,
     },
-    /// The server was not reached, and nobody would have been logged in.
-    #[error("cannot connect to {target}")]
-    Unreached {
-        /// Host, port and database.
-        target: String,
-        /// What the operating system said.
-        #[source]
-        source: std::io::Error,
-    },
     /// There is nothing to log in with; the word says why.
     #[error("there is no user to log in as ({0})")]
     NoAccount(Reason),

@@ -149,7 +149,7 @@ async fn requests_at_a_black_holed_database_end_soon_and_say_what_may_have_been_
     proxy.swallow();
     let hole = Instant::now();
     daemon
-        .until_component("db", "restarting", Some("unreachable"))
+        .until_component("db", "unavailable", Some("unreachable"))
         .await;
     println!("not ready after {:?}", hole.elapsed());
     let answers = async { (undone.await.unwrap(), in_doubt.await.unwrap()) };

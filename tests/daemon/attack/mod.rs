@@ -10,6 +10,7 @@ mod database;
 mod egress;
 mod files;
 mod handshakes;
+mod outages;
 mod stopping;
 mod vault;
 
