@@ -95,7 +95,7 @@ fn a_panic_is_logged_with_its_request_and_every_line_with_its_trace() -> Outcome
     assert!(
         lines[2]["place"]
             .as_str()
-            .is_some_and(|place| place.contains("telemetry_install.rs")),
+            .is_some_and(|place| place.contains("tests/install.rs")),
         "{text}"
     );
     Ok(())

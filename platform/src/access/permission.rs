@@ -63,7 +63,7 @@ impl PermissionSpec {
 /// }
 /// # fn main() {
 /// let mut reader = PermissionSet::default();
-/// PERMISSIONS.iter().for_each(|permission| permission.declare());
+/// PERMISSIONS.iter().for_each(|permission| _ = permission.declare());
 /// reader.grant("notes.notes.*");
 /// reader.deny("notes.notes.write");
 /// assert!(reader.has::<Read>() && !reader.has::<Write>());

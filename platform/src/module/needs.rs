@@ -42,9 +42,8 @@ impl Needs<SecretWatch> {
     /// With Vault it must be there, as a setting that names it must; without Vault there is none.
     ///
     /// ```no_run
-    /// # use actix::prelude::*;
-    /// # use dotmac_platform::{Needs, Platform, secrets::{SecretString, SecretWatch}};
-    /// # use dotmac_platform::supervision::{Lifeline, Serving, SupervisedActor};
+    /// # use actix::{Actor, AsyncContext as _, Context, StreamHandler};
+    /// # use dotmac_platform::{prelude::*, secrets::{SecretString, SecretWatch}};
     /// struct Signer(Lifeline, SecretWatch);
     /// # impl SupervisedActor for Signer {}
     /// impl Actor for Signer {
@@ -59,8 +58,9 @@ impl Needs<SecretWatch> {
     ///         // The present key first, and then only another one.
     ///     }
     /// }
-    /// # fn main() {
-    /// Platform::from_env().actor("signer", Needs::secret("vault:signer/key"), Signer);
+    /// # fn mount(on: &mut Mount<'_>) -> Result<(), MountError> {
+    /// on.actor("", Needs::secret("vault:signer/key"), Signer).add()?;
+    /// # Ok(())
     /// # }
     /// ```
     #[must_use]

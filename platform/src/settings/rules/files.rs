@@ -5,7 +5,10 @@ use std::{error::Error, path::Path};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::PlatformRules;
-use crate::http::{TlsCertificates, TlsFiles};
+use crate::{
+    http::{TlsCertificates, TlsFiles},
+    settings::engine::shown::quoted,
+};
 
 impl PlatformRules<'_> {
     pub(super) fn files(&mut self) {
@@ -46,16 +49,14 @@ impl PlatformRules<'_> {
 
 /// Whether the file holds certificates; else what is wrong, in one sentence.
 fn authorities(file: &Path) -> Result<(), String> {
-    let text = dotmac_bounded_read::read(file)
-        .map_err(|error| format!("cannot read `{}`: {error}", file.display()))?;
+    let shown = quoted(&file.to_string_lossy()).unwrap_or_else(|| "the file".to_owned());
+    let text =
+        dotmac_bounded_read::read(file).map_err(|error| format!("cannot read {shown}: {error}"))?;
     match CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>() {
-        Ok(certificates) if certificates.is_empty() => {
-            Err(format!("`{}` holds no certificate", file.display()))
-        }
+        Ok(certificates) if certificates.is_empty() => Err(format!("{shown} holds no certificate")),
         Ok(_) => Ok(()),
         Err(error) => Err(format!(
-            "`{}` is not valid PEM: {}",
-            file.display(),
+            "{shown} is not valid PEM: {}",
             crate::cli::chain(&error as &dyn Error)
         )),
     }

@@ -89,7 +89,7 @@ fn a_file_of_certificates_is_looked_at_before_it_is_needed() {
     }
     let key = certificate("one.key");
     for name in ["DOTMAC_VAULT_CA_CERT", "DOTMAC_DATABASE_CA_CERT"] {
-        assert!(mistake(&[(name, "/nowhere/ca")]).contains("cannot read `/nowhere/ca`"));
+        assert!(mistake(&[(name, "/nowhere/ca")]).contains("cannot read \"/nowhere/ca\""));
         assert!(mistake(&[(name, &*key)]).contains("holds no certificate"));
         assert!(load(&[(name, &*certificate("one.pem"))]).is_ok());
     }
