@@ -33,7 +33,7 @@ pub struct Migrations {
     pub after: &'static [&'static str],
 }
 
-/// The scripts of both back ends, as [`migrations!`](crate::migrations) embeds them; whose they are is still to be
+/// The scripts of both back ends, as [`migrations!`](crate::migrations!) embeds them; whose they are is still to be
 /// said.
 #[derive(Clone, Copy)]
 pub struct Scripts {
