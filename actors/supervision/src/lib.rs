@@ -1,4 +1,4 @@
-//! Restarts actors that fail, in a tree that knows who needs whom, and says the truth about them.
+//! Restarts actors that fail, in a tree that knows what each of them needs, and reports truthfully how they are.
 //!
 //! actix's own `Supervisor` neither restarts an actor that panicked nor builds a fresh value; this
 //! module does both. Every life of an actor runs on a thread of its own, built by its factory, and

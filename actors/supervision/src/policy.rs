@@ -23,7 +23,7 @@ pub struct Policy {
     pub heartbeat: Duration,
     /// Without progress for this long an actor counts as hung. Default 5 s.
     pub hang_after: Duration,
-    /// Time from the start of a life to its first word. Default 30 s.
+    /// Time from the start of a life to its first status. Default 30 s.
     pub start_timeout: Duration,
     /// Time that an actor has for an orderly stop, and a failed one for leaving its thread. Default 5 s.
     pub stop_timeout: Duration,

@@ -27,7 +27,8 @@ use crate::{
 /// The way to one supervised actor, for as long as the process lives.
 ///
 /// Unlike an actix `Addr`, it follows the actor through restarts, bounds the wait and the number of
-/// calls under way, and answers at once while the actor is away. Derefs to [`ComponentHandle`], which names it and makes needs of it.
+/// calls under way, and answers at once while the actor is away. Derefs to
+/// [`ComponentHandle`], which has its name, its figures and needs of it.
 pub struct ActorHandle<A: SupervisedActor> {
     pub(crate) component: ComponentHandle,
     pub(crate) address: Arc<Address<A>>,
@@ -127,7 +128,7 @@ impl<A: SupervisedActor> ActorHandle<A> {
         result
     }
 
-    /// The span of one call, as a part of what its caller does. What nobody traces stays untraced: the
+    /// The span of one call, as a part of what its caller does. What is not part of a trace stays out of any: the
     /// ticks of the runtime would drown everything else.
     fn call_span<M>(&self) -> Option<Span> {
         if Span::current().is_none() {
@@ -219,7 +220,7 @@ impl<A: SupervisedActor> std::fmt::Debug for ActorHandle<A> {
 /// Where callers find the current life of an actor.
 pub(crate) struct Address<A: SupervisedActor> {
     serving: ArcSwapOption<Life<A>>,
-    /// The life that has begun; it serves from its first good word on.
+    /// The life that has begun; it serves from its first good status on.
     begun: Mutex<Option<Arc<Life<A>>>>,
 }
 

@@ -1,6 +1,6 @@
 //! The calls that wait for one life, in the order in which they came.
 //!
-//! A queue of its own beside the actor's mailbox, since an actix message cannot say in which span it is
+//! A queue of its own besides the actor's mailbox, since an actix message cannot say in which span it is
 //! to be handled. [`ActorHandle`](crate::ActorHandle) bounds what is in here.
 
 use std::{
@@ -26,7 +26,7 @@ pub(crate) struct Inbox<A: SupervisedActor>(mpsc::UnboundedReceiver<Call<A>>);
 
 struct Call<A: SupervisedActor> {
     message: Envelope<A>,
-    /// Weak, so that a call that nobody waits for any more does not hold up the end of its trace.
+    /// Weak, so that a call whose caller is gone does not hold up the end of its trace.
     span: Weak<Span>,
 }
 

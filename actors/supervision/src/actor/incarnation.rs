@@ -21,13 +21,13 @@ use crate::{
 };
 
 /// A running life of an actor: its thread.
-struct Thread {
+struct ActorLife {
     arbiter: Arbiter,
     shutdown: Option<oneshot::Sender<Span>>,
     cell: Arc<ChildCell>,
 }
 
-impl Incarnation for Thread {
+impl Incarnation for ActorLife {
     /// The actor's `shutdown` runs within `span`.
     fn shut_down(&mut self, span: Span) {
         if let Some(shutdown) = self.shutdown.take() {
@@ -72,7 +72,7 @@ impl<A: SupervisedActor> Incarnate for Blueprint<A> {
             actix_rt::spawn(live(factory, address, exit, asked, span));
         });
         if accepted {
-            Ok(Box::new(Thread {
+            Ok(Box::new(ActorLife {
                 arbiter,
                 shutdown: Some(shutdown),
                 cell,

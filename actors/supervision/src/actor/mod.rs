@@ -14,7 +14,7 @@ pub use handle::{ActorHandle, CallError};
 
 /// An actor that a supervisor can run.
 ///
-/// Each life has an arbiter thread of its own, so a handler that blocks holds up nobody else.
+/// Each life has an arbiter thread of its own, so a handler that blocks holds up no other actor.
 pub trait SupervisedActor: Actor<Context = Context<Self>> {
     /// Asked to end in good order. Finish what matters (`ctx.spawn`), then call `ctx.stop()`;
     /// [`Policy::stop_timeout`](crate::Policy::stop_timeout) later the thread is given up. The default stops at once.
@@ -30,7 +30,7 @@ pub type ChildSpec<A> = Spec<ActorFactory<A>>;
 pub struct ActorFactory<A: SupervisedActor>(pub(crate) Arc<dyn Fn(Lifeline) -> A + Send + Sync>);
 
 impl<A: SupervisedActor> ChildSpec<A> {
-    /// An actor that is optional, permanent, needs nobody and follows the tree's policy.
+    /// An actor that is optional, permanent, needs no other and follows the tree's policy.
     ///
     /// `factory` runs on the new life's own thread. It must not block; a panic in it is a fault.
     pub fn new(

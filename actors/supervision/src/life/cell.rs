@@ -1,5 +1,5 @@
 //! The counters that all lives of one child share: written by its thread and its callers, read by
-//! the supervisor and by metrics. Callers and readers meet atomics only, so nobody waits for anybody.
+//! the supervisor and by metrics. All are atomics, so no caller and no reader waits.
 
 use std::{
     fmt,
@@ -15,10 +15,10 @@ use crate::{
     worker::{WorkerRecord, WorkerVitals},
 };
 
-/// How late a timer may be before whoever set it doubts its own clock instead of an actor.
+/// How late a timer may be before the thread that set it is taken to have been paused itself.
 pub(crate) const CLOCK_SLACK: Duration = Duration::from_millis(250);
 
-/// How a call ended, for whoever measures calls.
+/// How a call ended, for measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
     /// With an answer, of whatever content.
@@ -27,7 +27,7 @@ pub enum CallOutcome {
     Failed,
 }
 
-/// Told of each call's actor, duration and outcome; runs in the caller's task and must not block.
+/// Receives each call's actor, duration and outcome; runs in the caller's task and must not block.
 pub type CallObserver = Arc<dyn Fn(&'static str, Duration, CallOutcome) + Send + Sync>;
 
 /// The counters of one child.
@@ -46,7 +46,7 @@ pub(crate) struct Cell {
     answered_at: AtomicU64,
     /// [`now`] of the last sign of life.
     progress: AtomicU64,
-    /// [`now`] before which nobody need ask again.
+    /// [`now`] before which another call is of no use.
     retry_at: AtomicU64,
     restarts: [AtomicU64; Cause::ALL.len()],
     /// What is known of a worker alone.
@@ -82,7 +82,7 @@ impl Cell {
         self.current.store(generation, Relaxed);
     }
 
-    /// Takes the word from a life: nothing it says from now on is heard.
+    /// Fences a life off: what it reports from now on has no effect.
     pub(crate) fn end_life(&self) {
         self.current.store(0, Relaxed);
     }

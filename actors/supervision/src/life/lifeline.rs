@@ -13,7 +13,7 @@ use actix::Addr;
 
 use super::{
     cell::Cell,
-    wire::{Notice, Signal, Slot, Withdrawn, Word},
+    wire::{Notice, Signal, Slot, Status, Withdrawn},
 };
 use crate::{Published, Reason, supervisor::SupervisorActor};
 
@@ -56,20 +56,20 @@ pub(crate) struct Life {
     supervisor: Addr<SupervisorActor>,
     recovers_from: Option<Reason>,
     /// Locked before the cell's gate, where both are.
-    said: Mutex<Said>,
+    reported: Mutex<Reported>,
     /// Asked to end in good order; written and read under the cell's gate.
     retired: AtomicBool,
     /// What was taken out of its slots by another thread or by the panic hook, for its own thread to drop.
     withdrawn: Mutex<Vec<Withdrawn>>,
 }
 
-/// The last word of a life, so that saying the same again costs nobody anything, and an actor that
+/// The last status of a life, so that reporting the same again costs nothing, and an actor that
 /// changes its mind all the time has no more than one signal under way.
 #[derive(Default)]
-struct Said {
-    last: Option<Word>,
+struct Reported {
+    last: Option<Status>,
     announced: bool,
-    /// Whether the child has said anything itself.
+    /// Whether the child has reported anything itself.
     by_itself: bool,
 }
 
@@ -89,7 +89,7 @@ impl Lifeline {
             slots,
             supervisor,
             recovers_from,
-            said: Mutex::default(),
+            reported: Mutex::default(),
             retired: AtomicBool::new(false),
             withdrawn: Mutex::default(),
         }))
@@ -128,18 +128,18 @@ impl Lifeline {
     /// Able to do its work. Say it again with another [`version`](Serving::version) when what
     /// dependents took has changed.
     pub fn ready(&self, serving: Serving) {
-        self.say(Word::Ready(serving), true);
+        self.report(Status::Ready(serving), true);
     }
 
     /// Does its work, with a handicap that operators should know.
     pub fn degraded(&self, reason: Reason, serving: Serving) {
-        self.say(Word::Degraded(reason, serving), true);
+        self.report(Status::Degraded(reason, serving), true);
     }
 
     /// Alive but unable to do its work, and trying again by itself. Never counted as a fault: new
     /// callers are refused, published offers withdrawn, those under way go on.
     pub fn unavailable(&self, reason: Reason) {
-        self.say(Word::Unavailable(reason), true);
+        self.report(Status::Unavailable(reason), true);
     }
 
     /// Gives this life up: something beyond this process failed it. Callers are refused at once, and a
@@ -155,14 +155,14 @@ impl Lifeline {
         self.end(Notice::CannotStart(reason, error.to_string()));
     }
 
-    /// Offers `value` to whoever reads `slot`. No effect once this life is over.
+    /// Offers `value` to the readers of `slot`. No effect once this life is over.
     ///
     /// The slot must be named in [`ChildSpec::publishes`](crate::ChildSpec::publishes), or it would
     /// outlive the actor.
     pub fn publish<T>(&self, slot: &Published<T>, value: Arc<T>) {
         let gate = self.0.cell.gate();
         // Whichever of the two is not offered is dropped after the gate: its `Drop` may do anything.
-        let _dropped = if self.may_speak() {
+        let _dropped = if self.may_report() {
             slot.swap(Some(value))
         } else {
             Some(value)
@@ -170,66 +170,69 @@ impl Lifeline {
         drop(gate);
     }
 
-    /// Says `word` for a child that has said nothing itself so far.
-    pub(crate) fn say_by_default(&self, word: Word) {
-        self.say(word, false);
+    /// Reports `status` for a child that has reported nothing itself so far.
+    pub(crate) fn report_by_default(&self, status: Status) {
+        self.report(status, false);
     }
 
-    /// What callers see follows the word at once; the supervisor hears of it only if it is new.
-    fn say(&self, word: Word, by_itself: bool) {
+    /// What callers see follows the status at once; the supervisor gets a signal only if it is new.
+    fn report(&self, status: Status, by_itself: bool) {
         let mut withdrawn = Vec::new();
-        let mut said = self.said();
-        if said.by_itself && !by_itself {
+        let mut reported = self.reported();
+        if reported.by_itself && !by_itself {
             return;
         }
-        said.by_itself = by_itself;
+        reported.by_itself = by_itself;
         {
             let _gate = self.0.cell.gate();
-            if !self.may_speak() || said.last == Some(word) {
+            if !self.may_report() || reported.last == Some(status) {
                 return;
             }
             for slot in self.0.slots.iter() {
-                match word.serving() {
+                match status.serving() {
                     Some(_) => slot.open(self.generation()),
                     None => withdrawn.extend(slot.close()),
                 }
             }
         }
-        said.last = Some(word);
-        if !std::mem::replace(&mut said.announced, true) {
-            self.signal(Notice::Spoke);
+        reported.last = Some(status);
+        if !std::mem::replace(&mut reported.announced, true) {
+            self.signal(Notice::StatusChanged);
         }
         // Before `withdrawn` is dropped, which may speak.
-        drop(said);
+        drop(reported);
     }
 
-    fn said(&self) -> MutexGuard<'_, Said> {
-        self.0.said.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reported(&self) -> MutexGuard<'_, Reported> {
+        self.0
+            .reported
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether callers still follow what this life says. To be asked under the gate.
-    fn may_speak(&self) -> bool {
+    fn may_report(&self) -> bool {
         self.is_current() && !self.0.retired.load(Relaxed)
     }
 
-    /// The last word, for the supervisor; the next one is announced to it again.
-    pub(crate) fn hear(&self) -> Option<Word> {
-        let mut said = self.said();
-        said.announced = false;
-        said.last
+    /// The last status, for the supervisor; the next one is announced to it again.
+    pub(crate) fn latest_status(&self) -> Option<Status> {
+        let mut reported = self.reported();
+        reported.announced = false;
+        reported.last
     }
 
     /// Makes the actor known to callers by `begin`, unless its life is over before it began: a factory
     /// that returns too late must neither run nor take its successor's place.
     pub(crate) fn enter(&self, begin: impl FnOnce()) -> bool {
-        let said = self.said();
+        let reported = self.reported();
         let _gate = self.0.cell.gate();
         if !self.is_current() {
             return false;
         }
         begin();
         // It may have spoken already, inside its factory, when there was nothing to open yet.
-        if self.may_speak() && said.last.and_then(Word::serving).is_some() {
+        if self.may_report() && reported.last.and_then(Status::serving).is_some() {
             let generation = self.generation();
             self.0.slots.iter().for_each(|slot| slot.open(generation));
         }
@@ -257,7 +260,7 @@ impl Lifeline {
     }
 
     /// Ends this life for callers now, and for the supervisor as soon as it hears of it. Only the first
-    /// end of a life is told.
+    /// end of a life is signalled.
     pub(crate) fn end(&self, notice: Notice) {
         if self.revoke() {
             self.signal(notice);

@@ -18,7 +18,7 @@ thread_local! {
     static OWNER: RefCell<Option<Lifeline>> = const { RefCell::new(None) };
 }
 
-/// Makes `life` answer for every panic on this thread, or nobody.
+/// Makes `life` answer for every panic on this thread, or none.
 pub(crate) fn own_this_thread(life: Option<Lifeline>) {
     OWNER.set(life);
 }

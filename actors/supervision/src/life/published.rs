@@ -1,4 +1,4 @@
-//! What an actor offers beside its mailbox: a pool, a table, anything that callers share.
+//! What an actor offers besides its mailbox: a pool, a table, anything that callers share.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::wire::{Slot, Withdrawn};
 
 /// A slot that holds the current offer of one actor; empty whenever that actor cannot serve.
 ///
-/// Readers take no lock and ask nobody. Filled through [`Lifeline::publish`](crate::Lifeline::publish),
+/// Readers take no lock and wait for nothing. Filled through [`Lifeline::publish`](crate::Lifeline::publish),
 /// and emptied by the supervisor the moment its actor fails or says that it is unavailable.
 #[derive(Debug)]
 pub struct Published<T>(Arc<ArcSwapOption<T>>);
@@ -20,7 +20,7 @@ impl<T> Published<T> {
         Self(Arc::new(ArcSwapOption::empty()))
     }
 
-    /// The current offer. Whoever took it may finish its work with it, also past a restart.
+    /// The current offer. What took it may finish its work with it, also past a restart.
     #[must_use]
     pub fn get(&self) -> Option<Arc<T>> {
         self.0.load_full()

@@ -7,9 +7,9 @@ use actix::prelude::*;
 
 use crate::{Cause, Reason, Serving};
 
-/// What a life says of itself.
+/// How a life is, in its own report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Word {
+pub(crate) enum Status {
     Ready(Serving),
     Degraded(Reason, Serving),
     Unavailable(Reason),
@@ -17,7 +17,7 @@ pub(crate) enum Word {
     Recovering(Reason),
 }
 
-impl Word {
+impl Status {
     pub(crate) const fn serving(self) -> Option<Serving> {
         match self {
             Self::Ready(serving) | Self::Degraded(_, serving) => Some(serving),
@@ -29,14 +29,14 @@ impl Word {
 /// What happened in a life.
 #[derive(Debug)]
 pub(crate) enum Notice {
-    /// It has a new word to say, to be fetched from its [`Lifeline`](crate::Lifeline).
-    Spoke,
+    /// It has a new status, to be fetched from its [`Lifeline`](crate::Lifeline).
+    StatusChanged,
     /// It gave up; the text is for the log alone.
     GaveUp(Reason, String),
-    /// It can never serve until somebody has mended something; the text is for the log alone.
+    /// It can never serve until something has been mended; the text is for the log alone.
     CannotStart(Reason, String),
     /// It returned an error; the text is for the log alone.
-    Erred(String),
+    Failed(String),
     /// It panicked; `message at file:line`.
     Panicked(String),
     /// Its wrapper task is gone, and with it the actor. `None`: as asked.
@@ -52,8 +52,8 @@ pub(crate) struct Signal {
     pub(crate) notice: Notice,
 }
 
-/// What a slot held. Its `Drop` is the actor's code, which may panic or block: whoever takes it out
-/// lets go of it on the actor's own thread, under no lock.
+/// What a slot held. Its `Drop` is the actor's code, which may panic or block: it is dropped
+/// on the actor's own thread, under no lock.
 pub(crate) type Withdrawn = Box<dyn Any + Send>;
 
 /// A place where callers find a child, its type erased.

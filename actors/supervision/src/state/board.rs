@@ -1,4 +1,4 @@
-//! What the supervisor last knew, as a value that anybody can read at any time.
+//! What the supervisor last knew, as a value that can be read at any time.
 //!
 //! A new [`Board`] is published whenever something changed; probes and metrics read the current one
 //! with an atomic load, so their answer costs the same whatever the actors do.

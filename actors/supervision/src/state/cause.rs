@@ -15,7 +15,7 @@ pub enum Cause {
     Stop,
     /// Its thread ended under it, or could not be started.
     ThreadLost,
-    /// It said nothing within its start time-out.
+    /// It reported no status within its start time-out.
     StartTimeout,
     /// It returned an error.
     Error,
@@ -25,7 +25,7 @@ pub enum Cause {
     Stalled,
     /// A component that it needs was restarted or has changed.
     Dependency,
-    /// Somebody asked for it.
+    /// An operator, or the embedding program, asked for it.
     Requested,
 }
 

@@ -1,4 +1,4 @@
-//! The stream of what happened, for logs, the journal and whoever watches.
+//! The stream of what happened, for logs, the journal and subscribers.
 
 use std::time::SystemTime;
 

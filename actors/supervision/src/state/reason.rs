@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A reason out of a closed set: only constants of this type exist, so it can be shown to anybody
+/// A reason out of a closed set: only constants of this type exist, so it is safe to show
 /// and used as a label. The generic ones are here; each actor declares its own beside its errors.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Reason(&'static str);
@@ -16,7 +16,7 @@ impl Reason {
     pub const PANICKED: Self = Self("panicked");
     /// Its thread made no progress, or it left call after call unanswered.
     pub const HUNG: Self = Self("hung");
-    /// It stopped although nobody had asked it to.
+    /// It stopped without being asked to.
     pub const STOPPED: Self = Self("stopped");
     /// Its work ended with an error; the log has it.
     pub const ERROR: Self = Self("error");
@@ -24,7 +24,7 @@ impl Reason {
     pub const FINISHED: Self = Self("finished");
     /// Its thread ended under it, or could not be started.
     pub const THREAD_LOST: Self = Self("thread_lost");
-    /// It said nothing within the time it has for starting.
+    /// It reported no status within the time it has for starting.
     pub const START_TIMEOUT: Self = Self("start_timeout");
     /// What it depends on beyond this process did not answer.
     pub const UNREACHABLE: Self = Self("unreachable");

@@ -1,4 +1,4 @@
-//! One child as its supervisor sees it: which life it is in, what it last said, what it waits for.
+//! One child as its supervisor sees it: which life it is in, what it last reported, what it waits for.
 
 use std::{
     sync::Arc,
@@ -12,7 +12,7 @@ use crate::{
     life::{
         Incarnate, Incarnation,
         cell::Cell,
-        wire::{Slot, Word},
+        wire::{Slot, Status},
     },
     policy::RestartWindow,
     tree::Rules,
@@ -22,9 +22,9 @@ use crate::{
 pub(crate) enum Phase {
     /// No thread.
     Off,
-    /// Begun, and silent so far.
+    /// Begun, without a status so far.
     Starting { life: Life, deadline: Instant },
-    /// Has said how it is.
+    /// Has reported its status.
     Up { life: Life, since: Instant },
     /// On its way out.
     Stopping {
@@ -34,7 +34,7 @@ pub(crate) enum Phase {
     },
 }
 
-/// A running life with its way to speak and to be stopped.
+/// A running life with the ways to it.
 pub(crate) struct Life {
     pub(crate) lifeline: Lifeline,
     pub(crate) incarnation: Box<dyn Incarnation>,
@@ -65,17 +65,17 @@ pub(crate) struct Child {
     /// When the next life may begin.
     pub(crate) not_before: Instant,
     pub(crate) generation: u64,
-    /// The current life's last word.
-    pub(crate) word: Option<Word>,
+    /// The current life's last status.
+    pub(crate) status: Option<Status>,
     /// Versions of what it needs, as they were when the current life began.
     pub(crate) taken: Vec<Option<u64>>,
     /// Why it must be stopped and begun anew, although it is well.
     pub(crate) bounce: Option<Cause>,
     /// The reason to show for the end of the former life.
     pub(crate) ended_by: Option<Reason>,
-    /// What ended a life, until the event that says so.
-    pub(crate) untold_end: Option<Cause>,
-    /// Whether any life has said a word or ended.
+    /// What ended a life, until the event that reports it.
+    pub(crate) unreported_end: Option<Cause>,
+    /// Whether any life has reported a status or ended.
     pub(crate) settled: bool,
     /// Whether any life has served.
     pub(crate) served: bool,
@@ -86,11 +86,11 @@ pub(crate) struct Child {
     /// Restarts since it was last stable.
     pub(crate) attempt: u32,
     pub(crate) first_begun: Option<Instant>,
-    /// The tracing span of its start, until its first word.
+    /// The tracing span of its start, until its first status.
     pub(crate) start_span: Option<Span>,
     /// The tracing span of its stop, until it is gone.
     pub(crate) stop_span: Option<Span>,
-    /// What it draws on, as last told.
+    /// What it draws on, as last reported.
     pub(crate) source: Option<&'static str>,
     /// What the board shows of it, and since when.
     pub(crate) shown: (State, Option<Reason>),
@@ -113,11 +113,11 @@ impl Child {
             phase: Phase::Off,
             not_before: Instant::now(),
             generation: 0,
-            word: None,
+            status: None,
             taken: Vec::new(),
             bounce: None,
             ended_by: None,
-            untold_end: None,
+            unreported_end: None,
             settled: false,
             served: false,
             concluded: None,
@@ -165,8 +165,8 @@ impl Child {
 
     /// What it serves, if it does.
     pub(crate) fn serving(&self) -> Option<Serving> {
-        match (&self.phase, self.word) {
-            (Phase::Up { .. }, Some(word)) => word.serving(),
+        match (&self.phase, self.status) {
+            (Phase::Up { .. }, Some(status)) => status.serving(),
             _ => None,
         }
     }
@@ -234,7 +234,7 @@ impl Child {
         self.attempt = 0;
         self.not_before = Instant::now();
         self.ended_by = Some(Reason::REQUESTED);
-        self.untold_end = Some(Cause::Requested);
+        self.unreported_end = Some(Cause::Requested);
         self.recovers_from = None;
         self.cell.count_restart(Cause::Requested);
     }
@@ -283,16 +283,18 @@ impl Child {
             Some(Conclusion::Finished) => return (State::Stopped, self.ended_by),
             None => {}
         }
-        match (&self.phase, self.word) {
+        match (&self.phase, self.status) {
             (Phase::Off, _) if halting => (State::Stopped, Some(Reason::SHUTDOWN)),
             (Phase::Stopping { .. }, _) if halting => (State::Stopping, Some(Reason::SHUTDOWN)),
             (Phase::Off, _) if !needs_met => (State::Waiting, Some(Reason::DEPENDENCY)),
-            (Phase::Up { .. }, Some(Word::Ready(_))) => (State::Ready, None),
-            (Phase::Up { .. }, Some(Word::Degraded(reason, _))) => (State::Degraded, Some(reason)),
-            (Phase::Up { .. }, Some(Word::Unavailable(reason))) if self.served => {
+            (Phase::Up { .. }, Some(Status::Ready(_))) => (State::Ready, None),
+            (Phase::Up { .. }, Some(Status::Degraded(reason, _))) => {
+                (State::Degraded, Some(reason))
+            }
+            (Phase::Up { .. }, Some(Status::Unavailable(reason))) if self.served => {
                 (State::Unavailable, Some(reason))
             }
-            (Phase::Up { .. }, Some(Word::Unavailable(reason) | Word::Recovering(reason))) => {
+            (Phase::Up { .. }, Some(Status::Unavailable(reason) | Status::Recovering(reason))) => {
                 coming(Some(reason))
             }
             _ => coming(self.ended_by),

@@ -17,7 +17,7 @@ impl SupervisorActor {
         child.recovers_from = None;
         child.settled = true;
         child.start_span = None;
-        child.word = None;
+        child.status = None;
         info!(
             actor.name = child.name(),
             actor.generation = child.generation,

@@ -115,7 +115,7 @@ pub struct ChildStop {
 pub struct UnknownChild(pub String);
 
 impl SupervisorHandle {
-    /// What the supervisor last knew. An atomic load; nobody is asked.
+    /// What the supervisor last knew. An atomic load; no component is asked.
     #[must_use]
     pub fn board(&self) -> Arc<Board> {
         self.shared.board.load_full()
@@ -138,7 +138,7 @@ impl SupervisorHandle {
         self.cells.iter().map(|cell| cell.vitals())
     }
 
-    /// What happens from now on. A reader that falls 1,024 events behind is told how many it missed.
+    /// What happens from now on. A reader that falls 1,024 events behind learns how many it missed.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()

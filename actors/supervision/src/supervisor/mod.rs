@@ -1,6 +1,6 @@
-//! The supervisor: hears of every life, looks for those that make no sound, and is asked to stop.
+//! The supervisor: receives what lives signal, checks those that do not, and carries out requests.
 //!
-//! What it then does about a child is in `upkeep`; what it tells the world, in `report`.
+//! What it then does about a child is in `upkeep`; what it publishes, in `report`.
 
 pub(crate) mod child;
 mod conclusion;
@@ -31,7 +31,7 @@ use handle::Shared;
 pub use handle::{ChildStop, Escalation, StopReport, SupervisorHandle, UnknownChild};
 use report::Downtime;
 
-/// Time for a thread to end once its event loop was told to, after an orderly stop that overran.
+/// Time for a thread to end once its event loop was stopped, after an orderly stop that overran.
 const FORCED_STOP_GRACE: Duration = Duration::from_millis(100);
 
 /// Runs the children of one tree.
@@ -44,7 +44,7 @@ pub(crate) struct SupervisorActor {
     pub(crate) boards: watch::Sender<u64>,
     pub(crate) escalation: watch::Sender<Option<Escalation>>,
     /// What of the present downtime has been logged.
-    pub(crate) told_downtime: Downtime,
+    pub(crate) logged_downtime: Downtime,
     /// Threads that were given up: child and generation.
     pub(crate) leaked: Vec<(usize, u64)>,
     pub(crate) draining: bool,
@@ -53,10 +53,10 @@ pub(crate) struct SupervisorActor {
     pub(crate) stopped: Vec<ChildStop>,
     /// The tracing span of the whole start, until everything has reported.
     pub(crate) startup: Option<Span>,
-    /// The tracing span of whoever asked for the halt.
+    /// The tracing span of the request for the halt.
     pub(crate) halt_span: Option<Span>,
-    /// When the supervisor last looked at its children, and how often it does.
-    pub(crate) last_look: Instant,
+    /// When the supervisor last checked its children, and how often it does.
+    pub(crate) last_check: Instant,
     pub(crate) tick: Duration,
     pub(crate) timer: Option<(Instant, SpawnHandle)>,
 }
@@ -110,7 +110,7 @@ impl SupervisorActor {
             events: events_sender,
             boards,
             escalation,
-            told_downtime: Downtime::default(),
+            logged_downtime: Downtime::default(),
             leaked: Vec::new(),
             draining: false,
             halting: false,
@@ -118,7 +118,7 @@ impl SupervisorActor {
             stopped: Vec::new(),
             startup: Some(startup),
             halt_span: None,
-            last_look: Instant::now(),
+            last_check: Instant::now(),
             tick,
             timer: None,
         });
@@ -132,11 +132,11 @@ impl SupervisorActor {
         }
     }
 
-    /// Looks for what makes no sound: threads that stand still, deadlines that pass.
-    fn look(&mut self) {
+    /// Checks for what sends no signal: threads that stand still, deadlines that pass.
+    fn check_children(&mut self) {
         let now = Instant::now();
         self.extend_deadlines_if_stalled(now);
-        self.last_look = now;
+        self.last_check = now;
         for index in 0..self.children.len() {
             self.check(index, now);
         }
@@ -145,7 +145,7 @@ impl SupervisorActor {
     /// A supervisor that was paused does not judge its children: after a stall of this thread or of the
     /// whole process (SIGSTOP, a starved host) every child looks hung, and none may be.
     fn extend_deadlines_if_stalled(&mut self, now: Instant) {
-        let stood_still = now.duration_since(self.last_look);
+        let stood_still = now.duration_since(self.last_check);
         if stood_still > self.tick * 2 + CLOCK_SLACK {
             warn!(
                 stood_still_ms = stood_still.as_millis() as u64,
@@ -208,7 +208,7 @@ impl SupervisorActor {
         }
     }
 
-    fn hear(
+    fn on_signal(
         &mut self,
         Signal {
             child: index,
@@ -224,7 +224,7 @@ impl SupervisorActor {
             return;
         }
         match notice {
-            Notice::Spoke => self.hear_word(index),
+            Notice::StatusChanged => self.take_status(index),
             Notice::GaveUp(reason, text) => self.fault(index, Cause::Upstream, Some(reason), &text),
             Notice::CannotStart(reason, text) => {
                 if !self.children[index].served {
@@ -233,7 +233,7 @@ impl SupervisorActor {
                 }
                 self.fault(index, Cause::Upstream, Some(reason), &text);
             }
-            Notice::Erred(text) => {
+            Notice::Failed(text) => {
                 self.fault(
                     index,
                     Cause::Error,
@@ -244,13 +244,13 @@ impl SupervisorActor {
             Notice::Panicked(text) => {
                 self.fault(index, Cause::Panic, None, &format!("panicked: {text}"))
             }
-            Notice::Exited(cause) => self.hear_exit(index, cause),
+            Notice::Exited(cause) => self.on_exit(index, cause),
         }
     }
 
-    fn hear_word(&mut self, index: usize) {
+    fn take_status(&mut self, index: usize) {
         let child = &mut self.children[index];
-        let Some(word) = child.lifeline().and_then(Lifeline::hear) else {
+        let Some(status) = child.lifeline().and_then(Lifeline::latest_status) else {
             return;
         };
         if let Phase::Starting { .. } = child.phase
@@ -264,7 +264,7 @@ impl SupervisorActor {
         if !matches!(child.phase, Phase::Up { .. }) {
             return;
         }
-        child.word = Some(word);
+        child.status = Some(status);
         child.settled = true;
         if let Some(serving) = child.serving() {
             child.served = true;
@@ -278,7 +278,7 @@ impl SupervisorActor {
         }
     }
 
-    fn hear_exit(&mut self, index: usize, cause: Option<Cause>) {
+    fn on_exit(&mut self, index: usize, cause: Option<Cause>) {
         let child = &self.children[index];
         let cause = cause.unwrap_or(Cause::Stop);
         if child.is_live() && cause == Cause::Stop && child.restart != Restart::Permanent {
@@ -320,8 +320,8 @@ impl SupervisorActor {
     fn settle(&mut self, context: &mut Context<Self>) {
         self.shared.note_progress();
         // A mailbox that never empties keeps the context from its timers.
-        if self.last_look.elapsed() > self.tick * 2 {
-            self.look();
+        if self.last_check.elapsed() > self.tick * 2 {
+            self.check_children();
         }
         self.pump();
         self.report();
@@ -346,7 +346,7 @@ impl SupervisorActor {
         self.timer = next.map(|due| {
             let timer = context.run_later(due - now, |supervisor, context| {
                 supervisor.timer = None;
-                supervisor.look();
+                supervisor.check_children();
                 supervisor.settle(context);
             });
             (due, timer)
@@ -367,7 +367,7 @@ impl Actor for SupervisorActor {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.run_interval(self.tick, |supervisor, context| {
-            supervisor.look();
+            supervisor.check_children();
             supervisor.settle(context);
         });
         self.settle(context);
@@ -378,7 +378,7 @@ impl Handler<Signal> for SupervisorActor {
     type Result = ();
 
     fn handle(&mut self, signal: Signal, context: &mut Self::Context) {
-        self.hear(signal);
+        self.on_signal(signal);
         self.settle(context);
     }
 }

@@ -1,4 +1,4 @@
-//! What the supervisor tells the world: the board, the events, the log, the report of a stop.
+//! What the supervisor publishes: the board, the events, the log, the report of a stop.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -21,7 +21,7 @@ impl SupervisorActor {
         let (needs_met, halting) = (self.needs_met(index), self.halting);
         let child = &mut self.children[index];
         let (state, reason) = child.state(needs_met, halting);
-        let cause = child.untold_end.take();
+        let cause = child.unreported_end.take();
         if (state, reason) == child.shown && cause.is_none() {
             return;
         }
@@ -42,7 +42,7 @@ impl SupervisorActor {
             reason,
             cause,
         };
-        // Nobody may be listening; that is their choice.
+        // Without a listener it goes nowhere, and need not.
         self.events.send(event).ok();
     }
 
@@ -62,9 +62,9 @@ impl SupervisorActor {
             return;
         }
         let down = Downtime::of(&board);
-        if readiness != former.readiness || down > self.told_downtime {
+        if readiness != former.readiness || down > self.logged_downtime {
             log_readiness(&board, down);
-            self.told_downtime = down;
+            self.logged_downtime = down;
         }
         if started && let Some(startup) = self.startup.take() {
             // A span that was entered ends when it was last left: so leave it once more, now.
@@ -76,7 +76,7 @@ impl SupervisorActor {
     }
 
     /// Before the first time, every component must have reported; from then on the required ones count.
-    /// One that has stopped although the whole has not is one that has finished: nobody waits for it.
+    /// One that has stopped although the whole has not is one that has finished: it is not waited for.
     fn readiness(&self, former: &Board, components: &[Component]) -> Readiness {
         let required_serve = components
             .iter()
@@ -103,7 +103,7 @@ impl SupervisorActor {
         if self.halting && !self.children.iter().any(Child::is_running) {
             self.halt_span = None;
             for waiting in self.waiting_for_halt.drain(..) {
-                // Whoever asked may have stopped waiting.
+                // The request may have been dropped.
                 waiting
                     .send(StopReport {
                         children: self.stopped.clone(),
@@ -149,7 +149,7 @@ fn log_state(child: &Child) {
     }
 }
 
-/// What takes the whole out of service, from what needs nobody to what does.
+/// What takes the whole out of service, from what needs no attention to what does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Downtime {
     /// Nothing.

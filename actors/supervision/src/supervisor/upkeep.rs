@@ -1,8 +1,8 @@
 //! What is done about a child: restarts, following, orderly stops. When it gets no further life is in
 //! `conclusion`.
 //!
-//! Two loops move everything (`pump`): backwards, stop whom nobody depends on any more; forwards,
-//! begin whose needs are met. Ordered start, ordered stop, following and shutdown are that one rule.
+//! Two loops move everything (`pump`): backwards, stop what no running child depends on; forwards,
+//! begin what has its needs met. Ordered start, ordered stop, following and shutdown are that one rule.
 
 use std::{sync::Arc, time::Instant};
 
@@ -15,7 +15,7 @@ use super::{
 use crate::{Cause, ChildStop, Escalation, Follow, Lifeline, Need, Reason, Restart};
 
 impl SupervisorActor {
-    /// A life has failed: nobody may call it any more, its thread must end, another begins later.
+    /// A life has failed: callers are refused, its thread must end, another begins later.
     pub(crate) fn fault(
         &mut self,
         index: usize,
@@ -47,18 +47,18 @@ impl SupervisorActor {
         self.bounce_followers(index, Cause::Dependency, |follow| follow == Follow::Always);
     }
 
-    /// Counts a fault, says so, and sets when the next life may begin, if there is to be one.
+    /// Counts and logs a fault, and sets when the next life may begin, if there is to be one.
     fn book_fault(&mut self, index: usize, cause: Cause, reason: Option<Reason>, detail: &str) {
         let now = Instant::now();
         let child = &mut self.children[index];
         let policy = &child.cell.policy;
         let reason = reason.unwrap_or(cause.reason());
         child.ended_by = Some(reason);
-        child.untold_end = Some(cause);
+        child.unreported_end = Some(cause);
         child.recovers_from = Some(reason);
         child.settled = true;
         child.start_span = None;
-        child.word = None;
+        child.status = None;
         child.cell.count_restart(cause);
         if child.concluded.is_some() {
             return;
@@ -208,11 +208,11 @@ impl SupervisorActor {
             forced: false,
         };
         child.not_before = now;
-        child.word = None;
+        child.status = None;
         child.start_span = None;
         if let Some(cause) = cause {
             child.ended_by = Some(cause.reason());
-            child.untold_end = Some(cause);
+            child.unreported_end = Some(cause);
             child.cell.count_restart(cause);
             if child.restart == Restart::Temporary && cause != Cause::Requested {
                 child.concluded = Some(Conclusion::Finished);
@@ -269,7 +269,7 @@ impl SupervisorActor {
         let supervisor = self.address.clone();
         let child = &mut self.children[index];
         child.generation += 1;
-        child.word = None;
+        child.status = None;
         child.bounce = None;
         child.taken = taken;
         child.first_begun.get_or_insert(now);

@@ -1,4 +1,4 @@
-//! What to run: children, who needs whom, and the rules for them.
+//! What to run: the children, what each of them needs, and the rules for them.
 //!
 //! A need can only name a handle, and a handle comes from an earlier [`SupervisionTree::add`]: a
 //! cycle cannot be written, and the order of adding is an order of starting.
@@ -23,7 +23,7 @@ use crate::{
     install_panic_hook,
     life::{Incarnate, cell::Cell, wire::Slot},
     supervisor::{SupervisorActor, child::Child},
-    worker::{Blueprint as WorkerBlueprint, WorkerRecord, WorkerThreads},
+    worker::{Blueprint as WorkerBlueprint, WorkerRecord, WorkerRuntimes},
 };
 
 pub use need::{ComponentHandle, Follow, Need};
@@ -70,7 +70,7 @@ pub struct SupervisionTree {
     observer: Option<CallObserver>,
     events: broadcast::Sender<Event>,
     children: Vec<Child>,
-    threads: Arc<WorkerThreads>,
+    runtimes: Arc<WorkerRuntimes>,
 }
 
 impl SupervisionTree {
@@ -91,11 +91,11 @@ impl SupervisionTree {
             observer: None,
             events: broadcast::Sender::new(EVENT_BACKLOG),
             children: Vec::new(),
-            threads: Arc::default(),
+            runtimes: Arc::default(),
         })
     }
 
-    /// Tells `observer` of each call through the handles of children added from now on.
+    /// Reports to `observer` each call through the handles of children added from now on.
     #[must_use]
     pub fn observe_calls(self, observer: CallObserver) -> Self {
         Self {
@@ -104,16 +104,16 @@ impl SupervisionTree {
         }
     }
 
-    /// Tells `observer` of the runtime of the workers, once it is there, and of any that replaces it.
+    /// Gives `observer` the runtime of the workers when it starts, and each one that replaces it.
     #[must_use]
     pub fn observe_worker_runtime(self, observer: fn(&Handle)) -> Self {
         Self {
-            threads: Arc::new(WorkerThreads::observed(observer)),
+            runtimes: Arc::new(WorkerRuntimes::observed(observer)),
             ..self
         }
     }
 
-    /// What happens from the first moment on; a reader that falls 1,024 events behind is told how many it missed.
+    /// What happens from the first moment on; a reader that falls 1,024 events behind learns how many it missed.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
@@ -134,7 +134,7 @@ impl SupervisionTree {
             address: Arc::clone(&address),
         };
         let mut rules = spec.rules;
-        // Last, so that a caller who learns of an end finds the other slots empty already.
+        // Last, so that a caller that learns of an end finds the other slots empty already.
         rules.slots.push(Arc::clone(&address) as Arc<dyn Slot>);
         let component = self.insert(rules, Box::new(blueprint), None)?;
         Ok(ActorHandle { component, address })
@@ -150,7 +150,7 @@ impl SupervisionTree {
         body.check(rules.name)?;
         let record = Arc::<WorkerRecord>::default();
         let wake = Arc::clone(&body.wake);
-        let blueprint = WorkerBlueprint::new(body, Arc::clone(&self.threads), Arc::clone(&record));
+        let blueprint = WorkerBlueprint::new(body, Arc::clone(&self.runtimes), Arc::clone(&record));
         let component = self.insert(rules, Box::new(blueprint), Some(record))?;
         Ok(WorkerHandle { component, wake })
     }

@@ -1,4 +1,4 @@
-//! Who needs whom, and what every handle of a child can say.
+//! What a child needs, and what the handles of all children have in common.
 
 use std::{fmt, sync::Arc};
 

@@ -14,9 +14,9 @@ pub enum Restart {
     /// Always: to end by itself is a fault.
     #[default]
     Permanent,
-    /// After a fault only. If it ends by itself it has finished: it is `stopped`, and holds up nobody.
+    /// After a fault only. If it ends by itself it has finished: it is `stopped`, and holds up no other.
     Transient,
-    /// Never. A fault makes it `failed` at once, without more.
+    /// Never. A fault makes it `failed` at once.
     Temporary,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Rules {
 }
 
 impl<B> Spec<B> {
-    /// A child that is optional and permanent, escalates, needs nobody and follows the tree's policy.
+    /// A child that is optional and permanent, escalates, needs no other and follows the tree's policy.
     pub(crate) fn of(name: &'static str, body: B) -> Self {
         let rules = Rules {
             name,

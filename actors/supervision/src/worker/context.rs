@@ -1,4 +1,4 @@
-//! What a run of a worker is given, and what everybody else holds of the worker.
+//! What a run of a worker is given, and the handle of the worker for everything else.
 
 use std::{fmt, future::Future, ops::Deref, sync::Arc};
 
@@ -64,8 +64,8 @@ impl fmt::Debug for WorkerContext {
     }
 }
 
-/// What everybody else holds of a worker. Derefs to [`ComponentHandle`], which names it and makes needs
-/// of it.
+/// The way to one worker, for as long as the process lives. Derefs to [`ComponentHandle`], which has its name, its figures and
+/// needs of it.
 #[derive(Clone)]
 pub struct WorkerHandle {
     pub(crate) component: ComponentHandle,

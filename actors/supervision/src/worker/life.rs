@@ -9,8 +9,8 @@ use tracing::{Instrument, Span, info_span, warn};
 use super::{
     RunError, Schedule, WorkerBody, WorkerContext,
     pulse::{Pulse, WorkerRecord},
-    queue::Owner,
-    threads::{Crew, WorkerThreads},
+    run_queue::TaskOwner,
+    runtime::{WorkerRuntime, WorkerRuntimes},
 };
 use crate::{
     Cause, Lifeline, Reason, Serving,
@@ -18,11 +18,11 @@ use crate::{
         Exit, Incarnate, Incarnation,
         cell::Cell,
         run_guarded,
-        wire::{Notice, Word},
+        wire::{Notice, Status},
     },
 };
 
-const READY: Word = Word::Ready(Serving {
+const READY: Status = Status::Ready(Serving {
     version: 0,
     source: None,
 });
@@ -33,19 +33,19 @@ const LONGEST_ERROR: usize = 1000;
 /// How a worker's lives are built.
 pub(crate) struct Blueprint {
     body: Arc<WorkerBody>,
-    threads: Arc<WorkerThreads>,
+    runtimes: Arc<WorkerRuntimes>,
     record: Arc<WorkerRecord>,
 }
 
 impl Blueprint {
     pub(crate) fn new(
         body: WorkerBody,
-        threads: Arc<WorkerThreads>,
+        runtimes: Arc<WorkerRuntimes>,
         record: Arc<WorkerRecord>,
     ) -> Self {
         Self {
             body: Arc::new(body),
-            threads,
+            runtimes,
             record,
         }
     }
@@ -58,7 +58,7 @@ impl Incarnate for Blueprint {
 
     fn begin(&self, life: Lifeline, span: Span) -> io::Result<Box<dyn Incarnation>> {
         let limit = life.cell().policy.max_leaked_threads;
-        let crew = self.threads.crew(limit)?;
+        let runtime = self.runtimes.current(limit)?;
         let pulse = Arc::new(Pulse::new(life.generation()));
         self.record.begin_life(&pulse);
         let (stop, stopping) = watch::channel(false);
@@ -69,44 +69,44 @@ impl Incarnate for Blueprint {
         };
         let (body, record) = (Arc::clone(&self.body), Arc::clone(&self.record));
         let cell = Arc::clone(life.cell());
-        let owner = Owner {
+        let owner = TaskOwner {
             pulse: Arc::clone(&pulse),
             lifeline: life.clone(),
         };
         let exit = Exit::of(life);
-        let task = crew.spawn(owner, live(exit, body, record, context, span));
-        Ok(Box::new(Working {
+        let task = runtime.spawn(owner, live(exit, body, record, context, span));
+        Ok(Box::new(WorkerLife {
             body: Arc::clone(&self.body),
             task: Some(task),
             stop,
             pulse,
             cell,
-            crew,
-            threads: Arc::clone(&self.threads),
+            runtime,
+            runtimes: Arc::clone(&self.runtimes),
         }))
     }
 }
 
 /// A running life of a worker.
-struct Working {
+struct WorkerLife {
     body: Arc<WorkerBody>,
-    /// Dropped to end it: then it is not polled again, and a thread of the crew drops it.
-    task: Option<Task<(), Owner>>,
+    /// Dropped to end it: then it is not polled again, and a thread of the runtime drops it.
+    task: Option<Task<(), TaskOwner>>,
     stop: watch::Sender<bool>,
     pulse: Arc<Pulse>,
     cell: Arc<Cell>,
-    crew: Arc<Crew>,
-    threads: Arc<WorkerThreads>,
+    runtime: Arc<WorkerRuntime>,
+    runtimes: Arc<WorkerRuntimes>,
 }
 
-impl Working {
-    fn has_other_threads(&self) -> bool {
+impl WorkerLife {
+    fn has_another_runtime(&self) -> bool {
         let limit = self.cell.policy.max_leaked_threads;
-        self.threads.has_others_than(&self.crew, limit)
+        self.runtimes.has_another_than(&self.runtime, limit)
     }
 }
 
-impl Incarnation for Working {
+impl Incarnation for WorkerLife {
     fn shut_down(&mut self, _: Span) {
         self.stop.send_replace(true);
     }
@@ -121,7 +121,7 @@ impl Incarnation for Working {
         if held > self.cell.policy.hang_after {
             return Some(format!("it has blocked its thread for {held:?}"));
         }
-        if self.crew.has_stalled(self.cell.policy.hang_after) && !self.has_other_threads() {
+        if self.runtime.has_stalled(self.cell.policy.hang_after) && !self.has_another_runtime() {
             return Some("the runtime of the workers stands still".to_owned());
         }
         let (run, still) = self.pulse.running_for()?;
@@ -133,16 +133,16 @@ impl Incarnation for Working {
     }
 
     fn look_after_threads(&self) {
-        self.crew.look_after(self.cell.policy.heartbeat);
+        self.runtime.look_after(self.cell.policy.heartbeat);
     }
 
     fn must_move(&self) -> bool {
-        self.crew.has_stalled(self.cell.policy.hang_after) && self.has_other_threads()
+        self.runtime.has_stalled(self.cell.policy.hang_after) && self.has_another_runtime()
     }
 
     fn extend_deadlines(&self, by: Duration) {
         self.pulse.extend_deadlines(by);
-        self.crew.extend_deadlines();
+        self.runtime.extend_deadlines();
     }
 }
 
@@ -172,7 +172,7 @@ async fn live(
             let text = text(&*error);
             exit.life.end(match body.reason_upstream(&*error) {
                 Some(reason) => Notice::GaveUp(reason, text),
-                None => Notice::Erred(text),
+                None => Notice::Failed(text),
             });
             Some(Cause::Error)
         }
@@ -190,7 +190,7 @@ impl WorkerBody {
         // Until a run has gone well, what ended the former life still holds.
         let fault = life.recovers_from();
         if let Some(reason) = fault {
-            life.say_by_default(Word::Recovering(reason));
+            life.report_by_default(Status::Recovering(reason));
         }
         while !context.is_stopping() {
             let span = info_span!(
@@ -201,7 +201,7 @@ impl WorkerBody {
             );
             self.run(context, fault.is_none()).instrument(span).await?;
             record.note_success();
-            life.say_by_default(READY);
+            life.report_by_default(READY);
             tokio::select! {
                 () = context.stopping() => {}
                 () = self.wake.notified() => {}
@@ -218,9 +218,9 @@ impl WorkerBody {
         let mut begins = true;
         let result = poll_fn(|cx| {
             let polled = run.as_mut().poll(cx);
-            // Only now, so that what it says before it first waits is its first word.
+            // Only now, so that what it reports before it first waits comes first.
             if std::mem::take(&mut begins) && is_well && polled.is_pending() {
-                context.lifeline().say_by_default(READY);
+                context.lifeline().report_by_default(READY);
             }
             polled
         })

@@ -1,13 +1,13 @@
 //! Workers: async functions that are supervised as actors are, without a thread each.
 //!
-//! All workers of a tree share one small runtime (`threads`). Which of them holds a thread, since when,
+//! All workers of a tree share one small runtime (`runtime`). Which of them holds a thread, since when,
 //! and how far its run has come is in its `pulse`, written by the worker and read by the supervisor.
 
 mod context;
 mod life;
 mod pulse;
-mod queue;
-mod threads;
+mod run_queue;
+mod runtime;
 
 use std::{error::Error, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ pub use context::{WorkerContext, WorkerHandle};
 pub(crate) use life::Blueprint;
 pub(crate) use pulse::WorkerRecord;
 pub use pulse::{Progress, WorkerVitals};
-pub(crate) use threads::WorkerThreads;
+pub(crate) use runtime::WorkerRuntimes;
 
 /// The least that a run may take when nothing else is said.
 const SHORTEST_RUN_LIMIT: Duration = Duration::from_secs(60);
@@ -95,7 +95,7 @@ pub struct WorkerBody {
 type Upstream = dyn Fn(&(dyn Error + 'static)) -> Option<Reason> + Send + Sync;
 
 impl WorkerSpec {
-    /// A worker that is optional, permanent, needs nobody and follows the tree's policy.
+    /// A worker that is optional, permanent, needs no other and follows the tree's policy.
     ///
     /// `function` makes the future of each run. It must not block; a panic in it is a fault.
     pub fn new<F, R, E>(name: &'static str, schedule: Schedule, function: F) -> Self
@@ -132,7 +132,7 @@ impl WorkerSpec {
     }
 
     /// The longest that a run may go without [`WorkerContext::beat`] or [`WorkerContext::progress`];
-    /// beyond it the worker counts as hung. Without it nobody asks for progress.
+    /// beyond it the worker counts as hung. Without it no progress is asked for.
     #[must_use]
     pub fn progress_within(mut self, longest: Duration) -> Self {
         self.body.progress_within = Some(longest);

@@ -168,7 +168,7 @@ impl Pulse {
         Paused(self)
     }
 
-    /// Moves what counts as the past on by `by`: nobody could see it.
+    /// Moves the beginnings of what is under way by `by`, for which the supervisor was paused.
     pub(crate) fn extend_deadlines(&self, by: Duration) {
         let by = by.as_micros() as u64;
         for time in [&self.thread_taken, &self.run_began, &self.progressed] {

@@ -322,8 +322,8 @@ fn a_panic_is_logged_and_charged_with_its_message_and_place() {
 }
 
 #[test]
-fn panics_are_charged_even_when_somebody_has_replaced_the_hook() {
-    if in_own_process("failures::panics_are_charged_even_when_somebody_has_replaced_the_hook")
+fn panics_are_charged_even_when_the_hook_was_replaced() {
+    if in_own_process("failures::panics_are_charged_even_when_the_hook_was_replaced")
         .is_some()
     {
         return;
@@ -347,8 +347,8 @@ fn panics_are_charged_even_when_somebody_has_replaced_the_hook() {
 }
 
 #[test]
-fn a_panic_that_nobody_would_log_is_left_to_the_former_hook() {
-    let name = "failures::a_panic_that_nobody_would_log_is_left_to_the_former_hook";
+fn a_panic_that_would_not_be_logged_is_left_to_the_former_hook() {
+    let name = "failures::a_panic_that_would_not_be_logged_is_left_to_the_former_hook";
     if let Some(said) = in_own_process(name) {
         assert!(said.contains("nobody logs this"), "{said}");
         return;

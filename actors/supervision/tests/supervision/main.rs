@@ -17,9 +17,10 @@ mod following;
 mod hangs;
 mod limits;
 mod order;
-mod patience;
+
 mod random;
 mod restarts;
+mod stalls;
 mod stopping;
 mod support;
 mod workers;

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use crate::support::*;
 
 #[derive(Clone, Copy, Debug)]
-enum Deed {
+enum Action {
     Panic,
     Stop,
     GiveUp,
@@ -23,25 +23,25 @@ enum Deed {
     Pause,
 }
 
-fn deeds() -> impl Strategy<Value = Vec<(usize, Deed)>> {
-    let deed = prop_oneof![
-        Just(Deed::Panic),
-        Just(Deed::Stop),
-        Just(Deed::GiveUp),
-        Just(Deed::LoseThread),
-        Just(Deed::Unavailable),
-        Just(Deed::Degraded),
-        (0u64..3).prop_map(Deed::Ready),
-        Just(Deed::Restart),
-        Just(Deed::Pause),
+fn actions() -> impl Strategy<Value = Vec<(usize, Action)>> {
+    let action = prop_oneof![
+        Just(Action::Panic),
+        Just(Action::Stop),
+        Just(Action::GiveUp),
+        Just(Action::LoseThread),
+        Just(Action::Unavailable),
+        Just(Action::Degraded),
+        (0u64..3).prop_map(Action::Ready),
+        Just(Action::Restart),
+        Just(Action::Pause),
     ];
-    proptest::collection::vec((0usize..4, deed), 0..25)
+    proptest::collection::vec((0usize..4, action), 0..25)
 }
 
 const WORKER: &str = "sweep";
 
 /// A worker, and the way to have it do something.
-fn worker() -> (WorkerSpec, tokio::sync::mpsc::UnboundedSender<Deed>) {
+fn worker() -> (WorkerSpec, tokio::sync::mpsc::UnboundedSender<Action>) {
     let (orders, taken) = tokio::sync::mpsc::unbounded_channel();
     let taken = Arc::new(tokio::sync::Mutex::new(taken));
     let spec = WorkerSpec::new(WORKER, Schedule::Every(ms(1)), move |context| {
@@ -52,27 +52,27 @@ fn worker() -> (WorkerSpec, tokio::sync::mpsc::UnboundedSender<Deed>) {
                 () = context.stopping() => Ok(()),
                 // It is well again with its first good run, so there has to be one.
                 () = tokio::time::sleep(ms(5)) => Ok(()),
-                Some(deed) = taken.recv() => work(&context, deed).await,
+                Some(action) = taken.recv() => work(&context, action).await,
             }
         }
     });
     (spec, orders)
 }
 
-async fn work(context: &WorkerContext, deed: Deed) -> io::Result<()> {
+async fn work(context: &WorkerContext, action: Action) -> io::Result<()> {
     let life = context.lifeline();
-    match deed {
-        Deed::Panic => panic!("on purpose"),
-        Deed::Stop | Deed::LoseThread => return Err(io::Error::other("on purpose")),
-        Deed::GiveUp => life.fail(Reason::UNREACHABLE, "no"),
-        Deed::Unavailable => {
+    match action {
+        Action::Panic => panic!("on purpose"),
+        Action::Stop | Action::LoseThread => return Err(io::Error::other("on purpose")),
+        Action::GiveUp => life.fail(Reason::UNREACHABLE, "no"),
+        Action::Unavailable => {
             life.unavailable(Reason::UNREACHABLE);
             tokio::time::sleep(ms(10)).await;
             life.ready(Serving::default());
         }
-        Deed::Degraded => life.degraded(Reason::UNREACHABLE, Serving::default()),
-        Deed::Ready(version) => life.ready(Serving::default().version(version)),
-        Deed::Restart | Deed::Pause => {}
+        Action::Degraded => life.degraded(Reason::UNREACHABLE, Serving::default()),
+        Action::Ready(version) => life.ready(Serving::default().version(version)),
+        Action::Restart | Action::Pause => {}
     }
     Ok(())
 }
@@ -80,27 +80,27 @@ async fn work(context: &WorkerContext, deed: Deed) -> io::Result<()> {
 async fn commit(
     supervisor: &SupervisorHandle,
     children: &[ActorHandle<Probe>],
-    orders: &tokio::sync::mpsc::UnboundedSender<Deed>,
-    (child, deed): (usize, Deed),
+    orders: &tokio::sync::mpsc::UnboundedSender<Action>,
+    (child, action): (usize, Action),
 ) {
     let Some(probe) = children.get(child) else {
-        orders.send(deed).unwrap();
-        if let Deed::Restart = deed {
+        orders.send(action).unwrap();
+        if let Action::Restart = action {
             supervisor.restart(WORKER).unwrap();
         }
         return;
     };
-    let done = match deed {
-        Deed::Panic => act(probe, |_, _| panic!("on purpose")).await,
-        Deed::Stop => act(probe, |_, context| actix::ActorContext::stop(context)).await,
-        Deed::GiveUp => act(probe, |probe, _| probe.life.fail(Reason::UNREACHABLE, "no")).await,
-        Deed::LoseThread => {
+    let done = match action {
+        Action::Panic => act(probe, |_, _| panic!("on purpose")).await,
+        Action::Stop => act(probe, |_, context| actix::ActorContext::stop(context)).await,
+        Action::GiveUp => act(probe, |probe, _| probe.life.fail(Reason::UNREACHABLE, "no")).await,
+        Action::LoseThread => {
             act(probe, |_, _| {
                 actix_rt::Arbiter::current().stop();
             })
             .await
         }
-        Deed::Unavailable => {
+        Action::Unavailable => {
             act(probe, |probe, context| {
                 use actix::AsyncContext;
                 probe.life.unavailable(Reason::UNREACHABLE);
@@ -108,32 +108,32 @@ async fn commit(
             })
             .await
         }
-        Deed::Degraded => {
+        Action::Degraded => {
             act(probe, |probe, _| {
                 probe.life.degraded(Reason::UNREACHABLE, Serving::default());
             })
             .await
         }
-        Deed::Ready(version) => {
+        Action::Ready(version) => {
             act(probe, move |probe, _| {
                 probe.life.ready(Serving::default().version(version));
             })
             .await
         }
-        Deed::Restart => {
+        Action::Restart => {
             supervisor.restart(probe.name()).unwrap();
             Ok(())
         }
-        Deed::Pause => {
+        Action::Pause => {
             tokio::time::sleep(ms(15)).await;
             Ok(())
         }
     };
-    // Most deeds are done to a child that is down already, or end it before it answers.
+    // Most actions are done to a child that is down already, or end it before it answers.
     done.ok();
 }
 
-fn live_through(deeds: &[(usize, Deed)], halt_at_once: bool) {
+fn live_through(actions: &[(usize, Action)], halt_at_once: bool) {
     run(async {
         let policy = Policy {
             intensity: 1_000,
@@ -156,8 +156,8 @@ fn live_through(deeds: &[(usize, Deed)], halt_at_once: bool) {
             .unwrap();
         let children = [secrets, db, mail];
         let supervisor = tree.start();
-        for deed in deeds {
-            commit(&supervisor, &children, &orders, *deed).await;
+        for action in actions {
+            commit(&supervisor, &children, &orders, *action).await;
             let board = supervisor.board();
             if board.readiness.serves() {
                 let down = board
@@ -203,7 +203,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_the_tree_heals_and_halts(deeds in deeds(), halt_at_once: bool) {
-        live_through(&deeds, halt_at_once);
+    fn whatever_happens_the_tree_heals_and_halts(actions in actions(), halt_at_once: bool) {
+        live_through(&actions, halt_at_once);
     }
 }

@@ -371,7 +371,7 @@ fn a_leader_stops_only_when_those_that_always_follow_it_have() {
 }
 
 #[test]
-fn a_child_that_never_speaks_is_told_what_it_has_to_call() {
+fn the_log_says_what_a_silent_child_has_to_call() {
     run(async {
         let policy = Policy {
             start_timeout: ms(200),

@@ -157,9 +157,9 @@ impl Handler<Ping> for Probe {
 /// Do this, in the handler.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Do(Deed);
+pub(crate) struct Do(Action);
 
-type Deed = Box<dyn FnOnce(&mut Probe, &mut Context<Probe>) + Send>;
+type Action = Box<dyn FnOnce(&mut Probe, &mut Context<Probe>) + Send>;
 
 impl Do {
     pub(crate) fn this(act: impl FnOnce(&mut Probe, &mut Context<Probe>) + Send + 'static) -> Self {
@@ -319,15 +319,15 @@ pub(crate) fn logged(parts: &[&str]) -> bool {
 fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let subscriber = tracing_subscriber::registry().with(Ear);
+        let subscriber = tracing_subscriber::registry().with(LogCapture);
         tracing::subscriber::set_global_default(subscriber).unwrap();
     });
 }
 
 /// Keeps warnings and errors for [`logged`].
-struct Ear;
+struct LogCapture;
 
-impl<S: tracing::Subscriber> Layer<S> for Ear {
+impl<S: tracing::Subscriber> Layer<S> for LogCapture {
     fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
         if *event.metadata().level() > tracing::Level::WARN {
             return;

@@ -195,7 +195,7 @@ fn a_worker_that_blocks_in_each_life_fails_alone() {
 }
 
 #[test]
-fn a_stall_of_the_supervisor_is_held_against_no_worker() {
+fn a_stall_of_the_supervisor_counts_against_no_worker() {
     run(async {
         let spec = WorkerSpec::new("slow", HOURLY, |_| async {
             tokio::time::sleep(ms(1500)).await;

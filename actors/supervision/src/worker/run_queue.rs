@@ -14,76 +14,76 @@ use super::pulse::Pulse;
 use crate::{Lifeline, life::panic_hook};
 
 /// Threads that poll workers at a time, those aside that one worker holds.
-const HANDS: usize = 2;
+const POLL_THREADS: usize = 2;
 
 /// A thread that one worker has held for so long is replaced while it does.
-const HELD: Duration = Duration::from_millis(100);
+const HELD_AFTER: Duration = Duration::from_millis(100);
 
 /// What a task belongs to.
-pub(super) struct Owner {
+pub(super) struct TaskOwner {
     pub(super) pulse: Arc<Pulse>,
     pub(super) lifeline: Lifeline,
 }
 
 /// The workers that have something to do, and the threads that see to it.
-pub(super) struct Queue {
+pub(super) struct RunQueue {
     handle: Handle,
     state: Mutex<QueueState>,
 }
 
 #[derive(Default)]
 struct QueueState {
-    ready: VecDeque<Runnable<Owner>>,
-    /// One for each thread of the crew: what it polls, if anything.
-    hands: Vec<Hand>,
-    next_hand: u64,
+    ready: VecDeque<Runnable<TaskOwner>>,
+    /// Those that poll, or are about to.
+    threads: Vec<PollThread>,
+    last_id: u64,
 }
 
-struct Hand {
+struct PollThread {
     id: u64,
     since: Instant,
-    /// Held by one worker for too long: it does not count towards [`HANDS`].
+    /// Held by one worker for too long: it does not count towards [`POLL_THREADS`].
     held: bool,
 }
 
 impl QueueState {
     /// The number of a thread that is to be started, if there is work for one more.
-    fn hire(&mut self) -> Option<u64> {
-        let free = self.hands.iter().filter(|hand| !hand.held).count();
-        if self.ready.is_empty() || free >= HANDS {
+    fn add_thread(&mut self) -> Option<u64> {
+        let free = self.threads.iter().filter(|thread| !thread.held).count();
+        if self.ready.is_empty() || free >= POLL_THREADS {
             return None;
         }
-        self.next_hand += 1;
-        self.hands.push(Hand {
-            id: self.next_hand,
+        self.last_id += 1;
+        self.threads.push(PollThread {
+            id: self.last_id,
             since: Instant::now(),
             held: false,
         });
-        Some(self.next_hand)
+        Some(self.last_id)
     }
 
     /// What thread `id` does next; `None` if it may end.
-    fn next(&mut self, id: u64) -> Option<Runnable<Owner>> {
-        let at = self.hands.iter().position(|hand| hand.id == id)?;
-        let came_back = std::mem::take(&mut self.hands[at].held);
-        let free = self.hands.iter().filter(|hand| !hand.held).count();
-        let replaced = came_back && free > HANDS;
+    fn next(&mut self, id: u64) -> Option<Runnable<TaskOwner>> {
+        let at = self.threads.iter().position(|thread| thread.id == id)?;
+        let came_back = std::mem::take(&mut self.threads[at].held);
+        let free = self.threads.iter().filter(|thread| !thread.held).count();
+        let replaced = came_back && free > POLL_THREADS;
         let next = if replaced {
             None
         } else {
             self.ready.pop_front()
         };
         match next {
-            Some(_) => self.hands[at].since = Instant::now(),
+            Some(_) => self.threads[at].since = Instant::now(),
             None => {
-                self.hands.swap_remove(at);
+                self.threads.swap_remove(at);
             }
         }
         next
     }
 }
 
-impl Queue {
+impl RunQueue {
     pub(super) fn new(handle: Handle) -> Self {
         Self {
             handle,
@@ -92,7 +92,7 @@ impl Queue {
     }
 
     /// What is ready and will be polled no more.
-    pub(super) fn close(&self) -> VecDeque<Runnable<Owner>> {
+    pub(super) fn close(&self) -> VecDeque<Runnable<TaskOwner>> {
         std::mem::take(&mut self.lock().ready)
     }
 
@@ -101,41 +101,43 @@ impl Queue {
     }
 
     /// Has a thread poll `runnable`.
-    pub(super) fn push(self: &Arc<Self>, runnable: Runnable<Owner>) {
+    pub(super) fn push(self: &Arc<Self>, runnable: Runnable<TaskOwner>) {
         let mut state = self.lock();
         state.ready.push_back(runnable);
-        let hired = state.hire();
+        let added = state.add_thread();
         drop(state);
-        self.start(hired);
+        self.start(added);
     }
 
     /// Lets another thread take the place of each that one worker has held for too long.
     pub(super) fn relieve(self: &Arc<Self>) {
         let mut state = self.lock();
         let now = Instant::now();
-        for hand in &mut state.hands {
-            hand.held |= now.duration_since(hand.since) >= HELD;
+        for thread in &mut state.threads {
+            thread.held |= now.duration_since(thread.since) >= HELD_AFTER;
         }
-        let hired: Vec<u64> = std::iter::from_fn(|| state.hire()).collect();
+        let added: Vec<u64> = std::iter::from_fn(|| state.add_thread()).collect();
         drop(state);
-        hired.into_iter().for_each(|hand| self.start(Some(hand)));
+        added
+            .into_iter()
+            .for_each(|thread| self.start(Some(thread)));
     }
 
-    fn start(self: &Arc<Self>, hired: Option<u64>) {
-        if let Some(hand) = hired {
+    fn start(self: &Arc<Self>, added: Option<u64>) {
+        if let Some(thread) = added {
             let queue = Arc::clone(self);
-            let start = || self.handle.spawn_blocking(move || queue.work(hand));
+            let start = || self.handle.spawn_blocking(move || queue.work(thread));
             // tokio panics if the operating system has no thread left: it is tried again later.
             if catch_unwind(AssertUnwindSafe(start)).is_err() {
-                self.lock().hands.retain(|it| it.id != hand);
+                self.lock().threads.retain(|it| it.id != thread);
             }
         }
     }
 
     /// What one thread does: polls workers until there is nothing to do.
-    fn work(&self, hand: u64) {
+    fn work(&self, thread: u64) {
         loop {
-            let next = self.lock().next(hand);
+            let next = self.lock().next(thread);
             let Some(runnable) = next else {
                 return;
             };
@@ -144,7 +146,7 @@ impl Queue {
     }
 }
 
-fn poll(runnable: Runnable<Owner>) {
+fn poll(runnable: Runnable<TaskOwner>) {
     let owner = runnable.metadata();
     let (pulse, lifeline) = (Arc::clone(&owner.pulse), owner.lifeline.clone());
     panic_hook::own_this_thread(Some(lifeline));

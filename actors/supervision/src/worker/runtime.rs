@@ -1,9 +1,9 @@
 //! The threads that all workers of a tree share.
 //!
-//! Timers and sockets are driven by one small tokio runtime, and so is what workers spawn. The workers
-//! themselves are polled by a crew of threads out of that runtime's blocking pool, few at a time, which
-//! end when there is nothing to do (`queue`). So a worker that blocks its thread holds up no timer; the
-//! supervisor notices it, and lets another thread take its place until it comes back.
+//! Timers and sockets are driven by the two threads of one small tokio runtime, and so is what workers
+//! spawn. The workers themselves are polled by threads of that runtime's blocking pool, few at a time,
+//! which end when there is nothing to do (`run_queue`). So a worker that blocks its thread holds up no
+//! timer; the supervisor notices it, and adds a thread until that one is free again.
 //!
 //! What a worker spawns is no worker, and may block the threads of the runtime itself. Then the workers
 //! move to a fresh one.
@@ -19,32 +19,32 @@ use std::{
 };
 
 use async_task::{Builder, Task};
-use tokio::runtime::{self, Handle, Runtime};
+use tokio::runtime::{Builder as RuntimeBuilder, Handle, Runtime};
 use tracing::error;
 
-use super::queue::{Owner, Queue};
+use super::run_queue::{RunQueue, TaskOwner};
 use crate::life::cell::now;
 
-/// Threads of the runtime.
-const DRIVERS: usize = 2;
+/// Threads that drive timers, sockets and what workers spawn.
+const DRIVER_THREADS: usize = 2;
 
 const NAME: &str = "dotmac-workers";
 
-/// Starts the threads with the first worker, and others when those stand still.
+/// Starts a runtime with the first worker, and another when that one stands still.
 #[derive(Default)]
-pub(crate) struct WorkerThreads {
-    crews: Mutex<Crews>,
+pub(crate) struct WorkerRuntimes {
+    runtimes: Mutex<Runtimes>,
     observer: Option<fn(&Handle)>,
 }
 
 #[derive(Default)]
-struct Crews {
-    current: Option<Arc<Crew>>,
+struct Runtimes {
+    current: Option<Arc<WorkerRuntime>>,
     /// Probes of those that were replaced.
     replaced: Vec<Arc<Probe>>,
 }
 
-impl WorkerThreads {
+impl WorkerRuntimes {
     pub(crate) fn observed(observer: fn(&Handle)) -> Self {
         Self {
             observer: Some(observer),
@@ -52,68 +52,70 @@ impl WorkerThreads {
         }
     }
 
-    /// The threads on which a worker is to run: others than before if those stand still, as long as no
-    /// more than `limit` runtimes have been left behind that still do.
+    /// The runtime for a new life of a worker. One that stands still is replaced, unless `limit` others
+    /// that were replaced stand still to this day.
     ///
     /// # Errors
     ///
     /// The operating system has no thread left.
-    pub(crate) fn crew(&self, limit: usize) -> io::Result<Arc<Crew>> {
-        let mut crews = self.crews.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(crew) = &crews.current
-            && (!crew.probe.stalled.load(Relaxed) || crews.left_behind() >= limit)
+    pub(crate) fn current(&self, limit: usize) -> io::Result<Arc<WorkerRuntime>> {
+        let mut runtimes = self.runtimes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = &runtimes.current
+            && (!runtime.probe.stalled.load(Relaxed) || runtimes.stalled_count() >= limit)
         {
-            return Ok(Arc::clone(crew));
+            return Ok(Arc::clone(runtime));
         }
-        let crew = Arc::new(Crew::start()?);
+        let runtime = Arc::new(WorkerRuntime::start()?);
         if let Some(observe) = self.observer {
-            observe(crew.handle());
+            observe(runtime.handle());
         }
-        if let Some(former) = crews.current.replace(Arc::clone(&crew)) {
-            crews.replaced.retain(|probe| probe.waits_for().is_some());
-            crews.replaced.push(Arc::clone(&former.probe));
+        if let Some(former) = runtimes.current.replace(Arc::clone(&runtime)) {
+            runtimes
+                .replaced
+                .retain(|probe| probe.waits_for().is_some());
+            runtimes.replaced.push(Arc::clone(&former.probe));
         }
-        Ok(crew)
+        Ok(runtime)
     }
 
-    /// Whether a worker on `crew` would get other threads.
-    pub(crate) fn has_others_than(&self, crew: &Arc<Crew>, limit: usize) -> bool {
-        let crews = self.crews.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_current = crews
+    /// Whether a worker of `runtime` would get another one.
+    pub(crate) fn has_another_than(&self, runtime: &Arc<WorkerRuntime>, limit: usize) -> bool {
+        let runtimes = self.runtimes.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_current = runtimes
             .current
             .as_ref()
-            .is_some_and(|it| Arc::ptr_eq(it, crew));
-        !is_current || crews.left_behind() < limit
+            .is_some_and(|it| Arc::ptr_eq(it, runtime));
+        !is_current || runtimes.stalled_count() < limit
     }
 }
 
-impl Crews {
-    /// How many runtimes were replaced and stand still to this day.
-    fn left_behind(&self) -> usize {
+impl Runtimes {
+    /// How many that were replaced stand still to this day.
+    fn stalled_count(&self) -> usize {
         let still = |probe: &&Arc<Probe>| probe.waits_for().is_some();
         self.replaced.iter().filter(still).count()
     }
 }
 
-/// One runtime and the threads that poll workers.
-pub(crate) struct Crew {
-    queue: Arc<Queue>,
+/// One runtime, and the queue of its workers.
+pub(crate) struct WorkerRuntime {
+    queue: Arc<RunQueue>,
     probe: Arc<Probe>,
     /// `None` only while this is dropped.
     runtime: Option<Runtime>,
     handle: Handle,
 }
 
-impl Crew {
+impl WorkerRuntime {
     fn start() -> io::Result<Self> {
-        let runtime = runtime::Builder::new_multi_thread()
-            .worker_threads(DRIVERS)
+        let runtime = RuntimeBuilder::new_multi_thread()
+            .worker_threads(DRIVER_THREADS)
             .thread_name(NAME)
             .enable_all()
             .build()?;
         let handle = runtime.handle().clone();
         Ok(Self {
-            queue: Arc::new(Queue::new(handle.clone())),
+            queue: Arc::new(RunQueue::new(handle.clone())),
             probe: Arc::default(),
             runtime: Some(runtime),
             handle,
@@ -125,20 +127,20 @@ impl Crew {
     }
 
     /// Begins to poll `future`. Dropping the task ends it: it is not polled again, and dropped by a thread
-    /// of the crew.
-    pub(super) fn spawn<F>(&self, owner: Owner, future: F) -> Task<(), Owner>
+    /// of the runtime.
+    pub(super) fn spawn<F>(&self, owner: TaskOwner, future: F) -> Task<(), TaskOwner>
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let queue = Arc::clone(&self.queue);
-        let schedule = move |runnable| Queue::push(&queue, runnable);
+        let schedule = move |runnable| RunQueue::push(&queue, runnable);
         let (runnable, task) = Builder::new().metadata(owner).spawn(|_| future, schedule);
         runnable.schedule();
         task
     }
 
-    /// Replaces threads that one worker holds, and asks the runtime for a sign of life if the last one is
-    /// older than `period`. To be called now and then.
+    /// Adds threads for those that one worker holds, and asks for a sign of life if the last one is older
+    /// than `period`. To be called now and then.
     pub(crate) fn look_after(&self, period: Duration) {
         self.queue.relieve();
         self.probe.send(&self.handle, period);
@@ -165,7 +167,7 @@ impl Crew {
     }
 }
 
-impl Drop for Crew {
+impl Drop for WorkerRuntime {
     fn drop(&mut self) {
         let left = self.queue.close();
         if let Some(runtime) = self.runtime.take() {
@@ -201,7 +203,7 @@ impl Probe {
         if is_due && self.waits_for().is_none() {
             self.asked_at.store(now, Relaxed);
             self.asked.fetch_add(1, Relaxed);
-            let answer = Answer(Arc::clone(self));
+            let answer = ProbeGuard(Arc::clone(self));
             runtime.spawn(async move { drop(answer) });
         }
     }
@@ -215,9 +217,9 @@ impl Probe {
 }
 
 /// Given by the task that was asked for, and as well when its runtime ends before.
-struct Answer(Arc<Probe>);
+struct ProbeGuard(Arc<Probe>);
 
-impl Drop for Answer {
+impl Drop for ProbeGuard {
     fn drop(&mut self) {
         self.0.answered.fetch_add(1, Relaxed);
     }

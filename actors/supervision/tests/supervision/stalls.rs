@@ -1,4 +1,4 @@
-//! What must not be taken for a hang: to be busy, to be slow, to have stood still with everybody else.
+//! What must not be taken for a hang: an actor that is busy or slow, a process that was paused as a whole.
 
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,7 @@ fn a_saturated_actor_is_not_taken_for_hung() {
 }
 
 #[test]
-fn a_stall_of_the_supervisor_restarts_nobody() {
+fn a_stall_of_the_supervisor_restarts_no_child() {
     run(async {
         let (supervisor, probe) = lone(impatient(), Probe::new);
         ready(&supervisor).await;
@@ -89,7 +89,7 @@ fn a_stall_of_the_supervisor_restarts_nobody() {
 }
 
 #[test]
-fn a_stall_of_the_whole_process_is_held_against_nobody() {
+fn a_stall_of_the_whole_process_counts_against_no_child() {
     run(async {
         let policy = Policy {
             hang_after: ms(1500),
@@ -126,7 +126,7 @@ fn a_stall_of_the_whole_process_is_held_against_nobody() {
 }
 
 #[test]
-fn callers_that_stood_still_themselves_do_not_judge() {
+fn callers_that_were_paused_themselves_count_no_time_out() {
     run(async {
         let policy = Policy {
             call_timeout: ms(300),
