@@ -323,9 +323,7 @@ fn a_panic_is_logged_and_charged_with_its_message_and_place() {
 
 #[test]
 fn panics_are_charged_even_when_the_hook_was_replaced() {
-    if in_own_process("failures::panics_are_charged_even_when_the_hook_was_replaced")
-        .is_some()
-    {
+    if in_own_process("failures::panics_are_charged_even_when_the_hook_was_replaced").is_some() {
         return;
     }
     run(async {
