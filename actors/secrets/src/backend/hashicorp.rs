@@ -187,7 +187,7 @@ fn open(address: &str) -> Result<Client, CallFailure> {
 
 /// Answers one question with all that the crate wants to know of a token.
 fn answer_lookup(listener: &TcpListener) -> io::Result<()> {
-    const TOKEN: &str = r#"{"data":{"creation_time":0,"display_name":"","id":"","num_uses":0,"orphan":true,"path":"","policies":[],"ttl":0}}"#;
+    const TOKEN: &str = r#"{"request_id":"","data":{"creation_time":0,"display_name":"","id":"","num_uses":0,"orphan":true,"path":"","policies":[],"ttl":0}}"#;
     let (mut stream, _) = listener.accept()?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     let (mut head, mut byte) = (Vec::new(), [0]);
