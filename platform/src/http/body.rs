@@ -12,6 +12,7 @@ use std::{
 };
 
 use actix_web::{
+    HttpMessage,
     body::{BodySize, BoxBody, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
     error::PayloadError,
@@ -19,7 +20,7 @@ use actix_web::{
 };
 use futures_util::Stream;
 
-use super::nul::NulSearch;
+use super::{expectation::BodyWanted, nul::NulSearch};
 
 /// How far a body came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,7 @@ impl Intake {
             shared: Rc::clone(&shared),
             left: limit,
             nul: NulSearch::of(request.headers()),
+            wanted: request.extensions().get::<BodyWanted>().cloned(),
         });
         request.set_payload(Payload::Stream { payload: bounded });
         Self(Some(shared))
@@ -97,12 +99,17 @@ struct Bounded {
     shared: Rc<Shared>,
     left: usize,
     nul: Option<NulSearch>,
+    /// For a client that waits to be asked.
+    wanted: Option<BodyWanted>,
 }
 
 impl Stream for Bounded {
     type Item = Chunk;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Chunk>> {
+        if let Some(wanted) = self.wanted.take() {
+            wanted.set();
+        }
         let polled = Pin::new(&mut *self.shared.payload.borrow_mut()).poll_next(context);
         let (arrival, polled) = match polled {
             Poll::Pending => (Arrival::Awaited, Poll::Pending),

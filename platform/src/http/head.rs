@@ -1,7 +1,6 @@
 //! What is refused because of a request's head alone, before a byte of its body is read.
 //!
-//! The guard asks here for every request, and the answer to `Expect: 100-continue` depends on it: a
-//! client must not be asked to send a body that is going to be refused.
+//! The guard asks here for every request.
 
 use std::{net::Ipv6Addr, rc::Rc};
 

@@ -17,6 +17,7 @@ mod connection;
 mod cors;
 mod docs;
 mod envelope;
+mod expectation;
 mod extract;
 mod finish;
 mod guard;

@@ -28,6 +28,7 @@ use super::{
     cors::{self, CorsPolicyError},
     docs::{self, Document},
     envelope::Envelope,
+    expectation::Expecting,
     extract,
     methods::Methods,
     probes::{self, Probes},
@@ -198,6 +199,7 @@ impl Shared {
         let app = map_config(app, move |()| {
             AppConfig::__priv_test_new(secure, address.to_string(), address)
         });
+        let app = Expecting::new(app);
         let keep_alive = if self.config.keep_alive.is_zero() {
             KeepAlive::Disabled
         } else {
@@ -212,7 +214,8 @@ impl Shared {
             .h1_allow_half_closed(false)
             .local_addr(address)
             .on_connect_ext(|connection: &Connection, data| connection.introduce(data))
-            .h1(app)
+            .expect(app.expect())
+            .h1(app.service())
     }
 
     /// One worker's application.

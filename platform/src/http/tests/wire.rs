@@ -1,6 +1,12 @@
 //! Real sockets: what well-behaved clients rely on, and what the others may do without harm.
 
+use std::time::Duration;
+
 use dotmac_supervision::NotReady;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::{super::testing::Live, *};
 
@@ -227,5 +233,116 @@ async fn a_draining_server_asks_its_clients_to_move_on() -> Outcome {
         "{answer}"
     );
     assert!(answer.ends_with("<closed>"), "{answer}");
+    Ok(())
+}
+
+/// A head that asks before it sends a body.
+fn asks(path: &str, headers: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\n{HOST}Expect: 100-continue\r\n{headers}\r\n")
+}
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+#[actix_web::test]
+async fn no_body_is_asked_for_that_is_going_to_be_refused() -> Outcome {
+    let server = live()?;
+    let too_large = config().body_limit + 1;
+    for (head, status) in [
+        (
+            asks(
+                "/try/person",
+                &format!("{JSON}Content-Length: {too_large}\r\n"),
+            ),
+            413,
+        ),
+        (
+            asks(
+                "/try/person",
+                &format!("{JSON}Content-Length: 9\r\nContent-Encoding: gzip\r\n"),
+            ),
+            415,
+        ),
+        (
+            asks(
+                "/try/person",
+                "Content-Type: text/plain\r\nContent-Length: 9\r\n",
+            ),
+            415,
+        ),
+        (asks("/nowhere", "Content-Length: 9\r\n"), 404),
+        (asks("/try/number/7", "Content-Length: 9\r\n"), 405),
+        (
+            asks(
+                "/try/person",
+                &format!("{JSON}Transfer-Encoding: chunked\r\nContent-Encoding: br\r\n"),
+            ),
+            415,
+        ),
+    ] {
+        let answer = server.send(head.clone()).await?;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{head}{answer}"
+        );
+        assert!(answer.contains("connection: close"), "{head}{answer}");
+        assert!(answer.ends_with("<closed>"), "{head}{answer}");
+    }
+    Ok(())
+}
+
+/// Reads until `end` has come.
+async fn read_until(stream: &mut TcpStream, end: &str) -> Result<String, Failure> {
+    let mut read = Vec::new();
+    while !read.ends_with(end.as_bytes()) {
+        let byte = stream.read_u8();
+        read.push(tokio::time::timeout(Duration::from_secs(5), byte).await??);
+    }
+    Ok(String::from_utf8(read)?)
+}
+
+#[actix_web::test]
+async fn a_body_is_asked_for_when_a_handler_reads_it() -> Outcome {
+    let server = live()?;
+    let mut stream = TcpStream::connect(server.address).await?;
+    let body = r#"{"name":"Ada","age":36}"#;
+    let length = body.len();
+    for (framing, sent) in [
+        (format!("Content-Length: {length}\r\n"), body.to_owned()),
+        (
+            "Transfer-Encoding: chunked\r\n".to_owned(),
+            format!("{length:x}\r\n{body}\r\n0\r\n\r\n"),
+        ),
+    ] {
+        let head = asks("/try/person", &format!("{JSON}{framing}"));
+        stream.write_all(head.as_bytes()).await?;
+        let asked = read_until(&mut stream, "\r\n\r\n").await?;
+        assert_eq!(asked, "HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(sent.as_bytes()).await?;
+        let answer = read_until(&mut stream, body).await?;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    }
+    Ok(())
+}
+
+#[actix_web::test]
+async fn a_body_that_came_unasked_is_read() -> Outcome {
+    let server = live()?;
+    let request = asks("/try/text", "Connection: close\r\nContent-Length: 2\r\n") + "ok";
+    let answer = server.send(request).await?;
+    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 1, "{answer}");
+    assert!(answer.ends_with("\r\n\r\nok\n<closed>"), "{answer}");
+    Ok(())
+}
+
+#[actix_web::test]
+async fn a_client_that_is_asked_and_sends_nothing_gets_408() -> Outcome {
+    let server = live_and_impatient()?;
+    let answer = server
+        .send(asks("/try/raw", "Content-Length: 9\r\n"))
+        .await?;
+    assert!(
+        answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 408"),
+        "{answer}"
+    );
     Ok(())
 }
