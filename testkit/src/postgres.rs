@@ -140,12 +140,13 @@ impl Postgres {
         self.each_process("CONT");
     }
 
+    /// The server itself first: stopped, it makes no further process that the list would lack.
     fn each_process(&self, name: &str) {
+        signal(self.process.pid(), name);
         let children = Command::new("pgrep")
             .args(["-P", &self.process.pid().to_string()])
             .output()
             .unwrap();
-        signal(self.process.pid(), name);
         for pid in String::from_utf8_lossy(&children.stdout).split_whitespace() {
             // One that has just ended needs no signal.
             Command::new("kill")
