@@ -32,11 +32,11 @@ faults: ## Do what databases do, for longer: 100 kills under load, 200 first boo
 
 bench: ## Measure what docs/benchmarks.md shows, each against its baseline, and write that file
 	tests/setup --bench
-	cargo bench --locked
+	cargo bench --package dotmac --locked
 
 soak: ## Break everything at random, FAULTS times (10000, some three hours), and see what holds
 	tests/setup --bench
-	DOTMAC_BENCH_FAULTS=$${FAULTS:-10000} cargo bench --locked -- faults
+	DOTMAC_BENCH_FAULTS=$${FAULTS:-10000} cargo bench --package dotmac --locked -- faults
 
 rotations: ## Rotate the database's user COUNT times (1000) under load: nobody may notice
 	tests/setup

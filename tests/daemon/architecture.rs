@@ -1,6 +1,6 @@
 //! What docs/ARCHITECTURE.md says is absent is absent.
 
-use std::fs;
+use std::{collections::BTreeSet, fs, process::Command};
 
 use crate::support::{files, repository};
 
@@ -80,4 +80,40 @@ fn a_probe_waits_for_nobody() {
             assert!(!text.contains(word), "`{word}` is in {place}");
         }
     }
+}
+
+/// The dependencies and features that a build of the workspace selects for these kinds of edges.
+fn selected(edges: &str) -> BTreeSet<String> {
+    let tree = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--prefix",
+            "none",
+            "--no-dedupe",
+        ])
+        .args(["--edges", edges, "--format", "{p} with {f}"])
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    assert!(
+        tree.status.success(),
+        "{}",
+        String::from_utf8_lossy(&tree.stderr)
+    );
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    tree.lines().map(str::to_owned).collect()
+}
+
+/// Else `cargo run` after `cargo test` compiles the dependency, and all that stand on it, once more.
+#[test]
+fn tests_turn_on_no_feature_that_other_builds_of_the_workspace_lack() {
+    let (tests, others) = (selected("normal,build,dev"), selected("normal,build"));
+    assert!(others.len() > 100, "{others:?}");
+    let missing: Vec<_> = others.difference(&tests).collect();
+    assert!(
+        missing.is_empty(),
+        "tests have other features of these; add them to tests/features/Cargo.toml: {missing:#?}"
+    );
 }
