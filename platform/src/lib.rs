@@ -23,6 +23,7 @@ pub mod routing;
 mod run;
 pub mod settings;
 
+pub use cli::REMEDIES;
 pub use dotmac_db::{self as db, insert_all, migrations, on};
 pub use dotmac_secrets as secrets;
 pub use dotmac_supervision as supervision;

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dotmac_platform::REMEDIES;
 use reqwest::Method;
 
 use crate::support::{Daemon, OpenBao, PATIENCE, Postgres, eventually, files};
@@ -61,6 +62,30 @@ fn every_reason_in_the_code_is_explained_and_no_other() {
         .collect();
     assert!(reasons.len() > 20, "{reasons:?}");
     assert_eq!(explained, reasons);
+}
+
+#[test]
+fn what_to_do_about_a_reason_is_the_same_in_the_documentation_and_in_dotmac_why() {
+    let documented: BTreeMap<String, String> = section("Reasons")
+        .lines()
+        .filter_map(|line| {
+            let (reason, rest) = line.strip_prefix("| `")?.split_once('`')?;
+            let remedy = rest.trim_end_matches(" |").rsplit(" | ").next()?;
+            Some((reason.to_owned(), remedy.to_owned()))
+        })
+        .collect();
+    let printed: BTreeMap<String, String> = REMEDIES
+        .iter()
+        .map(|(reason, remedy)| ((*reason).to_owned(), (*remedy).to_owned()))
+        .collect();
+    assert_eq!(printed.len(), REMEDIES.len(), "a reason stands there twice");
+    // Both are written by hand: a new reason needs its row in docs/operations.md and in
+    // platform/src/cli/remedies.rs.
+    assert_eq!(documented, printed);
+    for (reason, remedy) in printed {
+        let leads_away = remedy.contains("](") || remedy.contains("docs/");
+        assert!(!remedy.is_empty() && !leads_away, "{reason}: {remedy}");
+    }
 }
 
 /// The rows of the table in docs/operations.md; a row may name several metrics.

@@ -48,7 +48,8 @@ mod worker;
 
 pub use actor::{ActorFactory, ActorHandle, CallError, ChildSpec, SupervisedActor};
 pub use life::{
-    CallObserver, CallOutcome, Lifeline, Published, Serving, Vitals, install_panic_hook,
+    CallObserver, CallOutcome, Lifeline, Published, Serving, Vitals, current_child,
+    install_panic_hook,
 };
 pub use policy::{Policy, PolicyError};
 pub use state::{Board, Cause, Component, Event, NotReady, Readiness, Reason, State};

@@ -19,6 +19,7 @@ mod fields;
 mod filter;
 mod flush;
 pub mod instruments;
+mod last_errors;
 mod levels;
 mod limit;
 mod line;
@@ -58,11 +59,13 @@ pub use config::{
 };
 pub use error::TelemetryError;
 pub use flush::Flushed;
+pub use last_errors::LoggedError;
 pub use levels::LevelChange;
 pub use metrics::{Scrape, TextFormat};
 pub use runtimes::{watch_runtime, watch_runtime_of};
 pub use tally::{DropReason, Signal};
 
+use last_errors::LastErrors;
 use levels::Levels;
 use limit::Limiter;
 use pipeline::Pipelines;
@@ -77,6 +80,7 @@ struct Inner {
     pipelines: Pipelines,
     levels: Levels,
     limiter: Limiter,
+    last_errors: LastErrors,
 }
 
 /// Sets up logging, traces and metrics for the whole process, before anything that may log.
@@ -126,6 +130,13 @@ impl Telemetry {
             self.expire_after(lasting)?;
         }
         Ok(self.log_filter())
+    }
+
+    /// The last warning or error with a cause that `component` logged. The cause may be gone by now. `None`
+    /// if there was none, or if the log filter excludes it.
+    #[must_use]
+    pub fn last_error(&self, component: &str) -> Option<LoggedError> {
+        self.0.last_errors.of(component)
     }
 
     /// Directives of what is logged now.

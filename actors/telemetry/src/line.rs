@@ -189,7 +189,7 @@ fn is_plain(text: &str) -> bool {
 
 /// Writes text for a person: dangerous characters as `\n`, `\u{1b}` and so on, the others as they
 /// are.
-fn escape(text: &str, out: &mut Vec<u8>) {
+pub(super) fn escape(text: &str, out: &mut Vec<u8>) {
     for c in text.chars() {
         if is_safe(c) {
             out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());

@@ -18,6 +18,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::config::LogFormat;
 use super::fields::{Fields, Value};
+use super::last_errors::LastErrors;
 use super::line::Record;
 use super::stdout::Output;
 
@@ -33,14 +34,19 @@ thread_local! {
 pub(super) struct LogLayer {
     format: LogFormat,
     output: Output,
+    last_errors: LastErrors,
 }
 
 /// The fields of a span, kept beside it for the lines of its events.
 struct SpanFields(Arc<Fields>);
 
 impl LogLayer {
-    pub(super) fn new(format: LogFormat, output: Output) -> Self {
-        Self { format, output }
+    pub(super) fn new(format: LogFormat, output: Output, last_errors: LastErrors) -> Self {
+        Self {
+            format,
+            output,
+            last_errors,
+        }
     }
 
     fn lost_notice(&self, lost: u64) -> Vec<u8> {
@@ -92,6 +98,7 @@ where
     fn on_event(&self, event: &Event<'_>, cx: Context<'_, S>) {
         let mut own = Fields::default();
         event.record(&mut own);
+        self.last_errors.note(event.metadata(), &own);
         let spans: Vec<Arc<Fields>> = cx
             .event_scope(event)
             .into_iter()

@@ -16,6 +16,7 @@ use super::error::TelemetryError;
 use super::exemplars::NotingMeterProvider;
 use super::exporters::Outlets;
 use super::filter::{self, Exported, LogFilter};
+use super::last_errors::LastErrors;
 use super::levels::Levels;
 use super::limit::{Limited, Limiter};
 use super::logs::LogLayer;
@@ -64,7 +65,9 @@ pub(super) fn assemble(
         ));
     // One layer for both outputs, since each layer costs every span, also if it is told of none.
     let exported = pipelines.logs.as_ref().map(OpenTelemetryTracingBridge::new);
-    let logs = LogLayer::new(config.log_format, output).and_then(exported.map(Exported));
+    let last_errors = LastErrors::default();
+    let logs = LogLayer::new(config.log_format, output, last_errors.clone());
+    let logs = logs.and_then(exported.map(Exported));
     let limiter = Limiter::new(config.log_limit);
     let logs = Limited(logs, limiter.clone()).with_filter(log_filter);
     let subscriber = Registry::default().with(traces).with(logs);
@@ -74,6 +77,7 @@ pub(super) fn assemble(
         pipelines,
         levels: Levels::new(&config.log_filter, exchange),
         limiter,
+        last_errors,
     };
     Ok((Telemetry(Arc::new(inner)), Dispatch::new(subscriber)))
 }

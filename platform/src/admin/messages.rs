@@ -16,6 +16,14 @@ pub(crate) struct SetLogLevel {
     pub(crate) for_ms: Option<u64>,
 }
 
+/// `POST /restart`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Restart {
+    /// The component's name.
+    pub(crate) component: String,
+}
+
 /// What is logged now, in answer to [`SetLogLevel`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct LogLevel {
@@ -56,4 +64,15 @@ pub(crate) struct ComponentStatus {
     pub(crate) restarts: BTreeMap<String, u64>,
     pub(crate) calls_in_flight: usize,
     pub(crate) heartbeat_age_ms: Option<u64>,
+    /// The last warning or error with a cause that it logged; the cause may be gone by now.
+    pub(crate) last_error: Option<LastError>,
+}
+
+/// A warning or an error of a component.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LastError {
+    /// RFC 3339 in UTC.
+    pub(crate) at: String,
+    /// On one line.
+    pub(crate) text: String,
 }

@@ -1,19 +1,22 @@
 //! What can be asked and done.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use actix_web::{
     HttpRequest, HttpResponse, get, post, put,
-    web::{Data, Json, Path, ServiceConfig},
+    web::{Data, Json, ServiceConfig},
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 use dotmac_supervision::{Component, Readiness, Vitals};
-use dotmac_telemetry::LevelChange;
+use dotmac_telemetry::{LevelChange, Telemetry};
 use tracing::info;
 
 use super::{
     Powers,
-    messages::{ComponentStatus, LogLevel, SetLogLevel, Status},
+    messages::{ComponentStatus, LastError, LogLevel, Restart, SetLogLevel, Status},
     socket::Peer,
 };
 use crate::http::Problem;
@@ -49,21 +52,20 @@ async fn status(powers: Data<Powers>) -> Json<Status> {
         log_level: telemetry.log_filter(),
         leaked_threads: board.leaked_threads,
         components: components
-            .map(|component| shown(component, vitals.get(component.name)))
+            .map(|component| shown(component, vitals.get(component.name), telemetry))
             .collect(),
     })
 }
 
-fn shown(component: &Component, vitals: Option<&Vitals>) -> ComponentStatus {
+fn shown(component: &Component, vitals: Option<&Vitals>, telemetry: &Telemetry) -> ComponentStatus {
     let restarts = vitals.into_iter().flat_map(|vitals| vitals.restarts);
-    let since = DateTime::<Utc>::from(component.since);
     ComponentStatus {
         name: component.name.to_owned(),
         state: component.state.as_str().to_owned(),
         required: component.required,
         reason: component.reason.map(|reason| reason.as_str().to_owned()),
         source: component.source.map(str::to_owned),
-        since: since.to_rfc3339_opts(SecondsFormat::Millis, true),
+        since: moment(component.since),
         generation: component.generation,
         restarts: restarts
             .filter(|(_, count)| *count > 0)
@@ -75,7 +77,15 @@ fn shown(component: &Component, vitals: Option<&Vitals>) -> ComponentStatus {
         heartbeat_age_ms: vitals
             .and_then(|vitals| vitals.heartbeat_age)
             .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        last_error: telemetry.last_error(component.name).map(|error| LastError {
+            at: moment(error.at),
+            text: error.text,
+        }),
     }
+}
+
+fn moment(at: SystemTime) -> String {
+    DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 #[put("/log-level")]
@@ -102,13 +112,13 @@ async fn set_log_level(
     Ok(Json(LogLevel { level }))
 }
 
-#[post("/restart/{name}")]
+#[post("/restart")]
 async fn restart(
     request: HttpRequest,
     powers: Data<Powers>,
-    name: Path<String>,
+    Json(Restart { component }): Json<Restart>,
 ) -> Result<HttpResponse, Problem> {
-    powers.supervisor.restart(&name).map_err(|_| {
+    powers.supervisor.restart(&component).map_err(|_| {
         let board = powers.supervisor.board();
         let names = board.components.iter().map(|component| component.name);
         let names: Vec<&str> = names.collect();
@@ -117,7 +127,7 @@ async fn restart(
             names.join(", ")
         ))
     })?;
-    info!(by = %by(&request), actor.name = name.as_str(), "a restart of `{name}` was asked for");
+    info!(by = %by(&request), actor.name = component, "a restart of `{component}` was asked for");
     Ok(HttpResponse::Accepted().finish())
 }
 

@@ -2,7 +2,9 @@
 //! running daemon.
 
 use std::{
+    error::Error as _,
     fmt::Write as _,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,9 +13,10 @@ use clap::{Args, Subcommand};
 use reqwest::{Client, Method};
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::why::{in_brackets, why};
 use crate::{
     Exit,
-    admin::messages::{ComponentStatus, LogLevel, SetLogLevel, Status},
+    admin::messages::{LogLevel, Restart, SetLogLevel, Status},
     program::Program,
 };
 
@@ -37,7 +40,7 @@ pub(super) enum Ask {
         #[command(flatten)]
         socket: Socket,
     },
-    /// Say why a running daemon is not ready: exit 1 if it is not.
+    /// Explain why a running daemon is not ready or degraded, and what to do: exit 1 if it is not ready.
     Why {
         #[command(flatten)]
         socket: Socket,
@@ -130,16 +133,18 @@ async fn answer(program: &Program, ask: &Ask) -> Result<Exit, Failure> {
             Ok(if ready { Exit::Success } else { Exit::Failure })
         }
         Ask::Restart { actor, socket } => {
-            let path = format!("restart/{actor}");
+            let wanted = Restart {
+                component: actor.clone(),
+            };
             Daemon::at(program, socket)?
-                .send(Method::POST, &path, &())
+                .send(Method::POST, "restart", Some(&wanted))
                 .await?;
             super::print(&format!("`{actor}` is being restarted"));
             Ok(Exit::Success)
         }
         Ask::Drain { socket } => {
             Daemon::at(program, socket)?
-                .send(Method::POST, "drain", &())
+                .send(Method::POST, "drain", None::<&()>)
                 .await?;
             super::print("not ready from now on; requests are still served");
             Ok(Exit::Success)
@@ -156,7 +161,7 @@ async fn answer(program: &Program, ask: &Ask) -> Result<Exit, Failure> {
                 for_ms: lasting.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             };
             let daemon = Daemon::at(program, socket)?;
-            let body = daemon.send(Method::PUT, "log-level", &wanted).await?;
+            let body = daemon.send(Method::PUT, "log-level", Some(&wanted)).await?;
             let now: LogLevel = read(&body)?;
             let until = lasting.map(|time| format!(" for {}", humantime::format_duration(time)));
             super::print(&format!("{}{}", now.level, until.unwrap_or_default()));
@@ -166,7 +171,10 @@ async fn answer(program: &Program, ask: &Ask) -> Result<Exit, Failure> {
 }
 
 /// A running daemon's admin socket.
-struct Daemon(Client);
+struct Daemon {
+    client: Client,
+    path: PathBuf,
+}
 
 impl Daemon {
     fn at(program: &Program, socket: &Socket) -> Result<Self, Failure> {
@@ -182,37 +190,31 @@ impl Daemon {
             .timeout(TIMEOUT)
             .unix_socket(path.as_path())
             .build();
-        client
-            .map(Self)
-            .map_err(|error| no_answer(&error, Some(&path)))
+        match client {
+            Ok(client) => Ok(Self { client, path }),
+            Err(error) => Err(no_answer(&error, &path)),
+        }
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        read(&self.send(Method::GET, path, &()).await?)
+        read(&self.send(Method::GET, path, None::<&()>).await?)
     }
 
     async fn send(
         &self,
         method: Method,
         path: &str,
-        body: &impl Serialize,
+        body: Option<&impl Serialize>,
     ) -> Result<String, Failure> {
         // The host is of no account: the socket decides who answers.
-        let mut request = self
-            .0
-            .request(method.clone(), format!("http://dotmac/{path}"));
-        if method == Method::PUT {
+        let mut request = self.client.request(method, format!("http://dotmac/{path}"));
+        if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| no_answer(&error, None))?;
+        let failed = |error| no_answer(&error, &self.path);
+        let response = request.send().await.map_err(failed)?;
         let is_success = response.status().is_success();
-        let text = response
-            .text()
-            .await
-            .map_err(|error| no_answer(&error, None))?;
+        let text = response.text().await.map_err(failed)?;
         if is_success {
             return Ok(text);
         }
@@ -234,11 +236,26 @@ fn no_socket() -> Failure {
     Failure::Exit(Exit::Usage)
 }
 
-fn no_answer(error: &reqwest::Error, path: Option<&Path>) -> Failure {
-    let path = path
-        .map(|path| format!("{}: ", path.display()))
-        .unwrap_or_default();
-    Failure::NoAnswer(format!("{path}{}", super::chain(error)))
+fn no_answer(error: &reqwest::Error, path: &Path) -> Failure {
+    let socket = path.display();
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    let refused = causes
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .map(io::Error::kind)
+        .next();
+    Failure::NoAnswer(match refused {
+        Some(ErrorKind::ConnectionRefused) => format!(
+            "no process listens at `{socket}`; the daemon that made it has ended without removing it"
+        ),
+        Some(ErrorKind::NotFound) => format!(
+            "there is no socket `{socket}`; is the daemon running, with DOTMAC_ADMIN_SOCKET set to this path?"
+        ),
+        Some(ErrorKind::PermissionDenied) => {
+            format!("only the daemon's own user may open `{socket}`")
+        }
+        _ if error.is_timeout() => format!("`{socket}`: no answer within {TIMEOUT:?}"),
+        _ => format!("`{socket}`: {}", super::chain(error)),
+    })
 }
 
 fn table(status: &Status) -> String {
@@ -255,7 +272,7 @@ fn table(status: &Status) -> String {
         // Writing to a String cannot fail.
         writeln!(
             text,
-            "  {:<12} {:<10} {:<24} since {}  life {}, {restarts} restarts, {} calls",
+            "  {:<12} {:<12} {:<24} since {}  life {}, {restarts} restarts, {} calls",
             component.name,
             component.state,
             component
@@ -270,42 +287,4 @@ fn table(status: &Status) -> String {
         .unwrap_or_default();
     }
     text
-}
-
-/// One sentence for each component that keeps the daemon from being wholly well.
-fn why(status: &Status) -> (bool, String) {
-    let ready = status.status != "not_ready";
-    let mut text = match (&*status.status, &status.reason) {
-        _ if !status.alive => "the supervisor itself makes no progress".to_owned(),
-        ("ready", _) => "it is ready".to_owned(),
-        ("degraded", _) => "it is ready, with a handicap".to_owned(),
-        (_, reason) => format!("it is not ready{}", in_brackets(reason.as_deref())),
-    };
-    let unwell = |component: &&ComponentStatus| {
-        component.state != "ready" && component.reason.as_deref() != Some("finished")
-    };
-    for component in status.components.iter().filter(unwell) {
-        let need = if component.required {
-            "required"
-        } else {
-            "optional"
-        };
-        let reason = in_brackets(component.reason.as_deref());
-        write!(
-            text,
-            "\n`{}` ({need}) is {}{reason} since {}",
-            component.name, component.state, component.since
-        )
-        .unwrap_or_default();
-    }
-    if status.status != "ready" {
-        text.push_str("\ndocs/operations.md says what each reason means and what to do");
-    }
-    (ready && status.alive, text)
-}
-
-fn in_brackets(reason: Option<&str>) -> String {
-    reason
-        .map(|reason| format!(" ({reason})"))
-        .unwrap_or_default()
 }

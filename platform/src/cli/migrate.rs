@@ -71,7 +71,9 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
 }
 
 /// The credentials that the daemon would use, and the Vault to give leases back to.
-async fn load_credentials(settings: &Settings) -> Result<(Credentials, Option<Vault>), Exit> {
+pub(super) async fn load_credentials(
+    settings: &Settings,
+) -> Result<(Credentials, Option<Vault>), Exit> {
     let config = components::secrets(settings);
     let Some(vault) = config.vault.clone() else {
         let store = secrets::literals(&config.wanted);

@@ -5,9 +5,14 @@ mod backup;
 mod check;
 mod completions;
 mod config;
+mod journal;
 mod migrate;
 mod openapi;
 mod probe;
+mod remedies;
+mod why;
+
+pub use remedies::REMEDIES;
 
 use std::error::Error;
 
@@ -50,6 +55,8 @@ enum Command {
     Migrate(migrate::Arguments),
     /// Copy the SQLite database to a file, also while the daemon runs, and check the copy.
     Backup(backup::Arguments),
+    /// Show the journal in the database: starts, stops and states of components, of every process that used it.
+    Journal(journal::Arguments),
     /// Ask a running daemon how it is: exit 0 or 1, for images without curl.
     Probe(probe::Arguments),
     /// What goes through the admin socket of a running daemon.
@@ -131,6 +138,7 @@ async fn execute(program: &Program, command: Command) -> Exit {
         Command::Config(arguments) => config::run(program, &arguments),
         Command::Migrate(arguments) => migrate::run(program, &arguments).await,
         Command::Backup(arguments) => backup::run(program, &arguments),
+        Command::Journal(arguments) => journal::run(program, &arguments).await,
         Command::Probe(arguments) => probe::run(program, &arguments).await,
         Command::Admin(ask) => admin::run(program, &ask).await,
         Command::Openapi => openapi::run(program),

@@ -23,6 +23,20 @@ pub(crate) fn own_this_thread(life: Option<Lifeline>) {
     OWNER.set(life);
 }
 
+/// The name of the child whose code runs on this thread now; `None` if it is none's.
+#[must_use]
+pub fn current_child() -> Option<&'static str> {
+    owner().as_ref().map(Lifeline::name)
+}
+
+/// Answers also while this thread ends, and inside the borrow: a panic then must not become a second one.
+fn owner() -> Option<Lifeline> {
+    OWNER
+        .try_with(|owner| owner.try_borrow().ok().and_then(|owner| owner.clone()))
+        .ok()
+        .flatten()
+}
+
 /// Installs the hook that logs every panic of the process as one line, and charges it to the actor it
 /// belongs to. Called by [`SupervisionTree::start`](crate::SupervisionTree::start); call it earlier to
 /// have panics before that logged too. Further calls do nothing.
@@ -45,11 +59,7 @@ fn on_panic(info: &PanicHookInfo<'_>) {
     let place = info
         .location()
         .map_or_else(|| "unknown place".into(), ToString::to_string);
-    // A panic while this thread ends, or inside the borrow, must not become a second one.
-    let owner = OWNER
-        .try_with(|owner| owner.try_borrow().ok().and_then(|owner| owner.clone()))
-        .ok()
-        .flatten();
+    let owner = owner();
     if let Some(life) = &owner {
         life.end(Notice::Panicked(format!("{message} at {place}")));
     }

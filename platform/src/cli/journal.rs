@@ -1,0 +1,92 @@
+//! `dotmac journal`: prints the runtime journal, which also has the events of processes that have ended.
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::{
+    Exit, components,
+    db::{self, JournalQuery},
+    program::Program,
+};
+
+/// Which events to print, and how.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Number of events, counted from the newest.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    last: u32,
+    /// Only events of this component, such as db; `runtime` for starts and stops of processes.
+    #[arg(long)]
+    component: Option<String>,
+    /// Print one JSON object per line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One event, for programs.
+#[derive(Serialize)]
+struct Line<'a> {
+    at: String,
+    instance: &'a str,
+    component: &'a str,
+    event: &'a str,
+    reason: Option<&'a str>,
+}
+
+pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
+    let settings = match super::settings(program) {
+        Ok(settings) => settings,
+        Err(exit) => return exit,
+    };
+    let (credentials, vault) = match super::migrate::load_credentials(&settings).await {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    let config = components::database(&settings, credentials);
+    let query = JournalQuery {
+        last: arguments.last,
+        component: arguments.component.clone(),
+    };
+    let exit = match db::read_journal(&config, query).await {
+        Ok(entries) => {
+            entries.iter().for_each(|entry| show(entry, arguments.json));
+            Exit::Success
+        }
+        Err(error) => {
+            eprintln!("{}", super::chain(&error));
+            Exit::Unavailable
+        }
+    };
+    if let Some(vault) = vault {
+        vault.farewell().await;
+    }
+    exit
+}
+
+/// Oldest first, so that the newest is next to the prompt.
+fn show(entry: &db::JournalEntry, json: bool) {
+    let line = Line {
+        at: entry
+            .at
+            .to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+        instance: &entry.instance,
+        component: &entry.component,
+        event: &entry.event,
+        reason: entry.reason.as_deref(),
+    };
+    if json {
+        super::print(&serde_json::to_string(&line).unwrap_or_default());
+        return;
+    }
+    let Line {
+        at,
+        instance,
+        component,
+        event,
+        reason,
+    } = line;
+    let reason = reason.unwrap_or("-");
+    super::print(&format!(
+        "{at}  {component:<12} {event:<12} {reason:<24} {instance}"
+    ));
+}

@@ -1,0 +1,121 @@
+//! The remedy for each reason of a component's state, as `dotmac why` prints it. docs/operations.md has the
+//! same texts; a test compares both.
+
+/// Each reason with its remedy, in the order of the documentation.
+pub const REMEDIES: &[(&str, &str)] = &[
+    ("starting", "wait"),
+    ("dependency", "look at that component"),
+    ("dependency_changed", "nothing"),
+    (
+        "stalled",
+        "find the worker whose tasks block: its own lines are near the `ERROR` line",
+    ),
+    ("requested", "nothing"),
+    ("shutdown", "nothing"),
+    ("panicked", "report it; it was restarted"),
+    (
+        "hung",
+        "look for blocking work; `dotmac_leaked_threads` counts threads that never came back",
+    ),
+    ("stopped", "report it"),
+    ("error", "see the error"),
+    ("finished", "nothing"),
+    ("thread_lost", "check the limit on threads"),
+    ("start_timeout", "look at its log lines"),
+    (
+        "unreachable",
+        "check address, network, firewall; it is tried again",
+    ),
+    (
+        "authentication_failed",
+        "check user and password, token, or role and secret id",
+    ),
+    (
+        "credentials_refused",
+        "check that what Vault or the file holds is what the server has; it is tried again",
+    ),
+    ("credentials_missing", "look at secrets"),
+    (
+        "tls_failed",
+        "check `…_CA_CERT`, `…_CLIENT_CERT`, the host name, the server's certificate",
+    ),
+    ("database_missing", "create it, or correct the name"),
+    ("read_only", "point at the primary; it is checked again"),
+    (
+        "too_many_connections",
+        "lower `DOTMAC_DATABASE_POOL_SIZE` or raise the server's limit",
+    ),
+    (
+        "no_descriptors",
+        "raise `LimitNOFILE` (`ulimit -n`), or lower `DOTMAC_HTTP_MAX_CONNECTIONS`; `process_open_fds` shows what is open",
+    ),
+    (
+        "pool_exhausted",
+        "look for slow statements and work that lingers; then raise `DOTMAC_DATABASE_POOL_SIZE`",
+    ),
+    (
+        "slow",
+        "look at the network and the server's load; `db_client_operation_duration_seconds` has the times",
+    ),
+    ("disk_full", "free space on its disk"),
+    ("not_accepting", "wait"),
+    (
+        "data_corrupted",
+        "stop the daemon and restore a backup, or save what can be read with `sqlite3 FILE .recover`; on PostgreSQL look at its log and disk, `REINDEX` or restore",
+    ),
+    (
+        "locked",
+        "stop that process, or give this one a file of its own; end that session's transaction: `SELECT pg_terminate_backend(PID)`",
+    ),
+    ("migrating", "wait; the log says if it gave way"),
+    (
+        "schema_newer",
+        "run the newer program, or take them back with it",
+    ),
+    (
+        "migration_failed",
+        "mend it, restart; it is not tried again by itself",
+    ),
+    ("migration_pending", "`dotmac migrate up`"),
+    ("unusable_file", "the log names the file and the remedy"),
+    ("timeout", "look at Vault"),
+    ("sealed", "unseal it"),
+    ("not_initialized", "initialise it"),
+    (
+        "standby",
+        "look at the cluster; configure the address of the active node or of a load balancer",
+    ),
+    (
+        "rate_limited",
+        "raise the quota, or `DOTMAC_VAULT_REFRESH_INTERVAL`; lower `DOTMAC_TELEMETRY_SAMPLE_RATIO`",
+    ),
+    ("permission_denied", "add the path to the policy"),
+    ("namespace_missing", "correct `DOTMAC_VAULT_NAMESPACE`"),
+    ("mount_missing", "correct `DOTMAC_VAULT_MOUNT`"),
+    ("path_missing", "write it, or correct the reference"),
+    ("field_missing", "name the field: `vault:PATH#FIELD`"),
+    (
+        "role_missing",
+        "correct `DOTMAC_DATABASE_VAULT_ROLE`, or write the role",
+    ),
+    (
+        "database_engine_failed",
+        "bring PostgreSQL back. If db is not `unreachable`: whether Vault reaches PostgreSQL and can log in there; the log has what Vault says",
+    ),
+    (
+        "lease_expired",
+        "see the reason of secrets; it goes on by itself",
+    ),
+    ("bad_answer", "check the address"),
+    ("invalid_configuration", "the log says which"),
+    ("no_answer", "look at the collector; nothing else is slowed"),
+    ("rejected", "check protocol, path and credentials"),
+    ("misconfigured", "check `DOTMAC_TELEMETRY_OTLP_ENDPOINT`"),
+    ("no_resources", "check the limit on threads"),
+];
+
+/// The remedy for `reason`; `None` for a reason that only another version has.
+pub(super) fn remedy(reason: &str) -> Option<&'static str> {
+    let known = REMEDIES.iter().find(|(word, _)| *word == reason);
+    known.map(|(_, remedy)| *remedy)
+}

@@ -1,0 +1,65 @@
+//! `dotmac why`: explains why a running daemon is not ready or degraded, and what to do about it.
+
+use std::fmt::Write as _;
+
+use super::remedies::remedy;
+use crate::admin::messages::{ComponentStatus, Status};
+
+/// Whether the daemon is ready, and the explanation: for each component that is not ready its state, the last
+/// error that it logged and the remedy.
+pub(super) fn why(status: &Status) -> (bool, String) {
+    let ready = status.alive && status.status != "not_ready";
+    let mut text = match (&*status.status, status.reason.as_deref()) {
+        _ if !status.alive => {
+            "the supervisor itself makes no progress: restart the process".to_owned()
+        }
+        ("ready", _) => "it is ready".to_owned(),
+        ("degraded", _) => "it is ready, with a handicap".to_owned(),
+        (_, Some("draining")) => {
+            "it is not ready (draining): a drain was asked for, or it is stopping; what is \
+             sent is still answered"
+                .to_owned()
+        }
+        (_, reason) => format!("it is not ready{}", in_brackets(reason)),
+    };
+    for component in status.components.iter().filter(|it| is_unwell(it)) {
+        // Writing to a String cannot fail.
+        describe(&mut text, component).unwrap_or_default();
+    }
+    (ready, text)
+}
+
+fn is_unwell(component: &ComponentStatus) -> bool {
+    component.state != "ready" && component.reason.as_deref() != Some("finished")
+}
+
+fn describe(text: &mut String, component: &ComponentStatus) -> std::fmt::Result {
+    let need = if component.required {
+        "required"
+    } else {
+        "optional"
+    };
+    let reason = component.reason.as_deref();
+    write!(
+        text,
+        "\n`{}` ({need}) is {}{} since {}",
+        component.name,
+        component.state,
+        in_brackets(reason),
+        component.since
+    )?;
+    if let Some(error) = &component.last_error {
+        write!(text, "\n  last error: {} ({})", error.text, error.at)?;
+    }
+    if let Some(remedy) = reason.and_then(remedy) {
+        write!(text, "\n  what to do: {remedy}")?;
+    }
+    Ok(())
+}
+
+/// ` (reason)`, or nothing.
+pub(super) fn in_brackets(reason: Option<&str>) -> String {
+    reason
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default()
+}
