@@ -27,8 +27,10 @@ async fn pair(follow: impl Fn(&ComponentHandle) -> Need) -> Pair {
     let mut tree = SupervisionTree::new(policy()).unwrap();
     let (current, book) = (Arc::clone(&version), diary.clone());
     let secrets = ChildSpec::new("secrets", move |life: Lifeline| {
-        book.note(format!("secrets {} begun", life.generation()));
+        let (book, life_of) = (book.clone(), life.generation());
+        book.note(format!("secrets {life_of} begun"));
         Probe::serving(life, Serving::default().version(current.load(SeqCst)))
+            .on_drop(move || book.note(format!("secrets {life_of} gone")))
     });
     let secrets = tree.add(secrets.required()).unwrap();
     let book = diary.clone();
@@ -83,7 +85,12 @@ fn always_means_stopped_before_the_other_begins_again() {
         in_life(&pair.supervisor, "db", 2).await;
         assert_eq!(
             pair.diary.entries(),
-            ["secrets 1 begun", "db 1 gone", "secrets 2 begun"]
+            [
+                "secrets 1 begun",
+                "secrets 1 gone",
+                "db 1 gone",
+                "secrets 2 begun"
+            ]
         );
         assert_eq!(restarts(&pair.db, Cause::Dependency), 1);
         pair.supervisor.halt().await;
@@ -156,8 +163,30 @@ fn a_restart_on_request_takes_along_those_that_always_follow() {
         assert_eq!(restarts(&pair.secrets, Cause::Requested), 1);
         assert_eq!(
             pair.diary.entries(),
-            ["secrets 1 begun", "db 1 gone", "secrets 2 begun"]
+            [
+                "secrets 1 begun",
+                "db 1 gone",
+                "secrets 1 gone",
+                "secrets 2 begun"
+            ]
         );
         pair.supervisor.halt().await;
+    });
+}
+
+#[test]
+fn a_restart_on_request_does_not_wait_for_those_that_follow_no_restart() {
+    run(async {
+        let kinds: [fn(&ComponentHandle) -> Need; 3] = [
+            ComponentHandle::on_change,
+            ComponentHandle::to_start,
+            ComponentHandle::in_order,
+        ];
+        for follow in kinds {
+            let pair = pair(follow).await;
+            pair.supervisor.restart("secrets").unwrap();
+            in_life(&pair.supervisor, "secrets", 2).await;
+            pair.db_stayed().await;
+        }
     });
 }

@@ -370,3 +370,38 @@ fn a_runtime_that_is_blocked_again_and_again_is_not_replaced_for_ever() {
         .await;
     });
 }
+
+/// Memory of this process, in bytes.
+fn resident() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[test]
+fn an_idle_worker_costs_less_than_ten_kilobytes() {
+    if in_own_process("workers::threads::an_idle_worker_costs_less_than_ten_kilobytes").is_some() {
+        return;
+    }
+    const MANY: usize = 1000;
+    run(async {
+        let idle = |name: &'static str| {
+            WorkerSpec::new(name, HOURLY, |_| async { Ok::<_, Infallible>(()) })
+        };
+        // What the first one costs, all share.
+        let mut tree = SupervisionTree::new(Policy::default()).unwrap();
+        tree.add_worker(idle("first")).unwrap();
+        let first = tree.start();
+        ready(&first).await;
+        let before = resident();
+        let mut tree = SupervisionTree::new(Policy::default()).unwrap();
+        for n in 0..MANY {
+            tree.add_worker(idle(format!("worker {n}").leak())).unwrap();
+        }
+        let supervisor = tree.start();
+        ready(&supervisor).await;
+        let each = resident().saturating_sub(before) / MANY;
+        assert!(each < 10_000, "{each} bytes");
+        supervisor.halt().await;
+        first.halt().await;
+    });
+}
