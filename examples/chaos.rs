@@ -1,18 +1,27 @@
-//! An actor that can be broken on purpose, to see what supervision does about it.
+//! An actor and a worker that can be broken on purpose, to see what supervision does about it.
 //!
-//! Run it, then `curl -X POST localhost:8000/chaos/panic` (or `stop`, `hang?ms=20000`, `silence`), and
-//! watch `/ready`, `/metrics` and the log. The tests break it in the same way.
+//! Run it, then `curl -X POST localhost:8000/chaos/panic` (or `stop`, `hang?ms=20000`, `silence`,
+//! `worker?order=panic`), and watch `/ready`, `/metrics` and the log. The tests break it in the same way.
 #![expect(
     clippy::panic,
     clippy::disallowed_methods,
     reason = "breaking an actor on purpose is what this is for"
 )]
 
-use std::{process::ExitCode, sync::LazyLock, time::Duration};
+use std::{
+    io,
+    process::ExitCode,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    time::Duration,
+};
 
 use actix::{Actor, ActorContext as _, Context, Handler, Message, ResponseFuture};
 use diesel_async::RunQueryDsl;
-use dotmac_platform::{on, prelude::*};
+use dotmac_platform::{
+    on,
+    prelude::*,
+    supervision::{Schedule, WorkerContext, WorkerHandle},
+};
 use opentelemetry::{global, metrics::Counter};
 use serde::{Deserialize, Serialize};
 use tracing::{Instrument, Span, debug, info_span};
@@ -101,6 +110,52 @@ impl Handler<Silence> for Chaos {
     }
 }
 
+/// The worker, and what it is to do in its next run.
+#[derive(Clone)]
+struct Worker {
+    handle: WorkerHandle,
+    next: Arc<Mutex<Option<Work>>>,
+}
+
+#[derive(Clone, Copy, Deserialize, IntoParams)]
+struct Work {
+    order: Order,
+    /// How many milliseconds, where it takes time.
+    #[serde(default)]
+    ms: u64,
+}
+
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Order {
+    /// Panic.
+    Panic,
+    /// Return an error.
+    Fail,
+    /// Hold the thread.
+    Block,
+    /// Wait, and count each second as progress.
+    Wait,
+}
+
+/// Does what it is told to in one run, and nothing in the others.
+async fn work(context: WorkerContext, next: Arc<Mutex<Option<Work>>>) -> io::Result<()> {
+    let work = next.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(Work { order, ms }) = work else {
+        return Ok(());
+    };
+    match order {
+        Order::Panic => panic!("asked to panic"),
+        Order::Fail => return Err(io::Error::other("asked to fail")),
+        Order::Block => std::thread::sleep(Duration::from_millis(ms)),
+        Order::Wait => {
+            context.progress(1, Some(2));
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+        }
+    }
+    Ok(())
+}
+
 #[derive(Deserialize, IntoParams)]
 struct Time {
     /// How many milliseconds.
@@ -155,6 +210,12 @@ async fn silence(_: Public, chaos: Supervised<Chaos>) -> Reply<u64> {
 
 async fn panic_in_handler(_: Public) -> Reply<()> {
     panic!("asked to panic in a handler");
+}
+
+async fn order(_: Public, worker: Use<Worker>, work: Query<Work>) -> Reply<&'static str> {
+    *worker.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(work.into_inner());
+    worker.handle.run_now();
+    Ok(Json("ordered"))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -216,6 +277,9 @@ fn routes(routes: &mut Routes) {
         .post("/silence", silence)
         .summary("Asks the actor something that it never answers.");
     routes
+        .post("/worker", order)
+        .summary("Has the worker run at once, and do that.");
+    routes
         .post("/panic-in-handler", panic_in_handler)
         .summary("Panics in the request's own handler.");
     routes
@@ -235,11 +299,19 @@ impl Module for Chaos {
     type Settings = NoSettings;
 
     fn manifest() -> Manifest {
-        Manifest::new("An actor that can be broken on purpose.").required()
+        Manifest::new("An actor and a worker that can be broken on purpose.").required()
     }
 
     fn mount(_: NoSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
         on.actor("", Needs::none(), |life, ()| Chaos(life)).add()?;
+        let next = Arc::<Mutex<Option<Work>>>::default();
+        let orders = Arc::clone(&next);
+        let hourly = Schedule::Every(Duration::from_secs(3600));
+        let worker = on.worker("worker", hourly, move |context| {
+            work(context, Arc::clone(&orders))
+        });
+        let handle = worker.optional().add()?;
+        on.provide(Worker { handle, next });
         on.root_routes("/chaos", routes);
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Supervision in figures: what the board and the vitals say, as instruments.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::UNIX_EPOCH};
 
-use dotmac_supervision::{CallObserver, CallOutcome, State, SupervisorHandle};
+use dotmac_supervision::{CallObserver, CallOutcome, State, SupervisorHandle, WorkerVitals};
 use opentelemetry::{KeyValue, global, metrics::Meter};
 
 /// Measures each call through a handle: `dotmac_actor_call_duration_seconds`.
@@ -32,6 +32,7 @@ pub(crate) fn observe(supervisor: &SupervisorHandle) {
     let meter = meter();
     observe_board(&meter, supervisor);
     observe_actors(&meter, supervisor);
+    observe_workers(&meter, supervisor);
 }
 
 fn meter() -> Meter {
@@ -115,4 +116,51 @@ fn observe_actors(meter: &Meter, supervisor: &SupervisorHandle) {
             }
         })
         .build();
+}
+
+/// Without a worker there are no such series.
+fn observe_workers(meter: &Meter, supervisor: &SupervisorHandle) {
+    let handle = supervisor.clone();
+    meter
+        .u64_observable_counter("dotmac.worker.runs")
+        .with_description("Runs of a worker that ended well")
+        .with_callback(move |counter| {
+            for (name, worker) in workers(&handle) {
+                counter.observe(worker.runs, &[KeyValue::new("worker", name)]);
+            }
+        })
+        .build();
+    let handle = supervisor.clone();
+    meter
+        .f64_observable_gauge("dotmac.worker.last_success")
+        .with_unit("s")
+        .with_description(
+            "When a run of a worker last ended well, in seconds since 1970; 0 for never",
+        )
+        .with_callback(move |gauge| {
+            for (name, worker) in workers(&handle) {
+                let at = worker.last_success.unwrap_or(UNIX_EPOCH);
+                let since_epoch = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+                gauge.observe(since_epoch.as_secs_f64(), &[KeyValue::new("worker", name)]);
+            }
+        })
+        .build();
+    let handle = supervisor.clone();
+    meter
+        .f64_observable_gauge("dotmac.worker.run.age")
+        .with_unit("s")
+        .with_description("How long the current run of a worker has taken; 0 between runs")
+        .with_callback(move |gauge| {
+            for (name, worker) in workers(&handle) {
+                let age = worker.running_for.unwrap_or_default();
+                gauge.observe(age.as_secs_f64(), &[KeyValue::new("worker", name)]);
+            }
+        })
+        .build();
+}
+
+fn workers(supervisor: &SupervisorHandle) -> impl Iterator<Item = (&'static str, WorkerVitals)> {
+    supervisor
+        .vitals()
+        .filter_map(|vitals| Some((vitals.name, vitals.worker?)))
 }

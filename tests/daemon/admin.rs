@@ -96,7 +96,10 @@ async fn the_socket_answers_its_owner_while_every_worker_is_blocked() {
         .iter()
         .filter_map(|component| component["name"].as_str())
         .collect();
-    assert_eq!(names, ["secrets", "db", "telemetry", "chaos"]);
+    assert_eq!(
+        names,
+        ["secrets", "db", "telemetry", "chaos", "chaos.worker"]
+    );
 }
 
 #[tokio::test]

@@ -141,12 +141,14 @@ async fn every_metric_is_explained_with_its_labels_and_no_other() {
     );
     // Some things are measured a moment later than they happen.
     let (documented, leases) = (documented_metrics(), metrics_of_leases().await);
+    let workers = metrics_of_workers().await;
     let begun = Instant::now();
     let mut scraped = Metrics::new();
     while scraped != documented && begun.elapsed() < PATIENCE {
         let text = daemon.get("/metrics").await.text().await.unwrap();
         scraped = scraped_metrics(&text);
         scraped.extend(leases.clone());
+        scraped.extend(workers.clone());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(documented, scraped);
@@ -169,6 +171,16 @@ async fn metrics_of_leases() -> Metrics {
         (scraped.len() > 1).then_some(scraped)
     })
     .await
+}
+
+/// What a scrape has only where a module has a worker.
+async fn metrics_of_workers() -> Metrics {
+    let daemon = Daemon::example("chaos").spawn().await;
+    daemon.until("/ready", 200).await;
+    let text = daemon.get("/metrics").await.text().await.unwrap();
+    let mut scraped = scraped_metrics(&text);
+    scraped.retain(|name, _| name.starts_with("dotmac_worker_"));
+    scraped
 }
 
 #[test]

@@ -32,3 +32,4 @@ mod systemd;
 mod telemetry;
 mod traces;
 mod views;
+mod workers;

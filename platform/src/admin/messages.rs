@@ -66,6 +66,9 @@ pub(crate) struct ComponentStatus {
     pub(crate) heartbeat_age_ms: Option<u64>,
     /// The last warning or error with a cause that it logged; the cause may be gone by now.
     pub(crate) last_error: Option<LastError>,
+    /// Present for a worker only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) worker: Option<WorkerStatus>,
 }
 
 /// A warning or an error of a component.
@@ -75,4 +78,19 @@ pub(crate) struct LastError {
     pub(crate) at: String,
     /// On one line.
     pub(crate) text: String,
+}
+
+/// Runs and progress of a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct WorkerStatus {
+    /// Runs that ended without an error.
+    pub(crate) runs: u64,
+    /// End of the last of them, RFC 3339 in UTC.
+    pub(crate) last_success: Option<String>,
+    /// Duration of the current run so far, in milliseconds; absent between runs.
+    pub(crate) running_ms: Option<u64>,
+    /// Units of work that the current run has done, if it reports them.
+    pub(crate) done: Option<u64>,
+    /// Units of work of the current run in total, if it knows them.
+    pub(crate) total: Option<u64>,
 }

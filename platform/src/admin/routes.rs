@@ -10,13 +10,13 @@ use actix_web::{
     web::{Data, Json, ServiceConfig},
 };
 use chrono::{DateTime, SecondsFormat, Utc};
-use dotmac_supervision::{Component, Readiness, Vitals};
+use dotmac_supervision::{Component, Readiness, Vitals, WorkerVitals};
 use dotmac_telemetry::{LevelChange, Telemetry};
 use tracing::info;
 
 use super::{
     Powers,
-    messages::{ComponentStatus, LastError, LogLevel, Restart, SetLogLevel, Status},
+    messages::{ComponentStatus, LastError, LogLevel, Restart, SetLogLevel, Status, WorkerStatus},
     socket::Peer,
 };
 use crate::http::Problem;
@@ -74,14 +74,27 @@ fn shown(component: &Component, vitals: Option<&Vitals>, telemetry: &Telemetry) 
         calls_in_flight: vitals
             .map(|vitals| vitals.calls_in_flight)
             .unwrap_or_default(),
-        heartbeat_age_ms: vitals
-            .and_then(|vitals| vitals.heartbeat_age)
-            .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        heartbeat_age_ms: vitals.and_then(|vitals| vitals.heartbeat_age).map(millis),
         last_error: telemetry.last_error(component.name).map(|error| LastError {
             at: moment(error.at),
             text: error.text,
         }),
+        worker: vitals.and_then(|vitals| vitals.worker.as_ref()).map(worker),
     }
+}
+
+fn worker(vitals: &WorkerVitals) -> WorkerStatus {
+    WorkerStatus {
+        runs: vitals.runs,
+        last_success: vitals.last_success.map(moment),
+        running_ms: vitals.running_for.map(millis),
+        done: vitals.progress.map(|progress| progress.done),
+        total: vitals.progress.and_then(|progress| progress.total),
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn moment(at: SystemTime) -> String {

@@ -16,7 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::why::{in_brackets, why};
 use crate::{
     Exit,
-    admin::messages::{LogLevel, Restart, SetLogLevel, Status},
+    admin::messages::{ComponentStatus, LogLevel, Restart, SetLogLevel, Status},
     program::Program,
 };
 
@@ -272,7 +272,7 @@ fn table(status: &Status) -> String {
         // Writing to a String cannot fail.
         writeln!(
             text,
-            "  {:<12} {:<12} {:<24} since {}  life {}, {restarts} restarts, {} calls",
+            "  {:<12} {:<12} {:<24} since {}  life {}, {restarts} restarts, {}",
             component.name,
             component.state,
             component
@@ -282,9 +282,27 @@ fn table(status: &Status) -> String {
                 .unwrap_or("-"),
             component.since,
             component.generation,
-            component.calls_in_flight
+            activity(component)
         )
         .unwrap_or_default();
+    }
+    text
+}
+
+/// Calls under way of an actor, or runs and progress of a worker.
+fn activity(component: &ComponentStatus) -> String {
+    let Some(worker) = &component.worker else {
+        return format!("{} calls", component.calls_in_flight);
+    };
+    let mut text = format!("{} runs", worker.runs);
+    if let Some(millis) = worker.running_ms {
+        let running = humantime::format_duration(Duration::from_secs(millis / 1000));
+        text.push_str(&format!(", one under way for {running}"));
+    }
+    match (worker.done, worker.total) {
+        (Some(done), Some(total)) => text.push_str(&format!(", {done} of {total}")),
+        (Some(done), None) => text.push_str(&format!(", {done} done")),
+        (None, _) => {}
     }
     text
 }

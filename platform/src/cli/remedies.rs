@@ -12,7 +12,7 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ),
     ("requested", "nothing"),
     ("shutdown", "nothing"),
-    ("panicked", "report it; it was restarted"),
+    ("panicked", "report it"),
     (
         "hung",
         "look for blocking work; `dotmac_leaked_threads` counts threads that never came back",

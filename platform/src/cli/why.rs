@@ -54,6 +54,13 @@ fn describe(text: &mut String, component: &ComponentStatus) -> std::fmt::Result 
     if let Some(remedy) = reason.and_then(remedy) {
         write!(text, "\n  what to do: {remedy}")?;
     }
+    if component.state == "failed" {
+        let name = &component.name;
+        write!(
+            text,
+            "\n  then `dotmac restart {name}` gives it another life"
+        )?;
+    }
     Ok(())
 }
 
