@@ -19,12 +19,13 @@ use rustls_pki_types::{
 };
 
 use super::config::TlsFiles;
+use crate::settings::quoted_path;
 
 /// Why a certificate cannot be served; each names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be opened or read.
-    #[error("cannot read `{}`: {reason}", path.display())]
+    #[error("cannot read {}: {reason}", quoted_path(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -32,7 +33,7 @@ pub enum TlsError {
         reason: io::Error,
     },
     /// A file is not PEM.
-    #[error("`{}` is not valid PEM: {reason}", path.display())]
+    #[error("{} is not valid PEM: {reason}", quoted_path(path))]
     Pem {
         /// The file.
         path: PathBuf,
@@ -40,7 +41,7 @@ pub enum TlsError {
         reason: pem::Error,
     },
     /// A file is PEM but holds nothing of what is wanted.
-    #[error("`{}` holds no {wanted}", path.display())]
+    #[error("{} holds no {wanted}", quoted_path(path))]
     Absent {
         /// The file.
         path: PathBuf,
@@ -48,7 +49,7 @@ pub enum TlsError {
         wanted: &'static str,
     },
     /// Certificate and key do not belong together, or one of them is of no supported kind.
-    #[error("certificate `{}` and key `{}` cannot be used together: {reason}", files.certificates.display(), files.key.display())]
+    #[error("certificate {} and key {} cannot be used together: {reason}", quoted_path(&files.certificates), quoted_path(&files.key))]
     Mismatch {
         /// Both files.
         files: TlsFiles,

@@ -35,6 +35,7 @@ pub use engine::live::Change;
 pub use engine::rules::Rules;
 pub(crate) use engine::secrets::APP_SECRET_KEY;
 pub use engine::secrets::WantedSecret;
+pub(crate) use engine::shown::quoted_path;
 pub use engine::source::Sources;
 pub use engine::value::{Invalid, Setting};
 pub use groups::{

@@ -1,7 +1,7 @@
 //! What of a given text may be shown, and how: no password, no control character, no more than fits
 //! a line.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, path::Path};
 
 /// A text longer than this is cut in a message.
 const SHOWN_CHARS: usize = 100;
@@ -10,6 +10,11 @@ const SHOWN_CHARS: usize = 100;
 /// may hold a password, although its key is for none.
 pub(crate) fn quoted(text: &str) -> Option<String> {
     (!may_hold_password(text)).then(|| format!("{:?}", shortened(text)))
+}
+
+/// The path of a file as [`quoted`] shows a text; `the file` if it may hold a password.
+pub(crate) fn quoted_path(path: &Path) -> String {
+    quoted(&path.to_string_lossy()).unwrap_or_else(|| "the file".to_owned())
 }
 
 /// Whether `text` looks as if it came with a password: a URL, a part of one, or a connection string.

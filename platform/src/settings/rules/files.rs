@@ -7,7 +7,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use super::PlatformRules;
 use crate::{
     http::{TlsCertificates, TlsFiles},
-    settings::engine::shown::quoted,
+    settings::engine::shown::quoted_path,
 };
 
 impl PlatformRules<'_> {
@@ -49,7 +49,7 @@ impl PlatformRules<'_> {
 
 /// Whether the file holds certificates; else what is wrong, in one sentence.
 fn authorities(file: &Path) -> Result<(), String> {
-    let shown = quoted(&file.to_string_lossy()).unwrap_or_else(|| "the file".to_owned());
+    let shown = quoted_path(file);
     let text =
         dotmac_bounded_read::read(file).map_err(|error| format!("cannot read {shown}: {error}"))?;
     match CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>() {

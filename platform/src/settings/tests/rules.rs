@@ -82,10 +82,13 @@ fn a_file_of_certificates_is_looked_at_before_it_is_needed() {
         assert_eq!(
             mistake(&[(key, "/nowhere/k"), (cert, "/nowhere/c")]),
             format!(
-                "{cert} (environment): cannot read `/nowhere/c`: No such file or directory (os error 2); \
+                "{cert} (environment): cannot read \"/nowhere/c\": No such file or directory (os error 2); \
                  name PEM files that this user may read: the certificate chain, and the private key that belongs to it"
             )
         );
+        // A path is no more trusted than any other value.
+        let odd = mistake(&[(key, "/nowhere/k"), (cert, "/nowhere/c\u{1b}[2J")]);
+        assert!(odd.contains("\"/nowhere/c\\u{1b}[2J\""), "{odd}");
     }
     let key = certificate("one.key");
     for name in ["DOTMAC_VAULT_CA_CERT", "DOTMAC_DATABASE_CA_CERT"] {
