@@ -88,6 +88,55 @@ fn what_to_do_about_a_reason_is_the_same_in_the_documentation_and_in_dotmac_why(
     }
 }
 
+#[test]
+fn each_limit_that_is_a_setting_is_listed_with_its_default() {
+    let settings = read("docs/settings.md");
+    let default_of = |key: &str| {
+        let row = format!("| `{key}` | ");
+        let line = settings.lines().find_map(|line| line.strip_prefix(&row));
+        let line = line.unwrap_or_else(|| panic!("docs/settings.md has no {key}"));
+        line.split(" | ").next().unwrap().replace(['`', ' '], "")
+    };
+    let section = section("Under attack");
+    let rows = section.lines().filter(|line| line.starts_with("| "));
+    let mut listed = BTreeSet::new();
+    for row in rows {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let [limit, value, ..] = cells[..] else {
+            panic!("{row}");
+        };
+        let keys = quoted(limit).chain(quoted(value));
+        for key in keys.filter(|word| word.starts_with("DOTMAC_")) {
+            let default = default_of(&key);
+            if default != "–" {
+                assert!(
+                    value.replace(' ', "").contains(&default),
+                    "{default}: {row}"
+                );
+            }
+            listed.insert(key);
+        }
+    }
+    let limits = settings.lines().filter_map(|line| {
+        let key = line.strip_prefix("| `")?.split('`').next()?;
+        let is_limit = [
+            "_TIMEOUT",
+            "_LIMIT",
+            "_MAX_CONNECTIONS",
+            "_KEEP_ALIVE",
+            "_PER_ADDRESS",
+        ];
+        let is_limit = is_limit.iter().any(|end| key.ends_with(end));
+        (key.starts_with("DOTMAC_HTTP_") && is_limit).then(|| key.to_owned())
+    });
+    for key in limits {
+        assert!(
+            listed.contains(&key),
+            "docs/operations.md, \"Under attack\", lacks {key}"
+        );
+    }
+}
+
 /// The rows of the table in docs/operations.md; a row may name several metrics.
 fn documented_metrics() -> Metrics {
     let mut documented = Metrics::new();
