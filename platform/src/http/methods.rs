@@ -35,12 +35,13 @@ impl Methods {
         )
     }
 
-    /// The value of `Allow` for a path that exists, over all patterns that match it.
+    /// The value of `Allow` for a path that exists, over all patterns that match it. For `*`, which stands for
+    /// the server as a whole (RFC 9110, 9.3.7), over all paths.
     pub(super) fn allow(&self, path: &str) -> Option<HeaderValue> {
         let mut matching = self
             .0
             .iter()
-            .filter(|(pattern, _)| pattern.is_match(path))
+            .filter(|(pattern, _)| path == "*" || pattern.is_match(path))
             .map(|(_, methods)| *methods);
         let first = matching.next()?;
         let union = matching.fold(first, |sum, next| {

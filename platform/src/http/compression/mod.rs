@@ -130,6 +130,22 @@ impl Compression {
 fn mark(headers: &mut HeaderMap, coding: Coding) {
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_ENCODING, coding.header());
+    weaken(headers);
+}
+
+/// Makes a strong `ETag` weak: a strong one stands for the exact bytes, of which the encoding sends others
+/// (RFC 9110, 8.8.1).
+fn weaken(headers: &mut HeaderMap) {
+    let Some(tag) = headers.get(header::ETAG).map(HeaderValue::as_bytes) else {
+        return;
+    };
+    if tag.starts_with(b"W/") {
+        return;
+    }
+    match HeaderValue::from_bytes(&[b"W/", tag].concat()) {
+        Ok(weak) => headers.insert(header::ETAG, weak),
+        Err(_) => headers.remove(header::ETAG),
+    };
 }
 
 /// Says that the body depends on what the client accepts.

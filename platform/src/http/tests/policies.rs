@@ -145,6 +145,26 @@ async fn compression_begins_at_a_thousand_bytes() -> Outcome {
 }
 
 #[actix_web::test]
+async fn a_compressed_body_has_no_strong_etag() -> Outcome {
+    for (size, accept, tag) in [
+        (3000, "zstd", "W/\"7\""),
+        (3000, "gzip", "W/\"7\""),
+        (3_000_000, "gzip", "W/\"7\""),
+        (3000, "identity", "\"7\""),
+        (999, "gzip", "\"7\""),
+    ] {
+        for method in [Method::GET, Method::HEAD] {
+            let request = TestRequest::default()
+                .method(method)
+                .uri(&format!("/try/page?size={size}"))
+                .insert_header(("accept-encoding", accept));
+            assert_eq!(ask(request).await?.header("etag"), tag, "{size} {accept}");
+        }
+    }
+    Ok(())
+}
+
+#[actix_web::test]
 async fn a_compressed_body_has_the_content_of_the_plain_one() -> Outcome {
     for path in [
         "/try/page?size=3000",

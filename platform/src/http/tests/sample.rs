@@ -44,8 +44,11 @@ pub(super) async fn number(n: Path<u32>) -> String {
 
 #[utoipa::path(responses((status = 200, body = String)))]
 #[get("/page")]
-async fn page(page: Query<Page>) -> String {
-    "x".repeat(page.size as usize)
+async fn page(page: Query<Page>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/plain; charset=utf-8")
+        .insert_header(("etag", "\"7\""))
+        .body("x".repeat(page.size as usize))
 }
 
 #[utoipa::path(responses((status = 200, body = String)))]

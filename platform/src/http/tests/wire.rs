@@ -83,7 +83,6 @@ async fn garbage_is_refused_and_the_server_goes_on() -> Outcome {
         b"GET health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         b"GET * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         b"GET /health HTTP/1.1\r\nHost: a b\"<>\r\nConnection: close\r\n\r\n",
-        b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n",
     ] {
         let answer = server.send(garbage).await?;
@@ -114,6 +113,22 @@ async fn a_target_that_is_no_path_is_400() -> Outcome {
             "{target}: {answer}"
         );
     }
+    Ok(())
+}
+
+#[actix_web::test]
+async fn options_of_the_whole_server_names_all_methods() -> Outcome {
+    let answer = live()?
+        .send(format!(
+            "OPTIONS * HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n"
+        ))
+        .await?
+        .to_ascii_lowercase();
+    assert!(
+        answer.starts_with("http/1.1 204")
+            && answer.contains("\r\nallow: get, head, post, options\r\n"),
+        "{answer}"
+    );
     Ok(())
 }
 
