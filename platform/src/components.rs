@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     MIGRATIONS,
     credentials::{PASSWORD, USERNAME},
-    http,
+    descriptors, http,
     program::About,
     settings::{
         DatabaseTarget, Environment, Export, KvVersion, LogFormat, Migrate, OtlpCompression,
@@ -134,10 +134,38 @@ pub(crate) fn scrape(telemetry: &Telemetry) -> http::Scrape {
     Arc::new(move |format| scrape.render(format).map_err(|error| error.to_string()))
 }
 
+/// The listener for operators, if there is one: without TLS and for any host, few connections, no cross-origin calls.
+pub(crate) fn management(settings: &Settings, about: About) -> Option<http::Config> {
+    let app = &settings.app;
+    let port = app.management_port?;
+    let all = http(settings, about);
+    Some(http::Config {
+        surface: http::Surface::Management,
+        host: app
+            .management_host
+            .as_ref()
+            .unwrap_or(&app.host)
+            .to_string(),
+        port,
+        workers: 1,
+        tls: None,
+        hsts: false,
+        max_connections: descriptors::MANAGEMENT,
+        trusted_hosts: Vec::new(),
+        cors: http::CorsPolicy::default(),
+        ..all
+    })
+}
+
 pub(crate) fn http(settings: &Settings, about: About) -> http::Config {
     let (app, limits, cors) = (&settings.app, &settings.http, &settings.cors);
     let tls = app.tls_cert.clone().zip(app.tls_key.clone());
     http::Config {
+        surface: match app.management_port {
+            Some(_) => http::Surface::Api,
+            None => http::Surface::All,
+        },
+        hang_after: settings.supervision.hang_after,
         host: app.host.to_string(),
         port: app.port,
         workers: app.workers,

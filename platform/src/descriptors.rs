@@ -8,6 +8,9 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// Connections of the management listener, kept back for it where there is one.
+pub(crate) const MANAGEMENT: usize = 64;
+
 /// Kept back for what does not depend on the settings: runtimes, log, Vault, collector, admin socket.
 const RESERVE: usize = 64;
 /// Kept back for each worker: its poller, its timers, files that a handler opens.
@@ -39,15 +42,19 @@ pub(crate) fn raise() -> io::Result<Option<usize>> {
     Ok(maximum.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)))
 }
 
-/// How many connections there may be where `wanted` are configured and `limit` files may be open; a `WARN`
-/// line if that is fewer.
+/// How many connections there may be where `wanted` are configured and `limit` files may be open, `management` of them
+/// by the management listener; a `WARN` line if that is fewer.
 pub(crate) fn connections(
     wanted: usize,
     limit: usize,
+    management: usize,
     workers: usize,
     database_connections: usize,
 ) -> usize {
-    let reserve = RESERVE + EACH_WORKER * workers + EACH_DATABASE_CONNECTION * database_connections;
+    let reserve = RESERVE
+        + management
+        + EACH_WORKER * workers
+        + EACH_DATABASE_CONNECTION * database_connections;
     // However low the limit is, somebody is to be answered.
     let most = limit.saturating_sub(reserve).max(limit / 4).max(1);
     if most < wanted {
@@ -69,11 +76,15 @@ mod tests {
 
     #[test]
     fn connections_leave_a_reserve_for_the_rest() {
-        assert_eq!(connections(25_000, 262_144, 8, 10), 25_000);
-        assert_eq!(connections(25_000, 1024, 2, 10), 1024 - 64 - 8 - 40);
-        assert_eq!(connections(100, 1024, 2, 10), 100);
-        assert_eq!(connections(25_000, 64, 2, 10), 16);
-        assert_eq!(connections(25_000, 1, 2, 10), 1);
+        assert_eq!(connections(25_000, 262_144, 0, 8, 10), 25_000);
+        assert_eq!(connections(25_000, 1024, 0, 2, 10), 1024 - 64 - 8 - 40);
+        assert_eq!(
+            connections(25_000, 1024, 64, 2, 10),
+            1024 - 64 - 64 - 8 - 40
+        );
+        assert_eq!(connections(100, 1024, 0, 2, 10), 100);
+        assert_eq!(connections(25_000, 64, 0, 2, 10), 16);
+        assert_eq!(connections(25_000, 1, 0, 2, 10), 1);
     }
 
     #[test]

@@ -182,11 +182,7 @@ impl Daemon {
     async fn find_address(&mut self) {
         let begun = Instant::now();
         loop {
-            if let Some(address) = self
-                .log()
-                .iter()
-                .find_map(|line| line["address"].as_str().map(str::to_owned))
-            {
+            if let Some(address) = self.listening("listening on") {
                 let scheme = if self.environment.contains_key("DOTMAC_TLS_CERT") {
                     "https"
                 } else {
@@ -203,6 +199,26 @@ impl Daemon {
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// The address in the log line that begins with `what`.
+    fn listening(&self, what: &str) -> Option<String> {
+        self.log().iter().find_map(|line| {
+            let is_it = line["message"].as_str()?.starts_with(what);
+            let address = line["address"].as_str()?;
+            is_it.then(|| address.to_owned())
+        })
+    }
+
+    /// Where the management listener is, as `http://address`; it needs `DOTMAC_MANAGEMENT_PORT`.
+    pub async fn management(&self) -> String {
+        eventually("the management listener", || async {
+            Some(format!(
+                "http://{}",
+                self.listening("probes and metrics on")?
+            ))
+        })
+        .await
     }
 
     pub fn pid(&self) -> u32 {

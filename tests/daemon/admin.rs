@@ -21,7 +21,7 @@ async fn chaos() -> Daemon {
 }
 
 /// Runs a command where the daemon is.
-async fn dotmac(directory: &Path, arguments: &[&str]) -> Stopped {
+pub async fn dotmac(directory: &Path, arguments: &[&str]) -> Stopped {
     Daemon::builder()
         .env("DOTMAC_ADMIN_SOCKET", "admin.sock")
         .run_in(directory, arguments)

@@ -22,6 +22,7 @@ mod embedding;
 mod http;
 mod hygiene;
 mod leases;
+mod management;
 mod metrics;
 mod notes;
 mod probes;

@@ -12,15 +12,17 @@ mod socket;
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::mpsc,
-    thread,
+    time::Duration,
 };
 
 use actix_web::{App, HttpServer, dev::ServerHandle, web::Data};
 use dotmac_supervision::SupervisorHandle;
 use dotmac_telemetry::Telemetry;
 
-use crate::program::About;
+use crate::{
+    http::{self, Workers},
+    program::About,
+};
 
 /// What can be looked at and acted upon.
 #[derive(Clone)]
@@ -28,6 +30,9 @@ pub(crate) struct Powers {
     pub(crate) telemetry: Telemetry,
     pub(crate) supervisor: SupervisorHandle,
     pub(crate) about: About,
+    pub(crate) workers: Workers,
+    /// After which time without progress a worker is blocked.
+    pub(crate) hang_after: Duration,
 }
 
 /// An open socket. Closed, and its file removed, when dropped.
@@ -57,36 +62,20 @@ pub(crate) fn open(path: &Path, powers: Powers) -> Result<Admin, OpenError> {
         source,
     };
     let listener = socket::bind(path).map_err(refused)?;
-    let (started, starts) = mpsc::sync_channel(1);
     let serve = move || {
-        let serve = async move {
-            let app = move || {
-                App::new()
-                    .app_data(Data::new(powers.clone()))
-                    .configure(routes::all)
-            };
-            let server = HttpServer::new(app)
-                .workers(1)
-                .disable_signals()
-                .on_connect(socket::note_peer)
-                .listen_uds(listener)?
-                .run();
-            // Nobody listens if `open` has given up.
-            started.send(server.handle()).ok();
-            server.await
+        let app = move || {
+            App::new()
+                .app_data(Data::new(powers.clone()))
+                .configure(routes::all)
         };
-        if let Err(error) = actix_web::rt::System::new().block_on(serve) {
-            tracing::error!(%error, "the admin socket has ended");
-        }
+        let server = HttpServer::new(app)
+            .workers(1)
+            .disable_signals()
+            .on_connect(socket::note_peer)
+            .listen_uds(listener)?;
+        Ok(server.run())
     };
-    // Not joined: it ends with its server, or with the process.
-    thread::Builder::new()
-        .name("admin".to_owned())
-        .spawn(serve)
-        .map_err(refused)?;
-    let server = starts
-        .recv()
-        .map_err(|_| refused(io::Error::other("its server did not start")))?;
+    let server = http::serve_on_own_thread("admin", serve).map_err(refused)?;
     Ok(Admin {
         path: path.to_owned(),
         server,

@@ -10,7 +10,7 @@ use actix_web::{
     web::{Data, Json, ServiceConfig},
 };
 use chrono::{DateTime, SecondsFormat, Utc};
-use dotmac_supervision::{Component, Readiness, Vitals, WorkerVitals};
+use dotmac_supervision::{Component, Readiness, State, Vitals, WorkerVitals};
 use dotmac_telemetry::{LevelChange, Telemetry};
 use tracing::info;
 
@@ -19,7 +19,7 @@ use super::{
     messages::{ComponentStatus, LastError, LogLevel, Restart, SetLogLevel, Status, WorkerStatus},
     socket::Peer,
 };
-use crate::http::Problem;
+use crate::http::{Problem, WORKERS_BLOCKED};
 
 /// Longest time that a log level may be changed for.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -28,13 +28,16 @@ pub(super) fn all(app: &mut ServiceConfig) {
     app.service(status)
         .service(set_log_level)
         .service(restart)
-        .service(drain);
+        .service(drain)
+        .service(undrain);
 }
 
 #[get("/status")]
 async fn status(powers: Data<Powers>) -> Json<Status> {
     let (supervisor, telemetry) = (&powers.supervisor, &powers.telemetry);
     let board = supervisor.board();
+    let blocked = powers.workers.are_blocked(powers.hang_after);
+    let readiness = blocked.readiness(board.readiness);
     let vitals: BTreeMap<_, _> = supervisor
         .vitals()
         .map(|vitals| (vitals.name, vitals))
@@ -43,8 +46,8 @@ async fn status(powers: Data<Powers>) -> Json<Status> {
     Json(Status {
         version: powers.about.version.to_owned(),
         pid: std::process::id(),
-        status: board.readiness.as_str().to_owned(),
-        reason: match board.readiness {
+        status: readiness.as_str().to_owned(),
+        reason: match readiness {
             Readiness::NotReady(reason) => Some(reason.as_str().to_owned()),
             Readiness::Ready | Readiness::Degraded => None,
         },
@@ -53,6 +56,7 @@ async fn status(powers: Data<Powers>) -> Json<Status> {
         leaked_threads: board.leaked_threads,
         components: components
             .map(|component| shown(component, vitals.get(component.name), telemetry))
+            .chain(blocked.state().map(|state| http(state, &powers)))
             .collect(),
     })
 }
@@ -80,6 +84,37 @@ fn shown(component: &Component, vitals: Option<&Vitals>, telemetry: &Telemetry) 
             text: error.text,
         }),
         worker: vitals.and_then(|vitals| vitals.worker.as_ref()).map(worker),
+    }
+}
+
+/// The HTTP server, while workers make no progress.
+fn http(state: State, powers: &Powers) -> ComponentStatus {
+    let blocked = powers.workers.blocked(powers.hang_after);
+    let longest = blocked.iter().map(|worker| worker.since).max();
+    let numbers: Vec<_> = blocked.iter().map(|it| it.number.to_string()).collect();
+    let since = SystemTime::now() - longest.unwrap_or_default();
+    let text = format!(
+        "handlers block {} of {} workers: number {}",
+        blocked.len(),
+        powers.workers.count(),
+        numbers.join(", ")
+    );
+    ComponentStatus {
+        name: "http".to_owned(),
+        state: state.as_str().to_owned(),
+        required: true,
+        reason: Some(WORKERS_BLOCKED.as_str().to_owned()),
+        source: None,
+        since: moment(since),
+        generation: 1,
+        restarts: BTreeMap::new(),
+        calls_in_flight: 0,
+        heartbeat_age_ms: longest.map(millis),
+        last_error: Some(LastError {
+            at: moment(SystemTime::now()),
+            text,
+        }),
+        worker: None,
     }
 }
 
@@ -147,7 +182,14 @@ async fn restart(
 #[post("/drain")]
 async fn drain(request: HttpRequest, powers: Data<Powers>) -> HttpResponse {
     powers.supervisor.drain();
-    info!(by = %by(&request), "readiness was turned off for good; requests are still served");
+    info!(by = %by(&request), "readiness was turned off; requests are still served");
+    HttpResponse::Accepted().finish()
+}
+
+#[post("/undrain")]
+async fn undrain(request: HttpRequest, powers: Data<Powers>) -> HttpResponse {
+    powers.supervisor.undrain();
+    info!(by = %by(&request), "readiness is no longer turned off");
     HttpResponse::Accepted().finish()
 }
 

@@ -1,4 +1,4 @@
-//! `dotmac status`, `why`, `restart`, `drain` and `log-level`: what goes through the admin socket of a
+//! `dotmac status`, `why`, `restart`, `drain`, `undrain` and `log-level`: what goes through the admin socket of a
 //! running daemon.
 
 use std::{
@@ -52,8 +52,13 @@ pub(super) enum Ask {
         #[command(flatten)]
         socket: Socket,
     },
-    /// Turn readiness off for good; requests are still served.
+    /// Turn readiness off, until `undrain`; requests are still served.
     Drain {
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Take a drain back.
+    Undrain {
         #[command(flatten)]
         socket: Socket,
     },
@@ -147,6 +152,13 @@ async fn answer(program: &Program, ask: &Ask) -> Result<Exit, Failure> {
                 .send(Method::POST, "drain", None::<&()>)
                 .await?;
             super::print("not ready from now on; requests are still served");
+            Ok(Exit::Success)
+        }
+        Ask::Undrain { socket } => {
+            Daemon::at(program, socket)?
+                .send(Method::POST, "undrain", None::<&()>)
+                .await?;
+            super::print("no longer drained");
             Ok(Exit::Success)
         }
         Ask::LogLevel {

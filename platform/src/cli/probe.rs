@@ -78,19 +78,24 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
 
 /// Where a daemon with these settings listens, as seen from the same machine.
 fn own_address(settings: &Settings) -> String {
-    let scheme = if settings.app.tls_cert.is_some() {
-        "https"
-    } else {
-        "http"
+    let app = &settings.app;
+    let (scheme, host, port) = match app.management_port {
+        Some(port) => (
+            "http",
+            app.management_host.as_ref().unwrap_or(&app.host),
+            port,
+        ),
+        None if app.tls_cert.is_some() => ("https", &app.host, app.port),
+        None => ("http", &app.host, app.port),
     };
-    let host = settings.app.host.to_string();
+    let host = host.to_string();
     let host = match host.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) if address.is_unspecified() => "127.0.0.1".into(),
         Ok(IpAddr::V6(address)) if address.is_unspecified() => "[::1]".into(),
         Ok(IpAddr::V6(address)) => format!("[{address}]"),
         _ => host,
     };
-    format!("{scheme}://{host}:{}", settings.app.port)
+    format!("{scheme}://{host}:{port}")
 }
 
 async fn ask(url: &str, own: bool) -> Result<(bool, String), reqwest::Error> {

@@ -23,6 +23,10 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ("thread_lost", "check the limit on threads"),
     ("start_timeout", "look at its log lines"),
     (
+        "workers_blocked",
+        "find the handler: the log names the workers and the time. Move its work to `web::block`",
+    ),
+    (
         "unreachable",
         "check address, network, firewall; it is tried again",
     ),

@@ -11,7 +11,7 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Config;
+use super::{Config, Surface};
 
 /// Connections the kernel may hold until a worker takes them; it caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -35,53 +35,71 @@ impl Listeners {
 pub enum BindError {
     /// The host name has no address.
     #[error(
-        "cannot listen on `{host}`: the name does not resolve to an address; set DOTMAC_HOST to an address of this machine, 127.0.0.1 or 0.0.0.0"
+        "cannot listen on `{host}`: the name does not resolve to an address; set {key} to an address of this machine, 127.0.0.1 or 0.0.0.0",
+        key = .surface.host_key()
     )]
     UnknownHost {
         /// The name as configured.
         host: String,
+        /// Which listener.
+        surface: Surface,
         /// What the resolver said; absent if it answered with no address at all.
         #[source]
         source: Option<io::Error>,
     },
     /// Somebody else has the port.
     #[error(
-        "cannot listen on {address}: another process has this port; stop it, or set DOTMAC_PORT to a free one (0 takes any)"
+        "cannot listen on {address}: another process has this port; stop it, or set {key} to a free one (0 takes any)",
+        key = .surface.port_key()
     )]
     InUse {
         /// The address that is taken.
         address: SocketAddr,
+        /// Which listener.
+        surface: Surface,
         /// The system's own words.
         #[source]
         source: io::Error,
     },
     /// The process may not use this port.
     #[error(
-        "cannot listen on {address}: this user may not take the port; set DOTMAC_PORT to 1024 or above, or grant CAP_NET_BIND_SERVICE"
+        "cannot listen on {address}: this user may not take the port; set {key} to 1024 or above, or grant CAP_NET_BIND_SERVICE",
+        key = .surface.port_key()
     )]
     Denied {
         /// The address that was refused.
         address: SocketAddr,
+        /// Which listener.
+        surface: Surface,
         /// The system's own words.
         #[source]
         source: io::Error,
     },
     /// The address belongs to another machine.
     #[error(
-        "cannot listen on {address}: this machine has no such address; set DOTMAC_HOST to one of its own, 127.0.0.1 or 0.0.0.0"
+        "cannot listen on {address}: this machine has no such address; set {key} to one of its own, 127.0.0.1 or 0.0.0.0",
+        key = .surface.host_key()
     )]
     NotOurs {
         /// The address that does not exist here.
         address: SocketAddr,
+        /// Which listener.
+        surface: Surface,
         /// The system's own words.
         #[source]
         source: io::Error,
     },
     /// Anything else the system may refuse.
-    #[error("cannot listen on {address}: {source}; check DOTMAC_HOST and DOTMAC_PORT")]
+    #[error(
+        "cannot listen on {address}: {source}; check {} and {}",
+        .surface.host_key(),
+        .surface.port_key()
+    )]
     Other {
         /// The address asked for.
         address: SocketAddr,
+        /// Which listener.
+        surface: Surface,
         /// The system's own words.
         source: io::Error,
     },
@@ -99,12 +117,12 @@ pub fn bind(config: &Config) -> Result<Listeners, BindError> {
         addresses: Vec::new(),
     };
     let mut absent = None;
-    for mut address in resolve(&config.host, config.port)? {
+    for mut address in resolve(config)? {
         // One free port for all addresses of a name, not another for each.
         if let (0, Some(first)) = (config.port, listeners.addresses.first()) {
             address.set_port(first.port());
         }
-        match listen(address, config.write_timeout) {
+        match listen(address, config) {
             Ok((socket, bound)) => {
                 listeners.sockets.push(socket);
                 listeners.addresses.push(bound);
@@ -119,9 +137,11 @@ pub fn bind(config: &Config) -> Result<Listeners, BindError> {
     }
 }
 
-fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
+fn resolve(config: &Config) -> Result<Vec<SocketAddr>, BindError> {
+    let (host, port) = (config.host.as_str(), config.port);
     let unknown = |source| BindError::UnknownHost {
         host: host.to_owned(),
+        surface: config.surface,
         source,
     };
     // `[::1]` is how a URL writes it, `::1` how the resolver wants it.
@@ -145,17 +165,29 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
     }
 }
 
-fn listen(
-    address: SocketAddr,
-    write_timeout: Duration,
-) -> Result<(TcpListener, SocketAddr), BindError> {
-    try_listen(address, write_timeout).map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse { address, source },
-        io::ErrorKind::PermissionDenied => BindError::Denied { address, source },
-        io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported => {
-            BindError::NotOurs { address, source }
-        }
-        _ => BindError::Other { address, source },
+fn listen(address: SocketAddr, config: &Config) -> Result<(TcpListener, SocketAddr), BindError> {
+    let surface = config.surface;
+    try_listen(address, config.write_timeout).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse {
+            address,
+            surface,
+            source,
+        },
+        io::ErrorKind::PermissionDenied => BindError::Denied {
+            address,
+            surface,
+            source,
+        },
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported => BindError::NotOurs {
+            address,
+            surface,
+            source,
+        },
+        _ => BindError::Other {
+            address,
+            surface,
+            source,
+        },
     })
 }
 
@@ -254,10 +286,9 @@ mod tests {
 
     #[test]
     fn an_ipv6_address_may_be_written_in_brackets() -> Outcome {
-        assert_eq!(
-            resolve("[::1]", 80)?,
-            vec!["[::1]:80".parse::<SocketAddr>()?]
-        );
+        let mut config = config();
+        (config.host, config.port) = ("[::1]".to_owned(), 80);
+        assert_eq!(resolve(&config)?, vec!["[::1]:80".parse::<SocketAddr>()?]);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{Config, Problem, config::Scrape};
+use super::{Config, Problem, Surface, config::Scrape};
 
 /// The body of `/`, made once.
 pub(super) struct Index(Bytes);
@@ -38,8 +38,10 @@ struct IndexBody<'a> {
 struct Links {
     health: &'static str,
     ready: &'static str,
-    startup: &'static str,
-    metrics: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    startup: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     openapi: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,6 +52,7 @@ struct Links {
 
 impl Index {
     pub(super) fn new(config: &Config) -> Self {
+        let operated = config.surface != Surface::Api;
         let documented = |path| config.docs_enabled.then_some(path);
         let body = IndexBody {
             name: &config.app_name,
@@ -59,8 +62,8 @@ impl Index {
             links: Links {
                 health: "/health",
                 ready: "/ready",
-                startup: "/health/startup",
-                metrics: "/metrics",
+                startup: operated.then_some("/health/startup"),
+                metrics: operated.then_some("/metrics"),
                 openapi: documented("/openapi.json"),
                 docs: documented("/docs"),
                 redoc: documented("/redoc"),
@@ -71,8 +74,11 @@ impl Index {
 }
 
 /// Mounts both; they need [`Data<Index>`] and [`Data<Scrape>`].
-pub(super) fn routes(app: &mut ServiceConfig<'_>) {
-    app.service(index).service(metrics);
+pub(super) fn routes(app: &mut ServiceConfig<'_>, surface: Surface) {
+    app.service(index);
+    if surface != Surface::Api {
+        app.service(metrics);
+    }
 }
 
 #[utoipa::path(

@@ -13,21 +13,55 @@ use dotmac_telemetry::TextFormat;
 use ipnet::IpNet;
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use super::Workers;
 use crate::{
     program::Build,
     routing::MountedRoutes,
     settings::{CorsOrigin, HostPattern},
 };
 
+/// What a server serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surface {
+    /// Everything.
+    All,
+    /// What clients use: the routes of modules, `/`, the documentation, and of the probes `/health` and `/ready`.
+    Api,
+    /// What operators use: all probes, metrics, and the documentation of these.
+    Management,
+}
+
+impl Surface {
+    /// The setting that says on which host it listens.
+    pub(super) const fn host_key(self) -> &'static str {
+        match self {
+            Self::All | Self::Api => "DOTMAC_HOST",
+            Self::Management => "DOTMAC_MANAGEMENT_HOST",
+        }
+    }
+
+    /// The setting that says on which port it listens.
+    pub(super) const fn port_key(self) -> &'static str {
+        match self {
+            Self::All | Self::Api => "DOTMAC_PORT",
+            Self::Management => "DOTMAC_MANAGEMENT_PORT",
+        }
+    }
+}
+
 /// Limits, addresses and policies of the HTTP server.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What is served.
+    pub surface: Surface,
     /// Address or host name to listen on; a name is resolved once, and every address of it is used.
     pub host: String,
     /// Port to listen on; 0 takes any free one, see [`super::Listeners::addresses`].
     pub port: u16,
     /// Worker threads, at least 1.
     pub workers: usize,
+    /// How long a worker may make no progress before it counts as blocked, at least 2 s.
+    pub hang_after: Duration,
     /// Certificate and key files; `None` serves plain HTTP.
     pub tls: Option<TlsFiles>,
     /// Largest request body in bytes; a larger one is answered 413.
@@ -129,6 +163,8 @@ pub struct Parts {
     pub scrape: Scrape,
     /// What is served beside the built-in routes.
     pub routes: Routes,
+    /// Whether the workers of the server for clients make progress.
+    pub workers: Workers,
 }
 
 impl Parts {
@@ -138,6 +174,16 @@ impl Parts {
             vitals: Arc::new(vitals),
             scrape,
             routes: Routes::default(),
+            workers: Workers::default(),
+        }
+    }
+
+    /// The same without what is mounted.
+    #[must_use]
+    pub fn without_routes(&self) -> Self {
+        Self {
+            routes: Routes::default(),
+            ..self.clone()
         }
     }
 }

@@ -22,7 +22,7 @@ use opentelemetry_instrumentation_actix_web::RequestMetrics;
 use tracing::Instrument;
 
 use super::{
-    Config, RequestId,
+    Config, RequestId, Surface,
     compression::Compression,
     connection::{self, Exchanging},
     cors,
@@ -85,6 +85,7 @@ where
             Ok(Enveloped {
                 guard,
                 desk: Rc::new(Desk {
+                    surface: config.surface,
                     layers,
                     trusted,
                     limits,
@@ -121,7 +122,7 @@ where
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let method = request.method().clone();
-        if let Some(probe) = plain_probe(&request, &method) {
+        if let Some(probe) = plain_probe(&request, &method, self.desk.surface) {
             let response = self.desk.probe(probe, request);
             connection::note_answered(&response);
             return Either::Left(ready(Ok(response)));
@@ -140,16 +141,17 @@ where
 
 /// A probe as orchestrators send it. With a body, or from a page of another origin, or malformed, it
 /// goes the long way.
-fn plain_probe(request: &ServiceRequest, method: &Method) -> Option<Probe> {
+fn plain_probe(request: &ServiceRequest, method: &Method, surface: Surface) -> Option<Probe> {
     let plain = matches!(*method, Method::GET | Method::HEAD)
         && matches!(request.parts().1, Payload::None)
         && !request.headers().contains_key(header::ORIGIN)
         && has_valid_host(request.headers());
-    plain.then(|| Probe::of(request.path())).flatten()
+    plain.then(|| Probe::of(request.path(), surface)).flatten()
 }
 
 /// What a worker needs to serve requests.
 struct Desk {
+    surface: Surface,
     layers: Layer,
     trusted: Rc<Trusted>,
     limits: RequestLimits,

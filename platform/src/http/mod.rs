@@ -26,6 +26,7 @@ mod in_flight;
 mod layers;
 mod methods;
 mod nul;
+mod own_thread;
 mod pieces;
 mod probes;
 mod problem;
@@ -34,6 +35,7 @@ mod server;
 mod tls;
 mod trace;
 mod trusted;
+mod workers;
 
 #[cfg(test)]
 mod testing;
@@ -41,9 +43,10 @@ mod testing;
 mod tests;
 
 pub use bind::{BindError, Listeners, bind};
-pub use config::{Config, CorsPolicy, Parts, Routes, Scrape, TlsFiles, Vitals};
+pub use config::{Config, CorsPolicy, Parts, Routes, Scrape, Surface, TlsFiles, Vitals};
 pub use cors::CorsPolicyError;
 pub(crate) use extract::{malformed_json, unsupported};
+pub(crate) use own_thread::serve_on_own_thread;
 pub(crate) use problem::ProblemBody;
 pub use problem::{FieldError, Problem};
 pub use request_id::RequestId;
@@ -52,3 +55,5 @@ pub use server::{Running, ServeError, openapi, serve};
 pub use tls::{TlsCertificates, TlsError};
 pub use trace::User;
 pub(crate) use trace::origin;
+pub(crate) use workers::WORKERS_BLOCKED;
+pub use workers::{BlockedWorker, Workers};

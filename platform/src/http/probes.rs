@@ -22,7 +22,12 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{Config, config::Vitals, problem::retry_after_seconds};
+use super::{
+    Config, Surface, Workers,
+    config::Vitals,
+    problem::retry_after_seconds,
+    workers::{Blocked, WORKERS_BLOCKED},
+};
 
 /// What a probe that failed suggests to wait: an orchestrator asks by its own period anyway.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -39,11 +44,14 @@ pub(super) enum Probe {
 }
 
 impl Probe {
-    /// Which question a path asks, if any.
-    pub(super) fn of(path: &str) -> Option<Self> {
+    /// Which question a path asks, if any, where `surface` is served.
+    pub(super) fn of(path: &str, surface: Surface) -> Option<Self> {
         match path {
-            "/health" | "/health/live" | "/livez" => Some(Self::Live),
-            "/ready" | "/health/ready" | "/readyz" => Some(Self::Ready),
+            "/health" => Some(Self::Live),
+            "/ready" => Some(Self::Ready),
+            _ if surface == Surface::Api => None,
+            "/health/live" | "/livez" => Some(Self::Live),
+            "/health/ready" | "/readyz" => Some(Self::Ready),
             "/health/startup" | "/startupz" => Some(Self::Startup),
             _ => None,
         }
@@ -53,8 +61,11 @@ impl Probe {
 /// Answers probes. One for the whole process.
 pub(super) struct Probes {
     vitals: Arc<dyn Vitals>,
+    workers: Workers,
+    hang_after: Duration,
     healthy: Bytes,
     unhealthy: Bytes,
+    blocked: Bytes,
     hung: Bytes,
     ready: ArcSwapOption<Rendered>,
 }
@@ -62,12 +73,13 @@ pub(super) struct Probes {
 /// The body of `/ready` for one board.
 struct Rendered {
     serial: u64,
+    blocked: Blocked,
     status: StatusCode,
     body: Bytes,
 }
 
 impl Probes {
-    pub(super) fn new(config: &Config, vitals: Arc<dyn Vitals>) -> Self {
+    pub(super) fn new(config: &Config, vitals: Arc<dyn Vitals>, workers: Workers) -> Self {
         let body = |status, reason| {
             json(&Health {
                 status,
@@ -81,8 +93,11 @@ impl Probes {
         Self {
             healthy: body("healthy", None),
             unhealthy: body("unhealthy", Some("hung")),
+            blocked: body("unhealthy", Some(WORKERS_BLOCKED.as_str())),
             hung: json(&hung()),
             vitals,
+            workers,
+            hang_after: config.hang_after,
             ready: ArcSwapOption::empty(),
         }
     }
@@ -90,8 +105,7 @@ impl Probes {
     /// The answer to a probe.
     pub(super) fn answer(&self, probe: Probe) -> HttpResponse {
         match probe {
-            Probe::Live if self.vitals.is_alive() => respond(StatusCode::OK, self.healthy.clone()),
-            Probe::Live => respond(StatusCode::SERVICE_UNAVAILABLE, self.unhealthy.clone()),
+            Probe::Live => self.live(),
             Probe::Ready => self.ready(),
             Probe::Startup => self.startup(),
         }
@@ -102,20 +116,34 @@ impl Probes {
         self.vitals.board().readiness == Readiness::NotReady(NotReady::Draining)
     }
 
+    fn live(&self) -> HttpResponse {
+        if !self.vitals.is_alive() {
+            respond(StatusCode::SERVICE_UNAVAILABLE, self.unhealthy.clone())
+        } else if self.workers.are_blocked(self.hang_after) == Blocked::All {
+            respond(StatusCode::SERVICE_UNAVAILABLE, self.blocked.clone())
+        } else {
+            respond(StatusCode::OK, self.healthy.clone())
+        }
+    }
+
     fn ready(&self) -> HttpResponse {
         // A supervisor that hangs leaves a board that is no longer true.
         if !self.vitals.is_alive() {
             return respond(StatusCode::SERVICE_UNAVAILABLE, self.hung.clone());
         }
         let board = self.vitals.board();
+        let blocked = self.workers.are_blocked(self.hang_after);
         if let Some(rendered) = &*self.ready.load()
-            && rendered.serial == board.serial
+            && (rendered.serial, rendered.blocked) == (board.serial, blocked)
         {
             return respond(rendered.status, rendered.body.clone());
         }
-        let (status, body) = (status_of(board.readiness), json(&Ready::of(&board)));
+        let readiness = blocked.readiness(board.readiness);
+        let body = json(&Ready::of(&board, readiness, blocked));
+        let status = status_of(readiness);
         self.ready.store(Some(Arc::new(Rendered {
             serial: board.serial,
+            blocked,
             status,
             body: body.clone(),
         })));
@@ -227,7 +255,7 @@ struct ComponentState {
 }
 
 impl Ready {
-    fn of(board: &Board) -> Self {
+    fn of(board: &Board, readiness: Readiness, blocked: Blocked) -> Self {
         let components = board.components.iter().map(|component| {
             let since =
                 DateTime::<Utc>::from(component.since).to_rfc3339_opts(SecondsFormat::Millis, true);
@@ -243,12 +271,12 @@ impl Ready {
             (component.name, state)
         });
         Self {
-            status: board.readiness.as_str(),
-            reason: match board.readiness {
+            status: readiness.as_str(),
+            reason: match readiness {
                 Readiness::NotReady(why) => Some(why.as_str()),
                 Readiness::Ready | Readiness::Degraded => None,
             },
-            components: components.collect(),
+            components: components.chain(http_component(blocked)).collect(),
         }
     }
 }
@@ -258,6 +286,20 @@ fn as_object<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_map(components.iter().map(|(name, state)| (name, state)))
+}
+
+/// The HTTP server among the components, while some of its workers make no progress.
+fn http_component(blocked: Blocked) -> Option<(&'static str, ComponentState)> {
+    let component = ComponentState {
+        state: blocked.state()?.as_str(),
+        required: true,
+        since: None,
+        restarts: None,
+        generation: None,
+        reason: Some(WORKERS_BLOCKED.as_str()),
+        source: None,
+    };
+    Some(("http", component))
 }
 
 /// What `/ready` says while the supervisor makes no progress, so that nobody can say more.
@@ -355,12 +397,14 @@ macro_rules! startup_route {
 startup_route!(health_startup, "/health/startup");
 startup_route!(startupz, "/startupz");
 
-/// Mounts all probes; they need [`Data<Probes>`].
-pub(super) fn routes(app: &mut ServiceConfig<'_>) {
-    app.service(health)
-        .service(health_live)
+/// Mounts the probes of `surface`; they need [`Data<Probes>`].
+pub(super) fn routes(app: &mut ServiceConfig<'_>, surface: Surface) {
+    app.service(health).service(ready);
+    if surface == Surface::Api {
+        return;
+    }
+    app.service(health_live)
         .service(livez)
-        .service(ready)
         .service(health_ready)
         .service(readyz)
         .service(health_startup)

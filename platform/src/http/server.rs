@@ -20,7 +20,7 @@ use utoipa::{PartialSchema, ToSchema};
 use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
 
 use super::{
-    Config, Listeners, Parts, Routes, TlsCertificates, TlsError,
+    Config, Listeners, Parts, Routes, Surface, TlsCertificates, TlsError,
     builtin::{self, Index},
     compression::Compression,
     config::Mount,
@@ -71,7 +71,7 @@ pub enum ServeError {
     },
     /// A listener cannot be handed to the server.
     #[error("cannot serve on the listening socket")]
-    Listen(#[source] io::Error),
+    Listen(#[from] io::Error),
 }
 
 /// Serves on `listeners`: workers start at once, and answer when `Running::server` is polled.
@@ -104,7 +104,13 @@ pub fn serve(listeners: Listeners, config: Config, parts: Parts) -> Result<Runni
         .shutdown_timeout(u64::try_from(shutdown_seconds).unwrap_or(u64::MAX));
 
     let connections = Connections::new(&config);
-    connections.observe();
+    // Of the management listener's own connections and workers nobody wants figures.
+    let workers = (config.surface != Surface::Management).then(|| parts.workers.clone());
+    if let Some(workers) = &workers {
+        connections.observe();
+        workers.observe(config.hang_after);
+        actix_rt::spawn(workers.clone().report(config.hang_after));
+    }
     let (stop, stopping) = (server.graceful_shutdown_signal(), Arc::clone(&connections));
     actix_rt::spawn(async move {
         stop.notified().await;
@@ -117,9 +123,11 @@ pub fn serve(listeners: Listeners, config: Config, parts: Parts) -> Result<Runni
     for socket in listeners.sockets {
         let address = socket.local_addr().map_err(ServeError::Listen)?;
         let (shared, connections, tls) = (shared.clone(), Arc::clone(&connections), tls.clone());
+        let workers = workers.clone();
         let accept = move || {
             Acceptor::new(
                 Arc::clone(&connections),
+                workers.clone(),
                 tls.clone(),
                 shared.http(address, tls.is_some()),
             )
@@ -139,14 +147,14 @@ pub fn serve(listeners: Listeners, config: Config, parts: Parts) -> Result<Runni
 /// The OpenAPI document of every route that [`serve`] would mount.
 pub fn openapi(config: &Config, routes: &Routes) -> OpenApi {
     let app = App::new().into_utoipa_app().openapi(described(config));
-    let app = app.configure(|app| mount(app, config.docs_enabled, routes));
+    let app = app.configure(|app| mount(app, config.surface, config.docs_enabled, routes));
     complete(app.split_for_parts().1, routes)
 }
 
 /// The paths of the platform's own routes, which no module can have.
 pub(crate) fn built_in_paths() -> Vec<String> {
     let app = App::new().into_utoipa_app();
-    let app = app.configure(|app| mount(app, true, &Routes::default()));
+    let app = app.configure(|app| mount(app, Surface::All, true, &Routes::default()));
     let documented = app.split_for_parts().1.paths.paths.into_keys();
     documented.collect()
 }
@@ -174,7 +182,11 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(config: Config, parts: Parts) -> Self {
         Self {
-            probes: web::Data::new(Probes::new(&config, Arc::clone(&parts.vitals))),
+            probes: web::Data::new(Probes::new(
+                &config,
+                Arc::clone(&parts.vitals),
+                parts.workers,
+            )),
             document: web::Data::new(Document::default()),
             index: web::Data::new(Index::new(&config)),
             scrape: web::Data::new(Arc::clone(&parts.scrape)),
@@ -234,7 +246,7 @@ impl Shared {
         let (app, document) = App::new()
             .into_utoipa_app()
             .openapi(described(config))
-            .configure(|app| mount(app, config.docs_enabled, &self.routes))
+            .configure(|app| mount(app, config.surface, config.docs_enabled, &self.routes))
             .split_for_parts();
         let document = complete(document, &self.routes);
         self.document.publish(&document);
@@ -263,10 +275,10 @@ impl Shared {
 }
 
 /// Mounts everything: built-in routes first, so that nobody can shadow a probe.
-fn mount(app: &mut ServiceConfig<'_>, docs_enabled: bool, routes: &Routes) {
+fn mount(app: &mut ServiceConfig<'_>, surface: Surface, docs_enabled: bool, routes: &Routes) {
     let mounts = &routes.mounts;
-    probes::routes(app);
-    builtin::routes(app);
+    probes::routes(app, surface);
+    builtin::routes(app, surface);
     if docs_enabled {
         docs::routes(app);
     }

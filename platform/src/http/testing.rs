@@ -14,12 +14,14 @@ use actix_web::http::{Method, header};
 use arc_swap::ArcSwap;
 use dotmac_supervision::{Board, Component, NotReady, Readiness, Reason, State};
 
-use super::{Config, CorsPolicy, Parts, Running, Vitals, bind, serve};
+use super::{Config, CorsPolicy, Parts, Running, Surface, Vitals, bind, serve};
 
 pub(super) type Failure = Box<dyn std::error::Error>;
 
 pub(super) fn config() -> Config {
     Config {
+        surface: Surface::All,
+        hang_after: Duration::from_secs(5),
         build: crate::Build::default(),
         host: "127.0.0.1".to_owned(),
         port: 0,

@@ -115,7 +115,7 @@ impl Exchange {
     pub(super) fn is_quiet(&self) -> bool {
         // By the route where there is one: a path may be spelt in more than one way.
         let path = self.route.as_deref().unwrap_or(&self.path);
-        path == "/metrics" || super::probes::Probe::of(path).is_some()
+        path == "/metrics" || super::probes::Probe::of(path, super::Surface::All).is_some()
     }
 
     pub(super) fn metric_attributes(&self) -> Vec<KeyValue> {

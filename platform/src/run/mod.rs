@@ -4,6 +4,7 @@ mod deadline;
 mod files;
 mod notify;
 mod reload;
+mod servers;
 mod signals;
 mod stop;
 
@@ -17,13 +18,19 @@ use dotmac_telemetry::{self as telemetry, Telemetry};
 use tokio::sync::mpsc;
 use tracing::{Instrument, error, info, info_span, warn};
 
-use self::{deadline::Deadline, reload::Reload, signals::StopRequest, stop::Stop};
+use self::{
+    deadline::Deadline,
+    reload::Reload,
+    servers::{Management, Ports, Servers},
+    signals::StopRequest,
+    stop::Stop,
+};
 
 pub(crate) use self::signals::Signals;
 use crate::{
     Exit,
-    admin::{self, Admin, Powers},
-    components, descriptors, http, memory, metrics,
+    admin::{Admin, Powers},
+    components, http, memory, metrics,
     module::Assembly,
     program::Program,
     settings::{Environment, Settings},
@@ -63,7 +70,7 @@ struct Running {
     reloading: JoinHandle<()>,
     feed: SecretFeed,
     /// Open for as long as this value lives: until the very end.
-    _admin: Option<Admin>,
+    _operators: (Option<Management>, Option<Admin>),
 }
 
 impl Running {
@@ -113,23 +120,8 @@ impl Running {
             );
         }
 
-        // Before anything is opened that counts.
-        let mut config = components::http(&settings, program.about);
-        match descriptors::raise() {
-            Ok(Some(limit)) => {
-                let (workers, pool) = (config.workers, settings.database.pool_size);
-                let wanted = config.max_connections;
-                config.max_connections = descriptors::connections(wanted, limit, workers, pool);
-            }
-            Ok(None) => {}
-            Err(error) => warn!(%error, "the limit on open files cannot be raised"),
-        }
-
-        // The listeners come before the actors, so that probes are answered from the first moment.
-        let listeners = info_span!("open listeners")
-            .in_scope(|| http::bind(&config))
-            .map_err(refusal(Exit::Unavailable, "the port cannot be opened"))?;
-        let addresses = listeners.addresses().to_vec();
+        // The ports come before the actors, so that probes are answered from the first moment.
+        let ports = Ports::open(&settings, program.about)?;
 
         // Secrets, database, telemetry, services: each when those that it needs are ready.
         let assembly = info_span!("set up components")
@@ -146,43 +138,24 @@ impl Running {
             routes: assembly.routes,
             ..http::Parts::new(supervisor.clone(), components::scrape(&telemetry))
         };
-        let scheme = if config.tls.is_some() {
-            "https"
-        } else {
-            "http"
-        };
-        let serve = || http::serve(listeners, config, parts);
-        let running = match info_span!("set up http").in_scope(serve) {
-            Ok(running) => running,
-            Err(error) => {
-                supervisor.halt().await;
-                return Err(refusal(Exit::Settings, "the HTTP server cannot be set up")(
-                    error,
-                ));
-            }
-        };
-        for address in addresses {
-            info!(%address, "listening on {scheme}://{address}");
-        }
-
         let powers = Powers {
             telemetry: telemetry.clone(),
             supervisor: supervisor.clone(),
             about: program.about,
+            workers: parts.workers.clone(),
+            hang_after: settings.supervision.hang_after,
         };
-        let opened = settings.app.admin_socket.as_deref();
-        let admin = match opened.map(|path| admin::open(path, powers)).transpose() {
-            Ok(admin) => admin,
-            Err(error) => {
+        let Servers { clients, operators } = match Servers::start(ports, parts, &settings, powers) {
+            Ok(servers) => servers,
+            Err(refusal) => {
                 supervisor.halt().await;
-                let what = "the admin socket cannot be opened";
-                return Err(refusal(Exit::Unavailable, what)(error));
+                return Err(refusal);
             }
         };
 
         let reload = Reload {
             telemetry: telemetry.clone(),
-            certificates: running.certificates,
+            certificates: clients.certificates,
             secrets: assembly.secrets,
             own_secrets,
             db: assembly.db,
@@ -196,12 +169,12 @@ impl Running {
         let files = files::watch(settings.files());
         Ok(Self {
             stop,
-            server: running.handle,
-            serving: actix_web::rt::spawn(running.server),
+            server: clients.handle,
+            serving: actix_web::rt::spawn(clients.server),
             informing: actix_web::rt::spawn(notify::keep_informed(supervisor.clone())),
             reloading: actix_web::rt::spawn(reload.serve(settings.clone(), hangups, files)),
             feed: assembly.feed,
-            _admin: admin,
+            _operators: operators,
             supervisor,
             telemetry,
             settings,

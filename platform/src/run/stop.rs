@@ -62,7 +62,7 @@ impl Stop<'_> {
 
         self.deadline.enter("drain");
         let started = Instant::now();
-        self.supervisor.drain();
+        self.supervisor.drain_for_stop();
         if drain {
             tokio::time::sleep(self.settings.shutdown.drain_delay)
                 .instrument(info_span!("drain"))

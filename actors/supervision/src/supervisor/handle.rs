@@ -168,9 +168,19 @@ impl SupervisorHandle {
         }
     }
 
-    /// Turns readiness off for good; everything goes on being served.
+    /// Turns readiness off until [`undrain`](Self::undrain); everything goes on being served.
     pub fn drain(&self) {
         self.ask(Ask::Drain);
+    }
+
+    /// Turns readiness off for good, as a stop begins with it.
+    pub fn drain_for_stop(&self) {
+        self.ask(Ask::DrainForStop);
+    }
+
+    /// Takes a [`drain`](Self::drain) back. During a stop it has no effect.
+    pub fn undrain(&self) {
+        self.ask(Ask::Undrain);
     }
 
     /// Stops all children in reverse order, each within its stop time-out, and reports. Every call

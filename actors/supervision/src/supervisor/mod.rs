@@ -48,6 +48,8 @@ pub(crate) struct SupervisorActor {
     /// Threads that were given up: child and generation.
     pub(crate) leaked: Vec<(usize, u64)>,
     pub(crate) draining: bool,
+    /// Draining is not taken back.
+    pub(crate) stopping: bool,
     pub(crate) halting: bool,
     pub(crate) waiting_for_halt: Vec<oneshot::Sender<StopReport>>,
     pub(crate) stopped: Vec<ChildStop>,
@@ -66,6 +68,8 @@ pub(crate) struct SupervisorActor {
 #[rtype(result = "()")]
 pub(crate) enum Ask {
     Drain,
+    DrainForStop,
+    Undrain,
     Halt(oneshot::Sender<StopReport>, Span),
     Restart(usize),
 }
@@ -113,6 +117,7 @@ impl SupervisorActor {
             logged_downtime: Downtime::default(),
             leaked: Vec::new(),
             draining: false,
+            stopping: false,
             halting: false,
             waiting_for_halt: Vec::new(),
             stopped: Vec::new(),
@@ -389,9 +394,15 @@ impl Handler<Ask> for SupervisorActor {
     fn handle(&mut self, ask: Ask, context: &mut Self::Context) {
         match ask {
             Ask::Drain => self.draining = true,
+            Ask::DrainForStop => {
+                self.draining = true;
+                self.stopping = true;
+            }
+            Ask::Undrain => self.draining = self.stopping,
             Ask::Halt(report, span) => {
                 self.halt_span.get_or_insert(span);
                 self.draining = true;
+                self.stopping = true;
                 self.halting = true;
                 self.waiting_for_halt.push(report);
                 self.children.iter_mut().for_each(Child::ask_ended);

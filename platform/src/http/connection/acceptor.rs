@@ -20,23 +20,27 @@ use super::{
     stream::{Connection, Stream},
     worker::Worker,
 };
+use crate::http::Workers;
 
 /// Stands before the HTTP service of each worker, `F`.
 pub(in crate::http) struct Acceptor<F> {
     connections: Arc<Connections>,
+    workers: Option<Workers>,
     tls: Option<TlsAcceptor>,
     http: F,
 }
 
 impl<F> Acceptor<F> {
-    /// Speaks TLS if there is a configuration for it.
+    /// Speaks TLS if there is a configuration for it. Each worker is watched by `workers`.
     pub(in crate::http) fn new(
         connections: Arc<Connections>,
+        workers: Option<Workers>,
         tls: Option<Arc<rustls::ServerConfig>>,
         http: F,
     ) -> Self {
         Self {
             connections,
+            workers,
             tls: tls.map(TlsAcceptor::from),
             http,
         }
@@ -61,9 +65,12 @@ where
 
     fn new_service(&self, (): ()) -> Self::Future {
         let (http, tls) = (self.http.new_service(()), self.tls.clone());
-        let connections = Arc::clone(&self.connections);
+        let (connections, workers) = (Arc::clone(&self.connections), self.workers.clone());
         Box::pin(async move {
             let http = http.await.map_err(|_| ())?;
+            if let Some(workers) = workers {
+                workers.watch_this();
+            }
             Ok(Accepting(Rc::new(Inner {
                 worker: Worker::start(connections),
                 tls,

@@ -31,13 +31,23 @@ crate::settings! {
             fallbacks: &[fallback("PORT")],
         }
 
+        /// Address or host name of the management listener. Unset means that of `DOTMAC_HOST`. Has no effect without
+        /// `DOTMAC_MANAGEMENT_PORT`.
+        management_host: Option<HostName> {}
+
+        /// Port of a second listener, on a thread of its own and without TLS, for probes and metrics; they are answered
+        /// there while every worker is busy and every connection taken. `/metrics`, `/health/startup` and the aliases of
+        /// the probes are served there alone; `/health` and `/ready` on both. `0` takes any free port. Unset means that
+        /// there is none.
+        management_port: Option<u16> {}
+
         /// Threads that serve HTTP requests.
         workers: usize {
             default: computed("one for each processor core", |facts| facts.cores().min(1024).to_string()),
             range: between::<usize>("1", "1024"),
         }
 
-        /// Path of a Unix socket for `dotmac status`, `why`, `restart`, `drain` and `log-level`; only
+        /// Path of a Unix socket for `dotmac status`, `why`, `restart`, `drain`, `undrain` and `log-level`; only
         /// the daemon's own user may open it. Unset means that there is none.
         admin_socket: Option<PathBuf> {}
 

@@ -68,6 +68,16 @@ impl PlatformRules<'_> {
             "a key is of no use without its certificate",
             "set DOTMAC_TLS_CERT too",
         );
+        let is_same_host = app
+            .management_host
+            .as_ref()
+            .is_none_or(|host| *host == app.host);
+        self.refuse(
+            is_same_host && app.port != 0 && app.management_port == Some(app.port),
+            &["MANAGEMENT_PORT", "PORT"],
+            "the management listener needs a port of its own",
+            "set another one, 0 for any free one",
+        );
     }
 
     fn durations(&mut self) {
