@@ -3,6 +3,9 @@
 //! Each change of hands raises the lease's `fence`. What the holder writes elsewhere can carry that number, so that a
 //! holder which was stopped, and does not know yet that another has taken over, changes nothing (Kleppmann, "How to do
 //! distributed locking", 2016). Time is the database server's, so clocks of instances may differ.
+//!
+//! For work that is to be done now and then, the lease also remembers when it is due again, so that a restart does not
+//! repeat it and any instance goes on where another ended.
 
 use std::{sync::Arc, time::Duration};
 
@@ -55,15 +58,29 @@ impl Lease {
     ///
     /// [`DbError`]: it is not known whether it is held, so act as if it were not.
     pub async fn take(&self) -> Result<Option<Held>, DbError> {
+        self.take_if(false).await
+    }
+
+    /// The same, but `None` also while [`give_back`](Self::give_back) has left it not due.
+    ///
+    /// # Errors
+    ///
+    /// As [`take`](Self::take).
+    pub async fn take_if_due(&self) -> Result<Option<Held>, DbError> {
+        self.take_if(true).await
+    }
+
+    async fn take_if(&self, due: bool) -> Result<Option<Held>, DbError> {
         let (name, holder, ttl) = (self.name, self.holder.to_string(), self.ttl);
         let taking = self.db.transaction("take lease", async move |tx| {
-            let now = now(tx).await?;
-            let expires = Moment::from(now.and_utc() + ttl);
+            let now = Moment::from(now(tx).await?.and_utc());
+            let expires = now + ttl;
             let first = (
                 lease::name.eq(name),
                 lease::holder.eq(&holder),
                 lease::fence.eq(1),
                 lease::expires_at.eq(expires),
+                lease::due_at.eq(now),
             );
             let insert = diesel::insert_into(lease::table).values(first);
             let insert = insert.on_conflict(lease::name).do_nothing();
@@ -71,13 +88,17 @@ impl Lease {
                 return Ok(Some(Held { fence: 1 }));
             }
             // One statement each, guarded by what it expects: of two that try, one changes a row.
-            let mine = lease::table.filter(lease::name.eq(name).and(lease::holder.eq(&holder)));
+            let wanted = || {
+                let latest = if due { now } else { Moment::LAST };
+                lease::table
+                    .filter(lease::name.eq(name))
+                    .filter(lease::due_at.le(latest))
+            };
+            let mine = wanted().filter(lease::holder.eq(&holder));
             let kept = diesel::update(mine).set(lease::expires_at.eq(expires));
             if on!(tx, |c| kept.execute(c).await)? == 0 {
-                let is_over = lease::name
-                    .eq(name)
-                    .and(lease::expires_at.lt(Moment::from(now.and_utc())));
-                let taken = diesel::update(lease::table.filter(is_over)).set((
+                let free = wanted().filter(lease::expires_at.lt(now));
+                let taken = diesel::update(free).set((
                     lease::holder.eq(&holder),
                     lease::fence.eq(lease::fence + 1),
                     lease::expires_at.eq(expires),
@@ -93,20 +114,29 @@ impl Lease {
         taking.await
     }
 
-    /// Gives it back, if it is held: another instance need not wait for its end.
+    /// Gives it back, if `held` is still how it is held: another instance need not wait for its end. With `next` it is
+    /// not [due](Self::take_if_due) before that time is over.
     ///
     /// # Errors
     ///
     /// [`DbError`]; it then ends by itself.
-    pub async fn give_back(&self) -> Result<(), DbError> {
+    pub async fn give_back(&self, held: Held, next: Option<Duration>) -> Result<(), DbError> {
         let (name, holder) = (self.name, self.holder.to_string());
         let giving = self.db.transaction("give back lease", async move |tx| {
-            let over = Moment::from(now(tx).await?.and_utc() - Duration::from_secs(1));
-            let mine = lease::table.filter(lease::name.eq(name).and(lease::holder.eq(&holder)));
-            on!(tx, |c| diesel::update(mine)
-                .set(lease::expires_at.eq(over))
-                .execute(c)
-                .await)
+            let now = Moment::from(now(tx).await?.and_utc());
+            let mine = lease::name
+                .eq(name)
+                .and(lease::holder.eq(&holder))
+                .and(lease::fence.eq(held.fence));
+            let mine = lease::table.filter(mine);
+            let over = lease::expires_at.eq(now - Duration::from_secs(1));
+            match next {
+                None => on!(tx, |c| diesel::update(mine).set(over).execute(c).await),
+                Some(next) => on!(tx, |c| diesel::update(mine)
+                    .set((over, lease::due_at.eq(now + next)))
+                    .execute(c)
+                    .await),
+            }
             .map(drop)
         });
         giving.await

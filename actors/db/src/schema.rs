@@ -21,5 +21,6 @@ diesel::table! {
         holder -> Text,
         fence -> Int8,
         expires_at -> Timestamp,
+        due_at -> Timestamp,
     }
 }

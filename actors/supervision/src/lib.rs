@@ -58,7 +58,8 @@ pub use tree::{
     ComponentHandle, Exhausted, Follow, Need, Restart, Spec, SupervisionTree, TreeError,
 };
 pub use worker::{
-    Progress, Schedule, WorkerBody, WorkerContext, WorkerHandle, WorkerSpec, WorkerVitals,
+    Progress, SHORTEST_RUN_LIMIT, Schedule, WorkerBody, WorkerContext, WorkerHandle, WorkerSpec,
+    WorkerVitals,
 };
 
 /// Target of the log line that says why the process ends; no log level hides it.

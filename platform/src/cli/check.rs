@@ -41,7 +41,9 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
         settings.app.environment.as_str()
     ));
     // All modules are put together, and nothing is started: what `serve` would refuse is reported here.
-    if let Err(error) = Assembly::for_command(&settings, &program.modules) {
+    if let Err(error) =
+        Assembly::for_command(&settings, &program.modules, program.authenticator.clone())
+    {
         eprintln!("{}", super::chain(&error));
         return Exit::Settings;
     }

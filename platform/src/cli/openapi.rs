@@ -7,13 +7,14 @@ pub(super) fn run(program: &Program) -> Exit {
         Ok(settings) => settings,
         Err(exit) => return exit,
     };
-    let assembly = match Assembly::for_command(&settings, &program.modules) {
-        Ok(assembly) => assembly,
-        Err(error) => {
-            eprintln!("{}", super::chain(&error));
-            return Exit::Settings;
-        }
-    };
+    let assembly =
+        match Assembly::for_command(&settings, &program.modules, program.authenticator.clone()) {
+            Ok(assembly) => assembly,
+            Err(error) => {
+                eprintln!("{}", super::chain(&error));
+                return Exit::Settings;
+            }
+        };
     let document = http::openapi(
         &components::http(&settings, program.about),
         &assembly.routes,

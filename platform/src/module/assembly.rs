@@ -162,8 +162,9 @@ impl Assembly {
     pub(crate) fn for_command(
         settings: &Settings,
         modules: &[Registered],
+        authenticator: Option<Arc<dyn Authenticator>>,
     ) -> Result<Self, AssemblyError> {
-        Self::new(settings, None, modules, None)
+        Self::new(settings, None, modules, authenticator)
     }
 
     fn mount(&mut self, module: &Registered, settings: &Settings) -> Result<(), AssemblyError> {

@@ -64,7 +64,8 @@ impl CommandContext {
         let Inner {
             settings, modules, ..
         } = &*self.0;
-        let assembly = Assembly::for_command(settings, modules).map_err(|error| told(&error))?;
+        let assembly =
+            Assembly::for_command(settings, modules, None).map_err(|error| told(&error))?;
         let (db, supervisor) = (assembly.db, assembly.tree.start());
         let serves = |board: &dotmac_supervision::Board| {
             board.component("db").is_some_and(|db| db.state.serves())

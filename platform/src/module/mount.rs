@@ -5,8 +5,8 @@ use std::{error::Error, sync::Arc};
 use dotmac_db::{DbError, Held, ModuleDb};
 use dotmac_secrets::SecretWatch;
 use dotmac_supervision::{
-    ActorFactory, Lifeline, Reason, Schedule, SupervisedActor, WorkerBody, WorkerContext,
-    WorkerSpec,
+    ActorFactory, Lifeline, Reason, SHORTEST_RUN_LIMIT, Schedule, SupervisedActor, WorkerBody,
+    WorkerContext, WorkerSpec,
 };
 
 use super::{Assembly, ComponentBuilder, MountError, Needs, component, single};
@@ -97,7 +97,9 @@ impl Mount<'_> {
     /// database. `function` is given the lease's fence too, a number that grows with each change of hands; what it
     /// writes can carry the number, so that a holder which was stopped cannot overwrite its successor's work.
     ///
-    /// The source that `/ready` shows of it is `leader` or `standby`. A lease that is lost ends the run at its `.await`.
+    /// Of a periodic one, a run is due an interval after the end of the last one on whichever instance; a restart does
+    /// not repeat it. A run that an instance did not end is begun by another within 30 s. The source that `/ready` shows
+    /// is `leader` or `standby`. A lease that is lost ends the run at its `.await`.
     pub fn single_worker<F, R, E>(
         &mut self,
         name: &str,
@@ -109,12 +111,14 @@ impl Mount<'_> {
         R: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>> + 'static,
     {
-        let lease = self
-            .assembly
-            .lease(self.component(name), single::ttl(schedule));
-        self.worker(name, schedule, move |context| {
+        let lease = self.assembly.lease(self.component(name), single::TTL);
+        let worker = self.worker(name, single::looking(schedule), move |context| {
             single::run(lease.clone(), schedule, context, function.clone())
-        })
+        });
+        match schedule {
+            Schedule::Continuous => worker,
+            Schedule::Every(interval) => worker.run_limit(interval.max(SHORTEST_RUN_LIMIT)),
+        }
     }
 
     /// Makes `value` available to handlers that take [`Use<T>`](crate::routing::Use). Cloned for each request, so it

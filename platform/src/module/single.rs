@@ -1,32 +1,37 @@
-//! A worker of which one runs at a time: the run goes on while a lease in the database is held.
+//! A worker of which one runs at a time: its function runs while a lease in the database is held.
+//!
+//! Of a periodic one, every instance looks often whether a run is due; the one that gets the lease does it. When the next
+//! run is due is kept with the lease, so the period goes on through restarts, and an instance that is killed during a run
+//! is replaced as soon as its lease has expired.
 
-use std::{error::Error, time::Duration};
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
 
 use dotmac_db::{Held, Lease};
 use dotmac_supervision::{Schedule, Serving, WorkerContext};
 
 type RunError = Box<dyn Error + Send + Sync>;
 
-/// A holder that ended without giving its lease back is followed by another after this long, or after one and a half
-/// intervals if that is more.
-const SHORTEST: Duration = Duration::from_secs(15);
+/// For how long the lease is held each time: a holder that ended without giving it back is followed by another then.
+pub(super) const TTL: Duration = Duration::from_secs(15);
 
-/// The lease went to another instance during a run: this one stood still for too long.
+/// The lease was not renewed in time, or went to another instance: this one stood still for too long, or did not reach
+/// the database.
 #[derive(Debug, thiserror::Error)]
-#[error("the lease went to another instance during a run")]
+#[error("the lease was lost during a run")]
 struct LeaseLost;
 
-/// For how long the lease of a worker is held each time. Longer than the interval of a periodic one, so that instances
-/// do not take turns.
-pub(super) fn ttl(schedule: Schedule) -> Duration {
+/// How often an instance looks whether a run is due.
+pub(super) fn looking(schedule: Schedule) -> Schedule {
     match schedule {
-        Schedule::Continuous => SHORTEST,
-        Schedule::Every(interval) => SHORTEST.max(interval.saturating_mul(3) / 2),
+        Schedule::Continuous => Schedule::Continuous,
+        Schedule::Every(interval) => Schedule::Every(interval.min(TTL)),
     }
 }
 
-/// One run: of the function if the lease is held, else a look whether it has become free. A continuous worker waits for
-/// its turn instead.
+/// One look, and the run if it is this instance's turn. A continuous worker waits for its turn.
 pub(super) async fn run<F, R, E>(
     lease: Lease,
     schedule: Schedule,
@@ -38,38 +43,64 @@ where
     R: Future<Output = Result<(), E>>,
     E: Into<RunError>,
 {
-    let held = loop {
-        if let Some(held) = lease.take().await? {
-            break held;
+    let (held, next) = match schedule {
+        Schedule::Every(interval) => {
+            let taken = if context.was_asked_for() {
+                lease.take().await?
+            } else {
+                lease.take_if_due().await?
+            };
+            let Some(held) = taken else {
+                say(&context, "standby");
+                return Ok(());
+            };
+            (held, Some(interval))
         }
-        say(&context, "standby");
-        if schedule != Schedule::Continuous {
-            return Ok(());
-        }
-        tokio::select! {
-            () = context.paused(tokio::time::sleep(lease.ttl() / 3)) => {}
-            () = context.stopping() => return Ok(()),
-        }
+        Schedule::Continuous => match turn(&lease, &context).await? {
+            Some(held) => (held, None),
+            None => return Ok(()),
+        },
     };
     say(&context, "leader");
     let ended = tokio::select! {
         ended = function(context.clone(), held) => ended.map_err(Into::into),
-        lost = keep(&lease, held) => Err(lost),
+        () = until_lost(&lease, held) => return Err(LeaseLost.into()),
     };
-    if context.is_stopping() {
-        lease.give_back().await?;
-    }
-    ended
+    // After a fault the next try is not put off; any instance may make it.
+    let next = next.filter(|_| ended.is_ok() && !context.is_stopping());
+    let given_back = lease.give_back(held, next).await;
+    ended.and(given_back.map_err(Into::into))
 }
 
-/// Keeps the lease, for as long as that succeeds.
-async fn keep(lease: &Lease, held: Held) -> RunError {
+/// Waits for the lease; `None` if the worker is asked to stop before.
+async fn turn(lease: &Lease, context: &WorkerContext) -> Result<Option<Held>, RunError> {
     loop {
-        tokio::time::sleep(lease.ttl() / 3).await;
-        match lease.take().await {
-            Ok(Some(still)) if still == held => {}
-            Ok(_) => return LeaseLost.into(),
-            Err(error) => return error.into(),
+        if let Some(held) = lease.take().await? {
+            return Ok(Some(held));
+        }
+        say(context, "standby");
+        tokio::select! {
+            () = context.paused(tokio::time::sleep(TTL / 3)) => {}
+            () = context.stopping() => return Ok(None),
+        }
+    }
+}
+
+/// Keeps the lease, and returns when it is lost. A renewal that fails is tried again for as long as the lease lasts.
+async fn until_lost(lease: &Lease, held: Held) {
+    let mut renewed = Instant::now();
+    loop {
+        tokio::time::sleep(TTL / 5).await;
+        let asked = Instant::now();
+        match tokio::time::timeout(TTL / 3, lease.take()).await {
+            Ok(Ok(Some(still))) if still == held => renewed = asked,
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => tracing::debug!(%error, "the lease was not renewed"),
+            Err(_) => tracing::debug!("the lease was not renewed in time"),
+        }
+        // A fifth is left for the run to end at its next `.await`.
+        if renewed.elapsed() > TTL * 4 / 5 {
+            return;
         }
     }
 }

@@ -1,12 +1,15 @@
 //! What is refused at the start, by name, and what a program of modules has.
 
+use std::sync::Arc;
+
 use actix::{Actor, Context};
 use actix_web::web::Json;
 use dotmac_supervision::{Lifeline, Serving, SupervisedActor};
+use futures_util::future::LocalBoxFuture;
 
 use super::{Assembly, Manifest, Module, Mount, MountError, Needs, Registered};
 use crate::{
-    access::{Can, Public},
+    access::{AuthError, AuthRequest, Authenticator, Can, Principal, Public},
     cli::chain,
     http::Problem,
     permissions,
@@ -76,6 +79,14 @@ async fn count(_: Public, number: Use<u64>) -> Result<Json<u64>, Problem> {
 
 /// The program of `M` and, if there is one, `N`: put together, or the reason why not.
 fn assembled<M: Module, N: Module>(environment: &[(&str, &str)]) -> Result<Assembly, String> {
+    assembled_with::<M, N>(environment, None)
+}
+
+/// The same with the program's own authenticator.
+fn assembled_with<M: Module, N: Module>(
+    environment: &[(&str, &str)],
+    authenticator: Option<Arc<dyn Authenticator>>,
+) -> Result<Assembly, String> {
     let mut catalogue = Catalogue::platform();
     let text = |error: &dyn std::error::Error| chain(error);
     let mut modules = vec![Registered::add::<M>(&mut catalogue).map_err(|error| text(&error))?];
@@ -83,7 +94,7 @@ fn assembled<M: Module, N: Module>(environment: &[(&str, &str)]) -> Result<Assem
     let sources = Sources::new(environment.iter().copied());
     let settings =
         Settings::from_sources(&catalogue, &sources).map_err(|error| error.to_string())?;
-    Assembly::for_command(&settings, &modules).map_err(|error| text(&error))
+    Assembly::for_command(&settings, &modules, authenticator).map_err(|error| text(&error))
 }
 
 fn refusal<M: Module, N: Module>() -> String {
@@ -94,6 +105,37 @@ fn refusal<M: Module, N: Module>() -> String {
 }
 
 module!(Empty, "empty", Manifest::new("Nothing."), |_| Ok(()));
+
+/// Knows nobody.
+struct Nobody;
+
+impl Authenticator for Nobody {
+    fn authenticate<'r>(
+        &'r self,
+        _: AuthRequest<'r>,
+    ) -> LocalBoxFuture<'r, Result<Option<Principal>, AuthError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+}
+
+#[test]
+fn a_second_authenticator_is_refused_by_the_names_of_both() {
+    module!(Alpha, "alpha", Manifest::new("A."), |on| on
+        .authenticator(Nobody));
+    module!(Beta, "beta", Manifest::new("B."), |on| on
+        .authenticator(Nobody));
+    let refused = refusal::<Alpha, Beta>();
+    assert!(
+        refused.contains("`beta`") && refused.contains("`alpha` authenticates"),
+        "{refused}"
+    );
+    let program = assembled_with::<Alpha, Empty>(&[], Some(Arc::new(Nobody)));
+    let refused = program.err().unwrap_or_default();
+    assert!(
+        refused.contains("`the program` authenticates already"),
+        "{refused}"
+    );
+}
 
 #[test]
 fn what_no_module_provides_is_named_with_its_handler() {

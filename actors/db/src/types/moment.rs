@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, NaiveDateTime, SubsecRound, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, SubsecRound, TimeDelta, Utc};
 use diesel::{
     backend::Backend,
     deserialize::{self, FromSql, FromSqlRow},
@@ -38,6 +38,15 @@ use serde::{Deserialize, Serialize};
 pub struct Moment(DateTime<Utc>);
 
 impl Moment {
+    /// Later than any that is written: the end of the year 9999, the last that both back ends sort.
+    pub const LAST: Self = Self(match NaiveDate::from_ymd_opt(9999, 12, 31) {
+        Some(day) => match day.and_hms_opt(23, 59, 59) {
+            Some(last) => last.and_utc(),
+            None => DateTime::<Utc>::MIN_UTC,
+        },
+        None => DateTime::<Utc>::MIN_UTC,
+    });
+
     /// This one.
     #[must_use]
     pub fn now() -> Self {

@@ -13,6 +13,7 @@ pub struct WorkerContext {
     pub(super) lifeline: Lifeline,
     pub(super) pulse: Arc<Pulse>,
     pub(super) stop: watch::Receiver<bool>,
+    pub(super) asked_for: bool,
 }
 
 impl WorkerContext {
@@ -34,6 +35,12 @@ impl WorkerContext {
     pub async fn stopping(&self) {
         // The sender goes only with the life itself, which is a reason to stop as well.
         self.stop.clone().wait_for(|stop| *stop).await.ok();
+    }
+
+    /// Whether [`WorkerHandle::run_now`] asked for this run.
+    #[must_use]
+    pub fn was_asked_for(&self) -> bool {
+        self.asked_for
     }
 
     /// Shows that the run makes progress; see [`WorkerSpec::progress_within`](crate::WorkerSpec::progress_within).

@@ -66,6 +66,7 @@ impl Incarnate for Blueprint {
             lifeline: life.clone(),
             pulse: Arc::clone(&pulse),
             stop: stopping,
+            asked_for: false,
         };
         let (body, record) = (Arc::clone(&self.body), Arc::clone(&self.record));
         let cell = Arc::clone(life.cell());
@@ -192,6 +193,7 @@ impl WorkerBody {
         if let Some(reason) = fault {
             life.report_by_default(Status::Recovering(reason));
         }
+        let mut context = context.clone();
         while !context.is_stopping() {
             let span = info_span!(
                 parent: None,
@@ -199,14 +201,14 @@ impl WorkerBody {
                 otel.name = %format_args!("run {}", life.name()),
                 actor.name = life.name(),
             );
-            self.run(context, fault.is_none()).instrument(span).await?;
+            self.run(&context, fault.is_none()).instrument(span).await?;
             record.note_success();
             life.report_by_default(READY);
-            tokio::select! {
-                () = context.stopping() => {}
-                () = self.wake.notified() => {}
-                () = tokio::time::sleep(interval.mul_f64(1.0 + fastrand::f64() / 10.0)) => {}
-            }
+            context.asked_for = tokio::select! {
+                () = context.stopping() => false,
+                () = self.wake.notified() => true,
+                () = tokio::time::sleep(interval.mul_f64(1.0 + fastrand::f64() / 10.0)) => false,
+            };
         }
         Ok(())
     }

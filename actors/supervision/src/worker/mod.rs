@@ -21,8 +21,8 @@ pub(crate) use pulse::WorkerRecord;
 pub use pulse::{Progress, WorkerVitals};
 pub(crate) use runtime::WorkerRuntimes;
 
-/// The least that a run may take when nothing else is said.
-const SHORTEST_RUN_LIMIT: Duration = Duration::from_secs(60);
+/// The shortest limit of a run, unless it is given one.
+pub const SHORTEST_RUN_LIMIT: Duration = Duration::from_secs(60);
 
 const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 

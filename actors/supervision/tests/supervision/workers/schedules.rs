@@ -56,9 +56,10 @@ fn a_run_that_is_asked_for_does_not_wait_for_the_interval() {
     run(async {
         let (release, held) = (Arc::new(tokio::sync::Semaphore::new(0)), AtomicU32::new(0));
         let gate = Arc::clone(&release);
-        let spec = WorkerSpec::new("hourly", HOURLY, move |_| {
+        let spec = WorkerSpec::new("hourly", HOURLY, move |context: WorkerContext| {
             let (gate, first) = (Arc::clone(&gate), held.fetch_add(1, SeqCst) == 0);
             async move {
+                assert_eq!(context.was_asked_for(), !first);
                 if !first {
                     gate.acquire().await.unwrap().forget();
                 }
