@@ -212,7 +212,7 @@ pub(super) struct About<'a> {
     pub(super) description: Option<&'a str>,
 }
 
-/// One response for all problems of a status, with an example of each.
+/// One response for all problems of a status, with the first as its example.
 fn problem_response(answers: &[Answer]) -> Response {
     let description = answers
         .iter()
