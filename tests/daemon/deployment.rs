@@ -95,13 +95,15 @@ fn kubernetes_probes_ask_the_right_routes() {
             .nth(1)
             .unwrap_or_else(|| panic!("no {probe}"));
         assert_eq!(value(section, "path"), path);
-        assert_eq!(value(section, "port"), "http");
+        assert_eq!(value(section, "port"), "management");
     }
-    let port = value(
-        manifest.split("name: http").nth(1).unwrap(),
-        "containerPort",
-    );
+    let after = |mark| manifest.split(mark).nth(1).unwrap();
+    let port = value(after("name: http"), "containerPort");
     assert_eq!(port, production().app.port.to_string());
+    let port = value(after("name: management"), "containerPort");
+    let set = value(after("DOTMAC_MANAGEMENT_PORT"), "value");
+    assert_eq!(set, format!("{port:?}"));
+    assert_eq!(value(&manifest, "prometheus.io/port"), set);
 }
 
 #[test]
