@@ -3,8 +3,19 @@
 use actix_cors::Cors;
 use actix_web::http::header::HeaderValue;
 
-use super::{config::CorsPolicy, request_id::X_REQUEST_ID};
+use super::config::CorsPolicy;
 use crate::settings::CorsOrigin;
+
+/// What scripts may read of an answer, beside what browsers show them anyway.
+const EXPOSED: [&str; 7] = [
+    "x-request-id",
+    "etag",
+    "idempotent-replayed",
+    "location",
+    "ratelimit",
+    "ratelimit-policy",
+    "retry-after",
+];
 
 /// What is wrong with a cross-origin policy.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -24,7 +35,7 @@ pub(super) fn middleware(policy: &CorsPolicy) -> Result<Option<Cors>, CorsPolicy
     }
     let mut cors = Cors::default()
         .block_on_origin_mismatch(true)
-        .expose_headers([X_REQUEST_ID]);
+        .expose_headers(EXPOSED.iter().copied());
     if policy.origins.iter().any(CorsOrigin::is_any) {
         if policy.credentials {
             return Err(CorsPolicyError::AnyWithCredentials);

@@ -1,12 +1,15 @@
-//! Versions of objects: `ETag` on the way out, `If-Match` on the way in, so that nobody overwrites what they have not seen
-//! (RFC 9110, sections 8.8.3 and 13.1.1).
+//! Versions of objects: `ETag` on the way out, `If-Match` on the way in, so that nobody overwrites what they have not seen,
+//! and `If-None-Match`, so that nobody reads again what they have (RFC 9110, sections 8.8.3, 13.1.1 and 13.1.2).
 
 use std::future::{Ready, ready};
 
 use actix_web::{
     FromRequest, HttpRequest, HttpResponse,
     dev::Payload,
-    http::{StatusCode, header},
+    http::{
+        Method, StatusCode,
+        header::{self, HeaderName},
+    },
 };
 use serde::Serialize;
 use utoipa::{
@@ -25,13 +28,18 @@ const REQUIRED: Answer = Answer::new(
     "precondition_required",
     "`If-Match` is needed, with the `ETag` of the object as it was last seen",
 );
+const MALFORMED: Answer = Answer::new(
+    400,
+    "invalid_if_match",
+    "`If-Match` must be `*` or a list of tags in double quotes, as `ETag` gives them",
+);
 const FAILED: Answer = Answer::new(
     412,
     "precondition_failed",
     "the object has changed since it was last seen",
 );
 
-/// 200: an object in one of its versions; `ETag` names the version.
+/// 200: an object in one of its versions; `ETag` names the version. 304 without the object, if `If-None-Match` has that tag.
 #[derive(Clone, Debug)]
 pub struct Versioned<T> {
     /// Grows with each change of the object.
@@ -46,11 +54,42 @@ impl<T: Serialize + ToSchema + 'static> Reply for Versioned<T> {
         operation.answer_header(StatusCode::OK, "ETag", "Names this version of it.");
     }
 
-    fn respond(self, _: &HttpRequest) -> HttpResponse {
+    fn respond(self, request: &HttpRequest) -> HttpResponse {
+        let tag = etag(self.version);
+        let is_known = tags_of(request, &header::IF_NONE_MATCH)
+            .iter()
+            .any(|known| known == "*" || without_weakness(known) == tag);
+        if is_known && matches!(*request.method(), Method::GET | Method::HEAD) {
+            return HttpResponse::NotModified()
+                .insert_header((header::ETAG, tag))
+                .finish();
+        }
         HttpResponse::Ok()
-            .insert_header((header::ETAG, etag(self.version)))
+            .insert_header((header::ETAG, tag))
             .json(self.body)
     }
+}
+
+/// The tags of a conditional header, in all its lines.
+fn tags_of(request: &HttpRequest, name: &HeaderName) -> Vec<String> {
+    let lines = request.headers().get_all(name);
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(|tag| tag.trim().to_owned())
+        .filter(|tag| !tag.is_empty())
+        .collect()
+}
+
+/// Whether it is an entity tag (RFC 9110, 8.8.3).
+fn is_tag(text: &str) -> bool {
+    let quoted = without_weakness(text).strip_prefix('"');
+    quoted.is_some_and(|rest| rest.strip_suffix('"').is_some_and(|tag| !tag.contains('"')))
+}
+
+/// A tag by which an object is found whether it was sent compressed or not.
+fn without_weakness(tag: &str) -> &str {
+    tag.strip_prefix("W/").unwrap_or(tag)
 }
 
 /// The value of `ETag` for a version: a strong one.
@@ -82,8 +121,7 @@ impl IfMatch {
             Expected::Any => true,
             Expected::Tags(tags) => {
                 let current = etag(version);
-                tags.iter()
-                    .any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == current)
+                tags.iter().any(|tag| without_weakness(tag) == current)
             }
         };
         if is_expected {
@@ -99,16 +137,11 @@ impl FromRequest for IfMatch {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let lines = request.headers().get_all(header::IF_MATCH);
-        let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
-        let tags = lines.iter().flat_map(|line| line.split(','));
-        let tags: Vec<String> = tags
-            .map(|tag| tag.trim().to_owned())
-            .filter(|tag| !tag.is_empty())
-            .collect();
+        let tags = tags_of(request, &header::IF_MATCH);
         ready(match tags.as_slice() {
             [] => Err(REQUIRED.problem()),
             [any] if any == "*" => Ok(Self(Expected::Any)),
+            tags if !tags.iter().all(|tag| is_tag(tag)) => Err(MALFORMED.problem()),
             _ => Ok(Self(Expected::Tags(tags))),
         })
     }
@@ -125,6 +158,7 @@ impl Argument for IfMatch {
                 .schema(Some(<String as PartialSchema>::schema()))
                 .build(),
         );
+        operation.problem(MALFORMED);
         operation.problem(REQUIRED);
         operation.problem(FAILED);
     }
@@ -132,7 +166,7 @@ impl Argument for IfMatch {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::test::TestRequest;
+    use actix_web::{ResponseError, test::TestRequest};
 
     use super::*;
 
@@ -148,6 +182,10 @@ mod tests {
     #[test]
     fn a_change_needs_the_version_that_was_seen() {
         assert!(of(None).is_err() && of(Some(" , ")).is_err());
+        assert_eq!(
+            of(Some("7")).map_err(|problem| problem.status_code()).err(),
+            Some(StatusCode::BAD_REQUEST)
+        );
         for (header, version, is_right) in [
             ("\"7\"", 7, true),
             ("\"6\", \"7\"", 7, true),
@@ -159,9 +197,36 @@ mod tests {
             ("W/\"6\"", 7, false),
             ("w/\"7\"", 7, false),
             ("7", 7, false),
+            ("\"7", 7, false),
         ] {
             let checked = of(Some(header)).and_then(|expected| expected.check(version));
             assert_eq!(checked.is_ok(), is_right, "{header}");
+        }
+    }
+
+    #[test]
+    fn what_a_client_has_already_is_not_sent_again() {
+        let object = || Versioned {
+            version: 7,
+            body: "text".to_owned(),
+        };
+        for (method, header, status) in [
+            (Method::GET, "\"7\"", 304),
+            (Method::GET, "W/\"7\"", 304),
+            (Method::GET, "\"6\", \"7\"", 304),
+            (Method::GET, "*", 304),
+            (Method::GET, "\"6\"", 200),
+            (Method::PATCH, "\"7\"", 200),
+        ] {
+            let request = TestRequest::default()
+                .method(method)
+                .insert_header((header::IF_NONE_MATCH, header));
+            let answer = object().respond(&request.to_http_request());
+            assert_eq!(answer.status(), status, "{header}");
+            assert_eq!(
+                answer.headers().get(header::ETAG).map(|tag| tag.as_bytes()),
+                Some(&b"\"7\""[..])
+            );
         }
     }
 }

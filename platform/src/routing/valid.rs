@@ -119,7 +119,11 @@ where
                 "the body is not JSON of the shape wanted here",
             ),
             (400, "malformed_json", "the body is not JSON"),
-            (400, "unknown_fields", "the body has fields that are not known here"),
+            (
+                400,
+                "unknown_fields",
+                "the body has fields that are not known here",
+            ),
             (413, "body_too_large", "the body is larger than the limit"),
             (
                 415,

@@ -27,7 +27,7 @@ crate::settings! {
 
         /// Request headers that are allowed.
         headers: Vec<HeaderName> {
-            default: fixed("accept,authorization,content-type,traceparent,tracestate,x-request-id"),
+            default: fixed("accept,authorization,content-type,idempotency-key,if-match,if-none-match,traceparent,tracestate,x-request-id"),
         }
 
         /// Whether the browser may send cookies and credentials.

@@ -27,6 +27,7 @@ pub(crate) fn check(settings: &Settings, rules: Rules<'_>) {
     rules.escalation();
     rules.vault();
     rules.secrets();
+    rules.app_secret_key();
     rules.database();
     rules.collector();
     rules.cors();

@@ -10,6 +10,9 @@ use crate::settings::engine::group::PREFIX;
 use crate::settings::groups::DatabaseTarget;
 use crate::settings::types::VaultAuth;
 
+/// Characters that `DOTMAC_APP_SECRET_KEY` has at the least.
+const LEAST_KEY_CHARS: usize = 32;
+
 impl PlatformRules<'_> {
     pub(super) fn secrets(&mut self) {
         let settings = self.settings;
@@ -38,6 +41,21 @@ impl PlatformRules<'_> {
             ],
             format!("{reference} is in Vault, which is not enabled"),
             "set DOTMAC_VAULT_ADDR, or give the value itself",
+        );
+    }
+
+    /// What keys are derived from must be longer than what people type.
+    pub(super) fn app_secret_key(&mut self) {
+        let key = self.settings.app.app_secret_key.literal();
+        let length = key.map(|key| key.expose_secret().chars().count());
+        self.refuse(
+            length.is_some_and(|length| length < LEAST_KEY_CHARS),
+            &["APP_SECRET_KEY"],
+            format!(
+                "the secret has {} characters; it must have at least {LEAST_KEY_CHARS}",
+                length.unwrap_or_default()
+            ),
+            "give a long random one, e.g. the output of `openssl rand -hex 32`",
         );
     }
 

@@ -308,3 +308,15 @@ fn production_refuses_vault_over_plain_http_to_another_host() {
     ]));
     right(&other);
 }
+
+#[test]
+fn a_key_that_keys_are_derived_from_is_long_everywhere() {
+    let short = "a".repeat(31);
+    let text = mistake(&[("DOTMAC_APP_SECRET_KEY", &*short)]);
+    assert!(
+        text.contains("the secret has 31 characters; it must have at least 32"),
+        "{text}"
+    );
+    assert!(!text.contains(&short), "{text}");
+    right(&[("DOTMAC_APP_SECRET_KEY", "0123456789abcdef0123456789abcdef")]);
+}
