@@ -13,10 +13,18 @@ use super::source::Layers;
 /// How alike two names must be, from 0 to 1, for one to be suggested in place of the other.
 const ALIKE: f64 = 0.6;
 
+/// What build scripts tell the compiler. `cargo run` and `cargo test` set the same variables for the program that they run.
+const OF_THE_BUILD: [&str; 3] = [
+    "DOTMAC_BUILD_REVISION",
+    "DOTMAC_BUILD_TIME",
+    "DOTMAC_MIGRATIONS",
+];
+
 /// A mistake for each variable with our prefix that is neither one of `keys` nor its `_FILE` twin.
 pub(crate) fn mistakes(layers: &Layers, keys: &BTreeSet<String>) -> Vec<Mistake> {
     let is_known = |name: &str| {
         keys.contains(name)
+            || OF_THE_BUILD.contains(&name)
             || name
                 .strip_suffix("_FILE")
                 .is_some_and(|key| keys.contains(key))

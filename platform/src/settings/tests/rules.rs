@@ -52,6 +52,17 @@ fn an_unknown_key_is_told_with_the_nearest_one() {
 }
 
 #[test]
+fn what_cargo_sets_for_the_programs_that_it_runs_is_no_unknown_key() {
+    let of_the_build = [
+        ("DOTMAC_MIGRATIONS", "tracked"),
+        ("DOTMAC_BUILD_REVISION", "3f2c1ab"),
+        ("DOTMAC_BUILD_TIME", "2026-11-28T12:00:00Z"),
+    ];
+    assert!(load(&of_the_build).is_ok());
+    assert!(mistake(&[("DOTMAC_BUILD", "1")]).contains("there is no such key"));
+}
+
+#[test]
 fn certificate_and_key_come_together() {
     for name in ["DOTMAC_TLS", "DOTMAC_DATABASE_CLIENT"] {
         let (cert, key) = (&*format!("{name}_CERT"), &*format!("{name}_KEY"));
