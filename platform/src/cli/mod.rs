@@ -102,6 +102,12 @@ fn serve(program: &Program) -> Exit {
     }
 }
 
+/// Whether every program has a command of that name.
+pub(crate) fn is_command(name: &str) -> bool {
+    let parser = Cli::command();
+    parser.get_subcommands().any(|it| it.get_name() == name)
+}
+
 /// The whole command line: the platform's commands, and one for each module that has commands.
 fn parser(program: &Program) -> clap::Command {
     let (about, modules) = (program.about, &program.modules);

@@ -3,6 +3,7 @@
 use super::{Manifest, Module, Mount, MountError};
 use crate::{
     access::MAX_PERMISSIONS,
+    cli,
     settings::{Catalogue, CatalogueError, Settings},
 };
 
@@ -37,28 +38,8 @@ pub(crate) enum RegistrationError {
     },
 }
 
-/// Words that commands and components have.
-const RESERVED: [&str; 19] = [
-    "backup",
-    "check",
-    "completions",
-    "config",
-    "db",
-    "drain",
-    "help",
-    "journal",
-    "log-level",
-    "migrate",
-    "openapi",
-    "platform",
-    "probe",
-    "restart",
-    "secrets",
-    "serve",
-    "status",
-    "telemetry",
-    "why",
-];
+/// Names that are no commands and taken all the same: components of the platform, and `help`.
+const RESERVED: [&str; 6] = ["db", "help", "http", "platform", "secrets", "telemetry"];
 
 impl Registered {
     /// The module `M`, with its keys added to those of the program.
@@ -68,7 +49,7 @@ impl Registered {
     /// [`RegistrationError`], if it cannot be in a program with these keys.
     pub(crate) fn add<M: Module>(catalogue: &mut Catalogue) -> Result<Self, RegistrationError> {
         let module = M::NAME;
-        if RESERVED.contains(&module) {
+        if RESERVED.contains(&module) || cli::is_command(module) {
             return Err(RegistrationError::Reserved(module));
         }
         let manifest = M::manifest();

@@ -224,6 +224,10 @@ fn a_need_that_nothing_meets_is_named() {
 fn names_of_modules_and_permissions_are_checked() {
     module!(Command, "check", Manifest::new("A."), |_| Ok(()));
     assert!(refusal::<Command, Empty>().contains("`check` is the name of a command"));
+    module!(Undrain, "undrain", Manifest::new("A."), |_| Ok(()));
+    assert!(refusal::<Undrain, Empty>().contains("`undrain` is the name of a command"));
+    module!(Http, "http", Manifest::new("A."), |_| Ok(()));
+    assert!(refusal::<Http, Empty>().contains("`http` is the name of a command or of a component"));
     module!(Upper, "Alpha", Manifest::new("A."), |_| Ok(()));
     assert!(refusal::<Upper, Empty>().contains("`Alpha` cannot be the name of a module"));
     assert!(refusal::<Empty, Empty>().contains("two modules are named `empty`"));
