@@ -43,7 +43,7 @@ rotations: ## Rotate the database's user COUNT times (1000) under load: nobody m
 	cargo build --workspace --examples --locked
 	cargo test --workspace --locked --test rotations -- $${COUNT:-1000}
 
-generate: ## Write the generated files anew: docs/settings.md, deploy/dotmac.env.example
+generate: ## Write the generated files anew: docs/settings.md, deploy/dotmac.env.example, what modules document
 	UPDATE_GENERATED=1 cargo test --workspace --locked --lib settings::
 
 # ---- The parts of `check`; the suite itself compares the generated files with the code --------

@@ -250,9 +250,21 @@ async fn an_actor_is_told_of_its_own_secret_and_only_of_changes() {
 }
 
 #[tokio::test]
-async fn without_vault_an_actor_runs_without_its_secret() {
+async fn without_vault_a_needed_secret_is_refused_in_production_and_warned_of_elsewhere() {
+    let told = "`signer` needs the secret `vault:signer/key`, and Vault is not enabled";
     let daemon = Daemon::example("signer").spawn().await;
     daemon.until("/ready", 200).await;
+    let line = daemon.logged(told).await;
+    assert_eq!(line["level"], "WARN", "{line}");
     daemon.until_component("signer", "ready", None).await;
     assert_eq!(daemon.json("/signer").await.1, json!([0, 0]));
+
+    let directory = tempfile::tempdir().unwrap();
+    let refused = Daemon::example("signer")
+        .env("DOTMAC_ENVIRONMENT", "production")
+        .env("DOTMAC_DATABASE_ALLOW_SQLITE", "true")
+        .run_in(directory.path(), &[])
+        .await;
+    assert_eq!(refused.code, 78, "{}", refused.text());
+    assert!(refused.text().contains(told), "{}", refused.text());
 }

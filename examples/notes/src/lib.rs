@@ -12,7 +12,9 @@ mod store;
 mod token;
 mod workers;
 
-use dotmac_platform::{db::ModuleDb, migrations, permissions, prelude::*, supervision::Schedule};
+use dotmac_platform::{
+    db::ModuleDb, migrations, permissions, prelude::*, settings::Live, supervision::Schedule,
+};
 
 use command::NotesCommand;
 pub use error::NotesError;
@@ -32,7 +34,7 @@ pub struct Notes;
 #[derive(Clone)]
 struct Service {
     db: ModuleDb,
-    settings: NotesSettings,
+    settings: Live<NotesSettings>,
 }
 
 impl Module for Notes {
@@ -48,7 +50,7 @@ impl Module for Notes {
 
     fn mount(settings: NotesSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
         let db = on.db();
-        let token = on.secret("token")?;
+        let token = on.secret(&settings.token);
         on.authenticator(token::TokenAuthenticator::new(token))?;
         let (every, keep) = (Schedule::Every(settings.sweep_interval), settings.keep);
         let swept = db.clone();
@@ -56,6 +58,7 @@ impl Module for Notes {
             workers::sweep(swept.clone(), keep)
         })
         .add()?;
+        let settings = on.live(settings);
         on.provide(Service { db, settings });
         on.routes("/notes", routes::declare);
         Ok(())

@@ -37,7 +37,7 @@ async fn add(
     on: Use<Service>,
     new: Valid<NewNote>,
 ) -> Result<Created<Note>, NotesError> {
-    let (NewNote { text, tags }, settings) = (new.into_inner(), on.settings.clone());
+    let (NewNote { text, tags }, settings) = (new.into_inner(), on.settings.get());
     let db = on.db.tenant(&who.scope());
     let added = db.transaction("add note", async move |tx| {
         rules::add(tx, &settings, text, tags).await

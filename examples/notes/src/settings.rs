@@ -9,10 +9,10 @@ dotmac_platform::settings! {
     /// Short texts with tags.
     pub struct NotesSettings {
         /// The longest text of a note, in characters.
-        max_length: usize { default: fixed("2000"), range: between::<usize>("1", "100000") }
+        max_length: usize { default: fixed("2000"), range: between::<usize>("1", "100000"), live: true }
 
         /// How many notes one tenant may have.
-        max_notes: u32 { default: fixed("10000"), range: between::<u32>("1", "1000000") }
+        max_notes: u32 { default: fixed("10000"), range: between::<u32>("1", "1000000"), live: true }
 
         /// How long a note is kept.
         keep: Duration { default: fixed("30d"), range: lasting("1s", "3650d") }
@@ -22,5 +22,18 @@ dotmac_platform::settings! {
 
         /// The token that callers bring, until there are accounts.
         token: SecretSetting { vault: "notes/token" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dotmac_platform::settings::docs;
+
+    use super::NotesSettings;
+
+    #[test]
+    fn the_readme_has_every_key() {
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+        docs::assert_documented::<NotesSettings>("notes", readme);
     }
 }

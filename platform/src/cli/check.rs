@@ -40,6 +40,9 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
         "the settings are good ({})",
         settings.app.environment.as_str()
     ));
+    for warning in settings.warnings() {
+        super::print(&format!("warning: {warning}"));
+    }
     // All modules are put together, and nothing is started: what `serve` would refuse is reported here.
     if let Err(error) =
         Assembly::for_command(&settings, &program.modules, program.authenticator.clone())
@@ -375,7 +378,7 @@ async fn try_file(file: PathBuf, table: &mut Table) {
         let words = match db::read_through(file).await? {
             Soundness::Sound => "read through, and sound".to_owned(),
             Soundness::TooLarge(bytes) => {
-                format!("not read through, as it has {bytes} bytes: `dotmac backup` checks it")
+                format!("not read through, as it has {bytes} bytes: `backup` checks it")
             }
         };
         Ok::<_, db::OpenError>(((), words))

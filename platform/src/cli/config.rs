@@ -1,8 +1,12 @@
-//! `dotmac config`: what is in effect, and where it comes from.
+//! `dotmac config`: what is in effect, where it comes from, and which keys there are.
 
 use clap::{Args, ValueEnum};
 
-use crate::{Exit, program::Program, settings};
+use crate::{
+    Exit,
+    program::Program,
+    settings::{self, Catalogue, docs},
+};
 
 /// How to show the settings.
 #[derive(Args)]
@@ -10,6 +14,9 @@ pub(super) struct Arguments {
     /// The shape of the output.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    /// Only the settings of this module.
+    #[arg(long, value_name = "NAME")]
+    module: Option<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -20,27 +27,53 @@ enum Format {
     Json,
     /// As an environment file; secrets are left out.
     Env,
+    /// The documentation of every key, whatever is set.
+    Markdown,
+    /// An environment file with every key as a comment, whatever is set.
+    Example,
 }
 
 pub(super) fn run(program: &Program, arguments: &Arguments) -> Exit {
-    let settings = match super::settings(program) {
-        Ok(settings) => settings,
-        Err(exit) => return exit,
+    let (name, catalogue) = (program.about.name, &program.catalogue);
+    let module = arguments.module.as_deref();
+    if let Some(module) = module
+        && !catalogue.modules().any(|it| it == module)
+    {
+        eprintln!("{}", no_module(module, catalogue));
+        return Exit::Usage;
+    }
+    let rows = || {
+        let mut rows = super::settings(program)?.effective();
+        rows.retain(|row| module.is_none() || row.module == module);
+        Ok(rows)
     };
-    let rows = settings.effective();
     let shown = match arguments.format {
-        Format::Table => Ok(settings::as_table(&rows)),
-        Format::Json => settings::as_json(&rows),
-        Format::Env => Ok(settings::as_env(&rows)),
+        Format::Table => rows().map(|rows| settings::as_table(&rows)),
+        Format::Json => rows().and_then(|rows| {
+            settings::as_json(&rows).map_err(|error| {
+                eprintln!("cannot render the settings: {error}");
+                Exit::Failure
+            })
+        }),
+        Format::Env => rows().map(|rows| settings::as_env(&rows)),
+        Format::Markdown => Ok(docs::markdown(name, catalogue, module)),
+        Format::Example => Ok(docs::env_example(name, catalogue, module)),
     };
     match shown {
         Ok(text) => {
             super::print(&text);
             Exit::Success
         }
-        Err(error) => {
-            eprintln!("cannot render the settings: {error}");
-            Exit::Failure
-        }
+        Err(exit) => exit,
     }
+}
+
+fn no_module(name: &str, catalogue: &Catalogue) -> String {
+    let names: Vec<_> = catalogue.modules().collect();
+    let all = if names.is_empty() {
+        "this program has none".to_owned()
+    } else {
+        format!("there are {}", names.join(", "))
+    };
+    format!("there is no module `{name}`; {all}")
 }

@@ -17,7 +17,7 @@ use crate::{
     metrics,
     program::Program,
     routing::{self, CursorKey, MountedRoutes, Route, RoutesError},
-    settings::{APP_SECRET_KEY, Environment, Settings},
+    settings::{APP_SECRET_KEY, Appliers, Environment, NotApplied, Settings},
 };
 use dotmac_db::{self as db, DbActor, Journal, Lease, Migrations, Pool, PoolSize};
 use dotmac_secrets::{
@@ -49,6 +49,8 @@ pub(crate) enum AssemblyError {
         "{APP_SECRET_KEY} is needed for lists in pages and not set; set it, or its _FILE twin, or have it read from Vault"
     )]
     SecretMissing,
+    #[error(transparent)]
+    NotApplied(#[from] NotApplied),
     #[error("the operating system has no random bytes")]
     NoRandom,
 }
@@ -71,6 +73,10 @@ pub(crate) struct Assembly {
     declared: Vec<routing::Route>,
     authenticator: Option<(&'static str, Arc<dyn Authenticator>)>,
     pub(crate) routes: Routes,
+    /// Of the live keys of modules; complete before the tree is started.
+    pub(crate) appliers: Appliers,
+    vault: bool,
+    production: bool,
 }
 
 impl Assembly {
@@ -121,6 +127,9 @@ impl Assembly {
             declared: Vec::new(),
             authenticator: authenticator.map(|given| ("the program", given)),
             routes: Routes::default(),
+            appliers: Appliers::default(),
+            vault: settings.vault.enabled,
+            production: settings.app.environment == Environment::Production,
         };
         assembly.provide(db);
         for module in modules
@@ -130,9 +139,7 @@ impl Assembly {
             assembly.mount(module, settings)?;
         }
         assembly.finish(settings, modules)?;
-        if !settings.vault.enabled {
-            assembly.own_secrets().clear();
-        }
+        assembly.appliers.check(settings)?;
         Ok(assembly)
     }
 
@@ -175,7 +182,6 @@ impl Assembly {
         let mut on = Mount {
             db: self.db.for_module(module.name, module.manifest.share),
             assembly: self,
-            settings,
             module: module.name,
             is_required: module.manifest.is_required,
         };
@@ -220,7 +226,7 @@ impl Assembly {
                 "{APP_SECRET_KEY} is not set: cursors of lists are good for this process alone"
             );
         }
-        if let Some(path) = settings.app_secret_path() {
+        if let Some(path) = settings.app_secret_path().filter(|_| self.vault) {
             self.own_secrets().push(Wanted {
                 key: APP_SECRET_KEY.to_owned(),
                 source: WantedSource::DefaultPath(path),
@@ -229,21 +235,6 @@ impl Assembly {
         let secret = is_given.then(|| self.feed.watch("platform", APP_SECRET_KEY));
         self.provide(CursorKey::new(secret).map_err(|_| AssemblyError::NoRandom)?);
         Ok(())
-    }
-
-    /// The secret `field` of a module, followed.
-    pub(super) fn secret(
-        &self,
-        settings: &Settings,
-        module: &'static str,
-        field: &str,
-    ) -> Result<SecretWatch, MountError> {
-        match settings.secret_of(module, field) {
-            Some(key) => Ok(self.feed.watch(module, key)),
-            None => Err(MountError::NoSuchSecret {
-                field: field.to_owned(),
-            }),
-        }
     }
 
     /// The lease of that name, for this instance.
@@ -271,9 +262,30 @@ impl Assembly {
         }
     }
 
-    /// Makes `reference` one of the secrets that are loaded, for `needy`.
-    pub(crate) fn watch(&self, needy: &'static str, reference: SecretReference) -> SecretWatch {
+    /// Makes `reference` one of the secrets that are loaded, for `component`.
+    ///
+    /// # Errors
+    ///
+    /// In production, if Vault is not enabled. Elsewhere there is no secret then, and a warning.
+    pub(super) fn watch(
+        &self,
+        component: &'static str,
+        reference: SecretReference,
+    ) -> Result<SecretWatch, MountError> {
         let key = reference.to_string();
+        if !self.vault {
+            let absent = self.feed.watch(component, &key);
+            let component = component.to_owned();
+            let missing = MountError::SecretWithoutVault {
+                component,
+                reference,
+            };
+            if self.production {
+                return Err(missing);
+            }
+            warn!(key, "{missing}");
+            return Ok(absent);
+        }
         let mut wanted = self.own_secrets();
         if wanted.iter().all(|it| it.key != key) {
             wanted.push(Wanted {
@@ -281,7 +293,7 @@ impl Assembly {
                 source: WantedSource::Reference(reference),
             });
         }
-        self.feed.watch(needy, &key)
+        Ok(self.feed.watch(component, &key))
     }
 
     pub(crate) fn own_secrets(&self) -> MutexGuard<'_, Vec<Wanted>> {

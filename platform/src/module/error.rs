@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error};
 
-use dotmac_secrets::ReferenceError;
+use dotmac_secrets::{ReferenceError, SecretReference};
 use dotmac_supervision::TreeError;
 
 /// A mistake in a module, or settings that it cannot work with. The program does not start (78).
@@ -19,17 +19,15 @@ pub enum MountError {
         /// What is wrong.
         source: ReferenceError,
     },
-    /// A secret that is needed is not given.
-    #[error("{key} is needed and not set; set it, or its _FILE twin, or let it be read from Vault")]
-    SecretMissing {
-        /// The key.
-        key: String,
-    },
-    /// A name that is no secret setting of the module.
-    #[error("`{field}` is no secret among the settings of this module")]
-    NoSuchSecret {
-        /// The field as given.
-        field: String,
+    /// A secret that lies in Vault is needed, and Vault is not enabled.
+    #[error(
+        "`{component}` needs the secret `{reference}`, and Vault is not enabled; set DOTMAC_VAULT_ADDR and put the secret there"
+    )]
+    SecretWithoutVault {
+        /// What needs it.
+        component: String,
+        /// Where in Vault it should be.
+        reference: SecretReference,
     },
     /// An actor that is needed was not added before.
     #[error("`{component}` needs an actor of type `{needed}`, which was not added before it")]

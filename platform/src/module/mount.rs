@@ -10,7 +10,11 @@ use dotmac_supervision::{
 };
 
 use super::{Assembly, ComponentBuilder, MountError, Needs, component, single};
-use crate::{access::Authenticator, routing::Routes, settings::Settings};
+use crate::{
+    access::Authenticator,
+    routing::Routes,
+    settings::{Applied, Group, Live, SecretSetting},
+};
 
 /// Below it are the routes of all modules.
 pub(crate) const API_PREFIX: &str = "/api/v1";
@@ -21,7 +25,6 @@ pub(crate) const API_PREFIX: &str = "/api/v1";
 /// `""`, `notes.index` for `"index"`.
 pub struct Mount<'a> {
     pub(super) assembly: &'a mut Assembly,
-    pub(super) settings: &'a Settings,
     pub(super) db: ModuleDb,
     pub(super) module: &'static str,
     pub(super) is_required: bool,
@@ -40,14 +43,28 @@ impl Mount<'_> {
         self.db.clone()
     }
 
-    /// The secret of the module's setting `field`, whether it is written out, in a file or in Vault. The watch follows
-    /// each change of it.
-    ///
-    /// # Errors
-    ///
-    /// [`MountError::NoSuchSecret`] if the module has no secret setting of that name.
-    pub fn secret(&mut self, field: &str) -> Result<SecretWatch, MountError> {
-        self.assembly.secret(self.settings, self.module, field)
+    /// A secret of the module's settings, whether it is written out, in a file or in Vault. The watch follows each
+    /// change of it.
+    #[must_use]
+    pub fn secret(&self, secret: &SecretSetting) -> SecretWatch {
+        self.assembly.feed.watch(self.module, secret.key())
+    }
+
+    /// The module's `settings`, to be read afresh by each piece of work: at a reload its live keys change, and the others
+    /// stay as they were at the start.
+    pub fn live<G: Group>(&mut self, settings: G) -> Live<G> {
+        self.assembly.appliers.live(self.module, settings)
+    }
+
+    /// Applies live keys of the module's settings where [`live`](Self::live) is not enough: `apply` is called at each
+    /// reload that changes one, on a thread of its own, with the live keys as they are now and the others as they were
+    /// at the start. It may take 5 s, and rejects the new values by an error or a panic. Live keys without such a
+    /// function refuse the start.
+    pub fn reload<G: Group, R: Applied>(
+        &mut self,
+        apply: impl Fn(&G) -> R + Send + Sync + 'static,
+    ) {
+        self.assembly.appliers.register(self.module, apply);
     }
 
     /// A supervised actor. `factory` builds a fresh value for each life, from the [`Lifeline`] by which the actor

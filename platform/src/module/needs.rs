@@ -39,7 +39,9 @@ impl Needs<SecretWatch> {
     /// only one. It is loaded, refreshed and reported like those of the settings, under that name. The actor
     /// starts when the secrets are loaded, and is told of each change without a restart.
     ///
-    /// With Vault it must be there, as a setting that names it must; without Vault there is none.
+    /// It must be there, as a setting that names it must. Without Vault there is none: production refuses to
+    /// start then, elsewhere a line of the log warns. A [`SecretSetting`](crate::settings::SecretSetting) of the
+    /// module, by [`Mount::secret`](super::Mount::secret), can also be given without Vault.
     ///
     /// ```no_run
     /// # use actix::{Actor, AsyncContext as _, Context, StreamHandler};
@@ -71,7 +73,7 @@ impl Needs<SecretWatch> {
                 component: needy.to_owned(),
                 source,
             })?;
-            let watch = assembly.watch(needy, parsed);
+            let watch = assembly.watch(needy, parsed)?;
             Ok((vec![assembly.secrets.to_start()], watch))
         }))
     }

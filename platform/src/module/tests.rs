@@ -285,3 +285,66 @@ fn lists_in_pages_need_a_secret_in_production() {
     assert!(why.contains("DOTMAC_APP_SECRET_KEY is needed"), "{why}");
     assert!(assembled::<Lists, Empty>(&[]).is_ok());
 }
+
+crate::settings! {
+    title: "Limits", prefix: "LIMITS_";
+    /// Limits that change while the program runs.
+    struct Limits {
+        /// The greatest number.
+        most: u32 { default: crate::settings::fixed("10"), live: true }
+    }
+}
+
+#[test]
+fn live_keys_that_a_module_does_not_take_refuse_the_start() {
+    struct Deaf;
+    impl Module for Deaf {
+        const NAME: &'static str = "limits";
+        type Settings = Limits;
+        fn manifest() -> Manifest {
+            Manifest::new("Takes no reload.")
+        }
+        fn mount(_: Limits, _: &mut Mount<'_>) -> Result<(), MountError> {
+            Ok(())
+        }
+    }
+    struct Listening;
+    impl Module for Listening {
+        const NAME: &'static str = "limits";
+        type Settings = Limits;
+        fn manifest() -> Manifest {
+            Manifest::new("Takes reloads.")
+        }
+        fn mount(settings: Limits, on: &mut Mount<'_>) -> Result<(), MountError> {
+            assert_eq!(on.live(settings).get().most, 10);
+            Ok(())
+        }
+    }
+    let why = refusal::<Deaf, Empty>();
+    assert!(
+        why.contains("`limits` declares live keys") && why.contains("DOTMAC_LIMITS_MOST"),
+        "{why}"
+    );
+    assert!(assembled::<Listening, Empty>(&[]).is_ok());
+}
+
+#[test]
+fn a_secret_in_vault_without_vault_is_refused_in_production() {
+    module!(Needy, "alpha", Manifest::new("A."), |on| {
+        let needs = Needs::secret("vault:alpha/key");
+        on.actor("", needs, |life, _| Quiet(life)).add()?;
+        Ok(())
+    });
+    let production = [
+        ("DOTMAC_ENVIRONMENT", "production"),
+        ("DOTMAC_DATABASE_ALLOW_SQLITE", "true"),
+    ];
+    let why = assembled::<Needy, Empty>(&production)
+        .err()
+        .unwrap_or_default();
+    assert!(
+        why.contains("`alpha` needs the secret `vault:alpha/key`, and Vault is not enabled"),
+        "{why}"
+    );
+    assert!(assembled::<Needy, Empty>(&[]).is_ok(), "a warning");
+}

@@ -120,6 +120,10 @@ impl Running {
             );
         }
 
+        for warning in settings.warnings() {
+            warn!(key = warning.key, "{warning}");
+        }
+
         // The ports come before the actors, so that probes are answered from the first moment.
         let ports = Ports::open(&settings, program.about)?;
 
@@ -160,6 +164,7 @@ impl Running {
             own_secrets,
             db: assembly.db,
             pool_size: assembly.pool_size,
+            appliers: assembly.appliers,
         };
         let Signals {
             stop,

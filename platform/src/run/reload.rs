@@ -16,7 +16,7 @@ use crate::{
     components,
     extract::Db,
     http::{TlsCertificates, TlsError},
-    settings::{Catalogue, Settings, SettingsErrors},
+    settings::{Appliers, Catalogue, Change, Settings, SettingsErrors},
 };
 
 /// What can take new settings while it runs.
@@ -28,6 +28,8 @@ pub(super) struct Reload {
     pub(super) own_secrets: Vec<Wanted>,
     pub(super) db: Db,
     pub(super) pool_size: PoolSize,
+    /// Of the live keys of modules.
+    pub(super) appliers: Appliers,
 }
 
 /// What a reload has read from files.
@@ -81,6 +83,12 @@ impl Reload {
             }
         };
         let mut new = read.settings;
+        new.keep_modules_of(current);
+        for warning in new.warnings() {
+            if !current.warnings().contains(warning) {
+                warn!(key = warning.key, "{warning}");
+            }
+        }
         let changes = current.diff(&new);
         let waiting: Vec<_> = changes.iter().filter(|it| !it.live).collect();
         for change in &waiting {
@@ -100,6 +108,7 @@ impl Reload {
         if let Some(certificate) = read.certificate {
             report_certificate(certificate);
         }
+        self.reload_modules(current, &new, &changes).await;
         self.reload_secrets(&new).await;
         // Keys that need a restart keep being reported until it comes.
         current.telemetry.log_level = new.telemetry.log_level;
@@ -165,6 +174,25 @@ impl Reload {
         thread::Builder::new().name("reload".into()).spawn(work)?;
         read.await
             .map_err(|_| io::Error::other("the thread has ended early"))
+    }
+
+    async fn reload_modules(&self, current: &mut Settings, new: &Settings, changes: &[Change]) {
+        for report in self.appliers.apply(current, new, changes).await {
+            let key = &report.key;
+            match report.result {
+                Ok(()) => info!(
+                    key,
+                    result = "applied",
+                    "`{key}` has changed and is in use now"
+                ),
+                Err(error) => error!(
+                    key,
+                    result = "rejected",
+                    error,
+                    "`{key}` has changed, and the former value stays in use"
+                ),
+            }
+        }
     }
 
     async fn reload_secrets(&self, new: &Settings) {

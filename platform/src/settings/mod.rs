@@ -21,6 +21,7 @@ mod types;
 mod tests;
 
 pub use docs::{Row, as_env, as_json, as_table};
+pub use engine::appliers::{Applied, Appliers, Live, NotApplied};
 pub use engine::catalogue::{Catalogue, CatalogueError};
 #[doc(hidden)]
 pub use engine::declare::macro_support;
@@ -59,7 +60,7 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use engine::catalogue::{Filled, ModuleGroup};
+use engine::catalogue::{ENABLED, Filled, ModuleGroup};
 use engine::group::PREFIX;
 use engine::load;
 
@@ -229,13 +230,18 @@ impl Settings {
         self.origin(name) != Origin::Default
     }
 
-    /// Whether somebody uses the key of `entry`.
+    /// Whether the key of `entry` has an effect: it is not one of a module that is off.
     fn is_in_effect(&self, entry: &Entry) -> bool {
-        entry.module.is_none_or(|name| !self.off.contains(name))
+        entry.switches_module() || entry.module.is_none_or(|name| !self.off.contains(name))
     }
 }
 
 impl Entry {
+    /// Whether it is `DOTMAC_<NAME>_ENABLED`.
+    fn switches_module(&self) -> bool {
+        self.module.is_some() && self.spec.field == ENABLED
+    }
+
     fn is_set(&self) -> bool {
         !self.text.expose_secret().is_empty()
     }

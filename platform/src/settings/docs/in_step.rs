@@ -49,22 +49,24 @@ pub fn assert_example<G: Group>(name: &'static str, path: impl AsRef<Path>) {
 /// As [`assert_documented`].
 #[track_caller]
 pub fn assert_generated(path: impl AsRef<Path>, text: &str) {
-    let path = path.as_ref();
+    let writes = std::env::var_os("UPDATE_GENERATED").is_some();
+    let outcome = in_step(path.as_ref(), text, writes);
+    assert!(outcome.is_ok(), "{}", outcome.err().unwrap_or_default());
+}
+
+/// Brings the file up to date if it `writes`; else says whether it is.
+pub(crate) fn in_step(path: &Path, text: &str, writes: bool) -> Result<(), String> {
+    let shown = path.display();
     let found = fs::read_to_string(path).unwrap_or_default();
     let right = replaced(&found, text);
-    if std::env::var_os("UPDATE_GENERATED").is_some() {
-        let written = fs::write(path, &right);
-        assert!(
-            written.is_ok(),
-            "cannot write {}: {written:?}",
-            path.display()
-        );
+    if writes {
+        fs::write(path, &right).map_err(|error| format!("cannot write {shown}: {error}"))
+    } else if found == right {
+        Ok(())
     } else {
-        assert!(
-            found == right,
-            "{} is not up to date: run this test with UPDATE_GENERATED=1 in the environment",
-            path.display()
-        );
+        Err(format!(
+            "{shown} is not up to date: run this test with UPDATE_GENERATED=1 in the environment"
+        ))
     }
 }
 

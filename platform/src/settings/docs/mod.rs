@@ -16,6 +16,8 @@ use super::engine::group::{GroupSpec, KeySpec};
 use super::groups;
 
 pub use effective::{Row, as_env, as_json, as_table};
+#[cfg(test)]
+pub(crate) use in_step::in_step;
 pub use in_step::{assert_documented, assert_example, assert_generated};
 
 /// Columns after which a comment in the example is broken.
@@ -38,12 +40,13 @@ struct Section {
     keys: Vec<KeySpec>,
 }
 
-impl From<&GroupSpec> for Section {
-    fn from(group: &GroupSpec) -> Self {
+impl Section {
+    /// Of a group of the platform.
+    fn own(group: &'static GroupSpec, catalogue: &Catalogue) -> Self {
         Self {
             title: group.title,
             doc: group.doc(),
-            keys: group.keys.to_vec(),
+            keys: catalogue.own_keys(group).collect(),
         }
     }
 }
@@ -67,7 +70,8 @@ fn sections(catalogue: &Catalogue, module: Option<&str>) -> Vec<Section> {
     let modules = catalogue.module_groups().iter();
     match module {
         None => {
-            let own = groups::ALL.into_iter().map(Section::from);
+            let own = groups::ALL.into_iter();
+            let own = own.map(|group| Section::own(group, catalogue));
             own.chain(modules.map(Section::from)).collect()
         }
         Some(name) => modules

@@ -13,11 +13,16 @@ use super::rules::Rules;
 use super::source::Found;
 use crate::settings::groups;
 
+/// The field of the key that switches a module off. No other key of a module can have that name.
+pub(crate) const ENABLED: &str = "enabled";
+
 /// Every group of keys of a program, in the order of the documentation: those of the platform, then one for
 /// each module. Loading, the detection of unknown keys, `config`, reloads and the documentation follow it.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
     modules: Vec<ModuleGroup>,
+    /// The default of `DOTMAC_APP_NAME` in this program.
+    app_name: Option<&'static str>,
 }
 
 /// The settings of one module.
@@ -117,11 +122,11 @@ pub enum CatalogueError {
         /// The key.
         key: String,
     },
-    /// A secret within another type.
+    /// A secret that is no [`SecretSetting`](crate::settings::SecretSetting).
     #[error(
-        "the key {key} of the module `{module}` is a secret within another type, which cannot be followed: declare it as `SecretSetting`, with `optional: true` if it may be missing"
+        "the key {key} of the module `{module}` is a secret of a type that can neither come from Vault nor be followed: declare it as `SecretSetting`, with `optional: true` if it may be missing"
     )]
-    WrappedSecret {
+    SecretType {
         /// The module.
         module: &'static str,
         /// The key.
@@ -148,6 +153,17 @@ impl Catalogue {
         Self::default()
     }
 
+    /// The same with `name` as the default of `DOTMAC_APP_NAME`.
+    #[must_use]
+    pub fn app_name(mut self, name: &'static str) -> Self {
+        self.app_name = Some(name);
+        self
+    }
+
+    pub(crate) fn default_app_name(&self) -> &'static str {
+        self.app_name.unwrap_or(groups::APP_NAME)
+    }
+
     /// Adds the settings `G` of the module `name`, and the key that switches it off.
     ///
     /// # Errors
@@ -165,7 +181,7 @@ impl Catalogue {
             spec: G::SPEC,
             enabled: KeySpec::of::<bool>(
                 name,
-                "enabled",
+                ENABLED,
                 "Whether the module runs. With `false` it has no routes, actors and workers; its tables stay, \
                  and its other keys have no effect.",
             )
@@ -209,11 +225,9 @@ impl Catalogue {
 
     /// All keys, in the order of the documentation.
     pub(crate) fn keys(&self) -> impl Iterator<Item = CatalogueKey> {
-        let own = groups::ALL.into_iter().flat_map(|group| group.keys);
-        let own = own.map(|spec| CatalogueKey {
-            spec: *spec,
-            module: None,
-        });
+        let groups = groups::ALL.into_iter();
+        let own = groups.flat_map(|group| self.own_keys(group));
+        let own = own.map(|spec| CatalogueKey { spec, module: None });
         let of_modules = self.modules.iter().flat_map(|module| {
             module.keys().map(|spec| CatalogueKey {
                 spec,
@@ -221,6 +235,18 @@ impl Catalogue {
             })
         });
         own.chain(of_modules)
+    }
+
+    /// The keys of a group of the platform, with the defaults that they have in this program.
+    pub(crate) fn own_keys(
+        &self,
+        group: &'static GroupSpec,
+    ) -> impl Iterator<Item = KeySpec> + use<> {
+        let app_name = self.app_name;
+        group.keys.iter().map(move |spec| match app_name {
+            Some(name) if spec.is_of("") && spec.field == "app_name" => spec.default(fixed(name)),
+            _ => *spec,
+        })
     }
 }
 
@@ -253,8 +279,8 @@ fn sound(module: &'static str, spec: &KeySpec) -> Result<(), CatalogueError> {
     if key.ends_with("_FILE") {
         return Err(CatalogueError::FileTwin { module, key });
     }
-    if spec.kind.secret && !spec.kind.followed && spec.check("vault:path").is_ok() {
-        return Err(CatalogueError::WrappedSecret { module, key });
+    if spec.kind.secret && !spec.kind.followed {
+        return Err(CatalogueError::SecretType { module, key });
     }
     match spec.default {
         super::declare::DefaultText::Fixed(text) if spec.check(text).is_err() => {

@@ -10,14 +10,24 @@ use crate::settings::types::Environment;
 /// What is known once the given values were checked and before the defaults are filled in.
 #[derive(Debug)]
 pub struct Facts<'a> {
-    /// The right values that somebody gave, by full key.
+    /// The right values that are set, by full key.
     given: &'a BTreeMap<String, Found>,
     terminal: bool,
+    app_name: &'a str,
 }
 
 impl<'a> Facts<'a> {
-    pub(crate) fn new(given: &'a BTreeMap<String, Found>, terminal: bool) -> Self {
-        Self { given, terminal }
+    /// `app_name` is the default of `DOTMAC_APP_NAME`.
+    pub(crate) fn new(
+        given: &'a BTreeMap<String, Found>,
+        terminal: bool,
+        app_name: &'a str,
+    ) -> Self {
+        Self {
+            given,
+            terminal,
+            app_name,
+        }
     }
 
     pub(crate) fn found(&self, key: &str) -> Option<&Found> {
@@ -28,6 +38,12 @@ impl<'a> Facts<'a> {
     #[must_use]
     pub fn given(&self, key: &str) -> Option<&str> {
         self.found(key).map(|found| found.text.as_str())
+    }
+
+    /// The name of the service: `DOTMAC_APP_NAME`, or its default.
+    #[must_use]
+    pub fn app_name(&self) -> &str {
+        self.given("DOTMAC_APP_NAME").unwrap_or(self.app_name)
     }
 
     /// What the installation is for.

@@ -43,7 +43,7 @@ pub(crate) fn load(catalogue: &Catalogue, sources: &Sources) -> Result<Settings,
     let names = keys.iter().map(|key| key.spec.key()).collect();
     mistakes.extend(unknown::mistakes(&layers, &names));
 
-    let facts = Facts::new(&given, sources.terminal());
+    let facts = Facts::new(&given, sources.terminal(), catalogue.default_app_name());
     let texts: BTreeMap<String, Found> = keys
         .iter()
         .map(|key| (key.spec.key(), text_of(&key.spec, &facts)))
@@ -223,7 +223,7 @@ fn read_own<G: Group>(texts: &BTreeMap<String, Found>) -> Result<G, Mistake> {
 }
 
 /// Given texts were checked, so a default is wrong: one that is computed, since fixed ones were checked too.
-fn defect(group: &GroupSpec, texts: &BTreeMap<String, Found>) -> Mistake {
+pub(crate) fn defect(group: &GroupSpec, texts: &BTreeMap<String, Found>) -> Mistake {
     let is_wrong = |spec: &&KeySpec| {
         let text = texts.get(&spec.key());
         text.is_some_and(|found| spec.check(&found.text).is_err())

@@ -1,5 +1,6 @@
 //! How a text of the environment becomes a value: layers, declarations of keys, parsing, mistakes.
 
+pub(super) mod appliers;
 pub(super) mod catalogue;
 pub(super) mod declare;
 pub(super) mod dotenv;

@@ -89,7 +89,7 @@ impl<'a> Rules<'a> {
     }
 
     /// Says that `secret` must be there, for the reason `why`, as in "DOTMAC_FILES_PROVIDER=s3 needs it". If
-    /// nobody gives it, that is a mistake in production and a warning elsewhere. Only for secrets that are
+    /// it is not set, that is a mistake in production and a warning elsewhere. Only for secrets that are
     /// `optional`; the others are needed anyway.
     pub fn need(&mut self, secret: &SecretSetting, why: impl Into<String>) {
         let mut entries = self.circumstances.entries.iter();

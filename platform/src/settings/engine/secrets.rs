@@ -21,7 +21,7 @@ pub struct WantedSecret {
 }
 
 impl Settings {
-    /// The secrets to read from Vault: every reference, and for a secret that nobody gave the default path of
+    /// The secrets to read from Vault: every reference, and for a secret that is not set the default path of
     /// its key. Empty if Vault is not enabled. Those of a module that is switched off are not wanted.
     #[must_use]
     pub fn wanted_secrets(&self) -> Vec<WantedSecret> {
@@ -57,24 +57,13 @@ impl Settings {
         })
     }
 
-    /// The full key of the secret `field` of a module; `None` if it has no such secret.
-    pub(crate) fn secret_of(&self, module: &str, field: &str) -> Option<&str> {
-        let is_it = |entry: &&Entry| {
-            entry.module == Some(module) && entry.spec.field == field && entry.spec.kind.secret
-        };
-        self.entries
-            .iter()
-            .find(is_it)
-            .map(|entry| entry.key.as_str())
-    }
-
     /// Whether the secret of that key is given, or looked for in Vault.
     pub(crate) fn has_secret(&self, key: &str) -> bool {
         let entry = self.entries.iter().find(|entry| entry.key == key);
         self.vault.enabled || entry.is_some_and(Entry::is_set)
     }
 
-    /// Where in Vault the program's own secret is looked for, if nobody has set it.
+    /// Where in Vault the program's own secret is looked for, if it is not set.
     pub(crate) fn app_secret_path(&self) -> Option<SecretPath> {
         let entry = self
             .entries

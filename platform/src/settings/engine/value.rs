@@ -79,7 +79,8 @@ pub trait Setting: Sized {
     const EXAMPLE: &'static str;
     /// All right values, if they are few.
     const VALUES: &'static [&'static str] = &[];
-    /// Whether the value must never be shown.
+    /// Whether the value must never be shown. Then `Debug` must not show it either. The secrets of a module are
+    /// of the type [`SecretSetting`](crate::settings::SecretSetting).
     const SECRET: bool = false;
     /// Whether it may be in Vault and is followed by its key, as a
     /// [`SecretSetting`](crate::settings::SecretSetting) is.

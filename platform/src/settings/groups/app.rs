@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use crate::settings::types::{Environment, HostName, SecretSetting};
 use crate::settings::{Facts, between, computed, fallback, fixed};
 
+/// The name of a program that has none of its own.
+pub(crate) const APP_NAME: &str = "dotmac-platform";
+
 crate::settings! {
     title: "Application", prefix: "";
     /// The daemon as a whole: what it is for and where it listens.
@@ -13,8 +16,8 @@ crate::settings! {
         /// is refused and `.env` is not read.
         environment: Environment { default: fixed("development") }
 
-        /// Name of this service, as its root page and its telemetry show it.
-        app_name: String { default: fixed("dotmac-platform") }
+        /// Name of this service, as `/`, `/health`, its OpenAPI document and its telemetry show it.
+        app_name: String { default: fixed(APP_NAME) }
 
         /// Secret that the program derives its own keys from, such as that of the cursors of lists: at least 32
         /// characters, the same for all instances. Needed in production if a module has lists in pages.

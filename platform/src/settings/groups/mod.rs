@@ -9,6 +9,7 @@ mod supervision;
 mod telemetry;
 mod vault;
 
+pub(crate) use app::APP_NAME;
 pub use app::AppSettings;
 pub use cors::CorsSettings;
 pub use database::{DatabaseSettings, DatabaseTarget, PostgresTarget};

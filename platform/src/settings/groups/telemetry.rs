@@ -190,10 +190,7 @@ fn log_format(facts: &Facts<'_>) -> String {
 }
 
 fn service_name(facts: &Facts<'_>) -> String {
-    facts
-        .given("DOTMAC_APP_NAME")
-        .unwrap_or("dotmac-platform")
-        .to_owned()
+    facts.app_name().to_owned()
 }
 
 /// The standard `OTEL_` variables count time in milliseconds and write no unit.

@@ -21,7 +21,7 @@ impl PlatformRules<'_> {
             self.reference(entry);
             if !entry.spec.optional {
                 let whose = entry.module.unwrap_or("platform");
-                let why = format!("`{whose}` needs this secret, and nobody gives it");
+                let why = format!("`{whose}` needs this secret, and it is not set");
                 self.rules.need_entry(entry, why);
             }
         }

@@ -77,14 +77,14 @@ fn a_declaration_that_cannot_work_is_refused_by_name() {
     );
     assert_eq!(
         alone::<HasWrappedSecret>(),
-        CatalogueError::WrappedSecret {
+        CatalogueError::SecretType {
             module,
             key: key("DOTMAC_NOTES_KEY")
         }
     );
     assert_eq!(
         alone::<HasSecretList>(),
-        CatalogueError::WrappedSecret {
+        CatalogueError::SecretType {
             module,
             key: key("DOTMAC_NOTES_KEYS")
         }

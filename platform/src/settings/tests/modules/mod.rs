@@ -1,6 +1,8 @@
 //! The settings of modules: declared, read, checked and switched off as a stranger's would be.
 
 mod declarations;
+mod docs;
+mod live;
 mod reading;
 mod secrets;
 

@@ -4,11 +4,11 @@ use super::{PRODUCTION, catalogue, load, mistake, notes};
 use crate::settings::as_table;
 
 #[test]
-fn a_needed_secret_that_nobody_gives_is_refused_in_production_and_warned_of_elsewhere() {
+fn a_needed_secret_that_is_not_set_is_refused_in_production_and_warned_of_elsewhere() {
     let missing = ("DOTMAC_NOTES_SIGNING_KEY", "");
-    let told = "DOTMAC_NOTES_SIGNING_KEY: `notes` needs this secret, and nobody gives it; \
+    let reason = "DOTMAC_NOTES_SIGNING_KEY: `notes` needs this secret, and it is not set; \
                 set it or its _FILE twin, or enable Vault and put it at `notes/signing_key` there";
-    assert_eq!(mistake(&[&PRODUCTION[..], &[missing]].concat()), told);
+    assert_eq!(mistake(&[&PRODUCTION[..], &[missing]].concat()), reason);
     for environment in ["development", "staging", "test"] {
         let settings = load(&[missing, ("DOTMAC_ENVIRONMENT", environment)]).unwrap();
         let warnings: Vec<_> = settings
@@ -16,7 +16,7 @@ fn a_needed_secret_that_nobody_gives_is_refused_in_production_and_warned_of_else
             .iter()
             .map(ToString::to_string)
             .collect();
-        assert_eq!(warnings, [told], "{environment}");
+        assert_eq!(warnings, [reason], "{environment}");
         assert!(!notes(&settings).signing_key.is_given());
     }
     assert!(load(&[]).unwrap().warnings().is_empty());
@@ -28,10 +28,10 @@ fn a_rule_can_need_a_secret() {
         ("DOTMAC_NOTES_STORE", "s3"),
         ("DOTMAC_NOTES_HOST", "s3.example"),
     ];
-    let told = "DOTMAC_NOTES_ACCESS_KEY: DOTMAC_NOTES_STORE=s3 needs it; \
+    let reason = "DOTMAC_NOTES_ACCESS_KEY: DOTMAC_NOTES_STORE=s3 needs it; \
                 set it or its _FILE twin, or enable Vault and put it at `notes/access_key` there";
-    assert_eq!(load(&s3).unwrap().warnings()[0].to_string(), told);
-    assert_eq!(mistake(&[&PRODUCTION[..], &s3].concat()), told);
+    assert_eq!(load(&s3).unwrap().warnings()[0].to_string(), reason);
+    assert_eq!(mistake(&[&PRODUCTION[..], &s3].concat()), reason);
     // The name of a user may be short.
     let given = [&PRODUCTION[..], &s3, &[("DOTMAC_NOTES_ACCESS_KEY", "me")]].concat();
     assert!(load(&given).is_ok());
