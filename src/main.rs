@@ -11,6 +11,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     Platform::new("dotmac", env!("CARGO_PKG_VERSION"))
+        .app_name("dotmac-platform")
         .build(build_info!())
         .main()
 }

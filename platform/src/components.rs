@@ -72,7 +72,8 @@ pub(crate) fn telemetry(settings: &Settings, about: About) -> telemetry::Config 
         instance_id: uuid::Uuid::now_v7().to_string(),
         service_version: about.version.to_owned(),
         environment: settings.app.environment.to_string(),
-        resource_attributes: given.resource_attributes.clone(),
+        // Of two with one name the later counts, so an operator's wins.
+        resource_attributes: [about.attributes(), given.resource_attributes.clone()].concat(),
         build_info: about.labels(),
     }
 }

@@ -26,6 +26,7 @@ mod management;
 mod metrics;
 mod notes;
 mod probes;
+mod program;
 mod secrets;
 mod settings;
 mod stopping;

@@ -52,14 +52,14 @@ async fn components_start_in_the_promised_order() {
 }
 
 #[tokio::test]
-async fn health_tells_version_and_environment() {
+async fn health_shows_name_version_and_environment() {
     let daemon = Daemon::spawn().await;
     for path in ["/health", "/health/live", "/livez"] {
         let (status, body) = daemon.json(path).await;
         assert_eq!(status, 200);
         assert_eq!(
             body,
-            json!({ "status": "healthy", "version": env!("CARGO_PKG_VERSION"), "environment": "development" })
+            json!({ "status": "healthy", "name": "dotmac-platform", "version": env!("CARGO_PKG_VERSION"), "environment": "development" })
         );
     }
 }

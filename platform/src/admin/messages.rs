@@ -34,6 +34,8 @@ pub(crate) struct LogLevel {
 /// `GET /status`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Status {
+    /// Name of the program.
+    pub(crate) program: String,
     pub(crate) version: String,
     pub(crate) pid: u32,
     /// As `/ready` says it.

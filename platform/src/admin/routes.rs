@@ -44,6 +44,7 @@ async fn status(powers: Data<Powers>) -> Json<Status> {
         .collect();
     let components = board.components.iter();
     Json(Status {
+        program: powers.about.name.to_owned(),
         version: powers.about.version.to_owned(),
         pid: std::process::id(),
         status: readiness.as_str().to_owned(),

@@ -272,7 +272,8 @@ fn no_answer(error: &reqwest::Error, path: &Path) -> Failure {
 
 fn table(status: &Status) -> String {
     let mut text = format!(
-        "dotmac {} (pid {}) is {}{}, logs `{}`\n",
+        "{} {} (pid {}) is {}{}, logs `{}`\n",
+        status.program,
         status.version,
         status.pid,
         status.status,

@@ -83,6 +83,7 @@ impl Probes {
         let body = |status, reason| {
             json(&Health {
                 status,
+                name: &config.app_name,
                 version: &config.version,
                 revision: config.build.revision,
                 built: config.build.time,
@@ -197,6 +198,8 @@ struct Health<'a> {
     /// `healthy` or `unhealthy`.
     #[schema(example = "healthy")]
     status: &'static str,
+    /// Name of the service.
+    name: &'a str,
     /// Version of the program.
     version: &'a str,
     /// Revision of its source, if it is known.

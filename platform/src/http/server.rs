@@ -13,6 +13,7 @@ use actix_web::{
 use utoipa::openapi::{
     ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, RefOr, ResponseBuilder,
     content::ContentBuilder,
+    extensions::Extensions,
     path::Operation,
     security::{Http, HttpAuthScheme, SecurityScheme},
 };
@@ -34,7 +35,7 @@ use super::{
     probes::{self, Probes},
     problem::ProblemBody,
 };
-use crate::routing::SECURITY_SCHEME;
+use crate::{program::Build, routing::SECURITY_SCHEME};
 
 /// Most workers that actix can run.
 const MAX_WORKERS: usize = 512;
@@ -307,12 +308,23 @@ fn described(config: &Config) -> OpenApi {
     let info = InfoBuilder::new()
         .title(config.app_name.as_str())
         .version(config.version.as_str())
+        .extensions(build_extensions(config.build))
         .description(Some(
             "Every error that a request meets is answered as `application/problem+json` (RFC 9457, schema \
              `Problem`); what is no HTTP request gets a bare 4xx and a closed connection. Left out here: the \
              files that the pages `/docs` and `/redoc` are made of.",
         ));
     OpenApiBuilder::new().info(info.build()).build()
+}
+
+/// Which build of the program it describes, as far as that is known.
+fn build_extensions(build: Build) -> Option<Extensions> {
+    let known = [("x-revision", build.revision), ("x-built", build.time)];
+    let known = known
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
+    let extensions: Extensions = known.collect();
+    (!extensions.is_empty()).then_some(extensions)
 }
 
 /// Adds what holds for every operation: its errors.

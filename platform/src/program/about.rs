@@ -43,6 +43,17 @@ impl About {
         labels.into_iter().flatten().collect()
     }
 
+    /// What the OpenTelemetry resource says of the build, beside name and version.
+    pub(crate) fn attributes(&self) -> Vec<(String, String)> {
+        let known =
+            |name: &str, value: Option<&'static str>| Some((name.to_owned(), value?.to_owned()));
+        let attributes = [
+            known("vcs.ref.head.revision", self.build.revision),
+            known("dotmac.build.time", self.build.time),
+        ];
+        attributes.into_iter().flatten().collect()
+    }
+
     /// `0.7.3 (3f2c1ab, 2026-11-28T12:00:00Z)`, without what is not known.
     pub(crate) fn long_version(&self) -> String {
         let known: Vec<_> = [self.build.revision, self.build.time]

@@ -48,8 +48,8 @@ pub(crate) struct Program {
 }
 
 impl Platform {
-    /// A program by the name of its binary and its version, as `--version`, `/health`, telemetry and the OpenAPI document
-    /// show them.
+    /// A program by the name of its binary and its version, as `--version`, `/health`, `dotmac_build_info`, telemetry and
+    /// the OpenAPI document show them. The name is also the default of `DOTMAC_APP_NAME`.
     #[must_use]
     pub fn new(name: &'static str, version: &'static str) -> Self {
         Self {
@@ -60,11 +60,18 @@ impl Platform {
                     build: Build::default(),
                 },
                 modules: Vec::new(),
-                catalogue: Catalogue::platform(),
+                catalogue: Catalogue::platform().app_name(name),
                 authenticator: None,
             },
             mistakes: Vec::new(),
         }
+    }
+
+    /// The default of `DOTMAC_APP_NAME`, where the service is not named as its binary is.
+    #[must_use]
+    pub fn app_name(mut self, name: &'static str) -> Self {
+        self.program.catalogue = self.program.catalogue.app_name(name);
+        self
     }
 
     /// Says which build it is: [`build_info!`](crate::build_info!).

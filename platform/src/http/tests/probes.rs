@@ -19,7 +19,7 @@ async fn health_says_who_it_is() -> Outcome {
         );
         assert_eq!(
             answer.text(),
-            r#"{"status":"healthy","version":"1.2.3","environment":"test"}"#
+            r#"{"status":"healthy","name":"dotmac-platform","version":"1.2.3","environment":"test"}"#
         );
     }
     Ok(())
@@ -33,7 +33,7 @@ async fn a_hung_supervisor_is_neither_healthy_nor_ready() -> Outcome {
     assert_eq!((health.status(), health.header("retry-after")), (503, "1"));
     assert_eq!(
         health.json(),
-        json!({"status": "unhealthy", "version": "1.2.3", "environment": "test", "reason": "hung"})
+        json!({"status": "unhealthy", "name": "dotmac-platform", "version": "1.2.3", "environment": "test", "reason": "hung"})
     );
     let ready = ask_while(&vitals, "/ready").await?;
     assert_eq!(ready.status(), 503);
