@@ -4,14 +4,18 @@ use std::process::Command;
 
 use super::{eventually, free_port, process::Process, tool};
 
+/// A running collector (rotel) that takes OTLP over gRPC and HTTP. Killed when dropped.
 pub struct Collector {
     process: Process,
     prints: bool,
+    /// The port of OTLP over gRPC.
     pub grpc: u16,
+    /// The port of OTLP over HTTP.
     pub http: u16,
 }
 
 impl Collector {
+    /// A collector that prints what it gets, once it listens.
     pub async fn start() -> Self {
         Self::new(true).await
     }
@@ -33,6 +37,7 @@ impl Collector {
         collector
     }
 
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
@@ -45,6 +50,7 @@ impl Collector {
         }
     }
 
+    /// Kills it.
     pub fn stop(&mut self) {
         self.process.kill();
     }
@@ -83,10 +89,12 @@ impl Collector {
         .await;
     }
 
+    /// Stops its process (SIGSTOP) until [`thaw`](Self::thaw): connections are taken, and nothing is answered.
     pub fn freeze(&self) {
         self.process.signal("STOP");
     }
 
+    /// Lets a frozen process run on.
     pub fn thaw(&self) {
         self.process.signal("CONT");
     }
@@ -109,11 +117,17 @@ impl Collector {
 /// A span as the collector printed it.
 #[derive(Debug, Clone)]
 pub struct Span {
+    /// The id of its trace, in hexadecimal.
     pub trace: String,
+    /// The id of the span above it; empty for the root of a trace.
     pub parent: String,
+    /// Its own id.
     pub id: String,
+    /// Its name.
     pub name: String,
+    /// `Server`, `Client` or `Internal`.
     pub kind: String,
+    /// How long it took, in nanoseconds.
     pub nanos: u64,
     /// Its attributes and whatever else was printed of it.
     pub text: String,

@@ -24,15 +24,20 @@ pub struct Daemon {
     process: Process,
     directory: tempfile::TempDir,
     environment: BTreeMap<String, String>,
+    /// Scheme, address and port that it listens on, as `http://127.0.0.1:41234`.
     pub base: String,
+    /// Sends requests, each with a time-out of [`PATIENCE`](crate::PATIENCE).
     pub client: reqwest::Client,
 }
 
 /// A daemon that has ended.
 #[derive(Debug)]
 pub struct Stopped {
+    /// The exit code; 128 + n after signal n.
     pub code: i32,
+    /// What it printed, line by line, from both outputs.
     pub lines: Vec<String>,
+    /// From the start of the command, or from the signal to stop, to the end.
     pub took: Duration,
 }
 
@@ -45,6 +50,7 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Sets a variable. The environment of the test is not passed on, but for `PATH`.
     pub fn env(mut self, key: &str, value: impl ToString) -> Self {
         self.environment.insert(key.to_owned(), value.to_string());
         self
@@ -149,6 +155,7 @@ async fn wait(process: &mut Process) -> i32 {
 }
 
 impl Daemon {
+    /// The daemon `dotmac`.
     pub fn builder() -> Builder {
         Self::program(built("dotmac"))
     }
@@ -175,6 +182,7 @@ impl Daemon {
         }
     }
 
+    /// A running `dotmac` with no settings but a free port.
     pub async fn spawn() -> Self {
         Self::builder().spawn().await
     }
@@ -221,14 +229,17 @@ impl Daemon {
         .await
     }
 
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
+    /// Its working directory, removed when it is dropped.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
+    /// What it printed so far, line by line.
     pub fn lines(&self) -> Vec<String> {
         self.process.lines()
     }
@@ -265,6 +276,7 @@ impl Daemon {
         }
     }
 
+    /// Sends a request without a body to `path`.
     pub async fn request(&self, method: Method, path: &str) -> Response {
         self.client
             .request(method, format!("{}{path}", self.base))
@@ -273,6 +285,7 @@ impl Daemon {
             .unwrap()
     }
 
+    /// Sends a GET to `path`.
     pub async fn get(&self, path: &str) -> Response {
         self.request(Method::GET, path).await
     }
@@ -347,6 +360,7 @@ impl Daemon {
         })
     }
 
+    /// Sends a signal by name, such as `HUP`.
     pub fn signal(&self, name: &str) {
         self.process.signal(name);
     }
@@ -381,6 +395,7 @@ impl Daemon {
 }
 
 impl Stopped {
+    /// What it printed, as one text.
     pub fn text(&self) -> String {
         self.lines.join("\n")
     }

@@ -10,10 +10,12 @@ use std::{
 /// A server that accepts connections and never answers: a peer whose process hangs.
 pub struct FakeSilentServer {
     _listener: TcpListener,
+    /// Where it listens, on the loopback interface.
     pub port: u16,
 }
 
 impl FakeSilentServer {
+    /// Listens from now on.
     pub fn start() -> Self {
         // The kernel completes the connections; nobody ever reads from them.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -29,19 +31,23 @@ impl FakeSilentServer {
 /// process.
 pub struct FakeHttpServer {
     asked: Arc<Mutex<Vec<FakeRequest>>>,
+    /// Where it listens, on the loopback interface.
     pub port: u16,
 }
 
 /// What a [`FakeHttpServer`] was asked.
 #[derive(Clone, Debug)]
 pub struct FakeRequest {
+    /// When it had arrived.
     pub at: Instant,
     /// Request line and headers, in lower case.
     pub head: String,
+    /// The body.
     pub body: String,
 }
 
 impl FakeRequest {
+    /// Its path, in lower case.
     pub fn path(&self) -> &str {
         self.head.split(' ').nth(1).unwrap_or_default()
     }
@@ -65,10 +71,12 @@ impl FakeHttpServer {
         Self { asked, port }
     }
 
+    /// Its address, as a setting wants it: `http://127.0.0.1:41234`.
     pub fn address(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// The requests so far, in the order of their arrival.
     pub fn asked(&self) -> Vec<FakeRequest> {
         self.asked.lock().unwrap().clone()
     }
@@ -120,6 +128,7 @@ pub fn write_answer(stream: &mut TcpStream, head: &str, body: &str) -> io::Resul
 pub struct FakeCollector {
     server: FakeHttpServer,
     answer: Arc<Mutex<FakeAnswer>>,
+    /// Where it listens, on the loopback interface.
     pub port: u16,
 }
 
@@ -135,6 +144,7 @@ pub enum FakeAnswer {
 }
 
 impl FakeCollector {
+    /// A collector that answers so until [`say`](Self::say) changes it.
     pub fn start(answer: FakeAnswer) -> Self {
         let answer = Arc::new(Mutex::new(answer));
         let said = Arc::clone(&answer);
@@ -160,6 +170,7 @@ impl FakeCollector {
         }
     }
 
+    /// Answers so from now on.
     pub fn say(&self, answer: FakeAnswer) {
         *self.answer.lock().unwrap() = answer;
     }

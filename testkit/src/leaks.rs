@@ -16,6 +16,7 @@ pub struct Emitted {
 }
 
 impl Emitted {
+    /// `text`, emitted by `source`: a log, an answer, a dump of memory.
     pub fn new(source: impl Into<String>, text: impl Into<String>) -> Self {
         let text = text.into();
         let dense: String = text.split_whitespace().collect();
@@ -35,6 +36,7 @@ impl Emitted {
         }
     }
 
+    /// Whether `text` is in it, spelled as it is.
     pub fn contains(&self, text: &str) -> bool {
         self.text.contains(text)
     }

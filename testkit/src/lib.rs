@@ -1,7 +1,6 @@
 //! Starts real servers and daemons for tests: each with its own directory and ports, gone when the value that
 //! stands for it is dropped. Programs are found below `target/tools/bin`, where `tests/setup` puts them, or on `PATH`.
 #![allow(
-    missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -6,10 +6,13 @@ use serde_json::{Value, json};
 
 use super::{Postgres, eventually, free_port, process::Process, repository, tool};
 
+/// The token that may do everything on each server of this module.
 pub const ROOT_TOKEN: &str = "root-token";
 
+/// A running server. Killed when dropped.
 pub struct OpenBao {
     process: Process,
+    /// Where it listens, on the loopback interface.
     pub port: u16,
     client: reqwest::Client,
     directory: tempfile::TempDir,
@@ -18,6 +21,7 @@ pub struct OpenBao {
 }
 
 impl OpenBao {
+    /// A server in development mode, once it answers.
     pub async fn start() -> Self {
         let port = free_port();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -92,6 +96,7 @@ impl OpenBao {
         .await;
     }
 
+    /// Its address, as `DOTMAC_VAULT_ADDR` wants it.
     pub fn address(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -215,6 +220,7 @@ impl OpenBao {
         (issued, revoked)
     }
 
+    /// Unseals it.
     pub async fn unseal(&self, key: &str) {
         self.call(reqwest::Method::PUT, "sys/unseal", json!({ "key": key }))
             .await;
@@ -230,6 +236,7 @@ impl OpenBao {
         key.unwrap().trim().to_owned()
     }
 
+    /// Seals it: it answers every request with 503 until it is unsealed.
     pub async fn seal(&self) {
         self.call(reqwest::Method::PUT, "sys/seal", Value::Null)
             .await;
@@ -354,6 +361,7 @@ impl OpenBao {
         request.send().await.unwrap()
     }
 
+    /// Kills it, as a crash would.
     pub fn kill(&mut self) {
         self.process.kill();
     }
@@ -368,10 +376,12 @@ impl OpenBao {
         self.answers().await;
     }
 
+    /// Stops its process (SIGSTOP) until [`thaw`](Self::thaw): connections are taken, and nothing is answered.
     pub fn freeze(&self) {
         self.process.signal("STOP");
     }
 
+    /// Lets a frozen process run on.
     pub fn thaw(&self) {
         self.process.signal("CONT");
     }

@@ -18,12 +18,15 @@ pub struct Postgres {
     process: Process,
     directory: tempfile::TempDir,
     max_connections: u16,
+    /// Where it listens, on the loopback interface.
     pub port: u16,
 }
 
+/// The password of user `dotmac`. It has a space, so that URLs must encode it.
 pub const PASSWORD: &str = "correct horse";
 
 impl Postgres {
+    /// A server that takes 50 connections, once it accepts them.
     pub async fn start() -> Self {
         Self::with_connections(50).await
     }
@@ -45,6 +48,7 @@ impl Postgres {
         server
     }
 
+    /// The URL for user `dotmac`, as `DOTMAC_DATABASE_URL` wants it.
     pub fn url(&self) -> String {
         format!(
             "postgres://dotmac:{}@127.0.0.1:{}/dotmac",
@@ -136,6 +140,7 @@ impl Postgres {
         self.each_process("STOP");
     }
 
+    /// Lets a frozen server run on.
     pub fn thaw(&self) {
         self.each_process("CONT");
     }

@@ -18,6 +18,7 @@ pub struct Process {
 }
 
 impl Process {
+    /// Starts it without an input.
     pub fn spawn(command: &mut Command) -> Self {
         let program = command.get_program().to_owned();
         let mut child = command
@@ -38,6 +39,7 @@ impl Process {
         }
     }
 
+    /// What it printed so far, line by line, from both outputs.
     pub fn lines(&self) -> Vec<String> {
         self.output.lock().unwrap().clone()
     }
@@ -47,6 +49,7 @@ impl Process {
         self.readers.iter().all(JoinHandle::is_finished)
     }
 
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -67,6 +70,7 @@ impl Process {
         )
     }
 
+    /// Kills it, and waits for its end.
     pub fn kill(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
@@ -79,6 +83,7 @@ impl Drop for Process {
     }
 }
 
+/// Sends a signal by name, such as `STOP`, to a process that the test started.
 pub fn signal(pid: u32, name: &str) {
     let sent = Command::new("kill")
         .args([format!("-{name}"), pid.to_string()])

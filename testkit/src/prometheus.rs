@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{eventually, free_port, process::Process, tool};
 
+/// A running server. Killed when dropped.
 pub struct Prometheus {
     process: Process,
     /// Kept until the server is gone.

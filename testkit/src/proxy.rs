@@ -26,6 +26,7 @@ enum Wire {
 
 /// Forwards from `port`, as its wire lets it.
 pub struct Proxy {
+    /// Where it listens, on the loopback interface.
     pub port: u16,
     wire: watch::Sender<Wire>,
     accepting: JoinHandle<()>,

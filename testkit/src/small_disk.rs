@@ -28,6 +28,7 @@ impl SmallDisk {
         Some(Self(directory))
     }
 
+    /// Where it is mounted.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
@@ -37,6 +38,7 @@ impl SmallDisk {
         fs::write(self.filler(), vec![1_u8; size * 1024]).unwrap();
     }
 
+    /// Gives back what [`take`](Self::take) took.
     pub fn free(&self) {
         fs::remove_file(self.filler()).unwrap();
     }

@@ -63,6 +63,7 @@ pub fn certificates(directory: &Path) {
 /// would. Ends with the test.
 pub struct TlsFront {
     task: JoinHandle<()>,
+    /// Where it listens, on the loopback interface.
     pub port: u16,
     /// The authority that signed its certificate.
     pub ca: PathBuf,
@@ -70,6 +71,7 @@ pub struct TlsFront {
 }
 
 impl TlsFront {
+    /// Before the server on that port, open to every client.
     pub async fn before(server: u16) -> Self {
         Self::start(server, false).await
     }

@@ -293,12 +293,32 @@ fn the_example_that_the_readme_praises_is_as_short_as_it_says() {
     let greeter = read("examples/greeter.rs");
     assert!(greeter.lines().count() < 40, "{}", greeter.lines().count());
     let readme = read("README.md");
-    let shown = readme
-        .split("```rust\n")
-        .nth(1)
-        .unwrap()
-        .split("```")
-        .next()
-        .unwrap();
-    assert!(greeter.contains(shown), "the README shows another `main`");
+    assert!(
+        greeter.contains(first_code(&readme)),
+        "the README shows another `main`"
+    );
+}
+
+#[test]
+fn the_page_on_testing_shows_a_test_that_runs_and_every_module_of_the_testkit() {
+    let page = read("docs/testing.md");
+    let notes = read("examples/notes/tests/notes.rs");
+    assert!(
+        notes.contains(first_code(&page)),
+        "the page shows another test"
+    );
+    let testkit = read("testkit/src/lib.rs");
+    let modules = testkit
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let listed = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert_eq!(listed.collect::<BTreeSet<_>>(), modules.collect());
+}
+
+/// The first Rust code of a document.
+fn first_code(document: &str) -> &str {
+    let from = document.split("```rust\n").nth(1).unwrap();
+    from.split("```").next().unwrap()
 }

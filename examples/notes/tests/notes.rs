@@ -1,74 +1,49 @@
-//! The service from outside: the real program on both back ends.
+//! The service from outside: the real program on both back ends, and without its database.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use dotmac_testkit::{Daemon, Postgres, eventually};
-use reqwest::{Method, StatusCode};
+use dotmac_testkit::{Daemon, Postgres, daemon::Builder, eventually};
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-/// A request with the right token; status and JSON of the answer.
-async fn ask(
-    daemon: &Daemon,
-    method: Method,
-    path: &str,
-    body: Option<Value>,
-) -> (StatusCode, Value) {
-    let request = daemon
-        .client
-        .request(method, format!("{}/api/v1/notes{path}", daemon.base))
-        .bearer_auth("correct-horse");
-    let request = match &body {
-        Some(body) => request.json(body),
-        None => request,
-    };
+/// The program with the database at `url`.
+fn notes(url: &str) -> Builder {
+    Daemon::program(env!("CARGO_BIN_EXE_notes").into())
+        .env("DOTMAC_DATABASE_URL", url)
+        .env("DOTMAC_NOTES_TOKEN", "correct-horse")
+}
+
+fn request(to: &Daemon, method: Method, path: &str) -> RequestBuilder {
+    let url = format!("{}/api/v1/notes{path}", to.base);
+    to.client.request(method, url).bearer_auth("correct-horse")
+}
+
+/// Status and JSON of the answer.
+async fn answer(request: RequestBuilder) -> (u16, Value) {
     let answer = request.send().await.unwrap();
-    (answer.status(), answer.json().await.unwrap_or_default())
+    let status = answer.status().as_u16();
+    (status, answer.json().await.unwrap_or_default())
 }
 
 async fn tour(daemon: &Daemon) {
+    let add = |note: Value| answer(request(daemon, Method::POST, "").json(&note));
+    let get = |path: &str| answer(request(daemon, Method::GET, path));
     daemon.until("/ready", 200).await;
-    let new = json!({ "text": "Buy milk", "tags": ["home", "home", "a"] });
-    let (status, note) = ask(daemon, Method::POST, "", Some(new)).await;
-    assert_eq!(
-        (status, &note["tags"]),
-        (StatusCode::CREATED, &json!(["a", "home"]))
-    );
-    let path = format!("/{}", note["id"].as_str().unwrap());
-    assert_eq!(
-        ask(daemon, Method::GET, &path, None).await,
-        (StatusCode::OK, note.clone())
-    );
-    assert_eq!(ask(daemon, Method::GET, "", None).await.1, json!([note]));
 
-    let (status, problem) = ask(
-        daemon,
-        Method::POST,
-        "",
-        Some(json!({ "text": "x".repeat(21) })),
-    )
-    .await;
-    assert_eq!(
-        (status.as_u16(), problem["code"].as_str()),
-        (422, Some("note_too_long"))
-    );
+    let (status, note) = add(json!({ "text": "Buy milk", "tags": ["home", "home", "a"] })).await;
+    assert_eq!((status, &note["tags"]), (201, &json!(["a", "home"])));
+    let path = format!("/{}", note["id"].as_str().unwrap());
+    assert_eq!(get(&path).await, (200, note.clone()));
+    assert_eq!(get("").await, (200, json!([note])));
+
+    let (status, problem) = add(json!({ "text": "x".repeat(21) })).await;
+    assert_eq!((status, &problem["code"]), (422, &"note_too_long".into()));
     assert_eq!(daemon.get("/api/v1/notes").await.status(), 401);
 
-    assert_eq!(
-        ask(daemon, Method::DELETE, &path, None).await.0,
-        StatusCode::NO_CONTENT
-    );
-    assert_eq!(
-        ask(daemon, Method::GET, &path, None).await.0,
-        StatusCode::NOT_FOUND
-    );
-    ask(
-        daemon,
-        Method::POST,
-        "",
-        Some(json!({ "text": "old soon" })),
-    )
-    .await;
+    let deleted = answer(request(daemon, Method::DELETE, &path)).await;
+    assert_eq!((deleted.0, get(&path).await.0), (204, 404));
+    add(json!({ "text": "old soon" })).await;
     eventually("the worker to delete it", || async {
-        (ask(daemon, Method::GET, "", None).await.1 == json!([])).then_some(())
+        (get("").await.1 == json!([])).then_some(())
     })
     .await;
 }
@@ -76,13 +51,29 @@ async fn tour(daemon: &Daemon) {
 #[tokio::test]
 async fn notes_are_kept_found_deleted_and_swept_on_both_back_ends() {
     let postgres = Postgres::start().await;
-    for url in ["sqlite:dotmac.db".to_owned(), postgres.url()] {
-        let daemon = Daemon::program(env!("CARGO_BIN_EXE_notes").into())
-            .env("DOTMAC_DATABASE_URL", url)
-            .env("DOTMAC_NOTES_TOKEN", "correct-horse")
+    for url in ["sqlite:dotmac.db", &postgres.url()] {
+        let notes = notes(url)
             .env("DOTMAC_NOTES_MAX_LENGTH", 20)
             .env("DOTMAC_NOTES_KEEP", "10s")
             .env("DOTMAC_NOTES_SWEEP_INTERVAL", "200ms");
-        tour(&daemon.spawn().await).await;
+        tour(&notes.spawn().await).await;
     }
+}
+
+#[tokio::test]
+async fn an_outage_of_the_database_fails_requests_at_once_and_ends_with_it() {
+    let mut postgres = Postgres::start().await;
+    let daemon = notes(&postgres.url()).spawn().await;
+    daemon.until("/ready", 200).await;
+
+    postgres.kill().await;
+    daemon.until_component("db", "unavailable", None).await;
+    let (status, problem) = answer(request(&daemon, Method::GET, "")).await;
+    assert_eq!(status, 503, "{problem}");
+    assert_eq!(daemon.get("/health").await.status(), 200);
+
+    postgres.restart().await;
+    daemon.until("/ready", 200).await;
+    assert_eq!(answer(request(&daemon, Method::GET, "")).await.0, 200);
+    assert_eq!(daemon.stop().await.code, 0);
 }
