@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     MIGRATIONS,
     credentials::{PASSWORD, USERNAME},
-    descriptors, http,
+    descriptors, egress, http,
     program::About,
     settings::{
         DatabaseTarget, Environment, Export, KvVersion, LogFormat, Migrate, OtlpCompression,
@@ -196,6 +196,25 @@ pub(crate) fn http(settings: &Settings, about: About) -> http::Config {
         app_name: app.app_name.clone(),
         version: about.version.to_owned(),
         build: about.build,
+    }
+}
+
+/// What may be called outside, and how.
+pub(crate) fn egress(settings: &Settings) -> egress::Config {
+    let (given, environment) = (&settings.egress, settings.app.environment);
+    egress::Config {
+        policy: egress::Policy {
+            allow: given.allow.clone(),
+            ports: given.ports.clone(),
+            allows_loopback: matches!(environment, Environment::Development | Environment::Test),
+            allows_plain_http: environment != Environment::Production,
+        },
+        timeout: given.timeout,
+        answer_limit: usize::try_from(given.answer_limit.bytes()).unwrap_or(usize::MAX),
+        per_host: given.per_host,
+        concurrency: given.concurrency,
+        proxy: given.proxy.clone(),
+        ca_cert: given.ca_cert.clone(),
     }
 }
 

@@ -11,6 +11,7 @@ mod cli;
 mod components;
 mod credentials;
 mod descriptors;
+pub mod egress;
 mod exit;
 mod extract;
 pub mod http;

@@ -12,6 +12,7 @@ use crate::{
     MIGRATIONS,
     access::{Authentication, Authenticator},
     components, credentials,
+    egress::Egress,
     extract::Db,
     http::{self, Routes},
     metrics,
@@ -65,6 +66,7 @@ pub(crate) struct Assembly {
     pub(crate) db_actor: ActorHandle<DbActor>,
     pub(crate) db: Db,
     pub(crate) pool_size: PoolSize,
+    pub(super) egress: Egress,
     provided: HashMap<TypeId, Box<dyn Any>>,
     /// This process among those that share its database.
     instance: Arc<str>,
@@ -121,6 +123,7 @@ impl Assembly {
             db_actor,
             db: db.clone(),
             pool_size: size,
+            egress: Egress::new(components::egress(settings)),
             provided: HashMap::new(),
             instance: uuid::Uuid::now_v7().to_string().into(),
             twice: None,
@@ -132,6 +135,7 @@ impl Assembly {
             production: settings.app.environment == Environment::Production,
         };
         assembly.provide(db);
+        assembly.provide(assembly.egress.clone());
         for module in modules
             .iter()
             .filter(|module| settings.module_enabled(module.name))

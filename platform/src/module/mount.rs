@@ -12,6 +12,7 @@ use dotmac_supervision::{
 use super::{Assembly, ComponentBuilder, MountError, Needs, component, single};
 use crate::{
     access::Authenticator,
+    egress::Egress,
     routing::Routes,
     settings::{Applied, Group, Live, SecretSetting},
 };
@@ -65,6 +66,12 @@ impl Mount<'_> {
         apply: impl Fn(&G) -> R + Send + Sync + 'static,
     ) {
         self.assembly.appliers.register(self.module, apply);
+    }
+
+    /// The client for calls to the outside. Handlers take it as [`Use<Egress>`](crate::routing::Use).
+    #[must_use]
+    pub fn egress(&self) -> Egress {
+        self.assembly.egress.clone()
     }
 
     /// A supervised actor. `factory` builds a fresh value for each life, from the [`Lifeline`] by which the actor

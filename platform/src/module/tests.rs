@@ -286,6 +286,21 @@ fn lists_in_pages_need_a_secret_in_production() {
     assert!(assembled::<Lists, Empty>(&[]).is_ok());
 }
 
+#[test]
+fn handlers_are_given_the_client_for_calls_to_the_outside() {
+    use crate::egress::Egress;
+    async fn call(_: Public, _: Use<Egress>) -> NoContent {
+        NoContent
+    }
+    module!(Calls, "alpha", Manifest::new("A."), |on| {
+        let checked = on.egress().check_url("https://169.254.169.254/");
+        assert!(checked.is_err());
+        on.routes("/things", |routes| _ = routes.get("", call));
+        Ok(())
+    });
+    assert!(assembled::<Calls, Empty>(&[]).is_ok());
+}
+
 crate::settings! {
     title: "Limits", prefix: "LIMITS_";
     /// Limits that change while the program runs.

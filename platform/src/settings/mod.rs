@@ -34,19 +34,19 @@ pub use engine::facts::Facts;
 pub use engine::group::{Group, GroupSpec, KeySpec, NoSettings};
 pub use engine::live::Change;
 pub use engine::rules::Rules;
-pub(crate) use engine::secrets::APP_SECRET_KEY;
 pub use engine::secrets::WantedSecret;
+pub(crate) use engine::secrets::APP_SECRET_KEY;
 pub(crate) use engine::shown::quoted_path;
 pub use engine::source::Sources;
 pub use engine::value::{Invalid, Setting};
 pub use groups::{
-    AppSettings, CorsSettings, DatabaseSettings, DatabaseTarget, HttpSettings, PostgresTarget,
-    ShutdownSettings, SupervisionSettings, TelemetrySettings, VaultSettings,
+    AppSettings, CorsSettings, DatabaseSettings, DatabaseTarget, EgressSettings, HttpSettings,
+    PostgresTarget, ShutdownSettings, SupervisionSettings, TelemetrySettings, VaultSettings,
 };
 pub use types::{
-    ByteSize, CorsOrigin, DatabaseUrl, Environment, HostName, HostPattern, KvVersion, LogFilter,
-    LogFormat, Migrate, MountPath, OtlpCompression, OtlpProtocol, PostgresUrl, SecretReference,
-    SecretSetting, ServerHost, SslMode, VaultAuth, otlp_headers,
+    ByteSize, CorsOrigin, DatabaseUrl, EgressTarget, Environment, HostName, HostPattern, KvVersion,
+    LogFilter, LogFormat, Migrate, MountPath, OtlpCompression, OtlpProtocol, PostgresUrl,
+    SecretReference, SecretSetting, ServerHost, SslMode, VaultAuth, otlp_headers,
 };
 
 /// A value as the environment would give it, for tests of other rooms.
@@ -86,6 +86,8 @@ pub struct Settings {
     pub exports: Exports,
     /// `DOTMAC_CORS_*`
     pub cors: CorsSettings,
+    /// `DOTMAC_EGRESS_*`
+    pub egress: EgressSettings,
     catalogue: Catalogue,
     /// Those of the modules that are on.
     groups: Vec<(ModuleGroup, Arc<dyn Filled>)>,

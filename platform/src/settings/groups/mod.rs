@@ -3,6 +3,7 @@
 mod app;
 mod cors;
 mod database;
+mod egress;
 mod http;
 mod shutdown;
 mod supervision;
@@ -13,6 +14,7 @@ pub(crate) use app::APP_NAME;
 pub use app::AppSettings;
 pub use cors::CorsSettings;
 pub use database::{DatabaseSettings, DatabaseTarget, PostgresTarget};
+pub use egress::EgressSettings;
 pub use http::HttpSettings;
 pub use shutdown::ShutdownSettings;
 pub use supervision::SupervisionSettings;
@@ -22,7 +24,7 @@ pub use vault::VaultSettings;
 use super::engine::group::{Group, GroupSpec};
 
 /// Every group, in the order of the documentation.
-pub(crate) const ALL: [&GroupSpec; 8] = [
+pub(crate) const ALL: [&GroupSpec; 9] = [
     AppSettings::SPEC,
     HttpSettings::SPEC,
     ShutdownSettings::SPEC,
@@ -31,4 +33,5 @@ pub(crate) const ALL: [&GroupSpec; 8] = [
     DatabaseSettings::SPEC,
     TelemetrySettings::SPEC,
     CorsSettings::SPEC,
+    EgressSettings::SPEC,
 ];

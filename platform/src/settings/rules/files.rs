@@ -35,6 +35,7 @@ impl PlatformRules<'_> {
         for (name, file) in [
             ("VAULT_CA_CERT", self.settings.vault.ca_cert.clone()),
             ("DATABASE_CA_CERT", self.settings.database.ca_cert.clone()),
+            ("EGRESS_CA_CERT", self.settings.egress.ca_cert.clone()),
         ] {
             let refused = file.and_then(|file| authorities(&file).err());
             self.refuse(

@@ -3,6 +3,7 @@
 mod choice;
 mod cors_origin;
 mod database_url;
+mod egress_target;
 mod host;
 mod log_filter;
 mod method;
@@ -17,6 +18,7 @@ pub use choice::{
 pub use cors_origin::CorsOrigin;
 pub use database_url::{DatabaseUrl, PostgresUrl};
 pub use dotmac_secrets::SecretReference;
+pub use egress_target::EgressTarget;
 pub use host::{HostName, HostPattern, ServerHost};
 pub use log_filter::LogFilter;
 pub use otlp_headers::otlp_headers;

@@ -1,0 +1,144 @@
+//! Why a call to the outside has no answer, and whether another attempt can have one.
+
+use std::{net::IpAddr, time::Duration};
+
+use super::AddressClass;
+
+/// Why a call has no answer. Holds the host, never the path, the query or a header: those may be secrets.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EgressError {
+    /// The URL is none that is called.
+    #[error("the URL cannot be called: {problem}")]
+    InvalidUrl {
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The host has an address that is not public and that no operator opened.
+    #[error(
+        "`{host}` has the {class} address {address}, which is not called unless DOTMAC_EGRESS_ALLOW opens it"
+    )]
+    BlockedAddress {
+        /// The host of the URL.
+        host: String,
+        /// The address that it has.
+        address: IpAddr,
+        /// What kind of address that is.
+        class: AddressClass,
+    },
+    /// The port is not among those that are called.
+    #[error(
+        "port {port} of `{host}` is not called unless DOTMAC_EGRESS_PORTS or DOTMAC_EGRESS_ALLOW opens it"
+    )]
+    BlockedPort {
+        /// The host of the URL.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// It would be sent in the clear, which production refuses.
+    #[error("`{host}` is called by https only; DOTMAC_EGRESS_ALLOW can open it for http")]
+    InsecureUrl {
+        /// The host of the URL.
+        host: String,
+    },
+    /// A redirect that is not followed.
+    #[error("a redirect of `{host}` is not followed: {problem}")]
+    RedirectRefused {
+        /// The host that redirects.
+        host: String,
+        /// Why it is not followed.
+        problem: &'static str,
+    },
+    /// The answer is longer than the caller reads.
+    #[error("the answer of `{host}` is longer than {limit} bytes")]
+    AnswerTooLarge {
+        /// The host of the URL.
+        host: String,
+        /// How much is read, in bytes.
+        limit: usize,
+    },
+    /// The name of the host has no address now.
+    #[error("`{host}` cannot be resolved")]
+    NotResolved {
+        /// The host of the URL.
+        host: String,
+    },
+    /// There is no connection, or it was lost before the end of the answer.
+    #[error("no answer of `{host}`: {problem}")]
+    ConnectionFailed {
+        /// The host of the URL.
+        host: String,
+        /// What failed.
+        problem: String,
+    },
+    /// The host does not prove who it is, or speaks no TLS that we do.
+    #[error("no TLS with `{host}`: {problem}")]
+    TlsFailed {
+        /// The host of the URL.
+        host: String,
+        /// What failed.
+        problem: String,
+    },
+    /// There was no whole answer in time.
+    #[error("no whole answer of `{host}` within {limit:?}")]
+    Timeout {
+        /// The host of the URL.
+        host: String,
+        /// The time that there was.
+        limit: Duration,
+    },
+    /// Too many calls wait already, for this host or for all.
+    #[error("too many calls to `{host}` wait already")]
+    Busy {
+        /// The host of the URL.
+        host: String,
+    },
+    /// No certificate of this machine or of `DOTMAC_EGRESS_CA_CERT` can be trusted.
+    #[error("no TLS can be spoken: {problem}")]
+    Unusable {
+        /// What is missing.
+        problem: String,
+    },
+}
+
+impl EgressError {
+    /// A word for programs: stable, lower case, joined by `_`.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidUrl { .. } => "invalid_url",
+            Self::BlockedAddress { .. } => "blocked_address",
+            Self::BlockedPort { .. } => "blocked_port",
+            Self::InsecureUrl { .. } => "insecure_url",
+            Self::RedirectRefused { .. } => "redirect_refused",
+            Self::AnswerTooLarge { .. } => "answer_too_large",
+            Self::NotResolved { .. } => "not_resolved",
+            Self::ConnectionFailed { .. } => "connection_failed",
+            Self::TlsFailed { .. } => "tls_failed",
+            Self::Timeout { .. } => "timeout",
+            Self::Busy { .. } => "egress_busy",
+            Self::Unusable { .. } => "egress_unusable",
+        }
+    }
+
+    /// Whether the same call may get an answer later. What is blocked, refused or too large stays so: a retry of it
+    /// is of no use.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::InvalidUrl { .. }
+            | Self::BlockedAddress { .. }
+            | Self::BlockedPort { .. }
+            | Self::InsecureUrl { .. }
+            | Self::RedirectRefused { .. }
+            | Self::AnswerTooLarge { .. } => false,
+            Self::NotResolved { .. }
+            | Self::ConnectionFailed { .. }
+            | Self::TlsFailed { .. }
+            | Self::Timeout { .. }
+            | Self::Busy { .. }
+            | Self::Unusable { .. } => true,
+        }
+    }
+}

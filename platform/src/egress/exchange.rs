@@ -1,0 +1,252 @@
+//! Sending a call and reading its answer: place, name, verdict, connection, answer, and the next hop.
+//!
+//! `reqwest` and what is below it log URLs at their own levels; we report every failure ourselves, so their events are
+//! switched off around each call.
+
+use std::{error::Error, io, net::IpAddr};
+
+use bytes::Bytes;
+use reqwest::{
+    Client, Method, Proxy, Response,
+    header::{ACCEPT, ACCEPT_LANGUAGE, HeaderMap, HeaderName, LOCATION, USER_AGENT},
+    redirect,
+};
+use tracing::{Dispatch, Instrument, instrument::WithSubscriber};
+use url::Url;
+
+use super::{
+    EgressAnswer, EgressError, EgressRequest, Inner, lookup::Pinned, policy::Destination, span,
+};
+
+/// Headers that another host may be sent.
+const FOR_ANY_HOST: [HeaderName; 3] = [ACCEPT, ACCEPT_LANGUAGE, USER_AGENT];
+
+/// What calls name themselves as, unless the module says otherwise.
+const AGENT: &str = concat!("dotmac-platform/", env!("CARGO_PKG_VERSION"));
+
+impl EgressRequest {
+    pub(super) async fn exchange(mut self) -> Result<EgressAnswer, EgressError> {
+        let url = self.url.clone()?;
+        let host = Destination::of(&url)?.host;
+        let limit = self.timeout;
+        tokio::time::timeout(limit, self.follow(url))
+            .await
+            .unwrap_or(Err(EgressError::Timeout { host, limit }))
+    }
+
+    /// Sends it to `url`, and on to where the answer leads.
+    async fn follow(&mut self, mut url: Url) -> Result<EgressAnswer, EgressError> {
+        let mut followed = 0;
+        loop {
+            let destination = Destination::of(&url)?;
+            let answer = self.attempt(&url, &destination).await?;
+            if self.redirects == 0 || !matches!(self.method, Method::GET | Method::HEAD) {
+                return Ok(answer);
+            }
+            let Some(next) = next_hop(&url, &answer) else {
+                return Ok(answer);
+            };
+            let host = destination.host;
+            let refused = |problem| EgressError::RedirectRefused { host, problem };
+            if followed == self.redirects {
+                return Err(refused("there were as many as the caller follows"));
+            }
+            let next = next.map_err(|_| EgressError::InvalidUrl {
+                problem: "a redirect leads to no URL",
+            })?;
+            if url.scheme() == "https" && next.scheme() == "http" {
+                return Err(refused("it leads from https to http"));
+            }
+            if url.origin() != next.origin() {
+                self.headers = for_any_host(&self.headers);
+            }
+            followed += 1;
+            url = next;
+        }
+    }
+
+    /// One attempt, within a span of its own.
+    async fn attempt(
+        &self,
+        url: &Url,
+        destination: &Destination,
+    ) -> Result<EgressAnswer, EgressError> {
+        let attempt = span::of(&self.method, destination);
+        let within = async {
+            let mut headers = self.headers.clone();
+            span::inject(&mut headers);
+            let sending = self.send_to(url, destination, headers);
+            sending.with_subscriber(Dispatch::none()).await
+        };
+        let outcome = within.instrument(attempt.span.clone()).await;
+        attempt.finish(&outcome);
+        outcome
+    }
+
+    async fn send_to(
+        &self,
+        url: &Url,
+        destination: &Destination,
+        headers: HeaderMap,
+    ) -> Result<EgressAnswer, EgressError> {
+        let inner = &*self.egress.0;
+        let _slot = inner.slots.take(&destination.host).await?;
+        let addresses = inner.addresses(destination).await?;
+        inner.config.policy.judge(destination, &addresses)?;
+        let client = inner.client(destination, addresses).await?;
+        let request = client
+            .request(self.method.clone(), url.clone())
+            .headers(headers);
+        let request = if self.body.is_empty() {
+            request
+        } else {
+            request.body(self.body.clone())
+        };
+        let failed = |error| failure(destination, &error);
+        let mut answer = request.send().await.map_err(failed)?;
+        let status = answer.status();
+        let headers = std::mem::take(answer.headers_mut());
+        let body = read(answer, self.answer_limit, destination).await?;
+        Ok(EgressAnswer {
+            status,
+            headers,
+            body,
+        })
+    }
+}
+
+impl Inner {
+    /// All addresses of the destination, as they are now.
+    async fn addresses(&self, destination: &Destination) -> Result<Vec<IpAddr>, EgressError> {
+        match destination.literal {
+            Some(address) => Ok(vec![address]),
+            None => self.resolve(&destination.host).await,
+        }
+    }
+
+    async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, EgressError> {
+        let found = self.lookup.addresses(host).await;
+        found.map_err(|_| EgressError::NotResolved {
+            host: host.to_owned(),
+        })
+    }
+
+    /// A client for this one attempt, that knows no other addresses than those that were judged. Through a proxy it
+    /// knows those of the proxy, which an operator chose.
+    async fn client(
+        &self,
+        destination: &Destination,
+        judged: Vec<IpAddr>,
+    ) -> Result<Client, EgressError> {
+        let builder = Client::builder()
+            .http1_only()
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .pool_max_idle_per_host(0)
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .retry(reqwest::retry::never())
+            .user_agent(AGENT);
+        let builder = match &self.config.proxy {
+            None => builder.no_proxy().dns_resolver(Pinned(judged)),
+            Some(proxy) => {
+                let addresses = self.addresses(&Destination::of(proxy)?).await?;
+                let proxy = Proxy::all(proxy.clone()).map_err(unusable)?;
+                builder.proxy(proxy).dns_resolver(Pinned(addresses))
+            }
+        };
+        let proxy = self.config.proxy.as_ref();
+        let needs_tls =
+            destination.is_encrypted || proxy.is_some_and(|proxy| proxy.scheme() == "https");
+        let builder = if needs_tls {
+            builder.tls_backend_preconfigured(self.tls.config().await?)
+        } else {
+            // Nothing is encrypted, so nothing need be trusted.
+            builder.tls_certs_only(Vec::new())
+        };
+        builder.build().map_err(unusable)
+    }
+}
+
+fn unusable(error: reqwest::Error) -> EgressError {
+    EgressError::Unusable {
+        problem: root_cause(&error).to_string(),
+    }
+}
+
+/// Reads the body, counting: what the answer says of its length is a claim.
+async fn read(
+    mut answer: Response,
+    limit: usize,
+    destination: &Destination,
+) -> Result<Bytes, EgressError> {
+    let host = || destination.host.clone();
+    let too_large = || EgressError::AnswerTooLarge {
+        host: host(),
+        limit,
+    };
+    let said = answer.content_length().unwrap_or_default();
+    if usize::try_from(said).map_or(true, |said| said > limit) {
+        return Err(too_large());
+    }
+    let mut body = Vec::new();
+    let lost = |error| failure(destination, &error);
+    while let Some(piece) = answer.chunk().await.map_err(lost)? {
+        if piece.len() > limit - body.len() {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body.into())
+}
+
+/// Where an answer leads on to, if it is a redirect.
+fn next_hop(from: &Url, answer: &EgressAnswer) -> Option<Result<Url, url::ParseError>> {
+    if !matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let location = answer.headers.get(LOCATION)?;
+    let location = String::from_utf8_lossy(location.as_bytes());
+    Some(from.join(&location))
+}
+
+fn for_any_host(headers: &HeaderMap) -> HeaderMap {
+    let kept = FOR_ANY_HOST.into_iter();
+    kept.filter_map(|name| Some((name.clone(), headers.get(&name)?.clone())))
+        .collect()
+}
+
+/// Tells a refused TLS session from other ways of having no answer.
+fn failure(destination: &Destination, error: &reqwest::Error) -> EgressError {
+    let host = destination.host.clone();
+    match tls_error(error) {
+        Some(tls) => EgressError::TlsFailed {
+            host,
+            problem: tls.to_string(),
+        },
+        None => EgressError::ConnectionFailed {
+            host,
+            problem: root_cause(error).to_string(),
+        },
+    }
+}
+
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    // An `io::Error` hides what it wraps from `source()`, and the layers wrap one into another.
+    let wrapped = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    let next = wrapped
+        .map(|inner| inner as &'a (dyn Error + 'static))
+        .or_else(|| error.source());
+    error.downcast_ref().or_else(|| next.and_then(tls_error))
+}
+
+fn root_cause<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error
+}

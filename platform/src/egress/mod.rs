@@ -1,0 +1,123 @@
+//! Calls to the outside: the one client for webhooks, identity providers, object stores and whatever else a module
+//! reaches beyond this process.
+//!
+//! Whoever chooses a URL could else make this process call what only it can reach (server-side request forgery): its own
+//! machine, the private network, a cloud's metadata service. So each attempt resolves the name, judges **all**
+//! addresses, and connects to just these; a name that means something else a moment later changes nothing. There is no
+//! pool of connections, so that no call goes out unjudged, and none depends on the runtime of another.
+//!
+//! A module gets it by [`Mount::egress`](crate::module::Mount::egress), a handler as
+//! [`Use<Egress>`](crate::routing::Use).
+//!
+//! ```
+//! # use dotmac_platform::egress::{Egress, EgressError};
+//! # async fn deliver(egress: &Egress, url: &str) -> Result<(), EgressError> {
+//! match egress.post(url).json(&serde_json::json!({"event": "note.added"})).send().await {
+//!     Ok(answer) if answer.status.is_success() => {}
+//!     Ok(answer) => tracing::info!(status = answer.status.as_u16(), "the receiver refuses"),
+//!     Err(error) if error.is_retryable() => return Err(error), // again later
+//!     Err(error) => tracing::warn!(code = error.code(), "never again: {error}"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What it promises, setting by setting, is in `docs/egress.md`.
+
+mod address;
+mod error;
+mod exchange;
+mod lookup;
+mod policy;
+mod request;
+mod slots;
+mod span;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use url::Url;
+
+pub use address::AddressClass;
+pub use error::EgressError;
+pub use request::{EgressAnswer, EgressRequest};
+pub use reqwest::{
+    Method, StatusCode,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+};
+
+pub(crate) use policy::Policy;
+
+use lookup::{Lookup, SystemLookup};
+use slots::Slots;
+use tls::Tls;
+
+/// What the settings say of calls to the outside.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) policy: Policy,
+    pub(crate) timeout: Duration,
+    pub(crate) answer_limit: usize,
+    pub(crate) per_host: usize,
+    pub(crate) concurrency: usize,
+    pub(crate) proxy: Option<Url>,
+    pub(crate) ca_cert: Option<PathBuf>,
+}
+
+/// The client for calls to the outside. Clones are the same: their calls count together.
+#[derive(Clone)]
+pub struct Egress(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    lookup: Box<dyn Lookup>,
+    slots: Arc<Slots>,
+    tls: Tls,
+}
+
+impl Egress {
+    /// Opens and reads nothing before the first call.
+    pub(crate) fn new(config: Config) -> Self {
+        Self::with_lookup(config, SystemLookup::new())
+    }
+
+    fn with_lookup(config: Config, lookup: impl Lookup + 'static) -> Self {
+        Self(Arc::new(Inner {
+            slots: Slots::new(config.per_host, config.concurrency),
+            tls: Tls::new(config.ca_cert.clone()),
+            lookup: Box::new(lookup),
+            config,
+        }))
+    }
+
+    /// A call of `url` by `method`; nothing is sent before [`EgressRequest::send`], which reports a URL that is none.
+    pub fn request(&self, method: Method, url: impl AsRef<str>) -> EgressRequest {
+        EgressRequest::new(self.clone(), method, url.as_ref())
+    }
+
+    /// A `GET` of `url`.
+    pub fn get(&self, url: impl AsRef<str>) -> EgressRequest {
+        self.request(Method::GET, url)
+    }
+
+    /// A `POST` to `url`.
+    pub fn post(&self, url: impl AsRef<str>) -> EgressRequest {
+        self.request(Method::POST, url)
+    }
+
+    /// Whether `url` could be called as far as can be known without asking a resolver: for the answer to whoever enters
+    /// it. That its name has public addresses is judged at each call.
+    ///
+    /// # Errors
+    ///
+    /// [`EgressError`], none of which is retryable.
+    pub fn check_url(&self, url: impl AsRef<str>) -> Result<(), EgressError> {
+        let destination = policy::Destination::of(&policy::read_url(url.as_ref())?)?;
+        match destination.literal {
+            Some(address) => self.0.config.policy.judge(&destination, &[address]),
+            None => Ok(()),
+        }
+    }
+}
