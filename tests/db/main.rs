@@ -22,6 +22,7 @@ mod pooling;
 mod rig;
 mod rotating;
 mod schema;
+mod sealing;
 mod tenants;
 mod tls;
 mod transactions;

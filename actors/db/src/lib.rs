@@ -46,6 +46,7 @@ mod pulse;
 mod rotation;
 mod runtime;
 mod schema;
+pub mod sealing;
 mod session;
 mod sqlstate;
 mod statement;
