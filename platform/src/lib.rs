@@ -15,6 +15,7 @@ pub mod egress;
 mod exit;
 mod extract;
 pub mod http;
+mod master_key;
 mod memory;
 mod metrics;
 pub mod module;
@@ -25,7 +26,7 @@ mod run;
 pub mod settings;
 
 pub use cli::REMEDIES;
-pub use dotmac_db::{self as db, insert_all, migrations, on};
+pub use dotmac_db::{self as db, insert_all, migrations, on, sealing};
 pub use dotmac_secrets as secrets;
 pub use dotmac_supervision as supervision;
 pub use dotmac_telemetry as telemetry;

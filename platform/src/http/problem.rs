@@ -13,12 +13,15 @@ use actix_web::{
         header::{self, HeaderName, HeaderValue},
     },
 };
-use dotmac_db::DbError;
+use dotmac_db::{DbError, sealing::SealingError};
 use dotmac_supervision::CallError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::RequestId;
+
+/// Keys come with the secrets, which are read again meanwhile.
+const NO_KEY_RETRY: Duration = Duration::from_secs(5);
 
 /// Media type of every error body.
 pub(super) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -314,6 +317,18 @@ impl From<CallError> for Problem {
         Self::unavailable(detail, error.retry_after())
             .code(code)
             .caused_by(error)
+    }
+}
+
+impl From<SealingError> for Problem {
+    fn from(error: SealingError) -> Self {
+        match error {
+            SealingError::NoKey { .. } => {
+                Self::unavailable("the server has no key for its secrets", NO_KEY_RETRY)
+                    .caused_by(error)
+            }
+            _ => Self::internal(error),
+        }
     }
 }
 

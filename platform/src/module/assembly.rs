@@ -15,12 +15,12 @@ use crate::{
     egress::Egress,
     extract::Db,
     http::{self, Routes},
-    metrics,
+    master_key, metrics,
     program::Program,
     routing::{self, CursorKey, MountedRoutes, Route, RoutesError},
-    settings::{APP_SECRET_KEY, Appliers, Environment, NotApplied, Settings},
+    settings::{APP_MASTER_KEY, APP_SECRET_KEY, Appliers, Environment, NotApplied, Settings},
 };
-use dotmac_db::{self as db, DbActor, Journal, Lease, Migrations, Pool, PoolSize};
+use dotmac_db::{self as db, DbActor, Journal, Lease, Migrations, Pool, PoolSize, sealing::Sealer};
 use dotmac_secrets::{
     self as secrets, SecretFeed, SecretReference, SecretStore, SecretWatch, SecretsActor,
     Subscription, Takes, Wanted, WantedSource,
@@ -52,6 +52,10 @@ pub(crate) enum AssemblyError {
     SecretMissing,
     #[error(transparent)]
     NotApplied(#[from] NotApplied),
+    #[error(
+        "module `{module}` seals secrets in the database, and {APP_MASTER_KEY} is not set; set it, or its _FILE twin, to 32 random bytes in base64 (`openssl rand -base64 32`), or have it read from Vault"
+    )]
+    MasterKeyMissing { module: &'static str },
     #[error("the operating system has no random bytes")]
     NoRandom,
 }
@@ -67,6 +71,8 @@ pub(crate) struct Assembly {
     pub(crate) db: Db,
     pub(crate) pool_size: PoolSize,
     pub(super) egress: Egress,
+    /// There once a module seals.
+    pub(super) sealer: Option<Sealer>,
     provided: HashMap<TypeId, Box<dyn Any>>,
     /// This process among those that share its database.
     instance: Arc<str>,
@@ -124,6 +130,7 @@ impl Assembly {
             db: db.clone(),
             pool_size: size,
             egress: Egress::new(components::egress(settings)),
+            sealer: None,
             provided: HashMap::new(),
             instance: uuid::Uuid::now_v7().to_string().into(),
             twice: None,
@@ -183,11 +190,15 @@ impl Assembly {
             module: module.name,
             source,
         };
+        if module.manifest.seals {
+            self.add_sealer(settings, module.name)?;
+        }
         let mut on = Mount {
             db: self.db.for_module(module.name, module.manifest.share),
             assembly: self,
             module: module.name,
             is_required: module.manifest.is_required,
+            seals: module.manifest.seals,
         };
         module.mount(settings, &mut on).map_err(failed)?;
         match self.twice.take() {
@@ -230,7 +241,10 @@ impl Assembly {
                 "{APP_SECRET_KEY} is not set: cursors of lists are good for this process alone"
             );
         }
-        if let Some(path) = settings.app_secret_path().filter(|_| self.vault) {
+        if let Some(path) = settings
+            .own_secret_path(APP_SECRET_KEY)
+            .filter(|_| self.vault)
+        {
             self.own_secrets().push(Wanted {
                 key: APP_SECRET_KEY.to_owned(),
                 source: WantedSource::DefaultPath(path),
@@ -238,6 +252,40 @@ impl Assembly {
         }
         let secret = is_given.then(|| self.feed.watch("platform", APP_SECRET_KEY));
         self.provide(CursorKey::new(secret).map_err(|_| AssemblyError::NoRandom)?);
+        Ok(())
+    }
+
+    /// What `module` seals with; the same for all modules.
+    fn add_sealer(
+        &mut self,
+        settings: &Settings,
+        module: &'static str,
+    ) -> Result<(), AssemblyError> {
+        let is_given = settings.has_secret(APP_MASTER_KEY);
+        if !is_given && settings.app.environment == Environment::Production {
+            return Err(AssemblyError::MasterKeyMissing { module });
+        }
+        if !is_given {
+            warn!(
+                key = APP_MASTER_KEY,
+                "module `{module}` seals secrets in the database, and {APP_MASTER_KEY} is not set: sealing fails until it is; `openssl rand -base64 32` makes one"
+            );
+        }
+        if self.sealer.is_some() {
+            return Ok(());
+        }
+        if let Some(path) = settings
+            .own_secret_path(APP_MASTER_KEY)
+            .filter(|_| self.vault)
+        {
+            self.own_secrets().push(Wanted {
+                key: APP_MASTER_KEY.to_owned(),
+                source: WantedSource::Reference(SecretReference { path, field: None }),
+            });
+        }
+        let sealer = Sealer::new(master_key::follow(&self.feed));
+        self.sealer = Some(sealer.clone());
+        self.provide(sealer);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::{error::Error, sync::Arc};
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
-use dotmac_db::{ModuleDb, Share};
+use dotmac_db::{ModuleDb, Share, sealing::Sealer};
 use dotmac_supervision::SupervisorHandle;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::OnceCell;
@@ -31,7 +31,14 @@ pub struct CommandContext(Arc<Inner>);
 struct Inner {
     settings: Settings,
     modules: Vec<Registered>,
-    database: OnceCell<(Db, SupervisorHandle)>,
+    database: OnceCell<Opened>,
+}
+
+/// What runs while a command does.
+struct Opened {
+    db: Db,
+    sealer: Option<Sealer>,
+    supervisor: SupervisorHandle,
 }
 
 impl CommandContext {
@@ -57,16 +64,28 @@ impl CommandContext {
     /// [`Exit::Unavailable`]; why is on standard error.
     pub async fn db(&self) -> Result<ModuleDb, Exit> {
         let opened = self.0.database.get_or_try_init(|| self.open()).await?;
-        Ok(opened.0.for_module("command", Share::default()))
+        Ok(opened.db.for_module("command", Share::default()))
     }
 
-    async fn open(&self) -> Result<(Db, SupervisorHandle), Exit> {
+    /// What seals and opens secrets in the database; `None` if no module that is on [seals](super::Manifest::seals). Opens
+    /// the database as [`db`](Self::db) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`db`](Self::db).
+    pub async fn sealer(&self) -> Result<Option<Sealer>, Exit> {
+        let opened = self.0.database.get_or_try_init(|| self.open()).await?;
+        Ok(opened.sealer.clone())
+    }
+
+    async fn open(&self) -> Result<Opened, Exit> {
         let Inner {
             settings, modules, ..
         } = &*self.0;
         let assembly =
             Assembly::for_command(settings, modules, None).map_err(|error| told(&error))?;
-        let (db, supervisor) = (assembly.db, assembly.tree.start());
+        let (db, sealer) = (assembly.db, assembly.sealer);
+        let supervisor = assembly.tree.start();
         let serves = |board: &dotmac_supervision::Board| {
             board.component("db").is_some_and(|db| db.state.serves())
         };
@@ -75,7 +94,11 @@ impl CommandContext {
             _ = supervisor.escalated() => false,
         };
         if waited {
-            return Ok((db, supervisor));
+            return Ok(Opened {
+                db,
+                sealer,
+                supervisor,
+            });
         }
         let board = supervisor.board();
         let reason = board.component("db").and_then(|db| db.reason);
@@ -87,8 +110,8 @@ impl CommandContext {
 
     /// Closes what was opened.
     pub(crate) async fn close(&self) {
-        if let Some((_, supervisor)) = self.0.database.get() {
-            supervisor.halt().await;
+        if let Some(opened) = self.0.database.get() {
+            opened.supervisor.halt().await;
         }
     }
 }

@@ -14,6 +14,7 @@ pub struct Manifest {
     pub(crate) share: Share,
     pub(crate) permissions: &'static [PermissionSpec],
     pub(crate) is_required: bool,
+    pub(crate) seals: bool,
     pub(crate) command: Option<Command>,
 }
 
@@ -29,6 +30,7 @@ impl Manifest {
             share: Share::HALF,
             permissions: &[],
             is_required: false,
+            seals: false,
             command: None,
         }
     }
@@ -72,6 +74,16 @@ impl Manifest {
     pub fn required(self) -> Self {
         Self {
             is_required: true,
+            ..self
+        }
+    }
+
+    /// It keeps secrets in the database, sealed: it takes [`Mount::sealer`](super::Mount::sealer). In production it is not
+    /// mounted without `DOTMAC_APP_MASTER_KEY`; elsewhere sealing then fails, and the program warns of it.
+    #[must_use]
+    pub fn seals(self) -> Self {
+        Self {
+            seals: true,
             ..self
         }
     }

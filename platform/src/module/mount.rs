@@ -2,7 +2,7 @@
 
 use std::{error::Error, sync::Arc};
 
-use dotmac_db::{DbError, Held, ModuleDb};
+use dotmac_db::{DbError, Held, ModuleDb, sealing::Sealer};
 use dotmac_secrets::SecretWatch;
 use dotmac_supervision::{
     ActorFactory, Lifeline, Reason, SHORTEST_RUN_LIMIT, Schedule, SupervisedActor, WorkerBody,
@@ -29,6 +29,7 @@ pub struct Mount<'a> {
     pub(super) db: ModuleDb,
     pub(super) module: &'static str,
     pub(super) is_required: bool,
+    pub(super) seals: bool,
 }
 
 impl Mount<'_> {
@@ -72,6 +73,19 @@ impl Mount<'_> {
     #[must_use]
     pub fn egress(&self) -> Egress {
         self.assembly.egress.clone()
+    }
+
+    /// What seals the module's secrets and opens them, with the keys of `DOTMAC_APP_MASTER_KEY`, followed live. Handlers
+    /// take it as [`Use<Sealer>`](crate::routing::Use).
+    ///
+    /// # Errors
+    ///
+    /// [`MountError`] if the module's manifest does not say that it [seals](super::Manifest::seals).
+    pub fn sealer(&self) -> Result<Sealer, MountError> {
+        let sealer = self.assembly.sealer.clone().filter(|_| self.seals);
+        sealer.ok_or_else(|| {
+            MountError::other("it takes a sealer, and its manifest does not say `seals()`")
+        })
     }
 
     /// A supervised actor. `factory` builds a fresh value for each life, from the [`Lifeline`] by which the actor

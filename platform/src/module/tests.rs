@@ -287,6 +287,45 @@ fn lists_in_pages_need_a_secret_in_production() {
 }
 
 #[test]
+fn what_seals_needs_a_key_in_production_and_says_so_in_its_manifest() {
+    use crate::sealing::Sealer;
+    async fn seal(_: Public, _: Use<Sealer>) -> NoContent {
+        NoContent
+    }
+    module!(Seals, "alpha", Manifest::new("A.").seals(), |on| {
+        let sealer = on.sealer()?;
+        assert!(sealer.keyring().ids().is_empty(), "nothing is started yet");
+        on.routes("/things", |routes| _ = routes.get("", seal));
+        Ok(())
+    });
+    let production = [
+        ("DOTMAC_ENVIRONMENT", "production"),
+        ("DOTMAC_DATABASE_ALLOW_SQLITE", "true"),
+    ];
+    let why = assembled::<Seals, Empty>(&production).err();
+    let why = why.unwrap_or_default();
+    assert!(why.contains("module `alpha` seals"), "{why}");
+    assert!(why.contains("DOTMAC_APP_MASTER_KEY is not set"), "{why}");
+    let key = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
+    let given = ("DOTMAC_APP_MASTER_KEY", key);
+    let with_key = [production[0], production[1], given];
+    assert!(assembled::<Seals, Empty>(&with_key).is_ok());
+    assert!(
+        assembled::<Seals, Empty>(&[]).is_ok(),
+        "a developer is warned"
+    );
+    assert!(assembled::<Empty, Quietly>(&production).is_ok());
+
+    module!(Quietly, "beta", Manifest::new("B."), |_| Ok(()));
+    module!(Undeclared, "beta", Manifest::new("B."), |on| {
+        on.sealer()?;
+        Ok(())
+    });
+    let why = refusal::<Seals, Undeclared>();
+    assert!(why.contains("`beta`") && why.contains("`seals()`"), "{why}");
+}
+
+#[test]
 fn handlers_are_given_the_client_for_calls_to_the_outside() {
     use crate::egress::Egress;
     async fn call(_: Public, _: Use<Egress>) -> NoContent {

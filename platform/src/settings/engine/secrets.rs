@@ -8,6 +8,12 @@ use crate::settings::{Entry, SecretReference, Settings};
 /// What the program signs and authenticates with.
 pub(crate) const APP_SECRET_KEY: &str = "DOTMAC_APP_SECRET_KEY";
 
+/// What the program seals secrets in the database with.
+pub(crate) const APP_MASTER_KEY: &str = "DOTMAC_APP_MASTER_KEY";
+
+/// The program's own secrets: whatever needs one asks for it.
+const OWN: [&str; 2] = [APP_SECRET_KEY, APP_MASTER_KEY];
+
 /// A secret that is to be read from Vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedSecret {
@@ -46,7 +52,7 @@ impl Settings {
         let is_used = match key.as_str() {
             "DOTMAC_DATABASE_USERNAME" => lacks_username,
             "DOTMAC_DATABASE_PASSWORD" => lacks_password,
-            APP_SECRET_KEY => false, // whatever needs it asks for it
+            own if OWN.contains(&own) => false,
             _ => true,
         };
         let reference = format!("{}{path}", SecretReference::SCHEME).parse().ok()?;
@@ -63,20 +69,17 @@ impl Settings {
         self.vault.enabled || entry.is_some_and(Entry::is_set)
     }
 
-    /// Where in Vault the program's own secret is looked for, if it is not set.
-    pub(crate) fn app_secret_path(&self) -> Option<SecretPath> {
-        let entry = self
-            .entries
-            .iter()
-            .find(|entry| entry.key == APP_SECRET_KEY)?;
+    /// Where in Vault a secret of the program's own is looked for, if it is not set.
+    pub(crate) fn own_secret_path(&self, key: &str) -> Option<SecretPath> {
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
         let path = entry.spec.vault.filter(|_| !entry.is_set())?;
         path.parse().ok()
     }
 
-    /// The secrets of modules, and the program's own, that the settings hold themselves, by full key.
+    /// The secrets of modules, and those of the program's own, that the settings hold themselves, by full key.
     pub(crate) fn literals_of_modules(&self) -> impl Iterator<Item = (&str, &SecretString)> {
         let entries = self.entries.iter().filter(|entry| {
-            let is_read_here = entry.module.is_some() || entry.key == APP_SECRET_KEY;
+            let is_read_here = entry.module.is_some() || OWN.contains(&entry.key.as_str());
             is_read_here && self.is_in_effect(entry) && entry.is_literal()
         });
         entries.map(|entry| (entry.key.as_str(), &entry.text))

@@ -23,6 +23,11 @@ crate::settings! {
         /// characters, the same for all instances. Needed in production if a module has lists in pages.
         app_secret_key: SecretSetting { vault: "app/secret_key", optional: true }
 
+        /// Keys that secrets in the database are sealed with, such as those of webhooks: 32 random bytes in base64
+        /// (`openssl rand -base64 32`), the same for all instances. Several with commas between for a change: the first
+        /// seals, all open. Needed in production if a module seals.
+        app_master_key: SecretSetting { vault: "app/master_key", optional: true }
+
         /// Address or host name to listen on. `0.0.0.0` or `::` means every interface, as a
         /// container needs it.
         host: HostName { default: fixed("127.0.0.1") }

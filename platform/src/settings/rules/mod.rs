@@ -28,6 +28,7 @@ pub(crate) fn check(settings: &Settings, rules: Rules<'_>) {
     rules.vault();
     rules.secrets();
     rules.app_secret_key();
+    rules.master_key();
     rules.database();
     rules.collector();
     rules.cors();

@@ -1,6 +1,7 @@
 //! Secrets, those of modules included: there if they are needed, where they can be read from, and fit for
 //! production.
 
+use dotmac_db::sealing::Keyring;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::PlatformRules;
@@ -24,6 +25,19 @@ impl PlatformRules<'_> {
                 let why = format!("`{whose}` needs this secret, and it is not set");
                 self.rules.need_entry(entry, why);
             }
+        }
+    }
+
+    /// Keys that are none would be found out with the first value that is sealed.
+    pub(super) fn master_key(&mut self) {
+        let given = self.settings.app.app_master_key.literal();
+        if let Some(wrong) = given.and_then(|keys| Keyring::check(keys).err()) {
+            self.refuse(
+                true,
+                &["APP_MASTER_KEY"],
+                format!("the secret is no list of keys: {wrong}"),
+                "give 32 random bytes in base64, as `openssl rand -base64 32` writes them; several with commas between",
+            );
         }
     }
 

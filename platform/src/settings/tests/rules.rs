@@ -331,3 +331,18 @@ fn a_key_that_keys_are_derived_from_is_long_everywhere() {
     assert!(!text.contains(&short), "{text}");
     right(&[("DOTMAC_APP_SECRET_KEY", "0123456789abcdef0123456789abcdef")]);
 }
+
+#[test]
+fn a_master_key_is_32_random_bytes_in_base64() {
+    let key = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
+    let other = "ISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+P0A=";
+    right(&[("DOTMAC_APP_MASTER_KEY", key)]);
+    right(&[("DOTMAC_APP_MASTER_KEY", &format!("{other},{key}"))]);
+    let wrong = mistake(&[("DOTMAC_APP_MASTER_KEY", &format!("{key},sekret"))]);
+    assert!(wrong.starts_with("DOTMAC_APP_MASTER_KEY"), "{wrong}");
+    assert!(wrong.contains("key 2 is not 32 bytes in base64"), "{wrong}");
+    assert!(
+        wrong.contains("openssl rand -base64 32") && !wrong.contains("sekret"),
+        "{wrong}"
+    );
+}
