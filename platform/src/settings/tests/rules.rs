@@ -100,6 +100,11 @@ fn a_file_of_certificates_is_looked_at_before_it_is_needed() {
         // A path is no more trusted than any other value.
         let odd = mistake(&[(key, "/nowhere/k"), (cert, "/nowhere/c\u{1b}[2J")]);
         assert!(odd.contains("\"/nowhere/c\\u{1b}[2J\""), "{odd}");
+        let long = mistake(&[(key, "/nowhere/k"), (cert, &*"/c".repeat(1000))]);
+        assert!(
+            long.len() < 500 && long.contains("/c…\": No such file"),
+            "{long}"
+        );
     }
     let key = certificate("one.key");
     for name in ["DOTMAC_VAULT_CA_CERT", "DOTMAC_DATABASE_CA_CERT"] {
