@@ -350,7 +350,7 @@ pub(crate) fn database(settings: &Settings, credentials: db::Credentials) -> db:
     let given = &settings.database;
     db::Config {
         target: match given.target() {
-            DatabaseTarget::Sqlite { path } => db::Target::Sqlite(path),
+            DatabaseTarget::Sqlite { path } => db::Target::Sqlite(path.into()),
             DatabaseTarget::Postgres(target) => {
                 db::Target::Postgres(postgres(target, settings, credentials))
             }

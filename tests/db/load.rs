@@ -84,6 +84,11 @@ impl Writers {
         }
     }
 
+    /// The row that is tried next, or a later one.
+    pub fn next(&self) -> i64 {
+        AtomicI64::load(&self.next, Relaxed)
+    }
+
     /// All that were acknowledged.
     pub async fn stop(self) -> Vec<i64> {
         self.stop.store(true, Relaxed);

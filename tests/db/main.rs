@@ -14,6 +14,7 @@ mod files;
 mod leaders;
 mod leasing;
 mod load;
+mod lost_files;
 mod migrating;
 mod modules;
 mod network;

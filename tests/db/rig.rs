@@ -51,7 +51,7 @@ pub fn config(target: Target) -> Config {
 }
 
 pub fn sqlite(directory: &Path) -> Target {
-    Target::Sqlite(directory.join("test.db"))
+    Target::Sqlite(directory.join("test.db").into())
 }
 
 pub fn postgres(server: &support::Postgres) -> Postgres {
@@ -69,8 +69,9 @@ pub fn postgres(server: &support::Postgres) -> Postgres {
 /// Runs `sql` on a connection of its own, beside all that is tested.
 pub async fn execute(target: &Target, sql: &str) {
     match target {
-        Target::Sqlite(path) => {
-            let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+        Target::Sqlite(file) => {
+            let file = file.path().to_str().unwrap();
+            let mut connection = SqliteConnection::establish(file).unwrap();
             connection.batch_execute(sql).unwrap();
         }
         Target::Postgres(Postgres { port, .. }) => {

@@ -84,7 +84,8 @@ async fn the_code_believes_of_the_schema_what_the_migrations_make_on_both_back_e
     };
     migrate(&config(target.clone()), Step::Up).await.unwrap();
     let made = {
-        let mut connection = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+        let mut connection =
+            diesel::SqliteConnection::establish(file.path().to_str().unwrap()).unwrap();
         // An `INTEGER PRIMARY KEY` is never absent, and SQLite does not say so.
         let query = "SELECT m.name || '|' || c.name || '|' || c.type || '|' || \
                      CASE WHEN c.\"notnull\" OR c.pk THEN 'NO' ELSE 'YES' END AS line \

@@ -115,6 +115,14 @@ impl DbActor {
         self.is_down = true;
         if self.complaint.replace(reason) != Some(reason) {
             let error = problem.map(|problem| problem as &dyn Error);
+            if let Some(OpenError::FileChanged { .. }) = problem {
+                error!(
+                    reason = reason.as_str(),
+                    error,
+                    "the database file is not the one that was opened; nothing is read from it or written to it"
+                );
+                return;
+            }
             warn!(
                 reason = reason.as_str(),
                 error, "the database does not do its work; it is looked at again and again"
@@ -207,12 +215,23 @@ impl DbActor {
         let watching = pool.runtime().handle().spawn(monitor.watch());
         let watched = fut::wrap_future::<_, Self>(watching);
         context.spawn(watched.map(|watched, actor, context| match watched {
+            // The monitor's connection is closed with it, as all others are, before the file is opened anew.
+            Ok((_monitor, Health::Down(_, Some(changed @ OpenError::FileChanged { .. })))) => {
+                actor.let_go();
+                actor.retry(&changed, context);
+            }
             Ok((monitor, health)) => {
                 actor.heed(health);
                 actor.look_after(monitor, context);
             }
             Err(died) => actor.lifeline.fail(Reason::PANICKED, died),
         }));
+    }
+
+    /// Closes idle connections and lends none any more; work under way keeps its connections to its end.
+    fn let_go(&mut self) {
+        self.keeping.take().iter().for_each(JoinHandle::abort);
+        self.pool.take().iter().for_each(|pool| pool.close());
     }
 
     fn heed(&mut self, health: Health) {

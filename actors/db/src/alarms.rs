@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -16,7 +16,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{SqlState, instruments, pulse::Pulse};
+use super::{SqlState, file::Hold, instruments, pulse::Pulse};
 use dotmac_supervision::Reason;
 
 /// How often connections are replaced because one was told "read-only", at the most.
@@ -225,6 +225,9 @@ pub(super) struct Line {
     opened: Instant,
     pulse: Pulse,
     alarms: Alarms,
+    /// The file that the connection is open on. Whatever keeps the connection open keeps this line too, also a call
+    /// that is not waited for any more.
+    file: OnceLock<Hold>,
 }
 
 impl Line {
@@ -245,7 +248,18 @@ impl Line {
             opened: Instant::now(),
             pulse,
             alarms: alarms.clone(),
+            file: OnceLock::new(),
         })
+    }
+
+    /// The connection is open on a file.
+    pub(super) fn set_file(&self, hold: Hold) {
+        // Once for each connection, so there is none yet.
+        self.file.set(hold).ok();
+    }
+
+    pub(super) fn file(&self) -> Option<&Hold> {
+        self.file.get()
     }
 
     pub(super) fn pulse(&self) -> &Pulse {

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Credentials, Migrations};
+use super::{Credentials, Migrations, SqliteFile};
 
 /// Which database, and how to use it.
 #[derive(Clone)]
@@ -72,7 +72,7 @@ impl PoolSize {
 #[derive(Clone)]
 pub enum Target {
     /// A file, made if it is not there.
-    Sqlite(PathBuf),
+    Sqlite(SqliteFile),
     /// A server.
     Postgres(Postgres),
 }
@@ -147,7 +147,7 @@ impl Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Sqlite(file) => write!(f, "sqlite:{}", file.path().display()),
             Self::Postgres(Postgres {
                 host,
                 port,

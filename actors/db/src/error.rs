@@ -60,6 +60,10 @@ pub enum DbError {
     /// The server gave a statement up, because it or a lock that it needed took too long.
     #[error("a statement took too long")]
     TimedOut(#[source] QueryError),
+    /// The SQLite file was deleted, replaced or overwritten while it was open. What this work wrote may be lost with
+    /// it.
+    #[error("the database file is not the one that was opened")]
+    FileChanged(#[source] OpenError),
     /// The work took too long; its connection was closed, so an open transaction was rolled back.
     #[error("database work `{operation}` was given up after {limit:?}")]
     Overran {
@@ -121,6 +125,7 @@ impl DbError {
             Self::Query(_)
             | Self::InvalidData(_)
             | Self::OutcomeUnknown(_)
+            | Self::FileChanged(_)
             | Self::Overran { .. }
             | Self::Panicked { .. } => None,
         }
@@ -221,6 +226,14 @@ pub enum OpenError {
         remedy: &'static str,
         /// Whether waiting may be all that is needed.
         transient: bool,
+    },
+    /// The file of a SQLite database is not the one that was opened.
+    #[error("`{}` {what}", path.display())]
+    FileChanged {
+        /// The file.
+        path: PathBuf,
+        /// What was done to it, and what to do.
+        what: String,
     },
     /// The server was not reached.
     #[error("cannot connect to {target}")]
@@ -354,7 +367,7 @@ impl OpenError {
             Self::File { problem, .. } if problem.contains("full") => DISK_FULL,
             Self::File { problem, .. } if problem.contains("locked") => LOCKED,
             Self::File { problem, .. } if problem.contains("readonly") => READ_ONLY,
-            Self::File { .. } => UNUSABLE_FILE,
+            Self::File { .. } | Self::FileChanged { .. } => UNUSABLE_FILE,
             Self::Server { source, .. } => server_reason(source),
             Self::NoAccount(reason) => *reason,
             Self::NoDescriptors { .. } => NO_DESCRIPTORS,

@@ -81,10 +81,10 @@ pub async fn read_journal(
         source,
     };
     let mut rows: Vec<Row> = match &config.target {
-        Target::Sqlite(path) => {
-            let path = path.clone();
+        Target::Sqlite(file) => {
+            let file = file.clone();
             let reading = move || {
-                let mut connection = existing(&path)?;
+                let mut connection = existing(file.path())?;
                 newest!(query, |found| {
                     diesel::RunQueryDsl::load(found, &mut connection).map_err(refused)
                 })

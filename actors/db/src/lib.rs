@@ -29,6 +29,7 @@ mod connection;
 mod credentials;
 mod descriptors;
 mod error;
+mod file;
 mod handle;
 mod health;
 mod instruments;
@@ -66,6 +67,7 @@ pub use config::{ClientCert, Config, MigrateMode, PoolSize, Postgres, SslMode, T
 pub use connection::{Blocking, Connection, ROWS_AT_ONCE};
 pub use credentials::{Account, Credentials, Offer, Tenure};
 pub use error::{DbError, OpenError, OptionalExtension};
+pub use file::SqliteFile;
 pub use handle::{Db, ModuleDb, Work};
 pub use instruments::module_loads;
 pub use integrity::{Soundness, read_through};

@@ -54,21 +54,23 @@ pub(super) fn sqlite_opener(
     observing: &Observing,
     alarms: &Alarms,
 ) -> Opener<AsyncSqliteConnection> {
-    let Target::Sqlite(path) = config.target.clone() else {
+    let Target::Sqlite(file) = config.target.clone() else {
         return Opener::new(|| async { Err(OpenError::Setup("no file is given".into())) });
     };
     let (observing, alarms, lifetime) = (observing.clone(), alarms.clone(), config.max_lifetime);
     Opener::new(move || {
-        let (path, observing, line) = (path.clone(), observing.clone(), Line::new(&alarms));
+        let (file, observing, line) = (file.clone(), observing.clone(), Line::new(&alarms));
         async move {
             let observer = Observer::new(observing, Arc::clone(&line));
+            let opened_line = Arc::clone(&line);
             let opening = tokio::task::spawn_blocking(move || {
-                let mut connection = connect::sqlite(&path)?;
+                let (mut connection, hold) = file.open(connect::sqlite)?;
+                opened_line.set_file(hold);
+                connection.set_instrumentation(observer);
                 if access == Access::Read {
                     let only_read = connection.batch_execute("PRAGMA query_only = ON");
-                    only_read.map_err(|error| connect::refused(&path, &error.to_string()))?;
+                    only_read.map_err(|error| connect::refused(file.path(), &error.to_string()))?;
                 }
-                connection.set_instrumentation(observer);
                 Ok(connection)
             });
             let connection = opening.await.unwrap_or_else(|died| Err(setup(died)))?;

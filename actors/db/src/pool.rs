@@ -16,9 +16,10 @@ use diesel_async::{AsyncPgConnection, pooled_connection::PoolableConnection};
 use futures_util::future::{Either, select};
 
 use super::{
-    Config, Connection, DbError, Loan, OpenError, PoolSize, Target,
+    Config, Connection, DbError, Loan, OpenError, PoolSize, SqliteFile, Target,
     alarms::Alarms,
     connection::AsyncSqliteConnection,
+    file,
     instruments::{Instruments, Statements},
     observer::Observing,
     openers::{postgres_opener, sqlite_opener},
@@ -32,6 +33,8 @@ use super::{
 /// Lives on while any work holds it, also past a restart of the actor that published it.
 pub struct Pool {
     connections: Connections,
+    /// Of SQLite.
+    file: Option<SqliteFile>,
     runtime: DbRuntime,
     alarms: Alarms,
     pub(super) instruments: Instruments,
@@ -103,8 +106,13 @@ impl Pool {
                 Connections::Postgres(build(config, size, opener)?)
             }
         };
+        let file = match &config.target {
+            Target::Sqlite(file) => Some(file.clone()),
+            Target::Postgres(_) => None,
+        };
         Ok(Self {
             connections,
+            file,
             runtime,
             alarms: alarms.clone(),
             instruments: Instruments::new(config.target.system()),
@@ -124,6 +132,11 @@ impl Pool {
         deadline: Instant,
         patience: &mut Patience,
     ) -> Result<Connection, DbError> {
+        if self.file.as_ref().is_some_and(SqliteFile::is_lost) {
+            return Err(DbError::Unavailable {
+                retry_after: Duration::ZERO,
+            });
+        }
         let lent = match &self.connections {
             Connections::Postgres(pool) => {
                 let lent = lent(pool, deadline, patience, &self.alarms).await;
@@ -186,6 +199,29 @@ impl Pool {
         } else {
             self.size.get()
         }
+    }
+
+    /// Whether SQLite can have written what is in its file. Checks only if nothing is being written: a write is
+    /// checked at its end.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::FileChanged`].
+    pub(super) async fn verify_file(&self) -> Result<(), OpenError> {
+        let Connections::Sqlite { writer, .. } = &self.connections else {
+            return Ok(());
+        };
+        if writer.status().available == 0 {
+            return Ok(());
+        }
+        let at_once = Timeouts {
+            wait: Some(Duration::ZERO),
+            ..writer.timeouts()
+        };
+        let Ok(lent) = writer.timeout_get(&at_once).await else {
+            return Ok(());
+        };
+        file::verify(&Connection::Sqlite(Loan::new(lent))).await
     }
 
     /// What the connections are doing now. Asks nobody.

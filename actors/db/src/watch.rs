@@ -13,6 +13,7 @@ use super::{
     alarms::{Alarms, Line},
     connect::{self, Opened},
     credentials::Pass,
+    file::Hold,
     pulse::Pulse,
 };
 
@@ -40,7 +41,8 @@ pub async fn look(config: Config) -> Result<(), OpenError> {
 #[expect(clippy::large_enum_variant, reason = "there is one")]
 pub(super) enum Watch {
     Postgres(AsyncPgConnection, Arc<Line>, Pass),
-    Sqlite(SqliteConnection),
+    /// In the order in which they are to be dropped.
+    Sqlite(SqliteConnection, Hold),
 }
 
 /// What a server says of itself and of us.
@@ -82,9 +84,9 @@ impl Watch {
                         Ok((watch, standing.user_gone))
                     }
                 }
-                Self::Sqlite(connection) => {
-                    let looked = look_at_sqlite(connection, config).await;
-                    looked.map(|connection| (Self::Sqlite(connection), false))
+                Self::Sqlite(connection, hold) => {
+                    let looked = look_at_sqlite(connection, hold, config).await;
+                    looked.map(|watch| (watch, false))
                 }
             }
         };
@@ -96,7 +98,7 @@ impl Watch {
         match self {
             // A look must not keep a former account alive.
             Self::Postgres(_, line, pass) => line.is_fit() && pass.is_valid(),
-            Self::Sqlite(_) => true,
+            Self::Sqlite(..) => true,
         }
     }
 }
@@ -123,11 +125,10 @@ pub(super) async fn connect(
             } = connect::postgres_within(Duration::ZERO, server, config, &line).await?;
             Ok(Watch::Postgres(connection, line, pass))
         }
-        Target::Sqlite(path) => {
-            let path = path.clone();
-            blocking(move || connect::sqlite(&path))
-                .await
-                .map(Watch::Sqlite)
+        Target::Sqlite(file) => {
+            let file = file.clone();
+            let opened = blocking(move || file.open(connect::sqlite)).await;
+            opened.map(|(connection, hold)| Watch::Sqlite(connection, hold))
         }
     }
 }
@@ -139,28 +140,45 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|died| Err(OpenError::Setup(died.to_string())))
 }
 
-/// Takes the write lock and gives it back: on a read-only or damaged file that fails, while a lock
-/// held by somebody else is a sign of health.
+/// What SQLite says of its write-ahead log.
+#[derive(diesel::QueryableByName)]
+struct Log {
+    /// Frames in it.
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    log: i64,
+}
+
+/// Whether the file is the one that was opened, and takes writes: takes the write lock and gives it back. On a
+/// read-only or damaged file that fails, while a lock that others hold is a sign of health.
 async fn look_at_sqlite(
     mut connection: SqliteConnection,
+    hold: Hold,
     config: &Config,
-) -> Result<SqliteConnection, OpenError> {
-    let Target::Sqlite(path) = config.target.clone() else {
+) -> Result<Watch, OpenError> {
+    let Target::Sqlite(file) = config.target.clone() else {
         return Err(OpenError::Setup("no file is given".into()));
     };
     blocking(move || {
+        hold.verify_place()?;
+        let refused = |error: QueryError| connect::refused(file.path(), &error.to_string());
+        let log: Log = diesel::RunQueryDsl::get_result(
+            diesel::sql_query("PRAGMA wal_checkpoint(NOOP)"),
+            &mut connection,
+        )
+        .map_err(refused)?;
+        hold.verify_frames(log.log.try_into().unwrap_or(0))?;
         // Not the time that work has: whoever holds the lock now is at work.
         let prepared = connection.batch_execute("PRAGMA busy_timeout = 0");
         let looked =
             prepared.and_then(|()| connection.immediate_transaction(|_| Ok::<_, QueryError>(())));
         match looked {
-            Ok(()) => Ok(connection),
+            Ok(()) => Ok(Watch::Sqlite(connection, hold)),
             Err(QueryError::DatabaseError(DatabaseErrorKind::Unknown, info))
                 if info.message().contains("locked") =>
             {
-                Ok(connection)
+                Ok(Watch::Sqlite(connection, hold))
             }
-            Err(error) => Err(connect::refused(&path, &error.to_string())),
+            Err(error) => Err(refused(error)),
         }
     })
     .await
@@ -207,7 +225,7 @@ pub(super) async fn write_something(
             }
             Ok((Watch::Postgres(connection, line, pass), full))
         }
-        Some(Watch::Sqlite(mut connection)) => {
+        Some(Watch::Sqlite(mut connection, hold)) => {
             blocking(move || {
                 // As one commit, so that pages really go to the disk; none of them stays in use.
                 let script = "PRAGMA busy_timeout = 100; BEGIN IMMEDIATE; \
@@ -222,7 +240,7 @@ pub(super) async fn write_something(
                         SqlState::of_sqlite(error) == Some(SqlState::DISK_FULL)
                     }
                 };
-                Ok((Watch::Sqlite(connection), full))
+                Ok((Watch::Sqlite(connection, hold), full))
             })
             .await
         }

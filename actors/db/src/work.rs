@@ -16,6 +16,7 @@ use tracing::{Instrument, error, field, info_span, warn};
 use super::{
     Connection, DbError, Isolation, Pool, Retry, TenantTx, Tx,
     bulkhead::{Bulkhead, Place},
+    file,
     instruments::Outcome,
     patience::Patience,
     pool::Access,
@@ -298,6 +299,19 @@ impl Job {
             }
         };
         let (mut connection, mut follow) = lent.into_parts();
+        let end = match end {
+            // Before it is acknowledged.
+            End::Done if self.plan.access == Access::Write => {
+                match file::verify(&connection).await {
+                    Ok(()) => End::Done,
+                    Err(changed) => {
+                        pool.alarms().look();
+                        End::Refused(DbError::FileChanged(changed))
+                    }
+                }
+            }
+            end => end,
+        };
         if !sound || !connection.is_fit() {
             connection.discard();
         }

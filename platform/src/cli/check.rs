@@ -346,15 +346,15 @@ async fn try_database(settings: &Settings, credentials: Option<Credentials>, tab
     let credentials = credentials.unwrap_or_else(Credentials::to_come);
     let config = components::database(settings, credentials);
     let target = config.target.to_string();
-    if let Target::Sqlite(path) = &config.target
-        && !path.exists()
+    if let Target::Sqlite(file) = &config.target
+        && !file.path().exists()
     {
         let words = format!("{target} is not there yet; the daemon makes it");
         table.note("database", Outcome::Absent, words);
         return;
     }
     let file = match &config.target {
-        Target::Sqlite(path) => Some(path.clone()),
+        Target::Sqlite(file) => Some(file.path().to_owned()),
         Target::Postgres(_) => None,
     };
     let look = async {

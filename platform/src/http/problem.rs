@@ -341,9 +341,11 @@ impl From<DbError> for Problem {
                     .caused_by(error);
             }
             // Not 503 with `Retry-After`: that would have it done twice.
-            DbError::OutcomeUnknown(_) => {
+            DbError::OutcomeUnknown(_) | DbError::FileChanged(_) => {
                 return Self::new(StatusCode::GATEWAY_TIMEOUT)
-                    .detail("the database stopped answering during this request; it may have been carried out")
+                    .detail(
+                        "the database was lost during this request; it may have been carried out",
+                    )
                     .code("outcome_unknown")
                     .caused_by(error);
             }

@@ -1,6 +1,12 @@
 //! A database under careless operators and hostile values.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -198,4 +204,91 @@ async fn a_slow_database_is_degraded_and_serves() {
     assert!(!log.contains("\"unreachable\""), "{log}");
     proxy.mend();
     daemon.until_component("db", "ready", None).await;
+}
+
+/// The text of every note, and whether the file is sound.
+fn kept(file: &Path) -> BTreeSet<String> {
+    use diesel::{Connection as _, QueryableByName, RunQueryDsl as _, sql_query, sql_types::Text};
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        value: String,
+    }
+    let mut connection = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+    let mut texts = |query: &str| -> BTreeSet<String> {
+        let rows: Vec<Row> = sql_query(query).load(&mut connection).unwrap();
+        rows.into_iter().map(|row| row.value).collect()
+    };
+    let check = texts("SELECT integrity_check AS value FROM pragma_integrity_check");
+    assert_eq!(check, BTreeSet::from(["ok".to_owned()]));
+    texts("SELECT text AS value FROM note")
+}
+
+/// The commonest mistake there is. Under load: no note is acknowledged and lost, the backup is served as it was made,
+/// and the log says what happened.
+#[tokio::test]
+async fn a_backup_restored_under_a_running_daemon_is_served_and_nothing_is_lost_silently() {
+    let daemon = notes().spawn().await;
+    daemon.until("/ready", 200).await;
+    let post = |text: String| {
+        let request = daemon.client.post(format!("{}{NOTES}", daemon.base));
+        let request = request.bearer_auth(TOKEN).json(&json!({ "text": text }));
+        async move { request.send().await.unwrap().status().as_u16() }
+    };
+    for n in 0..20 {
+        assert_eq!(post(format!("kept {n}")).await, 201);
+    }
+    let asked = notes().run_in(daemon.directory(), &["backup", "backup.db"]);
+    let asked = asked.await;
+    assert_eq!(asked.code, 0, "{}", asked.text());
+
+    let (restored, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    let client = async |client: usize| {
+        let mut acknowledged = Vec::new();
+        for n in 0.. {
+            if done.load(Relaxed) {
+                break;
+            }
+            let text = format!("client {client} note {n}");
+            let after = restored.load(Relaxed);
+            match post(text.clone()).await {
+                201 if after => acknowledged.push(text),
+                201 | 503 | 504 => {}
+                other => panic!("{other}"),
+            }
+        }
+        acknowledged
+    };
+    let restore = async {
+        let directory = daemon.directory();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let began = Instant::now();
+        let copied = Command::new("cp")
+            .args(["backup.db", "dotmac.db"])
+            .current_dir(directory)
+            .status();
+        assert!(copied.unwrap().success());
+        restored.store(true, Relaxed);
+        daemon
+            .until_component("db", "unavailable", Some("unusable_file"))
+            .await;
+        println!("noticed after {:?}", began.elapsed());
+        let line = daemon.logged("is not the one that was opened").await;
+        assert_eq!(line["level"], "ERROR", "{line}");
+        let error = line["error"].as_str().unwrap();
+        assert!(error.contains("`dotmac.db` was overwritten"), "{error}");
+        daemon.until("/ready", 200).await;
+        println!("ready after {:?}", began.elapsed());
+        assert_eq!(post("at last".to_owned()).await, 201);
+        done.store(true, Relaxed);
+    };
+    let (one, two, three, ()) = tokio::join!(client(1), client(2), client(3), restore);
+    let directory = daemon.directory().to_owned();
+    assert!(directory.join("dotmac.db-wal.former.1").exists());
+    let there = kept(&directory.join("dotmac.db"));
+    assert!((0..20).all(|n| there.contains(&format!("kept {n}"))));
+    for text in [one, two, three].concat() {
+        assert!(there.contains(&text), "{text} was acknowledged");
+    }
+    assert_eq!(daemon.stop().await.code, 0);
 }

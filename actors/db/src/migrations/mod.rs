@@ -87,10 +87,12 @@ pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> 
         failed: Arc::default(),
     };
     let migrating = match &config.target {
-        Target::Sqlite(path) => {
-            let path = path.clone();
+        Target::Sqlite(file) => {
+            let file = file.clone();
             tokio::task::spawn_blocking(move || {
-                let mut connection = connect::sqlite(&path)?;
+                let (connection, _hold) = file.open(connect::sqlite)?;
+                // Closed before the hold is given up: what is bound last is dropped first.
+                let mut connection = connection;
                 let walked = if only_looks {
                     walk.run(&mut connection)
                 } else {
@@ -98,7 +100,7 @@ pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> 
                         .immediate_transaction::<_, Failure, _>(|c| walk.run(c).map_err(Failure))
                         .map_err(|failure| failure.0)
                 };
-                walked.map_err(|error| blame_the_file(&path, error))
+                walked.map_err(|error| blame_the_file(file.path(), error))
             })
         }
         Target::Postgres(server) => {
