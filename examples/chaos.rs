@@ -242,8 +242,13 @@ async fn block(_: Public, time: Query<Time>) -> Reply<&'static str> {
     Ok(Json("done"))
 }
 
-async fn transaction(_: Public, db: Db, time: Query<Time>) -> Reply<&'static str> {
+/// What handlers work with.
+#[derive(Clone)]
+struct Store(ModuleDb);
+
+async fn transaction(_: Public, store: Use<Store>, time: Query<Time>) -> Reply<&'static str> {
     let time = time.get();
+    let db = store.0.0.system("chaos holds a transaction");
     let work = db.transaction("hold a transaction", async move |tx| {
         on!(tx, |c| diesel::sql_query(
             "DELETE FROM runtime_journal WHERE id < 0"
@@ -312,6 +317,7 @@ impl Module for Chaos {
         });
         let handle = worker.optional().add()?;
         on.provide(Worker { handle, next });
+        on.provide(Store(on.db()));
         on.root_routes("/chaos", routes);
         Ok(())
     }

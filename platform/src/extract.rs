@@ -1,4 +1,4 @@
-//! What handlers take as arguments: the database, and supervised actors.
+//! What handlers take as arguments: supervised actors.
 
 use std::{
     future::{Ready, ready},
@@ -6,22 +6,9 @@ use std::{
 };
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
-use dotmac_db as db;
 use dotmac_supervision::{ActorHandle, SupervisedActor};
 
 use crate::http::Problem;
-
-/// The database, as handlers and actors of services hold it. Derefs to [`db::Db`].
-#[derive(Clone)]
-pub struct Db(pub(crate) db::Db);
-
-impl Deref for Db {
-    type Target = db::Db;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
 
 /// A supervised actor, as handlers and other actors hold it. Derefs to [`ActorHandle`].
 pub struct Supervised<A: SupervisedActor>(pub(crate) ActorHandle<A>);
@@ -37,15 +24,6 @@ impl<A: SupervisedActor> Deref for Supervised<A> {
 
     fn deref(&self) -> &Self::Target {
         &self.0
-    }
-}
-
-impl FromRequest for Db {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(provided(request))
     }
 }
 

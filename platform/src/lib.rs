@@ -31,7 +31,7 @@ pub use dotmac_secrets as secrets;
 pub use dotmac_supervision as supervision;
 pub use dotmac_telemetry as telemetry;
 pub use exit::Exit;
-pub use extract::{Db, Supervised};
+pub use extract::Supervised;
 pub use program::{Build, Platform};
 
 /// The migrations of the platform's own tables.

@@ -5,8 +5,8 @@ pub use actix_web::web::{Json, Path, Query};
 pub use crate::{
     Platform,
     access::{Authenticated, Can, Public},
-    db::DbError,
-    extract::{Db, Supervised},
+    db::{DbError, ModuleDb},
+    extract::Supervised,
     http::Problem,
     module::{Manifest, Module, Mount, MountError, Needs},
     routing::{Answer, ApiError, Created, NoContent, Routes, Use, Valid},

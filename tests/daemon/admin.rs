@@ -267,3 +267,36 @@ async fn without_a_daemon_or_a_socket_the_commands_say_so() {
         said.text()
     );
 }
+
+#[tokio::test]
+async fn why_names_the_module_whose_work_waits_for_its_share_of_the_database() {
+    let postgres = Postgres::start().await;
+    let daemon = Daemon::example("chaos")
+        .env("DOTMAC_ADMIN_SOCKET", "admin.sock")
+        .env("DOTMAC_DATABASE_URL", postgres.url())
+        .env("DOTMAC_DATABASE_POOL_SIZE", 4)
+        .env("DOTMAC_DATABASE_POOL_TIMEOUT", "60s")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    let url = format!("{}/chaos/transaction?ms=15000", daemon.base);
+    let held: Vec<_> = (0..5)
+        .map(|_| tokio::spawn(daemon.client.post(url.clone()).send()))
+        .collect();
+    let expected = "module `chaos` uses 2 of its 2 database connections, and 3 pieces of its work wait for one";
+    eventually("the module to be named", || async {
+        let said = dotmac(daemon.directory(), &["why"]).await;
+        assert_eq!(
+            said.code,
+            0,
+            "its waiting is nobody else's: {}",
+            said.text()
+        );
+        said.text().contains(expected).then_some(())
+    })
+    .await;
+    let waiting = r#"dotmac_database_module_connections{module="chaos",state="waiting"}"#;
+    assert_eq!(daemon.metric(waiting).await, Some(3.0));
+    assert_eq!(status(&daemon).await["database"][0]["max"], 2);
+    held.iter().for_each(|request| request.abort());
+}

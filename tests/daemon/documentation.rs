@@ -189,7 +189,8 @@ async fn every_metric_is_explained_with_its_labels_and_no_other() {
         405
     );
     // Some things are measured a moment later than they happen.
-    let (documented, leases) = (documented_metrics(), metrics_of_leases().await);
+    let documented = documented_metrics();
+    let (leases, scopes) = tokio::join!(metrics_of_leases(), metrics_of_scopes());
     let workers = metrics_of_workers().await;
     let begun = Instant::now();
     let mut scraped = Metrics::new();
@@ -198,6 +199,7 @@ async fn every_metric_is_explained_with_its_labels_and_no_other() {
         scraped = scraped_metrics(&text);
         scraped.extend(leases.clone());
         scraped.extend(workers.clone());
+        scraped.extend(scopes.clone());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(documented, scraped);
@@ -230,6 +232,18 @@ async fn metrics_of_workers() -> Metrics {
     let mut scraped = scraped_metrics(&text);
     scraped.retain(|name, _| name.starts_with("dotmac_worker_"));
     scraped
+}
+
+/// What a scrape has only where system code works on the rows of tenants, as a worker of the notes does.
+async fn metrics_of_scopes() -> Metrics {
+    let daemon = crate::notes::notes().spawn().await;
+    eventually("a scope to be counted", || async {
+        let text = daemon.get("/metrics").await.text().await.ok()?;
+        let mut scraped = scraped_metrics(&text);
+        scraped.retain(|name, _| name == "dotmac_database_system_scopes_total");
+        (!scraped.is_empty()).then_some(scraped)
+    })
+    .await
 }
 
 #[test]

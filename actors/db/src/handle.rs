@@ -59,7 +59,7 @@ impl Db {
         &self,
         operation: &'static str,
         work: W,
-    ) -> impl Future<Output = Result<T, E>> + Send
+    ) -> impl Future<Output = Result<T, E>> + Send + use<T, E, W>
     where
         for<'c> W: AsyncFnOnce(&'c mut Connection) -> Result<T, E>
             + Work<&'c mut Connection, Result<T, E>, Future: Send>
@@ -70,6 +70,7 @@ impl Db {
     {
         let start = Start::once(move |lent| Box::pin(work(lent)));
         self.route
+            .clone()
             .execute(operation, Plan::direct(Access::Read), start)
     }
 
@@ -86,7 +87,7 @@ impl Db {
         &self,
         operation: &'static str,
         work: W,
-    ) -> impl Future<Output = Result<T, E>> + Send
+    ) -> impl Future<Output = Result<T, E>> + Send + use<T, E, W>
     where
         for<'c> W: AsyncFnOnce(&'c mut Connection) -> Result<T, E>
             + Work<&'c mut Connection, Result<T, E>, Future: Send>
@@ -97,6 +98,7 @@ impl Db {
     {
         let start = Start::once(move |lent| Box::pin(work(lent)));
         self.route
+            .clone()
             .execute(operation, Plan::direct(Access::Write), start)
     }
 
@@ -110,7 +112,7 @@ impl Db {
         &self,
         operation: &'static str,
         work: W,
-    ) -> impl Future<Output = Result<T, E>> + Send
+    ) -> impl Future<Output = Result<T, E>> + Send + use<T, E, W>
     where
         for<'c> W: AsyncFnOnce(&'c mut Tx) -> Result<T, E>
             + Work<&'c mut Tx, Result<T, E>, Future: Send>
@@ -121,6 +123,7 @@ impl Db {
     {
         let start = Start::once(move |lent| Box::pin(work(lent.tx())));
         self.route
+            .clone()
             .execute(operation, Plan::transaction(Isolation::default()), start)
     }
 
@@ -138,7 +141,7 @@ impl Db {
         operation: &'static str,
         retry: Retry,
         work: W,
-    ) -> impl Future<Output = Result<T, E>> + Send
+    ) -> impl Future<Output = Result<T, E>> + Send + use<T, E, W>
     where
         for<'c> W: AsyncFnOnce(&'c mut Tx) -> Result<T, E>
             + Work<&'c mut Tx, Result<T, E>, Future: Send>
@@ -149,7 +152,9 @@ impl Db {
         E: From<DbError> + Send + 'static,
     {
         let start = Start::again(move |lent| Box::pin(work.clone()(lent.tx())));
-        self.route.execute(operation, Plan::retrying(retry), start)
+        self.route
+            .clone()
+            .execute(operation, Plan::retrying(retry), start)
     }
 
     /// The way to the rows of one tenant.

@@ -206,7 +206,7 @@ impl TenantDb {
         &self,
         operation: &'static str,
         work: W,
-    ) -> impl Future<Output = Result<T, E>> + Send
+    ) -> impl Future<Output = Result<T, E>> + Send + use<T, E, W>
     where
         for<'c> W: AsyncFnOnce(&'c mut TenantTx) -> Result<T, E>
             + Work<&'c mut TenantTx, Result<T, E>, Future: Send>
@@ -217,6 +217,7 @@ impl TenantDb {
     {
         let start = Start::once(move |lent| Box::pin(work(lent)));
         self.route
+            .clone()
             .execute(operation, Plan::direct(Access::Read), start)
     }
 
@@ -229,7 +230,7 @@ impl TenantDb {
         &self,
         operation: &'static str,
         work: W,
-    ) -> impl Future<Output = Result<T, E>> + Send
+    ) -> impl Future<Output = Result<T, E>> + Send + use<T, E, W>
     where
         for<'c> W: AsyncFnOnce(&'c mut TenantTx) -> Result<T, E>
             + Work<&'c mut TenantTx, Result<T, E>, Future: Send>
@@ -240,6 +241,7 @@ impl TenantDb {
     {
         let start = Start::once(move |lent| Box::pin(work(lent)));
         self.route
+            .clone()
             .execute(operation, Plan::transaction(Isolation::default()), start)
     }
 
@@ -253,7 +255,7 @@ impl TenantDb {
         operation: &'static str,
         retry: Retry,
         work: W,
-    ) -> impl Future<Output = Result<T, E>> + Send
+    ) -> impl Future<Output = Result<T, E>> + Send + use<T, E, W>
     where
         for<'c> W: AsyncFnOnce(&'c mut TenantTx) -> Result<T, E>
             + Work<&'c mut TenantTx, Result<T, E>, Future: Send>
@@ -264,6 +266,8 @@ impl TenantDb {
         E: From<DbError> + Send + 'static,
     {
         let start = Start::again(move |lent| Box::pin(work.clone()(lent)));
-        self.route.execute(operation, Plan::retrying(retry), start)
+        self.route
+            .clone()
+            .execute(operation, Plan::retrying(retry), start)
     }
 }

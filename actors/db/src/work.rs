@@ -135,7 +135,7 @@ impl Route {
     /// Has the database's runtime do a piece of work in a task of its own: dropping this future does not cancel
     /// it.
     pub(super) async fn execute<T, E>(
-        &self,
+        self,
         operation: &'static str,
         plan: Plan,
         start: Start<T, E>,
@@ -159,7 +159,7 @@ impl Route {
     }
 
     async fn drive(
-        &self,
+        self,
         operation: &'static str,
         plan: Plan,
         piece: Box<dyn Piece>,
@@ -179,7 +179,7 @@ impl Route {
             operation,
             plan,
             scope: self.scope,
-            module: self.module.clone(),
+            module: self.module,
         };
         let done = runtime.spawn(job.run(piece).instrument(span)).await;
         done.map_err(|_| DbError::Panicked { operation })
@@ -266,6 +266,7 @@ impl Job {
         }
         end
     }
+
     /// A connection, and the module's place for it, within the pool's time-out.
     async fn lent(&self, timer: &mut Patience) -> Result<(Connection, Option<Place<'_>>), DbError> {
         let (pool, access) = (&self.pool, self.plan.access);

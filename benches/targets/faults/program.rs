@@ -34,6 +34,7 @@ impl Module for Faults {
     }
 
     fn mount(_: NoSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
+        on.provide(Store(on.db()));
         on.actor("subject", Needs::none(), |life, ()| Subject(life))
             .add()?;
         on.root_routes("/faults", |routes| {
@@ -80,9 +81,14 @@ struct Entry {
     ms: u64,
 }
 
+/// What handlers work with.
+#[derive(Clone)]
+struct Store(ModuleDb);
+
 /// Writes a row in a transaction that stays open for some time.
-async fn write(_: Public, db: Db, entry: Query<Entry>) -> Result<NoContent, Problem> {
+async fn write(_: Public, store: Use<Store>, entry: Query<Entry>) -> Result<NoContent, Problem> {
     let Entry { id, ms } = entry.into_inner();
+    let db = store.0.0.system("the ledger has no tenants");
     let written = db.transaction("write ledger", async move |tx| {
         on!(tx, |c| diesel::sql_query(format!(
             "INSERT INTO ledger VALUES ({id})"

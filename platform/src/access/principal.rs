@@ -65,6 +65,10 @@ impl Principal {
 
     /// The way to the rows of its tenant.
     #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a principal is who authentication found"
+    )]
     pub fn scope(&self) -> TenantScope {
         TenantScope::authenticated(self.tenant)
     }

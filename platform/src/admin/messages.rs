@@ -49,6 +49,19 @@ pub(crate) struct Status {
     pub(crate) leaked_threads: usize,
     /// In the order of their start.
     pub(crate) components: Vec<ComponentStatus>,
+    /// What each module has of the database.
+    pub(crate) database: Vec<ModuleStatus>,
+}
+
+/// The database connections of one module.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ModuleStatus {
+    pub(crate) module: String,
+    pub(crate) used: usize,
+    /// The most that it may use at a time.
+    pub(crate) max: usize,
+    /// Pieces of its work that wait for one.
+    pub(crate) waiting: usize,
 }
 
 /// One component and its actor.

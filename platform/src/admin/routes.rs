@@ -10,13 +10,17 @@ use actix_web::{
     web::{Data, Json, ServiceConfig},
 };
 use chrono::{DateTime, SecondsFormat, Utc};
+use dotmac_db::{ModuleLoad, module_loads};
 use dotmac_supervision::{Component, Readiness, State, Vitals, WorkerVitals};
 use dotmac_telemetry::{LevelChange, Telemetry};
 use tracing::info;
 
 use super::{
     Powers,
-    messages::{ComponentStatus, LastError, LogLevel, Restart, SetLogLevel, Status, WorkerStatus},
+    messages::{
+        ComponentStatus, LastError, LogLevel, ModuleStatus, Restart, SetLogLevel, Status,
+        WorkerStatus,
+    },
     socket::Peer,
 };
 use crate::http::{Problem, WORKERS_BLOCKED};
@@ -59,7 +63,17 @@ async fn status(powers: Data<Powers>) -> Json<Status> {
             .map(|component| shown(component, vitals.get(component.name), telemetry))
             .chain(blocked.state().map(|state| http(state, &powers)))
             .collect(),
+        database: module_loads().iter().map(load).collect(),
     })
+}
+
+fn load(load: &ModuleLoad) -> ModuleStatus {
+    ModuleStatus {
+        module: load.module.to_owned(),
+        used: load.used,
+        max: load.max,
+        waiting: load.waiting,
+    }
 }
 
 fn shown(component: &Component, vitals: Option<&Vitals>, telemetry: &Telemetry) -> ComponentStatus {

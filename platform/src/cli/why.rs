@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use super::remedies::remedy;
-use crate::admin::messages::{ComponentStatus, Status};
+use crate::admin::messages::{ComponentStatus, ModuleStatus, Status};
 
 /// Whether the daemon is ready, and the explanation: for each component that is not ready its state, the last
-/// error that it logged and the remedy.
+/// error that it logged and the remedy; and each module whose work waits for a database connection.
 pub(super) fn why(status: &Status) -> (bool, String) {
     let ready = status.alive && status.status != "not_ready";
     let mut text = match (&*status.status, status.reason.as_deref()) {
@@ -25,6 +25,20 @@ pub(super) fn why(status: &Status) -> (bool, String) {
     for component in status.components.iter().filter(|it| is_unwell(it)) {
         // Writing to a String cannot fail.
         describe(&mut text, component).unwrap_or_default();
+    }
+    for module in status.database.iter().filter(|it| it.waiting > 0) {
+        let ModuleStatus {
+            module,
+            used,
+            max,
+            waiting,
+        } = module;
+        write!(
+            text,
+            "\nmodule `{module}` uses {used} of its {max} database connections, and {waiting} pieces of its work wait \
+             for one"
+        )
+        .unwrap_or_default();
     }
     (ready, text)
 }

@@ -13,14 +13,15 @@ use crate::{
     access::{Authentication, Authenticator},
     components, credentials,
     egress::Egress,
-    extract::Db,
     http::{self, Routes},
     master_key, metrics,
     program::Program,
     routing::{self, CursorKey, MountedRoutes, Route, RoutesError},
     settings::{APP_MASTER_KEY, APP_SECRET_KEY, Appliers, Environment, NotApplied, Settings},
 };
-use dotmac_db::{self as db, DbActor, Journal, Lease, Migrations, Pool, PoolSize, sealing::Sealer};
+use dotmac_db::{
+    Db, DbActor, Journal, Lease, Migrations, ModuleDb, Pool, PoolSize, Share, sealing::Sealer,
+};
 use dotmac_secrets::{
     self as secrets, SecretFeed, SecretReference, SecretStore, SecretWatch, SecretsActor,
     Subscription, Takes, Wanted, WantedSource,
@@ -69,6 +70,8 @@ pub(crate) struct Assembly {
     wanted: Arc<Mutex<Vec<Wanted>>>,
     pub(crate) db_actor: ActorHandle<DbActor>,
     pub(crate) db: Db,
+    /// The way to it for each module that is mounted.
+    modules: HashMap<&'static str, ModuleDb>,
     pub(crate) pool_size: PoolSize,
     pub(super) egress: Egress,
     /// There once a module seals.
@@ -120,14 +123,15 @@ impl Assembly {
             add_telemetry(&mut tree, settings, telemetry, headers, &db_actor)?;
         }
 
-        let db = Db(db::Db::new(pool));
+        let db = Db::new(pool);
         let mut assembly = Self {
             tree,
             secrets,
             feed,
             wanted,
             db_actor,
-            db: db.clone(),
+            db,
+            modules: HashMap::new(),
             pool_size: size,
             egress: Egress::new(components::egress(settings)),
             sealer: None,
@@ -141,7 +145,6 @@ impl Assembly {
             vault: settings.vault.enabled,
             production: settings.app.environment == Environment::Production,
         };
-        assembly.provide(db);
         assembly.provide(assembly.egress.clone());
         for module in modules
             .iter()
@@ -193,8 +196,10 @@ impl Assembly {
         if module.manifest.seals {
             self.add_sealer(settings, module.name)?;
         }
+        let db = self.db.for_module(module.name, module.manifest.share);
+        self.modules.insert(module.name, db.clone());
         let mut on = Mount {
-            db: self.db.for_module(module.name, module.manifest.share),
+            db,
             assembly: self,
             module: module.name,
             is_required: module.manifest.is_required,
@@ -291,7 +296,7 @@ impl Assembly {
 
     /// The lease of that name, for this instance.
     pub(super) fn lease(&self, name: &'static str, ttl: Duration) -> Lease {
-        Lease::new(self.db.0.clone(), name, Arc::clone(&self.instance), ttl)
+        Lease::new(self.db.clone(), name, Arc::clone(&self.instance), ttl)
     }
 
     pub(super) fn add_routes(&mut self, routes: routing::Routes) {
@@ -361,6 +366,12 @@ impl Assembly {
             self.twice.get_or_insert(std::any::type_name::<T>());
         }
         self.routes.provide(value);
+    }
+
+    /// The database within the share of `module`.
+    pub(super) fn module_db(&self, module: &'static str) -> ModuleDb {
+        let mounted = self.modules.get(module).cloned();
+        mounted.unwrap_or_else(|| self.db.for_module(module, Share::default()))
     }
 
     pub(crate) fn provided<T: Clone + 'static>(&self) -> Option<T> {

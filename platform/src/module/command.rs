@@ -3,7 +3,7 @@
 use std::{error::Error, sync::Arc};
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
-use dotmac_db::{ModuleDb, Share, sealing::Sealer};
+use dotmac_db::{Db, ModuleDb, Share, sealing::Sealer};
 use dotmac_supervision::SupervisorHandle;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::OnceCell;
@@ -11,7 +11,6 @@ use tokio::sync::OnceCell;
 use super::{Assembly, Registered};
 use crate::{
     Exit,
-    extract::Db,
     settings::{Group, Settings},
 };
 

@@ -2,11 +2,12 @@
 
 use std::any::type_name;
 
+use dotmac_db::ModuleDb;
 use dotmac_secrets::SecretWatch;
 use dotmac_supervision::{Need, SupervisedActor};
 
 use super::{Assembly, MountError};
-use crate::extract::{Db, Supervised};
+use crate::extract::Supervised;
 
 /// Handles of type `N` that a factory is given, each of a component that is started before.
 ///
@@ -23,13 +24,17 @@ impl Needs<()> {
     }
 }
 
-impl Needs<Db> {
-    /// The database. The actor starts when it is ready; it is not restarted with it, since [`Db`] stays
-    /// good.
+impl Needs<ModuleDb> {
+    /// The database, with at most the module's share of its connections. The actor starts when it is ready; it is not
+    /// restarted with it, since [`ModuleDb`] stays good.
     #[must_use]
     pub fn db() -> Self {
-        Self(Box::new(|assembly, _| {
-            Ok((vec![assembly.db_actor.to_start()], assembly.db.clone()))
+        Self(Box::new(|assembly, needy| {
+            let module = needy.split('.').next().unwrap_or(needy);
+            Ok((
+                vec![assembly.db_actor.to_start()],
+                assembly.module_db(module),
+            ))
         }))
     }
 }

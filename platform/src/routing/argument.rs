@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::Operation;
 use crate::{
-    extract::{Db, Supervised, provided},
+    extract::{Supervised, provided},
     http::Problem,
 };
 
@@ -64,12 +64,6 @@ impl<T: Clone + 'static> FromRequest for Use<T> {
 impl<T: Clone + 'static> Argument for Use<T> {
     fn describe(operation: &mut Operation) {
         operation.needs::<T>();
-    }
-}
-
-impl Argument for Db {
-    fn describe(operation: &mut Operation) {
-        operation.needs::<Self>();
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{error::Error, io, sync::Arc, thread};
 
-use dotmac_db::PoolSize;
+use dotmac_db::{Db, PoolSize};
 use dotmac_secrets::{SecretsActor, Want, Wanted};
 use dotmac_supervision::ActorHandle;
 use dotmac_telemetry::Telemetry;
@@ -14,7 +14,6 @@ use tracing::{error, info, warn};
 
 use crate::{
     components,
-    extract::Db,
     http::{TlsCertificates, TlsError},
     settings::{Appliers, Catalogue, Change, Settings, SettingsErrors},
 };
