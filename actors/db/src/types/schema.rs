@@ -58,3 +58,51 @@ impl<T: ToSchema> ToSchema for Json<T> {
         T::schemas(schemas);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[derive(utoipa::ToSchema)]
+    #[expect(dead_code, reason = "only described")]
+    struct Note {
+        id: Id<Self>,
+        at: Moment,
+        tags: Json<Vec<String>>,
+    }
+
+    #[test]
+    fn a_struct_with_ids_moments_and_json_describes_them_as_clients_see_them() {
+        let mut schemas = vec![("Note".to_owned(), Note::schema())];
+        Note::schemas(&mut schemas);
+        let schemas = schemas.iter().map(|(name, schema)| {
+            let schema = serde_json::to_value(schema);
+            (name.as_str(), schema.unwrap_or_default())
+        });
+        let schemas: std::collections::BTreeMap<&str, Value> = schemas.collect();
+        let described = |field: &str| -> Value {
+            let field = &schemas["Note"]["properties"][field];
+            match field["$ref"].as_str() {
+                Some(path) => schemas[path.rsplit('/').next().unwrap_or_default()].clone(),
+                None => field.clone(),
+            }
+        };
+        let id = described("id");
+        assert_eq!(
+            (&id["type"], &id["format"]),
+            (&"string".into(), &"uuid".into())
+        );
+        let at = described("at");
+        assert_eq!(
+            (&at["type"], &at["format"]),
+            (&"string".into(), &"date-time".into())
+        );
+        let tags = described("tags");
+        assert_eq!(
+            (&tags["type"], &tags["items"]["type"]),
+            (&"array".into(), &"string".into())
+        );
+    }
+}
