@@ -64,6 +64,36 @@ async fn ids_moments_and_json_come_back_the_same_from_both_back_ends() {
     }
 }
 
+/// What another program's modules have in the database is no concern of the daemon's, nor is a module that is off.
+#[tokio::test]
+async fn the_daemon_takes_a_database_that_notes_migrated() {
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("test.db");
+    for url in [format!("sqlite:{}", file.display()), postgres.url()] {
+        let on = |builder: Builder| builder.env("DOTMAC_DATABASE_URL", &url);
+        let migrated = on(notes()).run(&["migrate", "up"]).await;
+        assert_eq!(migrated.code, 0, "{}", migrated.text());
+        let up = on(Daemon::builder()).run(&["migrate", "up"]).await;
+        assert_eq!(up.code, 0, "{}", up.text());
+        let status = on(Daemon::builder()).run(&["migrate", "status"]).await;
+        assert_eq!(status.code, 0, "{}", status.text());
+        let absent = "notes: 1 applied, not part of this program";
+        assert!(status.text().contains(absent), "{}", status.text());
+        for builder in [
+            Daemon::builder(),
+            notes().env("DOTMAC_NOTES_ENABLED", "false"),
+        ] {
+            let daemon = on(builder).spawn().await;
+            daemon.until("/ready", 200).await;
+            assert_eq!(daemon.stop().await.code, 0);
+        }
+        let status = on(notes()).run(&["migrate", "status"]).await;
+        assert_eq!(status.code, 0, "{}", status.text());
+        assert!(status.text().contains("notes: 1 applied, 0 pending"));
+    }
+}
+
 #[tokio::test]
 async fn a_slow_statement_is_logged_with_its_request_and_without_values() {
     let daemon = notes()

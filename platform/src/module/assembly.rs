@@ -20,7 +20,8 @@ use crate::{
     settings::{APP_MASTER_KEY, APP_SECRET_KEY, Appliers, Environment, NotApplied, Settings},
 };
 use dotmac_db::{
-    Db, DbActor, Journal, Lease, Migrations, ModuleDb, Pool, PoolSize, Share, sealing::Sealer,
+    Db, DbActor, Journal, Lease, Migrations, MigrationsError, ModuleDb, Pool, PoolSize, Share,
+    migrations::in_order, sealing::Sealer,
 };
 use dotmac_secrets::{
     self as secrets, SecretFeed, SecretReference, SecretStore, SecretWatch, SecretsActor,
@@ -40,6 +41,8 @@ pub(crate) enum AssemblyError {
     Tree(#[from] TreeError),
     #[error(transparent)]
     Secrets(#[from] secrets::ConfigError),
+    #[error(transparent)]
+    Migrations(#[from] MigrationsError),
     #[error("module `{module}` cannot be mounted")]
     Mount {
         module: &'static str,
@@ -114,7 +117,7 @@ impl Assembly {
         let wanted = Arc::default();
         let secrets = add_secrets(&mut tree, settings, &wanted, &store, &feed)?;
         let pool = Published::<Pool>::new();
-        let migrations = migrations(modules);
+        let migrations = in_order(&migrations(modules))?;
         let size = PoolSize::new(settings.database.pool_size);
         let given = (size.clone(), migrations);
         let db_actor = add_db(&mut tree, settings, given, (&secrets, &feed), &pool)?;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use actix::{Actor, Context};
 use actix_web::web::Json;
+use diesel_migrations::EmbeddedMigrations;
+use dotmac_db::Scripts;
 use dotmac_supervision::{Lifeline, Serving, SupervisedActor};
 use futures_util::future::LocalBoxFuture;
 
@@ -247,6 +249,27 @@ fn names_of_modules_and_permissions_are_checked() {
     let why = refusal::<Undeclared, Empty>();
     assert!(
         why.contains("`alpha.things.look`, which no module declares"),
+        "{why}"
+    );
+}
+
+#[test]
+fn migrations_of_one_back_end_alone_are_refused() {
+    static NONE: EmbeddedMigrations = EmbeddedMigrations::new(&[]);
+    const LACKING: Scripts = Scripts {
+        postgres: crate::MIGRATIONS.postgres,
+        sqlite: &NONE,
+    };
+    module!(
+        Alpha,
+        "alpha",
+        Manifest::new("A.").migrations(LACKING),
+        |_| Ok(())
+    );
+    let why = refusal::<Alpha, Empty>();
+    assert!(
+        why.contains("the migrations of `alpha` for SQLite lack")
+            && why.contains("runtime_journal"),
         "{why}"
     );
 }
