@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 use utoipa::{
+    __dev::ComposeSchema,
     PartialSchema, ToSchema,
     openapi::{ObjectBuilder, OneOfBuilder, RefOr, Type, schema::Schema},
 };
@@ -71,10 +72,13 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
     }
 }
 
-impl<T: PartialSchema> PartialSchema for Change<T> {
-    fn schema() -> RefOr<Schema> {
+/// What `#[derive(ToSchema)]` asks of a field of a generic type.
+impl<T: PartialSchema> ComposeSchema for Change<T> {
+    fn compose(of_arguments: Vec<RefOr<Schema>>) -> RefOr<Schema> {
+        let value = of_arguments.into_iter().next();
         let null = ObjectBuilder::new().schema_type(Type::Null);
-        OneOfBuilder::new().item(T::schema()).item(null).into()
+        let value = value.unwrap_or_else(T::schema);
+        OneOfBuilder::new().item(value).item(null).into()
     }
 }
 
@@ -96,5 +100,42 @@ impl<T: garde::Validate> garde::Validate for Change<T> {
         if let Self::Set(value) = self {
             value.validate_into(context, parent, report);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize, ToSchema)]
+    struct Color {
+        name: String,
+    }
+
+    #[derive(Deserialize, ToSchema)]
+    struct Patch {
+        #[serde(default)]
+        text: Change<String>,
+        #[serde(default)]
+        color: Change<Color>,
+    }
+
+    #[test]
+    fn fields_of_a_patch_are_documented_as_optional_and_nullable() -> Result<(), serde_json::Error>
+    {
+        let schema = serde_json::to_value(Patch::schema())?;
+        let null = serde_json::json!({ "type": "null" });
+        assert_eq!(schema["properties"]["text"]["oneOf"][1], null, "{schema}");
+        assert_eq!(schema["properties"]["color"]["oneOf"][1], null, "{schema}");
+        assert_eq!(schema["properties"]["text"]["oneOf"][0]["type"], "string");
+        assert_eq!(schema["required"], serde_json::Value::Null);
+
+        let patch: Patch = serde_json::from_str(r#"{"color":{"name":"red"}}"#)?;
+        assert!(!patch.text.is_given());
+        assert_eq!(
+            patch.color.set().map(|color| color.name.as_str()),
+            Some("red")
+        );
+        Ok(())
     }
 }
