@@ -19,6 +19,7 @@ mod database;
 mod deployment;
 mod documentation;
 mod embedding;
+mod first_service;
 mod http;
 mod hygiene;
 mod leases;

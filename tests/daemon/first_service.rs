@@ -1,0 +1,239 @@
+//! docs/first-service.md, step by step: writes each file of the page, runs each command, compares each output. It does so
+//! in a folder outside the repository, with the third-party crates that the repository's own build has compiled.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use crate::support::{built, eventually, free_port, process::Process, repository};
+
+/// What the page has a reader do.
+#[derive(Debug, PartialEq)]
+enum Step {
+    /// Write the same text to each of these files.
+    Write(Vec<String>, String),
+    /// Run a command; its output, if the page shows one.
+    Run(String, Option<String>),
+}
+
+/// The steps of a page: a fenced block goes to the files that the paragraph above it names; an indented block has
+/// commands, each `$ ` one with its output below it.
+fn steps(page: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let (mut paragraph, mut after_blank) = (String::new(), true);
+    let mut fenced = None::<String>;
+    for line in page.lines() {
+        if let Some(text) = &mut fenced {
+            if line == "```" {
+                steps.push(Step::Write(files_in(&paragraph), std::mem::take(text)));
+                fenced = None;
+            } else {
+                *text += &format!("{line}\n");
+            }
+        } else if line.starts_with("```") {
+            fenced = Some(String::new());
+        } else if let Some(line) = line.strip_prefix("    ") {
+            match (line.strip_prefix("$ "), steps.last_mut()) {
+                (Some(command), _) => steps.push(Step::Run(command.into(), Some(String::new()))),
+                (None, Some(Step::Run(_, Some(output)))) if !after_blank => {
+                    *output += &format!("{line}\n");
+                }
+                (None, _) => steps.push(Step::Run(line.into(), None)),
+            }
+        } else if !line.is_empty() {
+            if after_blank {
+                paragraph.clear();
+            }
+            paragraph += &format!("{line}\n");
+        }
+        after_blank = line.is_empty() && fenced.is_none();
+    }
+    steps
+}
+
+/// The files that a paragraph names in backticks.
+fn files_in(paragraph: &str) -> Vec<String> {
+    let quoted = paragraph.split('`').skip(1).step_by(2);
+    let is_file = |name: &&str| [".toml", ".sql", ".rs"].iter().any(|it| name.ends_with(it));
+    quoted.filter(is_file).map(str::to_owned).collect()
+}
+
+/// Whether `text` is `pattern`, in which `…` stands for anything.
+fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, mut rest) = (pattern.trim_end(), text.trim_end());
+    let parts: Vec<&str> = pattern.split('…').collect();
+    let last = parts.len() - 1;
+    for (place, part) in parts.iter().enumerate() {
+        let found = match place {
+            0 => rest.starts_with(part).then_some(0),
+            _ if place == last => rest.ends_with(part).then(|| rest.len() - part.len()),
+            _ => rest.find(part),
+        };
+        match found {
+            Some(start) => rest = &rest[start + part.len()..],
+            None => return false,
+        }
+    }
+    last > 0 || rest.is_empty()
+}
+
+/// An empty folder, gone when dropped. It has the same name each time, since cargo keeps what it built by the path.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let repository = repository().display().to_string().replace('/', "-");
+        let folder = Self(std::env::temp_dir().join(format!("first-service{repository}")));
+        fs::remove_dir_all(&folder.0).ok();
+        fs::create_dir_all(&folder.0).unwrap();
+        folder
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// A reader of the page at work.
+struct Reader {
+    directory: PathBuf,
+    port: u16,
+    running: Option<Process>,
+}
+
+impl Reader {
+    /// The command as the page has it, but on a free port, without the network, and with the repository's own target.
+    fn command(&self, line: &str) -> Command {
+        let line = line.replace("localhost:8000", &format!("127.0.0.1:{}", self.port));
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(line).current_dir(&self.directory);
+        let profile = built("dotmac");
+        let target = profile.ancestors().nth(2).unwrap();
+        shell
+            .env("CARGO_TARGET_DIR", target)
+            .env("CARGO_NET_OFFLINE", "true")
+            .env("DOTMAC_PORT", self.port.to_string());
+        shell
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.directory.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = match name {
+            "Cargo.toml" => {
+                let lock = path.with_file_name("Cargo.lock");
+                fs::copy(repository().join("Cargo.lock"), lock).unwrap();
+                manifest(text)
+            }
+            _ => text.to_owned(),
+        };
+        fs::write(path, text).unwrap();
+    }
+
+    async fn run(&mut self, line: &str, output: Option<&str>) {
+        if let Some(directory) = line.strip_prefix("cd ") {
+            self.directory.push(directory);
+        } else if line == "cargo run" {
+            // Built first: that may take longer than a start has.
+            let built = self.command("cargo build --quiet").status().unwrap();
+            assert!(built.success());
+            let running = Process::spawn(&mut self.command("exec cargo run"));
+            let asked = format!("http://127.0.0.1:{}/ready", self.port);
+            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            eventually("the service to be ready", || async {
+                assert!(!running.is_read(), "it has ended: {:#?}", running.lines());
+                let answer = client.get(&asked).send().await.ok()?;
+                answer.status().is_success().then_some(())
+            })
+            .await;
+            self.running = Some(running);
+        } else {
+            let done = self.command(line).output().unwrap();
+            let shown = String::from_utf8_lossy(&done.stdout);
+            let errors = String::from_utf8_lossy(&done.stderr);
+            assert!(done.status.success(), "{line}: {shown}\n{errors}");
+            let expected = output.unwrap_or("…");
+            assert!(
+                matches(expected, &shown),
+                "{line} shows\n{shown}\nand not\n{expected}\n{errors}"
+            );
+        }
+    }
+}
+
+/// The page's manifest with the path of the repository, and with the features and profiles of its workspace: so no crate
+/// but the repository's own is compiled once more.
+fn manifest(text: &str) -> String {
+    let repository = repository().display();
+    let text = text.replace("../dotmac-platform", &repository.to_string());
+    let workspace = fs::read_to_string(format!("{repository}/Cargo.toml")).unwrap();
+    let profiles = &workspace[workspace.find("[profile.").unwrap()..];
+    format!(
+        "{text}\n[dependencies.dotmac-features]\npath = \"{repository}/tests/features\"\n\n{profiles}"
+    )
+}
+
+#[tokio::test]
+async fn every_step_of_the_page_works_as_it_says() {
+    let page = fs::read_to_string(repository().join("docs/first-service.md")).unwrap();
+    let folder = Folder::new();
+    assert!(!folder.0.starts_with(repository()));
+    let mut reader = Reader {
+        directory: folder.0.clone(),
+        port: free_port(),
+        running: None,
+    };
+    let (mut written, mut compared) = (0, 0);
+    for step in steps(&page) {
+        match step {
+            Step::Write(names, text) => {
+                assert!(!names.is_empty(), "no file is named above\n{text}");
+                names.iter().for_each(|name| reader.write(name, &text));
+                written += names.len();
+            }
+            Step::Run(line, output) => {
+                reader.run(&line, output.as_deref()).await;
+                compared += usize::from(output.is_some());
+            }
+        }
+    }
+    assert!(
+        written >= 8 && compared >= 7,
+        "{written} files, {compared} outputs"
+    );
+    let mut running = reader.running.take().unwrap();
+    running.signal("TERM");
+    let code = eventually("the service to end", || {
+        let code = running.try_exit();
+        async move { code }
+    })
+    .await;
+    assert_eq!(code, 0, "{:#?}", running.lines());
+}
+
+#[test]
+fn steps_are_found_and_outputs_compared() {
+    let page = "# A\n\n    make it\n\n`a/b.rs` and `c.toml`, not `d`:\n\n```rust\nfn main() {}\n```\n\nThen:\n\n    $ one two\n    1\n\n    $ three\n";
+    assert_eq!(
+        steps(page),
+        [
+            Step::Run("make it".into(), None),
+            Step::Write(
+                vec!["a/b.rs".into(), "c.toml".into()],
+                "fn main() {}\n".into()
+            ),
+            Step::Run("one two".into(), Some("1\n".into())),
+            Step::Run("three".into(), Some(String::new())),
+        ]
+    );
+    for (pattern, text, is_right) in [
+        ("a…c…", "abcd\n", true),
+        ("a…", "b", false),
+        ("…b…", "abc", true),
+        ("abc", "abc\n", true),
+        ("abc", "abcd", false),
+        ("a…d", "abc", false),
+    ] {
+        assert_eq!(matches(pattern, text), is_right, "{pattern} {text}");
+    }
+}
