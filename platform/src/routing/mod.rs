@@ -28,6 +28,11 @@
 //! }
 //! ```
 
+/// Compiles the example of the page.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/http.md")]
+struct PageOfDocs;
+
 mod argument;
 mod change;
 mod conditional;
