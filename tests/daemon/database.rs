@@ -271,7 +271,7 @@ async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     run(&["migrate", "up"]).await;
     let before = postgres.query(tables).await;
     let dry = run(&["migrate", "down", "--steps", "1", "--dry-run"]).await;
-    assert_eq!(dry, "would take back 20261128000001");
+    assert_eq!(dry, "would take back 20261128000002");
     assert_eq!(postgres.query(tables).await, before);
 }
 
@@ -305,7 +305,7 @@ async fn with_migrate_check_a_daemon_does_not_start_until_somebody_has_migrated(
     let words = [
         "migration_pending",
         "2026-11-22-000001_runtime_journal, 2026-11-24-000001_schema_compatible, \
-         2026-11-28-000001_lease",
+         2026-11-28-000001_lease, 2026-11-28-000002_idempotency_key",
         "run `migrate up` with this program",
     ];
     assert_refused(&check().run(&[]).await, &words);

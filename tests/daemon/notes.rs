@@ -258,3 +258,79 @@ async fn each_statement_is_a_span_in_the_trace_of_its_request_on_both_back_ends(
         assert!(!collector.text().contains("hunter2"));
     }
 }
+
+/// Adds a note with an idempotency key; the whole answer.
+async fn add_once(daemon: &Daemon, key: &str, text: &str) -> reqwest::Response {
+    let request = daemon.client.post(format!("{}{NOTES}", daemon.base));
+    let request = request.bearer_auth(TOKEN).header("idempotency-key", key);
+    let sent = request.json(&json!({ "text": text })).send();
+    sent.await.unwrap()
+}
+
+/// Status, replayed or not, `Location` and body.
+async fn parts(answer: reqwest::Response) -> (u16, bool, Option<String>, Value) {
+    let header = |name: &str| {
+        let value = answer.headers().get(name)?;
+        Some(value.to_str().unwrap().to_owned())
+    };
+    let (replayed, location) = (header("idempotent-replayed"), header("location"));
+    let status = answer.status().as_u16();
+    let body = answer.json().await.unwrap_or_default();
+    (status, replayed.as_deref() == Some("true"), location, body)
+}
+
+#[tokio::test]
+async fn a_repeated_request_has_its_effect_once_on_two_instances_and_after_a_crash() {
+    let postgres = Postgres::start().await;
+    let instance = || notes().env("DOTMAC_DATABASE_URL", postgres.url());
+    let (one, two) = (instance().spawn().await, instance().spawn().await);
+    one.until("/ready", 200).await;
+    two.until("/ready", 200).await;
+
+    // Many at once, on both: one is carried out, the others get its answer or are told to wait.
+    let many = (0..10).flat_map(|_| [&one, &two].map(|at| add_once(at, "many", "once")));
+    let mut created = 0;
+    for answer in futures_util::future::join_all(many).await {
+        match parts(answer).await {
+            (201, false, ..) => created += 1,
+            (201, true, ..) => {}
+            (409, _, _, problem) => assert_eq!(problem["code"], "idempotency_in_progress"),
+            // A loaded machine has no connection in time.
+            (503, ..) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(created <= 1, "{created}");
+    let (location, first) = eventually("the answer to be kept", || async {
+        match parts(add_once(&two, "many", "once").await).await {
+            (201, replayed, location, first) => {
+                (replayed || created == 0).then_some((location, first))
+            }
+            _ => None,
+        }
+    })
+    .await;
+    assert_eq!(ask(&two, NOTES).await.1.as_array().map(Vec::len), Some(1));
+    let path = format!("{NOTES}/{}", first["id"].as_str().unwrap());
+    assert_eq!(location.as_deref(), Some(path.as_str()));
+    let other = parts(add_once(&one, "many", "another text").await).await;
+    assert_eq!(
+        (other.0, &other.3["code"]),
+        (422, &json!("idempotency_mismatch"))
+    );
+
+    // What failed is not kept.
+    let refused = parts(add_once(&one, "failed", "").await).await;
+    assert_eq!((refused.0, &refused.3["code"]), (422, &json!("validation")));
+    assert_eq!(parts(add_once(&two, "failed", "better").await).await.0, 201);
+    let invalid = parts(add_once(&one, "with space", "text").await).await;
+    assert_eq!(invalid.0, 400);
+    assert_eq!(invalid.3["errors"][0]["field"], "Idempotency-Key");
+
+    drop((one.kill(), two.kill()));
+    let three = instance().spawn().await;
+    three.until("/ready", 200).await;
+    let (status, replayed, _, again) = parts(add_once(&three, "many", "once").await).await;
+    assert_eq!((status, replayed, &again), (201, true, &first));
+    assert_eq!(ask(&three, NOTES).await.1.as_array().map(Vec::len), Some(2));
+}

@@ -11,6 +11,7 @@ use dotmac_testkit as support;
 mod composing;
 mod faults;
 mod files;
+mod idempotency;
 mod leaders;
 mod leasing;
 mod load;

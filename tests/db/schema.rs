@@ -43,7 +43,8 @@ fn believed() -> Columns {
 fn kind_of(name: &str) -> String {
     match name.to_lowercase().as_str() {
         "int8" | "bigint" | "integer" => "whole number",
-        "text" | "varchar" => "text",
+        "text" | "varchar" | "uuid" => "text",
+        "binary" | "blob" | "bytea" => "bytes",
         "timestamp" | "timestamp without time zone" => "moment",
         "bool" | "boolean" => "truth",
         "json" => "json",

@@ -9,13 +9,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::NaiveDateTime;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{
-    Connection, Db, DbError, OptionalExtension, Querying, Tx, schema::lease, types::Moment,
-};
+use super::{Db, DbError, OptionalExtension, clock::now, schema::lease, types::Moment};
 use crate::on;
 
 /// A lease by name, and who wants it.
@@ -73,7 +70,7 @@ impl Lease {
     async fn take_if(&self, due: bool) -> Result<Option<Held>, DbError> {
         let (name, holder, ttl) = (self.name, self.holder.to_string(), self.ttl);
         let taking = self.db.transaction("take lease", async move |tx| {
-            let now = Moment::from(now(tx).await?.and_utc());
+            let now = now(tx).await?;
             let expires = now + ttl;
             let first = (
                 lease::name.eq(name),
@@ -123,7 +120,7 @@ impl Lease {
     pub async fn give_back(&self, held: Held, next: Option<Duration>) -> Result<(), DbError> {
         let (name, holder) = (self.name, self.holder.to_string());
         let giving = self.db.transaction("give back lease", async move |tx| {
-            let now = Moment::from(now(tx).await?.and_utc());
+            let now = now(tx).await?;
             let mine = lease::name
                 .eq(name)
                 .and(lease::holder.eq(&holder))
@@ -140,18 +137,5 @@ impl Lease {
             .map(drop)
         });
         giving.await
-    }
-}
-
-/// The database's own time. SQLite has none: its file is on this machine.
-async fn now(tx: &mut Tx) -> Result<NaiveDateTime, DbError> {
-    match tx.connection() {
-        Connection::Sqlite(_) => Ok(chrono::Utc::now().naive_utc()),
-        Connection::Postgres(_) => {
-            let now = diesel::select(diesel::dsl::sql::<diesel::sql_types::Timestamp>(
-                "clock_timestamp() AT TIME ZONE 'UTC'",
-            ));
-            on!(tx, |c| now.get_result(c).await)
-        }
     }
 }

@@ -24,3 +24,22 @@ diesel::table! {
         due_at -> Timestamp,
     }
 }
+
+diesel::table! {
+    use crate::types::sql::*;
+
+    idempotency_key (id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        route -> Text,
+        key -> Text,
+        fingerprint -> Binary,
+        fence -> BigInt,
+        claimed_until -> Timestamp,
+        status -> Nullable<Integer>,
+        location -> Nullable<Text>,
+        etag -> Nullable<Text>,
+        body -> Nullable<Binary>,
+        expires_at -> Timestamp,
+    }
+}

@@ -1,6 +1,6 @@
 //! Takes requests apart, calls rules, puts answers together.
 
-use dotmac_platform::{db::types::Id, prelude::*};
+use dotmac_platform::{db::types::Id, prelude::*, routing::Idempotency};
 use garde::Validate;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -36,18 +36,17 @@ async fn add(
     who: Can<Write>,
     on: Use<Service>,
     new: Valid<NewNote>,
+    once: Idempotency,
 ) -> Result<Created<Note>, NotesError> {
     let (NewNote { text, tags }, settings) = (new.into_inner(), on.settings.get());
     let db = on.db.tenant(&who.scope());
     let added = db.transaction("add note", async move |tx| {
-        rules::add(tx, &settings, text, tags).await
+        let note = rules::add(tx, &settings, text, tags).await?;
+        let location = format!("/api/v1/notes/{}", note.id());
+        let body = note;
+        Ok(once.keep(tx, Created { location, body }))
     });
-    let note = added.await?;
-    let location = format!("/api/v1/notes/{}", note.id());
-    Ok(Created {
-        location,
-        body: note,
-    })
+    added.await
 }
 
 async fn list(

@@ -14,6 +14,11 @@ pub trait Guard: FromRequest<Error = Problem> + 'static {
     const PERMISSION: Option<PermissionSpec> = None;
     /// Whether it lets in callers that have not proved who they are.
     const IS_PUBLIC: bool = false;
+
+    /// Who calls, if that has been proved.
+    fn principal(&self) -> Option<&Principal> {
+        None
+    }
 }
 
 /// Anybody may call.
@@ -32,10 +37,18 @@ impl Guard for Public {
     const IS_PUBLIC: bool = true;
 }
 
-impl Guard for Authenticated {}
+impl Guard for Authenticated {
+    fn principal(&self) -> Option<&Principal> {
+        Some(self)
+    }
+}
 
 impl<P: Permission> Guard for Can<P> {
     const PERMISSION: Option<PermissionSpec> = Some(P::SPEC);
+
+    fn principal(&self) -> Option<&Principal> {
+        Some(self)
+    }
 }
 
 impl Deref for Authenticated {

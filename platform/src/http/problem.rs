@@ -162,7 +162,7 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE)
             .detail(detail)
             .code("unavailable")
-            .header(header::RETRY_AFTER, retry_after_seconds(retry_after))
+            .retry_after(retry_after)
     }
 
     /// The sentence for people; never put internal error text here.
@@ -201,6 +201,12 @@ impl Problem {
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.push((name, value));
         self
+    }
+
+    /// Says when the client may ask again: `Retry-After`, in whole seconds, from 1 to 3600.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        self.header(header::RETRY_AFTER, retry_after_seconds(wait))
     }
 
     /// Remembers why, for the log. Clients never see it.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Mount, MountError, Registered};
+use super::{Mount, MountError, Registered, mount::of_the_database, single};
 use crate::{
     MIGRATIONS,
     access::{Authentication, Authenticator},
@@ -16,7 +16,7 @@ use crate::{
     http::{self, Routes},
     master_key, metrics,
     program::Program,
-    routing::{self, CursorKey, MountedRoutes, Route, RoutesError},
+    routing::{self, CursorKey, KeyStore, MountedRoutes, Route, RoutesError},
     settings::{APP_MASTER_KEY, APP_SECRET_KEY, Appliers, Environment, NotApplied, Settings},
 };
 use dotmac_db::{
@@ -27,12 +27,20 @@ use dotmac_secrets::{
     self as secrets, SecretFeed, SecretReference, SecretStore, SecretWatch, SecretsActor,
     Subscription, Takes, Wanted, WantedSource,
 };
-use dotmac_supervision::{ActorHandle, ChildSpec, Published, SupervisionTree, TreeError};
+use dotmac_supervision::{
+    ActorHandle, ChildSpec, Exhausted, Published, Schedule, SupervisionTree, TreeError, WorkerSpec,
+};
 use dotmac_telemetry::{Telemetry, TelemetryActor};
 use tracing::warn;
 
 /// Time for telemetry to tell what its last flush could not send.
 const FLUSH_MARGIN: Duration = Duration::from_secs(1);
+
+/// The worker that deletes expired idempotency keys, and its work on the database.
+const IDEMPOTENCY: &str = "idempotency";
+
+/// Time between its runs.
+const KEYS_DELETED_EVERY: Duration = Duration::from_secs(600);
 
 /// Why a program cannot be put together: a mistake in a module or in the settings.
 #[derive(Debug, thiserror::Error)]
@@ -218,6 +226,7 @@ impl Assembly {
     /// Checks what only the whole can tell: that handlers get what they take, and that routes can be reached.
     fn finish(&mut self, settings: &Settings, modules: &[Registered]) -> Result<(), AssemblyError> {
         self.provide_cursor_key(settings)?;
+        self.provide_key_store(settings)?;
         let declared = std::mem::take(&mut self.declared);
         let permissions = modules
             .iter()
@@ -294,6 +303,30 @@ impl Assembly {
         let sealer = Sealer::new(master_key::follow(&self.feed));
         self.sealer = Some(sealer.clone());
         self.provide(sealer);
+        Ok(())
+    }
+
+    /// Where idempotency keys are kept, and the worker that deletes them, if there are routes that take any.
+    fn provide_key_store(&mut self, settings: &Settings) -> Result<(), AssemblyError> {
+        if !self.declared.iter().any(Route::needs::<KeyStore>) {
+            return Ok(());
+        }
+        let db = self.db.for_module(IDEMPOTENCY, Share::HALF);
+        self.provide(KeyStore::new(db.clone(), settings.http.request_timeout));
+        let schedule = Schedule::Every(KEYS_DELETED_EVERY);
+        let lease = self.lease(IDEMPOTENCY, single::TTL);
+        let sweep = move |context| {
+            let db = db.clone();
+            let delete = move |_, _| routing::delete_expired(db.system("idempotency keys expire"));
+            single::run(lease.clone(), schedule, context, delete)
+        };
+        let spec = WorkerSpec::new(IDEMPOTENCY, single::looking(schedule), sweep)
+            .run_limit(KEYS_DELETED_EVERY)
+            .upstream(of_the_database)
+            .needs(self.db_actor.to_start())
+            .optional()
+            .when_exhausted(Exhausted::Fail);
+        self.tree.add_worker(spec)?;
         Ok(())
     }
 

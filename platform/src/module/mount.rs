@@ -203,7 +203,7 @@ impl Mount<'_> {
 }
 
 /// The word for an error that the database is behind, wherever in the chain it is.
-fn of_the_database(error: &(dyn Error + 'static)) -> Option<Reason> {
+pub(super) fn of_the_database(error: &(dyn Error + 'static)) -> Option<Reason> {
     let chain = std::iter::successors(Some(error), |error| (*error).source());
     let database = chain
         .filter_map(|error| error.downcast_ref::<DbError>())

@@ -39,7 +39,15 @@ pub(crate) enum RegistrationError {
 }
 
 /// Names that are no commands and taken all the same: components of the platform, and `help`.
-const RESERVED: [&str; 6] = ["db", "help", "http", "platform", "secrets", "telemetry"];
+const RESERVED: [&str; 7] = [
+    "db",
+    "help",
+    "http",
+    "idempotency",
+    "platform",
+    "secrets",
+    "telemetry",
+];
 
 impl Registered {
     /// The module `M`, with its keys added to those of the program.

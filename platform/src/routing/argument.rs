@@ -84,9 +84,10 @@ impl Argument for Bytes {
     }
 }
 
-/// The body as it arrives.
+/// The body as it arrives. Without its end it has no fingerprint, so such a route takes no idempotency key.
 impl Argument for web::Payload {
     fn describe(operation: &mut Operation) {
+        operation.streams_body = true;
         operation.body::<Vec<u8>>("application/octet-stream");
     }
 }

@@ -1,9 +1,14 @@
 //! What can be mounted as a handler: an async function whose first argument is a guard.
 
+use std::sync::Arc;
+
 use actix_web::{Error, Handler, HttpRequest, HttpResponse, dev::Payload};
 use futures_util::future::LocalBoxFuture;
 
-use super::{Argument, Operation, Reply};
+use super::{
+    Argument, Operation, Reply,
+    admission::{RouteRules, admit},
+};
 use crate::access::Guard;
 
 /// A handler: an async function of a [`Guard`] and up to nine [`Argument`]s, which gives a [`Reply`].
@@ -19,11 +24,12 @@ pub trait Endpoint<Arguments>: Clone + Send + Sync + 'static {
     /// Writes down what the types say of the operation.
     fn describe(operation: &mut Operation);
 
-    /// Handles one request.
+    /// Handles one request by the rules of its route.
     fn call(
         &self,
         request: HttpRequest,
         payload: Payload,
+        rules: Arc<RouteRules>,
     ) -> LocalBoxFuture<'static, Result<HttpResponse, Error>>;
 }
 
@@ -45,17 +51,17 @@ macro_rules! endpoint {
             fn call(
                 &self,
                 request: HttpRequest,
-                mut payload: Payload,
+                payload: Payload,
+                rules: Arc<RouteRules>,
             ) -> LocalBoxFuture<'static, Result<HttpResponse, Error>> {
                 let handler = self.clone();
-                Box::pin(async move {
-                    let guard = G::from_request(&request, &mut payload).await?;
-                    $(let $name = $argument::from_request(&request, &mut payload)
+                Box::pin(admit(request, payload, rules, async move |guard: G, request, _payload| {
+                    $(let $name = $argument::from_request(request, _payload)
                         .await
                         .map_err(Into::into)?;)*
                     let reply = handler.call((guard, $($name,)*)).await;
-                    Ok(reply.respond(&request))
-                })
+                    Ok(reply.respond(request))
+                }))
             }
         }
     };

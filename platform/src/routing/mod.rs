@@ -33,11 +33,13 @@
 #[doc = include_str!("../../../docs/http.md")]
 struct PageOfDocs;
 
+mod admission;
 mod argument;
 mod change;
 mod conditional;
 mod endpoint;
 mod error;
+mod idempotency;
 mod mounting;
 mod operation;
 mod page;
@@ -50,11 +52,13 @@ pub use change::Change;
 pub use conditional::{IfMatch, Versioned};
 pub use endpoint::Endpoint;
 pub use error::{Answer, ApiError};
+pub use idempotency::Idempotency;
+pub(crate) use idempotency::{KeyStore, delete_expired};
 pub use operation::Operation;
 pub(crate) use operation::SECURITY_SCHEME;
 pub(crate) use page::CursorKey;
 pub use page::{Bound, Page, Paging};
-pub use reply::{Created, NoContent, Reply};
+pub use reply::{Created, Creation, NoContent, Reply};
 pub use routes::{Route, Routes};
 pub use valid::Valid;
 

@@ -1,6 +1,6 @@
 //! All routes of all modules: checked, written into the OpenAPI document, and given to each worker.
 
-use std::{any::TypeId, collections::BTreeMap, time::Duration};
+use std::{any::TypeId, collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix_web::{dev::ResourceDef, http::Method, web};
 use utoipa::openapi::OpenApi;
@@ -9,7 +9,7 @@ use super::{argument::names_in, operation::About, routes::Route};
 
 /// The routes of a program's modules. Clones are the same routes.
 #[derive(Clone, Default)]
-pub(crate) struct MountedRoutes(std::sync::Arc<Vec<Route>>);
+pub(crate) struct MountedRoutes(Arc<Vec<Route>>);
 
 /// A limit that a route has of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +50,14 @@ pub(crate) enum RoutesError {
         module: &'static str,
         handler: &'static str,
         permission: &'static str,
+    },
+    #[error(
+        "module `{module}`: `{handler}` takes `Idempotency`, but its route takes no key; only a POST that creates for an \
+         authenticated caller does, and reads its body as a whole"
+    )]
+    NoKey {
+        module: &'static str,
+        handler: &'static str,
     },
     #[error(
         "two operations have the id `{id}`; give one of {first} and {second} another by `.id(..)`"
@@ -129,6 +137,12 @@ impl MountedRoutes {
                     permission: permission.name,
                 });
             }
+            if route.operation.takes_claim && !route.rules.takes_key {
+                return Err(RoutesError::NoKey {
+                    module,
+                    handler: route.handler,
+                });
+            }
             if let Some(other) = routes[..place]
                 .iter()
                 .find(|earlier| earlier.id == route.id)
@@ -140,7 +154,7 @@ impl MountedRoutes {
                 });
             }
         }
-        Ok(Self(std::sync::Arc::new(routes)))
+        Ok(Self(Arc::new(routes)))
     }
 
     pub(crate) fn are_any(&self) -> bool {
@@ -173,7 +187,7 @@ impl MountedRoutes {
         }
         for ((_, path), routes) in paths {
             let resource = routes.iter().fold(web::resource(path), |resource, route| {
-                resource.route((route.register)())
+                resource.route((route.register)(Arc::clone(&route.rules)))
             });
             // actix's own limit stands in the way of a larger one; the exact one is the envelope's.
             let largest = routes.iter().filter_map(|route| route.body_limit).max();
@@ -189,7 +203,7 @@ impl MountedRoutes {
         self.0.iter().filter_map(|route| {
             let limits = RouteLimits {
                 body: route.body_limit,
-                time: route.time_limit,
+                time: route.rules.time_limit,
             };
             (limits != RouteLimits::default())
                 .then(|| (route.path.as_str(), route.method.http(), limits))

@@ -39,6 +39,12 @@ pub struct Operation {
     problems: BTreeMap<u16, Vec<Answer>>,
     schemas: Vec<(String, RefOr<Schema>)>,
     pub(super) needs: Vec<Needed>,
+    /// Something is made by it.
+    creates: bool,
+    /// The handler reads the body as it arrives.
+    pub(super) streams_body: bool,
+    /// The handler takes the claim on an idempotency key.
+    pub(super) takes_claim: bool,
 }
 
 /// A value of the program that a handler takes.
@@ -79,6 +85,17 @@ impl Operation {
             id: TypeId::of::<T>(),
             name: std::any::type_name::<T>(),
         });
+    }
+
+    /// Makes something, and answers so.
+    pub fn creates(&mut self) {
+        self.creates = true;
+    }
+
+    /// Whether requests may bring an idempotency key: they make something, for a caller that is known, and have a
+    /// body that is read before its handler is called.
+    pub(super) fn can_take_key(&self) -> bool {
+        self.creates && !self.is_public && !self.streams_body
     }
 
     /// Takes a parameter in the query, a header or a cookie.

@@ -5,10 +5,12 @@ use actix_web::{
     http::{StatusCode, header},
     web::Json,
 };
+use dotmac_db::idempotency::KeptAnswer;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ApiError, Operation};
+use super::{ApiError, Operation, Versioned, conditional::etag, idempotency};
+use crate::http::Problem;
 
 /// The result of a handler.
 #[diagnostic::on_unimplemented(
@@ -23,7 +25,17 @@ pub trait Reply: 'static {
     fn respond(self, request: &HttpRequest) -> HttpResponse;
 }
 
-/// 201: something was made; `Location` says where it is.
+/// A reply that says that something was made: one that can be given again to a repeat of its request.
+pub trait Creation: Reply {
+    /// Status, `Location`, `ETag` and body.
+    ///
+    /// # Errors
+    ///
+    /// The body cannot be written as JSON.
+    fn answer(&self) -> serde_json::Result<KeptAnswer>;
+}
+
+/// 201: something was made; `Location` says where it is. Of a [`Versioned`] body `ETag` names the version.
 #[derive(Clone, Debug)]
 pub struct Created<T> {
     /// The path of what was made, as `/api/v1/notes/0192…`.
@@ -48,14 +60,61 @@ impl<T: Serialize + ToSchema + 'static> Reply for Json<T> {
 
 impl<T: Serialize + ToSchema + 'static> Reply for Created<T> {
     fn describe(operation: &mut Operation) {
+        operation.creates();
         operation.answer::<T>(StatusCode::CREATED, "What was made.");
         operation.answer_header(StatusCode::CREATED, "Location", "Where it is.");
     }
 
     fn respond(self, _: &HttpRequest) -> HttpResponse {
-        HttpResponse::Created()
-            .insert_header((header::LOCATION, self.location))
-            .json(self.body)
+        respond(&self)
+    }
+}
+
+impl<T: Serialize + ToSchema + 'static> Creation for Created<T> {
+    fn answer(&self) -> serde_json::Result<KeptAnswer> {
+        answer(StatusCode::CREATED, &self.location, None, &self.body)
+    }
+}
+
+impl<T: Serialize + ToSchema + 'static> Reply for Created<Versioned<T>> {
+    fn describe(operation: &mut Operation) {
+        Created::<T>::describe(operation);
+        operation.answer_header(StatusCode::CREATED, "ETag", "Names this version of it.");
+    }
+
+    fn respond(self, _: &HttpRequest) -> HttpResponse {
+        respond(&self)
+    }
+}
+
+impl<T: Serialize + ToSchema + 'static> Creation for Created<Versioned<T>> {
+    fn answer(&self) -> serde_json::Result<KeptAnswer> {
+        let Versioned { version, body } = &self.body;
+        let etag = Some(etag(*version));
+        answer(StatusCode::CREATED, &self.location, etag, body)
+    }
+}
+
+/// The parts of a reply that says that something was made.
+pub(super) fn answer(
+    status: StatusCode,
+    location: &str,
+    etag: Option<String>,
+    body: &impl Serialize,
+) -> serde_json::Result<KeptAnswer> {
+    Ok(KeptAnswer {
+        status: Some(i32::from(status.as_u16())),
+        location: Some(location.to_owned()),
+        etag,
+        body: Some(serde_json::to_vec(body)?),
+    })
+}
+
+/// The response of a reply that says that something was made.
+pub(super) fn respond(reply: &impl Creation) -> HttpResponse {
+    match reply.answer() {
+        Ok(answer) => idempotency::created(answer),
+        Err(error) => HttpResponse::from_error(Problem::internal(error)),
     }
 }
 

@@ -9,7 +9,7 @@ use actix_web::{
 };
 use utoipa::openapi::path::HttpMethod;
 
-use super::{Endpoint, Operation, argument};
+use super::{Endpoint, Operation, admission::RouteRules, argument, idempotency};
 
 /// Collects the routes of a module below one prefix: see [`Mount::routes`](crate::module::Mount::routes).
 pub struct Routes {
@@ -29,8 +29,8 @@ pub struct Route {
     pub(super) description: Option<String>,
     pub(super) operation: Operation,
     pub(super) body_limit: Option<usize>,
-    pub(super) time_limit: Option<Duration>,
-    pub(super) register: Arc<dyn Fn() -> actix_web::Route + Send + Sync>,
+    pub(super) rules: Arc<RouteRules>,
+    pub(super) register: Arc<dyn Fn(Arc<RouteRules>) -> actix_web::Route + Send + Sync>,
 }
 
 /// A method that routes can have. HEAD follows GET, and OPTIONS is answered for every path.
@@ -119,10 +119,20 @@ impl Routes {
             .rsplit("::")
             .find(|part| !part.starts_with('{'))
             .unwrap_or(function);
-        let register = move || {
+        let takes_key = method == RouteMethod::Post && operation.can_take_key();
+        if takes_key {
+            idempotency::describe(&mut operation);
+        }
+        let rules = RouteRules {
+            name: format!("{} {path}", method.http()),
+            time_limit: None,
+            takes_key,
+            keeps_answer: true,
+        };
+        let register = move |rules: Arc<RouteRules>| {
             let handler = handler.clone();
             web::method(method.http()).to(move |request: HttpRequest, payload: Payload| {
-                handler.call(request, payload.into_inner())
+                handler.call(request, payload.into_inner(), Arc::clone(&rules))
             })
         };
         self.routes.push(Route {
@@ -135,7 +145,7 @@ impl Routes {
             description: None,
             operation,
             body_limit: None,
-            time_limit: None,
+            rules: Arc::new(rules),
             register: Arc::new(register),
         });
         let last = self.routes.len() - 1;
@@ -177,7 +187,19 @@ impl Route {
     /// The longest time from the end of the request's head to the head of the answer, in place of
     /// `DOTMAC_HTTP_REQUEST_TIMEOUT`.
     pub fn time_limit(&mut self, limit: Duration) -> &mut Self {
-        self.time_limit = Some(limit);
+        self.rules().time_limit = Some(limit);
         self
+    }
+
+    /// The body of its answer holds a secret that is shown once: of a request with an `Idempotency-Key` it is not kept.
+    /// A repeat gets 409 `idempotency_answer_not_kept`, with `Location`.
+    pub fn secret_answer(&mut self) -> &mut Self {
+        self.rules().keeps_answer = false;
+        self
+    }
+
+    /// While routes are declared nobody shares them.
+    fn rules(&mut self) -> &mut RouteRules {
+        Arc::make_mut(&mut self.rules)
     }
 }

@@ -1,0 +1,52 @@
+//! What stands between routing and a handler: the rules of its route, and the order in which they are applied.
+//!
+//! The guard comes first, then the claim on an idempotency key; what is refused earlier costs less.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{Error, HttpRequest, HttpResponse, dev::Payload};
+
+use super::idempotency::{self, Turn};
+use crate::access::Guard;
+
+/// The rules of one route.
+#[derive(Clone, Debug)]
+pub struct RouteRules {
+    /// Its method and pattern: `POST /api/v1/notes`.
+    pub(super) name: String,
+    /// The longest time of a request, if the route says.
+    pub(super) time_limit: Option<Duration>,
+    /// Whether requests may bring an idempotency key.
+    pub(super) takes_key: bool,
+    /// Whether the body of an answer is kept for repeats of the request.
+    pub(super) keeps_answer: bool,
+}
+
+/// Lets a request through to `handle`, or answers for it.
+pub(super) async fn admit<G: Guard>(
+    request: HttpRequest,
+    mut payload: Payload,
+    rules: Arc<RouteRules>,
+    handle: impl AsyncFnOnce(G, &HttpRequest, &mut Payload) -> Result<HttpResponse, Error>,
+) -> Result<HttpResponse, Error> {
+    let guard = G::from_request(&request, &mut payload).await?;
+    let turn = match guard.principal() {
+        Some(principal) if rules.takes_key => {
+            idempotency::begin(&request, &mut payload, principal, &rules).await?
+        }
+        _ => Turn::Go(None),
+    };
+    let pending = match turn {
+        Turn::Go(pending) => pending,
+        Turn::Answered(response) => return Ok(response),
+    };
+    let answered = handle(guard, &request, &mut payload).await;
+    match (pending, answered) {
+        (Some(pending), Ok(response)) => Ok(pending.finish(response).await),
+        (Some(pending), Err(error)) => {
+            pending.release().await;
+            Err(error)
+        }
+        (None, answered) => answered,
+    }
+}
