@@ -50,7 +50,21 @@ async fn ids_moments_and_json_come_back_the_same_from_both_back_ends() {
         assert!(first["id"].as_str() < second["id"].as_str(), "ids sort");
         let path = format!("{NOTES}/{}", first["id"].as_str().unwrap());
         assert_eq!(ask(&daemon, &path).await, (200, first.clone()));
-        assert_eq!(ask(&daemon, NOTES).await.1, json!([second, first]));
+        let all = json!({ "items": [second, first], "next_cursor": null });
+        assert_eq!(ask(&daemon, NOTES).await.1, all);
+        let page = ask(&daemon, &format!("{NOTES}?sort=created_at&limit=1"))
+            .await
+            .1;
+        assert_eq!(page["items"], json!([first]));
+        let cursor = page["next_cursor"].as_str().unwrap();
+        let next = format!("{NOTES}?limit=1&cursor={cursor}&sort=");
+        let last = ask(&daemon, &format!("{next}created_at")).await.1;
+        assert_eq!(last, json!({ "items": [second], "next_cursor": null }));
+        let refused = ask(&daemon, &format!("{next}-created_at")).await;
+        assert_eq!(
+            (refused.0, &refused.1["code"]),
+            (400, &json!("invalid_cursor"))
+        );
         let nobody = format!("{NOTES}/01a20636-b121-751a-810f-0b072ab9afed");
         assert_eq!(ask(&daemon, &nobody).await.0, 404);
         assert_eq!(ask(&daemon, &format!("{NOTES}/nonsense")).await.0, 400);
@@ -211,7 +225,7 @@ async fn a_backup_of_a_running_daemon_is_made_by_a_command() {
     }
     let restored = notes().spawn_in(directory).await;
     restored.until("/ready", 200).await;
-    let notes = ask(&restored, NOTES).await.1;
+    let notes = ask(&restored, NOTES).await.1["items"].take();
     assert_eq!(notes.as_array().map(Vec::len), Some(1), "{notes}");
     assert_eq!(notes[0]["text"], "kept");
 }
@@ -310,7 +324,10 @@ async fn a_repeated_request_has_its_effect_once_on_two_instances_and_after_a_cra
         }
     })
     .await;
-    assert_eq!(ask(&two, NOTES).await.1.as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        ask(&two, NOTES).await.1["items"].as_array().map(Vec::len),
+        Some(1)
+    );
     let path = format!("{NOTES}/{}", first["id"].as_str().unwrap());
     assert_eq!(location.as_deref(), Some(path.as_str()));
     let other = parts(add_once(&one, "many", "another text").await).await;
@@ -332,5 +349,8 @@ async fn a_repeated_request_has_its_effect_once_on_two_instances_and_after_a_cra
     three.until("/ready", 200).await;
     let (status, replayed, _, again) = parts(add_once(&three, "many", "once").await).await;
     assert_eq!((status, replayed, &again), (201, true, &first));
-    assert_eq!(ask(&three, NOTES).await.1.as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        ask(&three, NOTES).await.1["items"].as_array().map(Vec::len),
+        Some(2)
+    );
 }

@@ -21,7 +21,7 @@ use super::{DbError, Pool, patience::Patience, pool::Access};
 /// More work of one module does not wait; it is refused at once.
 const WAITING_MAX: usize = 1024;
 
-/// The part of the pool's connections that a module may hold at a time.
+/// The part of something that modules share - connections, requests - which one module may have at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share(u8);
 
@@ -29,7 +29,7 @@ impl Share {
     /// Half of them, which is what a module gets unless it says otherwise.
     pub const HALF: Self = Self(50);
 
-    /// That many hundredths, from 1 to 100. Of any share there is at least one connection.
+    /// That many hundredths, from 1 to 100.
     #[must_use]
     pub const fn percent(percent: u8) -> Self {
         Self(match percent {
@@ -39,9 +39,10 @@ impl Share {
         })
     }
 
-    /// Of that many connections.
-    pub(super) fn of(self, connections: usize) -> usize {
-        (connections * usize::from(self.0) / 100).max(1)
+    /// Of that many; of any share there is at least one.
+    #[must_use]
+    pub fn of(self, all: usize) -> usize {
+        (all.saturating_mul(usize::from(self.0)) / 100).max(1)
     }
 }
 

@@ -1,11 +1,22 @@
 //! Takes requests apart, calls rules, puts answers together.
 
-use dotmac_platform::{db::types::Id, prelude::*, routing::Idempotency};
+use std::time::Duration;
+
+use dotmac_platform::{
+    db::types::Id,
+    prelude::*,
+    routing::{Bound, Idempotency, Page, Paging, RateLimit, Sort},
+};
 use garde::Validate;
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
-use crate::{NotesError, Read, Service, Write, rules, store, store::Note};
+use crate::{
+    NotesError, Read, Service, Write, rules, store,
+    store::{Note, NoteColumn},
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// A note to be.
 #[derive(Deserialize, Validate, ToSchema)]
@@ -19,15 +30,12 @@ struct NewNote {
     tags: Vec<String>,
 }
 
-#[derive(Deserialize, IntoParams)]
-struct Newest {
-    /// How many, 20 unless said otherwise, at most 200.
-    limit: Option<u8>,
-}
-
 pub(crate) fn declare(routes: &mut Routes) {
-    routes.post("", add).summary("Add a note");
-    routes.get("", list).summary("The newest notes");
+    routes
+        .post("", add)
+        .summary("Add a note")
+        .rate_limit(RateLimit::per_principal(6000, MINUTE));
+    routes.get("", list).summary("All notes, in pages");
     routes.get("/{id}", find).summary("One note");
     routes.delete("/{id}", delete).summary("Delete a note");
 }
@@ -52,12 +60,22 @@ async fn add(
 async fn list(
     who: Can<Read>,
     on: Use<Service>,
-    asked: Query<Newest>,
-) -> Result<Json<Vec<Note>>, NotesError> {
-    let limit = i64::from(asked.limit.unwrap_or(20).min(200));
+    sort: Sort<NoteColumn>,
+    paging: Paging,
+) -> Result<Page<Note>, Problem> {
+    let order = sort.to_string();
+    let bound = Bound {
+        tenant: who.tenant,
+        list: "notes",
+        sort: &order,
+        filter: "",
+    };
+    let (after, rows) = (paging.after(&bound)?, paging.rows());
     let db = on.db.tenant(&who.scope());
-    let newest = db.read("list notes", async move |tx| store::newest(tx, limit).await);
-    Ok(Json(newest.await?))
+    let page = db.read("list notes", async move |tx| {
+        store::page(tx, sort, after, rows).await
+    });
+    Ok(paging.page(&bound, page.await?, Note::id))
 }
 
 async fn find(

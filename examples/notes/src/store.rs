@@ -2,9 +2,12 @@
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use dotmac_platform::db::{
-    DbError, OptionalExtension, TenantId, TenantTx, Tx, insert_all, on,
-    types::{Id, Moment},
+use dotmac_platform::{
+    db::{
+        DbError, OptionalExtension, TenantId, TenantTx, Tx, insert_all, on,
+        types::{Id, Moment},
+    },
+    routing::{Sort, SortColumn},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -41,6 +44,17 @@ pub struct Note {
     /// Its tags, sorted.
     tags: Vec<String>,
     created_at: Moment,
+}
+
+/// What notes can be sorted by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum NoteColumn {
+    CreatedAt,
+}
+
+impl SortColumn for NoteColumn {
+    const COLUMNS: &'static [(&'static str, Self)] = &[("created_at", Self::CreatedAt)];
+    const DEFAULT: Sort<Self> = Sort::descending(Self::CreatedAt);
 }
 
 #[derive(Clone, Insertable, Queryable, Selectable)]
@@ -140,16 +154,27 @@ pub(crate) async fn find(tx: &mut TenantTx, id: Id<Note>) -> Result<Option<Note>
     Ok(Some(Note::from_row(row, tags)))
 }
 
-/// The newest notes, at most `limit`.
-pub(crate) async fn newest(tx: &mut TenantTx, limit: i64) -> Result<Vec<Note>, DbError> {
+/// At most `limit` notes in the order of `sort`, those that come after the note `after`. Ids sort by the time of their
+/// making.
+pub(crate) async fn page(
+    tx: &mut TenantTx,
+    sort: Sort<NoteColumn>,
+    after: Option<Id<Note>>,
+    limit: i64,
+) -> Result<Vec<Note>, DbError> {
     let of_tenant = note::tenant_id.eq(tx.tenant());
     let rows: Vec<NoteRow> = on!(tx, |c| {
-        let query = note::table.filter(of_tenant).order(note::id.desc());
-        query
-            .limit(limit)
-            .select(NoteRow::as_select())
-            .load(c)
-            .await
+        let page = note::table.filter(of_tenant).limit(limit).into_boxed();
+        let page = match (sort.is_descending, after) {
+            (true, Some(after)) => page.filter(note::id.lt(after)),
+            (false, Some(after)) => page.filter(note::id.gt(after)),
+            (_, None) => page,
+        };
+        let page = match sort.is_descending {
+            true => page.order(note::id.desc()),
+            false => page.order(note::id.asc()),
+        };
+        page.select(NoteRow::as_select()).load(c).await
     })?;
     let mut notes = Vec::with_capacity(rows.len());
     for row in rows {

@@ -50,18 +50,31 @@ pub(crate) struct Status {
     /// In the order of their start.
     pub(crate) components: Vec<ComponentStatus>,
     /// What each module has of the database.
-    pub(crate) database: Vec<ModuleStatus>,
+    pub(crate) database: Vec<ModuleConnections>,
+    /// What each module has of the requests under way.
+    pub(crate) modules: Vec<ModuleStatus>,
 }
 
 /// The database connections of one module.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ModuleStatus {
+pub(crate) struct ModuleConnections {
     pub(crate) module: String,
     pub(crate) used: usize,
     /// The most that it may use at a time.
     pub(crate) max: usize,
     /// Pieces of its work that wait for one.
     pub(crate) waiting: usize,
+}
+
+/// The requests of one module.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ModuleStatus {
+    pub(crate) name: String,
+    /// Requests under way, and the most that there may be.
+    pub(crate) requests: usize,
+    pub(crate) requests_max: usize,
+    /// Requests that were refused since the start.
+    pub(crate) requests_refused: u64,
 }
 
 /// One component and its actor.

@@ -12,6 +12,7 @@ mod socket;
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,6 +23,7 @@ use dotmac_telemetry::Telemetry;
 use crate::{
     http::{self, Workers},
     program::About,
+    routing::ModuleRequests,
 };
 
 /// What can be looked at and acted upon.
@@ -33,6 +35,7 @@ pub(crate) struct Powers {
     pub(crate) workers: Workers,
     /// After which time without progress a worker is blocked.
     pub(crate) hang_after: Duration,
+    pub(crate) requests: Vec<Arc<ModuleRequests>>,
 }
 
 /// An open socket. Closed, and its file removed, when dropped.

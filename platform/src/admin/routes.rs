@@ -18,12 +18,15 @@ use tracing::info;
 use super::{
     Powers,
     messages::{
-        ComponentStatus, LastError, LogLevel, ModuleStatus, Restart, SetLogLevel, Status,
-        WorkerStatus,
+        ComponentStatus, LastError, LogLevel, ModuleConnections, ModuleStatus, Restart,
+        SetLogLevel, Status, WorkerStatus,
     },
     socket::Peer,
 };
-use crate::http::{Problem, WORKERS_BLOCKED};
+use crate::{
+    http::{Problem, WORKERS_BLOCKED},
+    routing::ModuleRequests,
+};
 
 /// Longest time that a log level may be changed for.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -63,16 +66,27 @@ async fn status(powers: Data<Powers>) -> Json<Status> {
             .map(|component| shown(component, vitals.get(component.name), telemetry))
             .chain(blocked.state().map(|state| http(state, &powers)))
             .collect(),
-        database: module_loads().iter().map(load).collect(),
+        database: module_loads().iter().map(connections_of).collect(),
+        modules: powers.requests.iter().map(|it| requests_of(it)).collect(),
     })
 }
 
-fn load(load: &ModuleLoad) -> ModuleStatus {
-    ModuleStatus {
+fn connections_of(load: &ModuleLoad) -> ModuleConnections {
+    ModuleConnections {
         module: load.module.to_owned(),
         used: load.used,
         max: load.max,
         waiting: load.waiting,
+    }
+}
+
+fn requests_of(module: &ModuleRequests) -> ModuleStatus {
+    let load = module.load();
+    ModuleStatus {
+        name: load.module.to_owned(),
+        requests: load.under_way,
+        requests_max: load.most,
+        requests_refused: load.refused,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::remedies::remedy;
-use crate::admin::messages::{ComponentStatus, ModuleStatus, Status};
+use crate::admin::messages::{ComponentStatus, ModuleConnections, ModuleStatus, Status};
 
 /// Whether the daemon is ready, and the explanation: for each component that is not ready its state, the last
 /// error that it logged and the remedy; and each module whose work waits for a database connection.
@@ -27,7 +27,7 @@ pub(super) fn why(status: &Status) -> (bool, String) {
         describe(&mut text, component).unwrap_or_default();
     }
     for module in status.database.iter().filter(|it| it.waiting > 0) {
-        let ModuleStatus {
+        let ModuleConnections {
             module,
             used,
             max,
@@ -37,6 +37,15 @@ pub(super) fn why(status: &Status) -> (bool, String) {
             text,
             "\nmodule `{module}` uses {used} of its {max} database connections, and {waiting} pieces of its work wait \
              for one"
+        )
+        .unwrap_or_default();
+    }
+    let overloaded = |module: &&ModuleStatus| module.requests >= module.requests_max;
+    for module in status.modules.iter().filter(overloaded) {
+        write!(
+            text,
+            "\nmodule `{}` has all of its {} requests under way; further ones are refused ({} since the start)",
+            module.name, module.requests_max, module.requests_refused
         )
         .unwrap_or_default();
     }

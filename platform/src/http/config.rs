@@ -8,8 +8,9 @@ use actix_web::{
     http::{Method, header::HeaderName},
     web,
 };
-use dotmac_supervision::{Board, SupervisorHandle};
+use dotmac_supervision::{Board, NotReady, Readiness, SupervisorHandle};
 use dotmac_telemetry::TextFormat;
+use futures_util::future::LocalBoxFuture;
 use ipnet::IpNet;
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -136,6 +137,13 @@ pub trait Vitals: Send + Sync + 'static {
     fn board(&self) -> Arc<Board>;
     /// Whether the supervisor still makes progress. Must not block.
     fn is_alive(&self) -> bool;
+    /// Waits until a drain begins; returns at once if it has.
+    fn draining(&self) -> LocalBoxFuture<'static, ()>;
+}
+
+/// Whether the process drains: connections should move on to another instance.
+pub(crate) fn is_draining(board: &Board) -> bool {
+    board.readiness == Readiness::NotReady(NotReady::Draining)
 }
 
 impl Vitals for SupervisorHandle {
@@ -145,6 +153,13 @@ impl Vitals for SupervisorHandle {
 
     fn is_alive(&self) -> bool {
         Self::is_alive(self)
+    }
+
+    fn draining(&self) -> LocalBoxFuture<'static, ()> {
+        let supervisor = self.clone();
+        Box::pin(async move {
+            supervisor.until(is_draining).await;
+        })
     }
 }
 

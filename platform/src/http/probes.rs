@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{
-    HttpResponse, get,
+    HttpRequest, HttpResponse, get,
     http::{
         StatusCode,
         header::{self, HeaderValue},
@@ -23,8 +23,8 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
-    Config, Surface, Workers,
-    config::Vitals,
+    Config, Problem, Surface, Workers,
+    config::{Vitals, is_draining},
     problem::retry_after_seconds,
     workers::{Blocked, WORKERS_BLOCKED},
 };
@@ -114,7 +114,12 @@ impl Probes {
 
     /// Whether connections should move on to another instance.
     pub(super) fn is_draining(&self) -> bool {
-        self.vitals.board().readiness == Readiness::NotReady(NotReady::Draining)
+        is_draining(&self.vitals.board())
+    }
+
+    /// What the probes are told by.
+    pub(super) fn vitals(&self) -> Arc<dyn Vitals> {
+        Arc::clone(&self.vitals)
     }
 
     fn live(&self) -> HttpResponse {
@@ -165,6 +170,13 @@ impl Probes {
         };
         respond(status, body)
     }
+}
+
+/// How the process is, for handlers.
+pub(crate) fn vitals(request: &HttpRequest) -> Result<Arc<dyn Vitals>, Problem> {
+    let probes = request.app_data::<Data<Probes>>();
+    let probes = probes.ok_or_else(|| Problem::internal("an application without probes"))?;
+    Ok(probes.vitals())
 }
 
 fn respond(status: StatusCode, body: Bytes) -> HttpResponse {

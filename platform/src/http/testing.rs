@@ -14,7 +14,12 @@ use actix_web::http::{Method, header};
 use arc_swap::ArcSwap;
 use dotmac_supervision::{Board, Component, NotReady, Readiness, Reason, State};
 
-use super::{Config, CorsPolicy, Parts, Running, Surface, Vitals, bind, serve};
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::watch;
+
+use super::{
+    Config, CorsPolicy, Parts, Running, Surface, Vitals, bind, config::is_draining, serve,
+};
 
 pub(super) type Failure = Box<dyn std::error::Error>;
 
@@ -70,6 +75,7 @@ pub(super) struct Staged(Arc<Stage>);
 
 struct Stage {
     board: ArcSwap<Board>,
+    turned: watch::Sender<()>,
     alive: AtomicBool,
 }
 
@@ -77,6 +83,7 @@ impl Staged {
     pub(super) fn new(readiness: Readiness) -> Self {
         Self(Arc::new(Stage {
             board: ArcSwap::from_pointee(board(readiness, 1)),
+            turned: watch::Sender::new(()),
             alive: AtomicBool::new(true),
         }))
     }
@@ -84,6 +91,7 @@ impl Staged {
     pub(super) fn turn(&self, readiness: Readiness) {
         let serial = self.0.board.load().serial + 1;
         self.0.board.store(Arc::new(board(readiness, serial)));
+        self.0.turned.send_replace(());
     }
 
     pub(super) fn hang(&self) {
@@ -98,6 +106,14 @@ impl Vitals for Staged {
 
     fn is_alive(&self) -> bool {
         self.0.alive.load(Ordering::Relaxed)
+    }
+
+    fn draining(&self) -> LocalBoxFuture<'static, ()> {
+        let stage = Arc::clone(&self.0);
+        Box::pin(async move {
+            let mut turned = stage.turned.subscribe();
+            while !is_draining(&stage.board.load()) && turned.changed().await.is_ok() {}
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! The tree of actors and what handlers are given, while they are being put together.
 
+mod provisions;
+
 use std::{
     any::{Any, TypeId},
     collections::HashMap,
@@ -7,16 +9,16 @@ use std::{
     time::Duration,
 };
 
-use super::{Mount, MountError, Registered, mount::of_the_database, single};
+use super::{Mount, MountError, Registered};
 use crate::{
     MIGRATIONS,
     access::{Authentication, Authenticator},
     components, credentials,
     egress::Egress,
     http::{self, Routes},
-    master_key, metrics,
+    metrics,
     program::Program,
-    routing::{self, CursorKey, KeyStore, MountedRoutes, Route, RoutesError},
+    routing::{self, Limiter, ModuleRequests, MountedRoutes, Route, RoutesError},
     settings::{APP_MASTER_KEY, APP_SECRET_KEY, Appliers, Environment, NotApplied, Settings},
 };
 use dotmac_db::{
@@ -27,20 +29,12 @@ use dotmac_secrets::{
     self as secrets, SecretFeed, SecretReference, SecretStore, SecretWatch, SecretsActor,
     Subscription, Takes, Wanted, WantedSource,
 };
-use dotmac_supervision::{
-    ActorHandle, ChildSpec, Exhausted, Published, Schedule, SupervisionTree, TreeError, WorkerSpec,
-};
+use dotmac_supervision::{ActorHandle, ChildSpec, Published, SupervisionTree, TreeError};
 use dotmac_telemetry::{Telemetry, TelemetryActor};
 use tracing::warn;
 
 /// Time for telemetry to tell what its last flush could not send.
 const FLUSH_MARGIN: Duration = Duration::from_secs(1);
-
-/// The worker that deletes expired idempotency keys, and its work on the database.
-const IDEMPOTENCY: &str = "idempotency";
-
-/// Time between its runs.
-const KEYS_DELETED_EVERY: Duration = Duration::from_secs(600);
 
 /// Why a program cannot be put together: a mistake in a module or in the settings.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +87,8 @@ pub(crate) struct Assembly {
     /// A value that was provided twice.
     twice: Option<&'static str>,
     declared: Vec<routing::Route>,
+    /// The requests of each module.
+    pub(crate) requests: Vec<Arc<ModuleRequests>>,
     authenticator: Option<(&'static str, Arc<dyn Authenticator>)>,
     pub(crate) routes: Routes,
     /// Of the live keys of modules; complete before the tree is started.
@@ -150,6 +146,7 @@ impl Assembly {
             instance: uuid::Uuid::now_v7().to_string().into(),
             twice: None,
             declared: Vec::new(),
+            requests: Vec::new(),
             authenticator: authenticator.map(|given| ("the program", given)),
             routes: Routes::default(),
             appliers: Appliers::default(),
@@ -209,8 +206,11 @@ impl Assembly {
         }
         let db = self.db.for_module(module.name, module.manifest.share);
         self.modules.insert(module.name, db.clone());
+        let requests = ModuleRequests::new(module.name, module.manifest.request_share);
+        self.requests.push(Arc::clone(&requests));
         let mut on = Mount {
             db,
+            requests,
             assembly: self,
             module: module.name,
             is_required: module.manifest.is_required,
@@ -227,6 +227,9 @@ impl Assembly {
     fn finish(&mut self, settings: &Settings, modules: &[Registered]) -> Result<(), AssemblyError> {
         self.provide_cursor_key(settings)?;
         self.provide_key_store(settings)?;
+        if self.declared.iter().any(Route::needs::<Limiter>) {
+            self.provide(Limiter::new());
+        }
         let declared = std::mem::take(&mut self.declared);
         let permissions = modules
             .iter()
@@ -243,91 +246,11 @@ impl Assembly {
         Ok(())
     }
 
-    /// What cursors are authenticated with, if there are lists in pages.
-    fn provide_cursor_key(&mut self, settings: &Settings) -> Result<(), AssemblyError> {
-        if !self.declared.iter().any(Route::needs::<CursorKey>) {
-            return Ok(());
-        }
-        let is_given = settings.has_secret(APP_SECRET_KEY);
-        if !is_given && settings.app.environment == Environment::Production {
-            return Err(AssemblyError::SecretMissing);
-        }
-        if !is_given {
-            warn!(
-                key = APP_SECRET_KEY,
-                "{APP_SECRET_KEY} is not set: cursors of lists are good for this process alone"
-            );
-        }
-        if let Some(path) = settings
-            .own_secret_path(APP_SECRET_KEY)
-            .filter(|_| self.vault)
-        {
-            self.own_secrets().push(Wanted {
-                key: APP_SECRET_KEY.to_owned(),
-                source: WantedSource::DefaultPath(path),
-            });
-        }
-        let secret = is_given.then(|| self.feed.watch("platform", APP_SECRET_KEY));
-        self.provide(CursorKey::new(secret).map_err(|_| AssemblyError::NoRandom)?);
-        Ok(())
-    }
-
-    /// What `module` seals with; the same for all modules.
-    fn add_sealer(
-        &mut self,
-        settings: &Settings,
-        module: &'static str,
-    ) -> Result<(), AssemblyError> {
-        let is_given = settings.has_secret(APP_MASTER_KEY);
-        if !is_given && settings.app.environment == Environment::Production {
-            return Err(AssemblyError::MasterKeyMissing { module });
-        }
-        if !is_given {
-            warn!(
-                key = APP_MASTER_KEY,
-                "module `{module}` seals secrets in the database, and {APP_MASTER_KEY} is not set: sealing fails until it is; `openssl rand -base64 32` makes one"
-            );
-        }
-        if self.sealer.is_some() {
-            return Ok(());
-        }
-        if let Some(path) = settings
-            .own_secret_path(APP_MASTER_KEY)
-            .filter(|_| self.vault)
-        {
-            self.own_secrets().push(Wanted {
-                key: APP_MASTER_KEY.to_owned(),
-                source: WantedSource::Reference(SecretReference { path, field: None }),
-            });
-        }
-        let sealer = Sealer::new(master_key::follow(&self.feed));
-        self.sealer = Some(sealer.clone());
-        self.provide(sealer);
-        Ok(())
-    }
-
-    /// Where idempotency keys are kept, and the worker that deletes them, if there are routes that take any.
-    fn provide_key_store(&mut self, settings: &Settings) -> Result<(), AssemblyError> {
-        if !self.declared.iter().any(Route::needs::<KeyStore>) {
-            return Ok(());
-        }
-        let db = self.db.for_module(IDEMPOTENCY, Share::HALF);
-        self.provide(KeyStore::new(db.clone(), settings.http.request_timeout));
-        let schedule = Schedule::Every(KEYS_DELETED_EVERY);
-        let lease = self.lease(IDEMPOTENCY, single::TTL);
-        let sweep = move |context| {
-            let db = db.clone();
-            let delete = move |_, _| routing::delete_expired(db.system("idempotency keys expire"));
-            single::run(lease.clone(), schedule, context, delete)
-        };
-        let spec = WorkerSpec::new(IDEMPOTENCY, single::looking(schedule), sweep)
-            .run_limit(KEYS_DELETED_EVERY)
-            .upstream(of_the_database)
-            .needs(self.db_actor.to_start())
-            .optional()
-            .when_exhausted(Exhausted::Fail);
-        self.tree.add_worker(spec)?;
-        Ok(())
+    /// Lets each module have its share of so many requests at a time.
+    pub(crate) fn bound_requests(&self, requests: usize) {
+        self.requests
+            .iter()
+            .for_each(|module| module.bound(requests));
     }
 
     /// The lease of that name, for this instance.

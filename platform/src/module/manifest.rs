@@ -12,6 +12,7 @@ pub struct Manifest {
     migrations: Option<Scripts>,
     after: &'static [&'static str],
     pub(crate) share: Share,
+    pub(crate) request_share: Share,
     pub(crate) permissions: &'static [PermissionSpec],
     pub(crate) is_required: bool,
     pub(crate) seals: bool,
@@ -28,6 +29,7 @@ impl Manifest {
             migrations: None,
             after: &[],
             share: Share::HALF,
+            request_share: Share::HALF,
             permissions: &[],
             is_required: false,
             seals: false,
@@ -58,6 +60,16 @@ impl Manifest {
     #[must_use]
     pub fn share(self, share: Share) -> Self {
         Self { share, ..self }
+    }
+
+    /// How many of the requests that can be under way may be its own; half of them unless said otherwise. Beyond it
+    /// they are answered 503 `module_overloaded`.
+    #[must_use]
+    pub fn request_share(self, request_share: Share) -> Self {
+        Self {
+            request_share,
+            ..self
+        }
     }
 
     /// The permissions that its routes ask for: the `PERMISSIONS` of [`permissions!`](crate::permissions!).

@@ -13,7 +13,7 @@ use super::{Assembly, ComponentBuilder, MountError, Needs, component, single};
 use crate::{
     access::Authenticator,
     egress::Egress,
-    routing::Routes,
+    routing::{ModuleRequests, Routes},
     settings::{Applied, Group, Live, SecretSetting},
 };
 
@@ -27,6 +27,7 @@ pub(crate) const API_PREFIX: &str = "/api/v1";
 pub struct Mount<'a> {
     pub(super) assembly: &'a mut Assembly,
     pub(super) db: ModuleDb,
+    pub(super) requests: Arc<ModuleRequests>,
     pub(super) module: &'static str,
     pub(super) is_required: bool,
     pub(super) seals: bool,
@@ -186,7 +187,7 @@ impl Mount<'_> {
     }
 
     fn routes_below(&mut self, prefix: String, declare: impl FnOnce(&mut Routes)) {
-        let mut routes = Routes::new(self.module, prefix);
+        let mut routes = Routes::new(self.module, prefix, Arc::clone(&self.requests));
         declare(&mut routes);
         self.assembly.add_routes(routes);
     }

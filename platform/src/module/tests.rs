@@ -290,6 +290,7 @@ fn lists_in_pages_need_a_secret_in_production() {
         let bound = Bound {
             tenant: dotmac_db::TenantId::new(),
             list: "numbers",
+            sort: "",
             filter: "",
         };
         paging.page(&bound, vec![1], |number| *number)

@@ -1,12 +1,18 @@
 //! What stands between routing and a handler: the rules of its route, and the order in which they are applied.
 //!
-//! The guard comes first, then the claim on an idempotency key; what is refused earlier costs less.
+//! A place among the module's requests comes first, then the limits of the client's network, the guard, the limits of the
+//! principal, and the claim on an idempotency key: what is refused earlier costs less.
 
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{Error, HttpRequest, HttpResponse, dev::Payload};
 
-use super::idempotency::{self, Turn};
+use super::{
+    RateLimit,
+    bulkhead::ModuleRequests,
+    idempotency::{self, Turn},
+    rate_limit::Limits,
+};
 use crate::access::Guard;
 
 /// The rules of one route.
@@ -14,6 +20,9 @@ use crate::access::Guard;
 pub struct RouteRules {
     /// Its method and pattern: `POST /api/v1/notes`.
     pub(super) name: String,
+    /// All requests of its module.
+    pub(super) module: Arc<ModuleRequests>,
+    pub(super) limits: Vec<RateLimit>,
     /// The longest time of a request, if the route says.
     pub(super) time_limit: Option<Duration>,
     /// Whether requests may bring an idempotency key.
@@ -25,14 +34,33 @@ pub struct RouteRules {
 /// Lets a request through to `handle`, or answers for it.
 pub(super) async fn admit<G: Guard>(
     request: HttpRequest,
-    mut payload: Payload,
+    payload: Payload,
     rules: Arc<RouteRules>,
     handle: impl AsyncFnOnce(G, &HttpRequest, &mut Payload) -> Result<HttpResponse, Error>,
 ) -> Result<HttpResponse, Error> {
-    let guard = G::from_request(&request, &mut payload).await?;
+    let _place = rules.module.enter()?;
+    let mut limits = Limits::default();
+    limits.of_network(&request, &rules)?;
+    let answered = within_limits(&request, payload, &rules, &mut limits, handle).await;
+    let mut response = answered.unwrap_or_else(HttpResponse::from_error);
+    limits.write(&mut response);
+    Ok(response)
+}
+
+async fn within_limits<G: Guard>(
+    request: &HttpRequest,
+    mut payload: Payload,
+    rules: &RouteRules,
+    limits: &mut Limits,
+    handle: impl AsyncFnOnce(G, &HttpRequest, &mut Payload) -> Result<HttpResponse, Error>,
+) -> Result<HttpResponse, Error> {
+    let guard = G::from_request(request, &mut payload).await?;
+    if let Some(principal) = guard.principal() {
+        limits.of_principal(request, rules, principal)?;
+    }
     let turn = match guard.principal() {
         Some(principal) if rules.takes_key => {
-            idempotency::begin(&request, &mut payload, principal, &rules).await?
+            idempotency::begin(request, &mut payload, principal, rules).await?
         }
         _ => Turn::Go(None),
     };
@@ -40,7 +68,7 @@ pub(super) async fn admit<G: Guard>(
         Turn::Go(pending) => pending,
         Turn::Answered(response) => return Ok(response),
     };
-    let answered = handle(guard, &request, &mut payload).await;
+    let answered = handle(guard, request, &mut payload).await;
     match (pending, answered) {
         (Some(pending), Ok(response)) => Ok(pending.finish(response).await),
         (Some(pending), Err(error)) => {

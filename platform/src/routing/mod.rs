@@ -33,33 +33,47 @@
 #[doc = include_str!("../../../docs/http.md")]
 struct PageOfDocs;
 
+mod accepted;
 mod admission;
 mod argument;
+mod bulkhead;
 mod change;
 mod conditional;
 mod endpoint;
 mod error;
 mod idempotency;
+mod limiter;
 mod mounting;
 mod operation;
 mod page;
+mod rate_limit;
 mod reply;
 mod routes;
+mod sort;
+mod surroundings;
 mod valid;
 
+pub use accepted::{
+    Accepted, OperationError, OperationProgress, OperationResource, OperationState,
+};
 pub use argument::{Argument, PathSegment, PathSegments, Use};
+pub(crate) use bulkhead::{ModuleRequests, observe as observe_requests};
 pub use change::Change;
 pub use conditional::{IfMatch, Versioned};
 pub use endpoint::Endpoint;
 pub use error::{Answer, ApiError};
 pub use idempotency::Idempotency;
 pub(crate) use idempotency::{KeyStore, delete_expired};
+pub(crate) use limiter::Limiter;
 pub use operation::Operation;
 pub(crate) use operation::SECURITY_SCHEME;
 pub(crate) use page::CursorKey;
 pub use page::{Bound, Page, Paging};
+pub use rate_limit::RateLimit;
 pub use reply::{Created, Creation, NoContent, Reply};
 pub use routes::{Route, Routes};
+pub use sort::{Sort, SortColumn};
+pub use surroundings::{ClientAddress, Drain};
 pub use valid::Valid;
 
 pub(crate) use mounting::{MountedRoutes, RouteLimits, RoutesError};

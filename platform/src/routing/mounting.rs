@@ -5,7 +5,9 @@ use std::{any::TypeId, collections::BTreeMap, sync::Arc, time::Duration};
 use actix_web::{dev::ResourceDef, http::Method, web};
 use utoipa::openapi::OpenApi;
 
-use super::{argument::names_in, operation::About, routes::Route};
+use super::{
+    RateLimit, argument::names_in, operation::About, rate_limit::CountedBy, routes::Route,
+};
 
 /// The routes of a program's modules. Clones are the same routes.
 #[derive(Clone, Default)]
@@ -56,6 +58,13 @@ pub(crate) enum RoutesError {
          authenticated caller does, and reads its body as a whole"
     )]
     NoKey {
+        module: &'static str,
+        handler: &'static str,
+    },
+    #[error(
+        "module `{module}`: `{handler}` has a limit by principal, but its route is public; limit it by network"
+    )]
+    NoPrincipal {
         module: &'static str,
         handler: &'static str,
     },
@@ -139,6 +148,13 @@ impl MountedRoutes {
             }
             if route.operation.takes_claim && !route.rules.takes_key {
                 return Err(RoutesError::NoKey {
+                    module,
+                    handler: route.handler,
+                });
+            }
+            let by_principal = |limit: &RateLimit| limit.by == CountedBy::Principal;
+            if route.operation.is_public() && route.rules.limits.iter().any(by_principal) {
+                return Err(RoutesError::NoPrincipal {
                     module,
                     handler: route.handler,
                 });

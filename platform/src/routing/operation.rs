@@ -74,6 +74,11 @@ impl Operation {
         }
     }
 
+    /// Whether anybody may call.
+    pub(super) fn is_public(&self) -> bool {
+        self.is_public
+    }
+
     /// The permission that the guard asks for.
     pub(crate) fn permission(&self) -> Option<PermissionSpec> {
         self.permission

@@ -78,6 +78,7 @@ impl CursorKey {
         for part in [
             bound.tenant.uuid().as_bytes().as_slice(),
             bound.list.as_bytes(),
+            bound.sort.as_bytes(),
             bound.filter.as_bytes(),
             position,
         ] {
@@ -112,8 +113,10 @@ impl CursorKey {
 pub struct Bound<'a> {
     /// Whose list.
     pub tenant: TenantId,
-    /// Which list, with its sort: `notes -created_at`.
+    /// Which list: `notes`.
     pub list: &'a str,
+    /// Its order: the text of a [`Sort`](super::Sort), or empty if it has only one.
+    pub sort: &'a str,
     /// The filter in any notation that is different for different filters; empty without one.
     pub filter: &'a str,
 }
@@ -278,7 +281,8 @@ mod tests {
     fn bound(tenant: TenantId) -> Bound<'static> {
         Bound {
             tenant,
-            list: "notes -created_at",
+            list: "notes",
+            sort: "-created_at",
             filter: "tag=home",
         }
     }
@@ -298,7 +302,11 @@ mod tests {
                 ..bound
             },
             Bound {
-                list: "notes created_at",
+                list: "others",
+                ..bound
+            },
+            Bound {
+                sort: "created_at",
                 ..bound
             },
             Bound {
@@ -306,7 +314,7 @@ mod tests {
                 ..bound
             },
             Bound {
-                list: "notes -created_attag=",
+                sort: "-created_attag=",
                 filter: "home",
                 ..bound
             },

@@ -9,12 +9,16 @@ use actix_web::{
 };
 use utoipa::openapi::path::HttpMethod;
 
-use super::{Endpoint, Operation, admission::RouteRules, argument, idempotency};
+use super::{
+    Endpoint, ModuleRequests, Operation, RateLimit, admission::RouteRules, argument, bulkhead,
+    idempotency, rate_limit,
+};
 
 /// Collects the routes of a module below one prefix: see [`Mount::routes`](crate::module::Mount::routes).
 pub struct Routes {
     module: &'static str,
     prefix: String,
+    requests: Arc<ModuleRequests>,
     routes: Vec<Route>,
 }
 
@@ -66,10 +70,11 @@ impl RouteMethod {
 }
 
 impl Routes {
-    pub(crate) fn new(module: &'static str, prefix: String) -> Self {
+    pub(crate) fn new(module: &'static str, prefix: String, requests: Arc<ModuleRequests>) -> Self {
         Self {
             module,
             prefix,
+            requests,
             routes: Vec::new(),
         }
     }
@@ -123,8 +128,11 @@ impl Routes {
         if takes_key {
             idempotency::describe(&mut operation);
         }
+        operation.problem(bulkhead::OVERLOADED);
         let rules = RouteRules {
             name: format!("{} {path}", method.http()),
+            module: Arc::clone(&self.requests),
+            limits: Vec::new(),
             time_limit: None,
             takes_key,
             keeps_answer: true,
@@ -188,6 +196,13 @@ impl Route {
     /// `DOTMAC_HTTP_REQUEST_TIMEOUT`.
     pub fn time_limit(&mut self, limit: Duration) -> &mut Self {
         self.rules().time_limit = Some(limit);
+        self
+    }
+
+    /// How often one caller may call it; see [`RateLimit`]. May be given for principals and for networks.
+    pub fn rate_limit(&mut self, limit: RateLimit) -> &mut Self {
+        rate_limit::describe(&mut self.operation);
+        self.rules().limits.push(limit);
         self
     }
 

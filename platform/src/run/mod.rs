@@ -33,6 +33,7 @@ use crate::{
     components, http, memory, metrics,
     module::Assembly,
     program::Program,
+    routing::observe_requests,
     settings::{Environment, Settings},
 };
 
@@ -135,8 +136,10 @@ impl Running {
                 "the components cannot be put together",
             ))?;
         let own_secrets = assembly.own_secrets().clone();
+        assembly.bound_requests(ports.max_connections());
         let supervisor = assembly.tree.start();
         metrics::observe(&supervisor);
+        observe_requests(&assembly.requests);
 
         let parts = http::Parts {
             routes: assembly.routes,
@@ -148,6 +151,7 @@ impl Running {
             about: program.about,
             workers: parts.workers.clone(),
             hang_after: settings.supervision.hang_after,
+            requests: assembly.requests,
         };
         let Servers { clients, operators } = match Servers::start(ports, parts, &settings, powers) {
             Ok(servers) => servers,

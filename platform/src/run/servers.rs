@@ -57,6 +57,11 @@ impl Ports {
             management: management.map_err(refusal(Exit::Unavailable, what))?,
         })
     }
+
+    /// Connections of clients that are served at once.
+    pub(super) fn max_connections(&self) -> usize {
+        self.clients.config.max_connections
+    }
 }
 
 impl Port {

@@ -2,6 +2,7 @@
 //! the bytes matter.
 
 mod connections;
+mod contracts;
 mod docs;
 mod errors;
 mod policies;

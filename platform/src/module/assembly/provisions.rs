@@ -1,0 +1,114 @@
+//! What the platform provides for routes and modules that need it: keys of cursors, sealers, and idempotency keys with
+//! their worker.
+
+use std::time::Duration;
+
+use dotmac_db::{Share, sealing::Sealer};
+use dotmac_secrets::{SecretReference, Wanted, WantedSource};
+use dotmac_supervision::{Exhausted, Schedule, WorkerSpec};
+use tracing::warn;
+
+use super::{
+    super::{mount::of_the_database, single},
+    Assembly, AssemblyError,
+};
+use crate::{
+    master_key,
+    routing::{self, CursorKey, KeyStore, Route},
+    settings::{APP_MASTER_KEY, APP_SECRET_KEY, Environment, Settings},
+};
+
+/// The worker that deletes expired idempotency keys, and its work on the database.
+const IDEMPOTENCY: &str = "idempotency";
+
+/// Time between its runs.
+const KEYS_DELETED_EVERY: Duration = Duration::from_secs(600);
+
+impl Assembly {
+    /// What cursors are authenticated with, if there are lists in pages.
+    pub(super) fn provide_cursor_key(&mut self, settings: &Settings) -> Result<(), AssemblyError> {
+        if !self.declared.iter().any(Route::needs::<CursorKey>) {
+            return Ok(());
+        }
+        let is_given = settings.has_secret(APP_SECRET_KEY);
+        if !is_given && settings.app.environment == Environment::Production {
+            return Err(AssemblyError::SecretMissing);
+        }
+        if !is_given {
+            warn!(
+                key = APP_SECRET_KEY,
+                "{APP_SECRET_KEY} is not set: cursors of lists are good for this process alone"
+            );
+        }
+        if let Some(path) = settings
+            .own_secret_path(APP_SECRET_KEY)
+            .filter(|_| self.vault)
+        {
+            self.own_secrets().push(Wanted {
+                key: APP_SECRET_KEY.to_owned(),
+                source: WantedSource::DefaultPath(path),
+            });
+        }
+        let secret = is_given.then(|| self.feed.watch("platform", APP_SECRET_KEY));
+        self.provide(CursorKey::new(secret).map_err(|_| AssemblyError::NoRandom)?);
+        Ok(())
+    }
+
+    /// What `module` seals with; the same for all modules.
+    pub(super) fn add_sealer(
+        &mut self,
+        settings: &Settings,
+        module: &'static str,
+    ) -> Result<(), AssemblyError> {
+        let is_given = settings.has_secret(APP_MASTER_KEY);
+        if !is_given && settings.app.environment == Environment::Production {
+            return Err(AssemblyError::MasterKeyMissing { module });
+        }
+        if !is_given {
+            warn!(
+                key = APP_MASTER_KEY,
+                "module `{module}` seals secrets in the database, and {APP_MASTER_KEY} is not set: sealing fails until it is; `openssl rand -base64 32` makes one"
+            );
+        }
+        if self.sealer.is_some() {
+            return Ok(());
+        }
+        if let Some(path) = settings
+            .own_secret_path(APP_MASTER_KEY)
+            .filter(|_| self.vault)
+        {
+            self.own_secrets().push(Wanted {
+                key: APP_MASTER_KEY.to_owned(),
+                source: WantedSource::Reference(SecretReference { path, field: None }),
+            });
+        }
+        let sealer = Sealer::new(master_key::follow(&self.feed));
+        self.sealer = Some(sealer.clone());
+        self.provide(sealer);
+        Ok(())
+    }
+
+    /// Where idempotency keys are kept, and the worker that deletes them, if there are routes that take any.
+    pub(super) fn provide_key_store(&mut self, settings: &Settings) -> Result<(), AssemblyError> {
+        if !self.declared.iter().any(Route::needs::<KeyStore>) {
+            return Ok(());
+        }
+        let db = self.db.for_module(IDEMPOTENCY, Share::HALF);
+        self.provide(KeyStore::new(db.clone(), settings.http.request_timeout));
+        let schedule = Schedule::Every(KEYS_DELETED_EVERY);
+        let lease = self.lease(IDEMPOTENCY, single::TTL);
+        let sweep = move |context| {
+            let db = db.clone();
+            let delete = move |_, _| routing::delete_expired(db.system("idempotency keys expire"));
+            single::run(lease.clone(), schedule, context, delete)
+        };
+        let spec = WorkerSpec::new(IDEMPOTENCY, single::looking(schedule), sweep)
+            .run_limit(KEYS_DELETED_EVERY)
+            .upstream(of_the_database)
+            .needs(self.db_actor.to_start())
+            .optional()
+            .when_exhausted(Exhausted::Fail);
+        self.tree.add_worker(spec)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,311 @@
+//! Rate limits of routes: who is counted, what is refused, and the headers that say so.
+//!
+//! A route declares its limits, for each principal and for each client network; a request has to be within all of them:
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use dotmac_platform::{access::Public, routing::{NoContent, RateLimit, Routes}};
+//! # async fn ask(_: Public) -> NoContent { NoContent }
+//! # fn declare(routes: &mut Routes) {
+//! routes
+//!     .post("/questions", ask)
+//!     .rate_limit(RateLimit::per_network(100, Duration::from_secs(60)));
+//! # }
+//! ```
+//!
+//! Answers say what is left in `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers). Beyond a limit the
+//! answer is 429 `rate_limited` with `Retry-After`, before credentials are looked at if it is the network's limit.
+
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{
+        StatusCode,
+        header::{HeaderName, HeaderValue},
+    },
+};
+use opentelemetry::{KeyValue, global, metrics::Counter};
+
+use super::{
+    Answer, Operation,
+    admission::RouteRules,
+    limiter::{Limiter, Quota, Verdict},
+};
+use crate::{access::Principal, extract::provided, http, http::Problem};
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+const LIMITED: Answer = Answer::new(
+    429,
+    "rate_limited",
+    "there were too many requests; `Retry-After` says when the next one is let through",
+);
+
+/// The longest time in which requests are counted.
+const LONGEST_WINDOW: u64 = 24 * 60 * 60;
+
+/// How often one caller may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    pub(super) by: CountedBy,
+    quota: Quota,
+}
+
+/// Whose requests are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CountedBy {
+    Principal,
+    Network,
+}
+
+impl RateLimit {
+    /// At most `requests` in any `window`, of each principal. For routes that know who calls: on a public one it is
+    /// refused at the start.
+    ///
+    /// `requests` is at least 1, `window` in whole seconds from 1 s to 24 h; what is beyond that is cut.
+    #[must_use]
+    pub const fn per_principal(requests: u32, window: Duration) -> Self {
+        Self::new(CountedBy::Principal, requests, window)
+    }
+
+    /// At most `requests` in any `window`, of each client network: an IPv4 address, or an IPv6 network of 64 bits. The
+    /// client's address is the one that trusted proxies say.
+    ///
+    /// As [`per_principal`](Self::per_principal) otherwise.
+    #[must_use]
+    pub const fn per_network(requests: u32, window: Duration) -> Self {
+        Self::new(CountedBy::Network, requests, window)
+    }
+
+    const fn new(by: CountedBy, requests: u32, window: Duration) -> Self {
+        let seconds = match window.as_secs() {
+            0 => 1,
+            seconds if seconds > LONGEST_WINDOW => LONGEST_WINDOW,
+            seconds => seconds,
+        };
+        Self {
+            by,
+            quota: Quota {
+                requests: if requests == 0 { 1 } else { requests },
+                window: Duration::from_secs(seconds),
+            },
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self.by {
+            CountedBy::Principal => "principal",
+            CountedBy::Network => "network",
+        }
+    }
+}
+
+/// The limits of a request, as they are counted.
+#[derive(Default)]
+pub(super) struct Limits(Vec<(RateLimit, Verdict)>);
+
+impl Limits {
+    /// Counts a request against the limits of its client's network.
+    ///
+    /// # Errors
+    ///
+    /// 429 `rate_limited`.
+    pub(super) fn of_network(
+        &mut self,
+        request: &HttpRequest,
+        rules: &RouteRules,
+    ) -> Result<(), Problem> {
+        let network = || http::origin(request).0.map(network);
+        self.count(request, rules, CountedBy::Network, network)
+    }
+
+    /// Counts a request against the limits of its principal.
+    ///
+    /// # Errors
+    ///
+    /// 429 `rate_limited`.
+    pub(super) fn of_principal(
+        &mut self,
+        request: &HttpRequest,
+        rules: &RouteRules,
+        principal: &Principal,
+    ) -> Result<(), Problem> {
+        let caller = || (principal.tenant, principal.id);
+        self.count(request, rules, CountedBy::Principal, caller)
+    }
+
+    fn count<C: std::hash::Hash>(
+        &mut self,
+        request: &HttpRequest,
+        rules: &RouteRules,
+        by: CountedBy,
+        caller: impl Fn() -> C,
+    ) -> Result<(), Problem> {
+        for limit in rules.limits.iter().filter(|limit| limit.by == by) {
+            let limiter: Limiter = provided(request)?;
+            let caller = (&rules.name, limit.name(), limit.quota.window, caller());
+            let verdict = limiter.count(caller, limit.quota);
+            self.0.push((*limit, verdict));
+            if verdict.forgot {
+                forgotten().add(1, &[]);
+            }
+            if let Some(wait) = verdict.refused_for {
+                let (method, route) = rules.name.split_once(' ').unwrap_or_default();
+                let labels = [
+                    KeyValue::new("http.request.method", method.to_owned()),
+                    KeyValue::new("http.route", route.to_owned()),
+                    KeyValue::new("policy", limit.name()),
+                ];
+                limited().add(1, &labels);
+                let problem = LIMITED.problem().retry_after(wait);
+                return Err(self.headers().fold(problem, |problem, (name, value)| {
+                    problem.header(name, value)
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says in an answer what is left.
+    pub(super) fn write(&self, response: &mut HttpResponse) {
+        for (name, value) in self.headers() {
+            response.headers_mut().insert(name, value);
+        }
+    }
+
+    /// Both headers, as structured fields (RFC 9651); none without a limit.
+    fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let (mut policies, mut left) = (String::new(), String::new());
+        for (place, (limit, verdict)) in self.0.iter().enumerate() {
+            let separator = if place == 0 { "" } else { ", " };
+            let (name, quota) = (limit.name(), limit.quota);
+            let whole_in = verdict.whole_in.as_millis().div_ceil(1000);
+            // Writing to a String cannot fail.
+            write!(
+                policies,
+                "{separator}\"{name}\";q={};w={}",
+                quota.requests,
+                quota.window.as_secs()
+            )
+            .unwrap_or_default();
+            write!(
+                left,
+                "{separator}\"{name}\";r={};t={whole_in}",
+                verdict.left
+            )
+            .unwrap_or_default();
+        }
+        let headers = [(POLICY, policies), (LIMIT, left)].into_iter();
+        headers
+            .filter(|(_, value)| !value.is_empty())
+            .filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?)))
+    }
+}
+
+/// Writes down what a route with limits answers.
+pub(super) fn describe(operation: &mut Operation) {
+    operation.needs::<Limiter>();
+    operation.problem(LIMITED);
+    for status in [200, 201, 202, 204]
+        .into_iter()
+        .filter_map(|code| StatusCode::from_u16(code).ok())
+    {
+        operation.answer_header(
+            status,
+            "RateLimit-Policy",
+            "The limits that hold: requests `q` in `w` seconds.",
+        );
+        operation.answer_header(
+            status,
+            "RateLimit",
+            "Requests `r` that are left, and seconds `t` until all are there again.",
+        );
+    }
+}
+
+/// What is counted as one client: a network of 64 bits is what one household gets (RFC 6177).
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address => address,
+    }
+}
+
+fn limited() -> Counter<u64> {
+    global::meter("dotmac.http")
+        .u64_counter("dotmac.http.rate_limited")
+        .with_description("Requests that were refused by a rate limit, by route and policy")
+        .build()
+}
+
+fn forgotten() -> Counter<u64> {
+    global::meter("dotmac.http")
+        .u64_counter("dotmac.http.rate_limiter.forgotten")
+        .with_description(
+            "Callers whose use of a quota was forgotten, since there was no place for more",
+        )
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_an_ipv4_address_or_an_ipv6_network_of_64_bits() {
+        for (address, expected) in [
+            ("192.0.2.9", "192.0.2.9"),
+            ("::ffff:192.0.2.9", "192.0.2.9"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:2::", "2001:db8:1:2::"),
+        ] {
+            let address: Result<IpAddr, _> = address.parse();
+            assert_eq!(
+                address.map(|it| network(it).to_string()),
+                Ok(expected.to_owned())
+            );
+        }
+    }
+
+    #[test]
+    fn a_limit_is_never_nothing_and_never_endless() {
+        let limit = RateLimit::per_network(0, Duration::ZERO);
+        assert_eq!((limit.quota.requests, limit.quota.window.as_secs()), (1, 1));
+        let limit = RateLimit::per_principal(5, Duration::MAX);
+        assert_eq!(limit.quota.window.as_secs(), LONGEST_WINDOW);
+    }
+
+    #[test]
+    fn headers_are_structured_fields() {
+        let verdict = Verdict {
+            left: 3,
+            whole_in: Duration::from_millis(14_001),
+            refused_for: None,
+            forgot: false,
+        };
+        let limits = Limits(vec![
+            (RateLimit::per_network(9, Duration::from_secs(10)), verdict),
+            (
+                RateLimit::per_principal(4, Duration::from_secs(60)),
+                verdict,
+            ),
+        ]);
+        let headers = limits
+            .headers()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default()));
+        let expected = [
+            r#"ratelimit-policy: "network";q=9;w=10, "principal";q=4;w=60"#,
+            r#"ratelimit: "network";r=3;t=15, "principal";r=3;t=15"#,
+        ];
+        assert_eq!(headers.collect::<Vec<_>>(), expected);
+    }
+}
