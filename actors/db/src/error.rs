@@ -7,8 +7,9 @@ use tokio_postgres::error::SqlState as ServerState;
 
 use super::{
     AUTHENTICATION_FAILED, CREDENTIALS_MISSING, DATABASE_MISSING, DISK_FULL, LOCKED, MIGRATING,
-    MIGRATION_FAILED, MIGRATION_PENDING, MigrationsError, NO_DESCRIPTORS, NOT_ACCEPTING, READ_ONLY,
-    SCHEMA_NEWER, SqlState, TLS_FAILED, TOO_MANY_CONNECTIONS, UNUSABLE_FILE, alarms::Line,
+    MIGRATION_FAILED, MIGRATION_PENDING, MigrationsError, NO_DESCRIPTORS, NOT_ACCEPTING,
+    POOL_EXHAUSTED, READ_ONLY, SCHEMA_NEWER, SLOW, SqlState, TLS_FAILED, TOO_MANY_CONNECTIONS,
+    UNUSABLE_FILE, alarms::Line,
 };
 use dotmac_supervision::Reason;
 
@@ -108,6 +109,20 @@ impl DbError {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Query(QueryError::NotFound))
+    }
+
+    /// Why it does not do its work now, if another try may succeed.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Connect(error) => Some(error.reason()),
+            Self::PoolExhausted { .. } => Some(POOL_EXHAUSTED),
+            Self::Conflict(_) => Some(LOCKED),
+            Self::ReadOnly(_) => Some(READ_ONLY),
+            Self::DiskFull(_) => Some(DISK_FULL),
+            Self::TimedOut(_) => Some(SLOW),
+            _ => self.retry_after().map(|_| Reason::UNREACHABLE),
+        }
     }
 
     /// When another try may succeed, if it may.

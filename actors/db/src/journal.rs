@@ -161,8 +161,18 @@ fn row(
 
 async fn insert(db: &Db, rows: Vec<Row>) -> Result<(), DbError> {
     db.transaction("write runtime journal", async move |tx| {
-        // Row by row: diesel-async has no batch insert for SQLite, and these are few.
+        // Row by row: diesel-async has no batch insert for SQLite, and these are few. A former write whose end nobody
+        // waited for may have written them.
         for row in &rows {
+            let same = runtime_journal::table
+                .filter(runtime_journal::instance.eq(&row.instance))
+                .filter(runtime_journal::component.eq(&row.component))
+                .filter(runtime_journal::event.eq(&row.event))
+                .filter(runtime_journal::at.eq(row.at));
+            let known: i64 = on!(tx, |c| same.count().get_result(c).await)?;
+            if known > 0 {
+                continue;
+            }
             on!(tx, |c| diesel::insert_into(runtime_journal::table)
                 .values(row)
                 .execute(c)

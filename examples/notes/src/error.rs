@@ -3,7 +3,9 @@
 use dotmac_platform::{
     db::DbError,
     http::Problem,
+    module::WorkerError,
     routing::{Answer, ApiError},
+    supervision::Reason,
 };
 
 const NOT_FOUND: Answer = Answer::new(404, "note_not_found", "there is no such note");
@@ -34,6 +36,15 @@ pub enum NotesError {
     /// The database did not do it.
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+impl WorkerError for NotesError {
+    fn upstream(&self) -> Option<Reason> {
+        match self {
+            Self::Db(error) => error.reason(),
+            _ => None,
+        }
+    }
 }
 
 impl ApiError for NotesError {

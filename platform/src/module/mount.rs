@@ -1,15 +1,17 @@
 //! Where a module puts its parts.
 
-use std::{error::Error, sync::Arc};
+use std::sync::Arc;
 
-use dotmac_db::{DbError, Held, ModuleDb, sealing::Sealer};
+use dotmac_db::{Held, ModuleDb, sealing::Sealer};
 use dotmac_secrets::SecretWatch;
 use dotmac_supervision::{
-    ActorFactory, Lifeline, Reason, SHORTEST_RUN_LIMIT, Schedule, SupervisedActor, WorkerBody,
+    ActorFactory, Lifeline, SHORTEST_RUN_LIMIT, Schedule, SupervisedActor, WorkerBody,
     WorkerContext, WorkerSpec,
 };
 
-use super::{Assembly, ComponentBuilder, MountError, Needs, component, single};
+use super::{
+    Assembly, ComponentBuilder, MountError, Needs, WorkerError, component, failure, single,
+};
 use crate::{
     access::Authenticator,
     egress::Egress,
@@ -113,7 +115,7 @@ impl Mount<'_> {
     /// [`WorkerSpec`] for what counts as a fault. It starts when the database is ready. Nothing is added before
     /// [`ComponentBuilder::add`](ComponentBuilder).
     ///
-    /// What the database did not do is no fault of the worker: it is `unavailable` meanwhile.
+    /// What the database did not do is no fault of the worker: it is `unavailable` meanwhile; see [`WorkerError`].
     pub fn worker<F, R, E>(
         &mut self,
         name: &str,
@@ -123,11 +125,15 @@ impl Mount<'_> {
     where
         F: Fn(WorkerContext) -> R + Send + Sync + 'static,
         R: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<Box<dyn Error + Send + Sync>>,
+        E: WorkerError,
     {
         let (name, is_required) = (self.component(name), self.is_required);
-        let spec = WorkerSpec::new(name, schedule, function)
-            .upstream(of_the_database)
+        let run = move |context| {
+            let run = function(context);
+            async move { run.await.map_err(failure::classified) }
+        };
+        let spec = WorkerSpec::new(name, schedule, run)
+            .upstream(failure::reason)
             .needs(self.assembly.db_actor.to_start());
         ComponentBuilder::new(self.assembly, is_required, Ok(spec))
     }
@@ -148,7 +154,7 @@ impl Mount<'_> {
     where
         F: Fn(WorkerContext, Held) -> R + Clone + Send + Sync + 'static,
         R: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<Box<dyn Error + Send + Sync>> + 'static,
+        E: WorkerError + 'static,
     {
         let lease = self.assembly.lease(self.component(name), single::TTL);
         let worker = self.worker(name, single::looking(schedule), move |context| {
@@ -201,13 +207,4 @@ impl Mount<'_> {
             format!("{}.{name}", self.module).leak()
         }
     }
-}
-
-/// The word for an error that the database is behind, wherever in the chain it is.
-pub(super) fn of_the_database(error: &(dyn Error + 'static)) -> Option<Reason> {
-    let chain = std::iter::successors(Some(error), |error| (*error).source());
-    let database = chain
-        .filter_map(|error| error.downcast_ref::<DbError>())
-        .next()?;
-    database.retry_after().map(|_| Reason::UNREACHABLE)
 }

@@ -12,6 +12,8 @@ use std::{
 use dotmac_db::{Held, Lease};
 use dotmac_supervision::{Schedule, Serving, WorkerContext};
 
+use super::{WorkerError, failure::classified};
+
 type RunError = Box<dyn Error + Send + Sync>;
 
 /// For how long the lease is held each time: a holder that ended without giving it back is followed by another then.
@@ -41,16 +43,16 @@ pub(super) async fn run<F, R, E>(
 where
     F: Fn(WorkerContext, Held) -> R,
     R: Future<Output = Result<(), E>>,
-    E: Into<RunError>,
+    E: WorkerError,
 {
     let (held, next) = match schedule {
         Schedule::Every(interval) => {
             let taken = if context.was_asked_for() {
-                lease.take().await?
+                lease.take().await
             } else {
-                lease.take_if_due().await?
+                lease.take_if_due().await
             };
-            let Some(held) = taken else {
+            let Some(held) = taken.map_err(classified)? else {
                 say(&context, "standby");
                 return Ok(());
             };
@@ -63,19 +65,19 @@ where
     };
     say(&context, "leader");
     let ended = tokio::select! {
-        ended = function(context.clone(), held) => ended.map_err(Into::into),
+        ended = function(context.clone(), held) => ended.map_err(classified),
         () = until_lost(&lease, held) => return Err(LeaseLost.into()),
     };
     // After a fault the next try is not put off; any instance may make it.
     let next = next.filter(|_| ended.is_ok() && !context.is_stopping());
     let given_back = lease.give_back(held, next).await;
-    ended.and(given_back.map_err(Into::into))
+    ended.and(given_back.map_err(classified))
 }
 
 /// Waits for the lease; `None` if the worker is asked to stop before.
 async fn turn(lease: &Lease, context: &WorkerContext) -> Result<Option<Held>, RunError> {
     loop {
-        if let Some(held) = lease.take().await? {
+        if let Some(held) = lease.take().await.map_err(classified)? {
             return Ok(Some(held));
         }
         say(context, "standby");

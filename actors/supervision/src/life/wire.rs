@@ -37,6 +37,8 @@ pub(crate) enum Notice {
     CannotStart(Reason, String),
     /// It returned an error; the text is for the log alone.
     Failed(String),
+    /// A run of it ended with this error.
+    RunFailed(String),
     /// It panicked; `message at file:line`.
     Panicked(String),
     /// Its wrapper task is gone, and with it the actor. `None`: as asked.

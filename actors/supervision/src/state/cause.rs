@@ -19,6 +19,8 @@ pub enum Cause {
     StartTimeout,
     /// It returned an error.
     Error,
+    /// A run of a periodic worker returned an error; the next one may do better.
+    RunFailed,
     /// It gave up because something beyond this process failed it.
     Upstream,
     /// Tasks that workers have spawned blocked the threads it runs on; it moved to others.
@@ -31,7 +33,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Panic,
         Self::Hang,
         Self::Unanswered,
@@ -39,6 +41,7 @@ impl Cause {
         Self::ThreadLost,
         Self::StartTimeout,
         Self::Error,
+        Self::RunFailed,
         Self::Upstream,
         Self::Stalled,
         Self::Dependency,
@@ -56,6 +59,7 @@ impl Cause {
             Self::ThreadLost => "thread_lost",
             Self::StartTimeout => "start_timeout",
             Self::Error => "error",
+            Self::RunFailed => "run_failed",
             Self::Upstream => "upstream",
             Self::Stalled => "stalled",
             Self::Dependency => "dependency",
@@ -64,12 +68,12 @@ impl Cause {
     }
 
     /// Whether it counts towards [`Policy::intensity`](crate::Policy::intensity). What lies beyond this process is no fault of
-    /// the actor's, and a restart of the process would not mend it.
+    /// the actor's, and a restart of the process would not mend it; a run that failed is tried again as periodic work is.
     #[must_use]
     pub const fn counts(self) -> bool {
         !matches!(
             self,
-            Self::Upstream | Self::Stalled | Self::Dependency | Self::Requested
+            Self::RunFailed | Self::Upstream | Self::Stalled | Self::Dependency | Self::Requested
         )
     }
 
@@ -82,7 +86,7 @@ impl Cause {
             Self::Stop => Reason::STOPPED,
             Self::ThreadLost => Reason::THREAD_LOST,
             Self::StartTimeout => Reason::START_TIMEOUT,
-            Self::Error => Reason::ERROR,
+            Self::Error | Self::RunFailed => Reason::ERROR,
             Self::Upstream => Reason::UNREACHABLE,
             Self::Stalled => Reason::STALLED,
             Self::Dependency => Reason::DEPENDENCY_CHANGED,

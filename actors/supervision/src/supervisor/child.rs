@@ -85,6 +85,8 @@ pub(crate) struct Child {
     pub(crate) window: RestartWindow,
     /// Restarts since it was last stable.
     pub(crate) attempt: u32,
+    /// Runs in a row that returned an error.
+    pub(crate) failed_runs: u32,
     pub(crate) first_begun: Option<Instant>,
     /// The tracing span of its start, until its first status.
     pub(crate) start_span: Option<Span>,
@@ -124,6 +126,7 @@ impl Child {
             recovers_from: None,
             window: RestartWindow::default(),
             attempt: 0,
+            failed_runs: 0,
             first_begun: None,
             start_span: None,
             stop_span: None,
@@ -232,6 +235,7 @@ impl Child {
         self.concluded = None;
         self.window = RestartWindow::default();
         self.attempt = 0;
+        self.failed_runs = 0;
         self.not_before = Instant::now();
         self.ended_by = Some(Reason::REQUESTED);
         self.unreported_end = Some(Cause::Requested);

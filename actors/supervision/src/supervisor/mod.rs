@@ -246,6 +246,10 @@ impl SupervisorActor {
                     &format!("it returned an error: {text}"),
                 );
             }
+            Notice::RunFailed(text) => {
+                let text = format!("its run returned an error: {text}");
+                self.fault(index, Cause::RunFailed, None, &text);
+            }
             Notice::Panicked(text) => {
                 self.fault(index, Cause::Panic, None, &format!("panicked: {text}"))
             }

@@ -31,6 +31,7 @@ impl SupervisorActor {
         let stable = child.cell.policy.period / 2;
         if matches!(child.phase, Phase::Up { since, .. } if now.duration_since(since) >= stable) {
             child.attempt = 0;
+            child.failed_runs = 0;
         }
         let Some(mut life) = child.take_life() else {
             return;
@@ -67,12 +68,17 @@ impl SupervisorActor {
             self.fail_without_restart(index, cause, reason, detail);
             return;
         }
-        let delay = if cause == Cause::Upstream {
-            policy.restart_delay(u32::MAX)
-        } else {
-            // Only what counts makes the next delay longer: a policy that can escalate relies on it.
-            child.attempt = child.attempt.saturating_add(1);
-            policy.restart_delay(child.attempt)
+        let delay = match cause {
+            Cause::Upstream => policy.restart_delay(u32::MAX),
+            Cause::RunFailed => {
+                child.failed_runs = child.failed_runs.saturating_add(1);
+                policy.restart_delay(child.failed_runs)
+            }
+            _ => {
+                // Only what counts makes this delay longer: a policy that can escalate relies on it.
+                child.attempt = child.attempt.saturating_add(1);
+                policy.restart_delay(child.attempt)
+            }
         };
         child.cell.set_retry_in(delay);
         child.not_before = now + delay;

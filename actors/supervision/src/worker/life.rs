@@ -173,7 +173,8 @@ async fn live(
             let text = text(&*error);
             exit.life.end(match body.reason_upstream(&*error) {
                 Some(reason) => Notice::GaveUp(reason, text),
-                None => Notice::Failed(text),
+                None if body.schedule == Schedule::Continuous => Notice::Failed(text),
+                None => Notice::RunFailed(text),
             });
             Some(Cause::Error)
         }

@@ -75,7 +75,8 @@ pub enum Schedule {
 /// a run beyond its [limit](Self::run_limit), and when it holds its thread for longer than
 /// [`Policy::hang_after`](crate::Policy::hang_after) without giving it back at an `.await`; the next life
 /// begins after the policy's backoff. After a fault, a periodic worker is `ready` again with its first
-/// good run.
+/// good run. An error that a run of a periodic worker returns counts towards no limit: it is tried again after a backoff
+/// that grows up to [`Policy::backoff_max`](crate::Policy::backoff_max), for as long as it takes.
 ///
 /// What it does must wait at an `.await`: blocking work belongs into `tokio::task::spawn_blocking`. Tasks
 /// that it spawns are not supervised, and outlive its run: keep them in a `tokio::task::JoinSet`.

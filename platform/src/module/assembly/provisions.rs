@@ -9,7 +9,7 @@ use dotmac_supervision::{Exhausted, Schedule, WorkerSpec};
 use tracing::warn;
 
 use super::{
-    super::{mount::of_the_database, single},
+    super::{failure, single},
     Assembly, AssemblyError,
 };
 use crate::{
@@ -104,7 +104,7 @@ impl Assembly {
         };
         let spec = WorkerSpec::new(IDEMPOTENCY, single::looking(schedule), sweep)
             .run_limit(KEYS_DELETED_EVERY)
-            .upstream(of_the_database)
+            .upstream(failure::reason)
             .needs(self.db_actor.to_start())
             .optional()
             .when_exhausted(Exhausted::Fail);

@@ -11,7 +11,7 @@ use super::*;
 use crate::support::*;
 
 #[test]
-fn an_error_is_a_fault_that_is_logged_and_retried() {
+fn an_error_of_a_run_is_logged_and_retried() {
     run(async {
         let spec = WorkerSpec::new("unlucky", HOURLY, |context: WorkerContext| async move {
             match context.lifeline().generation() {
@@ -22,13 +22,13 @@ fn an_error_is_a_fault_that_is_logged_and_retried() {
         let (supervisor, worker) = lone_worker(spec);
         in_life(&supervisor, "unlucky", 3).await;
         assert_eq!(
-            (count(&worker, Cause::Error), all_restarts(&worker)),
+            (count(&worker, Cause::RunFailed), all_restarts(&worker)),
             (2, 2)
         );
         assert!(logged(&[
             "WARN",
-            "restarting worker `unlucky`: it returned an error: no such shelf",
-            "cause=\"error\"",
+            "restarting worker `unlucky`: its run returned an error: no such shelf",
+            "cause=\"run_failed\"",
         ]));
         supervisor.halt().await;
     });
@@ -101,7 +101,7 @@ fn a_worker_that_uses_up_its_restarts_fails_alone_or_escalates_as_it_says() {
         for exhausted in [Exhausted::Fail, Exhausted::Escalate] {
             let mut tree = SupervisionTree::new(policy()).unwrap();
             let broken = |_| async { Err::<(), _>("the shelf is broken") };
-            let spec = WorkerSpec::new("broken", HOURLY, broken);
+            let spec = WorkerSpec::new("broken", Schedule::Continuous, broken);
             tree.add_worker(spec.when_exhausted(exhausted)).unwrap();
             let fine = |_| async { Ok::<_, Infallible>(()) };
             tree.add_worker(WorkerSpec::new("fine", OFTEN, fine))
@@ -129,6 +129,23 @@ fn a_worker_that_uses_up_its_restarts_fails_alone_or_escalates_as_it_says() {
             );
             supervisor.halt().await;
         }
+    });
+}
+
+#[test]
+fn a_periodic_worker_whose_runs_fail_is_tried_again_for_as_long_as_it_takes() {
+    run(async {
+        let most = policy().intensity;
+        let failing = move |context: WorkerContext| async move {
+            match context.lifeline().generation() {
+                life if life <= u64::from(3 * most) => Err("the feed is away"),
+                _ => Ok(()),
+            }
+        };
+        let (supervisor, worker) = lone_worker(WorkerSpec::new("reader", HOURLY, failing));
+        ready(&supervisor).await;
+        assert_eq!(count(&worker, Cause::RunFailed), u64::from(3 * most));
+        supervisor.halt().await;
     });
 }
 
