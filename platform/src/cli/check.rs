@@ -36,19 +36,19 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
         Ok(settings) => settings,
         Err(exit) => return exit,
     };
-    super::print(&format!(
-        "the settings are good ({})",
-        settings.app.environment.as_str()
-    ));
-    for warning in settings.warnings() {
-        super::print(&format!("warning: {warning}"));
-    }
     // All modules are put together, and nothing is started: what `serve` would refuse is reported here.
     if let Err(error) =
         Assembly::for_command(&settings, &program.modules, program.authenticator.clone())
     {
         eprintln!("{}", super::chain(&error));
         return Exit::Settings;
+    }
+    super::print(&format!(
+        "the settings are good ({})",
+        settings.app.environment.as_str()
+    ));
+    for warning in settings.warnings() {
+        super::print(&format!("warning: {warning}"));
     }
     if !arguments.connect {
         return Exit::Success;
