@@ -352,7 +352,8 @@ async fn the_journal_tells_what_happened() {
     assert!(journal.contains("secrets ready"), "{journal}");
     assert_eq!(daemon.stop().await.code, 0);
     assert!(postgres.query(entries).await.contains("runtime stopping"));
-    let once = "SELECT count(*) = count(DISTINCT (instance, component, event, at)) FROM runtime_journal";
+    let once =
+        "SELECT count(*) = count(DISTINCT (instance, component, event, at)) FROM runtime_journal";
     assert_eq!(postgres.query(once).await, "t");
 }
 

@@ -85,6 +85,15 @@ impl Document {
     }
 }
 
+/// The paths below the pages, which are in no document.
+pub(super) const FILES: [&str; 5] = [
+    "/docs/",
+    "/docs/{file}",
+    "/redoc/",
+    "/redoc/redoc.js",
+    "/redoc/start.js",
+];
+
 /// Mounts the document and both pages; they need [`Data<Document>`].
 pub(super) fn routes(app: &mut ServiceConfig<'_>) {
     app.service(openapi)

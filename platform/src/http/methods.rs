@@ -3,6 +3,8 @@
 //! actix's route macros guard the whole resource, so a wrong method falls through to the default
 //! service as if the path did not exist. The paths of the OpenAPI document say which it was.
 
+use std::rc::Rc;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     dev::ResourceDef,
@@ -55,8 +57,7 @@ impl Methods {
         HeaderValue::from_str(&names.join(", ")).ok()
     }
 
-    /// Answers what no route took: 404, 405, or what a path offers.
-    pub(super) fn unrouted(&self, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+    fn unrouted(&self, request: &HttpRequest) -> Result<HttpResponse, Problem> {
         match self.allow(request.path()) {
             None => Err(Problem::not_found("nothing is at this path").code("not_found")),
             Some(allow) if request.method() == Method::OPTIONS => Ok(HttpResponse::NoContent()
@@ -67,6 +68,16 @@ impl Methods {
                 .code("method_not_allowed")
                 .header(header::ALLOW, allow)),
         }
+    }
+}
+
+/// Answers what no route took: 404, 405, or what a path offers. Needs the application's [`Methods`].
+pub(crate) async fn unrouted(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    match request.app_data::<Rc<Methods>>() {
+        Some(methods) => methods.unrouted(&request),
+        None => Err(Problem::internal(
+            "an application that does not know its paths",
+        )),
     }
 }
 

@@ -47,6 +47,7 @@ pub(crate) use config::is_draining;
 pub use config::{Config, CorsPolicy, Parts, Routes, Scrape, Surface, TlsFiles, Vitals};
 pub use cors::CorsPolicyError;
 pub(crate) use extract::{malformed_json, unsupported};
+pub(crate) use methods::unrouted;
 pub(crate) use own_thread::serve_on_own_thread;
 pub(crate) use probes::vitals;
 pub(crate) use problem::ProblemBody;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, net::SocketAddr, rc::Rc, sync::Arc, time::D
 use actix_http::HttpService;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
 use actix_web::{
-    App, Error, HttpRequest,
+    App, Error,
     dev::{AppConfig, Server, ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse},
     http::KeepAlive,
     web,
@@ -31,7 +31,7 @@ use super::{
     envelope::Envelope,
     expectation::Expecting,
     extract,
-    methods::Methods,
+    methods::{self, Methods},
     probes::{self, Probes},
     problem::ProblemBody,
 };
@@ -157,7 +157,8 @@ pub(crate) fn built_in_paths() -> Vec<String> {
     let app = App::new().into_utoipa_app();
     let app = app.configure(|app| mount(app, Surface::All, true, &Routes::default()));
     let documented = app.split_for_parts().1.paths.paths.into_keys();
-    documented.collect()
+    let files = docs::FILES.map(str::to_owned);
+    documented.chain(files).collect()
 }
 
 fn is_prefix(prefix: &str) -> bool {
@@ -252,8 +253,8 @@ impl Shared {
         let document = complete(document, &self.routes);
         self.document.publish(&document);
         let methods = Rc::new(Methods::of(&document));
-        let unrouted = Rc::clone(&methods);
-        app.app_data(self.probes.clone())
+        app.app_data(Rc::clone(&methods))
+            .app_data(self.probes.clone())
             .app_data(self.document.clone())
             .app_data(self.index.clone())
             .app_data(self.scrape.clone())
@@ -262,9 +263,7 @@ impl Shared {
                 // Last, so that an embedding program may replace the extractors' settings.
                 self.routes.data.iter().for_each(|insert| insert(app));
             })
-            .default_service(web::to(move |request: HttpRequest| {
-                std::future::ready(unrouted.unrouted(&request))
-            }))
+            .default_service(web::to(methods::unrouted))
             .wrap(Envelope {
                 config: Arc::clone(config),
                 probes: self.probes.clone().into_inner(),

@@ -50,6 +50,12 @@ impl WorkerError for Infallible {
     }
 }
 
+impl WorkerError for std::io::Error {
+    fn upstream(&self) -> Option<Reason> {
+        None
+    }
+}
+
 impl WorkerError for AnyError {
     fn upstream(&self) -> Option<Reason> {
         let first: &(dyn Error + 'static) = &**self;

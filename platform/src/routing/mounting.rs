@@ -8,6 +8,7 @@ use utoipa::openapi::OpenApi;
 use super::{
     RateLimit, argument::names_in, operation::About, rate_limit::CountedBy, routes::Route,
 };
+use crate::http::unrouted;
 
 /// The routes of a program's modules. Clones are the same routes.
 #[derive(Clone, Default)]
@@ -101,20 +102,23 @@ impl MountedRoutes {
                     path: route.path.clone(),
                 });
             }
-            let shadow = built_in
+            let of_platform = built_in
                 .iter()
-                .map(|path| (path.as_str(), "the platform".to_owned()))
-                .chain(
-                    routes[..place]
-                        .iter()
-                        .filter(|earlier| earlier.method == route.method)
-                        .map(|earlier| {
-                            (
-                                earlier.path.as_str(),
-                                format!("module `{}`", earlier.module),
-                            )
-                        }),
-                )
+                .map(|path| (path.as_str(), "the platform".to_owned()));
+            let of_modules = routes.iter().enumerate().filter_map(|(other, earlier)| {
+                // Where paths are equal, the methods are routes of one resource, and the first of a method counts.
+                let comes_first = if earlier.path == route.path {
+                    other < place && earlier.method == route.method
+                } else {
+                    earlier.rank() < route.rank()
+                };
+                comes_first.then(|| {
+                    let owner = format!("module `{}`", earlier.module);
+                    (earlier.path.as_str(), owner)
+                })
+            });
+            let shadow = of_platform
+                .chain(of_modules)
                 .find(|(path, _)| covers(path, &route.path));
             if let Some((taken, owner)) = shadow {
                 return Err(RoutesError::Unreachable {
@@ -198,8 +202,7 @@ impl MountedRoutes {
     pub(crate) fn register(&self, app: &mut web::ServiceConfig) {
         let mut paths: BTreeMap<(usize, &str), Vec<&Route>> = BTreeMap::new();
         for route in self.0.iter() {
-            let place = (names_in(&route.path).count(), route.path.as_str());
-            paths.entry(place).or_default().push(route);
+            paths.entry(route.rank()).or_default().push(route);
         }
         for ((_, path), routes) in paths {
             let resource = routes.iter().fold(web::resource(path), |resource, route| {
@@ -207,10 +210,11 @@ impl MountedRoutes {
             });
             // actix's own limit stands in the way of a larger one; the exact one is the envelope's.
             let largest = routes.iter().filter_map(|route| route.body_limit).max();
-            app.service(match largest {
+            let resource = match largest {
                 Some(bytes) => resource.app_data(web::PayloadConfig::new(bytes)),
                 None => resource,
-            });
+            };
+            app.service(resource.default_service(web::to(unrouted)));
         }
     }
 
@@ -238,21 +242,34 @@ fn is_path(path: &str) -> bool {
         && !names.contains(&"")
 }
 
-/// Whether a route at `earlier` takes every request for `later`: the same path, parameters by any name.
-fn covers(earlier: &str, later: &str) -> bool {
-    let is_same_shape = earlier.split('/').count() == later.split('/').count()
-        && earlier
-            .split('/')
-            .zip(later.split('/'))
-            .all(|(one, other)| one == other || is_parameter(one) && is_parameter(other));
-    is_same_shape
-        || (!earlier.contains('{')
-            && !later.contains('{')
-            && ResourceDef::new(earlier).is_match(later))
+impl Route {
+    /// Resources are registered in this order, and the first that matches takes a request.
+    fn rank(&self) -> (usize, &str) {
+        (names_in(&self.path).count(), self.path.as_str())
+    }
 }
 
-fn is_parameter(segment: &str) -> bool {
-    segment.starts_with('{') && segment.ends_with('}') && !segment.contains(':')
+/// Whether a resource at `earlier`, registered before it, takes the requests for `later`. A parameter with a pattern
+/// of its own may stand for anything, so of a path with one it is not known, but for the same path.
+fn covers(earlier: &str, later: &str) -> bool {
+    earlier == later
+        || example_of(later).is_some_and(|path| ResourceDef::new(earlier).is_match(&path))
+}
+
+/// A path that a route answers, with text in the place of its parameters; `None` if one has a pattern.
+fn example_of(path: &str) -> Option<String> {
+    let mut example = String::new();
+    for (place, piece) in path.split('{').enumerate() {
+        match piece.split_once('}') {
+            Some((name, _)) if name.contains(':') => return None,
+            Some((_, rest)) if place > 0 => {
+                example.push_str("example");
+                example.push_str(rest);
+            }
+            _ => example.push_str(piece),
+        }
+    }
+    Some(example)
 }
 
 /// `/files/{id:[0-9]+}` as OpenAPI writes it: `/files/{id}`.
@@ -275,13 +292,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_of_one_shape_cover_each_other() {
+    fn a_resource_that_matches_first_covers_what_it_matches() {
         for (earlier, later, is_covered) in [
             ("/notes", "/notes", true),
             ("/notes/{id}", "/notes/{name}", true),
             ("/notes/newest", "/notes/{id}", false),
-            ("/notes/{id}", "/notes/newest", false),
             ("/notes/{id}", "/notes/{id}/tags", false),
+            ("/f/{tail:.*}", "/f/{a}/{b}", true),
+            ("/f/{tail:.*}", "/f/{id:[0-9]+}/x", false),
+            ("/docs/{file}", "/docs/{page}", true),
             ("/ready", "/ready", true),
             ("/ready", "/readyz", false),
         ] {

@@ -50,7 +50,8 @@ pub(crate) async fn run(
     program: &Program,
     signals: io::Result<Signals>,
 ) -> Exit {
-    match Running::start(settings, program, signals).await {
+    // On the heap: it is as large as all that it sets up, and used once.
+    match Box::pin(Running::start(settings, program, signals)).await {
         Ok(mut running) => {
             let reason = running.until_stop().await;
             running.stop(reason).await
