@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Connection, DbError, Isolation, ModuleLoad, Pool, PoolSize, Retry, Share, TenantDb,
+    AcrossTx, Connection, DbError, Isolation, ModuleLoad, Pool, PoolSize, Retry, Share, TenantDb,
     TenantScope, Tx,
     bulkhead::Bulkhead,
     instruments,
@@ -157,6 +157,30 @@ impl Db {
             .execute(operation, Plan::retrying(retry), start)
     }
 
+    /// As [`transaction`](Self::transaction), of the system and on the rows of several tenants, one after the other.
+    /// Without the system's scope ([`ModuleDb::system`]) each tenant's rows are seen, and the system's are not.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn transaction_across<T, E, W>(
+        &self,
+        operation: &'static str,
+        work: W,
+    ) -> impl Future<Output = Result<T, E>> + Send
+    where
+        for<'c> W: AsyncFnOnce(AcrossTx<'c>) -> Result<T, E>
+            + Work<AcrossTx<'c>, Result<T, E>, Future: Send>
+            + Send
+            + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let start = Start::once(move |lent| Box::pin(work(AcrossTx::new(lent))));
+        self.route
+            .execute(operation, Plan::transaction(Isolation::default()), start)
+    }
+
     /// The way to the rows of one tenant.
     #[must_use]
     pub fn tenant(&self, scope: &TenantScope) -> TenantDb {
@@ -234,7 +258,7 @@ impl ModuleDb {
         note_system_scope(why);
         Db {
             route: Route {
-                scope: Scope::System,
+                scope: Scope::System(why),
                 ..self.route.clone()
             },
         }

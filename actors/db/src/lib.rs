@@ -80,7 +80,7 @@ pub use migrations::{Migrations, MigrationsError, Scripts};
 pub use pool::{Pool, PoolStatus};
 pub use session::Loan;
 pub use sqlstate::SqlState;
-pub use tenant::{Tenant, TenantDb, TenantId, TenantScope, TenantTx};
+pub use tenant::{AcrossTx, Actor, Tenant, TenantDb, TenantId, TenantScope, TenantTx};
 pub use transaction::{Isolation, Retry};
 pub use tx::{Querying, Tx};
 pub use watch::look;

@@ -8,11 +8,13 @@
 use std::{
     borrow::Cow,
     collections::BTreeSet,
+    fmt,
     ops::{Deref, DerefMut},
     sync::{Mutex, PoisonError},
 };
 
 use tracing::{debug, info};
+use uuid::Uuid;
 
 use super::{
     Connection, DbError, Isolation, Querying, Retry, Tx, Work, instruments,
@@ -28,6 +30,30 @@ pub enum Tenant {}
 /// The id of a tenant.
 pub type TenantId = Id<Tenant>;
 
+/// Who causes what a transaction does, for the events and the audit entries that it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A caller that has proved who it is.
+    Principal {
+        /// What kind: `user`, `service`, `key`.
+        kind: &'static str,
+        /// Its id.
+        id: Uuid,
+    },
+    /// Code of the system, with the reason that it gave.
+    System(&'static str),
+}
+
+impl fmt::Display for Actor {
+    /// `user:01a2…`, or `system:` and the reason.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Principal { kind, id } => write!(f, "{kind}:{id}"),
+            Self::System(why) => write!(f, "system:{why}"),
+        }
+    }
+}
+
 /// The right to work on the rows of one tenant.
 ///
 /// It cannot be made up:
@@ -39,15 +65,16 @@ pub type TenantId = Id<Tenant>;
 #[derive(Clone, Debug)]
 pub struct TenantScope {
     tenant: TenantId,
+    actor: Actor,
 }
 
 impl TenantScope {
-    /// The scope of a caller who has proved to be of `tenant`. For the platform's authentication, and for
+    /// The scope of `actor`, who has proved to be of `tenant`. For the platform's authentication, and for
     /// nothing else: a test of the architecture and a lint look for it.
     #[doc(hidden)]
     #[must_use]
-    pub const fn authenticated(tenant: TenantId) -> Self {
-        Self { tenant }
+    pub const fn authenticated(tenant: TenantId, actor: Actor) -> Self {
+        Self { tenant, actor }
     }
 
     /// The scope of system code that works on the rows of `tenant`, such as a worker. `why` is a short constant;
@@ -55,7 +82,10 @@ impl TenantScope {
     #[must_use]
     pub fn system(tenant: TenantId, why: &'static str) -> Self {
         note_system_scope(why);
-        Self { tenant }
+        Self {
+            tenant,
+            actor: Actor::System(why),
+        }
     }
 
     /// Whose rows.
@@ -90,27 +120,41 @@ pub(super) fn note_system_scope(why: &'static str) {
 pub(super) enum Scope {
     /// Tables without tenants.
     Open,
-    Tenant(TenantId),
-    /// Rows of all tenants.
-    System,
+    Tenant(TenantId, Actor),
+    /// Rows of all tenants, and why.
+    System(&'static str),
 }
 
 impl Scope {
     pub(super) fn tenant(self) -> Option<TenantId> {
         match self {
-            Self::Tenant(tenant) => Some(tenant),
-            Self::Open | Self::System => None,
+            Self::Tenant(tenant, _) => Some(tenant),
+            Self::Open | Self::System(_) => None,
+        }
+    }
+
+    pub(super) fn actor(self) -> Option<Actor> {
+        match self {
+            Self::Open => None,
+            Self::Tenant(_, actor) => Some(actor),
+            Self::System(why) => Some(Actor::System(why)),
+        }
+    }
+
+    /// What lets row-level security know the scope until the end of the transaction; nothing for no scope.
+    fn setting(self) -> Option<String> {
+        match self {
+            Self::Open => None,
+            Self::Tenant(tenant, _) => Some(format!("SET LOCAL dotmac.tenant_id = '{tenant}'")),
+            Self::System(_) => Some("SET LOCAL dotmac.tenant_id = '*'".to_owned()),
         }
     }
 
     /// `begin`, and what lets row-level security know the scope until the end of that transaction.
     pub(super) fn entered(self, begin: &'static str) -> Cow<'static, str> {
-        match self {
-            Self::Open => begin.into(),
-            Self::Tenant(tenant) => {
-                format!("{begin}; SET LOCAL dotmac.tenant_id = '{tenant}'").into()
-            }
-            Self::System => format!("{begin}; SET LOCAL dotmac.tenant_id = '*'").into(),
+        match self.setting() {
+            None => begin.into(),
+            Some(setting) => format!("{begin}; {setting}").into(),
         }
     }
 }
@@ -172,6 +216,54 @@ impl Querying for TenantTx {
     }
 }
 
+/// One transaction of the system that works on the rows of several tenants, one after the other: what a worker
+/// does for many of them is committed together. Made by [`Db::transaction_across`](super::Db::transaction_across).
+pub struct AcrossTx<'c> {
+    lent: &'c mut TenantTx,
+    outer: Scope,
+}
+
+impl<'c> AcrossTx<'c> {
+    pub(super) fn new(lent: &'c mut TenantTx) -> Self {
+        let outer = lent.0.scope;
+        Self { lent, outer }
+    }
+
+    /// The same transaction on the rows of one tenant, from now until another scope is entered.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`]: row-level security could not be told.
+    pub async fn tenant(&mut self, scope: &TenantScope) -> Result<&mut TenantTx, DbError> {
+        self.enter(Scope::Tenant(scope.tenant, scope.actor)).await?;
+        Ok(self.lent)
+    }
+
+    /// The same transaction on the rows of all tenants, as it began.
+    ///
+    /// # Errors
+    ///
+    /// As [`tenant`](Self::tenant).
+    pub async fn system(&mut self) -> Result<&mut Tx, DbError> {
+        self.enter(self.outer).await?;
+        Ok(&mut self.lent.0)
+    }
+
+    async fn enter(&mut self, scope: Scope) -> Result<(), DbError> {
+        let tx = &mut self.lent.0;
+        if tx.scope == scope {
+            return Ok(());
+        }
+        if let (Connection::Postgres(c), Some(setting)) = (tx.connection(), scope.setting()) {
+            let setting = diesel::sql_query(setting);
+            let set = diesel_async::RunQueryDsl::execute(setting, &mut **c).await;
+            tx.classified(set)?;
+        }
+        tx.scope = scope;
+        Ok(())
+    }
+}
+
 /// The way to the rows of one tenant.
 #[derive(Clone)]
 pub struct TenantDb {
@@ -184,7 +276,7 @@ impl TenantDb {
         let tenant = scope.tenant();
         Self {
             route: Route {
-                scope: Scope::Tenant(tenant),
+                scope: Scope::Tenant(tenant, scope.actor),
                 ..route.clone()
             },
             tenant,

@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 
-use super::{Connection, DbError, TenantId, Work};
+use super::{Actor, Connection, DbError, TenantId, Work, tenant::Scope};
 
 /// What [`on!`](crate::on) takes: a [`Connection`], a [`Tx`], a [`TenantTx`](super::TenantTx).
 pub trait Querying: Send {
@@ -68,7 +68,7 @@ impl Querying for Tx {
 /// ```
 pub struct Tx {
     connection: Connection,
-    tenant: Option<TenantId>,
+    pub(super) scope: Scope,
     before: Vec<(&'static str, Box<dyn Hook>)>,
     after: Vec<AfterCommit>,
     slots: Vec<Box<dyn Any + Send>>,
@@ -78,10 +78,10 @@ pub struct Tx {
 pub(super) type AfterCommit = Box<dyn FnOnce() + Send>;
 
 impl Tx {
-    pub(super) fn new(connection: Connection, tenant: Option<TenantId>) -> Self {
+    pub(super) fn new(connection: Connection, scope: Scope) -> Self {
         Self {
             connection,
-            tenant,
+            scope,
             before: Vec::new(),
             after: Vec::new(),
             slots: Vec::new(),
@@ -91,7 +91,13 @@ impl Tx {
     /// Whose rows it is about; `None` for system work.
     #[must_use]
     pub fn tenant(&self) -> Option<TenantId> {
-        self.tenant
+        self.scope.tenant()
+    }
+
+    /// Who causes what it does; `None` for work without a scope.
+    #[must_use]
+    pub fn actor(&self) -> Option<Actor> {
+        self.scope.actor()
     }
 
     /// Runs `follow` once the commit is acknowledged and the connection is back in the pool. It is dropped if

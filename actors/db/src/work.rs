@@ -290,7 +290,7 @@ impl Job {
     ) -> (End, Vec<AfterCommit>) {
         let (pool, operation) = (&self.pool, self.operation);
         let (began, limit) = (Instant::now(), pool.work_limit);
-        let mut lent = TenantTx::new(Tx::new(connection, self.scope.tenant()));
+        let mut lent = TenantTx::new(Tx::new(connection, self.scope));
         let (end, sound) = {
             let attempt = AssertUnwindSafe(self.transact(&mut lent, piece)).catch_unwind();
             match timer.until((began + limit).into(), pin!(attempt)).await {

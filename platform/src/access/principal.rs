@@ -3,7 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use dotmac_db::{TenantId, TenantScope};
+use dotmac_db::{Actor, TenantId, TenantScope};
 use uuid::Uuid;
 
 use super::{Permission, PermissionSet};
@@ -70,6 +70,10 @@ impl Principal {
         reason = "a principal is who authentication found"
     )]
     pub fn scope(&self) -> TenantScope {
-        TenantScope::authenticated(self.tenant)
+        let actor = Actor::Principal {
+            kind: self.kind.as_str(),
+            id: self.id,
+        };
+        TenantScope::authenticated(self.tenant, actor)
     }
 }
