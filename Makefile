@@ -25,10 +25,10 @@ attack: ## Attack the daemon for longer: SCALE times (10) as much of everything 
 	tests/setup
 	DOTMAC_ATTACK_SCALE=$${SCALE:-10} cargo test --workspace --locked --test daemon -- --nocapture --test-threads 1 attack::
 
-faults: ## Do what databases do, for longer: 100 kills under load, 200 first boots of three replicas
+faults: ## Do what databases do, for longer: 100 kills under load, 200 first boots of three replicas, a million interleaved transactions
 	tests/setup
-	DOTMAC_FAULT_ROUNDS=100 DOTMAC_FAULT_BOOTS=200 cargo test --workspace --locked -- --nocapture \
-	  killed_under_load first_boot
+	DOTMAC_FAULT_ROUNDS=100 DOTMAC_FAULT_BOOTS=200 DOTMAC_FAULT_EVENTS=1000000 cargo test --workspace --locked -- \
+	  --nocapture killed_under_load first_boot interleaved processes_are_killed
 
 bench: ## Measure what docs/benchmarks.md shows, each against its baseline, and write that file
 	tests/setup --bench

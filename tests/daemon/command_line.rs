@@ -79,7 +79,7 @@ async fn migrate_goes_up_and_down_on_both_back_ends() {
             up.text()
         );
         assert_eq!(run(&["migrate", "status"]).await.code, 0);
-        let down = run(&["migrate", "down", "--steps", "3"]).await;
+        let down = run(&["migrate", "down", "--steps", "100"]).await;
         assert!(
             down.text()
                 .contains("took back 2026-11-22-000001_runtime_journal"),

@@ -89,15 +89,15 @@ async fn an_error_of_a_worker_is_logged_counted_and_retried() {
     let daemon = chaos(&[]).await;
     order(&daemon, "fail").await;
     let line = daemon
-        .logged("restarting worker `chaos.worker`: it returned an error: asked to fail")
+        .logged("restarting worker `chaos.worker`: its run returned an error: asked to fail")
         .await;
-    assert_eq!(line["cause"], "error", "{line}");
+    assert_eq!(line["cause"], "run_failed", "{line}");
     eventually("another life", || async {
         let worker = worker(&daemon).await;
         (worker["state"] == "ready" && worker["restarts"] == 1).then_some(())
     })
     .await;
-    let series = r#"dotmac_actor_restarts_total{actor="chaos.worker",cause="error"}"#;
+    let series = r#"dotmac_actor_restarts_total{actor="chaos.worker",cause="run_failed"}"#;
     assert_eq!(daemon.metric(series).await, Some(1.0));
 }
 

@@ -178,6 +178,7 @@ impl Db {
     {
         let start = Start::once(move |lent| Box::pin(work(AcrossTx::new(lent))));
         self.route
+            .clone()
             .execute(operation, Plan::transaction(Isolation::default()), start)
     }
 

@@ -112,6 +112,14 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ),
     ("bad_answer", "check the address"),
     ("invalid_configuration", "the log says which"),
+    (
+        "events_parked",
+        "the log has the event's `sequence` and the error; mend the cause, then rewind the subscriber",
+    ),
+    (
+        "events_expired",
+        "find out why it was so far behind; rewind it to the beginning of what is there",
+    ),
     ("no_answer", "look at the collector; nothing else is slowed"),
     ("rejected", "check protocol, path and credentials"),
     ("misconfigured", "check `DOTMAC_TELEMETRY_OTLP_ENDPOINT`"),

@@ -109,7 +109,8 @@ async fn a_database_that_cannot_be_opened_for_want_of_descriptors_says_so() {
         .await;
     // The answers below come on the connection of this one: no other could be accepted.
     daemon.until("/ready", 200).await;
-    limit_open_files(&daemon, 16);
+    // Below every number that a closed connection may give back.
+    limit_open_files(&daemon, 4);
     eventually("no_descriptors", || async {
         let body = daemon.json("/ready").await.1;
         (body["components"]["db"]["reason"] == "no_descriptors").then_some(())

@@ -1,0 +1,173 @@
+//! Emitting: what a transaction says happened, collected until just before its commit.
+
+use diesel::prelude::*;
+use dotmac_db::{DbError, TenantId, Tx, insert_all};
+use opentelemetry::trace::TraceContextExt as _;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use super::{
+    EmitError, Event, EventId, MAX_DATA, MAX_EVENTS,
+    event::{checked_subject, is_event_type},
+    tables::{JsonText, event},
+    wake,
+};
+
+/// The hook before the commit that writes what was collected.
+const HOOK: &str = "events";
+
+/// Events as part of a transaction.
+pub trait Emit {
+    /// Says that something happened. The event is written just before the commit, with all others of the transaction,
+    /// by one statement; subscribers of this process are woken after it.
+    ///
+    /// Its tenant is that of the transaction's scope, its actor who has the scope, its trace the current span's.
+    ///
+    /// # Errors
+    ///
+    /// [`EmitError`]; the transaction is then rolled back, whatever its work makes of the error.
+    fn emit<E: Event>(&mut self, event: &E) -> Result<EventId, EmitError>;
+}
+
+impl Emit for Tx {
+    fn emit<E: Event>(&mut self, event: &E) -> Result<EventId, EmitError> {
+        const {
+            assert!(
+                is_event_type(E::TYPE),
+                "the TYPE of an event has the form `area.thing.v1`"
+            );
+        }
+        let data = serde_json::to_string(event);
+        let about = (event.subject(), event.partition_key());
+        collect(self, E::TYPE, data, about)
+    }
+}
+
+/// What a transaction has emitted.
+#[derive(Default)]
+struct Collected {
+    waiting: Vec<NewRow>,
+    /// How many, those that are written included.
+    count: usize,
+    refused: Option<EmitError>,
+}
+
+#[derive(Clone, Insertable)]
+#[diesel(table_name = event, treat_none_as_default_value = false)]
+struct NewRow {
+    id: EventId,
+    tenant_id: Option<TenantId>,
+    kind: &'static str,
+    subject: String,
+    partition_key: String,
+    data: JsonText,
+    actor: Option<String>,
+    traceparent: Option<String>,
+}
+
+fn collect(
+    tx: &mut Tx,
+    kind: &'static str,
+    data: serde_json::Result<String>,
+    about: (String, String),
+) -> Result<EventId, EmitError> {
+    let count = tx.slot::<Collected>().count;
+    let row = row(kind, data, about, count).map(|row| NewRow {
+        tenant_id: tx.tenant(),
+        actor: tx.actor().map(|actor| actor.to_string()),
+        ..row
+    });
+    tx.before_commit(HOOK, async |tx: &mut Tx| write(tx).await);
+    let collected = tx.slot::<Collected>();
+    match row {
+        Ok(row) => {
+            let id = row.id;
+            collected.count += 1;
+            collected.waiting.push(row);
+            Ok(id)
+        }
+        Err(error) => {
+            collected.refused.get_or_insert_with(|| error.clone());
+            Err(error)
+        }
+    }
+}
+
+fn row(
+    kind: &'static str,
+    data: serde_json::Result<String>,
+    (subject, partition_key): (String, String),
+    count: usize,
+) -> Result<NewRow, EmitError> {
+    if count >= MAX_EVENTS {
+        return Err(EmitError::TooMany { kind });
+    }
+    let data = data.map_err(|error| EmitError::Json {
+        kind,
+        problem: error.to_string(),
+    })?;
+    if data.len() > MAX_DATA {
+        let bytes = data.len();
+        return Err(EmitError::TooLarge { kind, bytes });
+    }
+    Ok(NewRow {
+        id: EventId::new(),
+        tenant_id: None,
+        kind,
+        subject: checked_subject(kind, "the subject", subject)?,
+        partition_key: checked_subject(kind, "the partition key", partition_key)?,
+        data: JsonText(data),
+        actor: None,
+        traceparent: traceparent(),
+    })
+}
+
+/// Writes what was collected, and has those woken who wait for such events.
+async fn write(tx: &mut Tx) -> Result<(), DbError> {
+    let collected = tx.slot::<Collected>();
+    if let Some(refused) = collected.refused.take() {
+        return Err(refused.into());
+    }
+    let rows = std::mem::take(&mut collected.waiting);
+    let mut kinds: Vec<_> = rows.iter().map(|row| row.kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    insert_all!(tx, event::table, rows)?;
+    tx.after_commit(move || wake::wake(&kinds));
+    Ok(())
+}
+
+/// The current span in the form of W3C Trace Context, if it is part of a trace.
+fn traceparent() -> Option<String> {
+    let context = Span::current().context();
+    let span = context.span().span_context().clone();
+    let (trace, id, flags) = (span.trace_id(), span.span_id(), span.trace_flags());
+    span.is_valid()
+        .then(|| format!("00-{trace}-{id}-{:02x}", flags.to_u8()))
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use tracing_subscriber::{layer::SubscriberExt as _, registry};
+
+    use super::*;
+
+    #[test]
+    fn an_event_carries_the_trace_of_the_current_span() {
+        assert_eq!(traceparent(), None);
+        let tracer = SdkTracerProvider::default().tracer("test");
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
+        tracing::subscriber::with_default(registry().with(layer), || {
+            let span = tracing::info_span!("outer");
+            let _entered = span.enter();
+            let context = span.context();
+            let traceparent = traceparent().unwrap_or_default();
+            let parts: Vec<_> = traceparent.split('-').collect();
+            let trace = context.span().span_context().trace_id().to_string();
+            assert_eq!((parts.len(), parts[0], parts[1]), (4, "00", &*trace));
+            assert_eq!((parts[2].len(), parts[3].len()), (16, 2), "{traceparent}");
+        });
+    }
+}

@@ -1,0 +1,193 @@
+//! How far subscribers have come, and what holds them back.
+
+use diesel::{
+    dsl::{count_star, sql},
+    prelude::*,
+    sql_query,
+    sql_types::{BigInt, Integer, Nullable, Text, Timestamp},
+};
+use diesel_async::RunQueryDsl;
+use dotmac_db::{Connection, DbError, OptionalExtension, Querying, on, types::Moment};
+use serde::Serialize;
+
+use super::{
+    Position,
+    horizon::{Horizon, horizon},
+    log::{at, expired, is_held_back},
+    tables::{event, event_held, event_subscriber},
+};
+
+/// Lag is counted up to here.
+const LAG_MAX: i64 = 10_000;
+
+/// A subscriber, as its rows in the database show it: the same on every instance.
+#[derive(Clone, Debug, Serialize)]
+pub struct SubscriberStatus {
+    /// Its name.
+    pub name: String,
+    /// How it is.
+    pub state: SubscriberState,
+    /// The last event that it has handled or passed over.
+    pub position: Position,
+    /// When it last moved.
+    pub moved_at: Moment,
+    /// Events of any type that it has not passed, counted up to 10,000.
+    pub lag_events: i64,
+    /// The age of the oldest of them, in seconds.
+    pub lag_seconds: i64,
+    /// Events at which it failed and those behind them, the parked ones included.
+    pub held: i64,
+    /// Events that it does not try again.
+    pub parked: i64,
+    /// What keeps it from events that are there: `held back by transaction 8123 of pid 99 since 14 s`.
+    pub held_by: Option<String>,
+}
+
+/// How a subscriber is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubscriberState {
+    /// It goes on, or waits for events.
+    Running,
+    /// Open transactions hold back the events that it waits for.
+    HeldBack,
+    /// Retention took events away that it had not handled; it waits until it is rewound.
+    Expired,
+    /// Its cursor is ahead of the database's transactions, which was restored into another cluster.
+    Ahead,
+}
+
+/// All subscribers that have a cursor. For a scope of the system.
+///
+/// # Errors
+///
+/// [`DbError`].
+pub async fn subscribers(c: &mut Connection) -> Result<Vec<SubscriberStatus>, DbError> {
+    let horizon = horizon(c).await?;
+    let held_by = match is_held_back(c, horizon).await? {
+        true => holder(c, horizon).await?,
+        false => None,
+    };
+    let expired = expired(c).await?;
+    let now = now(c).await?;
+    let query = event_subscriber::table
+        .order(event_subscriber::name)
+        .select((
+            event_subscriber::name,
+            (event_subscriber::xid, event_subscriber::position),
+            event_subscriber::moved_at,
+        ));
+    let rows: Vec<(String, (i64, i64), Moment)> = on!(c, |c| query.load(c).await)?;
+    let mut statuses = Vec::with_capacity(rows.len());
+    for (name, place, moved_at) in rows {
+        let position = at(place);
+        let (lag_events, oldest) = lag(c, position).await?;
+        let held_by = held_by.clone().filter(|_| lag_events > 0);
+        let state = match () {
+            () if position < expired => SubscriberState::Expired,
+            () if position.xid >= horizon.xid => SubscriberState::Ahead,
+            () if held_by.is_some() => SubscriberState::HeldBack,
+            () => SubscriberState::Running,
+        };
+        let lag = oldest.map(|oldest| now - oldest);
+        statuses.push(SubscriberStatus {
+            state,
+            position,
+            moved_at,
+            lag_events,
+            lag_seconds: lag.map_or(0, |lag| lag.num_seconds().max(0)),
+            held: held(c, &name, false).await?,
+            parked: held(c, &name, true).await?,
+            held_by,
+            name,
+        });
+    }
+    Ok(statuses)
+}
+
+/// How many events there are behind `place`, and when the first of them began.
+async fn lag(
+    c: &mut Connection,
+    place: Position,
+) -> Result<(i64, Option<chrono::NaiveDateTime>), DbError> {
+    let Position { xid, position } = place;
+    let behind = event::xid
+        .ge(xid)
+        .and(event::xid.gt(xid).or(event::position.gt(position)));
+    let query = event::table
+        .filter(behind)
+        .order((event::xid, event::position))
+        .limit(LAG_MAX)
+        .select(event::at);
+    let times: Vec<chrono::NaiveDateTime> = on!(c, |c| query.load(c).await)?;
+    let count = i64::try_from(times.len()).unwrap_or(LAG_MAX);
+    Ok((count, times.into_iter().next()))
+}
+
+async fn held(c: &mut Connection, name: &str, only_parked: bool) -> Result<i64, DbError> {
+    let query = event_held::table
+        .filter(event_held::subscriber.eq(name.to_owned()))
+        .filter(
+            event_held::parked
+                .eq(true)
+                .or(event_held::parked.eq(only_parked)),
+        )
+        .select(count_star());
+    on!(c, |c| query.get_result(c).await)
+}
+
+/// The clock by which events have their times.
+async fn now(c: &mut Connection) -> Result<chrono::NaiveDateTime, DbError> {
+    let Connection::Postgres(postgres) = c else {
+        return Ok(chrono::Utc::now().naive_utc());
+    };
+    let query = diesel::select(sql::<Timestamp>("clock_timestamp() AT TIME ZONE 'UTC'"));
+    let now = query.get_result(&mut **postgres).await;
+    c.classified(now)
+}
+
+#[derive(QueryableByName)]
+struct Holder {
+    #[diesel(sql_type = Nullable<Integer>)]
+    pid: Option<i32>,
+    #[diesel(sql_type = Nullable<Text>)]
+    prepared: Option<String>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    seconds: Option<i64>,
+}
+
+/// Which session has the oldest transaction, by which events are held back.
+async fn holder(c: &mut Connection, horizon: Horizon) -> Result<Option<String>, DbError> {
+    let Connection::Postgres(postgres) = c.connection() else {
+        return Ok(None);
+    };
+    // Sessions show the lower half of the id.
+    let query = sql_query(
+        "SELECT pid, NULL AS prepared, extract(epoch FROM clock_timestamp() - xact_start)::bigint AS seconds \
+         FROM pg_stat_activity WHERE backend_xid::text::bigint = $1 % 4294967296 \
+         UNION ALL \
+         SELECT NULL, gid, extract(epoch FROM clock_timestamp() - prepared)::bigint \
+         FROM pg_prepared_xacts WHERE transaction::text::bigint = $1 % 4294967296",
+    );
+    let found = query
+        .bind::<BigInt, _>(horizon.xid)
+        .get_result::<Holder>(&mut **postgres)
+        .await;
+    let found = c.classified(found).optional()?;
+    let xid = horizon.xid;
+    let session = match &found {
+        Some(Holder { pid: Some(pid), .. }) => format!("of pid {pid}"),
+        Some(Holder {
+            prepared: Some(gid),
+            ..
+        }) => format!("prepared as `{gid}`"),
+        _ => "of a session that this user may not see; grant it pg_read_all_stats".to_owned(),
+    };
+    let since = found
+        .and_then(|it| it.seconds)
+        .map(|seconds| format!(" since {seconds} s"));
+    Ok(Some(format!(
+        "held back by transaction {xid} {session}{}",
+        since.unwrap_or_default()
+    )))
+}

@@ -1,0 +1,206 @@
+//! Processes that emit and consume are killed again and again, at any statement: rows, events and effects agree.
+
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use dotmac_db::{Connection, DbError, ModuleDb, Target, TenantTx, on};
+use dotmac_durable::events::{
+    Emit, Event, Filter, Position, Received, Subscriber, read_all, subscribers,
+};
+use dotmac_supervision::WorkerSpec;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    rig::{Counted, Rig, effect, have_effect, postgres, scope, sqlite},
+    support::{Postgres, eventually, process::Process},
+};
+
+/// What tells the test program to be a process that is killed: the database and the first number.
+const VICTIM: &str = "DOTMAC_TEST_VICTIM";
+
+/// What follows a [`Counted`], in the transaction of its effect.
+#[derive(Serialize, Deserialize)]
+struct Echoed {
+    number: i64,
+}
+
+impl Event for Echoed {
+    const TYPE: &'static str = "test.echoed.v1";
+
+    fn subject(&self) -> String {
+        format!("numbers/{}", self.number)
+    }
+}
+
+fn workers(db: &ModuleDb) -> Vec<WorkerSpec> {
+    let echo = async |tx: &mut TenantTx, event: Received<Counted>| {
+        have_effect(tx, "echo", event.number, event.event.position()).await?;
+        let number = event.number;
+        tx.emit(&Echoed { number })?;
+        Ok::<_, DbError>(())
+    };
+    let count = async |tx: &mut TenantTx, event: Received<Echoed>| {
+        have_effect(tx, "count", event.number, event.event.position()).await
+    };
+    vec![
+        Subscriber::new("echo", echo).worker(db),
+        Subscriber::new("count", count).worker(db),
+    ]
+}
+
+fn target(text: &str) -> Target {
+    match text.parse() {
+        Ok(port) => postgres(port),
+        Err(_) => sqlite(Path::new(text)),
+    }
+}
+
+/// Not a test of its own: the process that is killed.
+#[actix::test]
+async fn victim() {
+    #[expect(clippy::disallowed_methods, reason = "a test has no settings")]
+    let Ok(told) = std::env::var(VICTIM) else {
+        return;
+    };
+    let (first, database) = told.split_once(' ').unwrap();
+    let rig = Rig::start(&target(database), workers).await;
+    for number in first.parse::<i64>().unwrap().. {
+        let work = async move |tx: &mut TenantTx| {
+            have_effect(tx, "writer", number, Position::BEGINNING).await?;
+            tx.emit(&Counted::new(number))?;
+            Ok::<_, DbError>(())
+        };
+        let db = rig.db.tenant(&scope());
+        db.transaction("write", work).await.unwrap();
+        println!("acknowledged {number}");
+    }
+}
+
+fn start(database: &str, first: i64) -> Process {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "killing::victim", "--nocapture"])
+        .env(VICTIM, format!("{first} {database}"));
+    Process::spawn(&mut command)
+}
+
+fn acknowledged(process: &Process) -> impl Iterator<Item = i64> {
+    process.lines().into_iter().filter_map(|line| {
+        let number = line.rsplit_once("acknowledged ")?.1;
+        number.trim().parse().ok()
+    })
+}
+
+/// Two processes at a time; one of them is killed, and another takes its place.
+async fn killed(database: &str) {
+    #[expect(clippy::disallowed_methods, reason = "a test has no settings")]
+    let rounds = std::env::var("DOTMAC_FAULT_ROUNDS").map_or(6, |rounds| rounds.parse().unwrap());
+    let mut kept = BTreeSet::new();
+    let mut other = start(database, 0);
+    for round in 1..=rounds {
+        let next = start(database, round * 1_000_000);
+        eventually("a process to write", || async {
+            acknowledged(&next).next()
+        })
+        .await;
+        // Some time under load, another one in each round.
+        tokio::time::sleep(Duration::from_micros(fastrand::u64(..200_000))).await;
+        other.kill();
+        eventually("its output", || async { other.is_read().then_some(()) }).await;
+        kept.extend(acknowledged(&other));
+        other = next;
+    }
+    other.kill();
+    eventually("its output", || async { other.is_read().then_some(()) }).await;
+    kept.extend(acknowledged(&other));
+
+    let rig = Rig::start(&target(database), workers).await;
+    let began = Instant::now();
+    loop {
+        let read = async |c: &mut Connection| subscribers(c).await;
+        let all = rig.system().read("status", read).await.unwrap();
+        // The first may have emitted more for the second since it was looked at.
+        if all.len() == 2 && all.iter().all(|it| it.lag_events == 0) && is_still(&rig).await {
+            assert!(all.iter().all(|it| it.held == 0), "{all:?}");
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(120), "{all:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let rows = numbers(&rig, "writer").await;
+    let lost = kept
+        .iter()
+        .filter(|number| rows.binary_search(number).is_err());
+    assert_eq!(lost.count(), 0, "acknowledged rows are lost");
+    for (what, found) in [
+        ("events of rows", events(&rig, Counted::TYPE).await),
+        ("effects of those events", numbers(&rig, "echo").await),
+        ("events of those effects", events(&rig, Echoed::TYPE).await),
+        ("effects of the latter", numbers(&rig, "count").await),
+    ] {
+        assert!(
+            found == rows,
+            "{what}: {} for {} rows",
+            found.len(),
+            rows.len()
+        );
+    }
+    println!(
+        "{rounds} processes killed, {} rows with all that follows them once",
+        rows.len()
+    );
+    assert!(kept.len() as i64 >= rounds);
+    rig.supervisor.halt().await;
+}
+
+async fn is_still(rig: &Rig) -> bool {
+    let echoed = events(rig, Echoed::TYPE).await.len();
+    echoed == numbers(rig, "writer").await.len() && echoed == numbers(rig, "count").await.len()
+}
+
+/// The numbers of effects, doubled ones included, sorted.
+async fn numbers(rig: &Rig, subscriber: &'static str) -> Vec<i64> {
+    let read = async move |c: &mut Connection| {
+        let query = effect::table
+            .filter(effect::subscriber.eq(subscriber))
+            .order(effect::number)
+            .select(effect::number);
+        on!(c, |c| query.load(c).await)
+    };
+    rig.system().read("read effects", read).await.unwrap()
+}
+
+/// The numbers of all events of a type, sorted.
+async fn events(rig: &Rig, kind: &'static str) -> Vec<i64> {
+    let (mut after, mut numbers) = (Position::BEGINNING, Vec::new());
+    loop {
+        let read =
+            async move |c: &mut Connection| read_all(c, &Filter::kinds(&[kind]), after, 1000).await;
+        let page = rig.system().read("read events", read).await.unwrap();
+        after = page.next;
+        let found = page.events.iter();
+        numbers.extend(found.map(|it| it.json()["number"].as_i64().unwrap()));
+        if page.events.is_empty() {
+            numbers.sort_unstable();
+            return numbers;
+        }
+    }
+}
+
+#[actix::test]
+async fn nothing_is_lost_or_done_twice_when_processes_are_killed_on_postgresql() {
+    let server = Postgres::start().await;
+    killed(&server.port.to_string()).await;
+}
+
+#[actix::test]
+async fn nothing_is_lost_or_done_twice_when_processes_are_killed_on_sqlite() {
+    let directory = tempfile::tempdir().unwrap();
+    killed(directory.path().to_str().unwrap()).await;
+}

@@ -1,0 +1,12 @@
+//! The event log on both back ends: what is emitted is there, what follows takes place once, whatever happens.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(unreachable_pub, reason = "modules of one program")]
+
+use dotmac_testkit as support;
+
+mod emitting;
+mod interleaving;
+mod killing;
+mod retaining;
+mod rig;
+mod subscribing;
