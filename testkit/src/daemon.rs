@@ -26,7 +26,7 @@ pub struct Daemon {
     environment: BTreeMap<String, String>,
     /// Scheme, address and port that it listens on, as `http://127.0.0.1:41234`.
     pub base: String,
-    /// Sends requests, each with a time-out of [`PATIENCE`](crate::PATIENCE).
+    /// Sends requests, each with a time-out of [`PATIENCE`].
     pub client: reqwest::Client,
 }
 
