@@ -120,6 +120,14 @@ pub const REMEDIES: &[(&str, &str)] = &[
         "events_expired",
         "find out why it was so far behind; rewind it to the beginning of what is there",
     ),
+    (
+        "too_many_held",
+        "mend the cause; held events are still tried again",
+    ),
+    (
+        "position_ahead",
+        "restore a base backup, which keeps the ids, or begin with an empty log",
+    ),
     ("no_answer", "look at the collector; nothing else is slowed"),
     ("rejected", "check protocol, path and credentials"),
     ("misconfigured", "check `DOTMAC_TELEMETRY_OTLP_ENDPOINT`"),
