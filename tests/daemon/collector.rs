@@ -273,6 +273,7 @@ async fn a_pause_that_the_collector_asks_for_is_kept_and_costs_two_lines_in_all(
     daemon.until_component("telemetry", "ready", None).await;
     let dropped = "dotmac_telemetry_dropped_total{reason=\"throttled\",signal=\"metrics\"}";
     assert!(daemon.metric(dropped).await.unwrap() > 0.0);
+    daemon.logged(ENDS).await;
     assert_eq!(trouble(&daemon), [BEGINS, ENDS]);
 }
 
@@ -288,8 +289,8 @@ async fn a_collector_that_comes_and_goes_is_told_once_each_time() {
         .await;
     collector.restart().await;
     daemon.until_component("telemetry", "ready", None).await;
-    assert_eq!(trouble(&daemon), [BEGINS, ENDS]);
     let line = daemon.logged(ENDS).await;
+    assert_eq!(trouble(&daemon), [BEGINS, ENDS]);
     assert!(
         line["lost"].as_u64().is_some() && line["lasted_ms"].as_u64().unwrap() > 0,
         "{line}"
@@ -322,6 +323,7 @@ async fn a_collector_that_hangs_is_told_after_one_export_even_if_none_follows() 
         .await;
     collector.thaw();
     daemon.until_component("telemetry", "ready", None).await;
+    daemon.logged(ENDS).await;
     assert_eq!(trouble(&daemon), [BEGINS, ENDS]);
 }
 
@@ -399,6 +401,7 @@ async fn an_hour_without_a_collector_costs_no_memory_no_request_and_two_lines() 
 
     collector.restart().await;
     daemon.until_component("telemetry", "ready", None).await;
+    daemon.logged(ENDS).await;
     assert_eq!(trouble(&daemon), [BEGINS, ENDS]);
     let lost = daemon.logged(ENDS).await["lost"].as_u64().unwrap();
     assert!(lost > u64::from(SPANS) - 2 * 2048, "{lost}");
