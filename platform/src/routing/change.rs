@@ -124,11 +124,17 @@ mod tests {
     fn fields_of_a_patch_are_documented_as_optional_and_nullable() -> Result<(), serde_json::Error>
     {
         let schema = serde_json::to_value(Patch::schema())?;
-        let null = serde_json::json!({ "type": "null" });
-        assert_eq!(schema["properties"]["text"]["oneOf"][1], null, "{schema}");
-        assert_eq!(schema["properties"]["color"]["oneOf"][1], null, "{schema}");
-        assert_eq!(schema["properties"]["text"]["oneOf"][0]["type"], "string");
         assert_eq!(schema["required"], serde_json::Value::Null);
+        let mut named = Vec::new();
+        Patch::schemas(&mut named);
+        let null = serde_json::json!({ "type": "null" });
+        for (field, name) in [("text", "Change_String"), ("color", "Change_Color")] {
+            let reference = format!("#/components/schemas/{name}");
+            assert_eq!(schema["properties"][field]["$ref"], reference, "{schema}");
+            let change = named.iter().find(|(it, _)| it == name);
+            let change = serde_json::to_value(change.map(|(_, schema)| schema))?;
+            assert_eq!(change["oneOf"][1], null, "{change}");
+        }
 
         let patch: Patch = serde_json::from_str(r#"{"color":{"name":"red"}}"#)?;
         assert!(!patch.text.is_given());
