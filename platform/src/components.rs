@@ -166,7 +166,6 @@ pub(crate) fn http(settings: &Settings, about: About) -> http::Config {
             Some(_) => http::Surface::Api,
             None => http::Surface::All,
         },
-        hang_after: settings.supervision.hang_after,
         host: app.host.to_string(),
         port: app.port,
         workers: app.workers,

@@ -186,59 +186,6 @@ async fn a_restart_that_was_asked_for_logs_no_error() {
 }
 
 #[tokio::test]
-async fn the_journal_is_read_beside_the_daemon_and_after_its_end() {
-    let directory = tempfile::tempdir().unwrap();
-    // Reading does not create the file.
-    let said = dotmac(directory.path(), &["journal"]).await;
-    assert_eq!(said.code, 69, "{}", said.text());
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
-
-    let daemon = Daemon::builder().spawn_in(directory).await;
-    daemon.until("/ready", 200).await;
-    let place = daemon.directory().to_owned();
-    let shown = eventually("the journal of a running daemon", || async {
-        let said = dotmac(&place, &["journal"]).await;
-        (said.code == 0 && said.text().contains(" db ")).then(|| said.text())
-    })
-    .await;
-    assert!(shown.lines().next().unwrap().contains("started"), "{shown}");
-
-    let directory = daemon.kill();
-    let said = dotmac(
-        directory.path(),
-        &["journal", "--component", "db", "--last", "1", "--json"],
-    )
-    .await;
-    assert_eq!(said.code, 0, "{}", said.text());
-    let line: Value = serde_json::from_str(&said.text()).unwrap();
-    assert_eq!(
-        (&line["component"], &line["event"]),
-        (&"db".into(), &"ready".into())
-    );
-    let said = dotmac(directory.path(), &["journal", "--last", "0"]).await;
-    assert_eq!(said.code, 64, "{}", said.text());
-}
-
-#[tokio::test]
-async fn the_journal_of_postgresql_is_read_too() {
-    let postgres = Postgres::start().await;
-    let daemon = Daemon::builder()
-        .env("DOTMAC_DATABASE_URL", postgres.url())
-        .spawn()
-        .await;
-    daemon.until("/ready", 200).await;
-    eventually("the journal", || async {
-        let said = Daemon::builder()
-            .env("DOTMAC_DATABASE_URL", postgres.url())
-            .run(&["journal", "--component", "db"])
-            .await;
-        assert_eq!(said.code, 0, "{}", said.text());
-        said.text().contains(" ready ").then_some(())
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn without_a_daemon_or_a_socket_the_commands_say_so() {
     let directory = tempfile::tempdir().unwrap();
     let said = dotmac(directory.path(), &["status"]).await;
@@ -297,6 +244,8 @@ async fn why_names_the_module_whose_work_waits_for_its_share_of_the_database() {
     .await;
     let waiting = r#"dotmac_database_module_connections{module="chaos",state="waiting"}"#;
     assert_eq!(daemon.metric(waiting).await, Some(3.0));
-    assert_eq!(status(&daemon).await["database"][0]["max"], 2);
+    let modules = status(&daemon).await["modules"].clone();
+    assert_eq!(modules[0]["name"], "chaos");
+    assert_eq!(modules[0]["connections"]["max"], 2, "{modules}");
     held.iter().for_each(|request| request.abort());
 }

@@ -88,6 +88,10 @@ fn a_probe_waits_for_nobody() {
             assert!(!text.contains(word), "`{word}` is in {place}");
         }
     }
+    let workers = fs::read_to_string(repository().join("platform/src/http/workers.rs")).unwrap();
+    for word in ["Mutex", "RwLock", ".lock()"] {
+        assert!(!workers.contains(word), "`{word}` is in workers.rs");
+    }
 }
 
 /// The dependencies and features that a build of the workspace selects for these kinds of edges.

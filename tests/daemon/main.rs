@@ -22,6 +22,7 @@ mod embedding;
 mod first_service;
 mod http;
 mod hygiene;
+mod journal;
 mod leases;
 mod management;
 mod metrics;

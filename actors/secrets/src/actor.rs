@@ -19,7 +19,6 @@ use super::{
     backoff::Backoff,
     cache::Cache,
     course::{Course, Word},
-    error::Chain,
     instruments::Rotated,
     leased::Leased,
     loader::{self, Loaded},
@@ -290,7 +289,7 @@ impl Actor for SecretsActor {
         if let Err(error) = self.config.validate() {
             return self
                 .lifeline
-                .fail(reason::INVALID_CONFIGURATION, Chain(&error));
+                .fail(reason::INVALID_CONFIGURATION, dotmac_causes::Chain(&error));
         }
         match self.config.vault.clone().map(Vault::new) {
             None => {
@@ -313,7 +312,7 @@ impl Actor for SecretsActor {
             }
             Some(Err(error)) => self
                 .lifeline
-                .fail(reason::INVALID_CONFIGURATION, Chain(&error)),
+                .fail(reason::INVALID_CONFIGURATION, dotmac_causes::Chain(&error)),
         }
     }
 }

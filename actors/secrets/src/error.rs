@@ -4,7 +4,7 @@
 //! what to do. Both are made of names, addresses and Vault's own error texts; no value, token or
 //! secret id ever gets into one.
 
-use std::{error::Error, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use super::{SecretPath, SecretReference, VaultFailure};
 use dotmac_supervision::Reason;
@@ -245,21 +245,6 @@ impl SecretsError {
 
     pub(super) fn is_denied(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.is_denied())
-    }
-}
-
-/// An error with all its sources, for one line of log.
-pub(super) struct Chain<'a>(pub(super) &'a dyn Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
     }
 }
 

@@ -7,7 +7,6 @@ use tracing::error;
 use super::{
     DatabaseRole, LeaseHold, SecretFeed, SecretsError, VaultFailure,
     database::Issued,
-    error::Chain,
     hold::Report,
     instruments::Rotated,
     loader::{Failed, Loaded},
@@ -75,7 +74,7 @@ impl Leased {
             News::Expired => {
                 let cause = self.failure.as_ref();
                 error!(
-                    error = cause.map(|cause| display(Chain(cause))),
+                    error = cause.map(|cause| display(dotmac_causes::Chain(cause))),
                     "the lease on the database's credentials has ended and Vault has given no others"
                 );
                 self.present = None;

@@ -13,7 +13,6 @@ use futures_util::{StreamExt, stream};
 use super::{
     Document, SecretPath, SecretReference, SecretStore, SecretsError, Vault,
     config::{Wanted, WantedSource},
-    error::Chain,
 };
 
 /// Paths asked for at once; the session has its own limit for everything under way.
@@ -45,7 +44,7 @@ impl fmt::Display for Failed {
         if let Some(key) = &self.key {
             write!(f, "no secret for `{key}`: ")?;
         }
-        Chain(&self.error).fmt(f)
+        dotmac_causes::Chain(&self.error).fmt(f)
     }
 }
 

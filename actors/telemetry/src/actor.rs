@@ -14,10 +14,10 @@ use tracing::{error, info, warn};
 
 use super::error::TelemetryError;
 use super::exporters::Attachment;
-use super::fields::Chain;
 use super::tally::Failure;
 use super::watch::{Trouble, Watch};
 use super::{Destinations, Otlp, Telemetry};
+use dotmac_causes::Chain;
 use dotmac_supervision::{Lifeline, Reason, Serving, SupervisedActor};
 
 /// The collector does not answer within the export time-out.

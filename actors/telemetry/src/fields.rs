@@ -11,9 +11,6 @@ use tracing::field::{Field, Visit};
 /// Longest text kept of one field, in bytes; the rest is cut and its length noted.
 const TEXT_LIMIT: usize = 16 * 1024;
 
-/// Longest chain of error sources written.
-const CHAIN_LIMIT: usize = 16;
-
 /// One recorded value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
@@ -76,28 +73,14 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        self.set(field.name(), text(format_args!("{}", Chain(value))));
+        self.set(
+            field.name(),
+            text(format_args!("{}", dotmac_causes::Chain(value))),
+        );
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.set(field.name(), text(format_args!("{value:?}")));
-    }
-}
-
-/// An error followed by its sources, `outer: inner: innermost`.
-pub(super) struct Chain<'a>(pub(super) &'a (dyn Error + 'static));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        // Bounded, for an error that is its own source.
-        for _ in 0..CHAIN_LIMIT {
-            let Some(error) = source else { break };
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
     }
 }
 
@@ -147,7 +130,7 @@ mod tests {
         struct Outer(#[source] std::io::Error);
 
         let error = Outer(std::io::Error::other("connection refused"));
-        let shown = text(format_args!("{}", Chain(&error)));
+        let shown = text(format_args!("{}", dotmac_causes::Chain(&error)));
         assert_eq!(
             shown,
             Value::Text("failed to open the pool: connection refused".to_owned())

@@ -27,9 +27,9 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::fields::Chain;
 use super::pieces::Pieces;
 use super::tally::{Failure, Tally};
+use dotmac_causes::Chain;
 
 /// How often an export is tried again while the collector is just being restarted.
 const RETRIES: u32 = 2;

@@ -49,32 +49,37 @@ pub(crate) struct Status {
     pub(crate) leaked_threads: usize,
     /// In the order of their start.
     pub(crate) components: Vec<ComponentStatus>,
-    /// What each module has of the database.
-    pub(crate) database: Vec<ModuleConnections>,
-    /// What each module has of the requests under way.
+    /// What each module has of what they share.
     pub(crate) modules: Vec<ModuleStatus>,
+}
+
+/// A module and its shares.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ModuleStatus {
+    pub(crate) name: String,
+    /// Absent for work of the platform's own.
+    pub(crate) requests: Option<RequestShare>,
+    pub(crate) connections: Option<ConnectionShare>,
+}
+
+/// The requests of one module.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RequestShare {
+    pub(crate) under_way: usize,
+    /// The most that there may be at a time.
+    pub(crate) max: usize,
+    /// Requests that were refused since the start.
+    pub(crate) refused: u64,
 }
 
 /// The database connections of one module.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ModuleConnections {
-    pub(crate) module: String,
+pub(crate) struct ConnectionShare {
     pub(crate) used: usize,
     /// The most that it may use at a time.
     pub(crate) max: usize,
     /// Pieces of its work that wait for one.
     pub(crate) waiting: usize,
-}
-
-/// The requests of one module.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ModuleStatus {
-    pub(crate) name: String,
-    /// Requests under way, and the most that there may be.
-    pub(crate) requests: usize,
-    pub(crate) requests_max: usize,
-    /// Requests that were refused since the start.
-    pub(crate) requests_refused: u64,
 }
 
 /// One component and its actor.

@@ -13,7 +13,6 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use actix_web::{App, HttpServer, dev::ServerHandle, web::Data};
@@ -26,15 +25,13 @@ use crate::{
     routing::ModuleRequests,
 };
 
-/// What can be looked at and acted upon.
+/// What the admin routes read and act upon.
 #[derive(Clone)]
-pub(crate) struct Powers {
+pub(crate) struct AdminContext {
     pub(crate) telemetry: Telemetry,
     pub(crate) supervisor: SupervisorHandle,
     pub(crate) about: About,
     pub(crate) workers: Workers,
-    /// After which time without progress a worker is blocked.
-    pub(crate) hang_after: Duration,
     pub(crate) requests: Vec<Arc<ModuleRequests>>,
 }
 
@@ -59,7 +56,7 @@ pub(crate) struct OpenError {
 ///
 /// [`OpenError`]: the directory is missing or not writable, another process answers there, or the
 /// system has no thread left.
-pub(crate) fn open(path: &Path, powers: Powers) -> Result<Admin, OpenError> {
+pub(crate) fn open(path: &Path, context: AdminContext) -> Result<Admin, OpenError> {
     let refused = |source| OpenError {
         path: path.to_owned(),
         source,
@@ -68,7 +65,7 @@ pub(crate) fn open(path: &Path, powers: Powers) -> Result<Admin, OpenError> {
     let serve = move || {
         let app = move || {
             App::new()
-                .app_data(Data::new(powers.clone()))
+                .app_data(Data::new(context.clone()))
                 .configure(routes::all)
         };
         let server = HttpServer::new(app)

@@ -10,23 +10,20 @@ use actix_web::{
     web::{Data, Json, ServiceConfig},
 };
 use chrono::{DateTime, SecondsFormat, Utc};
-use dotmac_db::{ModuleLoad, module_loads};
+use dotmac_db::module_loads;
 use dotmac_supervision::{Component, Readiness, State, Vitals, WorkerVitals};
 use dotmac_telemetry::{LevelChange, Telemetry};
 use tracing::info;
 
 use super::{
-    Powers,
+    AdminContext,
     messages::{
-        ComponentStatus, LastError, LogLevel, ModuleConnections, ModuleStatus, Restart,
+        ComponentStatus, ConnectionShare, LastError, LogLevel, ModuleStatus, RequestShare, Restart,
         SetLogLevel, Status, WorkerStatus,
     },
     socket::Peer,
 };
-use crate::{
-    http::{Problem, WORKERS_BLOCKED},
-    routing::ModuleRequests,
-};
+use crate::http::{Problem, WORKERS_BLOCKED};
 
 /// Longest time that a log level may be changed for.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -40,10 +37,10 @@ pub(super) fn all(app: &mut ServiceConfig) {
 }
 
 #[get("/status")]
-async fn status(powers: Data<Powers>) -> Json<Status> {
-    let (supervisor, telemetry) = (&powers.supervisor, &powers.telemetry);
+async fn status(context: Data<AdminContext>) -> Json<Status> {
+    let (supervisor, telemetry) = (&context.supervisor, &context.telemetry);
     let board = supervisor.board();
-    let blocked = powers.workers.are_blocked(powers.hang_after);
+    let blocked = context.workers.are_blocked();
     let readiness = blocked.readiness(board.readiness);
     let vitals: BTreeMap<_, _> = supervisor
         .vitals()
@@ -51,8 +48,8 @@ async fn status(powers: Data<Powers>) -> Json<Status> {
         .collect();
     let components = board.components.iter();
     Json(Status {
-        program: powers.about.name.to_owned(),
-        version: powers.about.version.to_owned(),
+        program: context.about.name.to_owned(),
+        version: context.about.version.to_owned(),
         pid: std::process::id(),
         status: readiness.as_str().to_owned(),
         reason: match readiness {
@@ -64,30 +61,39 @@ async fn status(powers: Data<Powers>) -> Json<Status> {
         leaked_threads: board.leaked_threads,
         components: components
             .map(|component| shown(component, vitals.get(component.name), telemetry))
-            .chain(blocked.state().map(|state| http(state, &powers)))
+            .chain(blocked.state().map(|state| http(state, &context)))
             .collect(),
-        database: module_loads().iter().map(connections_of).collect(),
-        modules: powers.requests.iter().map(|it| requests_of(it)).collect(),
+        modules: modules(&context),
     })
 }
 
-fn connections_of(load: &ModuleLoad) -> ModuleConnections {
-    ModuleConnections {
-        module: load.module.to_owned(),
-        used: load.used,
-        max: load.max,
-        waiting: load.waiting,
+/// Every module that takes requests or works on the database.
+fn modules(context: &AdminContext) -> Vec<ModuleStatus> {
+    let mut modules = BTreeMap::new();
+    for load in context.requests.iter().map(|module| module.load()) {
+        let requests = RequestShare {
+            under_way: load.under_way,
+            max: load.most,
+            refused: load.refused,
+        };
+        modules.insert(load.module, (Some(requests), None));
     }
-}
-
-fn requests_of(module: &ModuleRequests) -> ModuleStatus {
-    let load = module.load();
-    ModuleStatus {
-        name: load.module.to_owned(),
-        requests: load.under_way,
-        requests_max: load.most,
-        requests_refused: load.refused,
+    for load in module_loads() {
+        let (_, connections) = modules.entry(load.module).or_default();
+        *connections = Some(ConnectionShare {
+            used: load.used,
+            max: load.max,
+            waiting: load.waiting,
+        });
     }
+    let modules = modules.into_iter();
+    modules
+        .map(|(name, (requests, connections))| ModuleStatus {
+            name: name.to_owned(),
+            requests,
+            connections,
+        })
+        .collect()
 }
 
 fn shown(component: &Component, vitals: Option<&Vitals>, telemetry: &Telemetry) -> ComponentStatus {
@@ -117,15 +123,15 @@ fn shown(component: &Component, vitals: Option<&Vitals>, telemetry: &Telemetry) 
 }
 
 /// The HTTP server, while workers make no progress.
-fn http(state: State, powers: &Powers) -> ComponentStatus {
-    let blocked = powers.workers.blocked(powers.hang_after);
+fn http(state: State, context: &AdminContext) -> ComponentStatus {
+    let blocked = context.workers.blocked();
     let longest = blocked.iter().map(|worker| worker.since).max();
     let numbers: Vec<_> = blocked.iter().map(|it| it.number.to_string()).collect();
     let since = SystemTime::now() - longest.unwrap_or_default();
     let text = format!(
         "handlers block {} of {} workers: number {}",
         blocked.len(),
-        powers.workers.count(),
+        context.workers.count(),
         numbers.join(", ")
     );
     ComponentStatus {
@@ -168,7 +174,7 @@ fn moment(at: SystemTime) -> String {
 #[put("/log-level")]
 async fn set_log_level(
     request: HttpRequest,
-    powers: Data<Powers>,
+    context: Data<AdminContext>,
     Json(wanted): Json<SetLogLevel>,
 ) -> Result<Json<LogLevel>, Problem> {
     let lasting = wanted.for_ms.map(Duration::from_millis);
@@ -180,11 +186,11 @@ async fn set_log_level(
         target: wanted.target,
         lasting,
     };
-    let (former, for_ms) = (powers.telemetry.log_filter(), wanted.for_ms);
-    let level = powers
+    let (former, for_ms) = (context.telemetry.log_filter(), wanted.for_ms);
+    let level = context
         .telemetry
         .change_log_level(change)
-        .map_err(|error| Problem::bad_request(crate::cli::chain(&error)))?;
+        .map_err(|error| Problem::bad_request(dotmac_causes::chain(&error)))?;
     info!(by = %by(&request), former, for_ms, "the log level is now `{level}`");
     Ok(Json(LogLevel { level }))
 }
@@ -192,11 +198,11 @@ async fn set_log_level(
 #[post("/restart")]
 async fn restart(
     request: HttpRequest,
-    powers: Data<Powers>,
+    context: Data<AdminContext>,
     Json(Restart { component }): Json<Restart>,
 ) -> Result<HttpResponse, Problem> {
-    powers.supervisor.restart(&component).map_err(|_| {
-        let board = powers.supervisor.board();
+    context.supervisor.restart(&component).map_err(|_| {
+        let board = context.supervisor.board();
         let names = board.components.iter().map(|component| component.name);
         let names: Vec<&str> = names.collect();
         Problem::bad_request(format!(
@@ -209,15 +215,15 @@ async fn restart(
 }
 
 #[post("/drain")]
-async fn drain(request: HttpRequest, powers: Data<Powers>) -> HttpResponse {
-    powers.supervisor.drain();
+async fn drain(request: HttpRequest, context: Data<AdminContext>) -> HttpResponse {
+    context.supervisor.drain();
     info!(by = %by(&request), "readiness was turned off; requests are still served");
     HttpResponse::Accepted().finish()
 }
 
 #[post("/undrain")]
-async fn undrain(request: HttpRequest, powers: Data<Powers>) -> HttpResponse {
-    powers.supervisor.undrain();
+async fn undrain(request: HttpRequest, context: Data<AdminContext>) -> HttpResponse {
+    context.supervisor.undrain();
     info!(by = %by(&request), "readiness is no longer turned off");
     HttpResponse::Accepted().finish()
 }

@@ -2,7 +2,6 @@
 //! running daemon.
 
 use std::{
-    error::Error as _,
     fmt::Write as _,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
@@ -250,11 +249,7 @@ fn no_socket() -> Failure {
 
 fn no_answer(error: &reqwest::Error, path: &Path) -> Failure {
     let socket = path.display();
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    let refused = causes
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .map(io::Error::kind)
-        .next();
+    let refused = dotmac_causes::find(error).map(io::Error::kind);
     Failure::NoAnswer(match refused {
         Some(ErrorKind::ConnectionRefused) => format!(
             "no process listens at `{socket}`; the daemon that made it has ended without removing it"
@@ -266,7 +261,7 @@ fn no_answer(error: &reqwest::Error, path: &Path) -> Failure {
             format!("only the daemon's own user may open `{socket}`")
         }
         _ if error.is_timeout() => format!("`{socket}`: no answer within {TIMEOUT:?}"),
-        _ => format!("`{socket}`: {}", super::chain(error)),
+        _ => format!("`{socket}`: {}", dotmac_causes::chain(error)),
     })
 }
 

@@ -34,7 +34,7 @@ pub(super) fn run(program: &Program, arguments: &Arguments) -> Exit {
             Exit::Success
         }
         Err(error) => {
-            eprintln!("{}", super::chain(&error));
+            eprintln!("{}", dotmac_causes::chain(&error));
             Exit::Unavailable
         }
     }

@@ -40,7 +40,7 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
     if let Err(error) =
         Assembly::for_command(&settings, &program.modules, program.authenticator.clone())
     {
-        eprintln!("{}", super::chain(&error));
+        eprintln!("{}", dotmac_causes::chain(&error));
         return Exit::Settings;
     }
     super::print(&format!(
@@ -148,10 +148,6 @@ impl Table {
     }
 }
 
-fn chain(error: SecretsError) -> String {
-    super::chain(&error)
-}
-
 /// What the database is tried with, and whom to give it back to.
 struct Found {
     credentials: Option<Credentials>,
@@ -187,7 +183,7 @@ async fn try_vault(settings: &Settings, table: &mut Table) -> Found {
         let status = vault.health().await?;
         Ok((status, format!("{address} answers")))
     };
-    let Some(status) = table.attempt("vault reachable", health, chain).await else {
+    let Some(status) = table.attempt("vault reachable", health, text).await else {
         return nothing(None);
     };
     let (outcome, words) = serves(status);
@@ -205,7 +201,7 @@ async fn try_vault(settings: &Settings, table: &mut Table) -> Found {
         let policies = identity.policies.join(", ");
         Ok(((), format!("we are {name}, with the policies {policies}")))
     };
-    if table.attempt("vault login", login, chain).await.is_none() {
+    if table.attempt("vault login", login, text).await.is_none() {
         return nothing(None);
     }
     let mount = settings.vault.mount.as_str();
@@ -270,7 +266,7 @@ async fn try_secret(vault: &Vault, mount: &str, wanted: &Wanted, table: &mut Tab
     let mut reason = None;
     let explain = |error: SecretsError| {
         reason = Some(error.reason());
-        let words = chain(error);
+        let words = text(error);
         // Whoever may read nothing below a mount is not told what is mounted there either.
         if reason == Some(secrets::reason::PERMISSION_DENIED) && !words.contains("capabilities") {
             return format!(
@@ -306,7 +302,7 @@ async fn try_role(
         Ok((credentials::issued(issued), words))
     };
     let credentials = table
-        .attempt(format!("database role {}", role.role), issue, chain)
+        .attempt(format!("database role {}", role.role), issue, text)
         .await?;
     // Revoking early is what every daemon wants and what a policy most easily lacks.
     let path = "sys/leases/revoke".to_owned();
@@ -324,7 +320,7 @@ async fn try_role(
             MayNot::Denied => format!(
                 "leases cannot be given back before they end; grant it with `path \"{path}\" {{ capabilities = [\"update\"] }}` in a policy of this login"
             ),
-            MayNot::Unknown(error) => chain(error),
+            MayNot::Unknown(error) => dotmac_causes::chain(&error),
         })
         .await;
     Some(credentials)
@@ -365,7 +361,7 @@ async fn try_database(settings: &Settings, credentials: Option<Credentials>, tab
         db::OpenError::NoAccount(_) => {
             format!("{target} answers, and there is no user to log in as: see above")
         }
-        error => super::chain(&error),
+        error => dotmac_causes::chain(&error),
     });
     if let (Some(()), Some(file)) = (looked.await, file) {
         try_file(file, table).await;
@@ -384,7 +380,7 @@ async fn try_file(file: PathBuf, table: &mut Table) {
         Ok::<_, db::OpenError>(((), words))
     };
     table
-        .attempt("database file", read, |error| super::chain(&error))
+        .attempt("database file", read, |error| dotmac_causes::chain(&error))
         .await;
 }
 
@@ -430,4 +426,8 @@ async fn try_collector(endpoint: &Url, limit: Duration, table: &mut Table) {
             )
         })
         .await;
+}
+
+fn text(error: SecretsError) -> String {
+    dotmac_causes::chain(&error)
 }

@@ -3,8 +3,9 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::database::with_database;
 use crate::{
-    Exit, components,
+    Exit,
     db::{self, JournalQuery},
     program::Program,
 };
@@ -34,33 +35,16 @@ struct Line<'a> {
 }
 
 pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
-    let settings = match super::settings(program) {
-        Ok(settings) => settings,
-        Err(exit) => return exit,
-    };
-    let (credentials, vault) = match super::migrate::load_credentials(&settings).await {
-        Ok(loaded) => loaded,
-        Err(exit) => return exit,
-    };
-    let config = components::database(&settings, credentials);
     let query = JournalQuery {
         last: arguments.last,
         component: arguments.component.clone(),
     };
-    let exit = match db::read_journal(&config, query).await {
-        Ok(entries) => {
-            entries.iter().for_each(|entry| show(entry, arguments.json));
-            Exit::Success
-        }
-        Err(error) => {
-            eprintln!("{}", super::chain(&error));
-            Exit::Unavailable
-        }
-    };
-    if let Some(vault) = vault {
-        vault.farewell().await;
-    }
-    exit
+    with_database(program, async |config| {
+        let entries = db::read_journal(&config, query).await?;
+        entries.iter().for_each(|entry| show(entry, arguments.json));
+        Ok(Exit::Success)
+    })
+    .await
 }
 
 /// Oldest first, so that the newest is next to the prompt.

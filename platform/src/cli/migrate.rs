@@ -2,16 +2,15 @@
 
 use clap::{Args, Subcommand};
 
+use super::database::with_database;
 use crate::{
-    Exit, components, credentials,
+    Exit,
     db::{
-        Config, Credentials, OpenError,
+        Config, OpenError,
         migrations::{self, Outcome, OwnerStatus, Status, Step},
     },
     module,
     program::Program,
-    secrets::{self, ConfigError, Vault},
-    settings::Settings,
 };
 
 /// What to do with the schema.
@@ -46,65 +45,13 @@ enum Action {
 }
 
 pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
-    let settings = match super::settings(program) {
-        Ok(settings) => settings,
-        Err(exit) => return exit,
-    };
-    let (credentials, vault) = match load_credentials(&settings).await {
-        Ok(loaded) => loaded,
-        Err(exit) => return exit,
-    };
-    let mut config = components::database(&settings, credentials);
-    config.migrations = module::migrations(&program.modules);
     let action = arguments.action.clone();
-    let exit = match carry_out(action.unwrap_or(Action::Up { dry_run: false }), config) {
-        Ok(exit) => exit,
-        Err(error) => {
-            eprintln!("{}", super::chain(&error));
-            Exit::Unavailable
-        }
-    };
-    if let Some(vault) = vault {
-        vault.farewell().await;
-    }
-    exit
-}
-
-/// The credentials that the daemon would use, and the Vault to give leases back to.
-pub(super) async fn load_credentials(
-    settings: &Settings,
-) -> Result<(Credentials, Option<Vault>), Exit> {
-    let config = components::secrets(settings);
-    let Some(vault) = config.vault.clone() else {
-        let store = secrets::literals(&config.wanted);
-        return Ok((credentials::fixed(&store), None));
-    };
-    let refused = |error: ConfigError| {
-        eprintln!("{}", super::chain(&error));
-        Exit::Settings
-    };
-    config.validate().map_err(refused)?;
-    let vault = Vault::new(vault).map_err(refused)?;
-    let credentials = match &config.database_role {
-        None => {
-            let loaded = secrets::load(&vault, &config.wanted, None).await;
-            match loaded.failures.first() {
-                None => credentials::fixed(&loaded.store),
-                Some(failed) => {
-                    eprintln!("{failed}");
-                    return Err(Exit::Unavailable);
-                }
-            }
-        }
-        Some(role) => match vault.issue_once(role).await {
-            Ok(issued) => credentials::issued(issued),
-            Err(error) => {
-                eprintln!("{}", super::chain(&error));
-                return Err(Exit::Unavailable);
-            }
-        },
-    };
-    Ok((credentials, Some(vault)))
+    let action = action.unwrap_or(Action::Up { dry_run: false });
+    with_database(program, async |mut config| {
+        config.migrations = module::migrations(&program.modules);
+        carry_out(action, config)
+    })
+    .await
 }
 
 /// On a thread of its own, since migrations need a multi-threaded runtime and ours is not.

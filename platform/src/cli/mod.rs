@@ -5,6 +5,7 @@ mod backup;
 mod check;
 mod completions;
 mod config;
+mod database;
 mod journal;
 mod migrate;
 mod openapi;
@@ -13,8 +14,6 @@ mod remedies;
 mod why;
 
 pub use remedies::REMEDIES;
-
-use std::error::Error;
 
 use actix_web::rt::System;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -184,10 +183,4 @@ fn settings(program: &Program) -> Result<Settings, Exit> {
 fn print(text: &str) {
     use std::io::Write;
     writeln!(std::io::stdout(), "{}", text.trim_end()).ok();
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -11,7 +11,7 @@ pub(super) fn run(program: &Program) -> Exit {
         match Assembly::for_command(&settings, &program.modules, program.authenticator.clone()) {
             Ok(assembly) => assembly,
             Err(error) => {
-                eprintln!("{}", super::chain(&error));
+                eprintln!("{}", dotmac_causes::chain(&error));
                 return Exit::Settings;
             }
         };

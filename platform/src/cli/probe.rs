@@ -70,7 +70,7 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
             if ok { Exit::Success } else { Exit::Failure }
         }
         Err(error) => {
-            eprintln!("no answer: {}", super::chain(&error));
+            eprintln!("no answer: {}", dotmac_causes::chain(&error));
             Exit::Failure
         }
     }

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use super::remedies::remedy;
-use crate::admin::messages::{ComponentStatus, ModuleConnections, ModuleStatus, Status};
+use crate::admin::messages::{
+    ComponentStatus, ConnectionShare, ModuleStatus, RequestShare, Status,
+};
 
 /// Whether the daemon is ready, and the explanation: for each component that is not ready its state, the last
 /// error that it logged and the remedy; and each module whose work waits for a database connection.
@@ -26,30 +28,37 @@ pub(super) fn why(status: &Status) -> (bool, String) {
         // Writing to a String cannot fail.
         describe(&mut text, component).unwrap_or_default();
     }
-    for module in status.database.iter().filter(|it| it.waiting > 0) {
-        let ModuleConnections {
-            module,
-            used,
-            max,
-            waiting,
-        } = module;
-        write!(
-            text,
-            "\nmodule `{module}` uses {used} of its {max} database connections, and {waiting} pieces of its work wait \
-             for one"
-        )
-        .unwrap_or_default();
-    }
-    let overloaded = |module: &&ModuleStatus| module.requests >= module.requests_max;
-    for module in status.modules.iter().filter(overloaded) {
-        write!(
-            text,
-            "\nmodule `{}` has all of its {} requests under way; further ones are refused ({} since the start)",
-            module.name, module.requests_max, module.requests_refused
-        )
-        .unwrap_or_default();
+    for module in &status.modules {
+        describe_shares(&mut text, module).unwrap_or_default();
     }
     (ready, text)
+}
+
+/// What a module has used up of what it shares with others.
+fn describe_shares(text: &mut String, module: &ModuleStatus) -> std::fmt::Result {
+    let name = &module.name;
+    if let Some(ConnectionShare { used, max, waiting }) = &module.connections
+        && *waiting > 0
+    {
+        write!(
+            text,
+            "\nmodule `{name}` uses {used} of its {max} database connections, and {waiting} pieces of its work wait \
+             for one"
+        )?;
+    }
+    if let Some(RequestShare {
+        under_way,
+        max,
+        refused,
+    }) = &module.requests
+        && under_way >= max
+    {
+        write!(
+            text,
+            "\nmodule `{name}` has all of its {max} requests under way; further ones are refused ({refused} since the start)"
+        )?;
+    }
+    Ok(())
 }
 
 fn is_unwell(component: &ComponentStatus) -> bool {

@@ -3,7 +3,7 @@
 //! `reqwest` and what is below it log URLs at their own levels; we report every failure ourselves, so their events are
 //! switched off around each call.
 
-use std::{error::Error, io, net::IpAddr};
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use reqwest::{
@@ -172,7 +172,7 @@ impl Inner {
 
 fn unusable(error: reqwest::Error) -> EgressError {
     EgressError::Unusable {
-        problem: root_cause(&error).to_string(),
+        problem: dotmac_causes::root(&error).to_string(),
     }
 }
 
@@ -221,32 +221,14 @@ fn for_any_host(headers: &HeaderMap) -> HeaderMap {
 /// Tells a refused TLS session from other ways of having no answer.
 fn failure(destination: &Destination, error: &reqwest::Error) -> EgressError {
     let host = destination.host.clone();
-    match tls_error(error) {
+    match dotmac_causes::find::<rustls::Error>(error) {
         Some(tls) => EgressError::TlsFailed {
             host,
             problem: tls.to_string(),
         },
         None => EgressError::ConnectionFailed {
             host,
-            problem: root_cause(error).to_string(),
+            problem: dotmac_causes::root(error).to_string(),
         },
     }
-}
-
-fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    // An `io::Error` hides what it wraps from `source()`, and the layers wrap one into another.
-    let wrapped = error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref);
-    let next = wrapped
-        .map(|inner| inner as &'a (dyn Error + 'static))
-        .or_else(|| error.source());
-    error.downcast_ref().or_else(|| next.and_then(tls_error))
-}
-
-fn root_cause<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error
 }

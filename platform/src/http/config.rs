@@ -61,8 +61,6 @@ pub struct Config {
     pub port: u16,
     /// Worker threads, at least 1.
     pub workers: usize,
-    /// How long a worker may make no progress before it counts as blocked, at least 2 s.
-    pub hang_after: Duration,
     /// Certificate and key files; `None` serves plain HTTP.
     pub tls: Option<TlsFiles>,
     /// Largest request body in bytes; a larger one is answered 413.
@@ -184,12 +182,12 @@ pub struct Parts {
 
 impl Parts {
     /// A server with the built-in routes only.
-    pub fn new(vitals: impl Vitals, scrape: Scrape) -> Self {
+    pub fn new(vitals: impl Vitals, scrape: Scrape, workers: Workers) -> Self {
         Self {
             vitals: Arc::new(vitals),
             scrape,
             routes: Routes::default(),
-            workers: Workers::default(),
+            workers,
         }
     }
 

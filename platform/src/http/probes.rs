@@ -62,7 +62,6 @@ impl Probe {
 pub(super) struct Probes {
     vitals: Arc<dyn Vitals>,
     workers: Workers,
-    hang_after: Duration,
     healthy: Bytes,
     unhealthy: Bytes,
     blocked: Bytes,
@@ -98,7 +97,6 @@ impl Probes {
             hung: json(&hung()),
             vitals,
             workers,
-            hang_after: config.hang_after,
             ready: ArcSwapOption::empty(),
         }
     }
@@ -125,7 +123,7 @@ impl Probes {
     fn live(&self) -> HttpResponse {
         if !self.vitals.is_alive() {
             respond(StatusCode::SERVICE_UNAVAILABLE, self.unhealthy.clone())
-        } else if self.workers.are_blocked(self.hang_after) == Blocked::All {
+        } else if self.workers.are_blocked() == Blocked::All {
             respond(StatusCode::SERVICE_UNAVAILABLE, self.blocked.clone())
         } else {
             respond(StatusCode::OK, self.healthy.clone())
@@ -138,7 +136,7 @@ impl Probes {
             return respond(StatusCode::SERVICE_UNAVAILABLE, self.hung.clone());
         }
         let board = self.vitals.board();
-        let blocked = self.workers.are_blocked(self.hang_after);
+        let blocked = self.workers.are_blocked();
         if let Some(rendered) = &*self.ready.load()
             && (rendered.serial, rendered.blocked) == (board.serial, blocked)
         {

@@ -109,8 +109,8 @@ pub fn serve(listeners: Listeners, config: Config, parts: Parts) -> Result<Runni
     let workers = (config.surface != Surface::Management).then(|| parts.workers.clone());
     if let Some(workers) = &workers {
         connections.observe();
-        workers.observe(config.hang_after);
-        actix_rt::spawn(workers.clone().report(config.hang_after));
+        workers.observe();
+        actix_rt::spawn(workers.clone().report());
     }
     let (stop, stopping) = (server.graceful_shutdown_signal(), Arc::clone(&connections));
     actix_rt::spawn(async move {

@@ -18,7 +18,7 @@ use futures_util::future::LocalBoxFuture;
 use tokio::sync::watch;
 
 use super::{
-    Config, CorsPolicy, Parts, Running, Surface, Vitals, bind, config::is_draining, serve,
+    Config, CorsPolicy, Parts, Running, Surface, Vitals, Workers, bind, config::is_draining, serve,
 };
 
 pub(super) type Failure = Box<dyn std::error::Error>;
@@ -26,7 +26,6 @@ pub(super) type Failure = Box<dyn std::error::Error>;
 pub(super) fn config() -> Config {
     Config {
         surface: Surface::All,
-        hang_after: Duration::from_secs(5),
         build: crate::Build::default(),
         host: "127.0.0.1".to_owned(),
         port: 0,
@@ -148,6 +147,7 @@ pub(super) fn parts(vitals: &Staged) -> Parts {
     Parts::new(
         vitals.clone(),
         Arc::new(|_| Ok("dotmac_ready 1\n".to_owned())),
+        Workers::new(Duration::from_secs(5)),
     )
 }
 

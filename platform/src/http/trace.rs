@@ -6,7 +6,7 @@
 //! semantic conventions for HTTP. Nothing is recorded that a client could use to smuggle in secrets
 //! or unbounded values: no query, no header, no method outside the known ones.
 
-use std::{borrow::Cow, error::Error as _, net::IpAddr, rc::Rc, time::Instant};
+use std::{borrow::Cow, net::IpAddr, rc::Rc, time::Instant};
 
 use actix_web::{
     HttpMessage, HttpRequest,
@@ -218,7 +218,7 @@ impl Exchange {
     fn log_error(&self, status: StatusCode, response: &ServiceResponse) {
         let chain = match response.response().error() {
             Some(error) => match error.as_error::<Problem>() {
-                Some(problem) => chain(problem),
+                Some(problem) => dotmac_causes::chain(problem),
                 None => error.to_string(),
             },
             None => "the handler answered so without an error".to_owned(),
@@ -230,18 +230,6 @@ impl Exchange {
             tracing::error!(target: "dotmac::http", error = %chain, "{name} failed");
         }
     }
-}
-
-/// An error and all its causes, the outermost first.
-fn chain(problem: &Problem) -> String {
-    let mut text = problem.to_string();
-    let mut cause = problem.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Attributes of the request's metrics, all out of closed sets; replaces the crate's own, which take

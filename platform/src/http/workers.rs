@@ -7,13 +7,14 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use dotmac_supervision::{NotReady, Readiness, Reason, State};
 use opentelemetry::global;
 use tokio::time::{MissedTickBehavior, interval};
@@ -30,12 +31,16 @@ pub struct Workers(Arc<Shared>);
 
 struct Shared {
     began: Instant,
-    pulses: Mutex<HashMap<ThreadId, Arc<Pulse>>>,
+    patience: Duration,
+    /// Swapped as a whole when a worker begins or ends, so that probes read it without a lock.
+    pulses: ArcSwap<Vec<Arc<Pulse>>>,
 }
 
-/// When a worker was last seen to make progress, in milliseconds since `began`.
+/// The progress of one worker.
 struct Pulse {
     number: usize,
+    thread: ThreadId,
+    /// When it was last seen, in milliseconds since `began`.
     at: AtomicU64,
 }
 
@@ -78,33 +83,34 @@ pub struct BlockedWorker {
     pub since: Duration,
 }
 
-impl Default for Workers {
-    fn default() -> Self {
+impl Workers {
+    /// Of these workers, those that make no progress for `patience` count as blocked; for 2 s at the least.
+    pub fn new(patience: Duration) -> Self {
         Self(Arc::new(Shared {
             began: Instant::now(),
-            pulses: Mutex::default(),
+            patience: patience.max(BEAT * 2),
+            pulses: ArcSwap::default(),
         }))
     }
-}
 
-impl Workers {
     /// Watches the worker on whose thread this is called, until that ends. Several calls on one thread are one.
     pub(super) fn watch_this(&self) {
         let thread = thread::current().id();
-        let pulse = {
-            let mut pulses = self.pulses();
-            if pulses.contains_key(&thread) {
-                return;
-            }
-            let taken = |number| pulses.values().any(|pulse| pulse.number == number);
-            let number = (1..).find(|number| !taken(*number)).unwrap_or_default();
-            let pulse = Arc::new(Pulse {
-                number,
-                at: AtomicU64::new(self.now()),
-            });
-            pulses.insert(thread, Arc::clone(&pulse));
-            pulse
-        };
+        if self.0.pulses.load().iter().any(|it| it.thread == thread) {
+            return;
+        }
+        let at = self.now();
+        self.0.pulses.rcu(|pulses| {
+            let taken = |number| pulses.iter().any(|pulse| pulse.number == number);
+            let pulse = Pulse {
+                number: (1..).find(|number| !taken(*number)).unwrap_or_default(),
+                thread,
+                at: AtomicU64::new(at),
+            };
+            let mut pulses = Vec::clone(pulses);
+            pulses.push(Arc::new(pulse));
+            pulses
+        });
         let watched = Watched {
             workers: self.clone(),
             thread,
@@ -114,16 +120,21 @@ impl Workers {
             beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 beats.tick().await;
-                pulse.at.store(watched.workers.now(), Relaxed);
+                watched.beat();
             }
         });
     }
 
-    /// The workers that have made no progress for `patience`, by their numbers.
-    pub fn blocked(&self, patience: Duration) -> Vec<BlockedWorker> {
-        let mut blocked: Vec<_> = self
-            .pauses()
-            .filter(|worker| worker.since >= patience.max(BEAT * 2))
+    /// The workers that make no progress, by their numbers.
+    pub fn blocked(&self) -> Vec<BlockedWorker> {
+        let pulses = self.0.pulses.load();
+        let mut blocked: Vec<_> = pulses
+            .iter()
+            .map(|pulse| BlockedWorker {
+                number: pulse.number,
+                since: self.pause(pulse),
+            })
+            .filter(|worker| worker.since >= self.0.patience)
             .collect();
         blocked.sort_by_key(|worker| worker.number);
         blocked
@@ -131,20 +142,22 @@ impl Workers {
 
     /// How many workers there are.
     pub fn count(&self) -> usize {
-        self.pulses().len()
+        self.0.pulses.load().len()
     }
 
-    /// Whether some or all workers have made no progress for `patience`.
-    pub(crate) fn are_blocked(&self, patience: Duration) -> Blocked {
-        match self.blocked(patience).len() {
+    /// Whether some or all workers make no progress. Takes no lock.
+    pub(crate) fn are_blocked(&self) -> Blocked {
+        let pulses = self.0.pulses.load();
+        let is_blocked = |pulse: &&Arc<Pulse>| self.pause(pulse) >= self.0.patience;
+        match pulses.iter().filter(is_blocked).count() {
             0 => Blocked::None,
-            blocked if blocked < self.count() => Blocked::Some,
+            blocked if blocked < pulses.len() => Blocked::Some,
             _ => Blocked::All,
         }
     }
 
     /// Registers the figures that are read at each scrape.
-    pub(super) fn observe(&self, patience: Duration) {
+    pub(super) fn observe(&self) {
         let meter = global::meter("dotmac.http");
         let workers = self.clone();
         meter
@@ -152,17 +165,17 @@ impl Workers {
             .with_description(
                 "Workers whose thread has made no progress for DOTMAC_SUPERVISION_HANG_AFTER",
             )
-            .with_callback(move |gauge| gauge.observe(workers.blocked(patience).len() as u64, &[]))
+            .with_callback(move |gauge| gauge.observe(workers.blocked().len() as u64, &[]))
             .build();
     }
 
     /// Logs each worker that becomes blocked, and how long it was. Never returns.
-    pub(super) async fn report(self, patience: Duration) {
+    pub(super) async fn report(self) {
         let mut known: HashMap<usize, Duration> = HashMap::new();
         let mut turns = interval(BEAT);
         loop {
             turns.tick().await;
-            let blocked = self.blocked(patience);
+            let blocked = self.blocked();
             for BlockedWorker { number, since } in &blocked {
                 if known.insert(*number, *since).is_none() {
                     tracing::warn!(
@@ -187,25 +200,13 @@ impl Workers {
         }
     }
 
-    fn pauses(&self) -> impl Iterator<Item = BlockedWorker> {
-        let now = self.now();
-        let pauses: Vec<_> = self
-            .pulses()
-            .values()
-            .map(|pulse| BlockedWorker {
-                number: pulse.number,
-                since: Duration::from_millis(now.saturating_sub(pulse.at.load(Relaxed))),
-            })
-            .collect();
-        pauses.into_iter()
+    /// How long a worker has made no progress.
+    fn pause(&self, pulse: &Pulse) -> Duration {
+        Duration::from_millis(self.now().saturating_sub(pulse.at.load(Relaxed)))
     }
 
     fn now(&self) -> u64 {
         u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn pulses(&self) -> MutexGuard<'_, HashMap<ThreadId, Arc<Pulse>>> {
-        self.0.pulses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -215,9 +216,23 @@ struct Watched {
     thread: ThreadId,
 }
 
+impl Watched {
+    fn beat(&self) {
+        let now = self.workers.now();
+        let pulses = self.workers.0.pulses.load();
+        if let Some(pulse) = pulses.iter().find(|pulse| pulse.thread == self.thread) {
+            pulse.at.store(now, Relaxed);
+        }
+    }
+}
+
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.workers.pulses().remove(&self.thread);
+        self.workers.0.pulses.rcu(|pulses| {
+            let mut left = Vec::clone(pulses);
+            left.retain(|pulse| pulse.thread != self.thread);
+            left
+        });
     }
 }
 
@@ -228,9 +243,8 @@ mod tests {
     #[test]
     fn a_worker_is_blocked_when_its_thread_makes_no_progress()
     -> Result<(), Box<dyn std::error::Error>> {
-        let workers = Workers::default();
-        let patience = Duration::from_secs(2);
-        assert_eq!(workers.are_blocked(patience), Blocked::None);
+        let workers = Workers::new(Duration::from_secs(2));
+        assert_eq!(workers.are_blocked(), Blocked::None);
         let (released, blocked) = std::sync::mpsc::channel::<()>();
         let (watching, watched) = std::sync::mpsc::channel();
         let here = workers.clone();
@@ -242,17 +256,17 @@ mod tests {
                 watching.send(()).ok();
                 blocked.recv().ok();
                 tokio::time::sleep(BEAT * 2).await;
-                here.are_blocked(patience)
+                here.are_blocked()
             })
         });
         watched.recv()?;
         assert_eq!(workers.count(), 1);
         let deadline = Instant::now() + Duration::from_secs(20);
-        while workers.are_blocked(patience) != Blocked::All {
+        while workers.are_blocked() != Blocked::All {
             assert!(Instant::now() < deadline, "never blocked");
             thread::park_timeout(Duration::from_millis(50));
         }
-        assert_eq!(workers.blocked(patience)[0].number, 1);
+        assert_eq!(workers.blocked()[0].number, 1);
         released.send(())?;
         let after = thread.join().map_err(|_| "the worker panicked")?;
         assert_eq!(after, Blocked::None);

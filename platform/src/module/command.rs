@@ -3,7 +3,7 @@
 use std::{error::Error, sync::Arc};
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
-use dotmac_db::{Db, ModuleDb, Share, sealing::Sealer};
+use dotmac_db::{ModuleDb, Share, sealing::Sealer};
 use dotmac_supervision::SupervisorHandle;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::OnceCell;
@@ -35,7 +35,7 @@ struct Inner {
 
 /// What runs while a command does.
 struct Opened {
-    db: Db,
+    db: ModuleDb,
     sealer: Option<Sealer>,
     supervisor: SupervisorHandle,
 }
@@ -63,7 +63,7 @@ impl CommandContext {
     /// [`Exit::Unavailable`]; why is on standard error.
     pub async fn db(&self) -> Result<ModuleDb, Exit> {
         let opened = self.0.database.get_or_try_init(|| self.open()).await?;
-        Ok(opened.db.for_module("command", Share::default()))
+        Ok(opened.db.clone())
     }
 
     /// What seals and opens secrets in the database; `None` if no module that is on [seals](super::Manifest::seals). Opens
@@ -82,8 +82,9 @@ impl CommandContext {
             settings, modules, ..
         } = &*self.0;
         let assembly =
-            Assembly::for_command(settings, modules, None).map_err(|error| told(&error))?;
-        let (db, sealer) = (assembly.db, assembly.sealer);
+            Assembly::for_command(settings, modules, None).map_err(|error| refused(&error))?;
+        let db = assembly.db.for_module("command", Share::default());
+        let sealer = assembly.sealer;
         let supervisor = assembly.tree.start();
         let serves = |board: &dotmac_supervision::Board| {
             board.component("db").is_some_and(|db| db.state.serves())
@@ -115,8 +116,8 @@ impl CommandContext {
     }
 }
 
-fn told(error: &dyn Error) -> Exit {
-    eprintln!("{}", crate::cli::chain(error));
+fn refused(error: &(dyn Error + 'static)) -> Exit {
+    eprintln!("{}", dotmac_causes::chain(error));
     Exit::Settings
 }
 

@@ -2,10 +2,10 @@
 
 use dotmac_supervision::{
     ActorFactory, ActorHandle, ChildSpec, Exhausted, Lifeline, Need, Policy, Published, Restart,
-    Spec, SupervisedActor, WorkerBody, WorkerHandle,
+    Schedule, Spec, SupervisedActor, WorkerBody, WorkerContext, WorkerHandle, WorkerSpec,
 };
 
-use super::{Assembly, MountError, Needs, assembly::watch_thread};
+use super::{Assembly, MountError, Needs, WorkerError, assembly::watch_thread, failure};
 use crate::extract::Supervised;
 
 /// An actor or a worker to be: see [`Mount::actor`](super::Mount::actor) and [`Mount::worker`](super::Mount::worker).
@@ -121,4 +121,25 @@ where
         factory(life, given.clone())
     });
     Ok(order.into_iter().fold(spec, ChildSpec::needs))
+}
+
+/// The specification of a worker: it starts when the database is ready, and its errors say whose fault they are.
+pub(super) fn worker<F, R, E>(
+    assembly: &Assembly,
+    name: &'static str,
+    schedule: Schedule,
+    function: F,
+) -> WorkerSpec
+where
+    F: Fn(WorkerContext) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<(), E>> + Send + 'static,
+    E: WorkerError,
+{
+    let run = move |context| {
+        let run = function(context);
+        async move { run.await.map_err(failure::classified) }
+    };
+    WorkerSpec::new(name, schedule, run)
+        .upstream(failure::reason)
+        .needs(assembly.db_actor.to_start())
 }

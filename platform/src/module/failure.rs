@@ -58,9 +58,7 @@ impl WorkerError for std::io::Error {
 
 impl WorkerError for AnyError {
     fn upstream(&self) -> Option<Reason> {
-        let first: &(dyn Error + 'static) = &**self;
-        let mut chain = std::iter::successors(Some(first), |error| (*error).source());
-        chain.find_map(|error| error.downcast_ref::<DbError>()?.reason())
+        dotmac_causes::find::<DbError>(&**self)?.reason()
     }
 }
 

@@ -5,13 +5,10 @@ use std::sync::Arc;
 use dotmac_db::{Held, ModuleDb, sealing::Sealer};
 use dotmac_secrets::SecretWatch;
 use dotmac_supervision::{
-    ActorFactory, Lifeline, SHORTEST_RUN_LIMIT, Schedule, SupervisedActor, WorkerBody,
-    WorkerContext, WorkerSpec,
+    ActorFactory, Lifeline, Schedule, SupervisedActor, WorkerBody, WorkerContext,
 };
 
-use super::{
-    Assembly, ComponentBuilder, MountError, Needs, WorkerError, component, failure, single,
-};
+use super::{Assembly, ComponentBuilder, MountError, Needs, WorkerError, component, single};
 use crate::{
     access::Authenticator,
     egress::Egress,
@@ -112,7 +109,7 @@ impl Mount<'_> {
     }
 
     /// A supervised async function that runs without a request, periodically or all the time; see
-    /// [`WorkerSpec`] for what counts as a fault. It starts when the database is ready. Nothing is added before
+    /// [`WorkerSpec`](dotmac_supervision::WorkerSpec) for what counts as a fault. It starts when the database is ready. Nothing is added before
     /// [`ComponentBuilder::add`](ComponentBuilder).
     ///
     /// What the database did not do is no fault of the worker: it is `unavailable` meanwhile; see [`WorkerError`].
@@ -128,13 +125,7 @@ impl Mount<'_> {
         E: WorkerError,
     {
         let (name, is_required) = (self.component(name), self.is_required);
-        let run = move |context| {
-            let run = function(context);
-            async move { run.await.map_err(failure::classified) }
-        };
-        let spec = WorkerSpec::new(name, schedule, run)
-            .upstream(failure::reason)
-            .needs(self.assembly.db_actor.to_start());
+        let spec = component::worker(self.assembly, name, schedule, function);
         ComponentBuilder::new(self.assembly, is_required, Ok(spec))
     }
 
@@ -156,14 +147,9 @@ impl Mount<'_> {
         R: Future<Output = Result<(), E>> + Send + 'static,
         E: WorkerError + 'static,
     {
-        let lease = self.assembly.lease(self.component(name), single::TTL);
-        let worker = self.worker(name, single::looking(schedule), move |context| {
-            single::run(lease.clone(), schedule, context, function.clone())
-        });
-        match schedule {
-            Schedule::Continuous => worker,
-            Schedule::Every(interval) => worker.run_limit(interval.max(SHORTEST_RUN_LIMIT)),
-        }
+        let (name, is_required) = (self.component(name), self.is_required);
+        let spec = single::worker(self.assembly, name, schedule, function);
+        ComponentBuilder::new(self.assembly, is_required, Ok(spec))
     }
 
     /// Makes `value` available to handlers that take [`Use<T>`](crate::routing::Use). Cloned for each request, so it

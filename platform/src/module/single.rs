@@ -10,14 +10,14 @@ use std::{
 };
 
 use dotmac_db::{Held, Lease};
-use dotmac_supervision::{Schedule, Serving, WorkerContext};
+use dotmac_supervision::{SHORTEST_RUN_LIMIT, Schedule, Serving, WorkerContext, WorkerSpec};
 
-use super::{WorkerError, failure::classified};
+use super::{Assembly, WorkerError, component, failure::classified};
 
 type RunError = Box<dyn Error + Send + Sync>;
 
 /// For how long the lease is held each time: a holder that ended without giving it back is followed by another then.
-pub(super) const TTL: Duration = Duration::from_secs(15);
+const TTL: Duration = Duration::from_secs(15);
 
 /// The lease was not renewed in time, or went to another instance: this one stood still for too long, or did not reach
 /// the database.
@@ -25,16 +25,35 @@ pub(super) const TTL: Duration = Duration::from_secs(15);
 #[error("the lease was lost during a run")]
 struct LeaseLost;
 
-/// How often an instance looks whether a run is due.
-pub(super) fn looking(schedule: Schedule) -> Schedule {
-    match schedule {
+/// The specification of a worker of which one runs at a time; `name` is also that of its lease.
+pub(super) fn worker<F, R, E>(
+    assembly: &Assembly,
+    name: &'static str,
+    schedule: Schedule,
+    function: F,
+) -> WorkerSpec
+where
+    F: Fn(WorkerContext, Held) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Result<(), E>> + Send + 'static,
+    E: WorkerError + 'static,
+{
+    let lease = assembly.lease(name, TTL);
+    // How often an instance looks whether a run is due.
+    let looking = match schedule {
         Schedule::Continuous => Schedule::Continuous,
         Schedule::Every(interval) => Schedule::Every(interval.min(TTL)),
+    };
+    let spec = component::worker(assembly, name, looking, move |context| {
+        run(lease.clone(), schedule, context, function.clone())
+    });
+    match schedule {
+        Schedule::Continuous => spec,
+        Schedule::Every(interval) => spec.run_limit(interval.max(SHORTEST_RUN_LIMIT)),
     }
 }
 
 /// One look, and the run if it is this instance's turn. A continuous worker waits for its turn.
-pub(super) async fn run<F, R, E>(
+async fn run<F, R, E>(
     lease: Lease,
     schedule: Schedule,
     context: WorkerContext,

@@ -12,7 +12,6 @@ use futures_util::future::LocalBoxFuture;
 use super::{Assembly, Manifest, Module, Mount, MountError, Needs, Registered};
 use crate::{
     access::{AuthError, AuthRequest, Authenticator, Can, Principal, Public},
-    cli::chain,
     http::Problem,
     permissions,
     routing::{NoContent, Use},
@@ -90,13 +89,15 @@ fn assembled_with<M: Module, N: Module>(
     authenticator: Option<Arc<dyn Authenticator>>,
 ) -> Result<Assembly, String> {
     let mut catalogue = Catalogue::platform();
-    let text = |error: &dyn std::error::Error| chain(error);
-    let mut modules = vec![Registered::add::<M>(&mut catalogue).map_err(|error| text(&error))?];
-    modules.push(Registered::add::<N>(&mut catalogue).map_err(|error| text(&error))?);
+    let mut modules =
+        vec![Registered::add::<M>(&mut catalogue).map_err(|error| dotmac_causes::chain(&error))?];
+    modules
+        .push(Registered::add::<N>(&mut catalogue).map_err(|error| dotmac_causes::chain(&error))?);
     let sources = Sources::new(environment.iter().copied());
     let settings =
         Settings::from_sources(&catalogue, &sources).map_err(|error| error.to_string())?;
-    Assembly::for_command(&settings, &modules, authenticator).map_err(|error| text(&error))
+    Assembly::for_command(&settings, &modules, authenticator)
+        .map_err(|error| dotmac_causes::chain(&error))
 }
 
 fn refusal<M: Module, N: Module>() -> String {

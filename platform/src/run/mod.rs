@@ -29,7 +29,7 @@ use self::{
 pub(crate) use self::signals::Signals;
 use crate::{
     Exit,
-    admin::{Admin, Powers},
+    admin::{Admin, AdminContext},
     components, http, memory, metrics,
     module::Assembly,
     program::Program,
@@ -144,17 +144,21 @@ impl Running {
 
         let parts = http::Parts {
             routes: assembly.routes,
-            ..http::Parts::new(supervisor.clone(), components::scrape(&telemetry))
+            ..http::Parts::new(
+                supervisor.clone(),
+                components::scrape(&telemetry),
+                http::Workers::new(settings.supervision.hang_after),
+            )
         };
-        let powers = Powers {
+        let context = AdminContext {
             telemetry: telemetry.clone(),
             supervisor: supervisor.clone(),
             about: program.about,
             workers: parts.workers.clone(),
-            hang_after: settings.supervision.hang_after,
             requests: assembly.requests,
         };
-        let Servers { clients, operators } = match Servers::start(ports, parts, &settings, powers) {
+        let Servers { clients, operators } = match Servers::start(ports, parts, &settings, context)
+        {
             Ok(servers) => servers,
             Err(refusal) => {
                 supervisor.halt().await;
@@ -264,7 +268,7 @@ impl Refusal {
         if tracing::enabled!(target: EXIT, tracing::Level::ERROR) {
             error!(target: EXIT, error, exit_code = self.exit.code(), "{}", self.what);
         } else {
-            eprintln!("{}: {}", self.what, crate::cli::chain(error));
+            eprintln!("{}: {}", self.what, dotmac_causes::chain(error));
         }
         self.exit
     }

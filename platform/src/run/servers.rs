@@ -6,7 +6,7 @@ use tracing::{info, info_span, warn};
 use super::{Refusal, refusal};
 use crate::{
     Exit,
-    admin::{self, Admin, Powers},
+    admin::{self, Admin, AdminContext},
     components, descriptors,
     http::{self, Config, Listeners, Parts, ServeError},
     program::About,
@@ -90,7 +90,7 @@ impl Servers {
         ports: Ports,
         parts: Parts,
         settings: &Settings,
-        powers: Powers,
+        context: AdminContext,
     ) -> Result<Self, Refusal> {
         let _span = info_span!("set up http").entered();
         let open = |port| Management::open(port, parts.without_routes());
@@ -114,7 +114,7 @@ impl Servers {
 
         let socket = settings.app.admin_socket.as_deref();
         let what = "the admin socket cannot be opened";
-        let admin = socket.map(|path| admin::open(path, powers)).transpose();
+        let admin = socket.map(|path| admin::open(path, context)).transpose();
         let admin = admin.map_err(refusal(Exit::Unavailable, what))?;
         Ok(Self {
             clients,

@@ -14,7 +14,6 @@ mod status;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    error::Error,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -127,8 +126,9 @@ pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> 
 /// about that: no fault of a migration's.
 fn blame_the_file(path: &Path, error: OpenError) -> OpenError {
     const OF_THE_FILE: [&str; 3] = ["database or disk is full", "disk I/O error", "is locked"];
-    let causes = std::iter::successors(Some(&error as &dyn Error), |error| (*error).source());
-    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    let texts: Vec<String> = dotmac_causes::causes(&error)
+        .map(ToString::to_string)
+        .collect();
     let of_the_file = OF_THE_FILE
         .into_iter()
         .find(|words| texts.iter().any(|text| text.contains(words)));

@@ -1,6 +1,6 @@
 //! The HTTP client: where it goes, whom it trusts, what it proves itself with, and why it did not get through.
 
-use std::{error::Error, io, path::Path};
+use std::{error::Error, path::Path};
 
 use reqwest::{Certificate, Client, Identity, redirect};
 
@@ -28,7 +28,7 @@ pub(super) fn open(config: &VaultConfig) -> Result<Client, CallFailure> {
         // Nothing is encrypted, so nothing need be trusted, and the system's certificates are not loaded.
         builder = builder.tls_certs_only(Vec::new());
     }
-    let failed = |error: reqwest::Error| CallFailure::Tls(root_cause(&error).to_string());
+    let failed = |error: reqwest::Error| CallFailure::Tls(dotmac_causes::root(&error).to_string());
     builder.build().map_err(failed)
 }
 
@@ -55,7 +55,8 @@ fn identity(auth: &Auth) -> Result<Option<Identity>, String> {
 /// The certificates in a file; one without any would be taken for "trust nobody else" without a word.
 fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
     let pem = dotmac_bounded_read::read(path).map_err(|e| e.to_string())?;
-    let found = Certificate::from_pem_bundle(&pem).map_err(|e| root_cause(&e).to_string())?;
+    let found =
+        Certificate::from_pem_bundle(&pem).map_err(|e| dotmac_causes::root(&e).to_string())?;
     match found.is_empty() {
         true => Err("it holds no PEM certificate".to_owned()),
         false => Ok(found),
@@ -64,26 +65,8 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
 
 /// Tells a refused TLS session from other ways of not getting through.
 pub(super) fn connection_failure(error: &(dyn Error + 'static)) -> CallFailure {
-    match tls_error(error) {
+    match dotmac_causes::find::<rustls::Error>(error) {
         Some(tls) => CallFailure::Tls(tls.to_string()),
-        None => CallFailure::Connection(root_cause(error).to_string()),
+        None => CallFailure::Connection(dotmac_causes::root(error).to_string()),
     }
-}
-
-fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    // An `io::Error` hides what it wraps from `source()`, and the layers wrap one into another.
-    let wrapped = error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref);
-    let next = wrapped
-        .map(|inner| inner as &'a (dyn Error + 'static))
-        .or_else(|| error.source());
-    error.downcast_ref().or_else(|| next.and_then(tls_error))
-}
-
-fn root_cause<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error
 }

@@ -133,7 +133,7 @@ async fn a_database_that_vault_does_not_reach_is_not_vault() -> Outcome {
     let issued = vault(refused(500, words)).issue(&role()?).await;
     let error = issued.err().ok_or("it was not refused")?;
     assert_eq!(error.reason().as_str(), "database_engine_failed");
-    let text = crate::error::Chain(&error).to_string();
+    let text = dotmac_causes::chain(&error);
     assert!(
         text.contains("failed to connect to `user=openbao"),
         "{text}"

@@ -239,12 +239,7 @@ impl WorkerBody {
 
 /// An error with what caused it.
 fn text(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
+    let mut text = dotmac_causes::chain(error);
     let end = (0..=LONGEST_ERROR)
         .rev()
         .find(|&end| text.is_char_boundary(end));

@@ -164,6 +164,7 @@ async fn metrics_that_cannot_be_rendered_do_not_say_why() -> Outcome {
     let parts = Parts::new(
         Staged::new(Readiness::Ready),
         std::sync::Arc::new(|_| Err("registry of /secret/path".to_owned())),
+        crate::http::Workers::new(std::time::Duration::from_secs(5)),
     );
     let answer = ask_of(config(), parts, TestRequest::get().uri("/metrics")).await?;
     assert_eq!(

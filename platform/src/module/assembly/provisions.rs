@@ -5,13 +5,10 @@ use std::time::Duration;
 
 use dotmac_db::{Share, sealing::Sealer};
 use dotmac_secrets::{SecretReference, Wanted, WantedSource};
-use dotmac_supervision::{Exhausted, Schedule, WorkerSpec};
+use dotmac_supervision::{Exhausted, Schedule};
 use tracing::warn;
 
-use super::{
-    super::{failure, single},
-    Assembly, AssemblyError,
-};
+use super::{super::single, Assembly, AssemblyError};
 use crate::{
     master_key,
     routing::{self, CursorKey, KeyStore, Route},
@@ -95,17 +92,9 @@ impl Assembly {
         }
         let db = self.db.for_module(IDEMPOTENCY, Share::HALF);
         self.provide(KeyStore::new(db.clone(), settings.http.request_timeout));
+        let delete = move |_, _| routing::delete_expired(db.system("idempotency keys expire"));
         let schedule = Schedule::Every(KEYS_DELETED_EVERY);
-        let lease = self.lease(IDEMPOTENCY, single::TTL);
-        let sweep = move |context| {
-            let db = db.clone();
-            let delete = move |_, _| routing::delete_expired(db.system("idempotency keys expire"));
-            single::run(lease.clone(), schedule, context, delete)
-        };
-        let spec = WorkerSpec::new(IDEMPOTENCY, single::looking(schedule), sweep)
-            .run_limit(KEYS_DELETED_EVERY)
-            .upstream(failure::reason)
-            .needs(self.db_actor.to_start())
+        let spec = single::worker(self, IDEMPOTENCY, schedule, delete)
             .optional()
             .when_exhausted(Exhausted::Fail);
         self.tree.add_worker(spec)?;

@@ -120,7 +120,7 @@ impl Appliers {
         let apply = move |group: &dyn Filled| match (group as &dyn Any).downcast_ref::<G>() {
             Some(group) => apply(group)
                 .into_result()
-                .map_err(|error| crate::cli::chain(&*error)),
+                .map_err(|error| dotmac_causes::chain(&*error)),
             None => Err("the function is for the settings of another module".to_owned()),
         };
         self.0.push(Applier {

@@ -58,7 +58,7 @@ fn authorities(file: &Path) -> Result<(), String> {
         Ok(_) => Ok(()),
         Err(error) => Err(format!(
             "{shown} is not valid PEM: {}",
-            crate::cli::chain(&error as &dyn Error)
+            dotmac_causes::chain(&error as &dyn Error)
         )),
     }
 }

@@ -1,8 +1,6 @@
 //! The transactions of a subscriber: effects, together with the cursor that says that they took place.
 
 use std::{
-    error::Error,
-    iter::successors,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -248,16 +246,12 @@ fn outcome(done: Result<usize, Stop>, under_way: usize) -> Result<Applied, DbErr
         }
         Err(Stop::Db(error)) => return Err(error),
     };
-    let first: &(dyn Error + 'static) = &*error;
-    let mut chain = successors(Some(first), |error| (*error).source());
-    if chain.any(|error| error.downcast_ref().is_some_and(is_away)) {
+    let mut causes = dotmac_causes::causes(&*error);
+    if causes.any(|error| error.downcast_ref().is_some_and(is_away)) {
         return Ok(Applied::Away);
     }
-    let texts: Vec<_> = successors(Some(first), |error| (*error).source())
-        .map(ToString::to_string)
-        .collect();
     Ok(Applied::Failed {
         index: under_way,
-        error: texts.join(": "),
+        error: dotmac_causes::chain(&*error),
     })
 }
