@@ -45,7 +45,7 @@ async fn a_killed_postgresql_makes_it_not_ready_and_its_return_ready_again() {
     assert_eq!(daemon.get("/health").await.status(), 200);
     postgres.restart().await;
     daemon.until("/ready", 200).await;
-    daemon.logged("the database does its work again").await;
+    daemon.logged("database available again").await;
 }
 
 #[tokio::test]

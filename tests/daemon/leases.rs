@@ -268,8 +268,8 @@ async fn a_lease_cut_short_from_outside_is_noticed_and_replaced() {
     // already or be refused one.
     let told = [
         "was ended from outside",
-        "the database does not do its work",
-        "the database does its work, with a handicap",
+        "database unavailable; retrying",
+        "database degraded",
     ];
     eventually("the loss to be told", || async {
         let lines = daemon.lines();

@@ -125,7 +125,7 @@ impl DbActor {
             }
             warn!(
                 reason = reason.as_str(),
-                error, "the database does not do its work; it is looked at again and again"
+                error, "database unavailable; retrying"
             );
         }
     }
@@ -155,7 +155,7 @@ impl DbActor {
             self.lifeline.ready(serving);
         }
         if self.complaint.take().is_some() {
-            info!("the database does its work again");
+            info!("database available again");
         }
     }
 
@@ -167,10 +167,7 @@ impl DbActor {
         self.lifeline
             .degraded(reason, Serving::from(self.config.target.system()));
         if self.complaint.replace(reason) != Some(reason) {
-            warn!(
-                reason = reason.as_str(),
-                "the database does its work, with a handicap"
-            );
+            warn!(reason = reason.as_str(), "database degraded");
         }
     }
 

@@ -372,9 +372,12 @@ impl From<DbError> for Problem {
             DbError::TimedOut(_) => ("timeout", "the database did not answer in time"),
             _ => ("component_unavailable", "the database is not available"),
         };
-        Self::unavailable(detail, retry_after)
-            .code(code)
-            .caused_by(error)
+        let problem = Self::unavailable(detail, retry_after).code(code);
+        match error {
+            // It says no more than the detail.
+            DbError::Unavailable { .. } => problem,
+            error => problem.caused_by(error),
+        }
     }
 }
 
