@@ -71,7 +71,7 @@ pub async fn measure(report: &mut Report) {
         ),
     ] {
         let load = Load::begin(bed.platform.port);
-        let mut worst = Course::default();
+        let mut worst = Outage::default();
         for _ in 0..ROUNDS {
             worst = worst.or(bed.suffer(trouble).await);
         }
@@ -100,7 +100,7 @@ pub async fn measure(report: &mut Report) {
 
 /// How one trouble went.
 #[derive(Default)]
-struct Course {
+struct Outage {
     /// From its beginning until the probe gave a reason, and the first that it gave.
     told: Option<Duration>,
     reason: Option<String>,
@@ -109,7 +109,7 @@ struct Course {
     outage: Duration,
 }
 
-impl Course {
+impl Outage {
     /// The worst of both.
     fn or(self, other: Self) -> Self {
         Self {
@@ -158,7 +158,7 @@ impl Bed {
         }
     }
 
-    async fn suffer(&mut self, trouble: Trouble) -> Course {
+    async fn suffer(&mut self, trouble: Trouble) -> Outage {
         self.until_ready().await;
         tokio::time::sleep(CALM).await;
         let (watch, rotations) = (Watch::begin(self.platform.port), self.rotations());
@@ -189,7 +189,7 @@ impl Bed {
         self.until_ready().await;
         let ready = remedied.elapsed();
         let told = watch.end();
-        Course {
+        Outage {
             told: told.as_ref().map(|(at, _)| *at - begun),
             reason: told.map(|(_, reason)| reason),
             ready,

@@ -242,7 +242,7 @@ pub(crate) fn secrets(settings: &Settings) -> secrets::Config {
             .backoff_max
             .max(std::time::Duration::from_millis(100)),
         // A moment is left to say that it was not enough.
-        farewell: settings.supervision.stop_timeout.mul_f64(0.8),
+        revoke_all_within: settings.supervision.stop_timeout.mul_f64(0.8),
     }
 }
 

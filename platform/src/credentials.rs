@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use dotmac_db::{Account, CREDENTIALS_MISSING, Credentials, Offer, Tenure};
+use dotmac_db::{Account, AccountObserver, CREDENTIALS_MISSING, Credentials, Offer};
 use dotmac_secrets::{LeaseHold, SecretFeed, SecretStore, Subscription, Takes};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -39,7 +39,7 @@ pub(crate) fn issued(
     credentials.offer(Ok(Arc::new(Account {
         username: Some(username.expose_secret().to_owned()),
         password: Some(password),
-        tenure: Some(Arc::new(Leased(hold))),
+        observer: Some(Arc::new(Leased(hold))),
     })));
     credentials
 }
@@ -48,7 +48,7 @@ pub(crate) fn issued(
 fn offer(store: &SecretStore, feed: Option<&SecretFeed>) -> Offer {
     let absent = || store.absence(USERNAME).unwrap_or(CREDENTIALS_MISSING);
     let username = store.get(USERNAME).ok_or_else(absent)?;
-    let tenure: Option<Arc<dyn Tenure>> = match (store.hold(PASSWORD), feed) {
+    let observer: Option<Arc<dyn AccountObserver>> = match (store.hold(PASSWORD), feed) {
         (Some(hold), _) => Some(Arc::new(Leased(hold.clone()))),
         (None, Some(feed)) if store.is_from_vault() => Some(Arc::new(Lasting(feed.clone()))),
         (None, _) => None,
@@ -56,14 +56,14 @@ fn offer(store: &SecretStore, feed: Option<&SecretFeed>) -> Offer {
     Ok(Arc::new(Account {
         username: Some(username.expose_secret().to_owned()),
         password: store.get(PASSWORD).cloned(),
-        tenure,
+        observer,
     }))
 }
 
 /// What lies in Vault until somebody changes it.
 struct Lasting(SecretFeed);
 
-impl Tenure for Lasting {
+impl AccountObserver for Lasting {
     fn taken(&self) {}
 
     fn refused(&self) {
@@ -74,7 +74,7 @@ impl Tenure for Lasting {
 /// What Vault has leased to us: given back when its last connection is gone.
 struct Leased(LeaseHold);
 
-impl Tenure for Leased {
+impl AccountObserver for Leased {
     fn taken(&self) {
         self.0.taken();
     }

@@ -61,7 +61,7 @@ async fn start(client: Client, variables: &[(&str, &str)]) -> Stage {
         refresh_interval: Duration::from_secs(60),
         retry_min: Duration::from_millis(20),
         retry_max: Duration::from_millis(200),
-        farewell: Duration::from_secs(4),
+        revoke_all_within: Duration::from_secs(4),
     };
     let (store, feed) = (Published::new(), SecretFeed::new());
     let (published, fed) = (store.clone(), feed.clone());

@@ -9,7 +9,7 @@ use std::{
 };
 
 use dotmac_platform::{
-    db::{Account, Connection, Credentials, Db, DbError, Target, Tenure},
+    db::{Account, AccountObserver, Connection, Credentials, Db, DbError, Target},
     on,
     supervision::Reason,
 };
@@ -30,7 +30,7 @@ struct Watched {
 
 struct Marks(Arc<AtomicUsize>, Arc<AtomicUsize>, Arc<AtomicBool>);
 
-impl Tenure for Marks {
+impl AccountObserver for Marks {
     fn taken(&self) {
         self.0.fetch_add(1, Relaxed);
     }
@@ -60,7 +60,7 @@ fn offer(credentials: &Credentials, name: &str, password: &str) -> Watched {
     credentials.offer(Ok(Arc::new(Account {
         username: Some(name.to_owned()),
         password: Some(password.into()),
-        tenure: Some(Arc::new(marks)),
+        observer: Some(Arc::new(marks)),
     })));
     watched
 }
@@ -248,7 +248,7 @@ async fn a_user_without_the_password_that_the_server_wants_is_waited_for() {
     credentials.offer(Ok(Arc::new(Account {
         username: Some("dotmac".into()),
         password: None,
-        tenure: None,
+        observer: None,
     })));
     let mut target = postgres(&server);
     target.credentials = credentials.clone();

@@ -13,13 +13,10 @@ use tracing::{error, info, warn};
 use super::{
     CREDENTIALS_REFUSED, Config, Db, Journal, MIGRATING, MIGRATION_FAILED, MigrateMode, OpenError,
     Pool, Target,
-    alarms::Alarms,
-    health::Health,
+    account::{Rotation, Turn},
     migrations::{self, Status, Step},
-    monitor::Monitor,
-    patience::Patience,
-    pool::Access,
-    rotation::{Rotation, Turn},
+    monitor::{Alarms, Health, Monitor},
+    pool::{Access, ReusableTimer},
     runtime::DbRuntime,
 };
 use dotmac_supervision::{Lifeline, Published, Reason, Serving, SupervisedActor};
@@ -36,7 +33,7 @@ pub struct DbActor {
     config: Config,
     slot: Published<Pool>,
     journal: Option<Journal>,
-    /// The pool of this life, published whenever the database does its work.
+    /// The pool of this life, published whenever the database is usable.
     pool: Option<Arc<Pool>>,
     keeping: Option<JoinHandle<()>>,
     /// What was last complained about, so that the log says it once.
@@ -159,7 +156,7 @@ impl DbActor {
         }
     }
 
-    /// Says that it does its work with a handicap, in the log once for each reason.
+    /// Reports a limitation; logs each reason once.
     fn declare_impaired(&mut self, reason: Reason) {
         let Some(pool) = &self.pool else { return };
         self.is_down = false;
@@ -270,8 +267,8 @@ async fn open(config: Config, lifeline: Lifeline, runtime: DbRuntime) -> Result<
     }
     let pool = Pool::new(&config, runtime, &Alarms::default())?;
     let deadline = Instant::now() + config.pool_timeout;
-    let mut patience = Patience::take();
-    let first = pool.connection(Access::Write, deadline, &mut patience);
+    let mut timer = ReusableTimer::take();
+    let first = pool.connection(Access::Write, deadline, &mut timer);
     match first.await {
         Ok(_) => Ok(pool),
         Err(super::DbError::Connect(problem)) => Err(problem),

@@ -3,8 +3,7 @@
 use diesel::{dsl::sql, sql_types::Timestamp};
 use diesel_async::RunQueryDsl;
 
-use super::{Connection, DbError, Querying, Tx, types::Moment};
-use crate::on;
+use super::{Connection, DbError, Querying, Tx, on, types::Moment};
 
 /// The time of the database server. SQLite has none: its file is on this machine.
 ///

@@ -13,7 +13,7 @@ use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use tokio::runtime::Handle;
 use tracing::Span;
 
-use super::{DbError, Loan, alarms::Line};
+use super::{DbError, Loan, monitor::ConnectionState};
 
 /// An asynchronous SQLite connection: its work is done on blocking threads of the database's runtime.
 pub(super) type AsyncSqliteConnection = SyncConnectionWrapper<SqliteConnection, Blocking>;
@@ -142,13 +142,13 @@ impl Connection {
     #[cold]
     pub(super) fn classify(&self, error: QueryError) -> DbError {
         let is_sqlite = matches!(self, Self::Sqlite(_));
-        DbError::classify(error, self.line(), is_sqlite)
+        DbError::classify(error, self.connection_state(), is_sqlite)
     }
 
-    pub(super) fn line(&self) -> &Arc<Line> {
+    pub(super) fn connection_state(&self) -> &Arc<ConnectionState> {
         match self {
-            Self::Postgres(c) => c.line(),
-            Self::Sqlite(c) => c.line(),
+            Self::Postgres(c) => c.connection_state(),
+            Self::Sqlite(c) => c.connection_state(),
         }
     }
 
@@ -173,14 +173,14 @@ impl Connection {
 /// that is given up is left to end there; nobody waits for it, and its connection is not lent again.
 pub struct Blocking {
     runtime: Handle,
-    line: Option<Arc<Line>>,
+    connection_state: Option<Arc<ConnectionState>>,
 }
 
 impl Blocking {
-    pub(super) fn on(runtime: Handle, line: &Arc<Line>) -> Self {
+    pub(super) fn on(runtime: Handle, connection_state: &Arc<ConnectionState>) -> Self {
         Self {
             runtime,
-            line: Some(Arc::clone(line)),
+            connection_state: Some(Arc::clone(connection_state)),
         }
     }
 }
@@ -193,7 +193,10 @@ impl SpawnBlocking for Blocking {
     where
         R: Send + 'static,
     {
-        let (span, call) = (Span::current(), self.line.as_ref().map(Line::call));
+        let (span, call) = (
+            Span::current(),
+            self.connection_state.as_ref().map(ConnectionState::call),
+        );
         let running = self.runtime.spawn_blocking(move || {
             let _call = call;
             span.in_scope(task)
@@ -204,7 +207,7 @@ impl SpawnBlocking for Blocking {
     fn get_runtime() -> Self {
         Self {
             runtime: Handle::current(),
-            line: None,
+            connection_state: None,
         }
     }
 }

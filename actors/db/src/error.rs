@@ -9,7 +9,7 @@ use super::{
     AUTHENTICATION_FAILED, CREDENTIALS_MISSING, DATABASE_MISSING, DISK_FULL, LOCKED, MIGRATING,
     MIGRATION_FAILED, MIGRATION_PENDING, MigrationsError, NO_DESCRIPTORS, NOT_ACCEPTING,
     POOL_EXHAUSTED, READ_ONLY, SCHEMA_NEWER, SLOW, SqlState, TLS_FAILED, TOO_MANY_CONNECTIONS,
-    UNUSABLE_FILE, alarms::Line,
+    UNUSABLE_FILE, monitor::ConnectionState,
 };
 use dotmac_supervision::Reason;
 
@@ -148,23 +148,29 @@ impl DbError {
 }
 
 impl DbError {
-    /// The error of a query on the connection whose state `line` is, told apart by what was heard on it.
-    pub(super) fn classify(source: QueryError, line: &Line, is_sqlite: bool) -> Self {
+    /// The error of a query on the connection whose state `connection_state` is, told apart by what was heard on it.
+    pub(super) fn classify(
+        source: QueryError,
+        connection_state: &ConnectionState,
+        is_sqlite: bool,
+    ) -> Self {
         let QueryError::DatabaseError(kind, _) = &source else {
             if !matches!(source, QueryError::NotFound) {
-                line.note_failure();
+                connection_state.note_failure();
             }
             return Self::Query(source);
         };
-        line.note_failure();
+        connection_state.note_failure();
         let state = if is_sqlite {
             let state = SqlState::of_sqlite(&source);
             // diesel tells nobody of an error that comes with SQLite's rows.
-            let unheard = state.filter(|state| line.last() != Some(*state));
-            unheard.into_iter().for_each(|state| line.heard(state));
+            let unheard = state.filter(|state| connection_state.last() != Some(*state));
+            unheard
+                .into_iter()
+                .for_each(|state| connection_state.heard(state));
             state
         } else {
-            line.last()
+            connection_state.last()
         };
         let is_unsent = match kind {
             // These say all there is to say, and the line may still have an earlier error on it.
@@ -178,30 +184,32 @@ impl DbError {
             _ => false,
         };
         match state {
-            _ if line.is_cut() => Self::lost(source, line),
-            Some(state) if state.is_disconnection() => Self::lost(source, line),
-            Some(state) if state.is_conflict() => Self::conflict(source, line),
+            _ if connection_state.is_cut() => Self::lost(source, connection_state),
+            Some(state) if state.is_disconnection() => Self::lost(source, connection_state),
+            Some(state) if state.is_conflict() => Self::conflict(source, connection_state),
             Some(state) if state.is_data_exception() => Self::InvalidData(source),
             Some(SqlState::READ_ONLY) => Self::ReadOnly(source),
             Some(SqlState::DISK_FULL) => Self::DiskFull(source),
             Some(SqlState::QUERY_CANCELED) => Self::TimedOut(source),
-            Some(SqlState::LOCK_NOT_AVAILABLE) if is_sqlite => Self::conflict(source, line),
+            Some(SqlState::LOCK_NOT_AVAILABLE) if is_sqlite => {
+                Self::conflict(source, connection_state)
+            }
             Some(SqlState::LOCK_NOT_AVAILABLE) => Self::TimedOut(source),
-            None if is_unsent => Self::lost(source, line),
+            None if is_unsent => Self::lost(source, connection_state),
             _ => Self::Query(source),
         }
     }
 
-    fn lost(source: QueryError, line: &Line) -> Self {
-        if line.may_be_carried_out() {
+    fn lost(source: QueryError, connection_state: &ConnectionState) -> Self {
+        if connection_state.may_be_carried_out() {
             Self::OutcomeUnknown(source)
         } else {
             Self::ConnectionLost(source)
         }
     }
 
-    fn conflict(source: QueryError, line: &Line) -> Self {
-        line.note_conflict();
+    fn conflict(source: QueryError, connection_state: &ConnectionState) -> Self {
+        connection_state.note_conflict();
         Self::Conflict(source)
     }
 }

@@ -15,10 +15,10 @@ use diesel_async::RunQueryDsl;
 use super::{
     DbError, OptionalExtension, TenantDb, TenantTx, Tx,
     clock::now,
+    on,
     schema::idempotency_key::{self as keys, dsl},
     types::{Id, Moment},
 };
-use crate::on;
 
 /// How long a key is kept, from its first claim.
 pub const KEPT: Duration = Duration::from_secs(24 * 60 * 60);

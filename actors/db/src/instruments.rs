@@ -13,7 +13,7 @@ use opentelemetry::{
     metrics::{Counter, Histogram, Meter},
 };
 
-use super::{ModuleLoad, Pool, SqlState, bulkhead::Bulkhead};
+use super::{ModuleLoad, Pool, SqlState, pool::Bulkhead};
 use dotmac_supervision::Published;
 
 fn meter() -> Meter {

@@ -12,8 +12,7 @@ use std::{sync::Arc, time::Duration};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{Db, DbError, OptionalExtension, clock::now, schema::lease, types::Moment};
-use crate::on;
+use super::{Db, DbError, OptionalExtension, clock::now, on, schema::lease, types::Moment};
 
 /// A lease by name, and who wants it.
 #[derive(Clone)]

@@ -18,72 +18,52 @@
 //! db.run("count notes", async |connection| on!(connection, |c| note::table.count().get_result(c).await)).await
 //! # }
 //! ```
+//!
+//! Rooms: `connect` opens connections (TLS, the wire), `account` is the user to log in as and its rotation, `pool` lends
+//! connections, `work` runs queries and transactions for [`Db`], [`ModuleDb`] and tenants, `statement` observes
+//! statements, `monitor` checks the database beside the traffic, `file` checks and copies the SQLite file, `journal`
+//! keeps the runtime journal; [`mod@migrations`], [`types`], [`sealing`] and [`idempotency`] are what services use.
 
+mod account;
 mod actor;
-mod alarms;
-mod backup;
-mod bulkhead;
 mod clock;
 mod config;
 mod connect;
 mod connection;
-mod credentials;
-mod descriptors;
 mod error;
 mod file;
-mod handle;
-mod health;
 pub mod idempotency;
 mod instruments;
-mod integrity;
 mod journal;
-mod journal_reader;
 mod lease;
 pub mod migrations;
 mod monitor;
-mod observer;
-mod openers;
-mod patience;
 mod pool;
-mod pulse;
-mod rotation;
 mod runtime;
 mod schema;
 pub mod sealing;
-mod session;
 mod sqlstate;
 mod statement;
-mod tenant;
-mod tls;
-mod transaction;
-mod tx;
 pub mod types;
-mod watch;
-mod wire;
 mod work;
 
+pub use account::{Account, AccountObserver, Credentials, Offer};
 pub use actor::DbActor;
-pub use backup::{BackupError, backup};
-pub use bulkhead::{ModuleLoad, Share};
 pub use config::{ClientCert, Config, MigrateMode, PoolSize, Postgres, SslMode, Target};
 pub use connection::{Blocking, Connection, ROWS_AT_ONCE};
-pub use credentials::{Account, Credentials, Offer, Tenure};
 pub use error::{DbError, OpenError, OptionalExtension};
-pub use file::SqliteFile;
-pub use handle::{Db, ModuleDb, Work};
+pub use file::{BackupError, Soundness, SqliteFile, backup, read_through};
 pub use instruments::module_loads;
-pub use integrity::{Soundness, read_through};
-pub use journal::Journal;
-pub use journal_reader::{JournalEntry, JournalQuery, read_journal};
+pub use journal::{Journal, JournalEntry, JournalQuery, read_journal};
 pub use lease::{Held, Lease};
 pub use migrations::{Migrations, MigrationsError, Scripts};
-pub use pool::{Pool, PoolStatus};
-pub use session::Loan;
+pub use monitor::look;
+pub use pool::{Loan, ModuleLoad, Pool, PoolStatus, Share};
 pub use sqlstate::SqlState;
-pub use tenant::{AcrossTx, Actor, Tenant, TenantDb, TenantId, TenantScope, TenantTx};
-pub use transaction::{Isolation, Retry};
-pub use tx::{Querying, Tx};
-pub use watch::look;
+pub use work::{
+    AcrossTx, Actor, Db, Isolation, ModuleDb, Querying, Retry, Tenant, TenantDb, TenantId,
+    TenantScope, TenantTx, Tx, Work,
+};
 
 use dotmac_supervision::Reason;
 

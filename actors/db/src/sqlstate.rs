@@ -1,7 +1,7 @@
 //! The code by which a database names an error, told apart by what to do about it.
 //!
 //! PostgreSQL sends one with each error. diesel does not hand it on, so it is read off the wire
-//! ([`wire`](super::wire)). SQLite has codes of its own, which diesel does not hand on either; its errors are
+//! ([`wire`](super::connect::wire)). SQLite has codes of its own, which diesel does not hand on either; its errors are
 //! given the nearest SQLSTATE by their texts, which are never translated.
 
 use std::fmt;

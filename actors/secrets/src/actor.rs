@@ -2,7 +2,7 @@
 //! use the secrets.
 //!
 //! All waiting happens in futures on the actor's own thread; nothing here blocks it. At most one
-//! reading is under way at a time, and one step of `rotation`. What follows is in `course`.
+//! reading is under way at a time, and one step of `rotation`. What follows is in `load_state`.
 
 use std::{
     mem,
@@ -17,13 +17,10 @@ use tracing::{Instrument, Span, debug, info_span, warn};
 use super::{
     Change, Config, SecretFeed, SecretStore, SecretsError, Vault, VaultFailure, Wanted,
     backoff::Backoff,
-    cache::Cache,
-    course::{Course, Word},
     instruments::Rotated,
-    leased::Leased,
-    loader::{self, Loaded},
-    reason, report,
-    rotation::{News, Rotation},
+    lease::{Leased, News, Rotation},
+    loader::{self, Cache, LoadState, Loaded, Word, report},
+    reason,
 };
 use dotmac_supervision::{Lifeline, Published, Serving, SupervisedActor};
 
@@ -48,7 +45,7 @@ pub struct SecretsActor {
     feed: SecretFeed,
     backoff: Backoff,
     vault: Option<Arc<Vault>>,
-    course: Course,
+    load_state: LoadState,
     cache: Cache,
     loading: bool,
     next: Option<SpawnHandle>,
@@ -85,7 +82,7 @@ impl SecretsActor {
             feed,
             backoff: Backoff::new(config.retry_min, config.retry_max),
             vault: None,
-            course: Course::new(config.strict),
+            load_state: LoadState::new(config.strict),
             cache: Cache::new(config.refresh_interval),
             config: Arc::new(config),
             loading: false,
@@ -138,7 +135,7 @@ impl SecretsActor {
         if let Some(planned) = self.next.take() {
             ctx.cancel_future(planned);
         }
-        let (wanted, former) = (Arc::clone(&self.wanted), self.course.served());
+        let (wanted, former) = (Arc::clone(&self.wanted), self.load_state.served());
         let reading = async move { loader::load(&vault, &wanted, former.as_deref()).await };
         // Part of what asked for it, if anybody did: the start, a request.
         let reading = reading.instrument(info_span!("read secrets"));
@@ -196,15 +193,15 @@ impl SecretsActor {
             self.leased.join(&mut loaded, role);
         }
         let failures = loaded.failures.clone();
-        let verdict = self.course.judge(loaded);
-        let serves = self.course.served().is_some();
+        let verdict = self.load_state.judge(loaded);
+        let serves = self.load_state.served().is_some();
         report::reading(self.lifeline.name(), verdict.news, &failures, serves);
         let changed = verdict
             .publish
             .as_ref()
             .map(|store| self.publish(store))
             .unwrap_or_default();
-        let served = self.course.served();
+        let served = self.load_state.served();
         let serving = |source| self.serving(source, served.as_deref());
         match verdict.word {
             Word::Ready(source) => self.lifeline.ready(serving(source)),
@@ -221,7 +218,7 @@ impl SecretsActor {
     }
 
     /// Keeps token and leases, step by step.
-    fn tend(&mut self, rotation: Rotation, ctx: &mut Context<Self>) {
+    fn maintain(&mut self, rotation: Rotation, ctx: &mut Context<Self>) {
         let step = Box::pin(rotation.step()).into_actor(self);
         self.tending = Some(ctx.spawn(step.map(|(rotation, news), actor, ctx| {
             let role = actor.config.database_role.as_ref();
@@ -231,7 +228,7 @@ impl SecretsActor {
             if answered && actor.reading_met_an_outage() {
                 actor.load(ctx);
             }
-            actor.tend(rotation, ctx);
+            actor.maintain(rotation, ctx);
         })));
     }
 
@@ -307,7 +304,7 @@ impl Actor for SecretsActor {
                 );
                 self.vault = Some(vault);
                 self.load(ctx);
-                self.tend(rotation, ctx);
+                self.maintain(rotation, ctx);
                 self.heed_refusals(ctx);
             }
             Some(Err(error)) => self
@@ -326,14 +323,17 @@ impl SupervisedActor for SecretsActor {
         let Some(vault) = self.vault.clone().filter(|_| self.feed.is_ending()) else {
             return ctx.stop();
         };
-        let limit = self.config.farewell;
-        let farewell = async move {
-            if tokio::time::timeout(limit, vault.farewell()).await.is_err() {
+        let limit = self.config.revoke_all_within;
+        let revoke_all = async move {
+            if tokio::time::timeout(limit, vault.revoke_all())
+                .await
+                .is_err()
+            {
                 warn!("Vault did not take leases and token back in time; they end by themselves");
             }
         };
         ctx.spawn(
-            Box::pin(farewell.instrument(Span::current()))
+            Box::pin(revoke_all.instrument(Span::current()))
                 .into_actor(self)
                 .map(|(), _, ctx| ctx.stop()),
         );

@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Auth, Credential, SecretPath, SecretReference, backend, database::DatabaseRole};
+use super::{
+    Auth, Credential, SecretPath, SecretReference,
+    vault::{DatabaseRole, backend},
+};
 
 /// Everything [`SecretsActor`](super::SecretsActor) needs to know.
 #[derive(Clone, Debug)]
@@ -26,7 +29,7 @@ pub struct Config {
     /// Longest wait after a failed load.
     pub retry_max: Duration,
     /// Longest time for giving leases and token back when the process stops.
-    pub farewell: Duration,
+    pub revoke_all_within: Duration,
 }
 
 /// One secret of the process.

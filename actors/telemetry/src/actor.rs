@@ -12,11 +12,13 @@ use actix::{
 use secrecy::SecretString;
 use tracing::{error, info, warn};
 
-use super::error::TelemetryError;
-use super::exporters::Attachment;
-use super::tally::Failure;
-use super::watch::{Trouble, Watch};
-use super::{Destinations, Otlp, Telemetry};
+use super::{
+    Destinations, Otlp, Telemetry,
+    error::TelemetryError,
+    otlp::Attachment,
+    tally::Failure,
+    watch::{Trouble, Watch},
+};
 use dotmac_causes::Chain;
 use dotmac_supervision::{Lifeline, Reason, Serving, SupervisedActor};
 

@@ -1,14 +1,10 @@
 //! What telemetry is told at start: plain values, already checked by whoever read the settings.
 
-use std::fmt;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{fmt, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
-use super::error::TelemetryError;
-use super::tally::Signal;
-use super::transport::Transport;
+use super::{error::TelemetryError, otlp::Transport, tally::Signal};
 
 /// Everything [`install`](super::install) needs to know.
 #[derive(Clone, Debug)]

@@ -1,17 +1,20 @@
 //! Sends what still waits, within a time that holds whatever the collector does.
 
-use std::fmt;
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use tracing::warn;
 
-use super::exporters::Outlets;
-use super::outlet::Outlet;
-use super::pipeline::Pipelines;
-use super::tally::{Signal, Tally};
+use super::{
+    otlp::{Outlet, Outlets},
+    pipeline::Pipelines,
+    tally::{Signal, Tally},
+};
 
 /// What came of a [`flush`](super::Telemetry::flush).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +45,7 @@ impl fmt::Display for Flushed {
 }
 
 /// One signal that is being flushed.
-struct Course<'a> {
+struct Flushing<'a> {
     signal: Signal,
     tally: &'a Tally,
     lost_before: u64,
@@ -58,13 +61,13 @@ pub(super) fn flush(pipelines: &Pipelines, limit: Duration) -> Flushed {
     let begun = Instant::now();
     let deadline = begun + limit;
     let (report, reports) = mpsc::channel::<Signal>();
-    let mut courses = courses(&pipelines.outlets);
+    let mut all = all(&pipelines.outlets);
     let mut waiting = 0;
-    for course in &courses {
-        let Some(work) = work(pipelines, course.signal) else {
+    for flushing in &all {
+        let Some(work) = work(pipelines, flushing.signal) else {
             continue;
         };
-        let (report, signal) = (report.clone(), course.signal);
+        let (report, signal) = (report.clone(), flushing.signal);
         // A thread each, left behind when the time is over: the SDK has no flush that can be given
         // up.
         let started = thread::Builder::new()
@@ -82,14 +85,13 @@ pub(super) fn flush(pipelines: &Pipelines, limit: Duration) -> Flushed {
             break;
         };
         waiting -= 1;
-        courses
-            .iter_mut()
-            .filter(|course| course.signal == signal)
-            .for_each(|course| course.done = true);
+        all.iter_mut()
+            .filter(|flushing| flushing.signal == signal)
+            .for_each(|flushing| flushing.done = true);
     }
-    let lost = courses
+    let lost = all
         .iter()
-        .map(|course| (course.signal, course.lost()))
+        .map(|flushing| (flushing.signal, flushing.lost()))
         .filter(|(_, items)| *items > 0);
     let flushed = Flushed {
         lost: lost.collect(),
@@ -102,7 +104,7 @@ pub(super) fn flush(pipelines: &Pipelines, limit: Duration) -> Flushed {
     flushed
 }
 
-impl Course<'_> {
+impl Flushing<'_> {
     fn lost(&self) -> u64 {
         let refused = self.tally.lost_total().saturating_sub(self.lost_before);
         let unfinished = u64::from(self.signal == Signal::Metrics && !self.done);
@@ -111,10 +113,10 @@ impl Course<'_> {
     }
 }
 
-fn courses(outlets: &Outlets) -> Vec<Course<'_>> {
-    let course = |outlet| {
+fn all(outlets: &Outlets) -> Vec<Flushing<'_>> {
+    let flushing = |outlet| {
         let tally: &Tally = Outlet::tally(outlet);
-        Course {
+        Flushing {
             signal: outlet.signal(),
             tally,
             lost_before: tally.lost_total(),
@@ -122,7 +124,7 @@ fn courses(outlets: &Outlets) -> Vec<Course<'_>> {
             done: false,
         }
     };
-    outlets.each().map(course).collect()
+    outlets.each().map(flushing).collect()
 }
 
 type Work = Box<dyn Fn() -> OTelSdkResult + Send>;

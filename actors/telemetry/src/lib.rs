@@ -7,48 +7,32 @@
 //! it is sent and says so to its supervisor. Until it runs, and while it is restarted, spans and
 //! log records wait in their queues; so the trace of the start itself arrives once telemetry is up.
 //!
+//! Rooms: `log` writes lines to standard output, `otlp` exports to the collector, `metrics` serves the instruments to
+//! both; `pipeline` puts the three together.
+//!
 //! Code elsewhere uses the `tracing` macros and `opentelemetry::global::meter`, nothing from here.
 
 mod actor;
 mod config;
-mod encode;
 mod error;
-mod exemplars;
-mod exporters;
-mod fields;
-mod filter;
 mod flush;
 pub mod instruments;
-mod last_errors;
-mod levels;
-mod limit;
-mod line;
-mod logs;
+mod log;
 mod metrics;
-mod openmetrics;
-mod outlet;
-mod pieces;
+mod otlp;
 mod pipeline;
-mod process;
-mod queue;
 mod resource;
-mod runtime;
-mod runtimes;
-mod sender;
-mod span_queue;
-mod stdout;
 mod tally;
 #[cfg(test)]
 mod tests;
-mod transport;
 mod watch;
 
-use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
-use opentelemetry::global;
-use opentelemetry::metrics::{Meter, MeterProvider as _};
+use opentelemetry::{
+    global,
+    metrics::{Meter, MeterProvider as _},
+};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 
 pub use actor::{
@@ -59,17 +43,12 @@ pub use config::{
 };
 pub use error::TelemetryError;
 pub use flush::Flushed;
-pub use last_errors::LoggedError;
-pub use levels::LevelChange;
-pub use metrics::{Scrape, TextFormat};
-pub use runtimes::{watch_runtime, watch_runtime_of};
+pub use log::{LevelChange, LoggedError};
+pub use metrics::{Scrape, TextFormat, watch_runtime, watch_runtime_of};
 pub use tally::{DropReason, Signal};
 
-use last_errors::LastErrors;
-use levels::Levels;
-use limit::Limiter;
+use log::{LastErrors, Levels, Limiter, Output};
 use pipeline::Pipelines;
-use stdout::Output;
 
 /// A handle to everything [`install`] built. Clones are the same telemetry.
 #[derive(Clone)]
@@ -116,8 +95,8 @@ impl Telemetry {
         self.0.levels.set_base(directives)
     }
 
-    /// Does as an operator wishes, on top of what [`set_log_filter`](Self::set_log_filter) says and in
-    /// spite of it, until it is taken back or its time is over. Answers the directives now in force.
+    /// Overrides [the configured log filter](Self::set_log_filter) until cleared or expired. Returns the directives
+    /// now in force.
     ///
     /// # Errors
     ///

@@ -4,29 +4,24 @@ use std::sync::Arc;
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
-use opentelemetry_sdk::logs::SdkLoggerProvider;
-use opentelemetry_sdk::metrics::SdkMeterProvider;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_sdk::{
+    logs::SdkLoggerProvider,
+    metrics::SdkMeterProvider,
+    trace::{Sampler, SdkTracerProvider},
+};
 use tracing::Dispatch;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::{Layer as _, Registry};
+use tracing_subscriber::{Layer as _, Registry, layer::SubscriberExt as _};
 
-use super::config::Config;
-use super::error::TelemetryError;
-use super::exemplars::NotingMeterProvider;
-use super::exporters::Outlets;
-use super::filter::{self, Exported, LogFilter};
-use super::last_errors::LastErrors;
-use super::levels::Levels;
-use super::limit::{Limited, Limiter};
-use super::logs::LogLayer;
-use super::metrics::{self, SCOPE, Scrape};
-use super::queue::LogQueue;
-use super::resource;
-use super::span_queue::SpanQueue;
-use super::stdout::Output;
-use super::tally::{Signal, Tally};
-use super::{Inner, Telemetry};
+use super::{
+    Inner, Telemetry,
+    config::Config,
+    error::TelemetryError,
+    log::{Exported, LastErrors, Levels, Limited, Limiter, LogFilter, LogLayer, Output, filter},
+    metrics::{self, NotingMeterProvider, SCOPE, Scrape},
+    otlp::{LogQueue, Outlets, SpanQueue},
+    resource,
+    tally::{Signal, Tally},
+};
 
 /// What lives as long as the process.
 pub(super) struct Pipelines {

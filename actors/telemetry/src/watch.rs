@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::exporters::Outlets;
-use super::tally::{Failure, Signal, Tally};
+use super::{
+    otlp::Outlets,
+    tally::{Failure, Signal, Tally},
+};
 
 /// Failures in a row after which a signal that has worked before counts as in trouble: one lost
 /// batch is not yet news.

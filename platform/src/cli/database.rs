@@ -30,7 +30,7 @@ pub(super) async fn with_database(
         }
     };
     if let Some(vault) = vault {
-        vault.farewell().await;
+        vault.revoke_all().await;
     }
     exit
 }

@@ -8,6 +8,12 @@
 //! What is not noticed: a change of pages other than the first by something that is not SQLite. That is damage, which a
 //! backup or `dotmac check --connect` finds.
 
+mod backup;
+mod integrity;
+
+pub use backup::{BackupError, backup};
+pub use integrity::{Soundness, read_through};
+
 mod content;
 mod fault;
 mod opened;
@@ -25,7 +31,10 @@ use std::{
 use tracing::warn;
 
 use self::{content::Stamp, fault::Fault, opened::OpenFile};
-use super::{Connection, OpenError, connect, descriptors};
+use super::{
+    Connection, OpenError,
+    connect::{self, descriptors},
+};
 
 /// A file that is put in the place of another is opened once it has not changed for so long: it may still be on its
 /// way.
@@ -273,13 +282,14 @@ impl Hold {
 ///
 /// [`OpenError::FileChanged`]; [`OpenError::Timeout`] if the disk does not answer.
 pub(super) async fn verify(connection: &Connection) -> Result<(), OpenError> {
-    let line = Arc::clone(connection.line());
-    let Some(hold) = line.file() else {
+    let connection_state = Arc::clone(connection.connection_state());
+    let Some(hold) = connection_state.file() else {
         return Ok(());
     };
     let target = hold.file.path().display().to_string();
-    let verifying =
-        tokio::task::spawn_blocking(move || line.file().map_or(Ok(()), Hold::verify_content));
+    let verifying = tokio::task::spawn_blocking(move || {
+        connection_state.file().map_or(Ok(()), Hold::verify_content)
+    });
     match tokio::time::timeout(DISK_LIMIT, verifying).await {
         Ok(verified) => verified.unwrap_or_else(|died| Err(OpenError::Setup(died.to_string()))),
         Err(_) => Err(OpenError::Timeout {

@@ -146,10 +146,10 @@ impl Schema for PgConnection {
 }
 
 /// A back end whose migrations are compiled in.
-pub(super) trait Known: Backend + 'static {}
+pub(super) trait SupportedBackend: Backend + 'static {}
 
-impl Known for Pg {}
-impl Known for Sqlite {}
+impl SupportedBackend for Pg {}
+impl SupportedBackend for Sqlite {}
 
 pub(super) fn locking_failed(source: diesel::result::Error) -> OpenError {
     OpenError::Query {

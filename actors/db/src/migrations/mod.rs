@@ -26,7 +26,7 @@ use diesel::{
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 
 use self::{
-    back_end::{Known, Schema, lock, lock_briefly, locking_failed},
+    back_end::{Schema, SupportedBackend, lock, lock_briefly, locking_failed},
     owners::{Owned, join, split},
 };
 pub use self::{
@@ -35,8 +35,8 @@ pub use self::{
 };
 use super::{
     Config, OpenError, SqlState, Target,
-    alarms::{Alarms, Line},
     connect::{self, Opened},
+    monitor::{Alarms, ConnectionState},
 };
 
 /// The table of the versions that ran, as diesel names it.
@@ -77,12 +77,12 @@ pub struct Outcome {
 /// [`OpenError::SchemaNewer`] if nothing may be run on this schema; otherwise why the database could not be used,
 /// which may be different the next time.
 pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> {
-    let line = Line::new(&Alarms::default());
+    let connection_state = ConnectionState::new(&Alarms::default());
     let only_looks = step == Step::Look;
     let walk = Walk {
         config: config.clone(),
         step,
-        line: Arc::clone(&line),
+        connection_state: Arc::clone(&connection_state),
         failed: Arc::default(),
     };
     let migrating = match &config.target {
@@ -103,7 +103,8 @@ pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> 
             })
         }
         Target::Postgres(server) => {
-            let Opened { connection, .. } = connect::postgres(server, config, &line).await?;
+            let Opened { connection, .. } =
+                connect::postgres(server, config, &connection_state).await?;
             let lock_timeout = config.lock_timeout;
             // The lock ends with the connection, which ends here, also after a panic.
             tokio::task::spawn_blocking(move || {
@@ -148,7 +149,7 @@ impl From<diesel::result::Error> for Failure {
 struct Walk {
     config: Config,
     step: Step,
-    line: Arc<Line>,
+    connection_state: Arc<ConnectionState>,
     failed: Arc<Mutex<Option<FailedScript>>>,
 }
 
@@ -164,7 +165,7 @@ impl Walk {
     fn run<C>(&self, connection: &mut C) -> Result<Outcome, OpenError>
     where
         C: Schema,
-        C::Backend: Known,
+        C::Backend: SupportedBackend,
     {
         let known = self.known::<C>()?;
         let mut changed = Vec::new();
@@ -210,7 +211,7 @@ impl Walk {
     fn known<C>(&self) -> Result<Vec<Owned<C::Backend>>, OpenError>
     where
         C: Schema,
-        C::Backend: Known,
+        C::Backend: SupportedBackend,
     {
         let mut known = Vec::new();
         for migrations in in_order(&self.config.migrations)? {
@@ -254,8 +255,10 @@ impl Walk {
 
     /// The error to report if what failed last had waited in vain for another session's lock.
     fn locked_out(&self, connection: &mut impl Schema, table: &str) -> Option<OpenError> {
-        (self.line.last() == Some(SqlState::LOCK_NOT_AVAILABLE)).then(|| OpenError::SchemaLocked {
-            holders: connection.holders_of(table),
+        (self.connection_state.last() == Some(SqlState::LOCK_NOT_AVAILABLE)).then(|| {
+            OpenError::SchemaLocked {
+                holders: connection.holders_of(table),
+            }
         })
     }
 
@@ -266,7 +269,7 @@ impl Walk {
     ) -> Result<Status, OpenError>
     where
         C: Schema,
-        C::Backend: Known,
+        C::Backend: SupportedBackend,
     {
         let applied = self.applied(connection)?;
         let compatible = self.listed(connection, "schema_compatible")?;
@@ -307,9 +310,10 @@ impl Walk {
 
     /// Keeps the script that fails first, and how far it came.
     fn noting(&self) -> impl Instrumentation + use<> {
-        let (line, failed) = (Arc::clone(&self.line), Arc::clone(&self.failed));
+        let (connection_state, failed) =
+            (Arc::clone(&self.connection_state), Arc::clone(&self.failed));
         move |event: InstrumentationEvent<'_>| match event {
-            InstrumentationEvent::StartQuery { .. } => line.forget(),
+            InstrumentationEvent::StartQuery { .. } => connection_state.forget(),
             InstrumentationEvent::FinishQuery {
                 query,
                 error: Some(error),
@@ -318,8 +322,10 @@ impl Walk {
                 let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
                 failed.get_or_insert_with(|| FailedScript {
                     text: query.to_string(),
-                    done: line.statements_done(),
-                    state: line.last().or_else(|| SqlState::of_sqlite(error)),
+                    done: connection_state.statements_done(),
+                    state: connection_state
+                        .last()
+                        .or_else(|| SqlState::of_sqlite(error)),
                 });
             }
             _ => {}
@@ -339,7 +345,7 @@ impl Walk {
         let noted = failed.take();
         drop(failed);
         match noted.as_ref().and_then(|noted| noted.state) {
-            _ if self.line.is_cut() => {}
+            _ if self.connection_state.is_cut() => {}
             Some(SqlState::LOCK_NOT_AVAILABLE | SqlState::DEADLOCK) => {
                 return OpenError::MigrationGaveWay(format!("`{name}`: {error}"));
             }

@@ -35,7 +35,7 @@ fn config(vault: Option<VaultConfig>, strict: bool, wanted: Vec<(&str, WantedSou
         retry_min: Duration::from_millis(20),
         retry_max: Duration::from_millis(100),
         database_role: None,
-        farewell: Duration::from_secs(2),
+        revoke_all_within: Duration::from_secs(2),
     }
 }
 

@@ -359,7 +359,7 @@ fn what_hashicorp_vault_cannot_do_is_refused_before_anything_starts() {
 }
 
 #[actix::test]
-async fn a_farewell_revokes_a_token_of_our_own_and_leaves_one_that_was_given() -> Outcome {
+async fn revoke_all_revokes_a_token_of_our_own_and_leaves_one_that_was_given() -> Outcome {
     let server = OpenBao::start()?;
     let auth = app_role(&server, "1h")?;
     server.bao(&["kv", "put", "secret/app/key", "value=allowed"])?;
@@ -376,7 +376,7 @@ async fn a_farewell_revokes_a_token_of_our_own_and_leaves_one_that_was_given() -
                 ..vault_config(&server.address, auth)
             })?;
             vault.read(&"app/key".parse()?).await?;
-            vault.farewell().await;
+            vault.revoke_all().await;
             assert_eq!(tokens()?, before, "{client:?}");
         }
     }

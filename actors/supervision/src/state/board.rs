@@ -14,9 +14,9 @@ pub enum State {
     Waiting,
     /// Its first life is starting.
     Starting,
-    /// It does its work.
+    /// It works.
     Ready,
-    /// It does its work, with a named handicap.
+    /// It works, with a limitation that its reason names.
     Degraded,
     /// It did its work before and cannot now, for what lies beyond it. It is not restarted: it tries
     /// again by itself.

@@ -5,14 +5,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tracing::{debug, info, info_span};
 
-use super::collector::{
-    Rotel, collector_of_many, free_address, grpc_collector, picky_collector, refusing_collector,
-    silent_collector, slow_collector,
+use super::{
+    Config, Outcome, Rig,
+    collector::{
+        Rotel, collector_of_many, free_address, grpc_collector, picky_collector,
+        refusing_collector, silent_collector, slow_collector,
+    },
+    until,
 };
-use super::{Config, Outcome, Rig, until};
-use crate::tally::{Failure, Tally};
-use crate::watch::Watch;
-use crate::{Destinations, DropReason, Otlp, Protocol, Queue, Signal};
+use crate::{
+    Destinations, DropReason, Otlp, Protocol, Queue, Signal,
+    tally::{Failure, Tally},
+    watch::Watch,
+};
 
 fn config(endpoint: String, protocol: Protocol, timeout_ms: u64) -> Config {
     let export_timeout = Duration::from_millis(timeout_ms);
@@ -25,7 +30,7 @@ fn config(endpoint: String, protocol: Protocol, timeout_ms: u64) -> Config {
 }
 
 impl Rig {
-    fn attach(&self) -> Outcome<crate::exporters::Attachment> {
+    fn attach(&self) -> Outcome<crate::otlp::Attachment> {
         let inner = &self.telemetry.0;
         Ok(inner.pipelines.outlets.attach(&inner.otlp)?)
     }

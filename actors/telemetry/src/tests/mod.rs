@@ -9,15 +9,16 @@ mod collector;
 mod export;
 mod output;
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
 
 use tracing::Dispatch;
 
-use super::stdout::Output;
-use super::{Config, Telemetry, pipeline};
+use super::{Config, Telemetry, log::Output, pipeline};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Outcome<T = ()> = Result<T, Failure>;

@@ -1,0 +1,412 @@
+//! The pool that the actor publishes, with the runtime that all database work runs on.
+//!
+//! SQLite takes one writer at a time, so its pool is two: one connection that writes, lent in the order of
+//! asking, and others that only read. PostgreSQL's is one.
+
+mod bulkhead;
+mod loan;
+mod openers;
+mod reusable_timer;
+
+pub(crate) use bulkhead::{Bulkhead, Place};
+pub use bulkhead::{ModuleLoad, Share};
+pub use loan::Loan;
+pub(crate) use reusable_timer::ReusableTimer;
+
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use deadpool::{
+    Runtime as DeadpoolRuntime,
+    managed::{Object, Pool as DeadpoolPool, PoolError, TimeoutType, Timeouts},
+};
+use diesel_async::{AsyncPgConnection, pooled_connection::PoolableConnection};
+use futures_util::future::{Either, select};
+
+use super::{
+    Config, Connection, DbError, OpenError, PoolSize, SqliteFile, Target,
+    connection::AsyncSqliteConnection,
+    file,
+    instruments::{Instruments, Statements},
+    monitor::Alarms,
+    runtime::DbRuntime,
+    statement::Observing,
+};
+use openers::{postgres_opener, sqlite_opener};
+
+use loan::{Opener, place};
+
+/// Connections to one database, and the runtime on which they are opened and used.
+///
+/// Lives on while any work holds it, also past a restart of the actor that published it.
+pub struct Pool {
+    connections: Connections,
+    /// Of SQLite.
+    file: Option<SqliteFile>,
+    runtime: DbRuntime,
+    alarms: Alarms,
+    pub(super) instruments: Instruments,
+    pub(super) system: &'static str,
+    size: PoolSize,
+    min_idle: usize,
+    /// The longest that work waits for a connection or a place for one.
+    pub(super) pool_timeout: Duration,
+    /// The longest that one piece of work may keep a connection.
+    pub(super) work_limit: Duration,
+    pub(super) slow: Duration,
+}
+
+enum Connections {
+    Postgres(DeadpoolPool<Opener<AsyncPgConnection>>),
+    Sqlite {
+        writer: DeadpoolPool<Opener<AsyncSqliteConnection>>,
+        readers: DeadpoolPool<Opener<AsyncSqliteConnection>>,
+    },
+}
+
+/// Connections by what they are doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Open and free.
+    pub idle: usize,
+    /// On loan.
+    pub used: usize,
+    /// Work that waits for one.
+    pub waiting: usize,
+    /// The most there may be.
+    pub max: usize,
+}
+
+/// What a piece of work wants of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+}
+
+impl Pool {
+    /// A pool for `config`; opens nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Setup`] if the pool's settings contradict each other.
+    pub(super) fn new(
+        config: &Config,
+        runtime: DbRuntime,
+        alarms: &Alarms,
+    ) -> Result<Self, OpenError> {
+        let observing = Observing {
+            system: config.target.system(),
+            slow: config.slow_query,
+            statements: Statements::new(),
+        };
+        let size = config.pool_size.get();
+        let connections = match &config.target {
+            Target::Sqlite(_) => {
+                let opener = |access| sqlite_opener(config, access, &observing, alarms);
+                Connections::Sqlite {
+                    writer: build(config, 1, opener(Access::Write))?,
+                    readers: build(config, readers(size), opener(Access::Read))?,
+                }
+            }
+            Target::Postgres(server) => {
+                let opener = postgres_opener(server, config, runtime.handle(), &observing, alarms);
+                Connections::Postgres(build(config, size, opener)?)
+            }
+        };
+        let file = match &config.target {
+            Target::Sqlite(file) => Some(file.clone()),
+            Target::Postgres(_) => None,
+        };
+        Ok(Self {
+            connections,
+            file,
+            runtime,
+            alarms: alarms.clone(),
+            instruments: Instruments::new(config.target.system()),
+            system: config.target.system(),
+            size: config.pool_size.clone(),
+            min_idle: config.min_idle,
+            pool_timeout: config.pool_timeout,
+            work_limit: config.statement_timeout * 2,
+            slow: config.slow_query,
+        })
+    }
+
+    /// A connection, used or new, if the pool has one or a place for one by `deadline`.
+    pub(super) async fn connection(
+        &self,
+        access: Access,
+        deadline: Instant,
+        timer: &mut ReusableTimer,
+    ) -> Result<Connection, DbError> {
+        if self.file.as_ref().is_some_and(SqliteFile::is_lost) {
+            return Err(DbError::Unavailable {
+                retry_after: Duration::ZERO,
+            });
+        }
+        let lent = match &self.connections {
+            Connections::Postgres(pool) => {
+                let lent = lent(pool, deadline, timer, &self.alarms).await;
+                lent.map(|object| Connection::Postgres(Loan::new(object)))
+            }
+            Connections::Sqlite { writer, readers } => {
+                let pool = if access == Access::Write {
+                    writer
+                } else {
+                    readers
+                };
+                let lent = lent(pool, deadline, timer, &self.alarms).await;
+                lent.map(|object| Connection::Sqlite(Loan::new(object)))
+            }
+        };
+        let connection = lent.map_err(|error| self.refusal(error))?;
+        connection.connection_state().forget();
+        Ok(connection)
+    }
+
+    fn refusal(&self, error: PoolError<OpenError>) -> DbError {
+        let problem = match error {
+            PoolError::Timeout(TimeoutType::Wait) => {
+                self.alarms.exhausted();
+                self.instruments.timed_out();
+                return DbError::PoolExhausted {
+                    waited: self.pool_timeout,
+                    module: None,
+                };
+            }
+            PoolError::Closed => {
+                return DbError::Unavailable {
+                    retry_after: Duration::ZERO,
+                };
+            }
+            PoolError::Backend(problem) => problem,
+            other => OpenError::Setup(other.to_string()),
+        };
+        self.alarms.refused(problem.reason());
+        DbError::Connect(problem)
+    }
+
+    pub(super) fn runtime(&self) -> &DbRuntime {
+        &self.runtime
+    }
+
+    pub(super) fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
+    /// Whether all that writes has to go through one connection.
+    pub(super) fn has_one_writer(&self) -> bool {
+        matches!(self.connections, Connections::Sqlite { .. })
+    }
+
+    /// Connections at the most, that only writer left out.
+    pub(super) fn shared_connections(&self) -> usize {
+        if self.has_one_writer() {
+            readers(self.size.get())
+        } else {
+            self.size.get()
+        }
+    }
+
+    /// Whether SQLite can have written what is in its file. Checks only if nothing is being written: a write is
+    /// checked at its end.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::FileChanged`].
+    pub(super) async fn verify_file(&self) -> Result<(), OpenError> {
+        let Connections::Sqlite { writer, .. } = &self.connections else {
+            return Ok(());
+        };
+        if writer.status().available == 0 {
+            return Ok(());
+        }
+        let at_once = Timeouts {
+            wait: Some(Duration::ZERO),
+            ..writer.timeouts()
+        };
+        let Ok(lent) = writer.timeout_get(&at_once).await else {
+            return Ok(());
+        };
+        file::verify(&Connection::Sqlite(Loan::new(lent))).await
+    }
+
+    /// What the connections are doing now. Asks nobody.
+    #[must_use]
+    pub fn status(&self) -> PoolStatus {
+        let of = |status: deadpool::Status| PoolStatus {
+            idle: status.available,
+            used: status.size.saturating_sub(status.available),
+            waiting: status.waiting,
+            max: status.max_size,
+        };
+        match &self.connections {
+            Connections::Postgres(pool) => of(pool.status()),
+            Connections::Sqlite { writer, readers } => {
+                let (writer, readers) = (of(writer.status()), of(readers.status()));
+                PoolStatus {
+                    idle: writer.idle + readers.idle,
+                    used: writer.used + readers.used,
+                    waiting: writer.waiting + readers.waiting,
+                    max: writer.max + readers.max,
+                }
+            }
+        }
+    }
+
+    /// Whether somebody waits because every connection that could serve him is on loan.
+    pub(super) fn is_used_up(&self) -> bool {
+        let used_up =
+            |status: deadpool::Status| status.waiting > 0 && status.size >= status.max_size;
+        match &self.connections {
+            Connections::Postgres(pool) => used_up(pool.status()),
+            Connections::Sqlite { writer, readers } => {
+                used_up(writer.status()) || used_up(readers.status())
+            }
+        }
+    }
+
+    /// From now on that many connections at the most; those on loan beyond it close as they come back.
+    pub(super) fn resize(&self, size: usize) {
+        self.size.set(size);
+        match &self.connections {
+            Connections::Postgres(pool) => pool.resize(size.max(1)),
+            Connections::Sqlite { readers: pool, .. } => pool.resize(readers(size)),
+        }
+    }
+
+    /// Closes idle connections that are not fit to be lent: past their lifetime, cut, of a former account.
+    pub(super) fn drop_unfit(&self) {
+        match &self.connections {
+            Connections::Postgres(pool) => drop(pool.retain(|session, _| session.seems_fit())),
+            Connections::Sqlite { writer, readers } => {
+                drop(writer.retain(|session, _| session.seems_fit()));
+                drop(readers.retain(|session, _| session.seems_fit()));
+            }
+        }
+    }
+
+    /// Closes idle connections that are not fit to be lent, and opens as many as are to be kept open.
+    pub(super) async fn maintain(&self) {
+        self.drop_unfit();
+        match &self.connections {
+            Connections::Postgres(pool) => {
+                self.warm(pool, self.min_idle.min(self.size.get())).await;
+            }
+            Connections::Sqlite { readers, .. } => {
+                // The writer is one of those to be kept open, and the first look opened it.
+                let readers_kept = self.min_idle.saturating_sub(1);
+                self.warm(readers, readers_kept.min(readers.status().max_size))
+                    .await;
+            }
+        }
+    }
+
+    /// Borrows until `wanted` are open, and gives all back: the pool has no other way to open one more.
+    async fn warm<C: PoolableConnection + Send + 'static>(
+        &self,
+        pool: &DeadpoolPool<Opener<C>>,
+        wanted: usize,
+    ) {
+        let mut held = Vec::new();
+        let timeouts = Timeouts {
+            wait: Some(self.pool_timeout),
+            ..pool.timeouts()
+        };
+        while pool.status().size < wanted && pool.status().waiting == 0 {
+            match pool.timeout_get(&timeouts).await {
+                Ok(object) => held.push(object),
+                Err(PoolError::Backend(problem)) => {
+                    return self.alarms.refused(problem.reason());
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Closes the idle connections; those on loan close when they come back.
+    pub(super) fn drop_idle(&self) {
+        self.alarms.evict(Duration::ZERO);
+        match &self.connections {
+            Connections::Postgres(pool) => drop(pool.retain(|_, _| false)),
+            Connections::Sqlite { writer, readers } => {
+                drop(writer.retain(|_, _| false));
+                drop(readers.retain(|_, _| false));
+            }
+        }
+    }
+
+    /// Lends nothing any more; connections close as they come back.
+    pub(super) fn close(&self) {
+        match &self.connections {
+            Connections::Postgres(pool) => pool.close(),
+            Connections::Sqlite { writer, readers } => {
+                writer.close();
+                readers.close();
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool")
+            .field("system", &self.system)
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the pool lends by `deadline`. A connection that is being opened by then has a limit of its own. Nothing
+/// is waited for once the server is known not to answer.
+async fn lent<C: PoolableConnection + Send + 'static>(
+    pool: &DeadpoolPool<Opener<C>>,
+    deadline: Instant,
+    timer: &mut ReusableTimer,
+    alarms: &Alarms,
+) -> Result<Object<Opener<C>>, PoolError<OpenError>> {
+    let mut asking = pin!(pool.get());
+    let given = {
+        let waiting = pin!(unless_unreachable(alarms, place(asking.as_mut())));
+        timer.until(deadline.into(), waiting).await
+    };
+    match given {
+        Some(Some(Some(lent))) => lent,
+        Some(Some(None)) => {
+            let opened = unless_unreachable(alarms, asking).await;
+            opened.unwrap_or(Err(PoolError::Closed))
+        }
+        Some(None) => Err(PoolError::Closed),
+        None => Err(PoolError::Timeout(TimeoutType::Wait)),
+    }
+}
+
+/// What `waiting` returns, or `None` once the server is known not to answer. Whatever is ready at once is not
+/// held up, nor made dearer.
+async fn unless_unreachable<T>(alarms: &Alarms, waiting: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(waiting), pin!(alarms.unreachable())).await {
+        Either::Left((ready, _)) => Some(ready),
+        Either::Right(_) => None,
+    }
+}
+
+/// Of that many connections to SQLite, those that read.
+fn readers(size: usize) -> usize {
+    size.saturating_sub(1).max(1)
+}
+
+fn build<C: PoolableConnection + Send + 'static>(
+    config: &Config,
+    size: usize,
+    opener: Opener<C>,
+) -> Result<DeadpoolPool<Opener<C>>, OpenError> {
+    DeadpoolPool::builder(opener)
+        .max_size(size)
+        .create_timeout(Some(config.connect_timeout))
+        .runtime(DeadpoolRuntime::Tokio1)
+        .build()
+        .map_err(|error| OpenError::Setup(error.to_string()))
+}

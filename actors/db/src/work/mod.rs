@@ -1,0 +1,401 @@
+//! How a piece of work is done: with a connection, within its limits, to its end. Compiled once for all work,
+//! whatever it returns; `handle` puts the types around it.
+
+mod handle;
+mod tenant;
+mod transaction;
+mod tx;
+
+pub use handle::{Db, ModuleDb, Work};
+pub use tenant::{AcrossTx, Actor, Tenant, TenantDb, TenantId, TenantScope, TenantTx};
+pub use transaction::{Isolation, Retry};
+pub use tx::{Querying, Tx};
+
+use std::{
+    any::Any,
+    borrow::Cow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use tracing::{Instrument, error, field, info_span, warn};
+
+use super::{
+    Connection, DbError, Pool, file,
+    instruments::Outcome,
+    pool::{Access, Bulkhead, Place, ReusableTimer},
+};
+use dotmac_supervision::Published;
+use tenant::Scope;
+use tx::AfterCommit;
+
+/// The way to the database, and on whose behalf it is taken.
+#[derive(Clone)]
+pub(super) struct Route {
+    pub(super) pool: Published<Pool>,
+    pub(super) module: Option<Arc<Bulkhead>>,
+    pub(super) scope: Scope,
+}
+
+/// How work is run.
+#[derive(Clone, Copy)]
+pub(super) struct Plan {
+    pub(super) access: Access,
+    /// Of the transaction; without, statements are committed one by one.
+    pub(super) isolation: Option<Isolation>,
+    pub(super) tries: u32,
+}
+
+impl Plan {
+    pub(super) const fn direct(access: Access) -> Self {
+        Self {
+            access,
+            isolation: None,
+            tries: 1,
+        }
+    }
+
+    pub(super) const fn transaction(isolation: Isolation) -> Self {
+        Self {
+            access: Access::Write,
+            isolation: Some(isolation),
+            tries: 1,
+        }
+    }
+
+    pub(super) const fn retrying(retry: Retry) -> Self {
+        Self {
+            tries: retry.tries,
+            ..Self::transaction(retry.isolation)
+        }
+    }
+}
+
+/// Work, and what it returned. Its types are known to who made it and to nobody else.
+pub(super) trait Piece: Any + Send {
+    /// Does the work; says whether it succeeded.
+    fn attempt<'c>(&'c mut self, lent: &'c mut TenantTx) -> BoxFuture<'c, bool>;
+
+    /// Makes `error` what it returned.
+    fn refuse(&mut self, error: DbError);
+}
+
+/// Begins work on what is lent to it.
+pub(super) enum Start<T, E> {
+    /// Once at the most.
+    Once(Option<Box<Begin<T, E>>>),
+    /// As often as need be.
+    Again(Box<BeginAgain<T, E>>),
+}
+
+type Begin<T, E> = dyn for<'c> FnOnce(&'c mut TenantTx) -> BoxFuture<'c, Result<T, E>> + Send;
+type BeginAgain<T, E> = dyn for<'c> Fn(&'c mut TenantTx) -> BoxFuture<'c, Result<T, E>> + Send;
+
+impl<T, E> Start<T, E> {
+    pub(super) fn once(
+        begin: impl for<'c> FnOnce(&'c mut TenantTx) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    ) -> Self {
+        Self::Once(Some(Box::new(begin)))
+    }
+
+    pub(super) fn again(
+        begin: impl for<'c> Fn(&'c mut TenantTx) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    ) -> Self {
+        Self::Again(Box::new(begin))
+    }
+}
+
+/// The only [`Piece`].
+struct Kept<T, E> {
+    start: Start<T, E>,
+    result: Option<Result<T, E>>,
+}
+
+impl<T, E> Piece for Kept<T, E>
+where
+    T: Send + 'static,
+    E: From<DbError> + Send + 'static,
+{
+    fn attempt<'c>(&'c mut self, lent: &'c mut TenantTx) -> BoxFuture<'c, bool> {
+        let work = match &mut self.start {
+            Start::Once(begin) => begin.take().map(|begin| begin(lent)),
+            Start::Again(begin) => Some(begin(lent)),
+        };
+        let result = &mut self.result;
+        Box::pin(async move {
+            if let Some(work) = work {
+                *result = Some(work.await);
+            }
+            matches!(result, Some(Ok(_)))
+        })
+    }
+
+    fn refuse(&mut self, error: DbError) {
+        self.result = Some(Err(E::from(error)));
+    }
+}
+
+impl Route {
+    /// Has the database's runtime do a piece of work in a task of its own: dropping this future does not cancel
+    /// it.
+    pub(super) async fn execute<T, E>(
+        self,
+        operation: &'static str,
+        plan: Plan,
+        start: Start<T, E>,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let piece = Box::new(Kept {
+            start,
+            result: None,
+        });
+        let lost = || Err(E::from(DbError::Panicked { operation }));
+        match self.drive(operation, plan, piece).await {
+            Ok(piece) => match (piece as Box<dyn Any>).downcast::<Kept<T, E>>() {
+                Ok(kept) => kept.result.unwrap_or_else(lost),
+                Err(_) => lost(),
+            },
+            Err(refused) => Err(E::from(refused)),
+        }
+    }
+
+    async fn drive(
+        self,
+        operation: &'static str,
+        plan: Plan,
+        piece: Box<dyn Piece>,
+    ) -> Result<Box<dyn Piece>, DbError> {
+        let pool = self.pool.get().ok_or(DbError::Unavailable {
+            retry_after: Duration::ZERO,
+        })?;
+        let span = info_span!(
+            "database",
+            otel.name = operation,
+            otel.status_code = field::Empty,
+            db.system.name = pool.system,
+        );
+        let runtime = pool.runtime().handle().clone();
+        let job = Job {
+            pool,
+            operation,
+            plan,
+            scope: self.scope,
+            module: self.module,
+        };
+        let done = runtime.spawn(job.run(piece).instrument(span)).await;
+        done.map_err(|_| DbError::Panicked { operation })
+    }
+}
+
+/// A piece of work under way.
+struct Job {
+    pool: Arc<Pool>,
+    operation: &'static str,
+    plan: Plan,
+    scope: Scope,
+    module: Option<Arc<Bulkhead>>,
+}
+
+/// How one attempt ended.
+enum End {
+    Done,
+    /// The work returned an error, which its piece keeps.
+    Failed {
+        conflict: bool,
+        of_database: bool,
+    },
+    /// The work was not done, or what it did is undone, or nobody knows.
+    Refused(DbError),
+}
+
+impl End {
+    fn is_conflict(&self) -> bool {
+        match self {
+            Self::Done => false,
+            Self::Failed { conflict, .. } => *conflict,
+            Self::Refused(error) => matches!(error, DbError::Conflict(_)),
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Done => Outcome::Ok,
+            Self::Failed {
+                of_database: false, ..
+            } => Outcome::Rejected,
+            Self::Failed { .. } | Self::Refused(_) => Outcome::Error,
+        }
+    }
+}
+
+impl Job {
+    async fn run(self, mut piece: Box<dyn Piece>) -> Box<dyn Piece> {
+        let mut end = self.attempt(&mut *piece).await;
+        for done in 1..self.plan.tries {
+            if !end.is_conflict() {
+                break;
+            }
+            self.pool.instruments.retried();
+            tokio::time::sleep(Retry::pause(done, &mut fastrand::Rng::new())).await;
+            end = self.attempt(&mut *piece).await;
+        }
+        if end.outcome() == Outcome::Error {
+            tracing::Span::current().record("otel.status_code", "ERROR");
+        }
+        if let End::Refused(error) = end {
+            piece.refuse(error);
+        }
+        piece
+    }
+
+    /// Does the work once, with a connection of its own.
+    async fn attempt(&self, piece: &mut dyn Piece) -> End {
+        let mut timer = ReusableTimer::take();
+        let (end, follow) = match self.lent(&mut timer).await {
+            Ok((connection, _place)) => self.with(connection, &mut timer, piece).await,
+            Err(refused) => (End::Refused(refused), Vec::new()),
+        };
+        timer.leave();
+        let operation = self.operation;
+        for follow in follow {
+            if catch_unwind(AssertUnwindSafe(follow)).is_err() {
+                error!(
+                    operation,
+                    "a follow-up of the committed transaction `{operation}` panicked"
+                );
+            }
+        }
+        end
+    }
+
+    /// A connection, and the module's place for it, within the pool's time-out.
+    async fn lent(
+        &self,
+        timer: &mut ReusableTimer,
+    ) -> Result<(Connection, Option<Place<'_>>), DbError> {
+        let (pool, access) = (&self.pool, self.plan.access);
+        let asked = Instant::now();
+        let deadline = asked + pool.pool_timeout;
+        let place = match &self.module {
+            Some(module) => Some(module.place(pool, access, deadline, timer).await?),
+            None => None,
+        };
+        let connection = pool.connection(access, deadline, timer).await?;
+        pool.instruments.waited(asked.elapsed());
+        Ok((connection, place))
+    }
+
+    /// Does the work, and gives the connection back or closes it. After a commit also what follows it.
+    async fn with(
+        &self,
+        connection: Connection,
+        timer: &mut ReusableTimer,
+        piece: &mut dyn Piece,
+    ) -> (End, Vec<AfterCommit>) {
+        let (pool, operation) = (&self.pool, self.operation);
+        let (began, limit) = (Instant::now(), pool.work_limit);
+        let mut lent = TenantTx::new(Tx::new(connection, self.scope));
+        let (end, sound) = {
+            let attempt = AssertUnwindSafe(self.transact(&mut lent, piece)).catch_unwind();
+            match timer.until((began + limit).into(), pin!(attempt)).await {
+                Some(Ok(end)) => end,
+                Some(Err(_panic)) => (End::Refused(DbError::Panicked { operation }), false),
+                None => (End::Refused(DbError::Overran { operation, limit }), false),
+            }
+        };
+        let (mut connection, mut follow) = lent.into_parts();
+        let end = match end {
+            // Before it is acknowledged.
+            End::Done if self.plan.access == Access::Write => {
+                match file::verify(&connection).await {
+                    Ok(()) => End::Done,
+                    Err(changed) => {
+                        pool.alarms().look();
+                        End::Refused(DbError::FileChanged(changed))
+                    }
+                }
+            }
+            end => end,
+        };
+        if !sound || !connection.is_fit() {
+            connection.discard();
+        }
+        pool.alarms().finished();
+        let took = began.elapsed();
+        pool.instruments.worked(operation, took, end.outcome());
+        if took >= pool.slow {
+            warn!(
+                operation,
+                duration_ms = took.as_millis() as u64,
+                "slow database work `{operation}`"
+            );
+        }
+        if !matches!(end, End::Done) {
+            follow.clear();
+        }
+        (end, follow)
+    }
+
+    /// Does the work in a transaction if it wants one; says whether the connection is fit for others afterwards.
+    async fn transact(&self, lent: &mut TenantTx, piece: &mut dyn Piece) -> (End, bool) {
+        let Some(begin) = self.begin(lent) else {
+            if self.plan.access == Access::Write {
+                lent.connection_state().set_irrevocable();
+            }
+            let succeeded = piece.attempt(lent).await;
+            return (self.end_of_work(lent, succeeded), true);
+        };
+        if let Err(error) = lent.begin(begin).await {
+            return (End::Refused(lent.classify(error)), false);
+        }
+        let succeeded = piece.attempt(lent).await;
+        let mut end = self.end_of_work(lent, succeeded);
+        if succeeded {
+            match lent.prepare_commit().await {
+                Ok(()) => {
+                    lent.connection_state().set_irrevocable();
+                    return match lent.commit().await {
+                        Ok(()) => (end, true),
+                        // The server has rolled back, unless it is gone, which the connection knows.
+                        Err(error) => (End::Refused(lent.classify(error)), true),
+                    };
+                }
+                Err(error) => end = End::Refused(error),
+            }
+        }
+        (end, lent.rollback().await.is_ok())
+    }
+
+    /// The statement that begins the transaction, if there is to be one. On PostgreSQL a scope needs one: it is
+    /// set for a transaction only, so that no connection carries it to the next borrower.
+    fn begin(&self, connection: &Connection) -> Option<Cow<'static, str>> {
+        let isolation = self.plan.isolation;
+        if matches!(connection, Connection::Sqlite(_)) {
+            return isolation.map(|_| "BEGIN IMMEDIATE".into());
+        }
+        let begin = match (isolation, self.plan.access) {
+            (Some(isolation), _) => isolation.begin(),
+            (None, _) if self.scope == Scope::Open => return None,
+            (None, Access::Read) => "BEGIN READ ONLY",
+            (None, Access::Write) => "BEGIN",
+        };
+        Some(self.scope.entered(begin))
+    }
+
+    fn end_of_work(&self, connection: &Connection, succeeded: bool) -> End {
+        if succeeded {
+            return End::Done;
+        }
+        let connection_state = connection.connection_state();
+        End::Failed {
+            conflict: connection_state.met_conflict(),
+            of_database: connection_state.has_failed(),
+        }
+    }
+}

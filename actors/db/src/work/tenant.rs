@@ -1,0 +1,362 @@
+//! On whose behalf work is done: a tenant's or the system's.
+//!
+//! A [`TenantScope`] comes from authentication, or from system code that says why. Through a [`TenantDb`] it
+//! becomes a [`TenantTx`], which store functions of a tenant's tables take: a query without a scope does not
+//! compile. On PostgreSQL each such transaction also sets `dotmac.tenant_id`, by which row-level security shows
+//! it the rows of that tenant and no others; work of the system sets it to `*`.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeSet,
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::{Mutex, PoisonError},
+};
+
+use tracing::{debug, info};
+use uuid::Uuid;
+
+use super::{Plan, Route, Start, tx::AfterCommit};
+use crate::{
+    Connection, DbError, Isolation, Querying, Retry, Tx, Work, instruments, pool::Access, types::Id,
+};
+
+/// Who rows belong to; a mark for ids.
+pub enum Tenant {}
+
+/// The id of a tenant.
+pub type TenantId = Id<Tenant>;
+
+/// Who causes what a transaction does, for the events and the audit entries that it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A caller that has proved who it is.
+    Principal {
+        /// What kind: `user`, `service`, `key`.
+        kind: &'static str,
+        /// Its id.
+        id: Uuid,
+    },
+    /// Code of the system, with the reason that it gave.
+    System(&'static str),
+}
+
+impl fmt::Display for Actor {
+    /// `user:01a2…`, or `system:` and the reason.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Principal { kind, id } => write!(f, "{kind}:{id}"),
+            Self::System(why) => write!(f, "system:{why}"),
+        }
+    }
+}
+
+/// The right to work on the rows of one tenant.
+///
+/// It cannot be made up:
+///
+/// ```compile_fail
+/// # use dotmac_db::{TenantId, TenantScope};
+/// let scope = TenantScope { tenant: TenantId::new() };
+/// ```
+#[derive(Clone, Debug)]
+pub struct TenantScope {
+    tenant: TenantId,
+    actor: Actor,
+}
+
+impl TenantScope {
+    /// The scope of `actor`, who has proved to be of `tenant`. For the platform's authentication, and for
+    /// nothing else: a test of the architecture and a lint look for it.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn authenticated(tenant: TenantId, actor: Actor) -> Self {
+        Self { tenant, actor }
+    }
+
+    /// The scope of system code that works on the rows of `tenant`, such as a worker. `why` is a short constant;
+    /// it is logged, and counted in `dotmac_database_system_scopes_total`.
+    #[must_use]
+    pub fn system(tenant: TenantId, why: &'static str) -> Self {
+        note_system_scope(why);
+        Self {
+            tenant,
+            actor: Actor::System(why),
+        }
+    }
+
+    /// Whose rows.
+    #[must_use]
+    pub const fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+}
+
+/// Counts a scope that no authentication gave, and logs it: the first for each reason as INFO.
+pub(crate) fn note_system_scope(why: &'static str) {
+    static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    instruments::system_scope(why);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_new = known.insert(why);
+    drop(known);
+    if is_new {
+        info!(
+            why,
+            "system code works on rows without authentication: {why}"
+        );
+    } else {
+        debug!(
+            why,
+            "system code works on rows without authentication: {why}"
+        );
+    }
+}
+
+/// What a transaction is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Tables without tenants.
+    Open,
+    Tenant(TenantId, Actor),
+    /// Rows of all tenants, and why.
+    System(&'static str),
+}
+
+impl Scope {
+    pub(crate) fn tenant(self) -> Option<TenantId> {
+        match self {
+            Self::Tenant(tenant, _) => Some(tenant),
+            Self::Open | Self::System(_) => None,
+        }
+    }
+
+    pub(crate) fn actor(self) -> Option<Actor> {
+        match self {
+            Self::Open => None,
+            Self::Tenant(_, actor) => Some(actor),
+            Self::System(why) => Some(Actor::System(why)),
+        }
+    }
+
+    /// What lets row-level security know the scope until the end of the transaction; nothing for no scope.
+    fn setting(self) -> Option<String> {
+        match self {
+            Self::Open => None,
+            Self::Tenant(tenant, _) => Some(format!("SET LOCAL dotmac.tenant_id = '{tenant}'")),
+            Self::System(_) => Some("SET LOCAL dotmac.tenant_id = '*'".to_owned()),
+        }
+    }
+
+    /// `begin`, and what lets row-level security know the scope until the end of that transaction.
+    pub(crate) fn entered(self, begin: &'static str) -> Cow<'static, str> {
+        match self.setting() {
+            None => begin.into(),
+            Some(setting) => format!("{begin}; {setting}").into(),
+        }
+    }
+}
+
+/// A transaction on the rows of one tenant. Derefs to [`Tx`].
+///
+/// A store function that takes it cannot be called without a scope:
+///
+/// ```compile_fail
+/// # use dotmac_db::{DbError, TenantTx, Tx};
+/// async fn archive(tx: &mut TenantTx) -> Result<(), DbError> {
+///     Ok(())
+/// }
+/// async fn anywhere(tx: &mut Tx) -> Result<(), DbError> {
+///     archive(tx).await
+/// }
+/// ```
+pub struct TenantTx(Tx);
+
+impl TenantTx {
+    /// What all work is lent; only a tenant's work sees that it is one.
+    pub(crate) fn new(tx: Tx) -> Self {
+        Self(tx)
+    }
+
+    /// Whose rows; for the filter of every query.
+    #[must_use]
+    pub fn tenant(&self) -> TenantId {
+        // Work that is handed this type has a tenant. An id that is nobody's would show it nothing.
+        self.0.tenant().unwrap_or_default()
+    }
+
+    pub(crate) fn tx(&mut self) -> &mut Tx {
+        &mut self.0
+    }
+
+    pub(crate) fn into_parts(self) -> (Connection, Vec<AfterCommit>) {
+        self.0.into_parts()
+    }
+}
+
+impl Deref for TenantTx {
+    type Target = Tx;
+
+    fn deref(&self) -> &Tx {
+        &self.0
+    }
+}
+
+impl DerefMut for TenantTx {
+    fn deref_mut(&mut self) -> &mut Tx {
+        &mut self.0
+    }
+}
+
+impl Querying for TenantTx {
+    fn connection(&mut self) -> &mut Connection {
+        self.0.connection()
+    }
+}
+
+/// One transaction of the system that works on the rows of several tenants, one after the other: what a worker
+/// does for many of them is committed together. Made by [`Db::transaction_across`](crate::Db::transaction_across).
+pub struct AcrossTx<'c> {
+    lent: &'c mut TenantTx,
+    outer: Scope,
+}
+
+impl<'c> AcrossTx<'c> {
+    pub(crate) fn new(lent: &'c mut TenantTx) -> Self {
+        let outer = lent.0.scope;
+        Self { lent, outer }
+    }
+
+    /// The same transaction on the rows of one tenant, from now until another scope is entered.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`]: row-level security could not be told.
+    pub async fn tenant(&mut self, scope: &TenantScope) -> Result<&mut TenantTx, DbError> {
+        self.enter(Scope::Tenant(scope.tenant, scope.actor)).await?;
+        Ok(self.lent)
+    }
+
+    /// The same transaction on the rows of all tenants, as it began.
+    ///
+    /// # Errors
+    ///
+    /// As [`tenant`](Self::tenant).
+    pub async fn system(&mut self) -> Result<&mut Tx, DbError> {
+        self.enter(self.outer).await?;
+        Ok(&mut self.lent.0)
+    }
+
+    async fn enter(&mut self, scope: Scope) -> Result<(), DbError> {
+        let tx = &mut self.lent.0;
+        if tx.scope == scope {
+            return Ok(());
+        }
+        if let (Connection::Postgres(c), Some(setting)) = (tx.connection(), scope.setting()) {
+            let setting = diesel::sql_query(setting);
+            let set = diesel_async::RunQueryDsl::execute(setting, &mut **c).await;
+            tx.classified(set)?;
+        }
+        tx.scope = scope;
+        Ok(())
+    }
+}
+
+/// The way to the rows of one tenant.
+#[derive(Clone)]
+pub struct TenantDb {
+    route: Route,
+    tenant: TenantId,
+}
+
+impl TenantDb {
+    pub(crate) fn new(route: &Route, scope: &TenantScope) -> Self {
+        let tenant = scope.tenant();
+        Self {
+            route: Route {
+                scope: Scope::Tenant(tenant, scope.actor),
+                ..route.clone()
+            },
+            tenant,
+        }
+    }
+
+    /// Whose rows.
+    #[must_use]
+    pub const fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// As [`Db::read`](crate::Db::read), on the tenant's rows. On PostgreSQL in a transaction that only reads.
+    ///
+    /// # Errors
+    ///
+    /// As [`Db::transaction`](crate::Db::transaction).
+    pub fn read<T, E, W>(
+        &self,
+        operation: &'static str,
+        work: W,
+    ) -> impl Future<Output = Result<T, E>> + Send + use<T, E, W>
+    where
+        for<'c> W: AsyncFnOnce(&'c mut TenantTx) -> Result<T, E>
+            + Work<&'c mut TenantTx, Result<T, E>, Future: Send>
+            + Send
+            + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let start = Start::once(move |lent| Box::pin(work(lent)));
+        self.route
+            .clone()
+            .execute(operation, Plan::direct(Access::Read), start)
+    }
+
+    /// As [`Db::transaction`](crate::Db::transaction), on the tenant's rows.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn transaction<T, E, W>(
+        &self,
+        operation: &'static str,
+        work: W,
+    ) -> impl Future<Output = Result<T, E>> + Send + use<T, E, W>
+    where
+        for<'c> W: AsyncFnOnce(&'c mut TenantTx) -> Result<T, E>
+            + Work<&'c mut TenantTx, Result<T, E>, Future: Send>
+            + Send
+            + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let start = Start::once(move |lent| Box::pin(work(lent)));
+        self.route
+            .clone()
+            .execute(operation, Plan::transaction(Isolation::default()), start)
+    }
+
+    /// As [`Db::retrying_transaction`](crate::Db::retrying_transaction), on the tenant's rows.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn retrying_transaction<T, E, W>(
+        &self,
+        operation: &'static str,
+        retry: Retry,
+        work: W,
+    ) -> impl Future<Output = Result<T, E>> + Send + use<T, E, W>
+    where
+        for<'c> W: AsyncFnOnce(&'c mut TenantTx) -> Result<T, E>
+            + Work<&'c mut TenantTx, Result<T, E>, Future: Send>
+            + Clone
+            + Send
+            + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let start = Start::again(move |lent| Box::pin(work.clone()(lent)));
+        self.route
+            .clone()
+            .execute(operation, Plan::retrying(retry), start)
+    }
+}

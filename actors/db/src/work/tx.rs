@@ -1,0 +1,185 @@
+//! A transaction under way: its connection, and what commits or follows along with it.
+//!
+//! Store functions take `&mut Tx` and call each other, so what one piece of work writes in several tables is
+//! committed together or not at all. What belongs to every transaction of a program (events, jobs, an audit
+//! trail) extends it from outside by three means: [`Tx::slot`] collects, [`Tx::before_commit`] writes what was
+//! collected on the same transaction, [`Tx::after_commit`] wakes those who wait for it.
+
+use std::{
+    any::Any,
+    ops::{Deref, DerefMut},
+};
+
+use futures_util::future::BoxFuture;
+
+use super::tenant::Scope;
+use crate::{Actor, Connection, DbError, TenantId, Work};
+
+/// What [`on!`](crate::on) takes: a [`Connection`], a [`Tx`], a [`TenantTx`](crate::TenantTx).
+pub trait Querying: Send {
+    /// The connection itself.
+    fn connection(&mut self) -> &mut Connection;
+}
+
+impl Querying for Connection {
+    fn connection(&mut self) -> &mut Connection {
+        self
+    }
+}
+
+impl Querying for Tx {
+    fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}
+
+/// A transaction that is open. Derefs to its [`Connection`], so that whatever takes one takes this too.
+///
+/// ```no_run
+/// # use diesel_async::RunQueryDsl;
+/// # use dotmac_db::{Db, DbError, Tx, on};
+/// # diesel::table! { note (id) { id -> BigInt, text -> Text, } }
+/// # use diesel::prelude::*;
+/// #[derive(Debug, thiserror::Error)]
+/// enum NotesError {
+///     #[error("a note must not be empty")]
+///     Empty,
+///     #[error(transparent)]
+///     Database(#[from] DbError),
+/// }
+///
+/// /// A store function: the queries on a table, and nothing else.
+/// async fn insert(tx: &mut Tx, id: i64, text: String) -> Result<(), DbError> {
+///     let row = (note::id.eq(id), note::text.eq(text));
+///     on!(tx, |c| diesel::insert_into(note::table).values(row).execute(c).await).map(drop)
+/// }
+///
+/// /// A rule: what may happen. Its error rolls back and comes out as it is.
+/// async fn add(db: &Db, id: i64, text: String) -> Result<(), NotesError> {
+///     db.transaction("add note", async move |tx| {
+///         if text.is_empty() {
+///             return Err(NotesError::Empty);
+///         }
+///         insert(tx, id, text).await?;
+///         tx.after_commit(|| tracing::debug!("a note was added"));
+///         Ok(())
+///     })
+///     .await
+/// }
+/// ```
+pub struct Tx {
+    connection: Connection,
+    pub(crate) scope: Scope,
+    before: Vec<(&'static str, Box<dyn Hook>)>,
+    after: Vec<AfterCommit>,
+    slots: Vec<Box<dyn Any + Send>>,
+}
+
+/// What follows a commit.
+pub(crate) type AfterCommit = Box<dyn FnOnce() + Send>;
+
+impl Tx {
+    pub(crate) fn new(connection: Connection, scope: Scope) -> Self {
+        Self {
+            connection,
+            scope,
+            before: Vec::new(),
+            after: Vec::new(),
+            slots: Vec::new(),
+        }
+    }
+
+    /// Whose rows it is about; `None` for system work.
+    #[must_use]
+    pub fn tenant(&self) -> Option<TenantId> {
+        self.scope.tenant()
+    }
+
+    /// Who causes what it does; `None` for work without a scope.
+    #[must_use]
+    pub fn actor(&self) -> Option<Actor> {
+        self.scope.actor()
+    }
+
+    /// Runs `follow` once the commit is acknowledged and the connection is back in the pool. It is dropped if
+    /// the transaction is rolled back, or if nobody knows whether it was committed
+    /// ([`DbError::OutcomeUnknown`]): a consumer that is woken by it must find its work without it as well.
+    ///
+    /// It runs on the database's runtime and must not block.
+    pub fn after_commit(&mut self, follow: impl FnOnce() + Send + 'static) {
+        self.after.push(Box::new(follow));
+    }
+
+    /// Runs `hook` on this transaction just before its commit; an error of it rolls back. Of several hooks with
+    /// the same `key` that wait, the first is kept. One that is added after the hook of that key has run, by
+    /// another hook, runs again: what is collected late is not lost.
+    pub fn before_commit<H>(&mut self, key: &'static str, hook: H)
+    where
+        for<'c> H: AsyncFnOnce(&'c mut Tx) -> Result<(), DbError>
+            + Work<&'c mut Tx, Result<(), DbError>, Future: Send>
+            + Send
+            + 'static,
+    {
+        if self.before.iter().all(|(waiting, _)| *waiting != key) {
+            self.before.push((key, Box::new(hook)));
+        }
+    }
+
+    /// The place of this transaction for a `T`, empty at first: where an extension collects what it writes
+    /// [before the commit](Self::before_commit).
+    pub fn slot<T: Default + Send + 'static>(&mut self) -> &mut T {
+        if !self.slots.iter().any(|slot| slot.is::<T>()) {
+            self.slots.push(Box::new(T::default()));
+        }
+        let mut slots = self.slots.iter_mut();
+        let Some(slot) = slots.find_map(|slot| slot.downcast_mut()) else {
+            unreachable!("it was put there just now")
+        };
+        slot
+    }
+
+    /// Runs what is to happen before the commit, in the order in which it was added.
+    pub(crate) async fn prepare_commit(&mut self) -> Result<(), DbError> {
+        while !self.before.is_empty() {
+            let (_, hook) = self.before.remove(0);
+            hook.run(self).await?;
+        }
+        Ok(())
+    }
+
+    /// The connection, and what follows the commit, which has taken place.
+    pub(crate) fn into_parts(self) -> (Connection, Vec<AfterCommit>) {
+        (self.connection, self.after)
+    }
+}
+
+impl Deref for Tx {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}
+
+/// A hook before the commit, without its type.
+trait Hook: Send {
+    fn run<'c>(self: Box<Self>, tx: &'c mut Tx) -> BoxFuture<'c, Result<(), DbError>>;
+}
+
+impl<H> Hook for H
+where
+    for<'c> H: AsyncFnOnce(&'c mut Tx) -> Result<(), DbError>
+        + Work<&'c mut Tx, Result<(), DbError>, Future: Send>
+        + Send
+        + 'static,
+{
+    fn run<'c>(self: Box<Self>, tx: &'c mut Tx) -> BoxFuture<'c, Result<(), DbError>> {
+        Box::pin(self(tx))
+    }
+}

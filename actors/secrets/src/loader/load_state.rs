@@ -1,0 +1,221 @@
+//! What the actor does after each reading: pure rules, so that they can be read and tested alone.
+//!
+//! | after a reading that … | strict and never loaded | otherwise |
+//! |---|---|---|
+//! | brought everything | publish, `ready` | publish, `ready` |
+//! | failed, in part or whole | `unavailable`, publish nothing | publish what there is, `degraded` |
+//!
+//! A database engine that fails keeps nobody waiting: it is the database that is away, which says so itself.
+//!
+//! What is published already is not published again.
+
+use std::sync::Arc;
+
+use super::Loaded;
+use crate::SecretStore;
+use dotmac_supervision::Reason;
+
+/// What the supervisor is told, with what the secrets are drawn from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    Ready(&'static str),
+    Degraded(Reason, &'static str),
+    Unavailable(Reason),
+}
+
+/// What is worth a line of log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// As it was before.
+    None,
+    /// The first complete reading.
+    Loaded,
+    /// A complete reading after a failure.
+    Recovered,
+    /// It fails now, or for another reason than before.
+    Failed,
+}
+
+/// What follows from one reading.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    pub(crate) publish: Option<Arc<SecretStore>>,
+    pub(crate) word: Word,
+    pub(crate) news: News,
+}
+
+/// What has happened so far in this life of the actor.
+#[derive(Debug)]
+pub(crate) struct LoadState {
+    strict: bool,
+    loaded_once: bool,
+    served: Option<Arc<SecretStore>>,
+    failing: Option<Reason>,
+}
+
+impl LoadState {
+    pub(crate) fn new(strict: bool) -> Self {
+        Self {
+            strict,
+            loaded_once: false,
+            served: None,
+            failing: None,
+        }
+    }
+
+    /// The secrets that dependents have now.
+    pub(crate) fn served(&self) -> Option<Arc<SecretStore>> {
+        self.served.clone()
+    }
+
+    pub(crate) fn judge(&mut self, loaded: Loaded) -> Verdict {
+        let reason = loaded.failures.first().map(|failed| failed.error.reason());
+        let news = match (reason, self.failing) {
+            (None, Some(_)) => News::Recovered,
+            (None, None) if !self.loaded_once => News::Loaded,
+            (Some(now), before) if before != Some(now) => News::Failed,
+            _ => News::None,
+        };
+        self.failing = reason;
+        let mut failures = loaded.failures.iter();
+        self.loaded_once |= failures.all(|failed| failed.error.is_of_database_engine());
+
+        if let Some(reason) = reason
+            && self.strict
+            && !self.loaded_once
+        {
+            return Verdict {
+                publish: None,
+                word: Word::Unavailable(reason),
+                news,
+            };
+        }
+        let (store, is_new) = match self.served.take() {
+            Some(served) if served.is(&loaded.store) => (served, false),
+            _ => (Arc::new(loaded.store), true),
+        };
+        let source = if store.is_from_vault() || reason.is_none() {
+            "vault"
+        } else {
+            "environment"
+        };
+        let word = match reason {
+            None => Word::Ready(source),
+            Some(reason) => Word::Degraded(reason, source),
+        };
+        self.served = Some(Arc::clone(&store));
+        Verdict {
+            publish: is_new.then_some(store),
+            word,
+            news,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loader::Failed;
+    use crate::{SecretsError, VaultFailure, reason};
+
+    fn complete(value: &str) -> Loaded {
+        let mut store = SecretStore::default();
+        store.insert_from_vault("A", value.into(), None);
+        Loaded {
+            store,
+            failures: Vec::new(),
+            unpermitted: Vec::new(),
+        }
+    }
+
+    fn failed(source: VaultFailure, former: Option<&SecretStore>) -> Loaded {
+        let mut store = SecretStore::default();
+        store.keep("A", former);
+        let failed = Failed {
+            key: Some("A".to_owned()),
+            error: SecretsError::Login { source },
+        };
+        Loaded {
+            store,
+            failures: vec![failed],
+            unpermitted: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn strict_publishes_nothing_before_the_first_complete_reading() {
+        let mut load_state = LoadState::new(true);
+        let verdict = load_state.judge(failed(VaultFailure::Sealed, None));
+        assert_eq!(
+            (verdict.word, verdict.news),
+            (Word::Unavailable(reason::SEALED), News::Failed)
+        );
+        assert!(verdict.publish.is_none());
+        let verdict = load_state.judge(complete("1"));
+        assert_eq!(verdict.word, Word::Ready("vault"));
+        assert_eq!(verdict.news, News::Recovered);
+        assert!(verdict.publish.is_some());
+    }
+
+    #[test]
+    fn a_database_that_is_away_keeps_nobody_waiting_for_secrets() {
+        let engine = || VaultFailure::DatabaseEngine {
+            mount: "database".to_owned(),
+            role: "dotmac".to_owned(),
+            detail: "connection refused".to_owned(),
+        };
+        let mut load_state = LoadState::new(true);
+        let verdict = load_state.judge(failed(engine(), None));
+        let word = Word::Degraded(reason::DATABASE_ENGINE_FAILED, "environment");
+        assert_eq!((verdict.word, verdict.news), (word, News::Failed));
+        assert!(verdict.publish.is_some());
+        let mut load_state = LoadState::new(true);
+        let mut both = failed(engine(), None);
+        both.failures
+            .extend(failed(VaultFailure::Sealed, None).failures);
+        assert!(matches!(load_state.judge(both).word, Word::Unavailable(_)));
+    }
+
+    #[test]
+    fn otherwise_it_goes_on_with_what_is_configured() {
+        let mut load_state = LoadState::new(false);
+        let verdict = load_state.judge(failed(VaultFailure::Sealed, None));
+        assert_eq!(verdict.word, Word::Degraded(reason::SEALED, "environment"));
+        assert!(verdict.publish.is_some());
+    }
+
+    #[test]
+    fn an_outage_after_loading_keeps_the_values() {
+        for strict in [true, false] {
+            let mut load_state = LoadState::new(strict);
+            let verdict = load_state.judge(complete("1"));
+            assert_eq!(
+                (verdict.word, verdict.news),
+                (Word::Ready("vault"), News::Loaded)
+            );
+            let served = load_state.served();
+            let verdict = load_state.judge(failed(VaultFailure::Standby, served.as_deref()));
+            assert_eq!(verdict.word, Word::Degraded(reason::STANDBY, "vault"));
+            assert!(verdict.publish.is_none(), "it is published already");
+            assert!(
+                load_state
+                    .served()
+                    .is_some_and(|store| store.get("A").is_some())
+            );
+            let verdict = load_state.judge(complete("1"));
+            assert_eq!(
+                (verdict.word, verdict.news),
+                (Word::Ready("vault"), News::Recovered)
+            );
+        }
+    }
+
+    #[test]
+    fn a_failure_is_news_only_when_its_reason_changes() {
+        let mut load_state = LoadState::new(true);
+        let mut news = |failure| load_state.judge(failed(failure, None)).news;
+        assert_eq!(news(VaultFailure::Sealed), News::Failed);
+        assert_eq!(news(VaultFailure::Sealed), News::None);
+        assert_eq!(news(VaultFailure::Standby), News::Failed);
+    }
+}
