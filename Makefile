@@ -19,7 +19,9 @@ test: ## Install the servers that the tests start, then run the whole suite
 	tests/setup
 	cargo test --workspace --locked --no-fail-fast
 
-check: check-tools test features fmt-check lint doc supervision-alone deny ## Run all that CI runs
+check: ## Run all that CI runs, and print how long each part took
+	@for part in check-tools test features fmt-check lint doc supervision-alone deny; do \
+	  began=$$SECONDS; $(MAKE) --no-print-directory $$part; echo "make $$part took $$((SECONDS - began)) s"; done
 
 attack: ## Attack the daemon for longer: SCALE times (10) as much of everything as the suite does
 	tests/setup

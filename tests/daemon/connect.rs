@@ -29,7 +29,7 @@ async fn with_everything_there_each_thing_is_named_and_nothing_is_left_behind() 
     for said in [
         "initialised, unsealed, active",
         "we are `approle`, with the policies default, dotmac",
-        "gives users, at database",
+        "issues database credentials (mount `database`)",
         "may give leases back",
         "takes writes",
         "none is set: nothing is exported",

@@ -58,7 +58,7 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
     try_database(&settings, credentials.credentials, &mut table).await;
     try_collectors(&settings, &mut table).await;
     if let Some(vault) = credentials.vault {
-        vault.farewell().await;
+        vault.revoke_all().await;
     }
     table.print();
     if table.rows.iter().all(|row| row.outcome != Outcome::Failed) {
@@ -298,7 +298,7 @@ async fn try_role(
 ) -> Option<Credentials> {
     let issue = async {
         let issued = vault.issue_once(role).await?;
-        let words = format!("gives users, at {}", role.mount);
+        let words = format!("issues database credentials (mount `{}`)", role.mount);
         Ok((credentials::issued(issued), words))
     };
     let credentials = table

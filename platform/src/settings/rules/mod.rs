@@ -162,7 +162,7 @@ impl PlatformRules<'_> {
         self.refuse(
             vault.addr.as_ref().is_some_and(|addr| addr.path() != "/"),
             &["VAULT_ADDR", "VAULT_ENABLED"],
-            "behind the address stands a path, which clients of Vault take in different ways",
+            "the address must not have a path; Vault clients disagree on how to treat it",
             "write scheme, host and port only, e.g. https://vault.example:8200",
         );
         let by = |method: VaultAuth| vault.auth == method;

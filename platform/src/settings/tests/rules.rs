@@ -153,7 +153,7 @@ fn vault_needs_an_address_and_what_its_login_takes() {
     assert!(mistake(&approle).starts_with("DOTMAC_VAULT_SECRET_ID: Vault is enabled"));
     assert!(load(&[addr, ("DOTMAC_VAULT_ENABLED", "false")]).is_ok());
     let path = [("VAULT_ADDR", "https://a/vault"), ("VAULT_TOKEN", "root")];
-    assert!(mistake(&path).contains("stands a path"));
+    assert!(mistake(&path).contains("must not have a path"));
     let reference = [addr, ("DOTMAC_VAULT_TOKEN", "vault:token")];
     assert!(mistake(&reference).contains("this is what opens Vault"));
 }
