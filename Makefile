@@ -54,9 +54,8 @@ check-tools:
 	tests/setup --check
 
 features: ## Test the Vault adapter that is off by default
-	cargo test --workspace --locked --features hashicorp_vault --lib -- backend login
-	cargo test --workspace --locked --features hashicorp_vault --test openbao
-	cargo test --workspace --locked --features hashicorp_vault --test db leasing
+	cargo test --package dotmac --package dotmac-secrets --package dotmac-features --locked --features hashicorp_vault --lib
+	cargo test --package dotmac --package dotmac-secrets --package dotmac-features --locked --features hashicorp_vault --test openbao
 
 fmt-check: ## Look whether the code is formatted
 	cargo fmt --all -- --check
