@@ -7,7 +7,7 @@ use std::{
 };
 
 use diesel::{Connection as _, connection::SimpleConnection, prelude::*};
-use dotmac_platform::db::{DbError, Soundness, backup, read_through};
+use dotmac_platform::db::{DbError, Soundness, backup, on, read_through};
 
 use crate::{
     load::{Writers, ids, insert},
@@ -211,6 +211,86 @@ async fn a_backup_that_is_copied_over_the_file_is_taken_up_as_it_is() {
         .filter(|id| !restored.contains(id) && **id < from)
         .collect();
     assert!(foreign.is_empty(), "{foreign:?} got into the backup");
+}
+
+/// A plain copy that was made while the file was open has its size and its header, if no checkpoint since then had to
+/// write the first page.
+#[actix_web::test]
+async fn an_older_copy_with_the_same_header_is_noticed_by_its_pages() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = Rig::ready(config(sqlite(directory.path())))
+        .await
+        .with_notes()
+        .await;
+    let filler = "filler ".repeat(100);
+    for id in 0..200 {
+        insert(&rig.db, id, filler.clone()).await.unwrap();
+    }
+    let (file, older) = (
+        directory.path().join("test.db"),
+        directory.path().join("older.db"),
+    );
+    let checkpoint = || {
+        let mut other = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+        other.batch_execute("PRAGMA wal_checkpoint").unwrap();
+    };
+    checkpoint();
+    by_another("cp", &[&file, &older]);
+    let rewrite = |text: &'static str| {
+        rig.db.run("rewrite", async move |connection| {
+            let all = diesel::update(note::table).set(note::text.eq(text.repeat(100)));
+            on!(connection, |c| diesel_async::RunQueryDsl::execute(all, c)
+                .await)
+        })
+    };
+    rewrite("FILLER ").await.unwrap();
+    checkpoint();
+    let length = |path: &Path| fs::metadata(path).unwrap().len();
+    assert_eq!(length(&file), length(&older));
+    by_another("cmp", &[Path::new("--bytes=100"), &file, &older]);
+    for begins_anew in [false, true] {
+        if begins_anew {
+            rewrite("Filler ").await.unwrap();
+            checkpoint();
+            // The log begins anew.
+            insert(&rig.db, 1000, "new".into()).await.unwrap();
+        }
+        let (input, output) = (
+            format!("if={}", older.display()),
+            format!("of={}", file.display()),
+        );
+        by_another(
+            "dd",
+            &[
+                Path::new(&input),
+                Path::new(&output),
+                Path::new("conv=notrunc"),
+            ],
+        );
+        rig.until_reason("unusable_file").await;
+        rig.until(|board| board.readiness.serves()).await;
+    }
+    rig.supervisor.halt().await;
+    assert_eq!(read_through(file).await.unwrap(), Soundness::Sound);
+}
+
+/// Without that, a plain copy of a file whose process has stopped would lack the newest commits.
+#[actix_web::test]
+async fn after_a_stop_the_file_alone_is_the_whole_database() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = Rig::ready(config(sqlite(directory.path())))
+        .await
+        .with_notes()
+        .await;
+    for id in 0..50 {
+        insert(&rig.db, id, "kept".into()).await.unwrap();
+    }
+    ids(&rig.db).await;
+    rig.supervisor.halt().await;
+    assert!(!directory.path().join("test.db-wal").exists());
+    let copy = directory.path().join("copy.db");
+    by_another("cp", &[&directory.path().join("test.db"), &copy]);
+    assert_eq!(rows_in(&copy).len(), 50);
 }
 
 #[actix_web::test]

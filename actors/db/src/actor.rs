@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix::prelude::*;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tracing::{error, info, warn};
 
 use super::{
@@ -24,7 +24,7 @@ use dotmac_supervision::{Lifeline, Published, Reason, Serving, SupervisedActor};
 /// Between two tries to open a database that is not there.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Time for the journal's last lines at a stop.
+/// Time for the journal's last lines at a stop, and for the connections to close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The actor of one database. It takes no messages: queries go through [`Db`].
@@ -36,6 +36,8 @@ pub struct DbActor {
     /// The pool of this life, published whenever the database is usable.
     pool: Option<Arc<Pool>>,
     keeping: Option<JoinHandle<()>>,
+    /// The monitor's present check, on a connection of its own.
+    watching: Option<AbortHandle>,
     /// What was last complained about, so that the log says it once.
     complaint: Option<Reason>,
     /// Nothing is published.
@@ -60,6 +62,7 @@ impl DbActor {
             journal,
             pool: None,
             keeping: None,
+            watching: None,
             complaint: None,
             is_down: true,
             refused: false,
@@ -207,6 +210,7 @@ impl DbActor {
     fn look_after(&mut self, monitor: Monitor, context: &mut Context<Self>) {
         let Some(pool) = &self.pool else { return };
         let watching = pool.runtime().handle().spawn(monitor.watch());
+        self.watching = Some(watching.abort_handle());
         let watched = fut::wrap_future::<_, Self>(watching);
         context.spawn(watched.map(|watched, actor, context| match watched {
             // The monitor's connection is closed with it, as all others are, before the file is opened anew.
@@ -218,6 +222,8 @@ impl DbActor {
                 actor.heed(health);
                 actor.look_after(monitor, context);
             }
+            // At a stop.
+            Err(ended) if ended.is_cancelled() => {}
             Err(died) => actor.lifeline.fail(Reason::PANICKED, died),
         }));
     }
@@ -295,23 +301,33 @@ impl Actor for DbActor {
 }
 
 impl SupervisedActor for DbActor {
-    /// Writes the journal's last lines, then lends no more connections; work under way keeps its own.
+    /// Writes the journal's last lines, then lends no more connections and waits until they are closed; work under way keeps
+    /// its own.
     fn shutdown(&mut self, context: &mut Self::Context) {
         self.keeping.take().iter().for_each(JoinHandle::abort);
-        let (Some(pool), Some(journal)) = (self.pool.clone(), self.journal.clone()) else {
+        self.watching.take().iter().for_each(AbortHandle::abort);
+        let Some(pool) = self.pool.take() else {
             return context.stop();
         };
+        let journal = self.journal.clone();
         let closing = async move {
-            // The slot is empty by now: no new work is let in but these last lines.
-            let last = Published::new();
-            last.offer(Arc::clone(&pool));
-            if tokio::time::timeout(CLOSE_LIMIT, journal.close(&Db::new(last)))
-                .await
-                .is_err()
-            {
-                warn!("the runtime journal's last lines were not written in time");
+            if let Some(journal) = journal {
+                // The slot is empty by now: no new work is let in but these last lines.
+                let last = Published::new();
+                last.offer(Arc::clone(&pool));
+                let last = Db::new(last);
+                let closed = tokio::time::timeout(CLOSE_LIMIT, journal.close(&last));
+                if closed.await.is_err() {
+                    warn!("the runtime journal's last lines were not written in time");
+                }
             }
             pool.close();
+            let closed = tokio::time::timeout(CLOSE_LIMIT, pool.closed());
+            if closed.await.is_err() {
+                warn!(
+                    "connections are still open: the newest commits stay in the write-ahead log (`-wal`)"
+                );
+            }
         };
         context.spawn(fut::wrap_future::<_, Self>(closing).map(|(), _, context| context.stop()));
     }
@@ -320,5 +336,6 @@ impl SupervisedActor for DbActor {
 impl Drop for DbActor {
     fn drop(&mut self) {
         self.keeping.take().iter().for_each(JoinHandle::abort);
+        self.watching.take().iter().for_each(AbortHandle::abort);
     }
 }

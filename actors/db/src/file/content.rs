@@ -10,7 +10,10 @@ use std::{
     time::SystemTime,
 };
 
-use super::fault::Fault;
+use super::{
+    checkpointed::{FRAME_HEADER, LOG_HEADER},
+    fault::Fault,
+};
 
 const HEADER_SIZE: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -104,10 +107,6 @@ pub(super) fn whole(path: &Path) -> Option<Stamp> {
 
 /// How a write-ahead log begins, in both byte orders of its checksums.
 const LOG_MAGIC: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
-
-/// Bytes before a log's first frame, and before the page of each.
-const LOG_HEADER: u64 = 32;
-const FRAME_HEADER: u64 = 24;
 
 /// Whether a write-ahead log begins as one, if there is anything in it. One that was truncated begins with a hole
 /// after the next commit.

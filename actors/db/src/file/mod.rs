@@ -5,8 +5,8 @@
 //! So what the connections of this process were opened on is remembered here and compared with what is there, and a
 //! file that has changed is opened anew only once no connection to the former one is left.
 //!
-//! What is not noticed: a change of pages other than the first by something that is not SQLite. That is damage, which a
-//! backup or `dotmac check --connect` finds.
+//! What is not noticed: a change of single pages, other than the first and those that were checkpointed last, by something
+//! that is not SQLite. That is damage, which a backup or `dotmac check --connect` finds.
 
 mod backup;
 mod integrity;
@@ -14,6 +14,7 @@ mod integrity;
 pub use backup::{BackupError, backup};
 pub use integrity::{Soundness, read_through};
 
+mod checkpointed;
 mod content;
 mod fault;
 mod opened;
@@ -122,6 +123,13 @@ impl SqliteFile {
         };
         let file = self.clone();
         Ok((connection, Hold { file, opened }))
+    }
+
+    /// Whether no connection of this process is open on it.
+    pub(super) fn is_closed(&self) -> bool {
+        let state = lock(&self.0.state);
+        let opened = state.opened.as_ref();
+        opened.is_none_or(|opened| Arc::strong_count(opened) == 1)
     }
 
     /// While the last connection is being closed, its log is gone and it still counts as open.

@@ -15,6 +15,7 @@ use nix::{
 use tracing::warn;
 
 use super::{
+    checkpointed::{Compared, Files},
     content::{self, Content, Identity},
     fault::Fault,
     lock,
@@ -34,6 +35,8 @@ const NAMES: u32 = 100;
 /// (POSIX). So the descriptors here outlive the connections.
 pub(super) struct OpenFile {
     place: PathBuf,
+    /// The file itself, where `place` is a link: SQLite keeps the log next to it.
+    target: PathBuf,
     log_place: PathBuf,
     file: File,
     identity: Identity,
@@ -45,6 +48,9 @@ pub(super) struct OpenFile {
 struct Known {
     content: Option<Content>,
     log: Option<(File, Identity)>,
+    /// The index of the log.
+    index: Option<File>,
+    compared: Option<Compared>,
 }
 
 impl OpenFile {
@@ -52,12 +58,11 @@ impl OpenFile {
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let identity = Identity::of(&file.metadata()?);
-        // Of a link, SQLite keeps the log next to the file itself.
-        let mut log_place = fs::canonicalize(path)?.into_os_string();
-        log_place.push("-wal");
+        let target = fs::canonicalize(path)?;
         Ok(Self {
             place: path.to_owned(),
-            log_place: log_place.into(),
+            log_place: beside(&target, "-wal"),
+            target,
             file,
             identity,
             known: Mutex::default(),
@@ -68,6 +73,9 @@ impl OpenFile {
     pub(super) fn verify_place(&self) -> Result<(), Fault> {
         self.verify_main()?;
         let mut known = lock(&self.known);
+        if known.index.is_none() {
+            known.index = File::open(beside(&self.target, "-shm")).ok();
+        }
         match (&known.log, content::identity(&self.log_place)) {
             (Some((_, log)), Ok(there)) if there != Some(*log) => Err(Fault::LogMissing),
             (None, Ok(Some(_))) => {
@@ -105,10 +113,21 @@ impl OpenFile {
                 known.content = Some(content);
             }
         }
-        known
-            .log
-            .as_ref()
-            .map_or(Ok(()), |(log, _)| content::verify_log(log))
+        let Some((log, _)) = &known.log else {
+            return Ok(());
+        };
+        content::verify_log(log)?;
+        let (Some(content), Some(index)) = (known.content, &known.index) else {
+            return Ok(());
+        };
+        let files = Files {
+            main: &self.file,
+            log,
+            index,
+            page_size: content.page_size,
+        };
+        known.compared = files.verify(known.compared)?;
+        Ok(())
     }
 
     /// Whether the log holds the frames that SQLite knows of.
@@ -177,6 +196,13 @@ impl OpenFile {
         }
         renamed.is_ok()
     }
+}
+
+/// The path with `suffix` at the end of its name.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 fn open_log(path: &Path) -> io::Result<(File, Identity)> {

@@ -38,6 +38,9 @@ use openers::{postgres_opener, sqlite_opener};
 
 use loan::{Opener, place};
 
+/// Between two looks whether all connections are closed.
+const CLOSED_CHECK: Duration = Duration::from_millis(2);
+
 /// Connections to one database, and the runtime on which they are opened and used.
 ///
 /// Lives on while any work holds it, also past a restart of the actor that published it.
@@ -347,6 +350,17 @@ impl Pool {
                 writer.close();
                 readers.close();
             }
+        }
+    }
+}
+
+impl Pool {
+    /// Waits until no connection to the file is open: with the last one SQLite writes the log into it. Those to a server are
+    /// not waited for.
+    pub(super) async fn closed(&self) {
+        let Some(file) = &self.file else { return };
+        while !file.is_closed() {
+            tokio::time::sleep(CLOSED_CHECK).await;
         }
     }
 }
