@@ -133,7 +133,11 @@ fn is_authority(text: &[u8]) -> bool {
     };
     let is_port = match port.split_first() {
         None => true,
-        Some((b':', digits)) => digits.iter().all(u8::is_ascii_digit),
+        Some((b':', [])) => true,
+        Some((b':', [b'+', ..])) => false,
+        Some((b':', number)) => {
+            std::str::from_utf8(number).is_ok_and(|it| it.parse::<u16>().is_ok())
+        }
         Some(_) => false,
     };
     is_host && is_port
@@ -173,6 +177,8 @@ mod tests {
             "user@example.org",
             "a:b",
             "a:80:80",
+            "a:+80",
+            "a:99999",
             "2001:db8::1",
             "[::1",
             "[example.org]",

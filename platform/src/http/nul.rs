@@ -59,6 +59,10 @@ impl NulSearch {
 
     /// Whether a NUL ends in this piece, which follows the former ones.
     pub(super) fn finds(&mut self, piece: &[u8]) -> bool {
+        // In JSON it is a mistake as it is.
+        if !self.is_json && piece.contains(&0) {
+            return true;
+        }
         let first = self.escape[0];
         let mut left = piece;
         loop {
@@ -106,7 +110,7 @@ mod tests {
     fn a_nul_is_found_in_text_and_nothing_else_is_taken_for_one() {
         const JSON: &str = "application/json; charset=utf-8";
         const FORM: &str = "application/x-www-form-urlencoded";
-        let cases: [(&str, &[u8], bool); 14] = [
+        let cases: [(&str, &[u8], bool); 15] = [
             (JSON, br#"{"a":"x\u0000y"}"#, true),
             ("application/merge-patch+json", br#"["\u0000"]"#, true),
             (JSON, br#"["\\\u0000"]"#, true),
@@ -116,6 +120,7 @@ mod tests {
             (JSON, br#"["\u0001", "0000", "u0000"]"#, false),
             (JSON, br#"["a%00b"]"#, false),
             (FORM, b"a=x%00y", true),
+            (FORM, b"a=x\0y", true),
             (FORM, b"a=%0%00", true),
             (FORM, b"a=%25%2500", false),
             (FORM, br"a=\u0000", false),

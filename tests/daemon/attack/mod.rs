@@ -11,6 +11,8 @@ mod egress;
 mod files;
 mod handshakes;
 mod outages;
+mod requests;
+mod settings;
 mod stopping;
 mod vault;
 
