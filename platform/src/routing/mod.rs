@@ -39,6 +39,7 @@ mod argument;
 mod bulkhead;
 mod change;
 mod conditional;
+mod context;
 mod endpoint;
 mod error;
 mod idempotency;
@@ -50,7 +51,6 @@ mod rate_limit;
 mod reply;
 mod routes;
 mod sort;
-mod surroundings;
 mod valid;
 
 pub use accepted::{
@@ -60,6 +60,7 @@ pub use argument::{Argument, PathSegment, PathSegments, Use};
 pub(crate) use bulkhead::{ModuleRequests, observe as observe_requests};
 pub use change::Change;
 pub use conditional::{IfMatch, Versioned};
+pub use context::{ClientAddress, Drain};
 pub use endpoint::Endpoint;
 pub use error::{Answer, ApiError};
 pub use idempotency::Idempotency;
@@ -73,7 +74,6 @@ pub use rate_limit::RateLimit;
 pub use reply::{Created, Creation, NoContent, Reply};
 pub use routes::{Route, Routes};
 pub use sort::{Sort, SortColumn};
-pub use surroundings::{ClientAddress, Drain};
 pub use valid::Valid;
 
 pub(crate) use mounting::{MountedRoutes, RouteLimits, RoutesError};
