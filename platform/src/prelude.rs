@@ -9,7 +9,7 @@ pub use crate::{
     extract::Supervised,
     http::Problem,
     module::{Manifest, Module, Mount, MountError, Needs},
-    routing::{Answer, ApiError, Created, NoContent, Routes, Use, Valid},
+    routing::{ApiError, Created, NoContent, ProblemType, Routes, Use, Valid},
     settings::NoSettings,
     supervision::{Lifeline, Serving, SupervisedActor},
 };

@@ -4,13 +4,14 @@ use dotmac_platform::{
     db::DbError,
     http::Problem,
     module::WorkerError,
-    routing::{Answer, ApiError},
+    routing::{ApiError, ProblemType},
     supervision::Reason,
 };
 
-const NOT_FOUND: Answer = Answer::new(404, "note_not_found", "there is no such note");
-const TOO_LONG: Answer = Answer::new(422, "note_too_long", "the text is longer than notes may be");
-const TOO_MANY: Answer = Answer::new(
+const NOT_FOUND: ProblemType = ProblemType::new(404, "note_not_found", "there is no such note");
+const TOO_LONG: ProblemType =
+    ProblemType::new(422, "note_too_long", "the text is longer than notes may be");
+const TOO_MANY: ProblemType = ProblemType::new(
     409,
     "too_many_notes",
     "there are as many notes as there may be",
@@ -48,7 +49,7 @@ impl WorkerError for NotesError {
 }
 
 impl ApiError for NotesError {
-    const ANSWERS: &'static [Answer] = &[NOT_FOUND, TOO_LONG, TOO_MANY];
+    const PROBLEMS: &'static [ProblemType] = &[NOT_FOUND, TOO_LONG, TOO_MANY];
 
     fn into_problem(self) -> Problem {
         match self {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dotmac_platform::{
     db::types::Id,
     prelude::*,
-    routing::{Bound, Idempotency, Page, Paging, RateLimit, Sort},
+    routing::{CursorScope, Idempotency, Page, Paging, RateLimit, Sort},
 };
 use garde::Validate;
 use serde::Deserialize;
@@ -64,18 +64,18 @@ async fn list(
     paging: Paging,
 ) -> Result<Page<Note>, Problem> {
     let order = sort.to_string();
-    let bound = Bound {
+    let scope = CursorScope {
         tenant: who.tenant,
         list: "notes",
         sort: &order,
         filter: "",
     };
-    let (after, rows) = (paging.after(&bound)?, paging.rows());
+    let (after, rows) = (paging.after(&scope)?, paging.rows());
     let db = on.db.tenant(&who.scope());
     let page = db.read("list notes", async move |tx| {
         store::page(tx, sort, after, rows).await
     });
-    Ok(paging.page(&bound, page.await?, Note::id))
+    Ok(paging.page(&scope, page.await?, Note::id))
 }
 
 async fn find(

@@ -286,15 +286,15 @@ fn a_module_that_is_off_mounts_nothing() {
 
 #[test]
 fn lists_in_pages_need_a_secret_in_production() {
-    use crate::routing::{Bound, Page, Paging};
+    use crate::routing::{CursorScope, Page, Paging};
     async fn list(_: Public, paging: Paging) -> Page<u64> {
-        let bound = Bound {
+        let scope = CursorScope {
             tenant: dotmac_db::TenantId::new(),
             list: "numbers",
             sort: "",
             filter: "",
         };
-        paging.page(&bound, vec![1], |number| *number)
+        paging.page(&scope, vec![1], |number| *number)
     }
     module!(Lists, "alpha", Manifest::new("A."), |on| {
         on.routes("/numbers", |routes| _ = routes.get("", list));

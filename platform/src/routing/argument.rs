@@ -98,7 +98,7 @@ impl<T: DeserializeOwned + IntoParams + 'static> Argument for web::Query<T> {
         parameters
             .into_iter()
             .for_each(|parameter| operation.parameter(parameter));
-        operation.problem(super::Answer::new(
+        operation.problem(super::ProblemType::new(
             400,
             "invalid_query",
             "the query cannot be understood",
@@ -109,7 +109,7 @@ impl<T: DeserializeOwned + IntoParams + 'static> Argument for web::Query<T> {
 impl<T: DeserializeOwned + PathSegments + 'static> Argument for web::Path<T> {
     fn describe(operation: &mut Operation) {
         operation.segments = T::schemas();
-        operation.problem(super::Answer::new(
+        operation.problem(super::ProblemType::new(
             400,
             "invalid_path",
             "a part of the path cannot be understood",

@@ -15,10 +15,10 @@ use std::{
 use dotmac_db::Share;
 use opentelemetry::{KeyValue, global};
 
-use super::Answer;
+use super::ProblemType;
 use crate::http::Problem;
 
-pub(super) const OVERLOADED: Answer = Answer::new(
+pub(super) const OVERLOADED: ProblemType = ProblemType::new(
     503,
     "module_overloaded",
     "too many requests to this service are under way",

@@ -20,20 +20,20 @@ use utoipa::{
     },
 };
 
-use super::{Answer, Argument, Operation, Reply};
+use super::{Argument, Operation, ProblemType, Reply};
 use crate::http::Problem;
 
-const REQUIRED: Answer = Answer::new(
+const REQUIRED: ProblemType = ProblemType::new(
     428,
     "precondition_required",
     "`If-Match` is needed, with the `ETag` of the object as it was last seen",
 );
-const MALFORMED: Answer = Answer::new(
+const MALFORMED: ProblemType = ProblemType::new(
     400,
     "invalid_if_match",
     "`If-Match` must be `*` or a list of tags in double quotes, as `ETag` gives them",
 );
-const FAILED: Answer = Answer::new(
+const FAILED: ProblemType = ProblemType::new(
     412,
     "precondition_failed",
     "the object has changed since it was last seen",

@@ -7,9 +7,9 @@ use dotmac_db::DbError;
 
 use crate::http::Problem;
 
-/// One way in which a request can fail, as clients see it.
+/// One kind of problem that a request can be answered with, as clients see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ProblemType {
     /// The status, from 400 to 599.
     pub status: u16,
     /// The word for programs: stable, lower case, joined by `_`.
@@ -18,8 +18,8 @@ pub struct Answer {
     pub description: &'static str,
 }
 
-impl Answer {
-    /// An answer with its status, code and sentence.
+impl ProblemType {
+    /// A problem by its status, code and sentence.
     #[must_use]
     pub const fn new(status: u16, code: &'static str, description: &'static str) -> Self {
         Self {
@@ -42,9 +42,9 @@ impl Answer {
 /// An error of a service that handlers return.
 ///
 /// ```
-/// use dotmac_platform::{db::DbError, http::Problem, routing::{Answer, ApiError}};
+/// use dotmac_platform::{db::DbError, http::Problem, routing::{ProblemType, ApiError}};
 ///
-/// const NOT_FOUND: Answer = Answer::new(404, "note_not_found", "there is no such note");
+/// const NOT_FOUND: ProblemType = ProblemType::new(404, "note_not_found", "there is no such note");
 ///
 /// #[derive(Debug, thiserror::Error)]
 /// enum NotesError {
@@ -55,7 +55,7 @@ impl Answer {
 /// }
 ///
 /// impl ApiError for NotesError {
-///     const ANSWERS: &'static [Answer] = &[NOT_FOUND];
+///     const PROBLEMS: &'static [ProblemType] = &[NOT_FOUND];
 ///
 ///     fn into_problem(self) -> Problem {
 ///         match self {
@@ -66,15 +66,15 @@ impl Answer {
 /// }
 /// ```
 pub trait ApiError: Error + 'static {
-    /// Every answer of its own that it can become. What the platform answers for anybody (500, 503) need not be here.
-    const ANSWERS: &'static [Answer];
+    /// Every problem of its own that it can become. What the platform answers for anybody (500, 503) need not be here.
+    const PROBLEMS: &'static [ProblemType];
 
     /// The answer for this one.
     fn into_problem(self) -> Problem;
 }
 
 impl ApiError for DbError {
-    const ANSWERS: &'static [Answer] = &[];
+    const PROBLEMS: &'static [ProblemType] = &[];
 
     fn into_problem(self) -> Problem {
         self.into()
@@ -82,7 +82,7 @@ impl ApiError for DbError {
 }
 
 impl ApiError for Problem {
-    const ANSWERS: &'static [Answer] = &[];
+    const PROBLEMS: &'static [ProblemType] = &[];
 
     fn into_problem(self) -> Problem {
         self

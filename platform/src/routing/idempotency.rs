@@ -53,7 +53,7 @@ use utoipa::openapi::{
     path::{Parameter, ParameterBuilder, ParameterIn},
 };
 
-use super::{Answer, Argument, Creation, Operation, admission::RouteRules};
+use super::{Argument, Creation, Operation, ProblemType, admission::RouteRules};
 use crate::{access::Principal, extract::provided, http::Problem};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -71,22 +71,22 @@ const LEASE_MARGIN: Duration = Duration::from_secs(30);
 /// Expired keys that are deleted with one statement.
 const BATCH: i64 = 1000;
 
-const INVALID_KEY: Answer = Answer::new(
+const INVALID_KEY: ProblemType = ProblemType::new(
     400,
     "invalid_idempotency_key",
     "the header `Idempotency-Key` must be there once, with 1 to 255 visible ASCII characters",
 );
-const IN_PROGRESS: Answer = Answer::new(
+const IN_PROGRESS: ProblemType = ProblemType::new(
     409,
     "idempotency_in_progress",
     "another request with this `Idempotency-Key` is under way",
 );
-const NOT_KEPT: Answer = Answer::new(
+const NOT_KEPT: ProblemType = ProblemType::new(
     409,
     "idempotency_answer_not_kept",
     "the request with this `Idempotency-Key` was carried out, and its answer was not kept; `Location` says where its result is",
 );
-const MISMATCH: Answer = Answer::new(
+const MISMATCH: ProblemType = ProblemType::new(
     422,
     "idempotency_mismatch",
     "this `Idempotency-Key` was used for another request",

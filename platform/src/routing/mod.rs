@@ -51,6 +51,7 @@ mod rate_limit;
 mod reply;
 mod routes;
 mod sort;
+
 mod valid;
 
 pub use accepted::{
@@ -62,14 +63,14 @@ pub use change::Change;
 pub use conditional::{IfMatch, Versioned};
 pub use context::{ClientAddress, Drain};
 pub use endpoint::Endpoint;
-pub use error::{Answer, ApiError};
+pub use error::{ApiError, ProblemType};
 pub use idempotency::Idempotency;
 pub(crate) use idempotency::{KeyStore, delete_expired};
 pub(crate) use limiter::Limiter;
 pub use operation::Operation;
 pub(crate) use operation::SECURITY_SCHEME;
 pub(crate) use page::CursorKey;
-pub use page::{Bound, Page, Paging};
+pub use page::{CursorScope, Page, Paging};
 pub use rate_limit::RateLimit;
 pub use reply::{Created, Creation, NoContent, Reply};
 pub use routes::{Route, Routes};

@@ -16,7 +16,7 @@ use utoipa::{
     },
 };
 
-use super::Answer;
+use super::ProblemType;
 use crate::{
     access::{Guard, PermissionSpec},
     http::ProblemBody,
@@ -36,7 +36,7 @@ pub struct Operation {
     pub(super) segments: Vec<RefOr<Schema>>,
     body: Option<RequestBody>,
     answers: BTreeMap<u16, Response>,
-    problems: BTreeMap<u16, Vec<Answer>>,
+    problems: BTreeMap<u16, Vec<ProblemType>>,
     schemas: Vec<(String, RefOr<Schema>)>,
     pub(super) needs: Vec<Needed>,
     /// Something is made by it.
@@ -59,14 +59,14 @@ impl Operation {
         self.is_public = G::IS_PUBLIC;
         self.permission = G::PERMISSION;
         if !G::IS_PUBLIC {
-            self.problem(Answer::new(
+            self.problem(ProblemType::new(
                 401,
                 "unauthorized",
                 "credentials are missing or not valid",
             ));
         }
         if G::PERMISSION.is_some() {
-            self.problem(Answer::new(
+            self.problem(ProblemType::new(
                 403,
                 "permission_missing",
                 "the permission for this is missing",
@@ -162,10 +162,10 @@ impl Operation {
     }
 
     /// May answer with this problem.
-    pub fn problem(&mut self, answer: Answer) {
-        let of_status = self.problems.entry(answer.status).or_default();
-        if !of_status.contains(&answer) {
-            of_status.push(answer);
+    pub fn problem(&mut self, problem: ProblemType) {
+        let of_status = self.problems.entry(problem.status).or_default();
+        if !of_status.contains(&problem) {
+            of_status.push(problem);
         }
     }
 
@@ -199,8 +199,8 @@ impl Operation {
         for (status, answer) in &self.answers {
             operation = operation.response(status.to_string(), answer.clone());
         }
-        for (status, answers) in &self.problems {
-            operation = operation.response(status.to_string(), problem_response(answers));
+        for (status, problems) in &self.problems {
+            operation = operation.response(status.to_string(), problem_response(problems));
         }
         let security = if self.is_public {
             SecurityRequirement::default()
@@ -235,12 +235,12 @@ pub(super) struct About<'a> {
 }
 
 /// One response for all problems of a status, with the first as its example.
-fn problem_response(answers: &[Answer]) -> Response {
-    let description = answers
+fn problem_response(problems: &[ProblemType]) -> Response {
+    let description = problems
         .iter()
-        .map(|answer| format!("`{}`: {}.", answer.code, answer.description));
+        .map(|problem| format!("`{}`: {}.", problem.code, problem.description));
     let schema = Ref::from_schema_name(<ProblemBody<'_> as ToSchema>::name());
-    let example = answers.first().map(|answer| answer.problem().body(None));
+    let example = problems.first().map(|it| it.problem().body(None));
     let example = example.and_then(|body| serde_json::from_slice(&body).ok());
     let content = ContentBuilder::new()
         .schema(Some(schema))

@@ -21,7 +21,7 @@ use utoipa::{
     openapi::{ArrayBuilder, ObjectBuilder, RefOr, Type, path::ParameterIn, schema::Schema},
 };
 
-use super::{Answer, Argument, Operation, Reply};
+use super::{Argument, Operation, ProblemType, Reply};
 use crate::{extract::provided, http::Problem};
 
 /// Items of a page unless the client asks for another number.
@@ -35,7 +35,8 @@ const LONGEST: usize = 1024;
 
 const TAG_BYTES: usize = 16;
 
-const INVALID: Answer = Answer::new(400, "invalid_cursor", "the cursor is not one of this list");
+const INVALID: ProblemType =
+    ProblemType::new(400, "invalid_cursor", "the cursor is not one of this list");
 
 /// Authenticates cursors: with the program's secret, the same on every instance, or with a key of this process alone.
 #[derive(Clone)]
@@ -72,14 +73,14 @@ impl CursorKey {
         )
     }
 
-    fn tag(&self, bound: &Bound<'_>, position: &[u8]) -> hmac::Tag {
+    fn tag(&self, scope: &CursorScope<'_>, position: &[u8]) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.key());
         // Each part with its length, so that none can run into the next.
         for part in [
-            bound.tenant.uuid().as_bytes().as_slice(),
-            bound.list.as_bytes(),
-            bound.sort.as_bytes(),
-            bound.filter.as_bytes(),
+            scope.tenant.uuid().as_bytes().as_slice(),
+            scope.list.as_bytes(),
+            scope.sort.as_bytes(),
+            scope.filter.as_bytes(),
             position,
         ] {
             context.update(&(part.len() as u64).to_be_bytes());
@@ -88,21 +89,21 @@ impl CursorKey {
         context.sign()
     }
 
-    fn seal(&self, bound: &Bound<'_>, position: &impl Serialize) -> Option<String> {
+    fn seal(&self, scope: &CursorScope<'_>, position: &impl Serialize) -> Option<String> {
         let position = serde_json::to_vec(position).ok()?;
-        let tag = self.tag(bound, &position);
+        let tag = self.tag(scope, &position);
         let mut bytes = tag.as_ref()[..TAG_BYTES].to_vec();
         bytes.extend(position);
         Some(URL_SAFE_NO_PAD.encode(bytes))
     }
 
-    fn open<K: DeserializeOwned>(&self, bound: &Bound<'_>, cursor: &str) -> Option<K> {
+    fn open<K: DeserializeOwned>(&self, scope: &CursorScope<'_>, cursor: &str) -> Option<K> {
         if cursor.len() > LONGEST {
             return None;
         }
         let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
         let (tag, position) = bytes.split_at_checked(TAG_BYTES)?;
-        let right = self.tag(bound, position);
+        let right = self.tag(scope, position);
         constant_time::verify_slices_are_equal(tag, &right.as_ref()[..TAG_BYTES]).ok()?;
         serde_json::from_slice(position).ok()
     }
@@ -110,7 +111,7 @@ impl CursorKey {
 
 /// What a cursor is good for: one list of one tenant, filtered and sorted in one way.
 #[derive(Clone, Copy, Debug)]
-pub struct Bound<'a> {
+pub struct CursorScope<'a> {
     /// Whose list.
     pub tenant: TenantId,
     /// Which list: `notes`.
@@ -164,11 +165,14 @@ impl Paging {
     ///
     /// # Errors
     ///
-    /// 400 `invalid_cursor` for one that was not made for `bound`.
-    pub fn after<K: DeserializeOwned>(&self, bound: &Bound<'_>) -> Result<Option<K>, Problem> {
+    /// 400 `invalid_cursor` for one that was not made for `scope`.
+    pub fn after<K: DeserializeOwned>(
+        &self,
+        scope: &CursorScope<'_>,
+    ) -> Result<Option<K>, Problem> {
         match &self.cursor {
             None => Ok(None),
-            Some(cursor) => match self.key.open(bound, cursor) {
+            Some(cursor) => match self.key.open(scope, cursor) {
                 Some(key) => Ok(Some(key)),
                 None => Err(INVALID
                     .problem()
@@ -180,7 +184,7 @@ impl Paging {
     /// The page of `rows`, of which [`rows`](Self::rows) were asked for; `key` is the sort key of an item.
     pub fn page<T, K: Serialize>(
         &self,
-        bound: &Bound<'_>,
+        scope: &CursorScope<'_>,
         mut rows: Vec<T>,
         key: impl Fn(&T) -> K,
     ) -> Page<T> {
@@ -189,7 +193,7 @@ impl Paging {
         rows.truncate(most);
         let last = rows.last().filter(|_| !is_last);
         Page {
-            next_cursor: last.and_then(|item| self.key.seal(bound, &key(item))),
+            next_cursor: last.and_then(|item| self.key.seal(scope, &key(item))),
             items: rows,
         }
     }
@@ -225,7 +229,7 @@ impl Argument for Paging {
         parameters
             .into_iter()
             .for_each(|parameter| operation.parameter(parameter));
-        operation.problem(Answer::new(
+        operation.problem(ProblemType::new(
             400,
             "invalid_query",
             "the query cannot be understood",
@@ -278,8 +282,8 @@ mod tests {
         CursorKey::new(None).expect("random bytes")
     }
 
-    fn bound(tenant: TenantId) -> Bound<'static> {
-        Bound {
+    fn scope(tenant: TenantId) -> CursorScope<'static> {
+        CursorScope {
             tenant,
             list: "notes",
             sort: "-created_at",
@@ -290,33 +294,33 @@ mod tests {
     #[test]
     fn a_cursor_is_good_for_its_own_list_only() {
         let (key, tenant) = (key(), TenantId::new());
-        let bound = bound(tenant);
-        let cursor = key.seal(&bound, &("2026-11-28", 7)).expect("sealed");
+        let scope = scope(tenant);
+        let cursor = key.seal(&scope, &("2026-11-28", 7)).expect("sealed");
         assert_eq!(
-            key.open(&bound, &cursor),
+            key.open(&scope, &cursor),
             Some(("2026-11-28".to_owned(), 7))
         );
         let others = [
-            Bound {
+            CursorScope {
                 tenant: TenantId::new(),
-                ..bound
+                ..scope
             },
-            Bound {
+            CursorScope {
                 list: "others",
-                ..bound
+                ..scope
             },
-            Bound {
+            CursorScope {
                 sort: "created_at",
-                ..bound
+                ..scope
             },
-            Bound {
+            CursorScope {
                 filter: "",
-                ..bound
+                ..scope
             },
-            Bound {
+            CursorScope {
                 sort: "-created_attag=",
                 filter: "home",
-                ..bound
+                ..scope
             },
         ];
         for other in others {
@@ -327,25 +331,25 @@ mod tests {
             );
         }
         let another = self::key();
-        assert_eq!(another.open::<(String, i64)>(&bound, &cursor), None);
+        assert_eq!(another.open::<(String, i64)>(&scope, &cursor), None);
     }
 
     proptest! {
         #[test]
         fn no_text_but_ours_is_a_cursor(text in "\\PC{0,80}") {
-            prop_assert_eq!(key().open::<serde_json::Value>(&bound(TenantId::new()), &text), None);
+            prop_assert_eq!(key().open::<serde_json::Value>(&scope(TenantId::new()), &text), None);
         }
 
         #[test]
         fn no_byte_of_a_cursor_can_be_changed(at in 0usize..40, to in any::<u8>()) {
-            let (key, bound) = (key(), bound(TenantId::new()));
-            let cursor = key.seal(&bound, &("2026-11-28T12:00:00Z", 7)).expect("sealed");
+            let (key, scope) = (key(), scope(TenantId::new()));
+            let cursor = key.seal(&scope, &("2026-11-28T12:00:00Z", 7)).expect("sealed");
             let mut bytes = URL_SAFE_NO_PAD.decode(&cursor).expect("base64");
             let at = at % bytes.len();
             prop_assume!(bytes[at] != to);
             bytes[at] = to;
             let changed = URL_SAFE_NO_PAD.encode(bytes);
-            prop_assert_eq!(key.open::<(String, i64)>(&bound, &changed), None);
+            prop_assert_eq!(key.open::<(String, i64)>(&scope, &changed), None);
         }
     }
 }

@@ -32,7 +32,7 @@ use actix_web::{
 use opentelemetry::{KeyValue, global, metrics::Counter};
 
 use super::{
-    Answer, Operation,
+    Operation, ProblemType,
     admission::RouteRules,
     limiter::{Limiter, Quota, Verdict},
 };
@@ -41,7 +41,7 @@ use crate::{access::Principal, extract::provided, http, http::Problem};
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-const LIMITED: Answer = Answer::new(
+const LIMITED: ProblemType = ProblemType::new(
     429,
     "rate_limited",
     "there were too many requests; `Retry-After` says when the next one is let through",

@@ -144,9 +144,9 @@ impl Reply for String {
 impl<R: Reply, E: ApiError> Reply for Result<R, E> {
     fn describe(operation: &mut Operation) {
         R::describe(operation);
-        E::ANSWERS
+        E::PROBLEMS
             .iter()
-            .for_each(|answer| operation.problem(*answer));
+            .for_each(|problem| operation.problem(*problem));
     }
 
     fn respond(self, request: &HttpRequest) -> HttpResponse {

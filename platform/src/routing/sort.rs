@@ -12,7 +12,7 @@ use utoipa::openapi::{
     path::{ParameterBuilder, ParameterIn},
 };
 
-use super::{Answer, Argument, Operation};
+use super::{Argument, Operation, ProblemType};
 use crate::http::Problem;
 
 /// Columns that a list can be sorted by.
@@ -42,7 +42,7 @@ pub trait SortColumn: Copy + PartialEq + 'static {
 /// The query parameter `sort`: a column, with `-` before it for the descending order. Any other text is answered 400
 /// `invalid_query`.
 ///
-/// Its text, [`to_string`](ToString::to_string), goes into [`Bound`](super::Bound): a cursor is good for one order.
+/// Its text, [`to_string`](ToString::to_string), goes into [`CursorScope`](super::CursorScope): a cursor is good for one order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sort<C> {
     /// What is sorted by.
@@ -141,7 +141,7 @@ impl<C: SortColumn> Argument for Sort<C> {
                 .schema(Some(schema))
                 .build(),
         );
-        operation.problem(Answer::new(
+        operation.problem(ProblemType::new(
             400,
             "invalid_query",
             "the query cannot be understood",

@@ -8,7 +8,7 @@ use garde::Validate;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
-use super::{Answer, Argument, Operation};
+use super::{Argument, Operation, ProblemType};
 use crate::http::{self, FieldError, Problem};
 
 /// A request's JSON body as a `T` that its own rules accept. Derefs to it.
@@ -132,7 +132,7 @@ where
             ),
             (422, "validation", "some values are not acceptable"),
         ] {
-            operation.problem(Answer::new(status, code, description));
+            operation.problem(ProblemType::new(status, code, description));
         }
     }
 }
