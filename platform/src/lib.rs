@@ -10,6 +10,7 @@ mod admin;
 mod cli;
 mod components;
 mod credentials;
+pub mod db;
 mod descriptors;
 pub mod egress;
 mod exit;
@@ -26,7 +27,7 @@ mod run;
 pub mod settings;
 
 pub use cli::REMEDIES;
-pub use dotmac_db::{self as db, insert_all, migrations, on, sealing};
+pub use dotmac_db::{insert_all, migrations, on, sealing};
 pub use dotmac_secrets as secrets;
 pub use dotmac_supervision as supervision;
 pub use dotmac_telemetry as telemetry;

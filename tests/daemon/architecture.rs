@@ -70,8 +70,12 @@ fn the_platform_has_no_sql() {
 #[test]
 fn nothing_but_authentication_makes_the_scope_of_a_tenant_without_a_reason() {
     for place in ["src", "platform/src", "actors", "examples"] {
-        let makes_it = ["platform/src/access/", "actors/db/src/work/tenant.rs"];
-        is_absent(place, &["TenantScope::authenticated"], &makes_it);
+        let makes_it = ["platform/src/access/", "actors/db/src/authentication.rs"];
+        is_absent(
+            place,
+            &["authenticated_scope", "TenantScope::authenticated"],
+            &makes_it,
+        );
     }
 }
 

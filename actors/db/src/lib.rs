@@ -26,6 +26,8 @@
 
 mod account;
 mod actor;
+#[doc(hidden)]
+pub mod authentication;
 mod clock;
 mod config;
 mod connect;

@@ -1,7 +1,9 @@
 //! Who calls, until there are accounts: whoever brings the token is one tenant's user and may do everything.
 
 use dotmac_platform::{
-    access::{AuthError, AuthRequest, Authenticator, PermissionSet, Principal, PrincipalKind},
+    access::{
+        AuthError, AuthRequest, Authenticator, Identity, PermissionSet, Principal, PrincipalKind,
+    },
     db::types::{Id, Moment},
     secrets::{ExposeSecret, SecretWatch},
 };
@@ -37,7 +39,7 @@ impl TokenAuthenticator {
                 code: "invalid_token",
             });
         }
-        Ok(Some(Principal {
+        Ok(Some(request.principal(Identity {
             id: USER,
             kind: PrincipalKind::User,
             tenant: Id::from_uuid(TENANT),
@@ -45,7 +47,7 @@ impl TokenAuthenticator {
             acr: 1,
             authenticated_at: Moment::now().into(),
             session: None,
-        }))
+        })))
     }
 }
 

@@ -11,7 +11,7 @@ use actix_web::{
 };
 use futures_util::future::LocalBoxFuture;
 
-use super::Principal;
+use super::{Identity, Principal};
 use crate::http::{Problem, User};
 
 /// Finds out who calls. One for a whole program; without one, guarded routes answer 401.
@@ -29,8 +29,9 @@ pub trait Authenticator: Send + Sync + 'static {
     ) -> LocalBoxFuture<'r, Result<Option<Principal>, AuthError>>;
 }
 
-/// What an [`Authenticator`] sees of a request.
+/// What an [`Authenticator`] sees of a request. Only the platform makes one.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct AuthRequest<'r> {
     /// The method.
     pub method: &'r Method,
@@ -42,6 +43,14 @@ pub struct AuthRequest<'r> {
     pub client: Option<IpAddr>,
     /// Whether the client speaks TLS, to us or to a trusted proxy.
     pub is_secure: bool,
+}
+
+impl AuthRequest<'_> {
+    /// The principal that this request comes from, once its credentials have proved that.
+    #[must_use]
+    pub fn principal(&self, identity: Identity) -> Principal {
+        Principal::proved(identity)
+    }
 }
 
 /// Why a request is not authenticated.

@@ -3,6 +3,10 @@
 //! An [`Authenticator`] turns a request into a [`Principal`]. A handler's first argument is a [`Guard`]:
 //! [`Public`], [`Authenticated`] or [`Can`]. The guard runs before anything else of the request is read, so a
 //! caller that may not call learns nothing about the body it sent.
+//!
+//! Only an authenticator makes a principal, by the [`AuthRequest`] that it was asked about, and only a principal
+//! gives a way to the rows of its tenant without saying why. A handler has neither: it gets the principal of
+//! its own request by its guard.
 
 mod authenticator;
 mod guard;
@@ -13,4 +17,4 @@ pub(crate) use authenticator::Authentication;
 pub use authenticator::{AuthError, AuthRequest, Authenticator};
 pub use guard::{Authenticated, Can, Guard, Public};
 pub use permission::{MAX_PERMISSIONS, Permission, PermissionSet, PermissionSpec};
-pub use principal::{Principal, PrincipalKind};
+pub use principal::{Identity, Principal, PrincipalKind};

@@ -1,16 +1,50 @@
 //! Who calls, as handlers see it.
 
-use std::fmt;
+use std::{fmt, ops::Deref};
 
 use chrono::{DateTime, Utc};
-use dotmac_db::{Actor, TenantId, TenantScope};
+use dotmac_db::{Actor, TenantId, TenantScope, authentication::authenticated_scope};
 use uuid::Uuid;
 
 use super::{Permission, PermissionSet};
 
-/// A caller that has proved who it is, and what it may do within one tenant.
+/// A caller that has proved who it is. Derefs to its [`Identity`].
+///
+/// It is made by [`AuthRequest::principal`](super::AuthRequest::principal) alone, which nothing but an
+/// [`Authenticator`](super::Authenticator) can call, so a handler has no principal but that of its own request:
+///
+/// ```compile_fail
+/// # use dotmac_platform::access::{Identity, Principal};
+/// fn pretend(identity: Identity) -> Principal {
+///     Principal(identity)
+/// }
+/// ```
+///
+/// Nor can it make the request that an authenticator is asked about:
+///
+/// ```compile_fail
+/// # use dotmac_platform::access::AuthRequest;
+/// # use actix_web::HttpRequest;
+/// fn pretend(request: &HttpRequest) -> AuthRequest<'_> {
+///     let (method, path, headers) = (request.method(), request.path(), request.headers());
+///     AuthRequest { method, path, headers, client: None, is_secure: true }
+/// }
+/// ```
+///
+/// Or open the rows of a tenant past both:
+///
+/// ```compile_fail
+/// # use dotmac_platform::db::{Actor, TenantId, TenantScope};
+/// fn pretend(tenant: TenantId) -> TenantScope {
+///     dotmac_platform::db::authentication::authenticated_scope(tenant, Actor::System(""))
+/// }
+/// ```
 #[derive(Clone, Debug)]
-pub struct Principal {
+pub struct Principal(Identity);
+
+/// Who a caller is, and what it may do within one tenant. Anybody can write one down; it opens nothing.
+#[derive(Clone, Debug)]
+pub struct Identity {
     /// The user, service account or key that acts.
     pub id: Uuid,
     /// What kind of principal that is.
@@ -56,7 +90,20 @@ impl fmt::Display for PrincipalKind {
     }
 }
 
+impl Deref for Principal {
+    type Target = Identity;
+
+    fn deref(&self) -> &Identity {
+        &self.0
+    }
+}
+
 impl Principal {
+    /// The principal whose credentials were found to be good.
+    pub(super) const fn proved(identity: Identity) -> Self {
+        Self(identity)
+    }
+
     /// Whether it may do `P`.
     #[must_use]
     pub fn may<P: Permission>(&self) -> bool {
@@ -74,6 +121,6 @@ impl Principal {
             kind: self.kind.as_str(),
             id: self.id,
         };
-        TenantScope::authenticated(self.tenant, actor)
+        authenticated_scope(self.tenant, actor)
     }
 }

@@ -66,11 +66,8 @@ pub struct TenantScope {
 }
 
 impl TenantScope {
-    /// The scope of `actor`, who has proved to be of `tenant`. For the platform's authentication, and for
-    /// nothing else: a test of the architecture and a lint look for it.
-    #[doc(hidden)]
-    #[must_use]
-    pub const fn authenticated(tenant: TenantId, actor: Actor) -> Self {
+    /// The scope of `actor`, who has proved to be of `tenant`.
+    pub(crate) const fn authenticated(tenant: TenantId, actor: Actor) -> Self {
         Self { tenant, actor }
     }
 

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::*;
 use crate::{
     access::{
-        AuthError, AuthRequest, Authenticated, Authenticator, PermissionSet, Principal,
+        AuthError, AuthRequest, Authenticated, Authenticator, Identity, PermissionSet, Principal,
         PrincipalKind, Public,
     },
     module::{Assembly, Manifest, Module, Mount, MountError, Registered},
@@ -131,14 +131,16 @@ impl Authenticator for ByName {
             .headers
             .get("x-user")
             .and_then(|name| name.to_str().ok());
-        let principal = name.and_then(|name| name.parse().ok()).map(|id| Principal {
-            id: uuid::Uuid::from_u128(id),
-            kind: PrincipalKind::User,
-            tenant: dotmac_db::TenantId::from_uuid(uuid::Uuid::nil()),
-            permissions: PermissionSet::all(),
-            acr: 1,
-            authenticated_at: Moment::now().into(),
-            session: None,
+        let principal = name.and_then(|name| name.parse().ok()).map(|id| {
+            request.principal(Identity {
+                id: uuid::Uuid::from_u128(id),
+                kind: PrincipalKind::User,
+                tenant: dotmac_db::TenantId::from_uuid(uuid::Uuid::nil()),
+                permissions: PermissionSet::all(),
+                acr: 1,
+                authenticated_at: Moment::now().into(),
+                session: None,
+            })
         });
         Box::pin(ready(Ok(principal)))
     }
