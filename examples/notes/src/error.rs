@@ -4,7 +4,7 @@ use dotmac_platform::{
     db::DbError,
     http::Problem,
     module::WorkerError,
-    routing::{ApiError, ProblemType},
+    routing::{ApiError, PreconditionFailed, ProblemType},
     supervision::Reason,
 };
 
@@ -34,6 +34,9 @@ pub enum NotesError {
     /// The tenant has as many as it may have.
     #[error("the tenant has {0} notes, which is all it may have")]
     TooMany(u32),
+    /// The note was changed since the client saw it.
+    #[error(transparent)]
+    Changed(#[from] PreconditionFailed),
     /// The database did not do it.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -56,6 +59,7 @@ impl ApiError for NotesError {
             Self::NotFound => NOT_FOUND.problem(),
             Self::TooLong { .. } => TOO_LONG.problem().field_error("text", self.to_string()),
             Self::TooMany(_) => TOO_MANY.problem(),
+            Self::Changed(error) => error.into(),
             Self::Db(error) => error.into(),
         }
     }

@@ -19,11 +19,12 @@ use dotmac_platform::{
 use command::NotesCommand;
 pub use error::NotesError;
 pub use settings::NotesSettings;
+use token::TokenAuthenticator;
 
 permissions! {
     /// Read notes.
     pub Read = "notes.notes.read";
-    /// Add and delete notes.
+    /// Add, change and delete notes.
     pub Write = "notes.notes.write";
 }
 
@@ -50,8 +51,10 @@ impl Module for Notes {
 
     fn mount(settings: NotesSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
         let db = on.db();
-        let token = on.secret(&settings.token);
-        on.authenticator(token::TokenAuthenticator::new(token))?;
+        on.authenticator(TokenAuthenticator {
+            token: on.secret(&settings.token),
+            reader_token: on.secret(&settings.reader_token),
+        })?;
         let (every, keep) = (Schedule::Every(settings.sweep_interval), settings.keep);
         let swept = db.clone();
         on.single_worker("sweep", every, move |_, _| {

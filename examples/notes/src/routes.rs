@@ -5,7 +5,10 @@ use std::time::Duration;
 use dotmac_platform::{
     db::types::Id,
     prelude::*,
-    routing::{CursorScope, Idempotency, Page, Paging, RateLimit, Sort},
+    routing::{
+        Change, CursorScope, Idempotency, IfMatch, Page, Paging, RateLimit, Sort, Versioned,
+        not_null,
+    },
 };
 use garde::Validate;
 use serde::Deserialize;
@@ -18,6 +21,10 @@ use crate::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// The most tags that a note has, and characters that a tag has.
+const MOST_TAGS: usize = 10;
+const LONGEST_TAG: usize = 40;
+
 /// A note to be.
 #[derive(Deserialize, Validate, ToSchema)]
 struct NewNote {
@@ -26,8 +33,21 @@ struct NewNote {
     text: String,
     /// At most ten words to find it by.
     #[serde(default)]
-    #[garde(length(max = 10), inner(length(chars, min = 1, max = 40)))]
+    #[garde(length(max = MOST_TAGS), inner(length(chars, min = 1, max = LONGEST_TAG)))]
     tags: Vec<String>,
+}
+
+/// What is to be changed of a note; the rest stays as it is.
+#[derive(Deserialize, Validate, ToSchema)]
+struct NotePatch {
+    /// The new text.
+    #[serde(default)]
+    #[garde(custom(not_null), inner(length(chars, min = 1)))]
+    text: Change<String>,
+    /// The new tags in place of all old ones; `null` for none.
+    #[serde(default)]
+    #[garde(inner(length(max = MOST_TAGS), inner(length(chars, min = 1, max = LONGEST_TAG))))]
+    tags: Change<Vec<String>>,
 }
 
 pub(crate) fn declare(routes: &mut Routes) {
@@ -37,6 +57,7 @@ pub(crate) fn declare(routes: &mut Routes) {
         .rate_limit(RateLimit::per_principal(6000, MINUTE));
     routes.get("", list).summary("All notes, in pages");
     routes.get("/{id}", find).summary("One note");
+    routes.patch("/{id}", change).summary("Change a note");
     routes.delete("/{id}", delete).summary("Delete a note");
 }
 
@@ -45,13 +66,13 @@ async fn add(
     on: Use<Service>,
     new: Valid<NewNote>,
     once: Idempotency,
-) -> Result<Created<Note>, NotesError> {
+) -> Result<Created<Versioned<Note>>, NotesError> {
     let (NewNote { text, tags }, settings) = (new.into_inner(), on.settings.get());
     let db = on.db.tenant(&who.scope());
     let added = db.transaction("add note", async move |tx| {
         let note = rules::add(tx, &settings, text, tags).await?;
-        let location = format!("/api/v1/notes/{}", note.id());
-        let body = note;
+        let location = format!("/api/v1/notes/{}", note.id);
+        let body = versioned(note);
         Ok(once.keep(tx, Created { location, body }))
     });
     added.await
@@ -75,26 +96,49 @@ async fn list(
     let page = db.read("list notes", async move |tx| {
         store::page(tx, sort, after, rows).await
     });
-    Ok(paging.page(&scope, page.await?, Note::id))
+    Ok(paging.page(&scope, page.await?, |note| note.id))
 }
 
 async fn find(
     who: Can<Read>,
     on: Use<Service>,
     id: Path<Id<Note>>,
-) -> Result<Json<Note>, NotesError> {
+) -> Result<Versioned<Note>, NotesError> {
     let db = on.db.tenant(&who.scope());
     let found = db.read("find note", async move |tx| rules::find(tx, *id).await);
-    Ok(Json(found.await?))
+    Ok(versioned(found.await?))
+}
+
+async fn change(
+    who: Can<Write>,
+    on: Use<Service>,
+    id: Path<Id<Note>>,
+    seen: IfMatch,
+    patch: Valid<NotePatch>,
+) -> Result<Versioned<Note>, NotesError> {
+    let (NotePatch { text, tags }, settings) = (patch.into_inner(), on.settings.get());
+    let db = on.db.tenant(&who.scope());
+    let changed = db.transaction("change note", async move |tx| {
+        rules::change(tx, &settings, *id, &seen, (text, tags)).await
+    });
+    Ok(versioned(changed.await?))
 }
 
 async fn delete(
     who: Can<Write>,
     on: Use<Service>,
     id: Path<Id<Note>>,
+    seen: IfMatch,
 ) -> Result<NoContent, NotesError> {
     let db = on.db.tenant(&who.scope());
-    let deleted = db.transaction("delete note", async move |tx| rules::delete(tx, *id).await);
+    let deleted = db.transaction("delete note", async move |tx| {
+        rules::delete(tx, *id, &seen).await
+    });
     deleted.await?;
     Ok(NoContent)
+}
+
+fn versioned(note: Note) -> Versioned<Note> {
+    let (version, body) = (note.version, note);
+    Versioned { version, body }
 }

@@ -1,13 +1,16 @@
 //! What may happen with notes. Each rule is a function over a transaction of one tenant.
 
-use dotmac_platform::db::{TenantTx, types::Id};
+use dotmac_platform::{
+    db::{TenantTx, types::Id},
+    routing::{Change, IfMatch, PreconditionFailed},
+};
 
 use crate::{
     NotesError, NotesSettings,
     store::{self, Note},
 };
 
-/// Adds a note with its tags, each once.
+/// Adds a note with its tags, each once. Requests that come at once may exceed the number of notes by their number.
 ///
 /// # Errors
 ///
@@ -16,18 +19,13 @@ pub(crate) async fn add(
     tx: &mut TenantTx,
     settings: &NotesSettings,
     text: String,
-    mut tags: Vec<String>,
+    tags: Vec<String>,
 ) -> Result<Note, NotesError> {
-    let (length, most) = (text.chars().count(), settings.max_length);
-    if length > most {
-        return Err(NotesError::TooLong { length, most });
-    }
+    check_length(settings, &text)?;
     if store::count(tx).await? >= i64::from(settings.max_notes) {
         return Err(NotesError::TooMany(settings.max_notes));
     }
-    tags.sort();
-    tags.dedup();
-    let note = Note::new(tx.tenant(), text, tags);
+    let note = Note::new(tx.tenant(), text, each_once(tags));
     store::insert(tx, &note).await?;
     Ok(note)
 }
@@ -41,14 +39,57 @@ pub(crate) async fn find(tx: &mut TenantTx, id: Id<Note>) -> Result<Note, NotesE
     store::find(tx, id).await?.ok_or(NotesError::NotFound)
 }
 
-/// Deletes the note of that id, and its tags.
+/// Changes the note of that id, if it is in a version that the client has seen. Tags that are cleared are none.
 ///
 /// # Errors
 ///
-/// [`NotesError::NotFound`], also for one of another tenant.
-pub(crate) async fn delete(tx: &mut TenantTx, id: Id<Note>) -> Result<(), NotesError> {
-    match store::delete(tx, id).await? {
-        0 => Err(NotesError::NotFound),
+/// [`NotesError::NotFound`], [`NotesError::Changed`], [`NotesError::TooLong`]; nothing is stored then.
+pub(crate) async fn change(
+    tx: &mut TenantTx,
+    settings: &NotesSettings,
+    id: Id<Note>,
+    seen: &IfMatch,
+    (text, tags): (Change<String>, Change<Vec<String>>),
+) -> Result<Note, NotesError> {
+    let mut note = find(tx, id).await?;
+    seen.check(note.version)?;
+    if let Change::Set(text) = text {
+        check_length(settings, &text)?;
+        note.text = text;
+    }
+    note.tags = each_once(tags.apply_to(note.tags).unwrap_or_default());
+    let changed = store::update(tx, note).await?;
+    Ok(changed.ok_or(PreconditionFailed)?)
+}
+
+/// Deletes the note of that id, and its tags, if it is in a version that the client has seen.
+///
+/// # Errors
+///
+/// [`NotesError::NotFound`], also for one of another tenant; [`NotesError::Changed`].
+pub(crate) async fn delete(
+    tx: &mut TenantTx,
+    id: Id<Note>,
+    seen: &IfMatch,
+) -> Result<(), NotesError> {
+    let note = find(tx, id).await?;
+    seen.check(note.version)?;
+    match store::delete(tx, id, note.version).await? {
+        0 => Err(PreconditionFailed.into()),
         _ => Ok(()),
     }
+}
+
+fn check_length(settings: &NotesSettings, text: &str) -> Result<(), NotesError> {
+    let (length, most) = (text.chars().count(), settings.max_length);
+    if length > most {
+        return Err(NotesError::TooLong { length, most });
+    }
+    Ok(())
+}
+
+fn each_once(mut tags: Vec<String>) -> Vec<String> {
+    tags.sort();
+    tags.dedup();
+    tags
 }

@@ -22,6 +22,9 @@ dotmac_platform::settings! {
 
         /// The token that callers bring, until there are accounts.
         token: SecretSetting { vault: "notes/token" }
+
+        /// A second token, for callers that only read. Unset means that there is none.
+        reader_token: SecretSetting { vault: "notes/reader_token", optional: true }
     }
 }
 

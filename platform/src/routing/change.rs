@@ -103,6 +103,29 @@ impl<T: garde::Validate> garde::Validate for Change<T> {
     }
 }
 
+/// `#[garde(inner(..))]` of a field checks its new value.
+impl<T> garde::rules::inner::Inner<T> for Change<T> {
+    type Key = garde::error::NoKey;
+
+    fn validate_inner<F: FnMut(&T, &Self::Key)>(&self, mut check: F) {
+        if let Self::Set(value) = self {
+            check(value, &Self::Key::default());
+        }
+    }
+}
+
+/// `#[garde(custom(not_null))]` for a field that a patch can set and not clear.
+///
+/// # Errors
+///
+/// If it is cleared.
+pub fn not_null<T, C>(change: &Change<T>, _: &C) -> garde::Result {
+    match change {
+        Change::Clear => Err(garde::Error::new("cannot be null")),
+        Change::Keep | Change::Set(_) => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +133,38 @@ mod tests {
     #[derive(Deserialize, ToSchema)]
     struct Color {
         name: String,
+    }
+
+    #[derive(Deserialize, garde::Validate)]
+    struct Rules {
+        #[serde(default)]
+        #[garde(custom(not_null), inner(length(min = 1)))]
+        text: Change<String>,
+        #[serde(default)]
+        #[garde(inner(length(max = 1), inner(length(max = 2))))]
+        tags: Change<Vec<String>>,
+    }
+
+    #[test]
+    fn rules_hold_for_values_that_are_set() -> Result<(), serde_json::Error> {
+        use garde::Validate as _;
+        for (patch, fields) in [
+            (r#"{}"#, vec![]),
+            (r#"{"text":"a","tags":null}"#, vec![]),
+            (r#"{"text":null}"#, vec!["text"]),
+            (r#"{"text":"","tags":["abc"]}"#, vec!["tags[0]", "text"]),
+            (r#"{"tags":["a","b"]}"#, vec!["tags"]),
+        ] {
+            let rules: Rules = serde_json::from_str(patch)?;
+            let broken = rules.validate().err().map(|report| {
+                let paths = report.iter().map(|(path, _)| path.to_string());
+                let mut paths: Vec<_> = paths.collect();
+                paths.sort();
+                paths
+            });
+            assert_eq!(broken.unwrap_or_default(), fields, "{patch}");
+        }
+        Ok(())
     }
 
     #[derive(Deserialize, ToSchema)]

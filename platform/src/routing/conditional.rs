@@ -39,6 +39,17 @@ const FAILED: ProblemType = ProblemType::new(
     "the object has changed since it was last seen",
 );
 
+/// The object has changed since the client saw it: 412 `precondition_failed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the object has changed since it was last seen")]
+pub struct PreconditionFailed;
+
+impl From<PreconditionFailed> for Problem {
+    fn from(_: PreconditionFailed) -> Self {
+        FAILED.problem()
+    }
+}
+
 /// 200: an object in one of its versions; `ETag` names the version. 304 without the object, if `If-None-Match` has that tag.
 #[derive(Clone, Debug)]
 pub struct Versioned<T> {
@@ -115,8 +126,8 @@ impl IfMatch {
     ///
     /// # Errors
     ///
-    /// 412 `precondition_failed`.
-    pub fn check(&self, version: i64) -> Result<(), Problem> {
+    /// [`PreconditionFailed`] otherwise.
+    pub fn check(&self, version: i64) -> Result<(), PreconditionFailed> {
         let is_expected = match &self.0 {
             Expected::Any => true,
             Expected::Tags(tags) => {
@@ -127,7 +138,7 @@ impl IfMatch {
         if is_expected {
             Ok(())
         } else {
-            Err(FAILED.problem())
+            Err(PreconditionFailed)
         }
     }
 }
@@ -199,8 +210,8 @@ mod tests {
             ("7", 7, false),
             ("\"7", 7, false),
         ] {
-            let checked = of(Some(header)).and_then(|expected| expected.check(version));
-            assert_eq!(checked.is_ok(), is_right, "{header}");
+            let checked = of(Some(header)).map(|expected| expected.check(version));
+            assert_eq!(matches!(checked, Ok(Ok(()))), is_right, "{header}");
         }
     }
 

@@ -59,8 +59,8 @@ pub use accepted::{
 };
 pub use argument::{Argument, PathSegment, PathSegments, Use};
 pub(crate) use bulkhead::{ModuleRequests, observe as observe_requests};
-pub use change::Change;
-pub use conditional::{IfMatch, Versioned};
+pub use change::{Change, not_null};
+pub use conditional::{IfMatch, PreconditionFailed, Versioned};
 pub use context::{ClientAddress, Drain};
 pub use endpoint::Endpoint;
 pub use error::{ApiError, ProblemType};

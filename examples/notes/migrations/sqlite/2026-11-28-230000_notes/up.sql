@@ -1,12 +1,14 @@
 CREATE TABLE note (
-    id         TEXT      NOT NULL,
     tenant_id  TEXT      NOT NULL,
+    id         TEXT      NOT NULL,
     text       TEXT      NOT NULL,
+    version    BIGINT    NOT NULL,
     created_at TIMESTAMP NOT NULL,
-    PRIMARY KEY (id),
-    UNIQUE (tenant_id, id)
+    updated_at TIMESTAMP NOT NULL,
+    PRIMARY KEY (tenant_id, id)
 );
-CREATE INDEX note_by_age ON note (tenant_id, created_at);
+-- For the worker that deletes old notes, whosever they are.
+CREATE INDEX note_by_age ON note (created_at);
 
 CREATE TABLE note_tag (
     tenant_id TEXT NOT NULL,
