@@ -82,7 +82,7 @@ fn nothing_but_authentication_makes_the_scope_of_a_tenant_without_a_reason() {
 #[test]
 fn a_probe_waits_for_nobody() {
     for place in [
-        "platform/src/http/probes.rs",
+        "platform/src/http/probes/mod.rs",
         "actors/supervision/src/state/board.rs",
     ] {
         let text = fs::read_to_string(repository().join(place)).unwrap();
