@@ -1,6 +1,6 @@
 //! What a module is written with: `use dotmac_platform::prelude::*`.
 
-pub use actix_web::web::{Json, Path, Query};
+pub use actix_web::web::{Json, Path};
 
 pub use crate::{
     Platform,

@@ -49,7 +49,7 @@ mod worker;
 pub use actor::{ActorFactory, ActorHandle, CallError, ChildSpec, SupervisedActor};
 pub use life::{
     CallObserver, CallOutcome, Lifeline, Published, Serving, Vitals, current_child,
-    install_panic_hook,
+    install_panic_hook, panic_message,
 };
 pub use policy::{Policy, PolicyError};
 pub use state::{Board, Cause, Component, Event, NotReady, Readiness, Reason, State};

@@ -15,8 +15,12 @@ mod why;
 
 pub use remedies::REMEDIES;
 
+use std::panic::AssertUnwindSafe;
+
 use actix_web::rt::System;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use dotmac_supervision::panic_message;
+use futures_util::FutureExt as _;
 
 use crate::{
     Exit,
@@ -163,9 +167,13 @@ async fn of_module(program: &Program, module: &Registered, matches: &ArgMatches)
     let on = CommandContext::new(settings, program.modules.clone());
     match command.run(matches, on.clone()) {
         Ok(running) => {
-            let exit = running.await;
+            let ended = AssertUnwindSafe(running).catch_unwind().await;
             on.close().await;
-            exit
+            ended.unwrap_or_else(|panic| {
+                let (module, message) = (module.name, panic_message(&*panic));
+                eprintln!("the command of module `{module}` panicked: {message}");
+                Exit::Escalation
+            })
         }
         Err(refusal) => refused(&refusal),
     }

@@ -32,15 +32,16 @@ fn json(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
         JsonPayloadError::OverflowKnownLength { limit, .. }
         | JsonPayloadError::Overflow { limit } => too_large(limit),
         JsonPayloadError::ContentType => unsupported("application/json"),
-        JsonPayloadError::Deserialize(error) => malformed_json(&error),
+        JsonPayloadError::Deserialize(error) => malformed_json(&error, ""),
         JsonPayloadError::Payload(error) => body(&error),
         other => Problem::internal(other.to_string()),
     }
     .into()
 }
 
-/// 400 with the place of the mistake: line and column, and the field where serde names one.
-pub(crate) fn malformed_json(error: &serde_json::Error) -> Problem {
+/// 400 with the place of the mistake: line and column, and the field, where the shape is wrong. `place` is the path to what
+/// was being read.
+pub(crate) fn malformed_json(error: &serde_json::Error, place: &str) -> Problem {
     let text = error.to_string();
     // serde_json appends the place, which has fields of its own here.
     let message = text
@@ -55,17 +56,32 @@ pub(crate) fn malformed_json(error: &serde_json::Error) -> Problem {
     } else {
         ("malformed_json", "the body is not JSON")
     };
-    let field = named_field(&message).unwrap_or("body").to_owned();
-    let kind = message
-        .split(" field `")
-        .next()
-        .filter(|kind| kind.len() < message.len());
-    let kind = kind.map_or("invalid".to_owned(), |kind| format!("{kind}_field"));
+    let place = if error.is_data() { place } else { "" };
+    let (field, kind) = field_at_fault(place, &message);
+    let field = field.unwrap_or_else(|| "body".to_owned());
     Problem::bad_request(detail).code(code).field(FieldError {
         line: Some(error.line()),
         column: Some(error.column()),
         ..FieldError::new(field, kind, message)
     })
+}
+
+/// Which field one of serde's sentences is about, and what is wrong with it in a word. `place` is the path to what was
+/// being read, empty or `.` for the whole, which is no field.
+pub(crate) fn field_at_fault(place: &str, message: &str) -> (Option<String>, String) {
+    let within = Some(place).filter(|place| !matches!(*place, "" | "."));
+    let Some(field) = named_field(message) else {
+        return (within.map(str::to_owned), "invalid".to_owned());
+    };
+    let kind = message.split(" field `").next().unwrap_or_default();
+    let named = match within {
+        // A second one is met where the first one was.
+        Some(place) if place == field || place.ends_with(&format!(".{field}")) => place.to_owned(),
+        // The place is that of the object whose field it is.
+        Some(object) => format!("{object}.{field}"),
+        None => field.to_owned(),
+    };
+    (Some(named), format!("{kind}_field"))
 }
 
 /// The field in serde's own sentences: ``missing field `name` ``, ``unknown field `x`, expected ..``.
@@ -90,14 +106,20 @@ fn form(error: UrlencodedError, _: &HttpRequest) -> actix_web::Error {
     .into()
 }
 
-fn path(error: PathError, _: &HttpRequest) -> actix_web::Error {
+fn path(error: PathError, request: &HttpRequest) -> actix_web::Error {
+    // Of several parts it is not known which one is meant.
+    let mut parts = request.match_info().iter().map(|(name, _)| name.to_owned());
+    let field = match (parts.next(), parts.next()) {
+        (Some(only), None) => only,
+        _ => "path".to_owned(),
+    };
     let message = match error {
         PathError::Deserialize(error) => error.to_string(),
         other => other.to_string(),
     };
     Problem::bad_request("a part of the path cannot be understood")
         .code("invalid_path")
-        .field_error("path", message)
+        .field_error(field, message)
         .into()
 }
 

@@ -46,7 +46,7 @@ pub use bind::{BindError, Listeners, bind};
 pub(crate) use config::is_draining;
 pub use config::{Config, CorsPolicy, Parts, Routes, Scrape, Surface, TlsFiles, Vitals};
 pub use cors::CorsPolicyError;
-pub(crate) use extract::{malformed_json, unsupported};
+pub(crate) use extract::{field_at_fault, malformed_json, unsupported};
 pub(crate) use methods::unrouted;
 pub(crate) use own_thread::serve_on_own_thread;
 pub(crate) use probes::vitals;

@@ -1,70 +1,43 @@
 //! The tree of actors and what handlers are given, while they are being put together.
 
+mod core_components;
+mod error;
 mod provisions;
+mod values;
 
 use std::{
-    any::{Any, TypeId},
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use self::{
+    core_components::{add_db, add_secrets, add_telemetry, in_vault},
+    values::PLATFORM,
+};
+pub(crate) use self::{error::AssemblyError, values::Values};
 use super::{Mount, MountError, Registered};
 use crate::{
     MIGRATIONS,
     access::{Authentication, Authenticator},
-    components, credentials,
+    components,
     egress::Egress,
     http::{self, Routes},
     metrics,
     program::Program,
     routing::{self, Limiter, ModuleRequests, MountedRoutes, Route, RoutesError},
-    settings::{APP_MASTER_KEY, APP_SECRET_KEY, Appliers, Environment, NotApplied, Settings},
+    settings::{Appliers, Environment, Settings},
 };
 use dotmac_db::{
-    Db, DbActor, Journal, Lease, Migrations, MigrationsError, ModuleDb, Pool, PoolSize, Share,
-    migrations::in_order, sealing::Sealer,
+    Db, DbActor, Lease, Migrations, ModuleDb, Pool, PoolSize, Share, migrations::in_order,
+    sealing::Sealer,
 };
 use dotmac_secrets::{
-    self as secrets, SecretFeed, SecretReference, SecretStore, SecretWatch, SecretsActor,
-    Subscription, Takes, Wanted, WantedSource,
+    SecretFeed, SecretReference, SecretStore, SecretWatch, SecretsActor, Wanted, WantedSource,
 };
-use dotmac_supervision::{ActorHandle, ChildSpec, Published, SupervisionTree, TreeError};
-use dotmac_telemetry::{Telemetry, TelemetryActor};
+use dotmac_supervision::{ActorHandle, Published, SupervisionTree};
+use dotmac_telemetry::Telemetry;
 use tracing::warn;
-
-/// Time for telemetry to tell what its last flush could not send.
-const FLUSH_MARGIN: Duration = Duration::from_secs(1);
-
-/// Why a program cannot be put together: a mistake in a module or in the settings.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum AssemblyError {
-    #[error(transparent)]
-    Tree(#[from] TreeError),
-    #[error(transparent)]
-    Secrets(#[from] secrets::ConfigError),
-    #[error(transparent)]
-    Migrations(#[from] MigrationsError),
-    #[error("module `{module}` cannot be mounted")]
-    Mount {
-        module: &'static str,
-        source: MountError,
-    },
-    #[error(transparent)]
-    Routes(#[from] RoutesError),
-    #[error(
-        "{APP_SECRET_KEY} is needed for lists in pages and not set; set it, or its _FILE twin, or have it read from Vault"
-    )]
-    SecretMissing,
-    #[error(transparent)]
-    NotApplied(#[from] NotApplied),
-    #[error(
-        "module `{module}` seals secrets in the database, and {APP_MASTER_KEY} is not set; set it, or its _FILE twin, to 32 random bytes in base64 (`openssl rand -base64 32`), or have it read from Vault"
-    )]
-    MasterKeyMissing { module: &'static str },
-    #[error("the operating system has no random bytes")]
-    NoRandom,
-}
 
 /// Everything that will run, not started yet.
 pub(crate) struct Assembly {
@@ -81,12 +54,15 @@ pub(crate) struct Assembly {
     pub(super) egress: Egress,
     /// There once a module seals.
     pub(super) sealer: Option<Sealer>,
-    provided: HashMap<TypeId, Box<dyn Any>>,
+    /// What handlers and actors take.
+    pub(super) values: Values,
     /// This process among those that share its database.
     instance: Arc<str>,
-    /// A value that was provided twice.
-    twice: Option<&'static str>,
+    /// The first mistake of the module that is being mounted.
+    mistake: Option<MountError>,
     declared: Vec<routing::Route>,
+    /// The first mistake in how routes were declared.
+    misdeclared: Option<RoutesError>,
     /// The requests of each module.
     pub(crate) requests: Vec<Arc<ModuleRequests>>,
     authenticator: Option<(&'static str, Arc<dyn Authenticator>)>,
@@ -142,10 +118,11 @@ impl Assembly {
             pool_size: size,
             egress: Egress::new(components::egress(settings)),
             sealer: None,
-            provided: HashMap::new(),
+            values: Values::default(),
             instance: uuid::Uuid::now_v7().to_string().into(),
-            twice: None,
+            mistake: None,
             declared: Vec::new(),
+            misdeclared: None,
             requests: Vec::new(),
             authenticator: authenticator.map(|given| ("the program", given)),
             routes: Routes::default(),
@@ -153,7 +130,7 @@ impl Assembly {
             vault: settings.vault.enabled,
             production: settings.app.environment == Environment::Production,
         };
-        assembly.provide(assembly.egress.clone());
+        assembly.values.share(PLATFORM, assembly.egress.clone())?;
         for module in modules
             .iter()
             .filter(|module| settings.module_enabled(module.name))
@@ -206,6 +183,9 @@ impl Assembly {
         }
         let db = self.db.for_module(module.name, module.manifest.share);
         self.modules.insert(module.name, db.clone());
+        if let (true, Some(sealer)) = (module.manifest.seals, self.sealer.clone()) {
+            self.values.provide(module.name, sealer).map_err(failed)?;
+        }
         let requests = ModuleRequests::new(module.name, module.manifest.request_share);
         self.requests.push(Arc::clone(&requests));
         let mut on = Mount {
@@ -217,26 +197,37 @@ impl Assembly {
             seals: module.manifest.seals,
         };
         module.mount(settings, &mut on).map_err(failed)?;
-        match self.twice.take() {
-            Some(value) => Err(failed(MountError::ProvidedTwice(value))),
+        match self.mistake.take() {
+            Some(mistake) => Err(failed(mistake)),
             None => Ok(()),
+        }
+    }
+
+    /// Keeps the first mistake of a module that goes on mounting, to be reported once it has ended.
+    pub(super) fn note<T>(&mut self, done: Result<T, MountError>) {
+        if let Err(mistake) = done {
+            self.mistake.get_or_insert(mistake);
         }
     }
 
     /// Checks what only the whole can tell: that handlers get what they take, and that routes can be reached.
     fn finish(&mut self, settings: &Settings, modules: &[Registered]) -> Result<(), AssemblyError> {
+        if let Some(mistake) = self.misdeclared.take() {
+            return Err(mistake.into());
+        }
         self.provide_cursor_key(settings)?;
         self.provide_key_store(settings)?;
         if self.declared.iter().any(Route::needs::<Limiter>) {
-            self.provide(Limiter::new());
+            self.values.share(PLATFORM, Limiter::new())?;
         }
         let declared = std::mem::take(&mut self.declared);
         let permissions = modules
             .iter()
             .flat_map(|module| module.manifest.permissions);
         let permissions: Vec<_> = permissions.map(|permission| permission.name).collect();
-        let mounted = MountedRoutes::new(declared, &http::built_in_paths(), &permissions, |id| {
-            self.provided.contains_key(&id)
+        let built_in = http::built_in_paths();
+        let mounted = MountedRoutes::new(declared, &built_in, &permissions, |module, id| {
+            self.values.insert(module, id)
         })?;
         self.routes.serve_modules(mounted);
         let authenticator = self.authenticator.take();
@@ -259,7 +250,10 @@ impl Assembly {
     }
 
     pub(super) fn add_routes(&mut self, routes: routing::Routes) {
-        self.declared.extend(routes.into_routes());
+        match routes.into_routes() {
+            Ok(routes) => self.declared.extend(routes),
+            Err(mistake) => drop(self.misdeclared.get_or_insert(mistake)),
+        }
     }
 
     pub(super) fn authenticate(
@@ -316,127 +310,11 @@ impl Assembly {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes `value` available to handlers that take it, and to actors that need it.
-    pub(crate) fn provide<T: Clone + Send + Sync + 'static>(&mut self, value: T) {
-        let former = self
-            .provided
-            .insert(TypeId::of::<T>(), Box::new(value.clone()));
-        if former.is_some() {
-            self.twice.get_or_insert(std::any::type_name::<T>());
-        }
-        self.routes.provide(value);
-    }
-
     /// The database within the share of `module`.
     pub(super) fn module_db(&self, module: &'static str) -> ModuleDb {
         let mounted = self.modules.get(module).cloned();
         mounted.unwrap_or_else(|| self.db.for_module(module, Share::default()))
     }
-
-    pub(crate) fn provided<T: Clone + 'static>(&self) -> Option<T> {
-        self.provided
-            .get(&TypeId::of::<T>())?
-            .downcast_ref()
-            .cloned()
-    }
-}
-
-fn add_secrets(
-    tree: &mut SupervisionTree,
-    settings: &Settings,
-    wanted: &Arc<Mutex<Vec<Wanted>>>,
-    store: &Published<SecretStore>,
-    feed: &SecretFeed,
-) -> Result<ActorHandle<SecretsActor>, AssemblyError> {
-    let config = components::secrets(settings);
-    config.validate()?;
-    let (slot, feed, wanted) = (store.clone(), feed.clone(), Arc::clone(wanted));
-    let spec = ChildSpec::new("secrets", move |life| {
-        watch_thread();
-        let mut config = config.clone();
-        let more = wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        config.wanted.extend(more.iter().cloned());
-        drop(more);
-        SecretsActor::new(life, config, slot.clone(), feed.clone())
-    });
-    let spec = spec.publishes(store);
-    let must_be_there =
-        settings.vault.enabled && settings.app.environment == Environment::Production;
-    Ok(tree.add(if must_be_there {
-        spec.essential()
-    } else {
-        spec
-    })?)
-}
-
-/// Takes other credentials while it runs, so that nobody notices.
-fn add_db(
-    tree: &mut SupervisionTree,
-    settings: &Settings,
-    (size, migrations): (PoolSize, Vec<Migrations>),
-    (secrets, feed): (&ActorHandle<SecretsActor>, &SecretFeed),
-    pool: &Published<Pool>,
-) -> Result<ActorHandle<DbActor>, AssemblyError> {
-    let journal = Journal::new(uuid::Uuid::now_v7().to_string(), tree.events());
-    let mut config = components::database(settings, credentials::from_feed(feed));
-    config.pool_size = size;
-    config.migrations = migrations;
-    let slot = pool.clone();
-    let spec = ChildSpec::new("db", move |life| {
-        watch_thread();
-        DbActor::new(life, config.clone(), slot.clone(), Some(journal.clone()))
-    });
-    Ok(tree.add(spec.publishes(pool).required().needs(secrets.to_start()))?)
-}
-
-/// Comes after the database but does not wait for it to be well: it is needed most when it is not.
-fn add_telemetry(
-    tree: &mut SupervisionTree,
-    settings: &Settings,
-    telemetry: &Telemetry,
-    headers: Option<FromVault<'_>>,
-    db_actor: &ActorHandle<DbActor>,
-) -> Result<(), AssemblyError> {
-    let mut policy = components::policy(&settings.supervision);
-    // Its stop is a flush that may take the export time-out; what is left of it then must be told.
-    policy.stop_timeout = policy
-        .stop_timeout
-        .max(settings.telemetry.export_timeout + FLUSH_MARGIN);
-    let (telemetry, store) = (
-        telemetry.clone(),
-        headers.map(|(_, _, store)| store.clone()),
-    );
-    let spec = ChildSpec::new("telemetry", move |life| {
-        watch_thread();
-        let secrets = store.as_ref().and_then(Published::get);
-        TelemetryActor::new(life, telemetry.clone())
-            .with_headers(components::collector_headers(secrets.as_deref()))
-    });
-    let spec = spec.policy(policy).needs(db_actor.in_order());
-    // Headers that are in Vault have to be there first, and are taken anew when they change.
-    tree.add(match headers {
-        Some((secrets, feed, _)) => {
-            feed.subscribe(Subscription {
-                name: "telemetry",
-                keys: vec![components::OTLP_HEADERS.to_owned()],
-                takes: Takes::AtRestart,
-            });
-            spec.needs(secrets.on_change())
-        }
-        None => spec,
-    })?;
-    Ok(())
-}
-
-/// What telemetry needs of secrets if its headers lie in Vault.
-type FromVault<'a> = (
-    &'a ActorHandle<SecretsActor>,
-    &'a SecretFeed,
-    &'a Published<SecretStore>,
-);
-
-fn in_vault(settings: &Settings) -> bool {
-    settings.telemetry.otlp_headers.reference().is_some()
 }
 
 /// Shows the thread of an actor's life, which its factory runs on, in the figures of the runtimes.

@@ -12,6 +12,7 @@ use crate::extract::Supervised;
 #[must_use = "nothing is added before `add`"]
 pub struct ComponentBuilder<'a, B> {
     assembly: &'a mut Assembly,
+    module: &'static str,
     spec: Result<Spec<B>, MountError>,
 }
 
@@ -19,10 +20,15 @@ impl<'a, B> ComponentBuilder<'a, B> {
     /// It is `failed` when it uses up its restarts, and everything else goes on.
     pub(super) fn new(
         assembly: &'a mut Assembly,
-        is_required: bool,
+        (module, is_required): (&'static str, bool),
         spec: Result<Spec<B>, MountError>,
     ) -> Self {
-        let builder = Self { assembly, spec }.with(|spec| spec.when_exhausted(Exhausted::Fail));
+        let builder = Self {
+            assembly,
+            module,
+            spec,
+        };
+        let builder = builder.with(|spec| spec.when_exhausted(Exhausted::Fail));
         if is_required {
             builder.required()
         } else {
@@ -69,15 +75,19 @@ impl<'a, B> ComponentBuilder<'a, B> {
 }
 
 impl<A: SupervisedActor> ComponentBuilder<'_, ActorFactory<A>> {
-    /// Adds the actor. Handlers take it as [`Supervised`]`<A>`.
+    /// Adds the actor. Handlers of the module take it as [`Supervised`]`<A>`.
     ///
     /// # Errors
     ///
-    /// [`MountError`]: something that it needs was not added before, its name is taken, or its rules do not work.
+    /// [`MountError`]: something that it needs was not added before, its name is taken, the module has an actor of its type
+    /// already, or its rules do not work.
     pub fn add(self) -> Result<Supervised<A>, MountError> {
         let handle: ActorHandle<A> = self.assembly.tree.add(self.spec?)?;
         let supervised = Supervised(handle);
-        self.assembly.provide(supervised.clone());
+        let Self {
+            assembly, module, ..
+        } = self;
+        assembly.values.provide(module, supervised.clone())?;
         Ok(supervised)
     }
 }

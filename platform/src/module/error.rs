@@ -40,6 +40,23 @@ pub enum MountError {
     /// Two values of one type: handlers could not tell which they get.
     #[error("a value of type `{0}` is provided twice")]
     ProvidedTwice(&'static str),
+    /// Two values of one type for all modules.
+    #[error("a value of type `{value}` is shared already, by {first}")]
+    SharedTwice {
+        /// Its type.
+        value: &'static str,
+        /// The module that shared the first.
+        first: &'static str,
+    },
+    /// A value that another module should share.
+    #[error("it needs a value of type `{value}`, which no module that is mounted before it shares")]
+    NotShared {
+        /// Its type.
+        value: &'static str,
+    },
+    /// The code of the module panicked.
+    #[error("it panicked: {0}")]
+    Panicked(String),
     /// A setting does not fit: what and why, for the operator.
     #[error("{key}: {problem}")]
     Setting {

@@ -42,7 +42,7 @@ mod needs;
 mod registered;
 mod single;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use command::{CommandContext, ModuleCommand};
 pub use component::ComponentBuilder;

@@ -75,7 +75,7 @@ impl Mount<'_> {
         self.assembly.egress.clone()
     }
 
-    /// What seals the module's secrets and opens them, with the keys of `DOTMAC_APP_MASTER_KEY`, followed live. Handlers
+    /// What seals the module's secrets and opens them, with the keys of `DOTMAC_APP_MASTER_KEY`, followed live. Its handlers
     /// take it as [`Use<Sealer>`](crate::routing::Use).
     ///
     /// # Errors
@@ -103,9 +103,9 @@ impl Mount<'_> {
         A: SupervisedActor,
         N: Clone + Send + Sync + 'static,
     {
-        let (name, is_required) = (self.component(name), self.is_required);
+        let (name, owner) = (self.component(name), self.owner());
         let spec = component::actor(self.assembly, name, needs, factory);
-        ComponentBuilder::new(self.assembly, is_required, spec)
+        ComponentBuilder::new(self.assembly, owner, spec)
     }
 
     /// A supervised async function that runs without a request, periodically or all the time; see
@@ -124,9 +124,9 @@ impl Mount<'_> {
         R: Future<Output = Result<(), E>> + Send + 'static,
         E: WorkerError,
     {
-        let (name, is_required) = (self.component(name), self.is_required);
+        let (name, owner) = (self.component(name), self.owner());
         let spec = component::worker(self.assembly, name, schedule, function);
-        ComponentBuilder::new(self.assembly, is_required, Ok(spec))
+        ComponentBuilder::new(self.assembly, owner, Ok(spec))
     }
 
     /// A worker of which one runs at a time, whatever the number of instances: the one that holds a lease in the
@@ -147,25 +147,46 @@ impl Mount<'_> {
         R: Future<Output = Result<(), E>> + Send + 'static,
         E: WorkerError + 'static,
     {
-        let (name, is_required) = (self.component(name), self.is_required);
+        let (name, owner) = (self.component(name), self.owner());
         let spec = single::worker(self.assembly, name, schedule, function);
-        ComponentBuilder::new(self.assembly, is_required, Ok(spec))
+        ComponentBuilder::new(self.assembly, owner, Ok(spec))
     }
 
-    /// Makes `value` available to handlers that take [`Use<T>`](crate::routing::Use). Cloned for each request, so it
-    /// should be a handle.
+    /// Makes `value` available to the handlers of this module that take [`Use<T>`](crate::routing::Use). Cloned for each
+    /// request, so it should be a handle. Other modules do not see it; a second one of its type refuses the start.
     pub fn provide<T: Clone + Send + Sync + 'static>(&mut self, value: T) {
-        self.assembly.provide(value);
+        let provided = self.assembly.values.provide(self.module, value);
+        self.assembly.note(provided);
     }
 
-    /// Serves routes below `/api/v1` and `prefix` (`/notes`). May be called more than once.
+    /// Makes `value` available to the handlers of every module, and to the mount of those that follow
+    /// ([`shared`](Self::shared)): for what fulfils a contract between modules, such as an `Arc<dyn Notifier>`. Where a module
+    /// [provides](Self::provide) a value of that type itself, its handlers get that one. A second one that is shared
+    /// refuses the start.
+    pub fn share<T: Clone + Send + Sync + 'static>(&mut self, value: T) {
+        let shared = self.assembly.values.share(self.module, value);
+        self.assembly.note(shared);
+    }
+
+    /// What a module that is mounted before this one [shares](Self::share).
+    ///
+    /// # Errors
+    ///
+    /// [`MountError`] if none does.
+    pub fn shared<T: Clone + 'static>(&self) -> Result<T, MountError> {
+        let value = std::any::type_name::<T>();
+        let shared = self.assembly.values.shared();
+        shared.ok_or(MountError::NotShared { value })
+    }
+
+    /// Serves routes below `/api/v1` and `prefix` (`/notes`), which is not empty. May be called more than once.
     pub fn routes(&mut self, prefix: &str, declare: impl FnOnce(&mut Routes)) {
-        self.routes_below(format!("{API_PREFIX}{prefix}"), declare);
+        self.routes_below((API_PREFIX, prefix), declare);
     }
 
     /// Serves routes at `prefix` as it is, for what a standard puts outside of `/api/v1`: `/.well-known`.
     pub fn root_routes(&mut self, prefix: &str, declare: impl FnOnce(&mut Routes)) {
-        self.routes_below(prefix.to_owned(), declare);
+        self.routes_below(("", prefix), declare);
     }
 
     /// Finds out who calls guarded routes, for the whole program.
@@ -178,10 +199,16 @@ impl Mount<'_> {
             .authenticate(self.module, Arc::new(authenticator))
     }
 
-    fn routes_below(&mut self, prefix: String, declare: impl FnOnce(&mut Routes)) {
-        let mut routes = Routes::new(self.module, prefix, Arc::clone(&self.requests));
+    fn routes_below(&mut self, (root, prefix): (&str, &str), declare: impl FnOnce(&mut Routes)) {
+        let requests = Arc::clone(&self.requests);
+        let mut routes = Routes::new(self.module, (root, prefix), requests);
         declare(&mut routes);
         self.assembly.add_routes(routes);
+    }
+
+    /// The module, and whether the program is not ready without it.
+    const fn owner(&self) -> (&'static str, bool) {
+        (self.module, self.is_required)
     }
 
     /// The component's name in `/ready`, metrics and logs. Kept for the life of the process: there is one for each

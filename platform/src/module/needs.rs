@@ -16,6 +16,11 @@ pub struct Needs<N>(Box<Resolve<N>>);
 
 type Resolve<N> = dyn FnOnce(&Assembly, &'static str) -> Result<(Vec<Need>, N), MountError>;
 
+/// The module of a component.
+fn module_of(component: &'static str) -> &'static str {
+    component.split('.').next().unwrap_or(component)
+}
+
 impl Needs<()> {
     /// Nothing.
     #[must_use]
@@ -30,11 +35,8 @@ impl Needs<ModuleDb> {
     #[must_use]
     pub fn db() -> Self {
         Self(Box::new(|assembly, needy| {
-            let module = needy.split('.').next().unwrap_or(needy);
-            Ok((
-                vec![assembly.db_actor.to_start()],
-                assembly.module_db(module),
-            ))
+            let db = assembly.module_db(module_of(needy));
+            Ok((vec![assembly.db_actor.to_start()], db))
         }))
     }
 }
@@ -85,11 +87,12 @@ impl Needs<SecretWatch> {
 }
 
 impl<A: SupervisedActor> Needs<Supervised<A>> {
-    /// Another actor, added before. The actor starts when that is ready; it is not restarted with it.
+    /// Another actor of the module, or one that is [shared](super::Mount::share), added before. The actor starts when that
+    /// is ready; it is not restarted with it.
     #[must_use]
     pub fn actor() -> Self {
         Self(Box::new(|assembly, needy| {
-            let needed = assembly.provided::<Supervised<A>>();
+            let needed = assembly.values.get::<Supervised<A>>(module_of(needy));
             let needed = needed.ok_or(MountError::NotAdded {
                 component: needy.to_owned(),
                 needed: type_name::<A>(),

@@ -1,5 +1,9 @@
 //! A module with its type erased, as the program holds it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use dotmac_supervision::panic_message;
+
 use super::{Manifest, Module, Mount, MountError};
 use crate::{
     access::MAX_PERMISSIONS,
@@ -20,6 +24,11 @@ pub(crate) struct Registered {
 pub(crate) enum RegistrationError {
     #[error(transparent)]
     Settings(#[from] CatalogueError),
+    #[error("module `{module}` panicked in its manifest: {message}")]
+    Panicked {
+        module: &'static str,
+        message: String,
+    },
     #[error(
         "`{0}` is the name of a command or of a component of the platform; give the module another"
     )]
@@ -60,7 +69,9 @@ impl Registered {
         if RESERVED.contains(&module) || cli::is_command(module) {
             return Err(RegistrationError::Reserved(module));
         }
-        let manifest = M::manifest();
+        let manifest = uninterrupted(M::manifest);
+        let manifest =
+            manifest.map_err(|message| RegistrationError::Panicked { module, message })?;
         for permission in manifest.permissions {
             if !permission.is_well_formed() || permission.area() != module {
                 return Err(RegistrationError::Permission {
@@ -86,7 +97,13 @@ impl Registered {
         })
     }
 
+    /// Mounts it. A panic of its code is a mistake like any other: nothing runs yet.
     pub(crate) fn mount(&self, settings: &Settings, on: &mut Mount<'_>) -> Result<(), MountError> {
-        (self.mount)(settings, on)
+        uninterrupted(|| (self.mount)(settings, on)).map_err(MountError::Panicked)?
     }
+}
+
+/// What `work` returns, or the text of its panic.
+fn uninterrupted<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| panic_message(&*panic).to_owned())
 }

@@ -1,7 +1,7 @@
 //! What stands between routing and a handler: the rules of its route, and the order in which they are applied.
 //!
 //! A place among the module's requests comes first, then the limits of the client's network, the guard, the limits of the
-//! principal, and the claim on an idempotency key: what is refused earlier costs less.
+//! principal, the names in the query, and the claim on an idempotency key: what is refused earlier costs less.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,6 +11,7 @@ use super::{
     RateLimit,
     bulkhead::ModuleRequests,
     idempotency::{self, Turn},
+    query,
     rate_limit::Limits,
 };
 use crate::access::Guard;
@@ -29,6 +30,8 @@ pub struct RouteRules {
     pub(super) takes_key: bool,
     /// Whether the body of an answer is kept for repeats of the request.
     pub(super) keeps_answer: bool,
+    /// The parameters that the query of a request may have; `None` if the handler judges that.
+    pub(super) query: Option<Vec<String>>,
 }
 
 /// Lets a request through to `handle`, or answers for it.
@@ -57,6 +60,9 @@ async fn within_limits<G: Guard>(
     let guard = G::from_request(request, &mut payload).await?;
     if let Some(principal) = guard.principal() {
         limits.of_principal(request, rules, principal)?;
+    }
+    if let Some(known) = &rules.query {
+        query::refuse_unknown(request.query_string(), known)?;
     }
     let turn = match guard.principal() {
         Some(principal) if rules.takes_key => {

@@ -14,7 +14,7 @@ use dotmac_db::types::Id;
 use dotmac_supervision::SupervisedActor;
 use serde::de::DeserializeOwned;
 use utoipa::{
-    IntoParams, PartialSchema,
+    PartialSchema,
     openapi::{
         KnownFormat, ObjectBuilder, RefOr, Required, SchemaFormat, Type, path::ParameterIn,
         schema::Schema,
@@ -38,9 +38,10 @@ pub trait Argument: FromRequest + 'static {
     fn describe(operation: &mut Operation);
 }
 
-/// A value that a module provides: see [`Mount::provide`](crate::module::Mount::provide). Derefs to it.
+/// A value that the handler's module provides ([`Mount::provide`](crate::module::Mount::provide)), or that a module shares
+/// with all ([`Mount::share`](crate::module::Mount::share)). Derefs to it.
 ///
-/// A program in which nothing provides it does not start.
+/// A program in which neither is so does not start.
 #[derive(Clone, Debug)]
 pub struct Use<T>(pub T);
 
@@ -73,8 +74,11 @@ impl<A: SupervisedActor> Argument for Supervised<A> {
     }
 }
 
+/// The request itself. Its handler judges what is in the query.
 impl Argument for HttpRequest {
-    fn describe(_: &mut Operation) {}
+    fn describe(operation: &mut Operation) {
+        operation.reads_request = true;
+    }
 }
 
 /// The body as it is, up to the limit of the route.
@@ -89,20 +93,6 @@ impl Argument for web::Payload {
     fn describe(operation: &mut Operation) {
         operation.streams_body = true;
         operation.body::<Vec<u8>>("application/octet-stream");
-    }
-}
-
-impl<T: DeserializeOwned + IntoParams + 'static> Argument for web::Query<T> {
-    fn describe(operation: &mut Operation) {
-        let parameters = T::into_params(|| Some(ParameterIn::Query));
-        parameters
-            .into_iter()
-            .for_each(|parameter| operation.parameter(parameter));
-        operation.problem(super::ProblemType::new(
-            400,
-            "invalid_query",
-            "the query cannot be understood",
-        ));
     }
 }
 

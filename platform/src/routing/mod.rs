@@ -47,12 +47,13 @@ mod limiter;
 mod mounting;
 mod operation;
 mod page;
+mod query;
 mod rate_limit;
 mod reply;
 mod routes;
 mod sort;
-
 mod valid;
+mod value;
 
 pub use accepted::{
     Accepted, OperationError, OperationProgress, OperationResource, OperationState,
@@ -71,10 +72,12 @@ pub use operation::Operation;
 pub(crate) use operation::SECURITY_SCHEME;
 pub(crate) use page::CursorKey;
 pub use page::{CursorScope, Page, Paging};
+pub use query::Query;
 pub use rate_limit::RateLimit;
 pub use reply::{Created, Creation, NoContent, Reply};
 pub use routes::{Route, Routes};
 pub use sort::{Sort, SortColumn};
 pub use valid::Valid;
+pub(crate) use value::Insert;
 
 pub(crate) use mounting::{MountedRoutes, RouteLimits, RoutesError};

@@ -6,10 +6,9 @@ use actix_web::http::StatusCode;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        ComponentsBuilder, ContentBuilder, Header, OpenApi, PathItem, Ref, RefOr, Required,
-        Response, ResponseBuilder,
+        ContentBuilder, Header, PathItem, Ref, RefOr, Required, Response, ResponseBuilder,
         extensions::ExtensionsBuilder,
-        path::{HttpMethod, OperationBuilder, Parameter},
+        path::{HttpMethod, OperationBuilder, Parameter, ParameterIn},
         request_body::{RequestBody, RequestBodyBuilder},
         schema::Schema,
         security::SecurityRequirement,
@@ -45,6 +44,8 @@ pub struct Operation {
     pub(super) streams_body: bool,
     /// The handler takes the claim on an idempotency key.
     pub(super) takes_claim: bool,
+    /// The handler takes the request itself, and with it any parameters in the query.
+    pub(super) reads_request: bool,
 }
 
 /// A value of the program that a handler takes.
@@ -103,9 +104,19 @@ impl Operation {
         self.creates && !self.is_public && !self.streams_body
     }
 
-    /// Takes a parameter in the query, a header or a cookie.
+    /// Takes a parameter in the query, a header or a cookie. A request with a parameter in its query that no argument takes is
+    /// refused.
     pub fn parameter(&mut self, parameter: Parameter) {
         self.parameters.push(parameter);
+    }
+
+    /// The names of all parameters in the query; `None` if any may be there.
+    pub(super) fn query_parameters(&self) -> Option<Vec<String>> {
+        let in_query = self
+            .parameters
+            .iter()
+            .filter(|parameter| matches!(parameter.parameter_in, ParameterIn::Query));
+        (!self.reads_request).then(|| in_query.map(|it| it.name.clone()).collect())
     }
 
     /// Takes a body of type `T` in this media type.
@@ -181,14 +192,13 @@ impl Operation {
         RefOr::Ref(Ref::from_schema_name(name))
     }
 
-    /// Writes the operation into `document`.
-    pub(super) fn write(
-        &self,
-        document: &mut OpenApi,
-        method: HttpMethod,
-        path: &str,
-        about: &About<'_>,
-    ) {
+    /// The schemas of its bodies and of what these refer to, by name.
+    pub(super) fn schemas(&self) -> &[(String, RefOr<Schema>)] {
+        &self.schemas
+    }
+
+    /// The operation as its path has it.
+    pub(super) fn item(&self, method: HttpMethod, about: &About<'_>) -> PathItem {
         let mut operation = OperationBuilder::new()
             .operation_id(Some(about.id))
             .tag(about.tag)
@@ -214,15 +224,7 @@ impl Operation {
                 .build();
             operation = operation.extensions(Some(extensions));
         }
-        let item = PathItem::new(method, operation.build());
-        match document.paths.paths.get_mut(path) {
-            Some(existing) => existing.merge_operations(item),
-            None => drop(document.paths.paths.insert(path.to_owned(), item)),
-        }
-        let components = document
-            .components
-            .get_or_insert_with(|| ComponentsBuilder::new().build());
-        components.schemas.extend(self.schemas.iter().cloned());
+        PathItem::new(method, operation.build())
     }
 }
 

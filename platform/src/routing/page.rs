@@ -8,9 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use actix_web::{
-    FromRequest, HttpRequest, HttpResponse, dev::Payload, http::StatusCode, web::Query,
-};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload, http::StatusCode};
 use aws_lc_rs::{constant_time, hmac, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use dotmac_db::TenantId;
@@ -21,7 +19,7 @@ use utoipa::{
     openapi::{ArrayBuilder, ObjectBuilder, RefOr, Type, path::ParameterIn, schema::Schema},
 };
 
-use super::{Argument, Operation, ProblemType, Reply};
+use super::{Argument, Operation, ProblemType, Reply, query};
 use crate::{extract::provided, http::Problem};
 
 /// Items of a page unless the client asks for another number.
@@ -133,8 +131,8 @@ pub struct Paging {
 #[derive(Deserialize, IntoParams)]
 struct Asked {
     /// How many items, at most 200.
-    #[param(minimum = 1, maximum = 200, default = 50)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200, default = 50)]
+    limit: Option<String>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
@@ -200,27 +198,27 @@ impl Paging {
 }
 
 impl FromRequest for Paging {
-    type Error = actix_web::Error;
-    type Future = Ready<Result<Self, actix_web::Error>>;
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
 
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let asked = Query::<Asked>::from_request(request, payload).into_inner();
-        ready(asked.and_then(|asked| {
-            let limit = asked.limit.unwrap_or(LIMIT);
-            if !(1..=MOST).contains(&limit) {
-                let problem =
-                    Problem::bad_request("the query cannot be understood").code("invalid_query");
-                return Err(problem
-                    .field_error("limit", format!("is from 1 to {MOST}"))
-                    .into());
-            }
-            Ok(Self {
-                limit,
-                cursor: asked.into_inner().cursor,
-                key: provided(request)?,
-            })
-        }))
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(paging(request))
     }
+}
+
+fn paging(request: &HttpRequest) -> Result<Paging, Problem> {
+    let Asked { limit, cursor } = query::read(request.query_string())?;
+    let limit = limit.map_or(Some(LIMIT), |text| text.parse().ok());
+    let limit = limit.filter(|limit| (1..=MOST).contains(limit));
+    let refused = || {
+        let problem = query::INVALID.problem();
+        problem.field_error("limit", format!("is a whole number from 1 to {MOST}"))
+    };
+    Ok(Paging {
+        limit: limit.ok_or_else(refused)?,
+        cursor,
+        key: provided(request)?,
+    })
 }
 
 impl Argument for Paging {
@@ -229,11 +227,7 @@ impl Argument for Paging {
         parameters
             .into_iter()
             .for_each(|parameter| operation.parameter(parameter));
-        operation.problem(ProblemType::new(
-            400,
-            "invalid_query",
-            "the query cannot be understood",
-        ));
+        operation.problem(query::INVALID);
         operation.problem(INVALID);
         operation.needs::<CursorKey>();
     }

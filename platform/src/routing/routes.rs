@@ -10,8 +10,8 @@ use actix_web::{
 use utoipa::openapi::path::HttpMethod;
 
 use super::{
-    Endpoint, ModuleRequests, Operation, RateLimit, admission::RouteRules, argument, bulkhead,
-    idempotency, rate_limit,
+    Endpoint, Insert, ModuleRequests, Operation, RateLimit, RoutesError, admission::RouteRules,
+    argument, bulkhead, idempotency, rate_limit,
 };
 
 /// Collects the routes of a module below one prefix: see [`Mount::routes`](crate::module::Mount::routes).
@@ -20,6 +20,8 @@ pub struct Routes {
     prefix: String,
     requests: Arc<ModuleRequests>,
     routes: Vec<Route>,
+    /// The first mistake.
+    mistake: Option<RoutesError>,
 }
 
 /// One route: a method, a path, a handler. What its types do not say can be added.
@@ -35,6 +37,8 @@ pub struct Route {
     pub(super) body_limit: Option<usize>,
     pub(super) rules: Arc<RouteRules>,
     pub(super) register: Arc<dyn Fn(Arc<RouteRules>) -> actix_web::Route + Send + Sync>,
+    /// The values that its handler takes, once all are known.
+    pub(super) inserts: Vec<Insert>,
 }
 
 /// A method that routes can have. HEAD follows GET, and OPTIONS is answered for every path.
@@ -70,12 +74,23 @@ impl RouteMethod {
 }
 
 impl Routes {
-    pub(crate) fn new(module: &'static str, prefix: String, requests: Arc<ModuleRequests>) -> Self {
+    /// Collects those below `root` and `prefix`.
+    pub(crate) fn new(
+        module: &'static str,
+        (root, prefix): (&str, &str),
+        requests: Arc<ModuleRequests>,
+    ) -> Self {
+        let is_prefix = prefix.len() > 1 && prefix.starts_with('/') && !prefix.ends_with('/');
+        let mistake = (!is_prefix).then(|| RoutesError::Prefix {
+            module,
+            prefix: prefix.to_owned(),
+        });
         Self {
             module,
-            prefix,
+            prefix: format!("{root}{prefix}"),
             requests,
             routes: Vec::new(),
+            mistake,
         }
     }
 
@@ -104,26 +119,35 @@ impl Routes {
         self.add(RouteMethod::Delete, path, handler)
     }
 
-    pub(crate) fn into_routes(self) -> Vec<Route> {
-        self.routes
+    /// All of them.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake in their prefix or paths.
+    pub(crate) fn into_routes(self) -> Result<Vec<Route>, RoutesError> {
+        match self.mistake {
+            Some(mistake) => Err(mistake),
+            None => Ok(self.routes),
+        }
     }
 
     fn add<H: Endpoint<A>, A: 'static>(
         &mut self,
         method: RouteMethod,
-        path: &str,
+        declared: &str,
         handler: H,
     ) -> &mut Route {
-        let path = format!("{}{path}", self.prefix);
+        let path = format!("{}{declared}", self.prefix);
+        if !declared.is_empty() && !declared.starts_with('/') {
+            let (module, path) = (self.module, declared.to_owned());
+            self.mistake
+                .get_or_insert(RoutesError::Path { module, path });
+        }
         let mut operation = Operation::default();
         H::describe(&mut operation);
         let parameters = argument::path_parameters(&path, &operation.segments);
         operation.parameters.splice(0..0, parameters);
         let function = std::any::type_name::<H>();
-        let name = function
-            .rsplit("::")
-            .find(|part| !part.starts_with('{'))
-            .unwrap_or(function);
         let takes_key = method == RouteMethod::Post && operation.can_take_key();
         if takes_key {
             idempotency::describe(&mut operation);
@@ -136,6 +160,7 @@ impl Routes {
             time_limit: None,
             takes_key,
             keeps_answer: true,
+            query: operation.query_parameters(),
         };
         let register = move |rules: Arc<RouteRules>| {
             let handler = handler.clone();
@@ -148,17 +173,31 @@ impl Routes {
             method,
             path,
             handler: function,
-            id: format!("{}_{name}", self.module),
+            id: operation_id(self.module, function, method, declared),
             summary: None,
             description: None,
             operation,
             body_limit: None,
             rules: Arc::new(rules),
             register: Arc::new(register),
+            inserts: Vec::new(),
         });
         let last = self.routes.len() - 1;
         &mut self.routes[last]
     }
+}
+
+/// The id of an operation: its module and the name of its handler; of a closure, which has none, its method and the parts
+/// of its path.
+fn operation_id(module: &str, function: &str, method: RouteMethod, path: &str) -> String {
+    let name = function.rsplit("::").next().unwrap_or(function);
+    if !name.starts_with('{') {
+        return format!("{module}_{name}");
+    }
+    let method = method.http().as_str().to_ascii_lowercase();
+    let parts = path.split(|letter: char| !letter.is_ascii_alphanumeric());
+    let parts = parts.filter(|part| !part.is_empty());
+    parts.fold(format!("{module}_{method}"), |id, part| id + "_" + part)
 }
 
 impl Route {
@@ -216,5 +255,25 @@ impl Route {
     /// While routes are declared nobody shares them.
     fn rules(&mut self) -> &mut RouteRules {
         Arc::make_mut(&mut self.rules)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_has_the_name_of_its_function_or_of_its_place() {
+        for (function, path, id) in [
+            ("notes::routes::add", "", "notes_add"),
+            ("notes::routes::declare::{{closure}}", "", "notes_get"),
+            (
+                "notes::routes::declare::{{closure}}",
+                "/{id}/tags",
+                "notes_get_id_tags",
+            ),
+        ] {
+            assert_eq!(operation_id("notes", function, RouteMethod::Get, path), id);
+        }
     }
 }

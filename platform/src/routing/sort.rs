@@ -5,14 +5,14 @@ use std::{
     future::{Ready, ready},
 };
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, web::Query};
+use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use serde::Deserialize;
 use utoipa::openapi::{
     ObjectBuilder, Required, Type,
     path::{ParameterBuilder, ParameterIn},
 };
 
-use super::{Argument, Operation, ProblemType};
+use super::{Argument, Operation, query};
 use crate::http::Problem;
 
 /// Columns that a list can be sorted by.
@@ -105,20 +105,16 @@ impl<C: SortColumn> fmt::Display for Sort<C> {
 }
 
 impl<C: SortColumn> FromRequest for Sort<C> {
-    type Error = actix_web::Error;
-    type Future = Ready<Result<Self, actix_web::Error>>;
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
 
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let asked = Query::<Asked>::from_request(request, payload).into_inner();
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let asked = query::read::<Asked>(request.query_string());
         ready(asked.and_then(|asked| match &asked.sort {
             None => Ok(C::DEFAULT),
             Some(text) => Self::read(text).ok_or_else(|| {
-                let problem = Problem::bad_request("the query cannot be understood");
                 let known = format!("is one of {}", Self::all().join(", "));
-                problem
-                    .code("invalid_query")
-                    .field_error("sort", known)
-                    .into()
+                query::INVALID.problem().field_error("sort", known)
             }),
         }))
     }
@@ -141,11 +137,7 @@ impl<C: SortColumn> Argument for Sort<C> {
                 .schema(Some(schema))
                 .build(),
         );
-        operation.problem(ProblemType::new(
-            400,
-            "invalid_query",
-            "the query cannot be understood",
-        ));
+        operation.problem(query::INVALID);
     }
 }
 

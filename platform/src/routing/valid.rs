@@ -63,11 +63,12 @@ async fn valid<T: DeserializeOwned + Validate<Context = ()>>(
 
 /// Reads `body` as a `T` that has every field of it.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    let mut unknown = Vec::new();
+    let (mut unknown, mut place) = (Vec::new(), serde_path_to_error::Track::new());
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let value = serde_ignored::deserialize(&mut reader, |path| unknown.push(path.to_string()))
+    let tracked = serde_path_to_error::Deserializer::new(&mut reader, &mut place);
+    let value = serde_ignored::deserialize(tracked, |path| unknown.push(path.to_string()))
         .and_then(|value| reader.end().map(|()| value))
-        .map_err(|error| http::malformed_json(&error))?;
+        .map_err(|error| http::malformed_json(&error, &place.path().to_string()))?;
     if unknown.is_empty() {
         return Ok(value);
     }
@@ -182,6 +183,47 @@ mod tests {
         );
         assert_eq!(problem["errors"][0]["field"], "admin");
         assert_eq!(problem["errors"][1]["field"], "nested");
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Nested {
+        #[serde(rename = "many")]
+        _many: Vec<Inner>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Inner {
+        #[serde(rename = "number")]
+        _number: u8,
+    }
+
+    #[test]
+    fn a_value_of_a_wrong_type_is_named_by_its_place() {
+        for (body, field, code) in [
+            (r#"{"text":5}"#, "text", "invalid"),
+            (r#"{"text":"a","tags":["b",{}]}"#, "tags[1]", "invalid"),
+            (r#"{"tags":[]}"#, "text", "missing_field"),
+            (r#"{"text":"a","text":"b"}"#, "text", "duplicate_field"),
+            ("5", "body", "invalid"),
+        ] {
+            let problem = problem_of(body);
+            let shape = (problem["status"].clone(), problem["code"].clone());
+            assert_eq!(shape, (400.into(), "invalid_body".into()), "{body}");
+            assert_eq!(problem["errors"][0]["field"], field, "{body}");
+            assert_eq!(problem["errors"][0]["code"], code, "{body}");
+        }
+        for (body, field) in [
+            (
+                r#"{"many":[{"number":1},{"number":256}]}"#,
+                "many[1].number",
+            ),
+            (r#"{"many":[{}]}"#, "many[0].number"),
+        ] {
+            let problem = read::<Nested>(body.as_bytes()).expect_err("refused");
+            let problem: serde_json::Value =
+                serde_json::from_slice(&problem.body(None)).expect("JSON");
+            assert_eq!(problem["errors"][0]["field"], field, "{body}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tracing::Span;
 pub use cell::{CallObserver, CallOutcome, Vitals};
 pub(crate) use guard::{Exit, run_guarded};
 pub use lifeline::{Lifeline, Serving};
-pub use panic_hook::{current_child, install_panic_hook};
+pub use panic_hook::{current_child, install_panic_hook, panic_message};
 pub use published::Published;
 
 /// Begins the lives of one child.

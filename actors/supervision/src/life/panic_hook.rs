@@ -77,8 +77,9 @@ fn on_panic(info: &PanicHookInfo<'_>) {
     );
 }
 
-/// The text that a panic was raised with.
-fn panic_message(payload: &(dyn Any + Send)) -> &str {
+/// The text that a panic was raised with, from its payload.
+#[must_use]
+pub fn panic_message(payload: &(dyn Any + Send)) -> &str {
     payload
         .downcast_ref::<&str>()
         .copied()

@@ -5,6 +5,7 @@ mod connections;
 mod contracts;
 mod docs;
 mod errors;
+mod modules;
 mod policies;
 mod probes;
 mod sample;

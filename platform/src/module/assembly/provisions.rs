@@ -8,7 +8,7 @@ use dotmac_secrets::{SecretReference, Wanted, WantedSource};
 use dotmac_supervision::{Exhausted, Schedule};
 use tracing::warn;
 
-use super::{super::single, Assembly, AssemblyError};
+use super::{super::single, Assembly, AssemblyError, PLATFORM};
 use crate::{
     master_key,
     routing::{self, CursorKey, KeyStore, Route},
@@ -47,8 +47,8 @@ impl Assembly {
             });
         }
         let secret = is_given.then(|| self.feed.watch("platform", APP_SECRET_KEY));
-        self.provide(CursorKey::new(secret).map_err(|_| AssemblyError::NoRandom)?);
-        Ok(())
+        let key = CursorKey::new(secret).map_err(|_| AssemblyError::NoRandom)?;
+        Ok(self.values.share(PLATFORM, key)?)
     }
 
     /// What `module` seals with; the same for all modules.
@@ -79,9 +79,7 @@ impl Assembly {
                 source: WantedSource::Reference(SecretReference { path, field: None }),
             });
         }
-        let sealer = Sealer::new(master_key::follow(&self.feed));
-        self.sealer = Some(sealer.clone());
-        self.provide(sealer);
+        self.sealer = Some(Sealer::new(master_key::follow(&self.feed)));
         Ok(())
     }
 
@@ -91,7 +89,8 @@ impl Assembly {
             return Ok(());
         }
         let db = self.db.for_module(IDEMPOTENCY, Share::HALF);
-        self.provide(KeyStore::new(db.clone(), settings.http.request_timeout));
+        let store = KeyStore::new(db.clone(), settings.http.request_timeout);
+        self.values.share(PLATFORM, store)?;
         let delete = move |_, _| routing::delete_expired(db.system("idempotency keys expire"));
         let schedule = Schedule::Every(KEYS_DELETED_EVERY);
         let spec = single::worker(self, IDEMPOTENCY, schedule, delete)

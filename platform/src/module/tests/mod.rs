@@ -1,5 +1,7 @@
 //! What is refused at the start, by name, and what a program of modules has.
 
+mod providing;
+
 use std::sync::Arc;
 
 use actix::{Actor, Context};
@@ -18,7 +20,7 @@ use crate::{
     settings::{Catalogue, NoSettings, Settings, Sources},
 };
 
-type Mounting = fn(&mut Mount<'_>) -> Result<(), MountError>;
+pub(crate) type Mounting = fn(&mut Mount<'_>) -> Result<(), MountError>;
 
 permissions! {
     /// Look.
@@ -30,21 +32,25 @@ macro_rules! module {
     ($module:ident, $name:literal, $manifest:expr, $mount:expr) => {
         struct $module;
 
-        impl Module for $module {
+        impl $crate::module::Module for $module {
             const NAME: &'static str = $name;
-            type Settings = NoSettings;
+            type Settings = $crate::settings::NoSettings;
 
-            fn manifest() -> Manifest {
+            fn manifest() -> $crate::module::Manifest {
                 $manifest
             }
 
-            fn mount(_: NoSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
-                const MOUNT: Mounting = $mount;
+            fn mount(
+                _: $crate::settings::NoSettings,
+                on: &mut $crate::module::Mount<'_>,
+            ) -> Result<(), $crate::module::MountError> {
+                const MOUNT: $crate::module::tests::Mounting = $mount;
                 MOUNT(on)
             }
         }
     };
 }
+pub(crate) use module;
 
 struct Quiet(Lifeline);
 
@@ -79,7 +85,9 @@ async fn count(_: Public, number: Use<u64>) -> Result<Json<u64>, Problem> {
 }
 
 /// The program of `M` and, if there is one, `N`: put together, or the reason why not.
-fn assembled<M: Module, N: Module>(environment: &[(&str, &str)]) -> Result<Assembly, String> {
+pub(crate) fn assembled<M: Module, N: Module>(
+    environment: &[(&str, &str)],
+) -> Result<Assembly, String> {
     assembled_with::<M, N>(environment, None)
 }
 
@@ -141,25 +149,6 @@ fn a_second_authenticator_is_refused_by_the_names_of_both() {
 }
 
 #[test]
-fn what_no_module_provides_is_named_with_its_handler() {
-    module!(Alpha, "alpha", Manifest::new("A."), |on| {
-        on.routes("/numbers", |routes| _ = routes.get("", count));
-        Ok(())
-    });
-    let why = refusal::<Alpha, Empty>();
-    assert!(why.contains("count") && why.contains("Use<u64>"), "{why}");
-
-    module!(Given, "beta", Manifest::new("B."), |on| {
-        on.provide(7_u64);
-        Ok(())
-    });
-    assert!(
-        assembled::<Alpha, Given>(&[]).is_ok(),
-        "another module may provide it"
-    );
-}
-
-#[test]
 fn a_route_that_can_never_be_reached_is_refused() {
     module!(Ready, "alpha", Manifest::new("A."), |on| {
         on.root_routes("/ready", |routes| _ = routes.get("", nothing));
@@ -179,6 +168,57 @@ fn a_route_that_can_never_be_reached_is_refused() {
     let why = refusal::<One, Two>();
     assert!(
         why.contains("module `beta`") && why.contains("of module `alpha`"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_prefix_or_a_path_that_is_none_is_refused_by_name() {
+    module!(NoSlash, "alpha", Manifest::new("A."), |on| {
+        on.routes("things", |routes| _ = routes.get("", nothing));
+        Ok(())
+    });
+    module!(Nothing, "alpha", Manifest::new("A."), |on| {
+        on.routes("", |routes| _ = routes.get("/things", nothing));
+        Ok(())
+    });
+    module!(Root, "alpha", Manifest::new("A."), |on| {
+        on.root_routes("/", |routes| _ = routes.get("things", nothing));
+        Ok(())
+    });
+    module!(Path, "alpha", Manifest::new("A."), |on| {
+        on.routes("/things", |routes| _ = routes.get("newest", nothing));
+        Ok(())
+    });
+    for (why, named) in [
+        (refusal::<NoSlash, Empty>(), "the prefix `things`"),
+        (refusal::<Nothing, Empty>(), "the prefix ``"),
+        (refusal::<Root, Empty>(), "the prefix `/`"),
+        (refusal::<Path, Empty>(), "the path `newest`"),
+    ] {
+        assert!(
+            why.contains("module `alpha`") && why.contains(named),
+            "{why}"
+        );
+    }
+}
+
+#[test]
+#[expect(clippy::panic, reason = "it is what the modules do")]
+fn a_panic_of_a_module_is_a_mistake_with_its_text() {
+    module!(Mounts, "alpha", Manifest::new("A."), |_| panic!(
+        "no {}",
+        "way"
+    ));
+    let why = refusal::<Mounts, Empty>();
+    assert!(
+        why.contains("module `alpha` cannot be mounted") && why.contains("it panicked: no way"),
+        "{why}"
+    );
+    module!(Says, "alpha", panic!("no manifest"), |_| Ok(()));
+    let why = refusal::<Says, Empty>();
+    assert!(
+        why.contains("module `alpha` panicked in its manifest: no manifest"),
         "{why}"
     );
 }

@@ -1,0 +1,225 @@
+//! The operations of all modules in one OpenAPI document, where each type has a name of its own.
+//!
+//! A type is named as in its code. Where two modules mean different things by one name, each of them has it with its own
+//! name in front (`notes.Item`, `files.Item`), in its schemas and wherever its operations refer to it. The platform's
+//! own types keep their names. No type can be named so by itself, since names of types have no dots.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use utoipa::{
+    PartialSchema as _, ToSchema as _,
+    openapi::{ComponentsBuilder, OpenApi, PathItem, RefOr, schema::Schema},
+};
+
+use super::{
+    super::{operation::About, routes::Route},
+    RoutesError,
+};
+use crate::http::ProblemBody;
+
+/// What references to schemas begin with.
+const SCHEMAS: &str = "#/components/schemas/";
+
+/// All operations, and the schemas of each module.
+pub(super) struct Documents<'a> {
+    routes: &'a [Route],
+    modules: BTreeMap<&'static str, Schemas>,
+}
+
+/// Schemas by name.
+type Schemas = BTreeMap<String, Value>;
+
+impl<'a> Documents<'a> {
+    /// Collects them.
+    ///
+    /// # Errors
+    ///
+    /// [`RoutesError::SameSchema`]: one module has two schemas of one name.
+    pub(super) fn of(routes: &'a [Route]) -> Result<Self, RoutesError> {
+        // Every operation refers to these.
+        let of_problems = schemas_of_problems();
+        let mut modules: BTreeMap<_, Schemas> = BTreeMap::new();
+        for route in routes {
+            let module = route.module;
+            let of_module = modules.entry(module).or_default();
+            for (name, schema) in route.operation.schemas() {
+                let schema = value(schema);
+                let known = of_problems.get(name).or_else(|| of_module.get(name));
+                match known {
+                    Some(first) if *first != schema => {
+                        let name = name.clone();
+                        return Err(RoutesError::SameSchema { module, name });
+                    }
+                    Some(_) => {}
+                    None => drop(of_module.insert(name.clone(), schema)),
+                }
+            }
+        }
+        Ok(Self { routes, modules })
+    }
+
+    /// Adds them to `document`.
+    pub(super) fn write(&self, document: &mut OpenApi) {
+        let of_platform = schemas_of(document);
+        let ambiguous = self.ambiguous(&of_platform);
+        for route in self.routes {
+            let about = About {
+                id: &route.id,
+                tag: route.module,
+                summary: route.summary.as_deref(),
+                description: route.description.as_deref(),
+            };
+            let item = route.operation.item(route.method.documented(), &about);
+            let item = qualified(item, route.module, &ambiguous);
+            add(document, &without_patterns(&route.path), item);
+        }
+        let components = document
+            .components
+            .get_or_insert_with(|| ComponentsBuilder::new().build());
+        for (module, schemas) in &self.modules {
+            for (name, schema) in schemas {
+                let schema: RefOr<Schema> = match read(&renamed(schema, module, &ambiguous)) {
+                    Some(schema) => schema,
+                    None => continue, // it was written from one a moment ago
+                };
+                let name = qualified_name(name, module, &ambiguous);
+                components.schemas.insert(name, schema);
+            }
+        }
+    }
+
+    /// The names that do not mean the same to all who have them: those of different schemas, and of schemas that refer to
+    /// such a name.
+    fn ambiguous(&self, of_platform: &Schemas) -> BTreeSet<String> {
+        let owners: Vec<&Schemas> = self.modules.values().chain([of_platform]).collect();
+        let mut owned: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+        for (name, schema) in owners.into_iter().flatten() {
+            owned.entry(name).or_default().push(schema);
+        }
+        owned.retain(|_, schemas| schemas.len() > 1);
+        let mut ambiguous = BTreeSet::new();
+        loop {
+            let more = owned.iter().filter(|(_, schemas)| {
+                let differ = schemas.windows(2).any(|pair| pair[0] != pair[1]);
+                differ || schemas.iter().any(|schema| refers_to(schema, &ambiguous))
+            });
+            let more: BTreeSet<_> = more.map(|(name, _)| (*name).to_owned()).collect();
+            if more.len() == ambiguous.len() {
+                return ambiguous;
+            }
+            ambiguous = more;
+        }
+    }
+}
+
+/// The platform's own schemas: what is in `document` before modules are.
+fn schemas_of(document: &OpenApi) -> Schemas {
+    let schemas = document.components.iter().flat_map(|it| &it.schemas);
+    schemas
+        .map(|(name, schema)| (name.clone(), value(schema)))
+        .collect()
+}
+
+/// Those of the body of a problem.
+fn schemas_of_problems() -> Schemas {
+    let mut schemas = vec![(ProblemBody::name().into_owned(), ProblemBody::schema())];
+    ProblemBody::schemas(&mut schemas);
+    schemas
+        .into_iter()
+        .map(|(name, schema)| (name, value(&schema)))
+        .collect()
+}
+
+fn add(document: &mut OpenApi, path: &str, item: PathItem) {
+    match document.paths.paths.get_mut(path) {
+        Some(existing) => existing.merge_operations(item),
+        None => drop(document.paths.paths.insert(path.to_owned(), item)),
+    }
+}
+
+/// The item with the names that `module` has for what is ambiguous.
+fn qualified(item: PathItem, module: &str, ambiguous: &BTreeSet<String>) -> PathItem {
+    if ambiguous.is_empty() {
+        return item;
+    }
+    read(&renamed(&value(&item), module, ambiguous)).unwrap_or(item)
+}
+
+fn qualified_name(name: &str, module: &str, ambiguous: &BTreeSet<String>) -> String {
+    if ambiguous.contains(name) {
+        format!("{module}.{name}")
+    } else {
+        name.to_owned()
+    }
+}
+
+/// Whether there is a reference to one of these names in it.
+fn refers_to(written: &Value, names: &BTreeSet<String>) -> bool {
+    match written {
+        Value::String(text) => text
+            .strip_prefix(SCHEMAS)
+            .is_some_and(|name| names.contains(name)),
+        Value::Object(fields) => fields.values().any(|field| refers_to(field, names)),
+        Value::Array(items) => items.iter().any(|item| refers_to(item, names)),
+        _ => false,
+    }
+}
+
+/// The same with each reference to the name that `module` has for it.
+fn renamed(written: &Value, module: &str, ambiguous: &BTreeSet<String>) -> Value {
+    let renamed = |part: &Value| renamed(part, module, ambiguous);
+    match written {
+        Value::String(text) => match text.strip_prefix(SCHEMAS) {
+            Some(name) => format!("{SCHEMAS}{}", qualified_name(name, module, ambiguous)).into(),
+            None => written.clone(),
+        },
+        Value::Object(fields) => {
+            let fields = fields
+                .iter()
+                .map(|(key, field)| (key.clone(), renamed(field)));
+            Value::Object(fields.collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(renamed).collect()),
+        other => other.clone(),
+    }
+}
+
+/// Parts of a document are texts, numbers, lists and maps with text keys: writing them cannot fail.
+fn value(part: &impl Serialize) -> Value {
+    serde_json::to_value(part).unwrap_or_default()
+}
+
+fn read<T: DeserializeOwned>(written: &Value) -> Option<T> {
+    T::deserialize(written).ok()
+}
+
+/// `/files/{id:[0-9]+}` as OpenAPI writes it: `/files/{id}`.
+fn without_patterns(path: &str) -> String {
+    let mut text = String::new();
+    for (place, piece) in path.split('{').enumerate() {
+        match piece.split_once('}') {
+            Some((name, rest)) if place > 0 => {
+                let name = name.split(':').next().unwrap_or(name);
+                text.push_str(&format!("{{{name}}}{rest}"));
+            }
+            _ => text.push_str(piece),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_not_in_the_document() {
+        assert_eq!(
+            without_patterns("/f/{id:[0-9]+}/x/{name}"),
+            "/f/{id}/x/{name}"
+        );
+        assert_eq!(without_patterns("/f"), "/f");
+    }
+}
