@@ -112,7 +112,8 @@ async fn a_restart_and_a_drain_are_done_and_why_explains_what_it_sees() {
     eventually("another life", || async {
         let seen = status(&daemon).await;
         let chaos = &seen["components"][3];
-        (chaos["generation"] == 2 && chaos["restarts"]["requested"] == 1).then_some(())
+        (chaos["generation"] == 2 && chaos["ends"]["requested"] == 1 && chaos["restarts"] == 1)
+            .then_some(())
     })
     .await;
     assert_eq!(dotmac(daemon.directory(), &["drain"]).await.code, 0);

@@ -3,12 +3,15 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{
-    Daemon, OpenBao, Postgres,
-    daemon::{Builder, Stopped},
-    free_port,
-    openbao::ROOT_TOKEN,
-    postgres::PASSWORD,
+use crate::{
+    notes::notes,
+    support::{
+        Daemon, OpenBao, Postgres,
+        daemon::{Builder, Stopped},
+        free_port,
+        openbao::ROOT_TOKEN,
+        postgres::PASSWORD,
+    },
 };
 
 /// A daemon set up by `deploy/openbao/set-up`.
@@ -154,4 +157,92 @@ async fn mistakes_in_the_settings_come_first() {
         .run(&["check", "--connect"])
         .await;
     assert_eq!(checked.code, 78, "{}", checked.text());
+}
+
+/// `notes`, whose migrations are not run at a start.
+fn unmigrated(postgres: &Postgres) -> Builder {
+    notes()
+        .env("DOTMAC_DATABASE_URL", postgres.url())
+        .env("DOTMAC_DATABASE_MIGRATE", "check")
+}
+
+#[tokio::test]
+async fn migrations_that_are_pending_are_named_with_what_becomes_of_them() {
+    let postgres = Postgres::start().await;
+    let check = async |builder: Builder, code| {
+        let checked = builder.run(&["check", "--connect"]).await;
+        assert_eq!(checked.code, code, "{}", checked.text());
+        checked.text()
+    };
+    let text = check(unmigrated(&postgres), 69).await;
+    for said in [
+        "FAILED  database schema",
+        "notes/2026-11-28-230000_notes",
+        "run `migrate up`",
+    ] {
+        assert!(text.contains(said), "{said:?} is not in {text}");
+    }
+    let auto = unmigrated(&postgres).env("DOTMAC_DATABASE_MIGRATE", "auto");
+    let text = check(auto, 0).await;
+    assert!(text.contains("pending, and run at the start: "), "{text}");
+    let up = unmigrated(&postgres).run(&["migrate", "up"]).await;
+    assert_eq!(up.code, 0, "{}", up.text());
+    let text = check(unmigrated(&postgres), 0).await;
+    assert!(text.contains("the schema is up to date"), "{text}");
+}
+
+#[tokio::test]
+async fn a_secret_that_lists_need_and_vault_lacks_is_named_and_production_does_not_start() {
+    let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
+    bao.write(
+        "notes/token",
+        "value",
+        "a-token-that-is-long-and-random-9b1f",
+    )
+    .await;
+    let builder = || {
+        let url = format!("postgres://127.0.0.1:{}/dotmac", postgres.port);
+        notes()
+            .env("DOTMAC_NOTES_TOKEN", "")
+            .env("DOTMAC_VAULT_ADDR", bao.address())
+            .env("DOTMAC_VAULT_TOKEN", ROOT_TOKEN)
+            .env("DOTMAC_DATABASE_URL", url)
+            .env("DOTMAC_DATABASE_USERNAME", "dotmac")
+            .env("DOTMAC_DATABASE_PASSWORD", PASSWORD)
+    };
+    let checked = builder().run(&["check", "--connect"]).await;
+    assert_eq!(checked.code, 69, "{}", checked.text());
+    let text = checked.text();
+    assert!(text.contains("FAILED  secret app/secret_key"), "{text}");
+
+    let daemon = builder().spawn().await;
+    let line = daemon.logged("DOTMAC_APP_SECRET_KEY").await;
+    assert!(
+        line["level"] == "WARN" || line["level"] == "ERROR",
+        "{line}"
+    );
+    daemon
+        .until_component("secrets", "degraded", Some("path_missing"))
+        .await;
+
+    let token = "0123456789abcdef01234567";
+    let root = json!({ "id": token, "policies": ["root"] });
+    bao.call(Method::POST, "auth/token/create", root).await;
+    let stopped = builder()
+        .env("DOTMAC_ENVIRONMENT", "production")
+        .env("DOTMAC_VAULT_TOKEN", token)
+        .env("DOTMAC_DATABASE_URL", "sqlite:dotmac.db")
+        .env("DOTMAC_DATABASE_USERNAME", "")
+        .env("DOTMAC_DATABASE_PASSWORD", "")
+        .env("DOTMAC_DATABASE_ALLOW_SQLITE", "true")
+        .env("DOTMAC_SUPERVISION_START_TIMEOUT", "1500ms")
+        .run(&[])
+        .await;
+    assert_eq!(stopped.code, 69, "{}", stopped.text());
+    let named = "no secret for `DOTMAC_APP_SECRET_KEY`";
+    assert!(stopped.text().contains(named), "{}", stopped.text());
+
+    bao.write("app/secret_key", "value", &"k".repeat(40)).await;
+    let checked = builder().run(&["check", "--connect"]).await;
+    assert_eq!(checked.code, 0, "{}", checked.text());
 }

@@ -174,3 +174,51 @@ async fn migrations_of_modules_are_run_and_shown_without_the_daemon() {
         run(off, &["migrate", "status"], 0).await;
     }
 }
+
+#[tokio::test]
+async fn a_module_that_is_off_is_mentioned_wherever_an_operator_looks() {
+    let daemon = notes()
+        .env("DOTMAC_NOTES_ENABLED", "false")
+        .env("DOTMAC_ADMIN_SOCKET", "admin.sock")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    let line = daemon.logged("module `notes` is switched off").await;
+    assert_eq!(line["key"], "DOTMAC_NOTES_ENABLED", "{line}");
+    for (command, says) in [
+        (
+            "status",
+            "notes        off          DOTMAC_NOTES_ENABLED=false",
+        ),
+        (
+            "why",
+            "module `notes` is switched off: DOTMAC_NOTES_ENABLED=false",
+        ),
+        (
+            "check",
+            "module `notes` is switched off: DOTMAC_NOTES_ENABLED=false",
+        ),
+        ("config", "DOTMAC_NOTES_ENABLED "),
+    ] {
+        let said = notes()
+            .env("DOTMAC_NOTES_ENABLED", "false")
+            .env("DOTMAC_ADMIN_SOCKET", "admin.sock")
+            .run_in(daemon.directory(), &[command])
+            .await;
+        assert_eq!(said.code, 0, "{}", said.text());
+        assert!(said.text().contains(says), "{command}: {}", said.text());
+    }
+    assert_eq!(daemon.get("/api/v1/notes").await.status(), 404);
+}
+
+#[tokio::test]
+async fn what_keeps_a_command_of_a_module_from_its_work_is_said_with_its_cause() {
+    let postgres = Postgres::start().await;
+    let on = |builder: Builder| builder.env("DOTMAC_DATABASE_URL", postgres.url());
+    assert_eq!(on(notes()).run(&["notes", "count"]).await.code, 0);
+    postgres.query("DROP TABLE note CASCADE").await;
+    let failed = on(notes()).run(&["notes", "count"]).await;
+    assert_eq!(failed.code, 69, "{}", failed.text());
+    let cause = "relation \"note\" does not exist";
+    assert!(failed.text().contains(cause), "{}", failed.text());
+}

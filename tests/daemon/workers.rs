@@ -66,6 +66,13 @@ async fn a_worker_that_crash_loops_is_failed_until_an_operator_restarts_it() {
         (&"ERROR".into(), &"panicked".into()),
         "{line}"
     );
+    let said = line["message"].as_str().unwrap();
+    for part in [
+        "more than 2 times within 60s",
+        "then `restart chaos.worker` gives",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
     let why = dotmac(&daemon, &["why"]).await.text();
     assert!(
         why.contains("`chaos.worker` (optional) is failed (panicked)"),

@@ -26,10 +26,7 @@ impl ModuleCommand for NotesCommand {
                 println!("{count}");
                 Exit::Success
             }
-            Err(error) => {
-                eprintln!("{error}");
-                Exit::Unavailable
-            }
+            Err(error) => on.failed(&error),
         }
     }
 }

@@ -51,6 +51,8 @@ pub(crate) struct Status {
     pub(crate) components: Vec<ComponentStatus>,
     /// What each module has of what they share.
     pub(crate) modules: Vec<ModuleStatus>,
+    /// The names of the modules that are switched off.
+    pub(crate) modules_off: Vec<String>,
 }
 
 /// A module and its shares.
@@ -93,8 +95,10 @@ pub(crate) struct ComponentStatus {
     /// RFC 3339 in UTC.
     pub(crate) since: String,
     pub(crate) generation: u64,
-    /// By cause, those that have happened.
-    pub(crate) restarts: BTreeMap<String, u64>,
+    /// Lives that it had before this one, as `/ready` says it.
+    pub(crate) restarts: u64,
+    /// Ends of a life by cause, those that have happened.
+    pub(crate) ends: BTreeMap<String, u64>,
     pub(crate) calls_in_flight: usize,
     pub(crate) heartbeat_age_ms: Option<u64>,
     /// The last warning or error with a cause that it logged; the cause may be gone by now.

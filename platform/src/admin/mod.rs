@@ -33,6 +33,8 @@ pub(crate) struct AdminContext {
     pub(crate) about: About,
     pub(crate) workers: Workers,
     pub(crate) requests: Vec<Arc<ModuleRequests>>,
+    /// The modules that are switched off.
+    pub(crate) modules_off: Vec<&'static str>,
 }
 
 /// An open socket. Closed, and its file removed, when dropped.

@@ -64,6 +64,11 @@ async fn status(context: Data<AdminContext>) -> Json<Status> {
             .chain(blocked.state().map(|state| http(state, &context)))
             .collect(),
         modules: modules(&context),
+        modules_off: context
+            .modules_off
+            .iter()
+            .map(|it| (*it).to_owned())
+            .collect(),
     })
 }
 
@@ -97,7 +102,7 @@ fn modules(context: &AdminContext) -> Vec<ModuleStatus> {
 }
 
 fn shown(component: &Component, vitals: Option<&Vitals>, telemetry: &Telemetry) -> ComponentStatus {
-    let restarts = vitals.into_iter().flat_map(|vitals| vitals.restarts);
+    let ends = vitals.into_iter().flat_map(|vitals| vitals.restarts);
     ComponentStatus {
         name: component.name.to_owned(),
         state: component.state.as_str().to_owned(),
@@ -106,7 +111,8 @@ fn shown(component: &Component, vitals: Option<&Vitals>, telemetry: &Telemetry) 
         source: component.source.map(str::to_owned),
         since: moment(component.since),
         generation: component.generation,
-        restarts: restarts
+        restarts: component.restarts,
+        ends: ends
             .filter(|(_, count)| *count > 0)
             .map(|(cause, count)| (cause.as_str().to_owned(), count))
             .collect(),
@@ -142,7 +148,8 @@ fn http(state: State, context: &AdminContext) -> ComponentStatus {
         source: None,
         since: moment(since),
         generation: 1,
-        restarts: BTreeMap::new(),
+        restarts: 0,
+        ends: BTreeMap::new(),
         calls_in_flight: 0,
         heartbeat_age_ms: longest.map(millis),
         last_error: Some(LastError {

@@ -17,6 +17,7 @@ use crate::{
     Exit,
     admin::messages::{ComponentStatus, LogLevel, Restart, SetLogLevel, Status},
     program::Program,
+    settings,
 };
 
 /// Longest wait for an answer; the socket is served by a thread that does nothing else.
@@ -276,11 +277,10 @@ fn table(status: &Status) -> String {
         status.log_level
     );
     for component in &status.components {
-        let restarts: u64 = component.restarts.values().sum();
         // Writing to a String cannot fail.
         writeln!(
             text,
-            "  {:<12} {:<12} {:<24} since {}  life {}, {restarts} restarts, {}",
+            "  {:<12} {:<12} {:<24} since {}  life {}, {} restarts, {}",
             component.name,
             component.state,
             component
@@ -290,9 +290,14 @@ fn table(status: &Status) -> String {
                 .unwrap_or("-"),
             component.since,
             component.generation,
+            component.restarts,
             activity(component)
         )
         .unwrap_or_default();
+    }
+    for module in &status.modules_off {
+        let key = settings::enabled_key(module);
+        writeln!(text, "  {module:<12} off          {key}=false").unwrap_or_default();
     }
     text
 }

@@ -55,7 +55,7 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
 }
 
 /// On a thread of its own, since migrations need a multi-threaded runtime and ours is not.
-fn migrate(config: Config, step: Step) -> Result<Outcome, OpenError> {
+pub(super) fn migrate(config: Config, step: Step) -> Result<Outcome, OpenError> {
     let setup = |error: std::io::Error| OpenError::Setup(error.to_string());
     let work = move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()

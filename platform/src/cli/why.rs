@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use super::remedies::remedy;
-use crate::admin::messages::{
-    ComponentStatus, ConnectionShare, ModuleStatus, RequestShare, Status,
+use crate::{
+    admin::messages::{ComponentStatus, ConnectionShare, ModuleStatus, RequestShare, Status},
+    settings::enabled_key,
 };
 
 /// Whether the daemon is ready, and the explanation: for each component that is not ready its state, the last
-/// error that it logged and the remedy; and each module whose work waits for a database connection.
+/// error that it logged and the remedy; each module whose work waits for a database connection, and each that is off.
 pub(super) fn why(status: &Status) -> (bool, String) {
     let ready = status.alive && status.status != "not_ready";
     let mut text = match (&*status.status, status.reason.as_deref()) {
@@ -30,6 +31,10 @@ pub(super) fn why(status: &Status) -> (bool, String) {
     }
     for module in &status.modules {
         describe_shares(&mut text, module).unwrap_or_default();
+    }
+    for module in &status.modules_off {
+        let key = enabled_key(module);
+        write!(text, "\nmodule `{module}` is switched off: {key}=false").unwrap_or_default();
     }
     (ready, text)
 }

@@ -77,6 +77,12 @@ impl CommandContext {
         Ok(opened.sealer.clone())
     }
 
+    /// Reports what kept the command from its work, with its causes, on standard error.
+    pub fn failed(&self, error: &(dyn Error + 'static)) -> Exit {
+        eprintln!("{}", dotmac_causes::chain(error));
+        Exit::Unavailable
+    }
+
     async fn open(&self) -> Result<Opened, Exit> {
         let Inner {
             settings, modules, ..

@@ -106,7 +106,7 @@ impl Platform {
     pub fn main(self) -> ExitCode {
         if !self.mistakes.is_empty() {
             for mistake in &self.mistakes {
-                eprintln!("{mistake}");
+                eprintln!("{}", dotmac_causes::chain(mistake));
             }
             return Exit::Settings.into();
         }

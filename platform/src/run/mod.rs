@@ -34,7 +34,7 @@ use crate::{
     module::Assembly,
     program::Program,
     routing::observe_requests,
-    settings::{Environment, Settings},
+    settings::{self, Environment, Settings},
 };
 
 /// Why a running platform stops.
@@ -115,6 +115,10 @@ impl Running {
             pid = std::process::id(),
             "starting"
         );
+        for module in settings.modules_off() {
+            let key = settings::enabled_key(module);
+            info!(module, key, "module `{module}` is switched off");
+        }
         for name in settings.unread() {
             warn!(
                 key = name,
@@ -126,10 +130,7 @@ impl Running {
             warn!(key = warning.key, "{warning}");
         }
 
-        // The ports come before the actors, so that probes are answered from the first moment.
-        let ports = Ports::open(&settings, program.about)?;
-
-        // Secrets, database, telemetry, services: each when those that it needs are ready.
+        // A mistake in a module is found before a port is open.
         let assembly = info_span!("set up components")
             .in_scope(|| Assembly::for_serving(&settings, &telemetry, program))
             .map_err(refusal(
@@ -137,7 +138,12 @@ impl Running {
                 "the components cannot be put together",
             ))?;
         let own_secrets = assembly.own_secrets().clone();
+
+        // The ports come before the actors, so that probes are answered from the first moment.
+        let ports = Ports::open(&settings, program.about)?;
         assembly.bound_requests(ports.max_connections());
+
+        // Secrets, database, telemetry, services: each when those that it needs are ready.
         let supervisor = assembly.tree.start();
         metrics::observe(&supervisor);
         observe_requests(&assembly.requests);
@@ -156,6 +162,7 @@ impl Running {
             about: program.about,
             workers: parts.workers.clone(),
             requests: assembly.requests,
+            modules_off: settings.modules_off().collect(),
         };
         let Servers { clients, operators } = match Servers::start(ports, parts, &settings, context)
         {
@@ -282,10 +289,14 @@ mod tests {
     fn what_ends_the_process_has_its_exit_code() {
         let escalated = |escalation| verdict(&Reason::Escalated(escalation)).0;
         let (child, reason) = ("db", dotmac_supervision::Reason::HUNG);
-        assert_eq!(
-            escalated(Escalation::Intensity { child, reason }),
-            Exit::Escalation
-        );
+        let (intensity, period) = (5, std::time::Duration::from_secs(60));
+        let exhausted = Escalation::Intensity {
+            child,
+            reason,
+            intensity,
+            period,
+        };
+        assert_eq!(escalated(exhausted), Exit::Escalation);
         assert_eq!(
             escalated(Escalation::LeakedThreads { leaked: 4 }),
             Exit::Escalation

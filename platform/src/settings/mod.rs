@@ -22,6 +22,7 @@ mod tests;
 
 pub use docs::{Row, as_env, as_json, as_table};
 pub use engine::appliers::{Applied, Appliers, Live, NotApplied};
+pub(crate) use engine::catalogue::enabled_key;
 pub use engine::catalogue::{Catalogue, CatalogueError};
 #[doc(hidden)]
 pub use engine::declare::macro_support;
@@ -176,6 +177,13 @@ impl Settings {
     #[must_use]
     pub fn module_enabled(&self, name: &str) -> bool {
         self.catalogue.modules().any(|module| module == name) && !self.off.contains(name)
+    }
+
+    /// The modules of the program that are switched off, in its order.
+    pub(crate) fn modules_off(&self) -> impl Iterator<Item = &'static str> {
+        self.catalogue
+            .modules()
+            .filter(|name| self.off.contains(name))
     }
 
     /// What is not right and would be refused in production: worth a warning at the start.

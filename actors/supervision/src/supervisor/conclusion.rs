@@ -110,7 +110,7 @@ impl SupervisorActor {
                     actor.name = name,
                     actor.generation = child.generation,
                     reason = reason.as_str(),
-                    "{kind} `{name}` has failed for good, everything else goes on: {why}"
+                    "{kind} `{name}` has failed for good, everything else goes on: {why}; mend the cause, then `restart {name}` gives it another life"
                 );
                 self.bounce_followers(index, Cause::Dependency, |follow| follow == Follow::Always);
             }

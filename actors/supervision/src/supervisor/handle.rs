@@ -51,6 +51,10 @@ pub enum Escalation {
         child: &'static str,
         /// What the last of them was.
         reason: Reason,
+        /// How many were allowed.
+        intensity: u32,
+        /// Within which time.
+        period: Duration,
     },
     /// More threads than allowed would not end.
     LeakedThreads {
@@ -73,9 +77,15 @@ pub enum Escalation {
 impl fmt::Display for Escalation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Intensity { child, reason } => {
-                write!(f, "`{child}` failed too often, last: {reason}")
-            }
+            Self::Intensity {
+                child,
+                reason,
+                intensity,
+                period,
+            } => write!(
+                f,
+                "`{child}` failed more than {intensity} times within {period:?}, last: {reason}"
+            ),
             Self::LeakedThreads { leaked } => {
                 write!(f, "{leaked} threads hang and cannot be ended")
             }

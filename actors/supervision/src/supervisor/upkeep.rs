@@ -98,8 +98,13 @@ impl SupervisorActor {
             }
         );
         if exhausted {
-            let child = name;
-            self.give_up(index, reason, Escalation::Intensity { child, reason });
+            let why = Escalation::Intensity {
+                child: name,
+                reason,
+                intensity: policy.intensity,
+                period: policy.period,
+            };
+            self.give_up(index, reason, why);
         }
     }
 

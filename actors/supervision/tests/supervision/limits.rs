@@ -24,6 +24,8 @@ fn more_faults_than_allowed_escalate() {
         let expected = Escalation::Intensity {
             child: "probe",
             reason: Reason::PANICKED,
+            intensity: policy().intensity,
+            period: policy().period,
         };
         assert_eq!(escalated(&supervisor).await, expected);
         let board = board(&supervisor, "failed", |board| {

@@ -43,7 +43,7 @@ impl Assembly {
         {
             self.own_secrets().push(Wanted {
                 key: APP_SECRET_KEY.to_owned(),
-                source: WantedSource::DefaultPath(path),
+                source: WantedSource::Reference(SecretReference { path, field: None }),
             });
         }
         let secret = is_given.then(|| self.feed.watch("platform", APP_SECRET_KEY));

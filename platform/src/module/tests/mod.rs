@@ -17,7 +17,7 @@ use crate::{
     http::Problem,
     permissions,
     routing::{NoContent, Use},
-    settings::{Catalogue, NoSettings, Settings, Sources},
+    settings::{Catalogue, Settings, Sources},
 };
 
 pub(crate) type Mounting = fn(&mut Mount<'_>) -> Result<(), MountError>;

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::declare::fixed;
-use super::group::{Group, GroupSpec, KeySpec};
+use super::group::{Group, GroupSpec, KeySpec, PREFIX};
 use super::load;
 use super::rules::Rules;
 use super::source::Found;
@@ -15,6 +15,11 @@ use crate::settings::groups;
 
 /// The field of the key that switches a module off. No other key of a module can have that name.
 pub(crate) const ENABLED: &str = "enabled";
+
+/// The full name of the key that switches a module off: `DOTMAC_<NAME>_ENABLED`.
+pub(crate) fn enabled_key(module: &str) -> String {
+    format!("{PREFIX}{module}_{ENABLED}").to_ascii_uppercase()
+}
 
 /// Every group of keys of a program, in the order of the documentation: those of the platform, then one for
 /// each module. Loading, the detection of unknown keys, `config`, reloads and the documentation follow it.

@@ -118,6 +118,8 @@ fn a_worker_that_uses_up_its_restarts_fails_alone_or_escalates_as_it_says() {
             let expected = Escalation::Intensity {
                 child: "broken",
                 reason: Reason::ERROR,
+                intensity: policy().intensity,
+                period: policy().period,
             };
             match exhausted {
                 Exhausted::Fail => assert!(escalated.is_err(), "{escalated:?}"),

@@ -1,0 +1,106 @@
+//! The database: whether it is there and takes writes, whether its schema suits, and whether its file is sound.
+
+use std::path::PathBuf;
+
+use super::{
+    super::migrate,
+    table::{Outcome, Table},
+};
+use crate::{
+    components,
+    db::{self, Config, Credentials, MigrateMode, OpenError, Soundness, Target, migrations::Step},
+    module,
+    program::Program,
+    settings::Settings,
+};
+
+/// Without credentials a server is tried as far as that goes: whether it is there at all.
+pub(super) async fn try_database(
+    program: &Program,
+    settings: &Settings,
+    credentials: Option<Credentials>,
+    table: &mut Table,
+) {
+    let credentials = credentials.unwrap_or_else(Credentials::to_come);
+    let mut config = components::database(settings, credentials);
+    config.migrations = module::migrations(&program.modules);
+    let target = config.target.to_string();
+    if let Target::Sqlite(file) = &config.target
+        && !file.path().exists()
+    {
+        let words = format!("{target} is not there yet; the daemon makes it");
+        table.note("database", Outcome::Absent, words);
+        return;
+    }
+    let file = match &config.target {
+        Target::Sqlite(file) => Some(file.path().to_owned()),
+        Target::Postgres(_) => None,
+    };
+    let looking = config.clone();
+    let look = async {
+        db::look(looking).await?;
+        Ok::<_, db::OpenError>(((), format!("{target} takes writes")))
+    };
+    let looked = table.attempt("database", look, |error| match error {
+        db::OpenError::NoAccount(_) => {
+            format!("{target} answers, and there is no user to log in as: see above")
+        }
+        error => dotmac_causes::chain(&error),
+    });
+    if looked.await.is_none() {
+        return;
+    }
+    try_schema(config, table).await;
+    if let Some(file) = file {
+        try_file(file, table).await;
+    }
+}
+
+/// Whether the start would find the schema as it needs it, or bring it there.
+async fn try_schema(config: Config, table: &mut Table) {
+    let mode = config.migrate;
+    let look = async {
+        let status = migrate::migrate(config, Step::Look).map_err(SchemaFault::Unreadable)?;
+        let status = status.status;
+        status.suits().map_err(SchemaFault::Unreadable)?;
+        let pending = status.pending();
+        match (pending.len(), mode) {
+            (0, _) => Ok(((), "the schema is up to date".to_owned())),
+            (_, MigrateMode::Auto) => {
+                let words = format!("pending, and run at the start: {}", pending.join(", "));
+                Ok(((), words))
+            }
+            (_, MigrateMode::Check | MigrateMode::Off) => Err(SchemaFault::Pending(pending)),
+        }
+    };
+    table
+        .attempt("database schema", look, |fault| match fault {
+            SchemaFault::Pending(names) => format!(
+                "pending, and not run at the start: {}; run `migrate up`, or set DOTMAC_DATABASE_MIGRATE=auto",
+                names.join(", ")
+            ),
+            SchemaFault::Unreadable(error) => dotmac_causes::chain(&error),
+        })
+        .await;
+}
+
+enum SchemaFault {
+    Unreadable(OpenError),
+    Pending(Vec<String>),
+}
+
+/// Whether a SQLite file is sound: to take writes, one good page is enough.
+async fn try_file(file: PathBuf, table: &mut Table) {
+    let read = async {
+        let words = match db::read_through(file).await? {
+            Soundness::Sound => "read through, and sound".to_owned(),
+            Soundness::TooLarge(bytes) => {
+                format!("not read through, as it has {bytes} bytes: `backup` checks it")
+            }
+        };
+        Ok::<_, db::OpenError>(((), words))
+    };
+    table
+        .attempt("database file", read, |error| dotmac_causes::chain(&error))
+        .await;
+}
