@@ -5,6 +5,7 @@
 //! same `/ready`, the same `/metrics` and the same stop. The platform's own services are mounted by
 //! exactly this interface.
 
+mod about;
 pub mod access;
 mod admin;
 mod cli;
@@ -20,12 +21,17 @@ mod master_key;
 mod memory;
 mod metrics;
 pub mod module;
+
+mod platform;
 pub mod prelude;
 mod program;
 pub mod routing;
 mod run;
 pub mod settings;
+mod shown;
+mod tls;
 
+pub use about::Build;
 pub use cli::REMEDIES;
 pub use dotmac_db::{insert_all, migrations, on, sealing};
 pub use dotmac_secrets as secrets;
@@ -33,7 +39,7 @@ pub use dotmac_supervision as supervision;
 pub use dotmac_telemetry as telemetry;
 pub use exit::Exit;
 pub use extract::Supervised;
-pub use program::{Build, Platform};
+pub use platform::Platform;
 
 /// The migrations of the platform's own tables.
 pub const MIGRATIONS: db::Migrations =

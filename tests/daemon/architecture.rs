@@ -1,6 +1,10 @@
 //! What docs/ARCHITECTURE.md says is absent is absent.
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    process::Command,
+};
 
 use crate::support::{files, repository};
 
@@ -83,6 +87,7 @@ fn nothing_but_authentication_makes_the_scope_of_a_tenant_without_a_reason() {
 fn a_probe_waits_for_nobody() {
     for place in [
         "platform/src/http/probes/mod.rs",
+        "platform/src/http/probes/bodies.rs",
         "actors/supervision/src/state/board.rs",
     ] {
         let text = fs::read_to_string(repository().join(place)).unwrap();
@@ -132,4 +137,83 @@ fn tests_turn_on_no_feature_that_other_builds_of_the_workspace_lack() {
         missing.is_empty(),
         "tests have other features of these; add them to tests/features/Cargo.toml: {missing:#?}"
     );
+}
+
+/// The names that stand directly behind `crate::` in the code: one, or several in braces.
+fn names_of_crate(code: &str) -> Vec<String> {
+    let first_word = |text: &str| -> String {
+        let text = text.trim_start();
+        text.chars()
+            .take_while(|letter| letter.is_alphanumeric() || *letter == '_')
+            .collect()
+    };
+    let mut names = Vec::new();
+    for rest in code.split("crate::").skip(1) {
+        let Some(list) = rest.strip_prefix('{') else {
+            names.push(first_word(rest));
+            continue;
+        };
+        let (mut depth, mut item) = (0, String::new());
+        for letter in list.chars() {
+            match letter {
+                ',' if depth == 0 => {
+                    names.push(first_word(&std::mem::take(&mut item)));
+                    continue;
+                }
+                '}' if depth == 0 => break,
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            item.push(letter);
+        }
+        names.push(first_word(&item));
+    }
+    names
+}
+
+/// A way from `room` over others back to it.
+fn circle<'a>(
+    rooms: &'a BTreeMap<String, BTreeSet<String>>,
+    way: &mut Vec<&'a str>,
+    room: &'a str,
+) -> bool {
+    if way.contains(&room) {
+        way.push(room);
+        return true;
+    }
+    way.push(room);
+    let found = rooms[room].iter().any(|next| circle(rooms, way, next));
+    if !found {
+        way.pop();
+    }
+    found
+}
+
+#[test]
+fn no_room_of_the_platform_leads_back_to_itself() {
+    let source = repository().join("platform/src");
+    let mut rooms: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files(&["platform/src"], "rs") {
+        let name = file.strip_prefix(&source).unwrap().display().to_string();
+        let is_test = name.contains("/tests/") || name.ends_with("/testing.rs");
+        if is_test || name == "lib.rs" || name == "prelude.rs" {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let lines = code.lines().map(|line| line.split("//").next().unwrap());
+        let code: String = lines.collect::<Vec<_>>().join("\n");
+        let room = name.split(['/', '.']).next().unwrap().to_owned();
+        rooms.entry(room).or_default().extend(names_of_crate(&code));
+    }
+    let known: BTreeSet<_> = rooms.keys().cloned().collect();
+    for (room, used) in &mut rooms {
+        used.retain(|it| known.contains(it) && it != room);
+    }
+    assert!(rooms["routing"].contains("http") && rooms["cli"].contains("module"));
+    for room in rooms.keys() {
+        let mut way = Vec::new();
+        assert!(!circle(&rooms, &mut way, room), "{}", way.join(" -> "));
+    }
 }

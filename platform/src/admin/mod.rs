@@ -20,8 +20,8 @@ use dotmac_supervision::SupervisorHandle;
 use dotmac_telemetry::Telemetry;
 
 use crate::{
+    about::About,
     http::{self, Workers},
-    program::About,
     routing::ModuleRequests,
 };
 

@@ -2,7 +2,7 @@
 //!
 //! Nothing here reads the environment; the program maps its settings onto these structs.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     http::{Method, header::HeaderName},
@@ -12,13 +12,14 @@ use dotmac_supervision::{Board, NotReady, Readiness, SupervisorHandle};
 use dotmac_telemetry::TextFormat;
 use futures_util::future::LocalBoxFuture;
 use ipnet::IpNet;
+use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::Workers;
 use crate::{
-    program::Build,
-    routing::MountedRoutes,
+    about::Build,
     settings::{CorsOrigin, HostPattern},
+    tls::TlsFiles,
 };
 
 /// What a server serves.
@@ -101,15 +102,6 @@ pub struct Config {
     pub build: Build,
     /// Whether responses tell browsers to come back by TLS only.
     pub hsts: bool,
-}
-
-/// Where the server's certificate chain and private key are, both PEM.
-#[derive(Clone, Debug)]
-pub struct TlsFiles {
-    /// Certificate chain, the server's own certificate first.
-    pub certificates: PathBuf,
-    /// Private key: PKCS#8, PKCS#1 or SEC1.
-    pub key: PathBuf,
 }
 
 /// Which pages of other origins may call.
@@ -204,29 +196,14 @@ impl Parts {
 /// Routes beside the built-in ones, and the data that their handlers take.
 #[derive(Clone, Default)]
 pub struct Routes {
-    pub(super) mounts: Vec<Mount>,
-    pub(super) modules: MountedRoutes,
+    pub(super) modules: Option<Arc<dyn RouteSet>>,
     pub(super) data: Vec<Insert>,
 }
 
 impl Routes {
-    /// Mounts routes under `prefix` (`/greet`); `/` or an empty prefix mounts at the root, after the
-    /// built-in routes. Several registrations may share a prefix. Everything registered through
-    /// `service(..)` with `#[utoipa::path]` appears in the OpenAPI document.
-    pub fn mount(
-        &mut self,
-        prefix: impl Into<String>,
-        register: impl Fn(&mut ServiceConfig<'_>) + Send + Sync + 'static,
-    ) {
-        self.mounts.push(Mount {
-            prefix: prefix.into(),
-            register: Arc::new(register),
-        });
-    }
-
     /// Serves the routes of modules as well.
-    pub(crate) fn serve_modules(&mut self, modules: MountedRoutes) {
-        self.modules = modules;
+    pub(crate) fn serve_modules(&mut self, modules: impl RouteSet) {
+        self.modules = Some(Arc::new(modules));
     }
 
     /// Makes a value available to handlers and extractors through `HttpRequest::app_data`; give a
@@ -238,16 +215,23 @@ impl Routes {
     }
 }
 
-impl fmt::Debug for Routes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let prefixes = self.mounts.iter().map(|mount| mount.prefix.as_str());
-        f.debug_list().entries(prefixes).finish()
-    }
+/// Routes that are served beside the built-in ones.
+pub(crate) trait RouteSet: Send + Sync + 'static {
+    /// Mounts them on one worker's application.
+    fn mount(&self, app: &mut ServiceConfig<'_>);
+
+    /// Adds their operations to the OpenAPI document, those that [`mount`](Self::mount) has not added.
+    fn describe(&self, document: &mut OpenApi);
+
+    /// The limits that they have of their own, by pattern and method.
+    fn limits(&self) -> Vec<(String, Method, RouteLimits)>;
 }
 
-/// Routes and the prefix they live under.
-#[derive(Clone)]
-pub(super) struct Mount {
-    pub(super) prefix: String,
-    pub(super) register: Arc<dyn Fn(&mut ServiceConfig<'_>) + Send + Sync>,
+/// A limit that a route has of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RouteLimits {
+    /// The largest body, in bytes.
+    pub(crate) body: Option<usize>,
+    /// The longest time to the head of the answer.
+    pub(crate) time: Option<Duration>,
 }

@@ -22,7 +22,7 @@ use opentelemetry_instrumentation_actix_web::RequestMetrics;
 use tracing::Instrument;
 
 use super::{
-    Config, RequestId, Surface,
+    Config, RequestId, RouteSet, Surface,
     compression::Compression,
     connection::{self, Exchanging},
     cors,
@@ -37,13 +37,12 @@ use super::{
     trace::{self, Exchange},
     trusted::Trusted,
 };
-use crate::routing::MountedRoutes;
 
 /// Wraps an application; made once for each worker.
 pub(super) struct Envelope {
     pub(super) config: Arc<Config>,
     pub(super) probes: Arc<Probes>,
-    pub(super) modules: MountedRoutes,
+    pub(super) modules: Option<Arc<dyn RouteSet>>,
     pub(super) methods: Rc<Methods>,
     pub(super) compression: Compression,
 }
@@ -66,7 +65,7 @@ where
             Rc::clone(&self.methods),
         );
         let compression = self.compression.clone();
-        let limits = RequestLimits::new(&config, &self.modules);
+        let limits = RequestLimits::new(&config, self.modules.as_deref());
         Box::pin(async move {
             dotmac_telemetry::watch_runtime("http");
             let trusted = Rc::new(Trusted::new(&config.trusted_proxies, &config.trusted_hosts));

@@ -14,8 +14,10 @@ use actix_web::{
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use tokio::time::timeout;
 
-use super::{Config, Problem, body::Arrival, extract, head::Screening, nul, trace::Exchange};
-use crate::routing::{MountedRoutes, RouteLimits};
+use super::{
+    Config, Problem, RouteLimits, RouteSet, body::Arrival, extract, head::Screening, nul,
+    trace::Exchange,
+};
 
 type Answer = LocalBoxFuture<'static, Result<ServiceResponse, Error>>;
 
@@ -26,16 +28,13 @@ pub(super) struct RequestLimits {
 }
 
 impl RequestLimits {
-    pub(super) fn new(config: &Config, routes: &MountedRoutes) -> Self {
-        let own = routes.limits();
+    pub(super) fn new(config: &Config, routes: Option<&dyn RouteSet>) -> Self {
         Self {
             general: Limits {
                 body: config.body_limit,
                 time: config.request_timeout,
             },
-            own: own
-                .map(|(path, method, limits)| (path.to_owned(), method, limits))
-                .collect(),
+            own: routes.map(RouteSet::limits).unwrap_or_default(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Puts routes, envelope and sockets together.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix_http::HttpService;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
@@ -18,13 +18,12 @@ use utoipa::openapi::{
     security::{Http, HttpAuthScheme, SecurityScheme},
 };
 use utoipa::{PartialSchema, ToSchema};
-use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
+use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
 use super::{
     Config, Listeners, Parts, Routes, Surface, TlsCertificates, TlsError,
     builtin::{self, Index},
     compression::Compression,
-    config::Mount,
     connection::{Acceptor, Connection, Connections},
     cors::{self, CorsPolicyError},
     docs::{self, Document},
@@ -35,7 +34,10 @@ use super::{
     probes::{self, Probes},
     problem::ProblemBody,
 };
-use crate::{program::Build, routing::SECURITY_SCHEME};
+use crate::about::Build;
+
+/// The name of the scheme by which guarded operations are secured, in the OpenAPI document.
+pub(crate) const SECURITY_SCHEME: &str = "credentials";
 
 /// Most workers that actix can run.
 const MAX_WORKERS: usize = 512;
@@ -62,14 +64,6 @@ pub enum ServeError {
     /// The cross-origin policy contradicts itself.
     #[error(transparent)]
     Cors(#[from] CorsPolicyError),
-    /// Routes are mounted where none can be.
-    #[error(
-        "routes cannot be mounted under `{prefix}`: a prefix starts with `/` and does not end with it"
-    )]
-    Prefix {
-        /// The prefix as given.
-        prefix: String,
-    },
     /// A listener cannot be handed to the server.
     #[error("cannot serve on the listening socket")]
     Listen(#[from] io::Error),
@@ -82,19 +76,9 @@ pub enum ServeError {
 ///
 /// # Errors
 ///
-/// [`ServeError`]: certificate, cross-origin policy or a mount prefix. Nothing runs then.
+/// [`ServeError`]: certificate or cross-origin policy. Nothing runs then.
 pub fn serve(listeners: Listeners, config: Config, parts: Parts) -> Result<Running, ServeError> {
     cors::middleware(&config.cors)?;
-    if let Some(mount) = parts
-        .routes
-        .mounts
-        .iter()
-        .find(|mount| !is_prefix(&mount.prefix))
-    {
-        return Err(ServeError::Prefix {
-            prefix: mount.prefix.clone(),
-        });
-    }
     let certificates = config.tls.clone().map(TlsCertificates::load).transpose()?;
     let workers = config.workers.clamp(1, MAX_WORKERS);
     let shutdown_seconds = config.shutdown_timeout.as_millis().div_ceil(1000);
@@ -159,14 +143,6 @@ pub(crate) fn built_in_paths() -> Vec<String> {
     let documented = app.split_for_parts().1.paths.paths.into_keys();
     let files = docs::FILES.map(str::to_owned);
     documented.chain(files).collect()
-}
-
-fn is_prefix(prefix: &str) -> bool {
-    is_root(prefix) || (prefix.starts_with('/') && !prefix.ends_with('/'))
-}
-
-fn is_root(prefix: &str) -> bool {
-    matches!(prefix, "" | "/")
 }
 
 /// What all workers have in common.
@@ -276,29 +252,13 @@ impl Shared {
 
 /// Mounts everything: built-in routes first, so that nobody can shadow a probe.
 fn mount(app: &mut ServiceConfig<'_>, surface: Surface, docs_enabled: bool, routes: &Routes) {
-    let mounts = &routes.mounts;
     probes::routes(app, surface);
     builtin::routes(app, surface);
     if docs_enabled {
         docs::routes(app);
     }
-    app.map(|app| {
-        routes.modules.register(app);
-        app
-    });
-    // actix routes to the first scope of a prefix and never to a second one: one scope for each prefix.
-    let mut prefixes: BTreeMap<&str, Vec<&Mount>> = BTreeMap::new();
-    for mount in mounts.iter().filter(|mount| !is_root(&mount.prefix)) {
-        prefixes.entry(&mount.prefix).or_default().push(mount);
-    }
-    // Backwards, so that `/api/v1` comes before `/api`, which would take its requests.
-    for (prefix, mounts) in prefixes.into_iter().rev() {
-        let register_all =
-            |app: &mut ServiceConfig<'_>| mounts.iter().for_each(|mount| (mount.register)(app));
-        app.service(scope::scope(prefix).configure(register_all));
-    }
-    for mount in mounts.iter().filter(|mount| is_root(&mount.prefix)) {
-        (mount.register)(app);
+    if let Some(modules) = &routes.modules {
+        modules.mount(app);
     }
 }
 
@@ -328,7 +288,9 @@ fn build_extensions(build: Build) -> Option<Extensions> {
 
 /// Adds what holds for every operation: its errors.
 fn complete(mut document: OpenApi, routes: &Routes) -> OpenApi {
-    routes.modules.describe(&mut document);
+    if let Some(modules) = &routes.modules {
+        modules.describe(&mut document);
+    }
     let mut schemas = vec![(String::from("Problem"), ProblemBody::schema())];
     ProblemBody::schemas(&mut schemas);
     let problem = ContentBuilder::new()
@@ -346,7 +308,7 @@ fn complete(mut document: OpenApi, routes: &Routes) -> OpenApi {
     components
         .responses
         .insert("Problem".to_owned(), RefOr::T(response));
-    if routes.modules.are_any() {
+    if routes.modules.is_some() {
         let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
         components
             .security_schemes

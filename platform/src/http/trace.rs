@@ -289,7 +289,7 @@ mod tests {
             &mut request,
             &method,
             &Trusted::new(&[], &[]),
-            &RequestLimits::new(&crate::http::testing::config(), &Default::default()),
+            &RequestLimits::new(&crate::http::testing::config(), None),
         );
         request.extensions_mut().insert(Rc::new(exchange));
         let attributes = metric_attributes(&request, "default".into());

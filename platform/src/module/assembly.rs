@@ -24,7 +24,6 @@ use crate::{
     egress::Egress,
     http::{self, Routes},
     metrics,
-    program::Program,
     routing::{self, Limiter, ModuleRequests, MountedRoutes, Route, RoutesError},
     settings::{Appliers, Environment, Settings},
 };
@@ -150,14 +149,10 @@ impl Assembly {
     pub(crate) fn for_serving(
         settings: &Settings,
         telemetry: &Telemetry,
-        program: &Program,
+        modules: &[Registered],
+        authenticator: Option<Arc<dyn Authenticator>>,
     ) -> Result<Self, AssemblyError> {
-        Self::new(
-            settings,
-            Some(telemetry),
-            &program.modules,
-            program.authenticator.clone(),
-        )
+        Self::new(settings, Some(telemetry), modules, authenticator)
     }
 
     /// The same without telemetry, for a command that looks at it, or starts secrets and database alone.
@@ -229,7 +224,9 @@ impl Assembly {
         let mounted = MountedRoutes::new(declared, &built_in, &permissions, |module, id| {
             self.values.insert(module, id)
         })?;
-        self.routes.serve_modules(mounted);
+        if mounted.are_any() {
+            self.routes.serve_modules(mounted);
+        }
         let authenticator = self.authenticator.take();
         let authentication =
             authenticator.map_or_else(Authentication::default, |(_, it)| Authentication::by(it));

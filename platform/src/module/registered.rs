@@ -7,7 +7,6 @@ use dotmac_supervision::panic_message;
 use super::{Manifest, Module, Mount, MountError};
 use crate::{
     access::MAX_PERMISSIONS,
-    cli,
     settings::{Catalogue, CatalogueError, Settings},
 };
 
@@ -61,12 +60,17 @@ const RESERVED: [&str; 7] = [
 impl Registered {
     /// The module `M`, with its keys added to those of the program.
     ///
+    /// `is_command` tells the names of the program's own commands.
+    ///
     /// # Errors
     ///
     /// [`RegistrationError`], if it cannot be in a program with these keys.
-    pub(crate) fn add<M: Module>(catalogue: &mut Catalogue) -> Result<Self, RegistrationError> {
+    pub(crate) fn add<M: Module>(
+        catalogue: &mut Catalogue,
+        is_command: impl Fn(&str) -> bool,
+    ) -> Result<Self, RegistrationError> {
         let module = M::NAME;
-        if RESERVED.contains(&module) || cli::is_command(module) {
+        if RESERVED.contains(&module) || is_command(module) {
             return Err(RegistrationError::Reserved(module));
         }
         let manifest = uninterrupted(M::manifest);

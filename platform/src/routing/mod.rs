@@ -69,7 +69,6 @@ pub use idempotency::Idempotency;
 pub(crate) use idempotency::{KeyStore, delete_expired};
 pub(crate) use limiter::Limiter;
 pub use operation::Operation;
-pub(crate) use operation::SECURITY_SCHEME;
 pub(crate) use page::CursorKey;
 pub use page::{CursorScope, Page, Paging};
 pub use query::Query;
@@ -80,4 +79,4 @@ pub use sort::{Sort, SortColumn};
 pub use valid::Valid;
 pub(crate) use value::Insert;
 
-pub(crate) use mounting::{MountedRoutes, RouteLimits, RoutesError};
+pub(crate) use mounting::{MountedRoutes, RoutesError};

@@ -3,28 +3,20 @@
 mod checks;
 mod document;
 
-use std::{any::TypeId, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{any::TypeId, collections::BTreeMap, sync::Arc};
 
 use actix_web::{guard, http::Method, web};
 use utoipa::openapi::OpenApi;
+use utoipa_actix_web::service_config::ServiceConfig;
 
 pub(crate) use self::checks::RoutesError;
 use self::{checks::RouteChecks, document::Documents};
 use super::{Insert, routes::Route};
-use crate::http::unrouted;
+use crate::http::{RouteLimits, RouteSet, unrouted};
 
 /// The routes of a program's modules. Clones are the same routes.
 #[derive(Clone, Default)]
 pub(crate) struct MountedRoutes(Arc<Vec<Route>>);
-
-/// A limit that a route has of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RouteLimits {
-    /// The largest body, in bytes.
-    pub(crate) body: Option<usize>,
-    /// The longest time to the head of the answer.
-    pub(crate) time: Option<Duration>,
-}
 
 impl MountedRoutes {
     /// Checks that every route can be reached and that all it needs is provided.
@@ -57,41 +49,45 @@ impl MountedRoutes {
     pub(crate) fn are_any(&self) -> bool {
         !self.0.is_empty()
     }
+}
 
-    /// Adds one operation for each route, with the schemas that it names.
-    pub(crate) fn describe(&self, document: &mut OpenApi) {
+impl RouteSet for MountedRoutes {
+    /// Paths with fewer parameters first, so that `/notes/newest` is not taken for `/notes/{id}`.
+    fn mount(&self, app: &mut ServiceConfig<'_>) {
+        let mut paths: BTreeMap<_, BTreeMap<&str, Vec<&Route>>> = BTreeMap::new();
+        for route in self.0.iter() {
+            let of_path = paths.entry(route.rank()).or_default();
+            of_path.entry(route.module).or_default().push(route);
+        }
+        app.map(|app| {
+            for ((_, path), modules) in &paths {
+                for routes in modules.values() {
+                    app.service(resource(path, routes, modules.len() > 1));
+                }
+            }
+            app
+        });
+    }
+
+    /// One operation for each route, and the schemas that they name.
+    fn describe(&self, document: &mut OpenApi) {
         // Checked when the routes were mounted.
         if let Ok(documents) = Documents::of(&self.0) {
             documents.write(document);
         }
     }
 
-    /// Registers all routes with one worker's application: paths with fewer parameters first, so that
-    /// `/notes/newest` is not taken for `/notes/{id}`.
-    pub(crate) fn register(&self, app: &mut web::ServiceConfig) {
-        let mut paths: BTreeMap<_, BTreeMap<&str, Vec<&Route>>> = BTreeMap::new();
-        for route in self.0.iter() {
-            let of_path = paths.entry(route.rank()).or_default();
-            of_path.entry(route.module).or_default().push(route);
-        }
-        for ((_, path), modules) in paths {
-            let is_shared = modules.len() > 1;
-            for routes in modules.into_values() {
-                app.service(resource(path, &routes, is_shared));
-            }
-        }
-    }
-
-    /// The limits that routes have of their own, by pattern and method.
-    pub(crate) fn limits(&self) -> impl Iterator<Item = (&str, Method, RouteLimits)> {
-        self.0.iter().filter_map(|route| {
+    fn limits(&self) -> Vec<(String, Method, RouteLimits)> {
+        let limits = self.0.iter().map(|route| {
             let limits = RouteLimits {
                 body: route.body_limit,
                 time: route.rules.time_limit,
             };
-            (limits != RouteLimits::default())
-                .then(|| (route.path.as_str(), route.method.http(), limits))
-        })
+            (route.path.clone(), route.method.http(), limits)
+        });
+        limits
+            .filter(|(_, _, limits)| *limits != RouteLimits::default())
+            .collect()
     }
 }
 

@@ -18,11 +18,8 @@ use utoipa::{
 use super::ProblemType;
 use crate::{
     access::{Guard, PermissionSpec},
-    http::ProblemBody,
+    http::{ProblemBody, SECURITY_SCHEME},
 };
-
-/// The name of the scheme by which guarded operations are secured, in the OpenAPI document.
-pub(crate) const SECURITY_SCHEME: &str = "credentials";
 
 /// Collects what the types of a handler say: see [`Argument::describe`](super::Argument::describe) and
 /// [`Reply::describe`](super::Reply::describe).

@@ -132,7 +132,10 @@ impl Running {
 
         // A mistake in a module is found before a port is open.
         let assembly = info_span!("set up components")
-            .in_scope(|| Assembly::for_serving(&settings, &telemetry, program))
+            .in_scope(|| {
+                let authenticator = program.authenticator.clone();
+                Assembly::for_serving(&settings, &telemetry, &program.modules, authenticator)
+            })
             .map_err(refusal(
                 Exit::Settings,
                 "the components cannot be put together",

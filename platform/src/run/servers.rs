@@ -6,10 +6,10 @@ use tracing::{info, info_span, warn};
 use super::{Refusal, refusal};
 use crate::{
     Exit,
+    about::About,
     admin::{self, Admin, AdminContext},
     components, descriptors,
     http::{self, Config, Listeners, Parts, ServeError},
-    program::About,
     settings::Settings,
 };
 

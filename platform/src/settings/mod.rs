@@ -37,7 +37,6 @@ pub use engine::live::Change;
 pub use engine::rules::Rules;
 pub use engine::secrets::WantedSecret;
 pub(crate) use engine::secrets::{APP_MASTER_KEY, APP_SECRET_KEY};
-pub(crate) use engine::shown::quoted_path;
 pub use engine::source::Sources;
 pub use engine::value::{Invalid, Setting};
 pub use groups::{

@@ -5,10 +5,13 @@
 //! before routing ([`Probe::of`]); the handlers here serve whoever mounts them without an envelope,
 //! and describe them in the OpenAPI document.
 
+mod bodies;
+mod routes;
+
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{
-    HttpRequest, HttpResponse, get,
+    HttpRequest, HttpResponse,
     http::{
         StatusCode,
         header::{self, HeaderValue},
@@ -16,12 +19,11 @@ use actix_web::{
     web::{Bytes, Data},
 };
 use arc_swap::ArcSwapOption;
-use chrono::{DateTime, SecondsFormat, Utc};
-use dotmac_supervision::{Board, NotReady, Readiness};
-use serde::{Serialize, Serializer};
-use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
+use dotmac_supervision::Readiness;
+use serde::Serialize;
 
+use self::bodies::{Health, Ready, hung};
+pub(super) use self::routes::routes;
 use super::{
     Config, Problem, Surface, Workers,
     config::{Vitals, is_draining},
@@ -200,226 +202,4 @@ fn status_of(readiness: Readiness) -> StatusCode {
 fn json(body: &impl Serialize) -> Bytes {
     // Strings, numbers and booleans only: serialising them cannot fail.
     serde_json::to_vec(body).unwrap_or_default().into()
-}
-
-/// Whether the process makes progress.
-#[derive(Serialize, ToSchema)]
-struct Health<'a> {
-    /// `healthy` or `unhealthy`.
-    #[schema(example = "healthy")]
-    status: &'static str,
-    /// Name of the service.
-    name: &'a str,
-    /// Version of the program.
-    version: &'a str,
-    /// Revision of its source, if it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<&'static str>,
-    /// When it was built (RFC 3339), if it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    built: Option<&'static str>,
-    /// `development`, `staging`, `production` or `test`.
-    environment: &'a str,
-    /// Why it is unhealthy.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-}
-
-/// Whether the process can serve, and how each component is.
-#[derive(Serialize, ToSchema)]
-struct Ready {
-    /// `ready`, `degraded` or `not_ready`.
-    #[schema(example = "ready")]
-    status: &'static str,
-    /// When not ready: `starting`, `component_down` or `draining`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    /// Each component by its name, in the order of their start.
-    #[serde(serialize_with = "as_object")]
-    #[schema(value_type = BTreeMap<String, ComponentState>)]
-    components: Vec<(&'static str, ComponentState)>,
-}
-
-/// How one component is.
-#[derive(Serialize, ToSchema)]
-struct ComponentState {
-    /// `waiting`, `starting`, `ready`, `degraded`, `unavailable`, `restarting`, `stopping`, `stopped` or
-    /// `failed`.
-    #[schema(example = "ready")]
-    state: &'static str,
-    /// Whether the process is not ready without it.
-    required: bool,
-    /// Since when it has been in this state (RFC 3339).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    since: Option<String>,
-    /// How often it was restarted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    restarts: Option<u64>,
-    /// Which of its lives this is, counted from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    generation: Option<u64>,
-    /// Why it is not simply ready, out of a closed set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    /// Where it takes from what it offers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<&'static str>,
-}
-
-impl Ready {
-    fn of(board: &Board, readiness: Readiness, blocked: Blocked) -> Self {
-        let components = board.components.iter().map(|component| {
-            let since =
-                DateTime::<Utc>::from(component.since).to_rfc3339_opts(SecondsFormat::Millis, true);
-            let state = ComponentState {
-                state: component.state.as_str(),
-                required: component.required,
-                since: Some(since),
-                restarts: Some(component.restarts),
-                generation: Some(component.generation),
-                reason: component.reason.map(|reason| reason.as_str()),
-                source: component.source,
-            };
-            (component.name, state)
-        });
-        Self {
-            status: readiness.as_str(),
-            reason: match readiness {
-                Readiness::NotReady(why) => Some(why.as_str()),
-                Readiness::Ready | Readiness::Degraded => None,
-            },
-            components: components.chain(http_component(blocked)).collect(),
-        }
-    }
-}
-
-fn as_object<S: Serializer>(
-    components: &[(&'static str, ComponentState)],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(components.iter().map(|(name, state)| (name, state)))
-}
-
-/// The HTTP server among the components, while some of its workers make no progress.
-fn http_component(blocked: Blocked) -> Option<(&'static str, ComponentState)> {
-    let component = ComponentState {
-        state: blocked.state()?.as_str(),
-        required: true,
-        since: None,
-        restarts: None,
-        generation: None,
-        reason: Some(WORKERS_BLOCKED.as_str()),
-        source: None,
-    };
-    Some(("http", component))
-}
-
-/// What `/ready` says while the supervisor makes no progress, so that nobody can say more.
-fn hung() -> Ready {
-    let supervisor = ComponentState {
-        state: "failed",
-        required: true,
-        since: None,
-        restarts: None,
-        generation: None,
-        reason: Some("hung"),
-        source: None,
-    };
-    Ready {
-        status: "not_ready",
-        reason: Some(NotReady::ComponentDown.as_str()),
-        components: vec![("supervisor", supervisor)],
-    }
-}
-
-/// Whether the process has been ready since it started.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "describes the two fixed bodies of `Probes::startup`"
-)]
-struct Startup {
-    /// `started` or `starting`.
-    #[schema(example = "started")]
-    status: &'static str,
-}
-
-/// A handler and its description for one path of a probe.
-macro_rules! probe_route {
-    ($name:ident, $path:tt, $probe:expr, $body:ty, $summary:literal, $ok:literal, $not:literal) => {
-        #[utoipa::path(
-            tag = "probes",
-            summary = $summary,
-            responses((status = 200, description = $ok, body = $body), (status = 503, description = $not, body = $body))
-        )]
-        #[get($path)]
-        async fn $name(probes: Data<Probes>) -> HttpResponse {
-            probes.answer($probe)
-        }
-    };
-}
-
-macro_rules! live_route {
-    ($name:ident, $path:tt) => {
-        probe_route!(
-            $name,
-            $path,
-            Probe::Live,
-            Health<'static>,
-            "Does the process make progress?",
-            "It does.",
-            "It hangs."
-        );
-    };
-}
-live_route!(health, "/health");
-live_route!(health_live, "/health/live");
-live_route!(livez, "/livez");
-
-macro_rules! ready_route {
-    ($name:ident, $path:tt) => {
-        probe_route!(
-            $name,
-            $path,
-            Probe::Ready,
-            Ready,
-            "Can the process serve?",
-            "It can, perhaps with a named handicap.",
-            "It cannot, or is about to stop."
-        );
-    };
-}
-ready_route!(ready, "/ready");
-ready_route!(health_ready, "/health/ready");
-ready_route!(readyz, "/readyz");
-
-macro_rules! startup_route {
-    ($name:ident, $path:tt) => {
-        probe_route!(
-            $name,
-            $path,
-            Probe::Startup,
-            Startup,
-            "Has the process been ready once?",
-            "It has.",
-            "Not yet."
-        );
-    };
-}
-startup_route!(health_startup, "/health/startup");
-startup_route!(startupz, "/startupz");
-
-/// Mounts the probes of `surface`; they need [`Data<Probes>`].
-pub(super) fn routes(app: &mut ServiceConfig<'_>, surface: Surface) {
-    app.service(health).service(ready);
-    if surface == Surface::Api {
-        return;
-    }
-    app.service(health_live)
-        .service(livez)
-        .service(health_ready)
-        .service(readyz)
-        .service(health_startup)
-        .service(startupz);
 }

@@ -150,8 +150,8 @@ impl Authenticator for ByName {
 fn modules(vitals: &Staged, requests: usize) -> Result<Parts, Failure> {
     let mut catalogue = Catalogue::platform();
     let modules = [
-        Registered::add::<Things>(&mut catalogue)?,
-        Registered::add::<Others>(&mut catalogue)?,
+        Registered::add::<Things>(&mut catalogue, |_| false)?,
+        Registered::add::<Others>(&mut catalogue, |_| false)?,
     ];
     let none: [(&str, &str); 0] = [];
     let settings = Settings::from_sources(&catalogue, &Sources::new(none))

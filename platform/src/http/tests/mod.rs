@@ -23,7 +23,6 @@ use actix_web::{
 };
 use dotmac_supervision::Readiness;
 use serde_json::Value;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
     Config, Parts,
@@ -35,7 +34,7 @@ type Outcome = Result<(), Failure>;
 
 fn mounted(vitals: &Staged) -> Parts {
     let mut parts = parts(vitals);
-    parts.routes.mount("/try", sample::routes);
+    parts.routes.serve_modules(sample::Sample);
     parts.routes.provide(Data::new("shared".to_owned()));
     parts
 }

@@ -245,30 +245,3 @@ async fn shared_data_reaches_handlers() -> Outcome {
     assert_eq!(get_path("/try/word").await?.text(), "shared");
     Ok(())
 }
-
-#[actix_web::test]
-async fn routes_may_share_a_prefix_nest_or_live_at_the_root() -> Outcome {
-    let one = |app: &mut ServiceConfig<'_>| {
-        app.service(sample::number);
-    };
-    let two = |app: &mut ServiceConfig<'_>| {
-        app.service(sample::id);
-    };
-    let vitals = Staged::new(Readiness::Ready);
-    let mut parts = parts(&vitals);
-    parts.routes.mount("/api", one);
-    parts.routes.mount("/api/v1", one);
-    parts.routes.mount("/api", two);
-    parts.routes.mount("/", one);
-    for path in [
-        "/api/number/1",
-        "/api/v1/number/1",
-        "/api/id",
-        "/number/1",
-        "/health",
-    ] {
-        let answer = ask_of(config(), parts.clone(), TestRequest::get().uri(path)).await?;
-        assert_eq!(answer.status(), 200, "{path}");
-    }
-    Ok(())
-}

@@ -1,4 +1,4 @@
-//! Routes as an embedding program would mount them, one for each thing that can go wrong.
+//! Routes of a program, one for each thing that can go wrong.
 
 use std::{
     sync::{
@@ -9,15 +9,17 @@ use std::{
 };
 
 use actix_web::{
-    Error, HttpMessage, HttpRequest, HttpResponse, get, post,
+    Error, HttpMessage, HttpRequest, HttpResponse, get,
+    http::Method,
+    post,
     web::{Bytes, Data, Form, Json, Path, Payload, Query},
 };
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
+use utoipa::{ToSchema, openapi::OpenApi};
+use utoipa_actix_web::{scope, service_config::ServiceConfig};
 
-use crate::http::{Problem, RequestId, User};
+use crate::http::{Problem, RequestId, RouteLimits, RouteSet, User};
 
 #[derive(Serialize, Deserialize, ToSchema)]
 struct Person {
@@ -38,7 +40,7 @@ async fn person(person: Json<Person>) -> Json<Person> {
 
 #[utoipa::path(responses((status = 200, body = String)))]
 #[get("/number/{n}")]
-pub(super) async fn number(n: Path<u32>) -> String {
+async fn number(n: Path<u32>) -> String {
     n.to_string()
 }
 
@@ -53,7 +55,7 @@ async fn page(page: Query<Page>) -> HttpResponse {
 
 #[utoipa::path(responses((status = 200, body = String)))]
 #[get("/id")]
-pub(super) async fn id(id: RequestId) -> String {
+async fn id(id: RequestId) -> String {
     id.to_string()
 }
 
@@ -173,7 +175,22 @@ async fn known(request: HttpRequest) -> &'static str {
     "ada"
 }
 
-pub(super) fn routes(app: &mut ServiceConfig<'_>) {
+/// All of them, below `/try`.
+pub(super) struct Sample;
+
+impl RouteSet for Sample {
+    fn mount(&self, app: &mut ServiceConfig<'_>) {
+        app.service(scope::scope("/try").configure(routes));
+    }
+
+    fn describe(&self, _: &mut OpenApi) {}
+
+    fn limits(&self) -> Vec<(String, Method, RouteLimits)> {
+        Vec::new()
+    }
+}
+
+fn routes(app: &mut ServiceConfig<'_>) {
     app.service(person)
         .service(number)
         .service(page)

@@ -1,5 +1,6 @@
 //! What is refused at the start, by name, and what a program of modules has.
 
+mod production;
 mod providing;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use futures_util::future::LocalBoxFuture;
 use super::{Assembly, Manifest, Module, Mount, MountError, Needs, Registered};
 use crate::{
     access::{AuthError, AuthRequest, Authenticator, Can, Principal, Public},
+    cli::is_command,
     http::Problem,
     permissions,
     routing::{NoContent, Use},
@@ -97,10 +99,14 @@ fn assembled_with<M: Module, N: Module>(
     authenticator: Option<Arc<dyn Authenticator>>,
 ) -> Result<Assembly, String> {
     let mut catalogue = Catalogue::platform();
-    let mut modules =
-        vec![Registered::add::<M>(&mut catalogue).map_err(|error| dotmac_causes::chain(&error))?];
-    modules
-        .push(Registered::add::<N>(&mut catalogue).map_err(|error| dotmac_causes::chain(&error))?);
+    let mut modules = vec![
+        Registered::add::<M>(&mut catalogue, is_command)
+            .map_err(|error| dotmac_causes::chain(&error))?,
+    ];
+    modules.push(
+        Registered::add::<N>(&mut catalogue, is_command)
+            .map_err(|error| dotmac_causes::chain(&error))?,
+    );
     let sources = Sources::new(environment.iter().copied());
     let settings =
         Settings::from_sources(&catalogue, &sources).map_err(|error| error.to_string())?;
@@ -325,72 +331,6 @@ fn a_module_that_is_off_mounts_nothing() {
 }
 
 #[test]
-fn lists_in_pages_need_a_secret_in_production() {
-    use crate::routing::{CursorScope, Page, Paging};
-    async fn list(_: Public, paging: Paging) -> Page<u64> {
-        let scope = CursorScope {
-            tenant: dotmac_db::TenantId::new(),
-            list: "numbers",
-            sort: "",
-            filter: "",
-        };
-        paging.page(&scope, vec![1], |number| *number)
-    }
-    module!(Lists, "alpha", Manifest::new("A."), |on| {
-        on.routes("/numbers", |routes| _ = routes.get("", list));
-        Ok(())
-    });
-    let production = [
-        ("DOTMAC_ENVIRONMENT", "production"),
-        ("DOTMAC_DATABASE_ALLOW_SQLITE", "true"),
-    ];
-    let why = assembled::<Lists, Empty>(&production)
-        .err()
-        .unwrap_or_default();
-    assert!(why.contains("DOTMAC_APP_SECRET_KEY is needed"), "{why}");
-    assert!(assembled::<Lists, Empty>(&[]).is_ok());
-}
-
-#[test]
-fn what_seals_needs_a_key_in_production_and_says_so_in_its_manifest() {
-    use crate::sealing::Sealer;
-    async fn seal(_: Public, _: Use<Sealer>) -> NoContent {
-        NoContent
-    }
-    module!(Seals, "alpha", Manifest::new("A.").seals(), |on| {
-        let sealer = on.sealer()?;
-        assert!(sealer.keyring().ids().is_empty(), "nothing is started yet");
-        on.routes("/things", |routes| _ = routes.get("", seal));
-        Ok(())
-    });
-    let production = [
-        ("DOTMAC_ENVIRONMENT", "production"),
-        ("DOTMAC_DATABASE_ALLOW_SQLITE", "true"),
-    ];
-    let why = assembled::<Seals, Empty>(&production).err();
-    let why = why.unwrap_or_default();
-    assert!(why.contains("module `alpha` seals"), "{why}");
-    assert!(why.contains("DOTMAC_APP_MASTER_KEY is not set"), "{why}");
-    let key = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
-    let given = ("DOTMAC_APP_MASTER_KEY", key);
-    let with_key = [production[0], production[1], given];
-    assert!(assembled::<Seals, Empty>(&with_key).is_ok());
-    assert!(
-        assembled::<Seals, Empty>(&[]).is_ok(),
-        "a developer is warned"
-    );
-    assert!(assembled::<Empty, Quietly>(&production).is_ok());
-
-    module!(Quietly, "beta", Manifest::new("B."), |_| Ok(()));
-    module!(Undeclared, "beta", Manifest::new("B."), |on| {
-        on.sealer()?;
-        Ok(())
-    });
-    let why = refusal::<Seals, Undeclared>();
-    assert!(why.contains("`beta`") && why.contains("`seals()`"), "{why}");
-}
-
-#[test]
 fn handlers_are_given_the_client_for_calls_to_the_outside() {
     use crate::egress::Egress;
     async fn call(_: Public, _: Use<Egress>) -> NoContent {
@@ -445,25 +385,4 @@ fn live_keys_that_a_module_does_not_take_refuse_the_start() {
         "{why}"
     );
     assert!(assembled::<Listening, Empty>(&[]).is_ok());
-}
-
-#[test]
-fn a_secret_in_vault_without_vault_is_refused_in_production() {
-    module!(Needy, "alpha", Manifest::new("A."), |on| {
-        let needs = Needs::secret("vault:alpha/key");
-        on.actor("", needs, |life, _| Quiet(life)).add()?;
-        Ok(())
-    });
-    let production = [
-        ("DOTMAC_ENVIRONMENT", "production"),
-        ("DOTMAC_DATABASE_ALLOW_SQLITE", "true"),
-    ];
-    let why = assembled::<Needy, Empty>(&production)
-        .err()
-        .unwrap_or_default();
-    assert!(
-        why.contains("`alpha` needs the secret `vault:alpha/key`, and Vault is not enabled"),
-        "{why}"
-    );
-    assert!(assembled::<Needy, Empty>(&[]).is_ok(), "a warning");
 }

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::settings::engine::declare::DefaultText;
-use crate::settings::engine::shown::printable;
 use crate::settings::{Entry, Origin};
+use crate::shown::printable;
 
 /// One key as it is in effect. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::shown::{printable, shortened};
+use crate::shown::{printable, shortened};
 
 /// Where the value of a key came from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

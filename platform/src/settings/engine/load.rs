@@ -15,11 +15,11 @@ use super::error::{Mistake, Origin, SettingsErrors};
 use super::facts::Facts;
 use super::group::{Group, GroupSpec, KeySpec};
 use super::rules::{Circumstances, Findings, Rules};
-use super::shown::{holds_url_with_password, quoted, shortened};
 use super::source::{Found, Layers, Sources};
 use super::unknown;
 use super::value::{Invalid, Setting};
 use crate::settings::{Entry, Export, Exports, Settings, TelemetrySettings, rules};
+use crate::shown::{holds_url_with_password, quoted, shortened};
 
 pub(crate) fn load(catalogue: &Catalogue, sources: &Sources) -> Result<Settings, SettingsErrors> {
     let mut mistakes = Vec::new();

@@ -11,7 +11,6 @@ pub(super) mod live;
 pub(super) mod load;
 pub(super) mod rules;
 pub(super) mod secrets;
-pub(super) mod shown;
 pub(super) mod source;
 pub(super) mod unknown;
 pub(super) mod value;

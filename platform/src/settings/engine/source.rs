@@ -17,8 +17,8 @@ use super::declare::{Fallback, TelemetrySignal};
 use super::dotenv;
 use super::error::{Mistake, Origin};
 use super::group::{KeySpec, PREFIX};
-use super::shown::quoted;
 use super::value::Setting as _;
+use crate::shown::quoted;
 
 /// Everything that settings are read from.
 #[derive(Clone, Default)]

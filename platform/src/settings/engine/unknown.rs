@@ -7,8 +7,8 @@ use super::catalogue::Catalogue;
 use super::declare::TelemetrySignal;
 use super::error::Mistake;
 use super::group::PREFIX;
-use super::shown::shortened;
 use super::source::Layers;
+use crate::shown::shortened;
 
 /// How alike two names must be, from 0 to 1, for one to be suggested in place of the other.
 const ALIKE: f64 = 0.6;

@@ -6,8 +6,8 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::PlatformRules;
 use crate::{
-    http::{TlsCertificates, TlsFiles},
-    settings::engine::shown::quoted_path,
+    shown::quoted_path,
+    tls::{TlsCertificates, TlsFiles},
 };
 
 impl PlatformRules<'_> {

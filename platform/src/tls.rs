@@ -18,8 +18,16 @@ use rustls_pki_types::{
     pem::{self, PemObject},
 };
 
-use super::config::TlsFiles;
-use crate::settings::quoted_path;
+use crate::shown::quoted_path;
+
+/// Where the server's certificate chain and private key are, both PEM.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// Certificate chain, the server's own certificate first.
+    pub certificates: PathBuf,
+    /// Private key: PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
+}
 
 /// Why a certificate cannot be served; each names the file.
 #[derive(Debug, thiserror::Error)]

@@ -1,19 +1,16 @@
-//! A program: its name and the modules that it mounts, and then `main`.
-
-mod about;
+//! How a program is put together: its name and the modules that it mounts, and then `main`.
 
 use std::{process::ExitCode, sync::Arc};
 
 use crate::{
     Exit,
+    about::{About, Build},
     access::Authenticator,
     cli,
     module::{Module, Registered, RegistrationError},
+    program::Program,
     settings::Catalogue,
 };
-
-pub(crate) use about::About;
-pub use about::Build;
 
 /// A program to be: the platform's own components and commands, and the modules that are mounted on it.
 ///
@@ -35,16 +32,6 @@ pub use about::Build;
 pub struct Platform {
     program: Program,
     mistakes: Vec<RegistrationError>,
-}
-
-/// What every command of a program knows of it.
-#[derive(Clone)]
-pub(crate) struct Program {
-    pub(crate) about: About,
-    pub(crate) modules: Vec<Registered>,
-    /// Every key that it has.
-    pub(crate) catalogue: Catalogue,
-    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
 }
 
 impl Platform {
@@ -84,7 +71,7 @@ impl Platform {
     /// Mounts a module, after those that were named before it.
     #[must_use]
     pub fn module<M: Module>(mut self) -> Self {
-        match Registered::add::<M>(&mut self.program.catalogue) {
+        match Registered::add::<M>(&mut self.program.catalogue, cli::is_command) {
             Ok(module) => self.program.modules.push(module),
             Err(mistake) => self.mistakes.push(mistake),
         }

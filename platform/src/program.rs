@@ -1,0 +1,15 @@
+//! A program as all of its commands know it.
+
+use std::sync::Arc;
+
+use crate::{about::About, access::Authenticator, module::Registered, settings::Catalogue};
+
+/// What every command of a program knows of it. Put together by [`Platform`](crate::Platform).
+#[derive(Clone)]
+pub(crate) struct Program {
+    pub(crate) about: About,
+    pub(crate) modules: Vec<Registered>,
+    /// Every key that it has.
+    pub(crate) catalogue: Catalogue,
+    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
+}
