@@ -1,15 +1,24 @@
 //! What a module is written with: `use dotmac_platform::prelude::*`.
+//!
+//! The macros are named by their paths: [`settings!`](crate::settings!), [`permissions!`](crate::permissions!),
+//! [`migrations!`](crate::migrations!), [`on!`](crate::on!), [`build_info!`](crate::build_info!).
 
 pub use actix_web::web::{Json, Path};
 
 pub use crate::{
     Platform,
     access::{Authenticated, Can, Public},
-    db::{DbError, ModuleDb},
+    db::{
+        DbError, ModuleDb,
+        types::{Id, Moment},
+    },
     extract::Supervised,
     http::Problem,
     module::{Manifest, Module, Mount, MountError, Needs},
-    routing::{ApiError, Created, NoContent, ProblemType, Routes, Use, Valid},
-    settings::NoSettings,
-    supervision::{Lifeline, Serving, SupervisedActor},
+    routing::{
+        Accepted, ApiError, Change, Created, CursorScope, Idempotency, IfMatch, NoContent, Page,
+        Paging, ProblemType, Query, RateLimit, Routes, Sort, Use, Valid, Versioned,
+    },
+    settings::{Live, NoSettings},
+    supervision::{Lifeline, Schedule, Serving, SupervisedActor},
 };

@@ -12,9 +12,7 @@ mod store;
 mod token;
 mod workers;
 
-use dotmac_platform::{
-    db::ModuleDb, migrations, permissions, prelude::*, settings::Live, supervision::Schedule,
-};
+use dotmac_platform::{migrations, permissions, prelude::*};
 
 use command::NotesCommand;
 pub use error::NotesError;

@@ -2,14 +2,7 @@
 
 use std::time::Duration;
 
-use dotmac_platform::{
-    db::types::Id,
-    prelude::*,
-    routing::{
-        Change, CursorScope, Idempotency, IfMatch, Page, Paging, RateLimit, Sort, Versioned,
-        not_null,
-    },
-};
+use dotmac_platform::{prelude::*, routing::not_null};
 use garde::Validate;
 use serde::Deserialize;
 use utoipa::ToSchema;

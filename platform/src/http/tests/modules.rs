@@ -1,6 +1,9 @@
 //! Routes of two modules in one program: whose values handlers get, what is in a query, whose types are documented.
 
+use std::convert::Infallible;
+
 use actix_web::web::Json;
+use dotmac_supervision::Schedule;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
@@ -67,6 +70,35 @@ async fn a_handler_gets_the_value_of_its_module_also_on_a_path_of_two() -> Outco
         (none.status(), none.header("allow")),
         (405, "GET, HEAD, POST, OPTIONS")
     );
+    Ok(())
+}
+
+#[actix_web::test]
+async fn closures_are_handlers_too() -> Outcome {
+    module!(Alpha, "alpha", Manifest::new("A."), |on| {
+        let greeting = "good day".to_owned();
+        on.provide(7_u64);
+        on.routes("/closures", |routes| {
+            routes.get("", async |_: Public, number: Use<u64>| Json(*number));
+            routes.get("/greeting", move |_: Public| {
+                let greeting = greeting.clone();
+                async move { greeting }
+            });
+        });
+        let every = Schedule::Every(Duration::from_secs(3600));
+        on.worker("idle", every, async |_| Ok::<_, Infallible>(()))
+            .add()?;
+        Ok(())
+    });
+    let parts = parts_of::<Alpha, Empty>()?;
+    for (path, body) in [("", "7"), ("/greeting", "good day")] {
+        let request = TestRequest::get().uri(&format!("/api/v1/closures{path}"));
+        let answer = ask_of(config(), parts.clone(), request).await?;
+        assert_eq!((answer.status(), &*answer.body), (200, body.as_bytes()));
+    }
+    let document = serde_json::to_value(openapi(&config(), &parts.routes))?;
+    let id = &document["paths"]["/api/v1/closures/greeting"]["get"]["operationId"];
+    assert_eq!(*id, "alpha_get_greeting");
     Ok(())
 }
 
