@@ -201,11 +201,14 @@ async fn a_reader_can_read_and_lacks_the_permission_to_write() {
         assert_eq!(*schema, format!("#/components/schemas/{body}"));
         assert!(schemas[body]["properties"][field].is_object(), "{schemas}");
     }
-    assert_eq!(schemas["Note"]["properties"]["id"]["format"], "uuid");
-    assert_eq!(
-        schemas["Note"]["properties"]["created_at"]["format"],
-        "date-time"
-    );
+    for (field, format) in [("id", "uuid"), ("created_at", "date-time")] {
+        let declared = &schemas["Note"]["properties"][field];
+        let place = declared["$ref"]
+            .as_str()
+            .map(|it| it.trim_start_matches('#'));
+        let schema = place.map_or(Some(declared), |place| document.pointer(place));
+        assert_eq!(schema.unwrap()["format"], format, "{declared}");
+    }
     let scheme = &document["components"]["securitySchemes"]["credentials"];
     assert_eq!(
         (&scheme["type"], &scheme["scheme"]),
