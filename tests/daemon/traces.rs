@@ -49,7 +49,7 @@ async fn a_request_that_touches_the_database_is_one_trace_with_its_lines_and_its
     for protocol in ["grpc", "http"] {
         let collector = Collector::start().await;
         let daemon = traced(&collector, protocol).await;
-        let path = "/chaos/transaction?ms=1&token=sekret";
+        let path = "/chaos/transaction?ms=1";
         assert_eq!(send(&daemon, Method::POST, path, true).await, 200);
         let server = collector.span("POST /chaos/transaction").await;
         assert_eq!(
@@ -76,6 +76,9 @@ async fn a_request_that_touches_the_database_is_one_trace_with_its_lines_and_its
         let work = work.unwrap_or_else(|| panic!("{spans:#?}"));
         let statement = |span: &&Span| span.kind == "SPAN_KIND_CLIENT" && span.parent == work.id;
         assert!(spans.iter().any(|span| statement(&span)), "{spans:#?}");
+        let path = "/openapi.json?token=sekret";
+        assert_eq!(send(&daemon, Method::GET, path, true).await, 200);
+        collector.span("GET /openapi.json").await;
         assert!(!collector.text().contains("sekret"));
 
         // Its line, here and at the collector, and the bucket of its latency name it.

@@ -204,7 +204,9 @@ impl Monitor {
 
     /// A new connection, of whichever try is the first to succeed, unless the server falls silent.
     async fn connect(&mut self) -> Result<Watch, OpenError> {
-        let (config, alarms) = (self.config.clone(), self.alarms.clone());
+        let (mut config, alarms) = (self.config.clone(), self.alarms.clone());
+        // A server that is heard is slow, not away, although work would not wait for it so long.
+        config.connect_timeout = config.connect_timeout.max(LONGEST_LOOK);
         let (pulse, silence) = (self.pulse.clone(), self.silence());
         self.connecting
             .spawn(async move { connect(&config, &alarms, &pulse).await });
