@@ -21,7 +21,6 @@ mod master_key;
 mod memory;
 mod metrics;
 pub mod module;
-
 mod platform;
 pub mod prelude;
 mod program;

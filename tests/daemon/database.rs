@@ -226,7 +226,7 @@ async fn a_newer_schema_is_a_reason_not_to_start_unless_it_is_marked_as_compatib
     for builder in [builder(), check()] {
         let daemon = builder.spawn().await;
         daemon.until("/ready", 200).await;
-        daemon.logged("is known to get along with").await;
+        daemon.logged("they are marked as compatible").await;
     }
 }
 

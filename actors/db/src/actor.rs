@@ -267,7 +267,7 @@ async fn open(config: Config, lifeline: Lifeline, runtime: DbRuntime) -> Result<
         if !unknown.is_empty() {
             warn!(
                 migrations = unknown.join(", "),
-                "the database has migrations that this program does not know but is known to get along with"
+                "the database has migrations that this program does not know; they are marked as compatible"
             );
         }
     }

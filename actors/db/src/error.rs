@@ -368,7 +368,7 @@ pub enum OpenError {
     MigrationsPending(String),
     /// The schema has migrations that this program does not know and that are not marked as compatible.
     #[error(
-        "the database has migrations that this program neither knows nor is known to get along with: {versions}; \
+        "the database has migrations that this program does not know and that are not marked as compatible: {versions}; \
          run the newer program, or take them back with it: {take_back}"
     )]
     SchemaNewer {

@@ -109,7 +109,7 @@ pub const POOL_EXHAUSTED: Reason = Reason::new("pool_exhausted");
 pub const SLOW: Reason = Reason::new("slow");
 /// The server is starting, stopping or recovering.
 pub const NOT_ACCEPTING: Reason = Reason::new("not_accepting");
-/// The schema has changes that this program neither knows nor is known to get along with.
+/// The schema has changes that this program does not know and that are not marked as compatible.
 pub const SCHEMA_NEWER: Reason = Reason::new("schema_newer");
 /// The server refuses further connections.
 pub const TOO_MANY_CONNECTIONS: Reason = Reason::new("too_many_connections");

@@ -24,7 +24,7 @@ use futures_util::FutureExt as _;
 
 use crate::{
     Exit,
-    module::{CommandContext, Registered},
+    module::{Assembly, CommandContext, Registered},
     program::Program,
     run::{self, Signals},
     settings::Settings,
@@ -103,6 +103,15 @@ fn serve(program: &Program) -> Exit {
         Ok(settings) => System::new().block_on(Box::pin(run::run(settings, program, signals))),
         Err(exit) => exit,
     }
+}
+
+/// The program's modules put together and not started, as `serve` would; otherwise why not, on standard error.
+fn assembled(program: &Program, settings: &Settings) -> Result<Assembly, Exit> {
+    let authenticator = program.authenticator.clone();
+    Assembly::for_command(settings, &program.modules, authenticator).map_err(|error| {
+        eprintln!("{}", dotmac_causes::chain(&error));
+        Exit::Settings
+    })
 }
 
 /// Whether every program has a command of that name.

@@ -43,6 +43,7 @@ mod context;
 mod endpoint;
 mod error;
 mod idempotency;
+mod insert;
 mod limiter;
 mod mounting;
 mod operation;
@@ -53,7 +54,6 @@ mod reply;
 mod routes;
 mod sort;
 mod valid;
-mod value;
 
 pub use accepted::{
     Accepted, OperationError, OperationProgress, OperationResource, OperationState,
@@ -67,6 +67,7 @@ pub use endpoint::Endpoint;
 pub use error::{ApiError, ProblemType};
 pub use idempotency::Idempotency;
 pub(crate) use idempotency::{KeyStore, delete_expired};
+pub(crate) use insert::Insert;
 pub(crate) use limiter::Limiter;
 pub use operation::Operation;
 pub(crate) use page::CursorKey;
@@ -77,6 +78,5 @@ pub use reply::{Created, Creation, NoContent, Reply};
 pub use routes::{Route, Routes};
 pub use sort::{Sort, SortColumn};
 pub use valid::Valid;
-pub(crate) use value::Insert;
 
 pub(crate) use mounting::{MountedRoutes, RoutesError};

@@ -24,7 +24,6 @@ use super::{
     account::AccountGuard,
     monitor::{ConnectionState, Heard},
 };
-
 use wire::{Encrypted, ReadAlong};
 
 /// Waiting for another process's write lock; longer than any single write should take.

@@ -83,6 +83,8 @@ pub(super) struct Files<'a> {
     pub(super) log: &'a File,
     pub(super) index: &'a File,
     pub(super) page_size: u64,
+    /// When `main` was last written.
+    pub(super) modified: Option<SystemTime>,
 }
 
 /// What there was at the last comparison: by it is known whether something was written into the file since.
@@ -103,14 +105,10 @@ impl Files<'_> {
         let Some(index) = Index::read(self.index) else {
             return Ok(former);
         };
-        let modified = self
-            .main
-            .metadata()
-            .and_then(|metadata| metadata.modified());
         let now = Compared {
             salt: index.salt,
             written: index.written,
-            modified: modified.ok(),
+            modified: self.modified,
         };
         if former == Some(now) {
             return Ok(former);

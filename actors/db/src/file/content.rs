@@ -30,6 +30,8 @@ pub(super) struct Content {
     /// Bytes that the file has at least.
     least_size: u64,
     size: u64,
+    /// When it was last written.
+    pub(super) modified: Option<SystemTime>,
 }
 
 impl Content {
@@ -45,7 +47,11 @@ impl Content {
             return Ok(None);
         };
         let content = Self::parse(&bytes, metadata.len()).ok_or(Fault::Overwritten)?;
-        Ok(Some(content))
+        let modified = metadata.modified().ok();
+        Ok(Some(Self {
+            modified,
+            ..content
+        }))
     }
 
     fn parse(bytes: &[u8; HEADER_SIZE], size: u64) -> Option<Self> {
@@ -73,6 +79,7 @@ impl Content {
             changes,
             least_size: u64::from(pages) * page_size,
             size,
+            modified: None,
         })
     }
 
@@ -101,8 +108,7 @@ pub(super) type Stamp = (u64, Option<SystemTime>);
 pub(super) fn whole(path: &Path) -> Option<Stamp> {
     let file = File::open(path).ok()?;
     let content = Content::read(&file).ok()??;
-    let modified = file.metadata().ok()?.modified().ok();
-    (content.size >= content.least_size).then_some((content.size, modified))
+    (content.size >= content.least_size).then_some((content.size, content.modified))
 }
 
 /// How a write-ahead log begins, in both byte orders of its checksums.
@@ -169,6 +175,7 @@ mod tests {
             changes,
             least_size: pages * 4096,
             size,
+            modified: None,
         }
     }
 

@@ -9,15 +9,14 @@
 //! that is not SQLite. That is damage, which a backup or `dotmac check --connect` finds.
 
 mod backup;
-mod integrity;
-
-pub use backup::{BackupError, backup};
-pub use integrity::{Soundness, read_through};
-
 mod checkpointed;
 mod content;
 mod fault;
+mod integrity;
 mod opened;
+
+pub use backup::{BackupError, backup};
+pub use integrity::{Soundness, read_through};
 
 use std::{
     io,
@@ -130,6 +129,16 @@ impl SqliteFile {
         let state = lock(&self.0.state);
         let opened = state.opened.as_ref();
         opened.is_none_or(|opened| Arc::strong_count(opened) == 1)
+    }
+
+    /// Writes the log into the file, if one was left: of connections that are closed at once, each leaves it to the others.
+    /// Only where none is open. Blocks.
+    pub(super) fn write_log_back(&self) {
+        let opened = lock(&self.0.state).opened.clone();
+        if opened.is_some_and(|opened| opened.has_log()) {
+            // The last connection that is closed does it.
+            drop(self.open(connect::sqlite));
+        }
     }
 
     /// While the last connection is being closed, its log is gone and it still counts as open.

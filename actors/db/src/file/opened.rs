@@ -69,6 +69,11 @@ impl OpenFile {
         })
     }
 
+    /// Whether there is a log in its place.
+    pub(super) fn has_log(&self) -> bool {
+        content::identity(&self.log_place).is_ok_and(|there| there.is_some())
+    }
+
     /// Whether the file and its log are where they were.
     pub(super) fn verify_place(&self) -> Result<(), Fault> {
         self.verify_main()?;
@@ -125,6 +130,7 @@ impl OpenFile {
             log,
             index,
             page_size: content.page_size,
+            modified: content.modified,
         };
         known.compared = files.verify(known.compared)?;
         Ok(())

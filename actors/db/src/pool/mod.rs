@@ -34,9 +34,8 @@ use super::{
     runtime::DbRuntime,
     statement::Observing,
 };
-use openers::{postgres_opener, sqlite_opener};
-
 use loan::{Opener, place};
+use openers::{postgres_opener, sqlite_opener};
 
 /// Between two looks whether all connections are closed.
 const CLOSED_CHECK: Duration = Duration::from_millis(2);
@@ -355,13 +354,16 @@ impl Pool {
 }
 
 impl Pool {
-    /// Waits until no connection to the file is open: with the last one SQLite writes the log into it. Those to a server are
-    /// not waited for.
+    /// Waits until no connection to the file is open, and its log is written into it. Those to a server are not waited for.
     pub(super) async fn closed(&self) {
-        let Some(file) = &self.file else { return };
+        let Some(file) = self.file.clone() else {
+            return;
+        };
         while !file.is_closed() {
             tokio::time::sleep(CLOSED_CHECK).await;
         }
+        let written = tokio::task::spawn_blocking(move || file.write_log_back());
+        written.await.unwrap_or_default();
     }
 }
 

@@ -35,7 +35,6 @@ use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
 use super::config::LogFormat;
 use fields::{Fields, Value};
-
 use line::Record;
 
 /// A line buffer larger than this is given back rather than kept for the thread's next line.

@@ -28,12 +28,14 @@ use opentelemetry_sdk::{
 };
 use prometheus::{Registry, TextEncoder};
 
-use super::{config::Config, error::TelemetryError, instruments};
+use super::{
+    config::Config,
+    error::TelemetryError,
+    instruments,
+    otlp::Outlet,
+    tally::{DropReason, Signal, Tally},
+};
 use exemplars::Exemplars;
-
-use super::otlp::Outlet;
-
-use super::tally::{DropReason, Signal, Tally};
 
 /// Name of the meter, the "scope" in OTLP.
 pub(super) const SCOPE: &str = "dotmac";

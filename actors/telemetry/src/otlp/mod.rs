@@ -19,9 +19,11 @@ pub(crate) use transport::Transport;
 
 use std::sync::Arc;
 
-use super::{config::Destinations, error::TelemetryError};
-
-use super::tally::{Signal, Tally};
+use super::{
+    config::Destinations,
+    error::TelemetryError,
+    tally::{Signal, Tally},
+};
 use runtime::ExportRuntime;
 use sender::Sender;
 

@@ -7,8 +7,7 @@ use url::Url;
 use super::table::{Outcome, Table};
 use crate::settings::Settings;
 
-/// Whether somebody listens wherever a signal goes; what they would say to an export, the daemon's
-/// `/ready` tells.
+/// Whether each endpoint that a signal goes to accepts connections. Whether it accepts exports, the daemon's `/ready` shows.
 pub(super) async fn try_collectors(settings: &Settings, table: &mut Table) {
     let mut tried = Vec::new();
     for export in settings.exports.each() {

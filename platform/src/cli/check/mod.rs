@@ -16,7 +16,7 @@ use self::{
     table::{Outcome, Table},
     vault::try_vault,
 };
-use crate::{Exit, module::Assembly, program::Program, settings::enabled_key};
+use crate::{Exit, program::Program, settings::enabled_key};
 
 /// What to check beyond the settings.
 #[derive(Args)]
@@ -32,14 +32,10 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
         Err(exit) => return exit,
     };
     // All modules are put together, and nothing is started: what `serve` would refuse is reported here.
-    let assembly =
-        match Assembly::for_command(&settings, &program.modules, program.authenticator.clone()) {
-            Ok(assembly) => assembly,
-            Err(error) => {
-                eprintln!("{}", dotmac_causes::chain(&error));
-                return Exit::Settings;
-            }
-        };
+    let assembly = match super::assembled(program, &settings) {
+        Ok(assembly) => assembly,
+        Err(exit) => return exit,
+    };
     super::print(&format!(
         "the settings are good ({})",
         settings.app.environment.as_str()

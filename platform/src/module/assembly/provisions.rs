@@ -28,23 +28,31 @@ impl Assembly {
             return Ok(());
         }
         let is_given = settings.has_secret(APP_SECRET_KEY);
-        if !is_given && settings.app.environment == Environment::Production {
+        let is_production = settings.app.environment == Environment::Production;
+        if !is_given && is_production {
             return Err(AssemblyError::SecretMissing);
         }
-        if !is_given {
-            warn!(
-                key = APP_SECRET_KEY,
-                "{APP_SECRET_KEY} is not set: cursors of lists are good for this process alone"
-            );
-        }
-        if let Some(path) = settings
-            .own_secret_path(APP_SECRET_KEY)
-            .filter(|_| self.vault)
-        {
-            self.own_secrets().push(Wanted {
+        let path = settings.own_secret_path(APP_SECRET_KEY);
+        match path.filter(|_| self.vault) {
+            Some(path) if is_production => self.own_secrets().push(Wanted {
                 key: APP_SECRET_KEY.to_owned(),
                 source: WantedSource::Reference(SecretReference { path, field: None }),
-            });
+            }),
+            Some(path) => {
+                warn!(
+                    key = APP_SECRET_KEY,
+                    "{APP_SECRET_KEY} is not set: while Vault has none at `{path}`, cursors of lists are good for this process alone"
+                );
+                self.own_secrets().push(Wanted {
+                    key: APP_SECRET_KEY.to_owned(),
+                    source: WantedSource::DefaultPath(path),
+                });
+            }
+            None if !is_given => warn!(
+                key = APP_SECRET_KEY,
+                "{APP_SECRET_KEY} is not set: cursors of lists are good for this process alone"
+            ),
+            None => {}
         }
         let secret = is_given.then(|| self.feed.watch("platform", APP_SECRET_KEY));
         let key = CursorKey::new(secret).map_err(|_| AssemblyError::NoRandom)?;

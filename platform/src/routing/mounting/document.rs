@@ -80,12 +80,11 @@ impl<'a> Documents<'a> {
             .get_or_insert_with(|| ComponentsBuilder::new().build());
         for (module, schemas) in &self.modules {
             for (name, schema) in schemas {
-                let schema: RefOr<Schema> = match read(&renamed(schema, module, &ambiguous)) {
-                    Some(schema) => schema,
-                    None => continue, // it was written from one a moment ago
-                };
+                let schema = read::<RefOr<Schema>>(&renamed(schema, module, &ambiguous));
                 let name = qualified_name(name, module, &ambiguous);
-                components.schemas.insert(name, schema);
+                components
+                    .schemas
+                    .extend(schema.map(|schema| (name, schema)));
             }
         }
     }
