@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use dotmac_events::Events;
 use dotmac_platform::{Platform, build_info};
 
 /// Why: docs/DEPENDENCIES.md, "Allocator".
@@ -13,5 +14,6 @@ fn main() -> ExitCode {
     Platform::new("dotmac", env!("CARGO_PKG_VERSION"))
         .app_name("dotmac-platform")
         .build(build_info!())
+        .module::<Events>()
         .main()
 }

@@ -7,6 +7,10 @@ path "secret/data/database/*" {
   capabilities = ["read"]
 }
 
+path "secret/data/app/*" {
+  capabilities = ["read"]
+}
+
 # The version of the KV engine is asked for once. This path is open to whoever may read anything below
 # the mount, so it needs no rule; DOTMAC_VAULT_KV_VERSION=2 saves the question.
 

@@ -14,6 +14,7 @@ mod credentials;
 pub mod db;
 mod descriptors;
 pub mod egress;
+pub mod events;
 mod exit;
 mod extract;
 pub mod http;

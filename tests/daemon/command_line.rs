@@ -1,6 +1,9 @@
 //! `dotmac` at the prompt.
 
-use crate::support::{Daemon, Postgres};
+use crate::{
+    notes::notes,
+    support::{Daemon, Postgres},
+};
 
 #[tokio::test]
 async fn version_and_usage_have_their_exit_codes() {
@@ -80,6 +83,11 @@ async fn migrate_goes_up_and_down_on_both_back_ends() {
         );
         assert_eq!(run(&["migrate", "status"]).await.code, 0);
         let down = run(&["migrate", "down", "--steps", "100"]).await;
+        assert_eq!(down.code, 64, "{}", down.text());
+        let whose = "say whose with --owner: platform, durable";
+        assert!(down.text().contains(whose), "{}", down.text());
+        let of_platform = &["migrate", "down", "--owner", "platform", "--steps", "100"];
+        let down = run(of_platform).await;
         assert!(
             down.text()
                 .contains("took back 2026-11-22-000001_runtime_journal"),
@@ -159,4 +167,15 @@ async fn openapi_prints_what_the_daemon_serves() {
     let printed: serde_json::Value = serde_json::from_str(&printed.text()).unwrap();
     assert_eq!(printed, daemon.json("/openapi.json").await.1);
     assert_eq!(printed["openapi"], "3.1.0");
+}
+
+#[tokio::test]
+async fn asyncapi_prints_what_the_daemon_serves() {
+    let daemon = notes().spawn().await;
+    let printed = notes().run(&["asyncapi"]).await;
+    let printed: serde_json::Value = serde_json::from_str(&printed.text()).unwrap();
+    assert_eq!(printed, daemon.json("/asyncapi.json").await.1);
+    assert_eq!(printed["asyncapi"], "3.0.0");
+    let channel = &printed["channels"]["note.added.v1"];
+    assert_eq!(channel["description"], "A note was added.");
 }

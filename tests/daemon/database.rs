@@ -137,7 +137,8 @@ async fn three_daemons_at_once_migrate_once() {
     let applied = postgres
         .query("SELECT count(*) FROM __diesel_schema_migrations")
         .await;
-    let migrations = files(&["migrations/postgres"], "sql");
+    let places = ["migrations/postgres", "actors/durable/migrations/postgres"];
+    let migrations = files(&places, "sql");
     let ups = migrations.iter().filter(|file| file.ends_with("up.sql"));
     assert_eq!(applied, ups.count().to_string());
 }
@@ -272,7 +273,8 @@ async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     assert_eq!(postgres.query(tables).await, "0");
     run(&["migrate", "up"]).await;
     let before = postgres.query(tables).await;
-    let dry = run(&["migrate", "down", "--steps", "1", "--dry-run"]).await;
+    let down = ["migrate", "down", "--owner", "platform", "--steps", "1"];
+    let dry = run(&[&down[..], &["--dry-run"]].concat()).await;
     assert_eq!(dry, "would take back 20261128000002");
     assert_eq!(postgres.query(tables).await, before);
 }

@@ -190,7 +190,7 @@ async fn every_metric_is_explained_with_its_labels_and_no_other() {
     );
     // Some things are measured a moment later than they happen.
     let documented = documented_metrics();
-    let (leases, scopes) = tokio::join!(metrics_of_leases(), metrics_of_scopes());
+    let (leases, notes) = tokio::join!(metrics_of_leases(), metrics_of_notes());
     let workers = metrics_of_workers().await;
     let begun = Instant::now();
     let mut scraped = Metrics::new();
@@ -199,7 +199,7 @@ async fn every_metric_is_explained_with_its_labels_and_no_other() {
         scraped = scraped_metrics(&text);
         scraped.extend(leases.clone());
         scraped.extend(workers.clone());
-        scraped.extend(scopes.clone());
+        scraped.extend(notes.clone());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(documented, scraped);
@@ -234,14 +234,26 @@ async fn metrics_of_workers() -> Metrics {
     scraped
 }
 
-/// What a scrape has only where system code works on the rows of tenants, as a worker of the notes does.
-async fn metrics_of_scopes() -> Metrics {
-    let daemon = crate::notes::notes().spawn().await;
-    eventually("a scope to be counted", || async {
+/// What a scrape has only where system code works on the rows of tenants, and where there are events and a subscriber, as
+/// in the notes.
+async fn metrics_of_notes() -> Metrics {
+    let daemon = crate::notes::notes()
+        .env("DOTMAC_EVENTS_STATUS_INTERVAL", "100ms")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    let notes = format!("{}{}", daemon.base, crate::notes::NOTES);
+    let note = daemon.client.post(notes).bearer_auth(crate::notes::TOKEN);
+    let added = note.json(&serde_json::json!({ "text": "a" })).send().await;
+    assert_eq!(added.unwrap().status(), 201);
+    eventually("scopes and events to be counted", || async {
         let text = daemon.get("/metrics").await.text().await.ok()?;
         let mut scraped = scraped_metrics(&text);
-        scraped.retain(|name, _| name == "dotmac_database_system_scopes_total");
-        (!scraped.is_empty()).then_some(scraped)
+        scraped.retain(|name, _| {
+            name == "dotmac_database_system_scopes_total" || name.starts_with("dotmac_events_")
+        });
+        let has_labels = scraped.values().all(|labels| !labels.is_empty());
+        (scraped.len() == 6 && has_labels).then_some(scraped)
     })
     .await
 }

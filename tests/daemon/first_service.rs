@@ -3,77 +3,10 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use crate::support::{built, eventually, free_port, process::Process, repository};
-
-/// What the page has a reader do.
-#[derive(Debug, PartialEq)]
-enum Step {
-    /// Write the same text to each of these files.
-    Write(Vec<String>, String),
-    /// Run a command; its output, if the page shows one.
-    Run(String, Option<String>),
-}
-
-/// The steps of a page: a fenced block goes to the files that the paragraph above it names; an indented block has
-/// commands, each `$ ` one with its output below it.
-fn steps(page: &str) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let (mut paragraph, mut after_blank) = (String::new(), true);
-    let mut fenced = None::<String>;
-    for line in page.lines() {
-        if let Some(text) = &mut fenced {
-            if line == "```" {
-                steps.push(Step::Write(files_in(&paragraph), std::mem::take(text)));
-                fenced = None;
-            } else {
-                *text += &format!("{line}\n");
-            }
-        } else if line.starts_with("```") {
-            fenced = Some(String::new());
-        } else if let Some(line) = line.strip_prefix("    ") {
-            match (line.strip_prefix("$ "), steps.last_mut()) {
-                (Some(command), _) => steps.push(Step::Run(command.into(), Some(String::new()))),
-                (None, Some(Step::Run(_, Some(output)))) if !after_blank => {
-                    *output += &format!("{line}\n");
-                }
-                (None, _) => steps.push(Step::Run(line.into(), None)),
-            }
-        } else if !line.is_empty() {
-            if after_blank {
-                paragraph.clear();
-            }
-            paragraph += &format!("{line}\n");
-        }
-        after_blank = line.is_empty() && fenced.is_none();
-    }
-    steps
-}
-
-/// The files that a paragraph names in backticks.
-fn files_in(paragraph: &str) -> Vec<String> {
-    let quoted = paragraph.split('`').skip(1).step_by(2);
-    let is_file = |name: &&str| [".toml", ".sql", ".rs"].iter().any(|it| name.ends_with(it));
-    quoted.filter(is_file).map(str::to_owned).collect()
-}
-
-/// Whether `text` is `pattern`, in which `…` stands for anything.
-fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, mut rest) = (pattern.trim_end(), text.trim_end());
-    let parts: Vec<&str> = pattern.split('…').collect();
-    let last = parts.len() - 1;
-    for (place, part) in parts.iter().enumerate() {
-        let found = match place {
-            0 => rest.starts_with(part).then_some(0),
-            _ if place == last => rest.ends_with(part).then(|| rest.len() - part.len()),
-            _ => rest.find(part),
-        };
-        match found {
-            Some(start) => rest = &rest[start + part.len()..],
-            None => return false,
-        }
-    }
-    last > 0 || rest.is_empty()
-}
+use crate::{
+    page::{Step, matches, steps},
+    support::{built, eventually, free_port, process::Process, repository},
+};
 
 /// An empty folder, gone when dropped. It has the same name each time, since cargo keeps what it built by the path.
 struct Folder(PathBuf);
@@ -209,31 +142,4 @@ async fn every_step_of_the_page_works_as_it_says() {
     })
     .await;
     assert_eq!(code, 0, "{:#?}", running.lines());
-}
-
-#[test]
-fn steps_are_found_and_outputs_compared() {
-    let page = "# A\n\n    make it\n\n`a/b.rs` and `c.toml`, not `d`:\n\n```rust\nfn main() {}\n```\n\nThen:\n\n    $ one two\n    1\n\n    $ three\n";
-    assert_eq!(
-        steps(page),
-        [
-            Step::Run("make it".into(), None),
-            Step::Write(
-                vec!["a/b.rs".into(), "c.toml".into()],
-                "fn main() {}\n".into()
-            ),
-            Step::Run("one two".into(), Some("1\n".into())),
-            Step::Run("three".into(), Some(String::new())),
-        ]
-    );
-    for (pattern, text, is_right) in [
-        ("a…c…", "abcd\n", true),
-        ("a…", "b", false),
-        ("…b…", "abc", true),
-        ("abc", "abc\n", true),
-        ("abc", "abcd", false),
-        ("a…d", "abc", false),
-    ] {
-        assert_eq!(matches(pattern, text), is_right, "{pattern} {text}");
-    }
 }

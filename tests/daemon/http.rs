@@ -52,6 +52,7 @@ async fn in_production_there_is_no_documentation_unless_asked_for() {
     let production = || {
         Daemon::builder()
             .env("DOTMAC_ENVIRONMENT", "production")
+            .env("DOTMAC_APP_SECRET_KEY", "0123456789abcdef0123456789abcdef")
             .env("DOTMAC_DATABASE_ALLOW_SQLITE", "true")
             .env("DOTMAC_SHUTDOWN_DRAIN_DELAY", "0s")
     };
@@ -59,7 +60,7 @@ async fn in_production_there_is_no_documentation_unless_asked_for() {
         production().spawn(),
         production().env("DOTMAC_DOCS_ENABLED", "true").spawn()
     );
-    for path in ["/docs", "/redoc", "/openapi.json"] {
+    for path in ["/docs", "/redoc", "/openapi.json", "/asyncapi.json"] {
         assert_eq!(hidden.get(path).await.status(), 404, "{path}");
         assert_eq!(shown.get(path).await.status(), 200, "{path}");
     }

@@ -117,6 +117,7 @@ async fn the_listener_for_clients_keeps_health_and_ready() {
         ("/ready", 200, 200),
         ("/", 200, 200),
         ("/openapi.json", 200, 200),
+        ("/asyncapi.json", 200, 404),
         ("/metrics", 404, 200),
         ("/health/startup", 404, 200),
         ("/livez", 404, 200),

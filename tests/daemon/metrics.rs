@@ -191,7 +191,12 @@ async fn a_hundred_thousand_paths_hosts_and_methods_make_a_constant_number_of_se
         daemon.metric(JOURNALED).await
     })
     .await;
-    let series = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
+    // Without those of the database, which the platform's own workers query for the first time meanwhile.
+    let is_counted = |line: &&str| {
+        let others = ["#", "db_client_", "dotmac_database_", "dotmac_events_"];
+        !others.iter().any(|other| line.starts_with(other))
+    };
+    let series = |text: &str| text.lines().filter(is_counted).count();
     let before = series(&scrape(&daemon, OPENMETRICS).await.1);
     let address = daemon.base.trim_start_matches("http://").to_owned();
     let attackers: Vec<_> = (0..ATTACKERS)

@@ -99,7 +99,7 @@ async fn the_daemon_takes_a_database_that_notes_migrated() {
         assert_eq!(up.code, 0, "{}", up.text());
         let status = on(Daemon::builder()).run(&["migrate", "status"]).await;
         assert_eq!(status.code, 0, "{}", status.text());
-        let absent = "notes: 1 applied, not part of this program";
+        let absent = "notes: 2 applied, not part of this program";
         assert!(status.text().contains(absent), "{}", status.text());
         for builder in [
             Daemon::builder(),
@@ -111,7 +111,7 @@ async fn the_daemon_takes_a_database_that_notes_migrated() {
         }
         let status = on(notes()).run(&["migrate", "status"]).await;
         assert_eq!(status.code, 0, "{}", status.text());
-        assert!(status.text().contains("notes: 1 applied, 0 pending"));
+        assert!(status.text().contains("notes: 2 applied, 0 pending"));
     }
 }
 

@@ -159,15 +159,15 @@ async fn migrations_of_modules_are_run_and_shown_without_the_daemon() {
             stopped.text()
         };
         let status = run(notes(), &["migrate", "status"], 1).await;
-        assert!(status.contains("notes: 0 applied, 1 pending"), "{status}");
+        assert!(status.contains("notes: 0 applied, 2 pending"), "{status}");
         let up = run(notes(), &["migrate", "up"], 0).await;
-        assert!(up.contains("notes: 1 applied, 0 pending"), "{up}");
+        assert!(up.contains("notes: 2 applied, 0 pending"), "{up}");
         run(notes(), &["migrate", "status"], 0).await;
         assert_eq!(run(notes(), &["notes", "count"], 0).await.trim(), "0");
         // A program without the module leaves its tables alone.
         let other = run(Daemon::builder(), &["migrate", "up"], 0).await;
         assert!(
-            other.contains("notes: 1 applied, not part of this program"),
+            other.contains("notes: 2 applied, not part of this program"),
             "{other}"
         );
         let off = notes().env("DOTMAC_NOTES_ENABLED", "false");

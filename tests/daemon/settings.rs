@@ -161,6 +161,7 @@ async fn a_secret_that_a_module_needs_is_never_silently_missing() {
     let production = |builder: Builder| {
         builder
             .env("DOTMAC_ENVIRONMENT", "production")
+            .env("DOTMAC_APP_SECRET_KEY", "0123456789abcdef0123456789abcdef")
             .env("DOTMAC_DATABASE_ALLOW_SQLITE", "true")
     };
     let refused = production(without()).run(&[]).await;
@@ -214,6 +215,6 @@ async fn config_shows_and_documents_the_keys_of_modules() {
     let (code, said) = config(&["--module", "nobody"]).await;
     assert_eq!(
         (code, said.trim()),
-        (64, "there is no module `nobody`; there are notes")
+        (64, "there is no module `nobody`; there are notes, events")
     );
 }

@@ -115,7 +115,7 @@ impl DbError {
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
         match self {
-            Self::Connect(error) => Some(error.reason()),
+            Self::Connect(error) | Self::FileChanged(error) => Some(error.reason()),
             Self::PoolExhausted { .. } => Some(POOL_EXHAUSTED),
             Self::Conflict(_) => Some(LOCKED),
             Self::ReadOnly(_) => Some(READ_ONLY),

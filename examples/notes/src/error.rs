@@ -2,6 +2,7 @@
 
 use dotmac_platform::{
     db::DbError,
+    events::EmitError,
     http::Problem,
     module::WorkerError,
     routing::{ApiError, PreconditionFailed, ProblemType},
@@ -40,6 +41,9 @@ pub enum NotesError {
     /// The database did not do it.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// The event of what happened was not taken.
+    #[error(transparent)]
+    Emit(#[from] EmitError),
 }
 
 impl WorkerError for NotesError {
@@ -61,6 +65,7 @@ impl ApiError for NotesError {
             Self::TooMany(_) => TOO_MANY.problem(),
             Self::Changed(error) => error.into(),
             Self::Db(error) => error.into(),
+            Self::Emit(error) => DbError::from(error).into(),
         }
     }
 }

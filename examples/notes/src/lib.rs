@@ -5,10 +5,12 @@
 
 mod command;
 mod error;
+mod events;
 mod routes;
 mod rules;
 mod settings;
 mod store;
+mod tags;
 mod token;
 mod workers;
 
@@ -16,6 +18,7 @@ use dotmac_platform::{migrations, permissions, prelude::*};
 
 use command::NotesCommand;
 pub use error::NotesError;
+pub use events::NoteAdded;
 pub use settings::NotesSettings;
 use token::TokenAuthenticator;
 
@@ -44,6 +47,7 @@ impl Module for Notes {
         Manifest::new("Short texts with tags.")
             .migrations(migrations!("migrations"))
             .permissions(PERMISSIONS)
+            .emits::<NoteAdded>()
             .command::<NotesCommand>()
     }
 
@@ -59,6 +63,7 @@ impl Module for Notes {
             workers::sweep(swept.clone(), keep)
         })
         .add()?;
+        on.subscribe("tags", events::count_tags).add()?;
         let settings = on.live(settings);
         on.provide(Service { db, settings });
         on.routes("/notes", routes::declare);

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use dotmac_events::Events;
 use dotmac_platform::{Platform, build_info};
 use notes::Notes;
 
@@ -9,5 +10,6 @@ fn main() -> ExitCode {
     Platform::new("notes", env!("CARGO_PKG_VERSION"))
         .build(build_info!())
         .module::<Notes>()
+        .module::<Events>()
         .main()
 }

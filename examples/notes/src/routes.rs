@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::{
     NotesError, Read, Service, Write, rules, store,
     store::{Note, NoteColumn},
+    tags::{self, TagCount},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -49,6 +50,9 @@ pub(crate) fn declare(routes: &mut Routes) {
         .summary("Add a note")
         .rate_limit(RateLimit::per_principal(6000, MINUTE));
     routes.get("", list).summary("All notes, in pages");
+    routes
+        .get("/tags", tags)
+        .summary("The 200 tags that were given most often");
     routes.get("/{id}", find).summary("One note");
     routes.patch("/{id}", change).summary("Change a note");
     routes.delete("/{id}", delete).summary("Delete a note");
@@ -90,6 +94,12 @@ async fn list(
         store::page(tx, sort, after, rows).await
     });
     Ok(paging.page(&scope, page.await?, |note| note.id))
+}
+
+async fn tags(who: Can<Read>, on: Use<Service>) -> Result<Page<TagCount>, NotesError> {
+    let db = on.db.tenant(&who.scope());
+    let counted = db.read("list tags", async |tx| tags::most_given(tx, 200).await);
+    Ok(Page::whole(counted.await?))
 }
 
 async fn find(

@@ -2,11 +2,12 @@
 
 use dotmac_platform::{
     db::{TenantTx, types::Id},
+    events::Emit as _,
     routing::{Change, IfMatch, PreconditionFailed},
 };
 
 use crate::{
-    NotesError, NotesSettings,
+    NoteAdded, NotesError, NotesSettings,
     store::{self, Note},
 };
 
@@ -27,6 +28,10 @@ pub(crate) async fn add(
     }
     let note = Note::new(tx.tenant(), text, each_once(tags));
     store::insert(tx, &note).await?;
+    tx.emit(&NoteAdded {
+        note: note.id,
+        tags: note.tags.clone(),
+    })?;
     Ok(note)
 }
 

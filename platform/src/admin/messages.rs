@@ -55,13 +55,16 @@ pub(crate) struct Status {
     pub(crate) modules_off: Vec<String>,
 }
 
-/// A module and its shares.
-#[derive(Debug, Serialize, Deserialize)]
+/// A module, its shares, and what it says of its work.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ModuleStatus {
     pub(crate) name: String,
     /// Absent for work of the platform's own.
     pub(crate) requests: Option<RequestShare>,
     pub(crate) connections: Option<ConnectionShare>,
+    /// What it says of its work, in sentences: what that waits for, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) explanations: Vec<String>,
 }
 
 /// The requests of one module.

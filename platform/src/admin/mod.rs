@@ -22,6 +22,7 @@ use dotmac_telemetry::Telemetry;
 use crate::{
     about::About,
     http::{self, Workers},
+    module::Explanation,
     routing::ModuleRequests,
 };
 
@@ -35,6 +36,7 @@ pub(crate) struct AdminContext {
     pub(crate) requests: Vec<Arc<ModuleRequests>>,
     /// The modules that are switched off.
     pub(crate) modules_off: Vec<&'static str>,
+    pub(crate) explanations: Vec<Explanation>,
 }
 
 /// An open socket. Closed, and its file removed, when dropped.

@@ -74,29 +74,30 @@ async fn status(context: Data<AdminContext>) -> Json<Status> {
 
 /// Every module that takes requests or works on the database.
 fn modules(context: &AdminContext) -> Vec<ModuleStatus> {
-    let mut modules = BTreeMap::new();
+    let mut modules = BTreeMap::<&str, ModuleStatus>::new();
     for load in context.requests.iter().map(|module| module.load()) {
-        let requests = RequestShare {
+        modules.entry(load.module).or_default().requests = Some(RequestShare {
             under_way: load.under_way,
             max: load.most,
             refused: load.refused,
-        };
-        modules.insert(load.module, (Some(requests), None));
+        });
     }
     for load in module_loads() {
-        let (_, connections) = modules.entry(load.module).or_default();
-        *connections = Some(ConnectionShare {
+        modules.entry(load.module).or_default().connections = Some(ConnectionShare {
             used: load.used,
             max: load.max,
             waiting: load.waiting,
         });
     }
+    for explanation in &context.explanations {
+        let module = modules.entry(explanation.module).or_default();
+        module.explanations.extend(explanation.sentences());
+    }
     let modules = modules.into_iter();
     modules
-        .map(|(name, (requests, connections))| ModuleStatus {
+        .map(|(name, module)| ModuleStatus {
             name: name.to_owned(),
-            requests,
-            connections,
+            ..module
         })
         .collect()
 }

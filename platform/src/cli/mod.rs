@@ -67,6 +67,8 @@ enum Command {
     Admin(admin::Ask),
     /// Print the OpenAPI document of every mounted route.
     Openapi,
+    /// Print the AsyncAPI document of the events of every module.
+    Asyncapi,
     /// Print the completions of a shell.
     Completions(completions::Arguments),
 }
@@ -160,6 +162,7 @@ async fn execute(program: &Program, command: Command) -> Exit {
         Command::Probe(arguments) => probe::run(program, &arguments).await,
         Command::Admin(ask) => admin::run(program, &ask).await,
         Command::Openapi => openapi::run(program),
+        Command::Asyncapi => openapi::run_for_events(program),
         Command::Completions(arguments) => completions::run(parser(program), &arguments),
     }
 }

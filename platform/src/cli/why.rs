@@ -9,7 +9,8 @@ use crate::{
 };
 
 /// Whether the daemon is ready, and the explanation: for each component that is not ready its state, the last
-/// error that it logged and the remedy; each module whose work waits for a database connection, and each that is off.
+/// error that it logged and the remedy; each module whose work waits for a database connection; what modules say of
+/// their work; and each that is off.
 pub(super) fn why(status: &Status) -> (bool, String) {
     let ready = status.alive && status.status != "not_ready";
     let mut text = match (&*status.status, status.reason.as_deref()) {
@@ -31,6 +32,9 @@ pub(super) fn why(status: &Status) -> (bool, String) {
     }
     for module in &status.modules {
         describe_shares(&mut text, module).unwrap_or_default();
+        for sentence in &module.explanations {
+            write!(text, "\nmodule `{}`: {sentence}", module.name).unwrap_or_default();
+        }
     }
     for module in &status.modules_off {
         let key = enabled_key(module);

@@ -45,6 +45,8 @@ struct Links {
     #[serde(skip_serializing_if = "Option::is_none")]
     openapi: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    asyncapi: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     docs: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     redoc: Option<&'static str>,
@@ -65,6 +67,8 @@ impl Index {
                 startup: operated.then_some("/health/startup"),
                 metrics: operated.then_some("/metrics"),
                 openapi: documented("/openapi.json"),
+                asyncapi: documented("/asyncapi.json")
+                    .filter(|_| config.surface != Surface::Management),
                 docs: documented("/docs"),
                 redoc: documented("/redoc"),
             },

@@ -90,7 +90,7 @@ pub struct Config {
     pub trusted_hosts: Vec<HostPattern>,
     /// Cross-origin policy.
     pub cors: CorsPolicy,
-    /// Whether `/openapi.json`, `/docs` and `/redoc` exist.
+    /// Whether `/openapi.json`, `/asyncapi.json`, `/docs` and `/redoc` exist.
     pub docs_enabled: bool,
     /// Name of the environment, as `/health` shows it.
     pub environment: String,

@@ -1,4 +1,4 @@
-//! `/openapi.json`, and two pages that show it: `/docs` (Swagger UI) and `/redoc` (Redoc).
+//! `/openapi.json`, two pages that show it - `/docs` (Swagger UI) and `/redoc` (Redoc) - and `/asyncapi.json`.
 //!
 //! Everything comes from memory; no page loads anything from another host, which its
 //! content security policy enforces. The big scripts are cut out of their crates and compressed on
@@ -17,7 +17,7 @@ use actix_web::{
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{Problem, compression::Asset};
+use super::{Config, Problem, Surface, compression::Asset};
 
 /// Scripts of our own, and what Swagger UI needs besides: inline styles, images as data.
 const SWAGGER_POLICY: HeaderValue = HeaderValue::from_static(
@@ -85,6 +85,48 @@ impl Document {
     }
 }
 
+/// The AsyncAPI document of a program, made when someone asks for it. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct EventsDocument {
+    make: Arc<MakeDocument>,
+    made: Arc<OnceLock<Asset>>,
+}
+
+/// Makes a document from the program's name and version.
+type MakeDocument = dyn Fn(&str, &str) -> serde_json::Value + Send + Sync;
+
+impl EventsDocument {
+    /// `make` gets the program's name and version.
+    pub(crate) fn new(
+        make: impl Fn(&str, &str) -> serde_json::Value + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            make: Arc::new(make),
+            made: Arc::default(),
+        }
+    }
+
+    fn get(&self, title: &Title) -> &Asset {
+        let make = || Asset::new((self.make)(&title.name, &title.version).to_string());
+        self.made.get_or_init(make)
+    }
+}
+
+/// The program's name and version, as its documents have them.
+pub(super) struct Title {
+    name: String,
+    version: String,
+}
+
+impl Title {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            name: config.app_name.clone(),
+            version: config.version.clone(),
+        }
+    }
+}
+
 /// The paths below the pages, which are in no document.
 pub(super) const FILES: [&str; 5] = [
     "/docs/",
@@ -94,8 +136,11 @@ pub(super) const FILES: [&str; 5] = [
     "/redoc/start.js",
 ];
 
-/// Mounts the document and both pages; they need [`Data<Document>`].
-pub(super) fn routes(app: &mut ServiceConfig<'_>) {
+/// Mounts the documents and both pages; they need [`Data<Document>`] and [`Data<Title>`].
+pub(super) fn routes(app: &mut ServiceConfig<'_>, surface: Surface) {
+    if surface != Surface::Management {
+        app.service(asyncapi);
+    }
     app.service(openapi)
         .service(swagger)
         .service(redoc)
@@ -124,6 +169,22 @@ async fn openapi(request: HttpRequest, document: Data<Document>) -> Result<HttpR
     let mut response = HttpResponse::Ok();
     response.content_type(header::ContentType::json());
     Ok(asset.respond(&request, response).await)
+}
+
+/// What can happen, from the same types as the events themselves. Who may read the one document may read the other.
+#[utoipa::path(
+    tag = "documentation",
+    summary = "The AsyncAPI document of the events of every mounted module",
+    responses((status = 200, description = "AsyncAPI 3.0.", body = serde_json::Value, content_type = "application/json"))
+)]
+#[get("/asyncapi.json")]
+async fn asyncapi(request: HttpRequest, title: Data<Title>) -> Result<HttpResponse, Problem> {
+    let document = request
+        .app_data::<EventsDocument>()
+        .ok_or_else(|| Problem::not_found("this program has no modules, and so no events"))?;
+    let mut response = HttpResponse::Ok();
+    response.content_type(header::ContentType::json());
+    Ok(document.get(&title).respond(&request, response).await)
 }
 
 /// The document in Swagger UI.

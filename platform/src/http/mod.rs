@@ -46,6 +46,7 @@ pub(crate) use config::is_draining;
 pub use config::{Config, CorsPolicy, Parts, Routes, Scrape, Surface, Vitals};
 pub(crate) use config::{RouteLimits, RouteSet};
 pub use cors::CorsPolicyError;
+pub(crate) use docs::EventsDocument;
 pub(crate) use extract::{field_at_fault, malformed_json, unsupported};
 pub(crate) use methods::unrouted;
 pub(crate) use own_thread::serve_on_own_thread;

@@ -26,7 +26,7 @@ use super::{
     compression::Compression,
     connection::{Acceptor, Connection, Connections},
     cors::{self, CorsPolicyError},
-    docs::{self, Document},
+    docs::{self, Document, Title},
     envelope::Envelope,
     expectation::Expecting,
     extract,
@@ -152,6 +152,7 @@ pub(super) struct Shared {
     routes: Routes,
     probes: web::Data<Probes>,
     document: web::Data<Document>,
+    title: web::Data<Title>,
     index: web::Data<Index>,
     scrape: web::Data<super::config::Scrape>,
     compression: Compression,
@@ -166,6 +167,7 @@ impl Shared {
                 parts.workers,
             )),
             document: web::Data::new(Document::default()),
+            title: web::Data::new(Title::new(&config)),
             index: web::Data::new(Index::new(&config)),
             scrape: web::Data::new(Arc::clone(&parts.scrape)),
             compression: Compression::new(),
@@ -232,6 +234,7 @@ impl Shared {
         app.app_data(Rc::clone(&methods))
             .app_data(self.probes.clone())
             .app_data(self.document.clone())
+            .app_data(self.title.clone())
             .app_data(self.index.clone())
             .app_data(self.scrape.clone())
             .configure(|app| {
@@ -255,7 +258,7 @@ fn mount(app: &mut ServiceConfig<'_>, surface: Surface, docs_enabled: bool, rout
     probes::routes(app, surface);
     builtin::routes(app, surface);
     if docs_enabled {
-        docs::routes(app);
+        docs::routes(app, surface);
     }
     if let Some(modules) = &routes.modules {
         modules.mount(app);

@@ -16,12 +16,13 @@ use self::{
     values::PLATFORM,
 };
 pub(crate) use self::{error::AssemblyError, values::Values};
-use super::{Mount, MountError, Registered};
+use super::{Mount, MountError, Registered, explanation::Explanation};
 use crate::{
     MIGRATIONS,
     access::{Authentication, Authenticator},
     components,
     egress::Egress,
+    events::{self, EventCatalogue},
     http::{self, Routes},
     metrics,
     routing::{self, Limiter, ModuleRequests, MountedRoutes, Route, RoutesError},
@@ -68,6 +69,12 @@ pub(crate) struct Assembly {
     pub(crate) routes: Routes,
     /// Of the live keys of modules; complete before the tree is started.
     pub(crate) appliers: Appliers,
+    /// The types of events that modules emit, and who subscribes.
+    pub(crate) events: EventCatalogue,
+    /// How long events are kept, if a module says so.
+    pub(super) events_kept: Option<Duration>,
+    /// What modules say of their work to operators.
+    pub(crate) explanations: Vec<Explanation>,
     vault: bool,
     production: bool,
 }
@@ -106,6 +113,8 @@ impl Assembly {
         }
 
         let db = Db::new(pool);
+        let emitted = enabled(settings, modules);
+        let emitted = emitted.map(|module| (module.name, module.manifest.events.as_slice()));
         let mut assembly = Self {
             tree,
             secrets,
@@ -126,14 +135,15 @@ impl Assembly {
             authenticator: authenticator.map(|given| ("the program", given)),
             routes: Routes::default(),
             appliers: Appliers::default(),
+            events: EventCatalogue::new(emitted)?,
+            events_kept: None,
+            explanations: Vec::new(),
             vault: settings.vault.enabled,
             production: settings.app.environment == Environment::Production,
         };
         assembly.values.share(PLATFORM, assembly.egress.clone())?;
-        for module in modules
-            .iter()
-            .filter(|module| settings.module_enabled(module.name))
-        {
+        assembly.values.share(PLATFORM, assembly.events.clone())?;
+        for module in enabled(settings, modules) {
             assembly.mount(module, settings)?;
         }
         assembly.finish(settings, modules)?;
@@ -212,6 +222,7 @@ impl Assembly {
         }
         self.provide_cursor_key(settings)?;
         self.provide_key_store(settings)?;
+        self.add_event_retention()?;
         if self.declared.iter().any(Route::needs::<Limiter>) {
             self.values.share(PLATFORM, Limiter::new())?;
         }
@@ -231,6 +242,9 @@ impl Assembly {
         let authentication =
             authenticator.map_or_else(Authentication::default, |(_, it)| Authentication::by(it));
         self.routes.provide(authentication);
+        let events = self.events.clone();
+        let document = move |name: &str, version: &str| events::document(name, version, &events);
+        self.routes.provide(http::EventsDocument::new(document));
         Ok(())
     }
 
@@ -314,15 +328,25 @@ impl Assembly {
     }
 }
 
+/// The modules that are switched on.
+fn enabled<'m>(
+    settings: &'m Settings,
+    modules: &'m [Registered],
+) -> impl Iterator<Item = &'m Registered> {
+    let is_on = |module: &&Registered| settings.module_enabled(module.name);
+    modules.iter().filter(is_on)
+}
+
 /// Shows the thread of an actor's life, which its factory runs on, in the figures of the runtimes.
 pub(super) fn watch_thread() {
     dotmac_telemetry::watch_runtime("actors");
 }
 
-/// The migrations of every owner of tables, those of modules that are switched off among them: their tables stay.
+/// The migrations of every owner of tables, the platform's and those of what is durable first, those of modules that are switched off among them: their tables stay.
 pub(crate) fn migrations(modules: &[Registered]) -> Vec<Migrations> {
     let of_modules = modules
         .iter()
         .filter_map(|module| module.manifest.migrations_of(module.name));
-    std::iter::once(MIGRATIONS).chain(of_modules).collect()
+    let own = [MIGRATIONS, dotmac_durable::MIGRATIONS];
+    own.into_iter().chain(of_modules).collect()
 }

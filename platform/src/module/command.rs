@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use super::{Assembly, Registered};
 use crate::{
     Exit,
+    events::EventCatalogue,
     settings::{Group, Settings},
 };
 
@@ -81,6 +82,20 @@ impl CommandContext {
     pub fn failed(&self, error: &(dyn Error + 'static)) -> Exit {
         eprintln!("{}", dotmac_causes::chain(error));
         Exit::Unavailable
+    }
+
+    /// The types of events that the program's modules emit, and who subscribes.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Settings`] if the modules cannot be put together; why is on standard error.
+    pub fn events(&self) -> Result<EventCatalogue, Exit> {
+        let Inner {
+            settings, modules, ..
+        } = &*self.0;
+        let assembly = Assembly::for_command(settings, modules, None);
+        let assembly = assembly.map_err(|error| refused(&error))?;
+        Ok(assembly.events)
     }
 
     async fn open(&self) -> Result<Opened, Exit> {

@@ -1,9 +1,13 @@
 //! What is known of a module before anything runs.
 
 use dotmac_db::{Migrations, Scripts, Share};
+use utoipa::ToSchema;
 
 use super::{ModuleCommand, command::Command};
-use crate::access::PermissionSpec;
+use crate::{
+    access::PermissionSpec,
+    events::{Event, EventSpec},
+};
 
 /// What a module is and what it owns.
 #[derive(Clone)]
@@ -14,6 +18,7 @@ pub struct Manifest {
     pub(crate) share: Share,
     pub(crate) request_share: Share,
     pub(crate) permissions: &'static [PermissionSpec],
+    pub(crate) events: Vec<EventSpec>,
     pub(crate) is_required: bool,
     pub(crate) seals: bool,
     pub(crate) command: Option<Command>,
@@ -31,6 +36,7 @@ impl Manifest {
             share: Share::HALF,
             request_share: Share::HALF,
             permissions: &[],
+            events: Vec::new(),
             is_required: false,
             seals: false,
             command: None,
@@ -79,6 +85,14 @@ impl Manifest {
             permissions,
             ..self
         }
+    }
+
+    /// It emits events of type `E`, whose documentation and schema are those of the Rust type. A transaction that emits
+    /// an event of a type which is not listed fails, and its error names the type.
+    #[must_use]
+    pub fn emits<E: Event + ToSchema>(mut self) -> Self {
+        self.events.push(EventSpec::of::<E>());
+        self
     }
 
     /// Without its parts, the program is not ready.

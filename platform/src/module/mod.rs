@@ -35,12 +35,14 @@ mod assembly;
 mod command;
 mod component;
 mod error;
+mod explanation;
 mod failure;
 mod manifest;
 mod mount;
 mod needs;
 mod registered;
 mod single;
+mod subscription;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -51,8 +53,10 @@ pub use failure::WorkerError;
 pub use manifest::Manifest;
 pub use mount::Mount;
 pub use needs::Needs;
+pub use subscription::SubscriptionBuilder;
 
 pub(crate) use assembly::{Assembly, migrations};
+pub(crate) use explanation::Explanation;
 pub(crate) use registered::{Registered, RegistrationError};
 
 use crate::settings::Group;

@@ -1,17 +1,23 @@
 //! Where a module puts its parts.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use dotmac_db::{Held, ModuleDb, sealing::Sealer};
+use dotmac_db::{Held, ModuleDb, TenantTx, Tx, sealing::Sealer};
 use dotmac_secrets::SecretWatch;
 use dotmac_supervision::{
     ActorFactory, Lifeline, Schedule, SupervisedActor, WorkerBody, WorkerContext,
 };
 
-use super::{Assembly, ComponentBuilder, MountError, Needs, WorkerError, component, single};
+use serde::de::DeserializeOwned;
+
+use super::{
+    Assembly, ComponentBuilder, MountError, Needs, SubscriptionBuilder, WorkerError, component,
+    explanation::Explanation, single,
+};
 use crate::{
     access::Authenticator,
     egress::Egress,
+    events::{Event, EventCatalogue, HandlerError, Handles, Received, StoredEvent, Subscriber},
     routing::{ModuleRequests, Routes},
     settings::{Applied, Group, Live, SecretSetting},
 };
@@ -150,6 +156,64 @@ impl Mount<'_> {
         let (name, owner) = (self.component(name), self.owner());
         let spec = single::worker(self.assembly, name, schedule, function);
         ComponentBuilder::new(self.assembly, owner, Ok(spec))
+    }
+
+    /// A subscriber to tenants' events of type `E`: a supervised worker named `<module>.<name>`, whose handler's queries
+    /// and the move of its cursor are one transaction. See [`Subscriber`] for what it promises. The name is that of the
+    /// cursor too: another name is another subscriber, which begins anew. Nothing is added before
+    /// [`SubscriptionBuilder::add`].
+    pub fn subscribe<E, H, X>(&mut self, name: &str, handler: H) -> SubscriptionBuilder<'_>
+    where
+        E: Event + DeserializeOwned + Send + 'static,
+        for<'c> H: AsyncFnOnce(&'c mut TenantTx, Received<E>) -> Result<(), X>
+            + Handles<&'c mut TenantTx, Received<E>, Result<(), X>, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        X: Into<HandlerError> + Send + 'static,
+    {
+        let name = self.component(name);
+        SubscriptionBuilder::new(self, Subscriber::new(name, handler))
+    }
+
+    /// As [`subscribe`](Self::subscribe), to events of any of `kinds`, of all tenants and of the system, on transactions
+    /// of the system.
+    pub fn subscribe_across_tenants<H, X>(
+        &mut self,
+        name: &str,
+        kinds: &'static [&'static str],
+        handler: H,
+    ) -> SubscriptionBuilder<'_>
+    where
+        for<'c> H: AsyncFnOnce(&'c mut Tx, StoredEvent) -> Result<(), X>
+            + Handles<&'c mut Tx, StoredEvent, Result<(), X>, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        X: Into<HandlerError> + Send + 'static,
+    {
+        let name = self.component(name);
+        SubscriptionBuilder::new(self, Subscriber::across_tenants(name, kinds, handler))
+    }
+
+    /// The types of events that the program's modules emit, and who subscribes: complete once all are mounted.
+    #[must_use]
+    pub fn events(&self) -> EventCatalogue {
+        self.assembly.events.clone()
+    }
+
+    /// Keeps events for so long, in place of [`RETENTION`](crate::events::RETENTION). For the whole program.
+    pub fn keep_events(&mut self, keep: Duration) {
+        self.assembly.events_kept = Some(keep);
+    }
+
+    /// Adds sentences to what `dotmac why` prints of the module: what its work waits for, and why. `explain` is called
+    /// for each such question, and tells what is known already: it neither waits nor asks.
+    pub fn explain(&mut self, explain: impl Fn() -> Vec<String> + Send + Sync + 'static) {
+        let explanation = Explanation::new(self.module, explain);
+        self.assembly.explanations.push(explanation);
     }
 
     /// Makes `value` available to the handlers of this module that take [`Use<T>`](crate::routing::Use). Cloned for each

@@ -7,6 +7,7 @@ use dotmac_supervision::panic_message;
 use super::{Manifest, Module, Mount, MountError};
 use crate::{
     access::MAX_PERMISSIONS,
+    events::{self, EventSpec},
     settings::{Catalogue, CatalogueError, Settings},
 };
 
@@ -47,8 +48,10 @@ pub(crate) enum RegistrationError {
 }
 
 /// Names that are no commands and taken all the same: components of the platform, and `help`.
-const RESERVED: [&str; 7] = [
+const RESERVED: [&str; 9] = [
     "db",
+    "durable",
+    "event_retention",
     "help",
     "http",
     "idempotency",
@@ -91,6 +94,7 @@ impl Registered {
             }
         }
         catalogue.add::<M::Settings>(module)?;
+        events::declare(module, manifest.events.iter().map(EventSpec::kind));
         Ok(Self {
             name: module,
             manifest,

@@ -146,6 +146,17 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
 }
 
+impl<T> Page<T> {
+    /// A list that is so short that it has one page.
+    #[must_use]
+    pub fn whole(items: Vec<T>) -> Self {
+        Self {
+            items,
+            next_cursor: None,
+        }
+    }
+}
+
 impl Paging {
     /// How many items the page has at most, from 1 to 200.
     #[must_use]
@@ -176,6 +187,15 @@ impl Paging {
                     .problem()
                     .field_error("cursor", "is not one of this list")),
             },
+        }
+    }
+
+    /// The same with another cursor: for a list that takes it by another parameter too.
+    #[must_use]
+    pub fn with_cursor(self, cursor: String) -> Self {
+        Self {
+            cursor: Some(cursor),
+            ..self
         }
     }
 

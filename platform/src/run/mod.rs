@@ -166,6 +166,7 @@ impl Running {
             workers: parts.workers.clone(),
             requests: assembly.requests,
             modules_off: settings.modules_off().collect(),
+            explanations: assembly.explanations,
         };
         let Servers { clients, operators } = match Servers::start(ports, parts, &settings, context)
         {

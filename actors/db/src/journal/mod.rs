@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::{Mutex, OwnedMutexGuard, broadcast};
 use tracing::warn;
 
 use super::{Db, DbError, on, schema::runtime_journal};
@@ -31,6 +31,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Journal {
     instance: Arc<str>,
     pending: Arc<Mutex<Pending>>,
+    /// Held by a write until its end, also if nobody waits for that any more: the next one sees what it wrote.
+    writing: Arc<Mutex<()>>,
 }
 
 struct Pending {
@@ -64,6 +66,7 @@ impl Journal {
                 rows: vec![started],
                 failing: false,
             })),
+            writing: Arc::default(),
         }
     }
 
@@ -105,7 +108,8 @@ impl Journal {
                 Err(_) => break,
             }
         }
-        match insert(db, pending.rows.clone()).await {
+        let turn = Arc::clone(&self.writing).lock_owned().await;
+        match insert(db, pending.rows.clone(), turn).await {
             Ok(()) => {
                 pending.rows.clear();
                 pending.failing = false;
@@ -162,8 +166,9 @@ fn row(
     }
 }
 
-async fn insert(db: &Db, rows: Vec<Row>) -> Result<(), DbError> {
+async fn insert(db: &Db, rows: Vec<Row>, turn: OwnedMutexGuard<()>) -> Result<(), DbError> {
     db.transaction("write runtime journal", async move |tx| {
+        tx.after_commit(move || drop(turn));
         // Row by row: diesel-async has no batch insert for SQLite, and these are few. A former write whose end nobody
         // waited for may have written them.
         for row in &rows {

@@ -86,6 +86,11 @@ impl Bulkhead {
         }
     }
 
+    /// The module's name.
+    pub(crate) fn module(&self) -> &'static str {
+        self.module
+    }
+
     /// A place for work of this module, if one is free by `deadline`.
     pub(crate) async fn place(
         &self,

@@ -300,7 +300,11 @@ impl Job {
     ) -> (End, Vec<AfterCommit>) {
         let (pool, operation) = (&self.pool, self.operation);
         let (began, limit) = (Instant::now(), pool.work_limit);
-        let mut lent = TenantTx::new(Tx::new(connection, self.scope));
+        let mut lent = TenantTx::new(Tx::new(
+            connection,
+            self.scope,
+            self.module.as_deref().map(Bulkhead::module),
+        ));
         let (end, sound) = {
             let attempt = AssertUnwindSafe(self.transact(&mut lent, piece)).catch_unwind();
             match timer.until((began + limit).into(), pin!(attempt)).await {

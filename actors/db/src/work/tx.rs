@@ -70,6 +70,7 @@ impl Querying for Tx {
 pub struct Tx {
     connection: Connection,
     pub(crate) scope: Scope,
+    module: Option<&'static str>,
     before: Vec<(&'static str, Box<dyn Hook>)>,
     after: Vec<AfterCommit>,
     slots: Vec<Box<dyn Any + Send>>,
@@ -79,10 +80,11 @@ pub struct Tx {
 pub(crate) type AfterCommit = Box<dyn FnOnce() + Send>;
 
 impl Tx {
-    pub(crate) fn new(connection: Connection, scope: Scope) -> Self {
+    pub(crate) fn new(connection: Connection, scope: Scope, module: Option<&'static str>) -> Self {
         Self {
             connection,
             scope,
+            module,
             before: Vec::new(),
             after: Vec::new(),
             slots: Vec::new(),
@@ -99,6 +101,12 @@ impl Tx {
     #[must_use]
     pub fn actor(&self) -> Option<Actor> {
         self.scope.actor()
+    }
+
+    /// The module whose work it is; `None` for work of the platform's own.
+    #[must_use]
+    pub fn module(&self) -> Option<&'static str> {
+        self.module
     }
 
     /// Runs `follow` once the commit is acknowledged and the connection is back in the pool. It is dropped if

@@ -1,20 +1,30 @@
 //! Emitting: what a transaction says happened, collected until just before its commit.
 
+use std::{borrow::Cow, sync::LazyLock};
+
 use diesel::prelude::*;
-use dotmac_db::{DbError, TenantId, Tx, insert_all};
-use opentelemetry::trace::TraceContextExt as _;
+use dotmac_db::{DbError, TenantId, TenantTx, Tx, insert_all};
+use opentelemetry::{KeyValue, global, metrics::Counter, trace::TraceContextExt as _};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{
-    EmitError, Event, EventId, MAX_DATA, MAX_EVENTS,
-    event::{checked_subject, is_event_type},
+    CUSTOM, CustomEvent, EmitError, Event, EventId, MAX_DATA, MAX_EVENTS, declared,
+    event::{checked_subject, is_custom_type, is_event_type},
     tables::{JsonText, event},
     wake,
 };
 
 /// The hook before the commit that writes what was collected.
 const HOOK: &str = "events";
+
+/// Events whose transaction was committed by this process.
+static EMITTED: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    global::meter("dotmac.events")
+        .u64_counter("dotmac.events.emitted")
+        .with_description("Events whose transaction this process has committed")
+        .build()
+});
 
 /// Events as part of a transaction.
 pub trait Emit {
@@ -33,14 +43,52 @@ impl Emit for Tx {
     fn emit<E: Event>(&mut self, event: &E) -> Result<EventId, EmitError> {
         const {
             assert!(
-                is_event_type(E::TYPE),
-                "the TYPE of an event has the form `area.thing.v1`"
+                is_event_type(E::TYPE) && !is_custom_type(E::TYPE),
+                "the TYPE of an event has the form `area.thing.v1`, and does not begin with `custom.`"
             );
         }
-        let data = serde_json::to_string(event);
-        let about = (event.subject(), event.partition_key());
-        collect(self, E::TYPE, data, about)
+        let kind = Cow::Borrowed(E::TYPE);
+        let undeclared = declared::undeclared_by(self.module(), E::TYPE);
+        let new = match undeclared {
+            Some(module) => Err(EmitError::Undeclared { kind, module }),
+            None => Ok(New {
+                kind,
+                data: serde_json::to_string(event),
+                subject: event.subject(),
+                partition_key: event.partition_key(),
+            }),
+        };
+        collect(self, new)
     }
+}
+
+/// As [`Emit::emit`], for an event of a type that the transaction's tenant has made up.
+///
+/// # Errors
+///
+/// As there.
+pub fn emit_custom(tx: &mut TenantTx, event: CustomEvent) -> Result<EventId, EmitError> {
+    let kind = Cow::Owned(event.kind);
+    let new = if is_custom_type(&kind) {
+        Ok(New {
+            kind,
+            data: serde_json::to_string(&event.data),
+            partition_key: event.subject.clone(),
+            subject: event.subject,
+        })
+    } else {
+        Err(EmitError::NotCustom { kind })
+    };
+    collect(tx, new)
+}
+
+/// Writes what the transaction has emitted so far, so that it can read it.
+///
+/// # Errors
+///
+/// [`DbError`]; also the [`EmitError`] of an event that was refused.
+pub async fn flush(tx: &mut Tx) -> Result<(), DbError> {
+    write(tx).await
 }
 
 /// What a transaction has emitted.
@@ -52,12 +100,20 @@ struct Collected {
     refused: Option<EmitError>,
 }
 
+/// An event to be.
+struct New {
+    kind: Cow<'static, str>,
+    data: serde_json::Result<String>,
+    subject: String,
+    partition_key: String,
+}
+
 #[derive(Clone, Insertable)]
 #[diesel(table_name = event, treat_none_as_default_value = false)]
 struct NewRow {
     id: EventId,
     tenant_id: Option<TenantId>,
-    kind: &'static str,
+    kind: Cow<'static, str>,
     subject: String,
     partition_key: String,
     data: JsonText,
@@ -65,14 +121,9 @@ struct NewRow {
     traceparent: Option<String>,
 }
 
-fn collect(
-    tx: &mut Tx,
-    kind: &'static str,
-    data: serde_json::Result<String>,
-    about: (String, String),
-) -> Result<EventId, EmitError> {
+fn collect(tx: &mut Tx, new: Result<New, EmitError>) -> Result<EventId, EmitError> {
     let count = tx.slot::<Collected>().count;
-    let row = row(kind, data, about, count).map(|row| NewRow {
+    let row = new.and_then(|new| row(new, count)).map(|row| NewRow {
         tenant_id: tx.tenant(),
         actor: tx.actor().map(|actor| actor.to_string()),
         ..row
@@ -93,19 +144,18 @@ fn collect(
     }
 }
 
-fn row(
-    kind: &'static str,
-    data: serde_json::Result<String>,
-    (subject, partition_key): (String, String),
-    count: usize,
-) -> Result<NewRow, EmitError> {
+fn row(new: New, count: usize) -> Result<NewRow, EmitError> {
+    let kind = new.kind;
     if count >= MAX_EVENTS {
         return Err(EmitError::TooMany { kind });
     }
-    let data = data.map_err(|error| EmitError::Json {
-        kind,
-        problem: error.to_string(),
-    })?;
+    let data = match new.data {
+        Ok(data) => data,
+        Err(error) => {
+            let problem = error.to_string();
+            return Err(EmitError::Json { kind, problem });
+        }
+    };
     if data.len() > MAX_DATA {
         let bytes = data.len();
         return Err(EmitError::TooLarge { kind, bytes });
@@ -113,9 +163,9 @@ fn row(
     Ok(NewRow {
         id: EventId::new(),
         tenant_id: None,
+        subject: checked_subject(kind.clone(), "the subject", new.subject)?,
+        partition_key: checked_subject(kind.clone(), "the partition key", new.partition_key)?,
         kind,
-        subject: checked_subject(kind, "the subject", subject)?,
-        partition_key: checked_subject(kind, "the partition key", partition_key)?,
         data: JsonText(data),
         actor: None,
         traceparent: traceparent(),
@@ -125,15 +175,26 @@ fn row(
 /// Writes what was collected, and has those woken who wait for such events.
 async fn write(tx: &mut Tx) -> Result<(), DbError> {
     let collected = tx.slot::<Collected>();
-    if let Some(refused) = collected.refused.take() {
-        return Err(refused.into());
+    if let Some(refused) = &collected.refused {
+        return Err(refused.clone().into());
     }
     let rows = std::mem::take(&mut collected.waiting);
-    let mut kinds: Vec<_> = rows.iter().map(|row| row.kind).collect();
-    kinds.sort_unstable();
-    kinds.dedup();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let kinds: Vec<_> = rows.iter().map(|row| row.kind.clone()).collect();
     insert_all!(tx, event::table, rows)?;
-    tx.after_commit(move || wake::wake(&kinds));
+    tx.after_commit(move || {
+        for kind in &kinds {
+            // The types of tenants are any number.
+            let kind = match kind {
+                Cow::Borrowed(kind) => KeyValue::new("type", *kind),
+                Cow::Owned(_) => KeyValue::new("type", CUSTOM.trim_end_matches('.')),
+            };
+            EMITTED.add(1, &[kind]);
+        }
+        wake::wake(&kinds);
+    });
     Ok(())
 }
 

@@ -54,6 +54,7 @@
 //! write before: a transaction has its place from its first write on.
 
 mod cursor;
+mod declared;
 mod emit;
 mod event;
 mod horizon;
@@ -66,8 +67,12 @@ mod tables;
 mod wake;
 
 pub use cursor::{RewindTo, Start, rewind};
-pub use emit::Emit;
-pub use event::{EmitError, Event, EventId, MAX_DATA, MAX_EVENTS, is_event_type};
+pub use declared::declare;
+pub use emit::{Emit, emit_custom, flush};
+pub use event::{
+    CUSTOM, CustomEvent, EmitError, Event, EventId, MAX_DATA, MAX_EVENTS, MAX_SUBJECT,
+    is_custom_type, is_event_type, is_subject,
+};
 pub use log::{Filter, Page, find, read, read_all};
 pub use retention::{RETENTION, maintain, retention};
 pub use status::{SubscriberState, SubscriberStatus, subscribers};

@@ -57,6 +57,19 @@ pub enum SubscriberState {
     Ahead,
 }
 
+impl SubscriberState {
+    /// The word for programs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::HeldBack => "held_back",
+            Self::Expired => "expired",
+            Self::Ahead => "ahead",
+        }
+    }
+}
+
 /// All subscribers that have a cursor. For a scope of the system.
 ///
 /// # Errors

@@ -142,23 +142,53 @@ impl StoredEvent {
 
 /// An event in the form of CloudEvents 1.0, as JSON.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CloudEvent {
+    /// The version of CloudEvents.
+    #[cfg_attr(feature = "schema", schema(value_type = String, example = "1.0"))]
     specversion: &'static str,
+    /// Its id.
     id: EventId,
+    /// The area that it comes from: `/note`.
     source: String,
+    /// Its type: `note.added.v1`.
     #[serde(rename = "type")]
     kind: String,
+    /// What it happened to.
     subject: String,
+    /// When its transaction began.
     time: Moment,
+    /// What `data` is.
+    #[cfg_attr(feature = "schema", schema(value_type = String, example = "application/json"))]
     datacontenttype: &'static str,
+    /// What is particular to its type.
     data: Value,
+    /// Whose it is; absent for the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     tenantid: Option<TenantId>,
+    /// The trace in which it was caused, W3C Trace Context.
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<String>,
+    /// Who caused it: `user:` and the id, or `system:` and a reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     actor: Option<String>,
+    /// Its place in the log. As texts, these sort as the events do.
+    #[cfg_attr(feature = "schema", schema(value_type = String, pattern = "^[0-9a-f]{32}$"))]
     sequence: Position,
+}
+
+impl CloudEvent {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> EventId {
+        self.id
+    }
+
+    /// Its place in the log.
+    #[must_use]
+    pub fn sequence(&self) -> Position {
+        self.sequence
+    }
 }
 
 /// An event of type `E` as a subscriber gets it. Derefs to its data.

@@ -1,7 +1,10 @@
 //! Wakes the subscribers of this process after a commit. A hint, never the only way that work is found: subscribers
 //! look by themselves every second.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use tokio::sync::Notify;
 
@@ -25,10 +28,13 @@ pub(super) fn signal(kinds: &'static [&'static str]) -> Arc<Notify> {
 }
 
 /// Wakes those who wait for any of `kinds`.
-pub(super) fn wake(kinds: &[&'static str]) {
+pub(super) fn wake(kinds: &[Cow<'static, str>]) {
     let waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     for it in waiting.iter() {
-        if it.kinds.iter().any(|kind| kinds.contains(kind))
+        if it
+            .kinds
+            .iter()
+            .any(|kind| kinds.iter().any(|it| it == kind))
             && let Some(wake) = it.wake.upgrade()
         {
             wake.notify_one();
@@ -46,7 +52,7 @@ mod tests {
     async fn a_signal_is_for_its_kinds_and_many_are_one() {
         let (notes, files) = (signal(&["note.added.v1"]), signal(&["file.added.v1"]));
         for _ in 0..3 {
-            wake(&["note.added.v1"]);
+            wake(&["note.added.v1".into()]);
         }
         notes.notified().await;
         for idle in [notes.notified(), files.notified()] {

@@ -4,7 +4,8 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_db::{Connection, DbError, TenantId, TenantScope, TenantTx, Tx, on};
 use dotmac_durable::events::{
-    Emit, EmitError, Event, Filter, MAX_DATA, MAX_EVENTS, Page, Position, find, read, read_all,
+    CustomEvent, Emit, EmitError, Event, Filter, MAX_DATA, MAX_EVENTS, Page, Position, declare,
+    emit_custom, find, flush, read, read_all,
 };
 use serde_json::{Value, json};
 
@@ -190,6 +191,80 @@ async fn a_tenant_reads_its_own_events_and_no_others() {
         );
         let (first, next) = filtered(&[], None, 1).await;
         assert!(first == json!([1]) && next < last);
+        rig.supervisor.halt().await;
+    })
+    .await;
+}
+
+/// A program's module lists what it emits; forgetting that is noticed by the first transaction that emits it.
+#[actix::test]
+async fn what_the_manifest_of_a_module_does_not_list_rolls_back_by_name() {
+    on_both(async |target| {
+        let rig = Rig::start(&target, |_| Vec::new()).await;
+        // What is declared holds for the process, and both databases are of one.
+        let module: &str = format!("module {}", TenantId::new()).leak();
+        declare(module, ["test.counted.v2"]);
+        let emit =
+            async |tx: &mut TenantTx| tx.emit(&Counted::new(1)).map(drop).map_err(DbError::from);
+        let declared = rig.of_module(module);
+        let refused = declared
+            .tenant(&scope())
+            .transaction("emit", emit)
+            .await
+            .unwrap_err();
+        let said = dotmac_causes::chain(&refused);
+        for part in [module, "`test.counted.v1`", ".emits::<"] {
+            assert!(said.contains(part), "{said}");
+        }
+        assert!(all(&rig).await.events.is_empty());
+        declare(module, ["test.counted.v1"]);
+        declared
+            .tenant(&scope())
+            .transaction("emit", emit)
+            .await
+            .unwrap();
+        assert_eq!(all(&rig).await.events.len(), 1);
+        rig.supervisor.halt().await;
+    })
+    .await;
+}
+
+#[actix::test]
+async fn an_event_of_a_tenants_own_type_can_be_read_before_its_commit() {
+    on_both(async |target| {
+        let rig = Rig::start(&target, |_| Vec::new()).await;
+        let custom = |kind: &str| CustomEvent {
+            kind: kind.to_owned(),
+            subject: "orders/7".to_owned(),
+            data: json!({ "cents": 4200 }),
+        };
+        let event = custom("custom.order.paid.v1");
+        let publish = async move |tx: &mut TenantTx| {
+            let id = emit_custom(tx, event)?;
+            flush(tx).await?;
+            let early = find(tx, id).await?;
+            tx.emit(&Counted::new(2))?;
+            Ok::<_, DbError>(early)
+        };
+        let db = rig.db.tenant(&scope());
+        let early = db.transaction("publish", publish).await.unwrap().unwrap();
+        let page = all(&rig).await;
+        assert_eq!(page.events.len(), 2);
+        assert_eq!(page.events[0].position(), early.position());
+        assert_eq!(page.events[0].json(), early.json());
+        for kind in ["order.paid.v1", "custom.paid", ""] {
+            let event = custom(kind);
+            let publish = async move |tx: &mut TenantTx| {
+                let refused = emit_custom(tx, event).unwrap_err();
+                assert!(matches!(refused, EmitError::NotCustom { .. }));
+                Ok::<_, DbError>(())
+            };
+            let refused = db.transaction("publish", publish).await;
+            assert!(
+                refused.is_err(),
+                "{kind}: an ignored refusal commits nothing"
+            );
+        }
         rig.supervisor.halt().await;
     })
     .await;

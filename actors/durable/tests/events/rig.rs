@@ -22,6 +22,8 @@ use crate::support::{self, postgres::PASSWORD};
 /// One instance of a program: a database actor, and workers.
 pub struct Rig {
     pub db: ModuleDb,
+    /// The same without a module.
+    root: Db,
     pub supervisor: SupervisorHandle,
 }
 
@@ -73,19 +75,26 @@ impl Rig {
             DbActor::new(life, config.clone(), offered.clone(), None)
         });
         let actor = tree.add(spec.publishes(&slot).required()).unwrap();
-        let db = Db::new(slot).for_module("test", Share::HALF);
+        let root = Db::new(slot);
+        let db = root.for_module("test", Share::HALF);
         for worker in workers(&db) {
             let worker = worker.when_exhausted(Exhausted::Fail);
             tree.add_worker(worker.needs(actor.to_start())).unwrap();
         }
         let rig = Self {
             db,
+            root,
             supervisor: tree.start(),
         };
         rig.until(|board| board.readiness.serves()).await;
         let table = "CREATE TABLE IF NOT EXISTS effect (subscriber TEXT NOT NULL, number BIGINT NOT NULL, place TEXT NOT NULL)";
         rig.run(table).await;
         rig
+    }
+
+    /// The way to the database for another module.
+    pub fn of_module(&self, name: &'static str) -> ModuleDb {
+        self.root.for_module(name, Share::HALF)
     }
 
     pub async fn until(&self, condition: impl Fn(&Board) -> bool) {

@@ -5,6 +5,7 @@ use dotmac_secrets as secrets;
 use dotmac_supervision::TreeError;
 
 use crate::{
+    events::EventTwice,
     module::MountError,
     routing::RoutesError,
     settings::{APP_MASTER_KEY, APP_SECRET_KEY, NotApplied},
@@ -40,4 +41,6 @@ pub(crate) enum AssemblyError {
     MasterKeyMissing { module: &'static str },
     #[error("the operating system has no random bytes")]
     NoRandom,
+    #[error(transparent)]
+    Events(#[from] EventTwice),
 }

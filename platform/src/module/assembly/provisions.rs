@@ -1,5 +1,5 @@
-//! What the platform provides for routes and modules that need it: keys of cursors, sealers, and idempotency keys with
-//! their worker.
+//! What the platform provides for routes and modules that need it: keys of cursors, sealers, idempotency keys with
+//! their worker, and the worker that takes old events away.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::{super::single, Assembly, AssemblyError, PLATFORM};
 use crate::{
-    master_key,
+    events, master_key,
     routing::{self, CursorKey, KeyStore, Route},
     settings::{APP_MASTER_KEY, APP_SECRET_KEY, Environment, Settings},
 };
@@ -18,7 +18,10 @@ use crate::{
 /// The worker that deletes expired idempotency keys, and its work on the database.
 const IDEMPOTENCY: &str = "idempotency";
 
-/// Time between its runs.
+/// The worker that takes old events away, and its work on the database.
+const EVENT_RETENTION: &str = "event_retention";
+
+/// Time between runs of the worker that deletes idempotency keys.
 const KEYS_DELETED_EVERY: Duration = Duration::from_secs(600);
 
 impl Assembly {
@@ -102,6 +105,21 @@ impl Assembly {
         let delete = move |_, _| routing::delete_expired(db.system("idempotency keys expire"));
         let schedule = Schedule::Every(KEYS_DELETED_EVERY);
         let spec = single::worker(self, IDEMPOTENCY, schedule, delete)
+            .optional()
+            .when_exhausted(Exhausted::Fail);
+        self.tree.add_worker(spec)?;
+        Ok(())
+    }
+
+    /// The worker that takes events away when they are too old, if a module emits any.
+    pub(super) fn add_event_retention(&mut self) -> Result<(), AssemblyError> {
+        if self.events.is_empty() && self.events_kept.is_none() {
+            return Ok(());
+        }
+        let keep = self.events_kept.unwrap_or(events::RETENTION);
+        let db = self.db.for_module(EVENT_RETENTION, Share::HALF);
+        let spec = events::retention(EVENT_RETENTION, &db, keep)
+            .needs(self.db_actor.to_start())
             .optional()
             .when_exhausted(Exhausted::Fail);
         self.tree.add_worker(spec)?;

@@ -59,7 +59,7 @@ crate::settings! {
         /// the daemon's own user may open it. Unset means that there is none.
         admin_socket: Option<PathBuf> {}
 
-        /// Whether `/docs`, `/redoc` and `/openapi.json` are served.
+        /// Whether `/docs`, `/redoc`, `/openapi.json` and `/asyncapi.json` are served.
         docs_enabled: bool {
             default: computed("`false` in production, `true` elsewhere", docs_enabled),
         }

@@ -209,6 +209,18 @@ impl Subscriber {
         Self { retries, ..self }
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The types of the events that it handles.
+    #[must_use]
+    pub fn kinds(&self) -> &'static [&'static str] {
+        self.kinds
+    }
+
     /// The worker that does it, to be added to a supervision tree. It is named as the subscriber.
     #[must_use]
     pub fn worker(self, db: &ModuleDb) -> WorkerSpec {

@@ -1,0 +1,216 @@
+//! `dotmac events …`: what an operator can ask and do without the daemon.
+
+use std::{io::Write as _, time::Duration};
+
+use dotmac_platform::{
+    Exit,
+    db::{ModuleDb, TenantScope, types::Id},
+    events::{
+        EventCatalogue, Filter, Page, Position, RewindTo, SubscriberStatus, is_event_type, read,
+        read_all, subscribers,
+    },
+    module::{CommandContext, ModuleCommand},
+};
+use uuid::Uuid;
+
+use crate::{EventsError, rules};
+
+/// Events of one reading.
+const AT_ONCE: u16 = 256;
+
+/// What happened, in one order: the log of events and its subscribers.
+#[derive(clap::Parser)]
+pub(crate) enum EventsCommand {
+    /// The types of events that the modules of this program emit, and who handles them.
+    Types,
+    /// Print events, one CloudEvent on a line, oldest first.
+    List(List),
+    /// How far each subscriber is, and what holds it back.
+    Subscribers,
+    /// Send a subscriber to another place of the log: it handles all events from there on once more.
+    Rewind {
+        /// Its name, as `subscribers` shows it.
+        name: String,
+        /// `beginning`, the `sequence` of an event, or a moment as 2026-11-28T12:00:00Z.
+        #[arg(value_parser = place)]
+        to: RewindTo,
+    },
+}
+
+/// Which events, and how many.
+#[derive(clap::Args)]
+pub(crate) struct List {
+    /// Of this tenant alone.
+    #[arg(long)]
+    tenant: Option<Uuid>,
+    /// Of this type; may be given more than once.
+    #[arg(long = "type", value_parser = kind)]
+    kinds: Vec<String>,
+    /// With this subject.
+    #[arg(long)]
+    subject: Option<String>,
+    /// Behind the event with this `sequence`.
+    #[arg(long)]
+    after: Option<Position>,
+    /// At most so many.
+    #[arg(long)]
+    limit: Option<usize>,
+    /// Go on with what happens, until interrupted.
+    #[arg(long)]
+    follow: bool,
+}
+
+fn place(text: &str) -> Result<RewindTo, &'static str> {
+    rules::rewind_to(text).ok_or("it is `beginning`, a `sequence` of 32 hexadecimal digits, or a moment as 2026-11-28T12:00:00Z")
+}
+
+fn kind(text: &str) -> Result<String, &'static str> {
+    let is_one = is_event_type(text);
+    is_one
+        .then(|| text.to_owned())
+        .ok_or("a type has the form area.thing.v1")
+}
+
+impl ModuleCommand for EventsCommand {
+    async fn run(self, on: CommandContext) -> Exit {
+        match self.carry_out(&on).await {
+            Ok(()) => Exit::Success,
+            Err(exit) => exit,
+        }
+    }
+}
+
+impl EventsCommand {
+    async fn carry_out(self, on: &CommandContext) -> Result<(), Exit> {
+        match self {
+            Self::Types => {
+                print_types(&on.events()?);
+                Ok(())
+            }
+            Self::List(which) => list(&on.db().await?, which).await,
+            Self::Subscribers => {
+                let db = on.db().await?.system("an operator looks at subscribers");
+                let found = db.read("list subscribers", async |c| subscribers(c).await);
+                print_subscribers(&found.await.map_err(EventsError::from).map_err(failed)?);
+                Ok(())
+            }
+            Self::Rewind { name, to } => {
+                let db = on.db().await?.system("an operator sends a subscriber back");
+                let sent = db.transaction("rewind subscriber", async move |tx| {
+                    rules::send_back(tx, &name, to).await
+                });
+                let status = sent.await.map_err(failed)?;
+                println!("`{}` goes on behind {}", status.name, status.position);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn failed(error: EventsError) -> Exit {
+    eprintln!("{error}");
+    match error {
+        EventsError::Db(_) => Exit::Unavailable,
+        _ => Exit::Failure,
+    }
+}
+
+fn print_types(catalogue: &EventCatalogue) {
+    let subscriptions = catalogue.subscriptions();
+    for it in catalogue.types() {
+        let handlers = subscriptions
+            .iter()
+            .filter(|by| by.kinds.contains(&it.kind()));
+        let handlers: Vec<_> = handlers.map(|by| by.name).collect();
+        let handled = match handlers.as_slice() {
+            [] => String::new(),
+            names => format!("; handled by {}", names.join(", ")),
+        };
+        let description = it.description().unwrap_or_default();
+        println!("{}  ({}{handled})  {description}", it.kind(), it.module());
+    }
+}
+
+fn print_subscribers(found: &[SubscriberStatus]) {
+    let name = found
+        .iter()
+        .map(|it| it.name.len())
+        .max()
+        .unwrap_or(0)
+        .max(10);
+    println!(
+        "{:name$}  state      events  seconds  held  parked",
+        "subscriber"
+    );
+    for it in found {
+        println!(
+            "{:name$}  {:9}  {:>6}  {:>7}  {:>4}  {:>6}{}",
+            it.name,
+            it.state.as_str(),
+            it.lag_events,
+            it.lag_seconds,
+            it.held,
+            it.parked,
+            it.held_by
+                .as_ref()
+                .map(|cause| format!("  {cause}"))
+                .unwrap_or_default(),
+        );
+    }
+}
+
+async fn list(db: &ModuleDb, which: List) -> Result<(), Exit> {
+    let mut after = which.after.unwrap_or(Position::BEGINNING);
+    let mut left = which.limit.unwrap_or(usize::MAX);
+    while left > 0 {
+        let limit = u16::try_from(left).unwrap_or(AT_ONCE).min(AT_ONCE);
+        let page = page(db, &which, after, limit).await.map_err(failed)?;
+        let is_last = page.events.len() < usize::from(limit);
+        left -= page.events.len();
+        after = page.next;
+        let mut out = std::io::stdout().lock();
+        for event in page.events {
+            let line = serde_json::to_string(&event.cloud_event()).unwrap_or_default();
+            // A reader that has left (`| head`) wants no more.
+            if writeln!(out, "{line}").is_err() {
+                return Ok(());
+            }
+        }
+        drop(out);
+        if is_last && !which.follow {
+            break;
+        }
+        if is_last {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+    Ok(())
+}
+
+async fn page(
+    db: &ModuleDb,
+    which: &List,
+    after: Position,
+    limit: u16,
+) -> Result<Page, EventsError> {
+    let filter = Filter {
+        kinds: which.kinds.clone(),
+        subject: which.subject.clone(),
+    };
+    match which.tenant {
+        Some(tenant) => {
+            let scope = TenantScope::system(Id::from_uuid(tenant), "an operator reads events");
+            let read = db.tenant(&scope).read("list events", async move |tx| {
+                Ok(read(tx, &filter, after, limit).await?)
+            });
+            read.await
+        }
+        None => {
+            let db = db.system("an operator reads events");
+            let read = db.read("list events", async move |c| {
+                Ok(read_all(c, &filter, after, limit).await?)
+            });
+            read.await
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The event log as a service: what happened, over HTTP; the types of events; how far subscribers are, and sending them
+//! back.
+//!
+//! The log itself is a part of the platform (`dotmac_platform::events`) and there without this module. What this one adds
+//! is for clients and operators. docs/services/events.md is the page about it.
+
+mod bodies;
+mod command;
+mod error;
+mod routes;
+mod rules;
+mod settings;
+mod watch;
+
+use dotmac_platform::{events::EventCatalogue, permissions, prelude::*};
+
+use command::EventsCommand;
+pub use error::EventsError;
+pub use settings::EventsSettings;
+use watch::Watch;
+
+permissions! {
+    /// Read the tenant's events.
+    pub Read = "events.events.read";
+    /// Emit events of the tenant's own types.
+    pub Write = "events.events.write";
+    /// See how far subscribers are; they work for all tenants.
+    pub ReadSubscribers = "events.subscribers.read";
+    /// Send subscribers back; they work for all tenants.
+    pub WriteSubscribers = "events.subscribers.write";
+}
+
+/// The module.
+pub struct Events;
+
+/// What handlers work with.
+#[derive(Clone)]
+struct Service {
+    db: ModuleDb,
+    catalogue: EventCatalogue,
+}
+
+impl Module for Events {
+    const NAME: &'static str = "events";
+    type Settings = EventsSettings;
+
+    fn manifest() -> Manifest {
+        Manifest::new("What happened, in one order: the log of events and its subscribers.")
+            .permissions(PERMISSIONS)
+            .command::<EventsCommand>()
+    }
+
+    fn mount(settings: EventsSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
+        let (db, catalogue) = (on.db(), on.events());
+        on.keep_events(settings.retention);
+        let watch = Watch::new(&db, catalogue.clone());
+        watch.observe();
+        let explained = watch.clone();
+        on.explain(move || explained.sentences());
+        let every = Schedule::Every(settings.status_interval);
+        on.worker("watch", every, move |_| watch.clone().look())
+            .add()?;
+        on.provide(Service { db, catalogue });
+        on.routes("/events", routes::declare);
+        Ok(())
+    }
+}

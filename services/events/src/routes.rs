@@ -1,0 +1,149 @@
+//! Takes requests apart, calls rules, puts answers together.
+
+use std::time::Duration;
+
+use dotmac_platform::{
+    events::{CloudEvent, EventId, Position, subscribers},
+    prelude::*,
+};
+
+use crate::{
+    EventsError, Read, ReadSubscribers, Service, Write, WriteSubscribers,
+    bodies::{Asked, NewEvent, Rewind, SubscriberBody, TypeBody},
+    rules,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+pub(crate) fn declare(routes: &mut Routes) {
+    routes
+        .get("", list)
+        .summary("The tenant's events, in their order")
+        .description(
+            "Oldest first. The order never changes, and nothing can appear before what was read: a reader goes on with the \
+             `sequence` of the last event as `after`, and misses none. Events appear when no older transaction can commit \
+             any more.",
+        );
+    routes
+        .post("", publish)
+        .summary("Emit an event of a type of one's own")
+        .rate_limit(RateLimit::per_principal(6000, MINUTE));
+    routes
+        .get("/types", types)
+        .summary("The types of events that this program emits");
+    routes
+        .get("/subscribers", list_subscribers)
+        .summary("How far each subscriber is, and what holds it back");
+    routes
+        .post("/subscribers/{name}/rewind", rewind)
+        .summary("Send a subscriber to another place of the log")
+        .description(
+            "It handles all events from there on, also those that it has handled before, and forgets what it had held and \
+             parked.",
+        );
+    routes.get("/{id}", find).summary("One event");
+}
+
+async fn list(
+    who: Can<Read>,
+    on: Use<Service>,
+    asked: Query<Asked>,
+    paging: Paging,
+) -> Result<Page<CloudEvent>, EventsError> {
+    let filter = rules::filter(&asked)?;
+    let bound_filter = format!("{:?} {:?}", filter.kinds, filter.subject);
+    let bound = CursorScope {
+        tenant: who.tenant,
+        list: "events",
+        sort: "",
+        filter: &bound_filter,
+    };
+    let after = place(&asked, &paging, &bound)?;
+    let limit = u16::try_from(paging.rows()).unwrap_or(u16::MAX);
+    let db = on.db.tenant(&who.scope());
+    let events = db.read("list events", async move |tx| {
+        rules::list(tx, &filter, after, limit).await
+    });
+    let key = |event: &CloudEvent| event.sequence().to_string();
+    Ok(paging.page(&bound, events.await?, key))
+}
+
+/// Behind which place the list begins: `after` is a `sequence`, or a cursor as `cursor` is.
+fn place(
+    asked: &Asked,
+    paging: &Paging,
+    bound: &CursorScope<'_>,
+) -> Result<Option<Position>, EventsError> {
+    let after = asked.after.as_deref();
+    if let Some(place) = after.and_then(|after| after.parse().ok()) {
+        return Ok(Some(place));
+    }
+    let paging = match after {
+        Some(cursor) => &paging.clone().with_cursor(cursor.to_owned()),
+        None => paging,
+    };
+    let sequence: Option<String> = paging.after(bound).map_err(EventsError::Cursor)?;
+    Ok(sequence.and_then(|sequence| sequence.parse().ok()))
+}
+
+async fn find(
+    who: Can<Read>,
+    on: Use<Service>,
+    id: Path<EventId>,
+) -> Result<Json<CloudEvent>, EventsError> {
+    let db = on.db.tenant(&who.scope());
+    let found = db.read("find event", async move |tx| rules::one(tx, *id).await);
+    Ok(Json(found.await?))
+}
+
+async fn publish(
+    who: Can<Write>,
+    on: Use<Service>,
+    new: Valid<NewEvent>,
+    once: Idempotency,
+) -> Result<Created<CloudEvent>, EventsError> {
+    let new = new.into_inner();
+    let db = on.db.tenant(&who.scope());
+    let published = db.transaction("publish event", async move |tx| {
+        let body = rules::publish(tx, new).await?;
+        let location = format!("/api/v1/events/{}", body.id());
+        Ok(once.keep(tx, Created { location, body }))
+    });
+    published.await
+}
+
+async fn types(_: Can<Read>, on: Use<Service>) -> Page<TypeBody> {
+    Page::whole(on.catalogue.types().iter().map(TypeBody::from).collect())
+}
+
+async fn list_subscribers(
+    _: Can<ReadSubscribers>,
+    on: Use<Service>,
+) -> Result<Page<SubscriberBody>, DbError> {
+    let db = on.db.system("an operator looks at subscribers");
+    let found = db.read("list subscribers", async |c| subscribers(c).await);
+    let subscriptions = on.catalogue.subscriptions();
+    let body = |status| SubscriberBody::new(status, &subscriptions);
+    Ok(Page::whole(found.await?.into_iter().map(body).collect()))
+}
+
+async fn rewind(
+    _: Can<WriteSubscribers>,
+    on: Use<Service>,
+    name: Path<String>,
+    asked: Valid<Rewind>,
+) -> Result<Json<SubscriberBody>, EventsError> {
+    let to = rules::rewind_to(&asked.to).ok_or_else(|| {
+        let right = "is `beginning`, a `sequence` of 32 hexadecimal digits, or a moment as `2026-11-28T12:00:00Z`";
+        EventsError::Invalid(vec![("to", right.to_owned())])
+    })?;
+    let db = on.db.system("an operator sends a subscriber back");
+    let sent = db.transaction("rewind subscriber", async move |tx| {
+        rules::send_back(tx, &name, to).await
+    });
+    let status = sent.await?;
+    Ok(Json(SubscriberBody::new(
+        status,
+        &on.catalogue.subscriptions(),
+    )))
+}

@@ -1,0 +1,161 @@
+//! Pages of the documentation that a reader can follow: what they have him do, and whether it is as they say.
+
+use std::{fs, process::Command};
+
+use crate::support::{Daemon, PATIENCE, daemon::Builder, repository};
+
+/// What the page has a reader do.
+#[derive(Debug, PartialEq)]
+pub enum Step {
+    /// Write the same text to each of these files.
+    Write(Vec<String>, String),
+    /// Run a command; its output, if the page shows one.
+    Run(String, Option<String>),
+}
+
+/// The steps of a page: a fenced block goes to the files that the paragraph above it names; an indented block has
+/// commands, each `$ ` one with its output below it.
+pub fn steps(page: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let (mut paragraph, mut after_blank) = (String::new(), true);
+    let mut fenced = None::<String>;
+    for line in page.lines() {
+        if let Some(text) = &mut fenced {
+            if line == "```" {
+                steps.push(Step::Write(files_in(&paragraph), std::mem::take(text)));
+                fenced = None;
+            } else {
+                *text += &format!("{line}\n");
+            }
+        } else if line.starts_with("```") {
+            fenced = Some(String::new());
+        } else if let Some(line) = line.strip_prefix("    ") {
+            match (line.strip_prefix("$ "), steps.last_mut()) {
+                (Some(command), _) => steps.push(Step::Run(command.into(), Some(String::new()))),
+                (None, Some(Step::Run(_, Some(output)))) if !after_blank => {
+                    *output += &format!("{line}\n");
+                }
+                (None, _) => steps.push(Step::Run(line.into(), None)),
+            }
+        } else if !line.is_empty() {
+            if after_blank {
+                paragraph.clear();
+            }
+            paragraph += &format!("{line}\n");
+        }
+        after_blank = line.is_empty() && fenced.is_none();
+    }
+    steps
+}
+
+/// The files that a paragraph names in backticks.
+fn files_in(paragraph: &str) -> Vec<String> {
+    let quoted = paragraph.split('`').skip(1).step_by(2);
+    let is_file = |name: &&str| [".toml", ".sql", ".rs"].iter().any(|it| name.ends_with(it));
+    quoted.filter(is_file).map(str::to_owned).collect()
+}
+
+/// Whether `text` is `pattern`, in which `…` stands for anything.
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, mut rest) = (pattern.trim_end(), text.trim_end());
+    let parts: Vec<&str> = pattern.split('…').collect();
+    let last = parts.len() - 1;
+    for (place, part) in parts.iter().enumerate() {
+        let found = match place {
+            0 => rest.starts_with(part).then_some(0),
+            _ if place == last => rest.ends_with(part).then(|| rest.len() - part.len()),
+            _ => rest.find(part),
+        };
+        match found {
+            Some(start) => rest = &rest[start + part.len()..],
+            None => return false,
+        }
+    }
+    last > 0 || rest.is_empty()
+}
+
+/// Carries out the tour of a page - its section "A tour …" - on the program `binary`, which the first command of the tour
+/// starts; how many outputs were compared. What is shown of a question may come a moment later; what changes something is done once.
+pub async fn tour(page: &str, binary: &str, program: impl Fn() -> Builder) -> usize {
+    let text = fs::read_to_string(repository().join(page)).unwrap();
+    let section = text.split("\n## A tour").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let mut daemon = None::<Daemon>;
+    let mut compared = 0;
+    for step in steps(section) {
+        let Step::Run(line, output) = step else {
+            panic!("{step:?} is no command");
+        };
+        let start = format!("cargo run --bin {binary}");
+        if line.ends_with(&start) {
+            let started = program().spawn().await;
+            started.until("/ready", 200).await;
+            daemon = Some(started);
+            continue;
+        }
+        let daemon = daemon.as_ref().unwrap();
+        let output = output.unwrap_or_else(|| "…".to_owned());
+        let begun = std::time::Instant::now();
+        loop {
+            let shown = shown(daemon, binary, &program, &line).await;
+            if matches(&output, &shown) {
+                break;
+            }
+            let is_question = !line.contains(" -d ");
+            assert!(
+                is_question && begun.elapsed() < PATIENCE,
+                "{line} shows\n{shown}\nand not\n{output}"
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        compared += 1;
+    }
+    compared
+}
+
+/// What a command of the tour prints.
+async fn shown(
+    daemon: &Daemon,
+    binary: &str,
+    program: &impl Fn() -> Builder,
+    line: &str,
+) -> String {
+    if let Some(arguments) = line.strip_prefix(&format!("cargo run -q --bin {binary} -- ")) {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        return program()
+            .run_in(daemon.directory(), &arguments)
+            .await
+            .text();
+    }
+    let address = daemon.base.trim_start_matches("http://");
+    let line = line.replace("localhost:8000", address);
+    let run = Command::new("sh").arg("-c").arg(line).output().unwrap();
+    String::from_utf8(run.stdout).unwrap()
+}
+
+#[test]
+fn steps_are_found_and_outputs_compared() {
+    let page = "# A\n\n    make it\n\n`a/b.rs` and `c.toml`, not `d`:\n\n```rust\nfn main() {}\n```\n\nThen:\n\n    $ one two\n    1\n\n    $ three\n";
+    assert_eq!(
+        steps(page),
+        [
+            Step::Run("make it".into(), None),
+            Step::Write(
+                vec!["a/b.rs".into(), "c.toml".into()],
+                "fn main() {}\n".into()
+            ),
+            Step::Run("one two".into(), Some("1\n".into())),
+            Step::Run("three".into(), Some(String::new())),
+        ]
+    );
+    for (pattern, text, is_right) in [
+        ("a…c…", "abcd\n", true),
+        ("a…", "b", false),
+        ("…b…", "abc", true),
+        ("abc", "abc\n", true),
+        ("abc", "abcd", false),
+        ("a…d", "abc", false),
+    ] {
+        assert_eq!(matches(pattern, text), is_right, "{pattern} {text}");
+    }
+}
