@@ -4,16 +4,14 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use diesel::prelude::*;
 use dotmac_db::{DbError, TenantId, TenantTx, Tx, insert_all};
-use opentelemetry::{KeyValue, global, metrics::Counter, trace::TraceContextExt as _};
-use tracing::Span;
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use opentelemetry::{KeyValue, global, metrics::Counter};
 
 use super::{
     CUSTOM, CustomEvent, EmitError, Event, EventId, MAX_DATA, MAX_EVENTS, declared,
     event::{checked_subject, is_custom_type, is_event_type},
-    tables::{JsonText, event},
-    wake,
+    tables::event,
 };
+use crate::{json_text::JsonText, trace::traceparent, wake};
 
 /// The hook before the commit that writes what was collected.
 const HOOK: &str = "events";
@@ -196,39 +194,4 @@ async fn write(tx: &mut Tx) -> Result<(), DbError> {
         wake::wake(&kinds);
     });
     Ok(())
-}
-
-/// The current span in the form of W3C Trace Context, if it is part of a trace.
-fn traceparent() -> Option<String> {
-    let context = Span::current().context();
-    let span = context.span().span_context().clone();
-    let (trace, id, flags) = (span.trace_id(), span.span_id(), span.trace_flags());
-    span.is_valid()
-        .then(|| format!("00-{trace}-{id}-{:02x}", flags.to_u8()))
-}
-
-#[cfg(test)]
-mod tests {
-    use opentelemetry::trace::TracerProvider as _;
-    use opentelemetry_sdk::trace::SdkTracerProvider;
-    use tracing_subscriber::{layer::SubscriberExt as _, registry};
-
-    use super::*;
-
-    #[test]
-    fn an_event_carries_the_trace_of_the_current_span() {
-        assert_eq!(traceparent(), None);
-        let tracer = SdkTracerProvider::default().tracer("test");
-        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
-        tracing::subscriber::with_default(registry().with(layer), || {
-            let span = tracing::info_span!("outer");
-            let _entered = span.enter();
-            let context = span.context();
-            let traceparent = traceparent().unwrap_or_default();
-            let parts: Vec<_> = traceparent.split('-').collect();
-            let trace = context.span().span_context().trace_id().to_string();
-            assert_eq!((parts.len(), parts[0], parts[1]), (4, "00", &*trace));
-            assert_eq!((parts[2].len(), parts[3].len()), (16, 2), "{traceparent}");
-        });
-    }
 }

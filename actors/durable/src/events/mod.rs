@@ -64,7 +64,6 @@ mod status;
 mod stored;
 mod subscriber;
 mod tables;
-mod wake;
 
 pub use cursor::{RewindTo, Start, rewind};
 pub use declared::declare;

@@ -1,10 +1,10 @@
 //! How far subscribers have come, and what holds them back.
 
 use diesel::{
-    dsl::{count_star, sql},
+    dsl::count_star,
     prelude::*,
     sql_query,
-    sql_types::{BigInt, Integer, Nullable, Text, Timestamp},
+    sql_types::{BigInt, Integer, Nullable, Text},
 };
 use diesel_async::RunQueryDsl;
 use dotmac_db::{Connection, DbError, OptionalExtension, Querying, on, types::Moment};
@@ -16,6 +16,7 @@ use super::{
     log::{at, expired, is_held_back},
     tables::{event, event_held, event_subscriber},
 };
+use crate::clock::now;
 
 /// Lag is counted up to here.
 const LAG_MAX: i64 = 10_000;
@@ -82,7 +83,7 @@ pub async fn subscribers(c: &mut Connection) -> Result<Vec<SubscriberStatus>, Db
         false => None,
     };
     let expired = expired(c).await?;
-    let now = now(c).await?;
+    let now = chrono::DateTime::from(now(c).await?).naive_utc();
     let query = event_subscriber::table
         .order(event_subscriber::name)
         .select((
@@ -147,16 +148,6 @@ async fn held(c: &mut Connection, name: &str, only_parked: bool) -> Result<i64, 
         )
         .select(count_star());
     on!(c, |c| query.get_result(c).await)
-}
-
-/// The clock by which events have their times.
-async fn now(c: &mut Connection) -> Result<chrono::NaiveDateTime, DbError> {
-    let Connection::Postgres(postgres) = c else {
-        return Ok(chrono::Utc::now().naive_utc());
-    };
-    let query = diesel::select(sql::<Timestamp>("clock_timestamp() AT TIME ZONE 'UTC'"));
-    let now = query.get_result(&mut **postgres).await;
-    c.classified(now)
 }
 
 #[derive(QueryableByName)]

@@ -1,14 +1,4 @@
-//! The tables of the log, and the text of an event's data as a column.
-
-use std::io::Write as _;
-
-use diesel::{
-    expression::AsExpression,
-    pg::Pg,
-    serialize::{self, IsNull, Output, ToSql},
-    sql_types::Json,
-    sqlite::Sqlite,
-};
+//! The tables of the log.
 
 diesel::table! {
     use dotmac_db::types::sql::*;
@@ -62,24 +52,5 @@ diesel::table! {
         retry_at -> Nullable<Timestamp>,
         parked -> Bool,
         error -> Nullable<Text>,
-    }
-}
-
-/// A text that is JSON already.
-#[derive(AsExpression, Clone, Debug)]
-#[diesel(sql_type = Json)]
-pub(super) struct JsonText(pub(super) String);
-
-impl ToSql<Json, Pg> for JsonText {
-    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-        out.write_all(self.0.as_bytes())?;
-        Ok(IsNull::No)
-    }
-}
-
-impl ToSql<Json, Sqlite> for JsonText {
-    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-        out.set_value(self.0.as_str());
-        Ok(IsNull::No)
     }
 }

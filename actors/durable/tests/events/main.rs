@@ -5,6 +5,8 @@
 use dotmac_testkit as support;
 
 mod emitting;
+#[path = "../instance.rs"]
+mod instance;
 mod interleaving;
 mod killing;
 mod retaining;

@@ -16,6 +16,7 @@ use super::{
     HandlerError, Running,
     held::{self, Due, Failure},
 };
+use crate::outage::is_away;
 
 /// A batch is committed after this time, whatever is left of it: an open transaction holds back the log.
 const BATCH_TIME: Duration = Duration::from_secs(1);
@@ -51,20 +52,6 @@ impl From<DbError> for Stop {
     fn from(error: DbError) -> Self {
         Self::Db(error)
     }
-}
-
-/// Whether the database is away, which is no fault of an event.
-pub(super) fn is_away(error: &DbError) -> bool {
-    matches!(
-        error,
-        DbError::Unavailable { .. }
-            | DbError::PoolExhausted { .. }
-            | DbError::Connect(_)
-            | DbError::ConnectionLost(_)
-            | DbError::OutcomeUnknown(_)
-            | DbError::ReadOnly(_)
-            | DbError::DiskFull(_)
-    )
 }
 
 impl Running {

@@ -8,10 +8,14 @@ use tracing::warn;
 
 use super::{
     EVENTS_EXPIRED, EVENTS_PARKED, POSITION_AHEAD, Running, TOO_MANY_HELD,
-    apply::{Applied, is_away},
+    apply::Applied,
     held::{self, Due},
 };
-use crate::events::{Filter, Page, Position, cursor, log, wake};
+use crate::{
+    events::{Filter, Page, Position, cursor, log},
+    outage::is_away,
+    wake,
+};
 
 /// How often it looks without being woken: that, or up to a fifth more or less.
 const POLL: Duration = Duration::from_secs(1);
@@ -43,7 +47,7 @@ struct Seen {
 }
 
 pub(super) async fn run(this: Arc<Running>, context: WorkerContext) -> Result<(), DbError> {
-    let signal = wake::signal(this.it.kinds);
+    let signal = wake::signal(this.it.kinds.to_vec());
     let mut held_back = HELD_BACK;
     while !context.is_stopping() {
         context.beat();

@@ -1,22 +1,19 @@
-//! Wakes the subscribers of this process after a commit. A hint, never the only way that work is found: subscribers
-//! look by themselves every second.
+//! Wakes the subscribers of this process, and what runs its jobs, after a commit. A hint, never the only way that work
+//! is found: they look by themselves every second.
 
-use std::{
-    borrow::Cow,
-    sync::{Arc, Mutex, PoisonError, Weak},
-};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
 struct Waiting {
-    kinds: &'static [&'static str],
+    kinds: Vec<&'static str>,
     wake: Weak<Notify>,
 }
 
 static WAITING: Mutex<Vec<Waiting>> = Mutex::new(Vec::new());
 
-/// A signal for events of any of `kinds`, for as long as it is kept. Many signals before it is waited for are one.
-pub(super) fn signal(kinds: &'static [&'static str]) -> Arc<Notify> {
+/// A signal for events or jobs of any of `kinds`, for as long as it is kept. Many signals before it is waited for are one.
+pub(crate) fn signal(kinds: Vec<&'static str>) -> Arc<Notify> {
     let signal = Arc::new(Notify::new());
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     waiting.retain(|other| other.wake.strong_count() > 0);
@@ -28,13 +25,11 @@ pub(super) fn signal(kinds: &'static [&'static str]) -> Arc<Notify> {
 }
 
 /// Wakes those who wait for any of `kinds`.
-pub(super) fn wake(kinds: &[Cow<'static, str>]) {
+pub(crate) fn wake<K: AsRef<str>>(kinds: &[K]) {
     let waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     for it in waiting.iter() {
-        if it
-            .kinds
-            .iter()
-            .any(|kind| kinds.iter().any(|it| it == kind))
+        let is_for = |kind: &&str| kinds.iter().any(|it| it.as_ref() == *kind);
+        if it.kinds.iter().any(is_for)
             && let Some(wake) = it.wake.upgrade()
         {
             wake.notify_one();
@@ -50,9 +45,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_signal_is_for_its_kinds_and_many_are_one() {
-        let (notes, files) = (signal(&["note.added.v1"]), signal(&["file.added.v1"]));
+        let (notes, files) = (signal(vec!["note.added.v1"]), signal(vec!["file.added.v1"]));
         for _ in 0..3 {
-            wake(&["note.added.v1".into()]);
+            wake(&["note.added.v1"]);
         }
         notes.notified().await;
         for idle in [notes.notified(), files.notified()] {

@@ -1,0 +1,9 @@
+DROP TABLE job_kind;
+DROP TABLE job_queue;
+DROP TABLE job_worker;
+DROP TABLE job_unique;
+DROP TABLE job_progress;
+DROP TABLE job_attempt;
+DROP TABLE job_result;
+DROP TABLE job_payload;
+DROP TABLE job;

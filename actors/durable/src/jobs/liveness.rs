@@ -1,0 +1,210 @@
+//! Which incarnations of programs are alive, and what becomes of the jobs of those that are not.
+//!
+//! An incarnation is one life of the worker that runs jobs; it has a row that it renews every two seconds. One whose row was not
+//! renewed for 10 s counts as crashed: another takes the row away, and its jobs with it. An incarnation that finds its row
+//! gone has lost all its leases.
+//!
+//! A job that was running is *suspect* of having ended the process, and is then run alone among suspects. If the process
+//! ends again, it is the suspect that counts, and not what ran beside it; with the third crash it is parked.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use dotmac_db::{
+    Connection, Db, DbError, Querying, Retry, Tx, on,
+    types::{Id, Moment},
+};
+use tracing::{error, warn};
+
+use super::{
+    JobId, JobState,
+    settle::{self, End, Failure, Lease},
+    tables::{job, job_worker},
+};
+use crate::clock::now;
+
+/// How often an incarnation renews its row.
+pub(super) const BEAT: Duration = Duration::from_secs(2);
+/// One that has not for this long is taken for crashed.
+pub(super) const LOST: Duration = Duration::from_secs(10);
+/// One that could not for this long gives up its jobs by itself, before others take them.
+pub(super) const GIVE_UP: Duration = Duration::from_secs(8);
+/// A job that took the process down so often is parked.
+pub(super) const MAX_CRASHES: i32 = 3;
+
+/// Marks the id of an incarnation.
+pub(super) enum Incarnation {}
+
+/// The id of one life of the worker that runs jobs.
+pub(super) type WorkerId = Id<Incarnation>;
+
+/// What a renewal says.
+pub(super) struct Beat {
+    /// Jobs of this incarnation whose cancellation was asked for.
+    pub(super) cancelled: Vec<(JobId, i64)>,
+}
+
+/// Makes the row of an incarnation.
+pub(super) async fn begin(db: &Db, me: WorkerId) -> Result<(), DbError> {
+    let begin = async move |tx: &mut Tx| {
+        let now = now(tx).await?;
+        let pid = i32::try_from(std::process::id()).unwrap_or(0);
+        let row = (
+            job_worker::id.eq(me),
+            job_worker::pid.eq(pid),
+            job_worker::started_at.eq(now),
+            job_worker::beat_at.eq(now),
+        );
+        let insert = diesel::insert_into(job_worker::table).values(row);
+        on!(tx, |c| insert.execute(c).await).map(drop)
+    };
+    db.transaction("begin to run jobs", begin).await
+}
+
+/// Renews the row; `None` if it is gone.
+pub(super) async fn beat(db: &Db, me: WorkerId) -> Result<Option<Beat>, DbError> {
+    let beat = async move |tx: &mut Tx| {
+        let now = now(tx).await?;
+        let mine = job_worker::table.find(me);
+        let renew = diesel::update(mine).set(job_worker::beat_at.eq(now));
+        if on!(tx, |c| renew.execute(c).await)? == 0 {
+            return Ok(None);
+        }
+        let query = job::table
+            .filter(job::worker.eq(me))
+            .filter(diesel::dsl::sql::<diesel::sql_types::Bool>(
+                "state = 'running' AND cancels",
+            ))
+            .select((job::id, job::lease));
+        let cancelled = on!(tx, |c| query.load(c).await)?;
+        Ok(Some(Beat { cancelled }))
+    };
+    db.transaction("renew incarnation", beat).await
+}
+
+/// Keeps the row until the end of the transaction, so that what it claims is not left behind; false if it is gone.
+pub(super) async fn hold(tx: &mut Tx, me: WorkerId) -> Result<bool, DbError> {
+    let query = job_worker::table.find(me).select(job_worker::id);
+    let held = match tx.connection() {
+        Connection::Postgres(c) => query.for_key_share().load::<WorkerId>(&mut **c).await,
+        // The transaction has the only write lock there is.
+        Connection::Sqlite(c) => query.load::<WorkerId>(&mut **c).await,
+    };
+    Ok(!tx.classified(held)?.is_empty())
+}
+
+/// Ends incarnations that have crashed, and gives their jobs to others; how many jobs.
+pub(super) async fn rescue(db: &Db) -> Result<usize, DbError> {
+    let look = async |tx: &mut Connection| {
+        let since = now(tx).await? - LOST;
+        let query = job_worker::table
+            .filter(job_worker::beat_at.lt(since))
+            .select(job_worker::id);
+        on!(tx, |c| query.load::<WorkerId>(c).await)
+    };
+    let mut rescued = 0;
+    for lost in db.read("look for crashed incarnations", look).await? {
+        rescued += end(db, lost, Why::Crashed).await?;
+    }
+    Ok(rescued)
+}
+
+/// Why an incarnation ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It has not renewed its row.
+    Crashed,
+    /// Its process knows that it is over.
+    Stopped,
+}
+
+/// Ends one incarnation; how many jobs it had.
+pub(super) async fn end(db: &Db, worker: WorkerId, why: Why) -> Result<usize, DbError> {
+    let end = async move |tx: &mut Tx| {
+        let now = now(tx).await?;
+        let late = if why == Why::Crashed {
+            now - LOST
+        } else {
+            Moment::LAST
+        };
+        let row = job_worker::table
+            .filter(job_worker::id.eq(worker))
+            .filter(job_worker::beat_at.lt(late));
+        if on!(tx, |c| diesel::delete(row).execute(c).await)? == 0 {
+            return Ok::<_, DbError>(0);
+        }
+        let query = job::table
+            .filter(job::worker.eq(worker))
+            .filter(job::state.eq(JobState::Running))
+            .order(job::id);
+        let held: Vec<Held> = on!(tx, |c| {
+            let query = query.select(Held::as_select());
+            query.load(c).await
+        })?;
+        let has_suspect = held.iter().any(|it| it.crashes > 0);
+        let ends: Vec<_> = held
+            .iter()
+            .map(|it| {
+                let counts = why == Why::Crashed && (it.crashes > 0 || !has_suspect);
+                it.end(why, i32::from(counts))
+            })
+            .collect();
+        for parked in ends.iter().filter(|end| end.state == JobState::Parked) {
+            let id = parked.lease.id;
+            error!(job.id = %id, "a job was running when its process ended for the third time; it is parked");
+        }
+        Ok(settle::write(tx, &ends).await?.len())
+    };
+    let ended = db.retrying_transaction("end incarnation", Retry::new(), end);
+    let jobs = ended.await?;
+    if why == Why::Crashed {
+        warn!(worker = %worker, jobs, "an instance that ran jobs is gone; its {jobs} jobs go to others");
+    }
+    Ok(jobs)
+}
+
+/// A job that an incarnation had when it ended.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = job)]
+struct Held {
+    id: JobId,
+    tenant_id: dotmac_db::TenantId,
+    lease: i64,
+    attempt: i32,
+    crashes: i32,
+    started_at: Option<Moment>,
+}
+
+impl Held {
+    /// Its attempt does not count: it did not fail.
+    fn end(&self, why: Why, crash: i32) -> End {
+        let crashes = self.crashes + crash;
+        let is_poison = crashes >= MAX_CRASHES;
+        let failure = (why == Why::Crashed).then(|| Failure {
+            attempt: self.attempt,
+            code: "crashed".to_owned(),
+            message: "the instance that ran the job is gone".to_owned(),
+            started_at: self.started_at,
+        });
+        End {
+            lease: Lease {
+                id: self.id,
+                tenant: self.tenant_id,
+                number: self.lease,
+            },
+            kind: None,
+            state: if is_poison {
+                JobState::Parked
+            } else {
+                JobState::Ready
+            },
+            wait: Some(Duration::ZERO),
+            is_uncounted: true,
+            crashes: Some(crashes),
+            result: None,
+            failure,
+            progress: None,
+        }
+    }
+}

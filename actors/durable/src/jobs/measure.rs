@@ -1,0 +1,23 @@
+//! What is counted of jobs.
+
+use std::sync::LazyLock;
+
+use opentelemetry::{KeyValue, global, metrics::Counter};
+
+use super::JobState;
+
+static ENDED: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    global::meter("dotmac.jobs")
+        .u64_counter("dotmac.jobs.ended")
+        .with_description("Attempts of jobs that ended here, by the state of the job then")
+        .build()
+});
+
+/// Counts the end of an attempt, which is committed.
+pub(super) fn ended(kind: &'static str, state: JobState) {
+    let labels = [
+        KeyValue::new("kind", kind),
+        KeyValue::new("state", state.as_str()),
+    ];
+    ENDED.add(1, &labels);
+}

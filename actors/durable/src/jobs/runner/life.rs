@@ -1,0 +1,167 @@
+//! One incarnation of the worker that runs jobs: it claims, runs, watches and ends them, until it is asked to stop or has
+//! lost its leases.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
+    time::{Duration, Instant},
+};
+
+use dotmac_db::{DbError, TenantId};
+use dotmac_supervision::{Reason, Serving, WorkerContext};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::AbortHandle,
+    time::sleep,
+};
+use tracing::warn;
+
+use super::{Running, threads::Threads};
+use crate::{
+    jobs::{
+        liveness::{self, Why, WorkerId},
+        settle::End,
+    },
+    outage::is_away,
+};
+
+/// Ends that wait for it.
+pub(super) const MAX_ENDS: usize = 1024;
+/// How soon it tries again what the database did not do.
+pub(super) const AGAIN: Duration = Duration::from_millis(250);
+
+/// Handlers hold all the threads that jobs run on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error(transparent)]
+    Database(#[from] DbError),
+    #[error(
+        "{0} jobs that were given up hold their threads; what blocks belongs into `spawn_blocking`"
+    )]
+    Blocked(usize),
+    #[error("cannot start the threads that jobs run on")]
+    Threads(#[from] std::io::Error),
+}
+
+/// How an incarnation ended.
+pub(super) enum Over {
+    Stopped,
+    /// Others have its jobs by now, or will.
+    Lost,
+}
+
+pub(super) async fn run(
+    this: Arc<Running>,
+    context: WorkerContext,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    while !context.is_stopping() {
+        context.beat();
+        match live(&this, &context).await {
+            Ok(Over::Stopped) => break,
+            Ok(Over::Lost) => {
+                warn!("this instance could not show that it is alive; its jobs go to others");
+            }
+            Err(Fault::Database(error)) if is_passing(&error) => {
+                context.lifeline().unavailable(Reason::UNREACHABLE);
+                tokio::select! {
+                    () = sleep(AGAIN) => {}
+                    () = context.stopping() => {}
+                }
+            }
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Whether another try may succeed.
+pub(super) fn is_passing(error: &DbError) -> bool {
+    is_away(error) || error.retry_after().is_some()
+}
+
+/// One incarnation.
+pub(super) struct Life {
+    pub(super) this: Arc<Running>,
+    pub(super) me: WorkerId,
+    pub(super) threads: Threads,
+    pub(super) ends: mpsc::Sender<End>,
+    /// Ends that are not written yet.
+    pub(super) unwritten: AtomicUsize,
+    /// A slot is free, or an end is written.
+    pub(super) moved: Notify,
+    /// When it last showed that it is alive.
+    pub(super) beat: Mutex<Instant>,
+    pub(super) turns: Mutex<HashMap<(&'static str, String), TenantId>>,
+    /// Tasks that were given up.
+    pub(super) given_up: Mutex<Vec<(AbortHandle, Instant)>>,
+}
+
+async fn live(this: &Arc<Running>, context: &WorkerContext) -> Result<Over, Fault> {
+    let former = this
+        .former
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    if let Some(former) = former {
+        let ended = liveness::end(&this.db, former, Why::Stopped).await;
+        if ended.is_err() {
+            note_former(this, former);
+        }
+        ended?;
+    }
+    let me = WorkerId::new();
+    note_former(this, me);
+    liveness::begin(&this.db, me).await?;
+    let (sender, receiver) = mpsc::channel(MAX_ENDS);
+    let life = Arc::new(Life {
+        this: Arc::clone(this),
+        me,
+        threads: Threads::start()?,
+        ends: sender,
+        unwritten: AtomicUsize::new(0),
+        moved: Notify::new(),
+        beat: Mutex::new(Instant::now()),
+        turns: Mutex::default(),
+        given_up: Mutex::default(),
+    });
+    let _abort = AbortAll(this);
+    context.lifeline().ready(Serving::default());
+    let work = async {
+        match life.claim(context).await? {
+            Over::Lost => Ok(Over::Lost),
+            Over::Stopped => life.drain().await,
+        }
+    };
+    let over = tokio::select! {
+        over = work => over?,
+        over = life.show_life() => over?,
+        over = life.watch(context) => over?,
+        fault = life.write_progress() => return Err(fault),
+        fault = life.write_ends(receiver) => return Err(fault),
+    };
+    if let Over::Stopped = over {
+        liveness::end(&this.db, me, Why::Stopped).await?;
+        this.former
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
+    Ok(over)
+}
+
+fn note_former(this: &Running, me: WorkerId) {
+    let mut former = this.former.lock().unwrap_or_else(PoisonError::into_inner);
+    *former = Some(me);
+}
+
+/// Ends what still runs when an incarnation ends, however that is.
+struct AbortAll<'a>(&'a Running);
+
+impl Drop for AbortAll<'_> {
+    fn drop(&mut self) {
+        for (_, run) in self.0.runs.lock().drain() {
+            run.end();
+            run.abort();
+        }
+    }
+}

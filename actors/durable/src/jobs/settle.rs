@@ -1,0 +1,241 @@
+//! How attempts end: one guarded statement for many of them.
+//!
+//! A row is changed only if the job is still `running` under the lease number that the end is of. Each claim raises that
+//! number, so an end that comes late changes nothing, whatever became of the job in between.
+
+use std::{collections::HashMap, time::Duration};
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    prelude::*,
+    sql_query,
+    sql_types::{Text, Timestamp},
+};
+use diesel_async::RunQueryDsl;
+use dotmac_db::{
+    Connection, DbError, Querying, TenantId, Tx, insert_all, on, types::Moment, types::sql::Uuid,
+};
+use serde::{Serialize, Serializer};
+
+use super::{
+    JobId, JobState,
+    error::LeaseLost,
+    progress,
+    run::Progress,
+    tables::{job, job_attempt, job_result},
+};
+use crate::{clock::now, json_text::JsonText};
+
+/// The right to change one job, until another gets a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lease {
+    pub(super) id: JobId,
+    pub(super) tenant: TenantId,
+    pub(super) number: i64,
+}
+
+/// What an attempt ends with.
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    pub(super) lease: Lease,
+    /// The job's kind, if the end is to be counted.
+    pub(super) kind: Option<&'static str>,
+    pub(super) state: JobState,
+    /// How long the next attempt waits, if there is one.
+    pub(super) wait: Option<Duration>,
+    /// The attempt does not count.
+    pub(super) is_uncounted: bool,
+    /// How often the job was running when its process ended; `None` leaves that as it is.
+    pub(super) crashes: Option<i32>,
+    pub(super) result: Option<String>,
+    pub(super) failure: Option<Failure>,
+    /// How far it came at last.
+    pub(super) progress: Option<Progress>,
+}
+
+/// An attempt that did not succeed.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) attempt: i32,
+    pub(super) code: String,
+    pub(super) message: String,
+    pub(super) started_at: Option<Moment>,
+}
+
+/// A row of what the statement is given.
+#[derive(Serialize)]
+struct Row {
+    id: JobId,
+    lease: i64,
+    state: JobState,
+    run_at: Option<Stamp>,
+    done_at: Option<Stamp>,
+    back: i32,
+    crashes: Option<i32>,
+}
+
+/// A moment as both back ends read it.
+struct Stamp(Moment);
+
+impl Serialize for Stamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&DateTime::<Utc>::from(self.0).format("%F %T%.6f"))
+    }
+}
+
+/// A job whose cancellation was asked for is not tried again, whatever its end says.
+const END: &str = "UPDATE job SET \
+     finished_at = CASE WHEN job.cancels AND ended.done_at IS NULL THEN $1 ELSE ended.done_at END, \
+     state = CASE WHEN job.cancels AND ended.done_at IS NULL THEN 'cancelled' ELSE ended.state END, \
+     run_at = COALESCE(ended.run_at, job.run_at), \
+     attempt = job.attempt - ended.back, \
+     crashes = COALESCE(ended.crashes, job.crashes), \
+     worker = NULL";
+const WHERE: &str = "WHERE job.id = ended.id AND job.lease = ended.lease AND job.state = 'running' RETURNING job.id";
+const FROM_POSTGRES: &str = "FROM json_to_recordset($2::json) AS ended (id uuid, lease bigint, state text, \
+     run_at timestamp, done_at timestamp, back integer, crashes integer)";
+const FROM_SQLITE: &str = "FROM (SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.lease') AS lease, \
+     json_extract(value, '$.state') AS state, json_extract(value, '$.run_at') AS run_at, \
+     json_extract(value, '$.done_at') AS done_at, json_extract(value, '$.back') AS back, \
+     json_extract(value, '$.crashes') AS crashes FROM json_each($2)) AS ended";
+
+#[derive(QueryableByName)]
+struct Ended {
+    #[diesel(sql_type = Uuid)]
+    id: JobId,
+}
+
+#[derive(Clone, Insertable)]
+#[diesel(table_name = job_result)]
+struct ResultRow {
+    job_id: JobId,
+    tenant_id: TenantId,
+    result: JsonText,
+}
+
+#[derive(Clone, Insertable)]
+#[diesel(table_name = job_attempt, treat_none_as_default_value = false)]
+struct AttemptRow {
+    job_id: JobId,
+    lease: i64,
+    tenant_id: TenantId,
+    attempt: i32,
+    code: String,
+    message: String,
+    started_at: Option<Moment>,
+    ended_at: Moment,
+}
+
+/// Writes the ends of attempts; gives the jobs that were still theirs to end.
+pub(super) async fn write(tx: &mut Tx, ends: &[End]) -> Result<Vec<JobId>, DbError> {
+    let now = now(tx).await?;
+    for end in ends {
+        if let Some(progress) = end.progress.clone() {
+            progress::write(tx, end.lease, progress, now).await?;
+        }
+    }
+    let rows: Vec<_> = ends
+        .iter()
+        .map(|end| Row {
+            id: end.lease.id,
+            lease: end.lease.number,
+            state: end.state,
+            run_at: end.wait.map(|wait| Stamp((now + wait).min(Moment::LAST))),
+            done_at: end.state.is_finished().then_some(Stamp(now)),
+            back: i32::from(end.is_uncounted),
+            crashes: end.crashes,
+        })
+        .collect();
+    let rows = serde_json::to_string(&rows).unwrap_or_default();
+    let from = match tx.connection() {
+        Connection::Postgres(_) => FROM_POSTGRES,
+        Connection::Sqlite(_) => FROM_SQLITE,
+    };
+    let query = sql_query(format!("{END} {from} {WHERE}"));
+    let query = query.bind::<Timestamp, _>(now).bind::<Text, _>(rows);
+    let ended: Vec<Ended> = on!(tx, |c| query.load(c).await)?;
+    let by_id: HashMap<_, _> = ends.iter().map(|end| (end.lease.id, end)).collect();
+    let ended: Vec<_> = ended.into_iter().map(|row| row.id).collect();
+    let of_ended = || ended.iter().filter_map(|id| by_id.get(id));
+    let results: Vec<_> = of_ended()
+        .filter_map(|end| {
+            Some(ResultRow {
+                job_id: end.lease.id,
+                tenant_id: end.lease.tenant,
+                result: JsonText(end.result.clone()?),
+            })
+        })
+        .collect();
+    let attempts: Vec<_> = of_ended()
+        .filter_map(|end| {
+            let failure = end.failure.clone()?;
+            Some(AttemptRow {
+                job_id: end.lease.id,
+                lease: end.lease.number,
+                tenant_id: end.lease.tenant,
+                attempt: failure.attempt,
+                code: failure.code,
+                message: failure.message,
+                started_at: failure.started_at,
+                ended_at: now,
+            })
+        })
+        .collect();
+    if !results.is_empty() {
+        insert_all!(tx, job_result::table, results)?;
+    }
+    if !attempts.is_empty() {
+        insert_all!(tx, job_attempt::table, attempts)?;
+    }
+    Ok(ended)
+}
+
+/// Completes one job on a transaction of its handler: its effect is committed with it, or neither is.
+///
+/// # Errors
+///
+/// [`LeaseLost`], as a [`DbError`], if the job is another's by now.
+pub(super) async fn complete(
+    tx: &mut Tx,
+    lease: Lease,
+    result: Option<String>,
+) -> Result<(), DbError> {
+    let end = End {
+        lease,
+        kind: None,
+        state: JobState::Completed,
+        wait: None,
+        is_uncounted: false,
+        crashes: Some(0),
+        result,
+        failure: None,
+        progress: None,
+    };
+    let ended = write(tx, &[end]).await?;
+    if ended.is_empty() {
+        return Err(LeaseLost.into());
+    }
+    Ok(())
+}
+
+/// Keeps the job this worker's until the end of the transaction.
+///
+/// # Errors
+///
+/// As [`complete`].
+pub(super) async fn hold(tx: &mut Tx, lease: Lease) -> Result<(), DbError> {
+    let query = job::table
+        .find(lease.id)
+        .filter(job::lease.eq(lease.number))
+        .filter(job::state.eq(JobState::Running))
+        .select(job::id);
+    let held = match tx.connection() {
+        Connection::Postgres(c) => query.for_share().load::<JobId>(&mut **c).await,
+        // The transaction has the only write lock there is.
+        Connection::Sqlite(c) => query.load::<JobId>(&mut **c).await,
+    };
+    if tx.classified(held)?.is_empty() {
+        return Err(LeaseLost.into());
+    }
+    Ok(())
+}

@@ -1,0 +1,323 @@
+//! Processes that enqueue and run jobs are killed again and again, and frozen: no job is lost, none is done twice, none
+//! runs twice at once, and what takes its process down is parked.
+
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use dotmac_db::{Connection, DbError, ModuleDb, Target, TenantTx, on};
+use dotmac_durable::jobs::{
+    Enqueue, Job, JobError, JobFilter, JobHandler, JobState, Rules, Run, list_all,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    rig::{Rig, Work, note_done, noting, on_both, postgres, scope, sqlite},
+    support::{Postgres, eventually, process::Process},
+};
+
+/// What tells the test program to be a process that is killed: what it does, a number, and the database.
+const VICTIM: &str = "DOTMAC_TEST_VICTIM";
+
+diesel::table! {
+    job_worker (pid) {
+        pid -> Integer,
+    }
+}
+
+/// Not done in one transaction: notes when it begins, and completes when it ends.
+#[derive(Clone, Serialize, Deserialize)]
+struct Slow {
+    number: i64,
+}
+
+impl Job for Slow {
+    const KIND: &'static str = "test.slow";
+    type Output = ();
+    const RULES: Rules = Rules {
+        hang_after: Duration::from_secs(600),
+        slots: 4,
+        ..Rules::DEFAULT
+    };
+}
+
+/// Ends its process.
+#[derive(Clone, Serialize, Deserialize)]
+struct Poison;
+
+impl Job for Poison {
+    const KIND: &'static str = "test.poison";
+    type Output = ();
+}
+
+fn handlers(db: &ModuleDb, is_victim: bool) -> Vec<JobHandler> {
+    let given = db.clone();
+    let slow = async move |run: Run<Slow>| {
+        println!("began {} {}", run.number, run.attempt());
+        match run.number {
+            // Until it notices that it was frozen.
+            -1 if is_victim => {
+                let mut last = Instant::now();
+                while last.elapsed() < Duration::from_secs(5) {
+                    last = Instant::now();
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+            -5 => tokio::time::sleep(Duration::from_secs(1)).await,
+            _ => {}
+        }
+        let scope = run.scope().ok_or(JobError::fail("tenant", "none"))?;
+        let work = async move |tx: &mut TenantTx| {
+            note_done(tx, run.number, "slow").await?;
+            run.complete(tx, &()).await
+        };
+        let done = given.tenant(&scope).transaction("slow", work).await;
+        done.map_err(JobError::from)
+    };
+    let poison = async |_: Run<Poison>| {
+        crate::support::process::signal(std::process::id(), "KILL");
+        std::future::pending::<()>().await;
+        Ok::<_, JobError>(())
+    };
+    vec![noting(db), JobHandler::new(slow), JobHandler::new(poison)]
+}
+
+fn target(text: &str) -> Target {
+    match text.parse() {
+        Ok(port) => postgres(port),
+        Err(_) => sqlite(Path::new(text)),
+    }
+}
+
+/// Not a test of its own: the process that is killed.
+#[actix::test]
+async fn victim() {
+    #[expect(clippy::disallowed_methods, reason = "a test has no settings")]
+    let Ok(told) = std::env::var(VICTIM) else {
+        return;
+    };
+    let (first, database) = told.split_once(' ').unwrap();
+    let rig = Rig::start(&target(database), |db| handlers(db, true)).await;
+    println!("runs jobs");
+    let first: i64 = first.parse().unwrap();
+    if first < 0 {
+        std::future::pending::<()>().await;
+    }
+    for number in first.. {
+        let work = async move |tx: &mut TenantTx| {
+            note_done(tx, -number, "writer").await?;
+            tx.enqueue(&Work { number }).await?;
+            Ok::<_, DbError>(())
+        };
+        let written = rig.db.tenant(&scope()).transaction("write", work).await;
+        if written.is_ok() {
+            println!("acknowledged {number}");
+        }
+        // Not so fast that ten thousand wait.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn start(database: &str, first: i64) -> Process {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "killing::victim", "--nocapture"])
+        .env(VICTIM, format!("{first} {database}"));
+    Process::spawn(&mut command)
+}
+
+async fn until_line(process: &Process, text: &str) {
+    eventually(text, || async {
+        let lines = process.lines();
+        lines.iter().any(|line| line.contains(text)).then_some(())
+    })
+    .await;
+}
+
+fn acknowledged(process: &Process) -> impl Iterator<Item = i64> {
+    process.lines().into_iter().filter_map(|line| {
+        let number = line.rsplit_once("acknowledged ")?.1;
+        number.trim().parse().ok()
+    })
+}
+
+/// Two processes at a time; one of them is killed, and another takes its place.
+async fn killed(database: &str) {
+    #[expect(clippy::disallowed_methods, reason = "a test has no settings")]
+    let rounds = std::env::var("DOTMAC_FAULT_ROUNDS").map_or(4, |rounds| rounds.parse().unwrap());
+    let mut kept = BTreeSet::new();
+    let mut other = start(database, 1);
+    for round in 1..=rounds {
+        let next = start(database, round * 1_000_000);
+        eventually("a process to write", || async {
+            acknowledged(&next).next()
+        })
+        .await;
+        tokio::time::sleep(Duration::from_micros(fastrand::u64(..300_000))).await;
+        other.kill();
+        eventually("its output", || async { other.is_read().then_some(()) }).await;
+        kept.extend(acknowledged(&other));
+        other = next;
+    }
+    other.kill();
+    eventually("its output", || async { other.is_read().then_some(()) }).await;
+    kept.extend(acknowledged(&other));
+
+    let rig = Rig::start(&target(database), |db| handlers(db, false)).await;
+    let began = Instant::now();
+    loop {
+        let left = unfinished(&rig).await;
+        if left == 0 {
+            break;
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(240),
+            "{left} jobs are left"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let all = rig.numbers().await;
+    let mut written: Vec<_> = all.iter().filter(|it| **it < 0).map(|it| -it).collect();
+    written.sort_unstable();
+    let done: Vec<_> = all.iter().copied().filter(|it| *it > 0).collect();
+    let lost = kept.iter().filter(|it| written.binary_search(it).is_err());
+    assert_eq!(lost.count(), 0, "acknowledged rows are lost");
+    assert!(
+        done == written,
+        "{} jobs done for {} rows",
+        done.len(),
+        written.len()
+    );
+    println!(
+        "{rounds} processes killed, {} rows with their jobs done once",
+        written.len()
+    );
+    assert!(kept.len() as i64 >= rounds);
+    rig.supervisor.halt().await;
+}
+
+/// How many jobs are not completed. Those that were parked by many kills are sent on, as an operator does.
+async fn unfinished(rig: &Rig) -> usize {
+    let mut left = 0;
+    for state in JobState::ALL {
+        if matches!(state, JobState::Completed | JobState::Cancelled) {
+            continue;
+        }
+        let filter = JobFilter {
+            state: Some(state),
+            ..JobFilter::default()
+        };
+        let read = async move |c: &mut Connection| list_all(c, &filter, None, 200).await;
+        let jobs = rig.system().read("list jobs", read).await.unwrap();
+        assert!(state != JobState::Failed || jobs.is_empty(), "{jobs:?}");
+        left += jobs.len();
+        for job in jobs.into_iter().filter(|_| state == JobState::Parked) {
+            let retry =
+                async move |tx: &mut dotmac_db::Tx| dotmac_durable::jobs::retry(tx, job.id).await;
+            rig.system().transaction("retry", retry).await.unwrap();
+        }
+    }
+    left
+}
+
+#[actix::test]
+async fn no_job_is_lost_or_done_twice_when_processes_are_killed_on_postgresql() {
+    let server = Postgres::start().await;
+    killed(&server.port.to_string()).await;
+}
+
+#[actix::test]
+async fn no_job_is_lost_or_done_twice_when_processes_are_killed_on_sqlite() {
+    let directory = tempfile::tempdir().unwrap();
+    killed(directory.path().to_str().unwrap()).await;
+}
+
+fn database(target: &Target) -> String {
+    match target {
+        Target::Postgres(it) => it.port.to_string(),
+        Target::Sqlite(file) => file.path().parent().unwrap().to_str().unwrap().to_owned(),
+    }
+}
+
+/// The jobs of a process that is gone, or frozen, run elsewhere; when it goes on it changes nothing.
+async fn taken_over(target: &Target, signal: &str) {
+    let rig = Rig::start(target, |_| Vec::new()).await;
+    let mut victim = start(&database(target), -1);
+    until_line(&victim, "runs jobs").await;
+    let id = rig.enqueue(Slow { number: -1 }).await;
+    until_line(&victim, "began -1 1").await;
+    rig.supervisor.halt().await;
+    let other = Rig::start(target, |db| handlers(db, false)).await;
+    // Past the time that a new instance gives others to show that they are alive.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(
+        other.find(id).await.unwrap().state,
+        JobState::Running,
+        "it was alive"
+    );
+    victim.signal(signal);
+    let began = Instant::now();
+    let job = other.until_state(id, JobState::Completed).await;
+    let took = began.elapsed();
+    println!("SIG{signal}: taken over after {took:?}");
+    assert_eq!((job.attempt, job.crashes), (1, 0));
+    assert_eq!(job.last_error.unwrap().code, "crashed");
+    if signal == "STOP" {
+        victim.signal("CONT");
+        eventually("its next incarnation", || async {
+            let count = async |c: &mut Connection| {
+                on!(c, |c| job_worker::table.count().get_result::<i64>(c).await)
+            };
+            let count = other.system().read("count", count).await.ok()?;
+            (count == 2).then_some(())
+        })
+        .await;
+    }
+    victim.kill();
+    let after = other.find(id).await.unwrap();
+    assert_eq!((after.state, after.attempt), (JobState::Completed, 1));
+    assert_eq!(other.numbers().await, [-1]);
+    other.supervisor.halt().await;
+}
+
+#[actix::test]
+async fn jobs_of_a_process_that_is_killed_run_elsewhere() {
+    on_both(async |target| taken_over(&target, "KILL").await).await;
+}
+
+#[actix::test]
+async fn jobs_of_a_process_that_is_frozen_run_elsewhere_and_it_changes_nothing_afterwards() {
+    let server = Postgres::start().await;
+    taken_over(&postgres(server.port), "STOP").await;
+}
+
+/// Three processes are taken down by the job, and with them what ran beside it; that goes on, and the job does not.
+#[actix::test]
+async fn a_job_that_takes_its_process_down_is_parked_and_others_go_on() {
+    let server = Postgres::start().await;
+    let target = postgres(server.port);
+    let rig = Rig::start(&target, |_| Vec::new()).await;
+    let beside = rig.enqueue(Slow { number: -5 }).await;
+    let poison = rig.enqueue(Poison).await;
+    for crash in 1..=3 {
+        let mut victim = start(&database(&target), -1);
+        eventually("the process to end", || {
+            std::future::ready(victim.try_exit())
+        })
+        .await;
+        let job = rig.find(poison).await.unwrap();
+        assert_eq!((job.state, job.crashes), (JobState::Running, crash - 1));
+    }
+    let other = Rig::start(&target, |db| handlers(db, false)).await;
+    let job = other.until_state(poison, JobState::Parked).await;
+    assert_eq!((job.crashes, job.attempt), (3, 0), "{job:?}");
+    other.until_state(beside, JobState::Completed).await;
+    for rig in [rig, other] {
+        rig.supervisor.halt().await;
+    }
+}

@@ -1,0 +1,15 @@
+//! The queue of jobs on both back ends: what is enqueued is done, whatever happens, and no late worker changes anything.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(unreachable_pub, reason = "modules of one program")]
+
+use dotmac_testkit as support;
+
+mod controlling;
+mod enqueuing;
+#[path = "../instance.rs"]
+mod instance;
+mod killing;
+mod leasing;
+mod rig;
+mod running;
+mod sharing;
