@@ -18,6 +18,8 @@ use std::{
 use actix::{Actor, ActorContext as _, Context, Handler, Message, ResponseFuture};
 use diesel_async::RunQueryDsl;
 use dotmac_platform::{
+    Exit,
+    module::{CommandContext, ModuleCommand},
     on,
     prelude::*,
     supervision::{Schedule, WorkerContext, WorkerHandle},
@@ -299,12 +301,29 @@ fn routes(routes: &mut Routes) {
         .summary("Holds a transaction open for some time, then commits it.");
 }
 
+/// Breaks what it is run by.
+#[derive(clap::Parser)]
+enum ChaosCommand {
+    /// Panics.
+    Panic,
+}
+
+impl ModuleCommand for ChaosCommand {
+    async fn run(self, _: CommandContext) -> Exit {
+        match self {
+            Self::Panic => panic!("asked to panic"),
+        }
+    }
+}
+
 impl Module for Chaos {
     const NAME: &'static str = "chaos";
     type Settings = NoSettings;
 
     fn manifest() -> Manifest {
-        Manifest::new("An actor and a worker that can be broken on purpose.").required()
+        Manifest::new("An actor and a worker that can be broken on purpose.")
+            .required()
+            .command::<ChaosCommand>()
     }
 
     fn mount(_: NoSettings, on: &mut Mount<'_>) -> Result<(), MountError> {

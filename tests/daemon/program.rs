@@ -222,3 +222,32 @@ async fn what_keeps_a_command_of_a_module_from_its_work_is_said_with_its_cause()
     let cause = "relation \"note\" does not exist";
     assert!(failed.text().contains(cause), "{}", failed.text());
 }
+
+#[tokio::test]
+async fn a_command_that_panics_ends_with_70_and_names_its_module() {
+    let stopped = Daemon::example("chaos").run(&["chaos", "panic"]).await;
+    let text = stopped.text();
+    assert_eq!(stopped.code, 70, "{text}");
+    let said = "the command of module `chaos` panicked: asked to panic";
+    assert!(text.contains(said), "{text}");
+}
+
+#[tokio::test]
+async fn without_an_authenticator_a_guarded_route_answers_401() {
+    let daemon = Daemon::spawn().await;
+    daemon.until("/ready", 200).await;
+    for (token, code) in [(None, "unauthorized"), (Some("anything"), "unauthorized")] {
+        let request = daemon.client.get(format!("{}/api/v1/events", daemon.base));
+        let request = token
+            .into_iter()
+            .fold(request, |request, token| request.bearer_auth(token));
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 401, "{token:?}");
+        assert!(
+            answer.headers().contains_key("www-authenticate"),
+            "{token:?}"
+        );
+        let problem: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(problem["code"], code, "{token:?}: {problem}");
+    }
+}

@@ -200,6 +200,8 @@ async fn a_reader_can_read_and_lacks_the_permission_to_write() {
         let schema = &content["application/json"]["schema"]["$ref"];
         assert_eq!(*schema, format!("#/components/schemas/{body}"));
         assert!(schemas[body]["properties"][field].is_object(), "{schemas}");
+        let is_patch = content["application/merge-patch+json"].is_object();
+        assert_eq!(is_patch, method == "patch", "{content}");
     }
     for (field, format) in [("id", "uuid"), ("created_at", "date-time")] {
         let declared = &schemas["Note"]["properties"][field];

@@ -73,15 +73,12 @@ const REDOC_BADGE: &str = "https://cdn.redoc.ly/redoc/logo-mini.svg";
 const NO_IMAGE: &str =
     "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
 
-/// The OpenAPI document as sent. Empty until the first worker has mounted all routes.
-#[derive(Default)]
-pub(super) struct Document(OnceLock<Asset>);
+/// The OpenAPI document as sent.
+pub(super) struct Document(Asset);
 
 impl Document {
-    /// Keeps the document; all workers mount the same routes, so the first one's is everybody's.
-    pub(super) fn publish(&self, document: &OpenApi) {
-        self.0
-            .get_or_init(|| Asset::new(serde_json::to_vec(document).unwrap_or_default()));
+    pub(super) fn new(document: &OpenApi) -> Self {
+        Self(Asset::new(serde_json::to_vec(document).unwrap_or_default()))
     }
 }
 
@@ -160,15 +157,10 @@ pub(super) fn routes(app: &mut ServiceConfig<'_>, surface: Surface) {
     responses((status = 200, description = "OpenAPI 3.1.", body = serde_json::Value, content_type = "application/json"))
 )]
 #[get("/openapi.json")]
-async fn openapi(request: HttpRequest, document: Data<Document>) -> Result<HttpResponse, Problem> {
-    let Some(asset) = document.0.get() else {
-        return Err(Problem::internal(
-            "no worker has published the OpenAPI document",
-        ));
-    };
+async fn openapi(request: HttpRequest, document: Data<Document>) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response.content_type(header::ContentType::json());
-    Ok(asset.respond(&request, response).await)
+    document.0.respond(&request, response).await
 }
 
 /// What can happen, from the same types as the events themselves. Who may read the one document may read the other.

@@ -43,7 +43,7 @@ pub(super) struct Envelope {
     pub(super) config: Arc<Config>,
     pub(super) probes: Arc<Probes>,
     pub(super) modules: Option<Arc<dyn RouteSet>>,
-    pub(super) methods: Rc<Methods>,
+    pub(super) methods: Arc<Methods>,
     pub(super) compression: Compression,
 }
 
@@ -62,7 +62,7 @@ where
         let (config, probes, methods) = (
             Arc::clone(&self.config),
             Arc::clone(&self.probes),
-            Rc::clone(&self.methods),
+            Arc::clone(&self.methods),
         );
         let compression = self.compression.clone();
         let limits = RequestLimits::new(&config, self.modules.as_deref());

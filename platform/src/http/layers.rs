@@ -4,7 +4,7 @@
 //! of the bodies that clients get. Their services are of different types and their answers have
 //! different bodies, so each is hidden behind [`Layer`].
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use actix_cors::Cors;
 use actix_web::{
@@ -61,7 +61,7 @@ pub(super) async fn around<S>(
     guard: Rc<Guard<S>>,
     cors: Option<Cors>,
     metrics: RequestMetrics,
-    methods: Rc<Methods>,
+    methods: Arc<Methods>,
 ) -> Result<Layer, ()>
 where
     S: Service<ServiceRequest, Response = ServiceResponse, Error = Error> + 'static,
@@ -90,10 +90,10 @@ where
 }
 
 /// Errors as problems.
-fn with_problems(inner: Layer, methods: Rc<Methods>) -> Layer {
+fn with_problems(inner: Layer, methods: Arc<Methods>) -> Layer {
     Layer::new(move |request| {
         let exchange = exchange(&request);
-        let (answer, methods) = (inner.call(request), Rc::clone(&methods));
+        let (answer, methods) = (inner.call(request), Arc::clone(&methods));
         Box::pin(async move {
             let response = answer.await?;
             Ok(match exchange {

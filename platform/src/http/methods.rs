@@ -3,7 +3,7 @@
 //! actix's route macros guard the whole resource, so a wrong method falls through to the default
 //! service as if the path did not exist. The paths of the OpenAPI document say which it was.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -73,7 +73,7 @@ impl Methods {
 
 /// Answers what no route took: 404, 405, or what a path offers. Needs the application's [`Methods`].
 pub(crate) async fn unrouted(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    match request.app_data::<Rc<Methods>>() {
+    match request.app_data::<Arc<Methods>>() {
         Some(methods) => methods.unrouted(&request),
         None => Err(Problem::internal(
             "an application that does not know its paths",

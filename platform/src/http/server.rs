@@ -1,6 +1,6 @@
 //! Puts routes, envelope and sockets together.
 
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use actix_http::HttpService;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
@@ -152,6 +152,7 @@ pub(super) struct Shared {
     routes: Routes,
     probes: web::Data<Probes>,
     document: web::Data<Document>,
+    methods: Arc<Methods>,
     title: web::Data<Title>,
     index: web::Data<Index>,
     scrape: web::Data<super::config::Scrape>,
@@ -160,13 +161,15 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(config: Config, parts: Parts) -> Self {
+        let document = openapi(&config, &parts.routes);
         Self {
             probes: web::Data::new(Probes::new(
                 &config,
                 Arc::clone(&parts.vitals),
                 parts.workers,
             )),
-            document: web::Data::new(Document::default()),
+            document: web::Data::new(Document::new(&document)),
+            methods: Arc::new(Methods::of(&document)),
             title: web::Data::new(Title::new(&config)),
             index: web::Data::new(Index::new(&config)),
             scrape: web::Data::new(Arc::clone(&parts.scrape)),
@@ -223,15 +226,11 @@ impl Shared {
         > + use<>,
     > {
         let config = &self.config;
-        let (app, document) = App::new()
+        let app = App::new()
             .into_utoipa_app()
-            .openapi(described(config))
             .configure(|app| mount(app, config.surface, config.docs_enabled, &self.routes))
-            .split_for_parts();
-        let document = complete(document, &self.routes);
-        self.document.publish(&document);
-        let methods = Rc::new(Methods::of(&document));
-        app.app_data(Rc::clone(&methods))
+            .into_app();
+        app.app_data(Arc::clone(&self.methods))
             .app_data(self.probes.clone())
             .app_data(self.document.clone())
             .app_data(self.title.clone())
@@ -247,7 +246,7 @@ impl Shared {
                 config: Arc::clone(config),
                 probes: self.probes.clone().into_inner(),
                 modules: self.routes.modules.clone(),
-                methods,
+                methods: Arc::clone(&self.methods),
                 compression: self.compression.clone(),
             })
     }

@@ -194,6 +194,17 @@ impl Operation {
         &self.schemas
     }
 
+    /// The body that it takes. JSON with `PATCH` is a merge patch, and may be sent as one (RFC 7396).
+    fn body_of(&self, method: &HttpMethod) -> Option<RequestBody> {
+        let mut body = self.body.clone()?;
+        if let (HttpMethod::Patch, Some(content)) = (method, body.content.get("application/json")) {
+            let content = content.clone();
+            body.content
+                .insert("application/merge-patch+json".to_owned(), content);
+        }
+        Some(body)
+    }
+
     /// The operation as its path has it.
     pub(super) fn item(&self, method: HttpMethod, about: &About<'_>) -> PathItem {
         let mut operation = OperationBuilder::new()
@@ -201,7 +212,7 @@ impl Operation {
             .tag(about.tag)
             .summary(about.summary)
             .description(about.description)
-            .request_body(self.body.clone())
+            .request_body(self.body_of(&method))
             .parameters(Some(self.parameters.clone()));
         for (status, answer) in &self.answers {
             operation = operation.response(status.to_string(), answer.clone());

@@ -12,6 +12,7 @@ mod modules;
 mod reports;
 mod rules;
 mod secrecy;
+mod standards;
 mod values;
 
 use std::path::PathBuf;
