@@ -21,6 +21,7 @@ mod compression;
 mod database;
 mod faults;
 mod memory;
+mod modules;
 mod overhead;
 mod process;
 mod report;
@@ -47,6 +48,9 @@ fn main() -> ExitCode {
     if faults::program::asked_for() {
         return faults::program::serve();
     }
+    if modules::asked_for() {
+        return modules::serve();
+    }
     // As a program has one: without any, tracing makes text of every span for the crate `log`.
     let nobody = tracing::subscriber::NoSubscriber::default();
     tracing::subscriber::set_global_default(nobody).unwrap();
@@ -68,6 +72,9 @@ fn main() -> ExitCode {
         }
         if wanted("memory") {
             memory::measure(&mut report).await;
+        }
+        if wanted("modules") {
+            modules::measure(&mut report).await;
         }
         if wanted("throughput") {
             throughput::measure(&mut report).await;

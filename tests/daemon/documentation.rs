@@ -10,7 +10,10 @@ use std::{
 use dotmac_platform::REMEDIES;
 use reqwest::Method;
 
-use crate::support::{Daemon, OpenBao, PATIENCE, Postgres, eventually, files};
+use crate::{
+    page,
+    support::{Daemon, OpenBao, PATIENCE, Postgres, eventually, files},
+};
 
 /// The names of metrics with the keys of their labels.
 type Metrics = BTreeMap<String, BTreeSet<String>>;
@@ -347,4 +350,16 @@ fn the_page_on_testing_shows_a_test_that_runs_and_every_module_of_the_testkit() 
 fn first_code(document: &str) -> &str {
     let from = document.split("```rust\n").nth(1).unwrap();
     from.split("```").next().unwrap()
+}
+
+#[tokio::test]
+async fn the_tours_of_the_readme_are_as_they_say() {
+    let program = |name: &str| match name {
+        "dotmac" => Daemon::builder(),
+        example => Daemon::example(example),
+    };
+    for (heading, outputs) in [("A tour", 5), ("A tour of what breaks", 5)] {
+        let compared = page::tour("README.md", heading, program).await;
+        assert_eq!(compared, outputs, "{heading}");
+    }
 }

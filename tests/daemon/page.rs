@@ -55,9 +55,11 @@ fn files_in(paragraph: &str) -> Vec<String> {
     quoted.filter(is_file).map(str::to_owned).collect()
 }
 
-/// Whether `text` is `pattern`, in which `…` stands for anything.
+/// Whether `text` is `pattern`, in which `…` stands for anything. White space is not compared: pages break long lines.
 pub fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, mut rest) = (pattern.trim_end(), text.trim_end());
+    let dense = |text: &str| text.split_whitespace().collect::<String>();
+    let (pattern, text) = (dense(pattern), dense(text));
+    let mut rest = &*text;
     let parts: Vec<&str> = pattern.split('…').collect();
     let last = parts.len() - 1;
     for (place, part) in parts.iter().enumerate() {
@@ -74,21 +76,55 @@ pub fn matches(pattern: &str, text: &str) -> bool {
     last > 0 || rest.is_empty()
 }
 
-/// Carries out the tour of a page - its section "A tour …" - on the program `binary`, which the first command of the tour
-/// starts; how many outputs were compared. What is shown of a question may come a moment later; what changes something is done once.
-pub async fn tour(page: &str, binary: &str, program: impl Fn() -> Builder) -> usize {
+/// A command of a page that runs one of the repository's programs: `KEY=value … cargo run -q --bin name -- arguments`.
+struct CargoRun<'p> {
+    variables: Vec<(&'p str, &'p str)>,
+    /// The name behind `--bin` or `--example`; `dotmac` without one.
+    program: &'p str,
+    /// A command whose output is shown, which `-q` says; else the program that the others ask.
+    is_shown: bool,
+    arguments: Vec<&'p str>,
+}
+
+impl<'p> CargoRun<'p> {
+    fn parse(line: &'p str) -> Option<Self> {
+        let (before, after) = line.split_once("cargo run")?;
+        let variables = before.split_whitespace().map(|word| word.split_once('='));
+        let variables = variables.collect::<Option<_>>()?;
+        let (options, arguments) = after.split_once(" -- ").unwrap_or((after, ""));
+        let options: Vec<&str> = options.split_whitespace().collect();
+        let named = options
+            .iter()
+            .position(|it| ["--bin", "--example"].contains(it));
+        Some(Self {
+            variables,
+            program: named.map_or("dotmac", |place| options[place + 1]),
+            is_shown: options.contains(&"-q"),
+            arguments: arguments.split_whitespace().collect(),
+        })
+    }
+}
+
+/// Carries out the tour of a page, which is its section `heading`, on the program that the first command of the tour starts;
+/// how many outputs were compared. `program` has what a reader has set for the program of that name. What is shown of a
+/// question may come a moment later; what changes something is done once.
+pub async fn tour(page: &str, heading: &str, program: impl Fn(&str) -> Builder) -> usize {
     let text = fs::read_to_string(repository().join(page)).unwrap();
-    let section = text.split("\n## A tour").nth(1).unwrap();
+    let section = text.split(&format!("\n## {heading}\n")).nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
     let mut daemon = None::<Daemon>;
     let mut compared = 0;
     for step in steps(section) {
-        let Step::Run(line, output) = step else {
-            panic!("{step:?} is no command");
+        let (line, output) = match step {
+            Step::Run(line, output) => (line, output),
+            Step::Write(files, text) => {
+                assert!(files.is_empty(), "a tour writes no files: {text}");
+                continue;
+            }
         };
-        let start = format!("cargo run --bin {binary}");
-        if line.ends_with(&start) {
-            let started = program().spawn().await;
+        let run = CargoRun::parse(&line);
+        if let Some(run) = run.as_ref().filter(|run| !run.is_shown) {
+            let started = run.builder(&program).spawn().await;
             started.until("/ready", 200).await;
             daemon = Some(started);
             continue;
@@ -97,11 +133,20 @@ pub async fn tour(page: &str, binary: &str, program: impl Fn() -> Builder) -> us
         let output = output.unwrap_or_else(|| "…".to_owned());
         let begun = std::time::Instant::now();
         loop {
-            let shown = shown(daemon, binary, &program, &line).await;
+            let shown = match &run {
+                Some(run) => {
+                    let builder = run.builder(&program);
+                    builder
+                        .run_in(daemon.directory(), &run.arguments)
+                        .await
+                        .text()
+                }
+                None => shown(daemon, &line),
+            };
             if matches(&output, &shown) {
                 break;
             }
-            let is_question = !line.contains(" -d ");
+            let is_question = ![" -d ", " -X "].iter().any(|it| line.contains(it));
             assert!(
                 is_question && begun.elapsed() < PATIENCE,
                 "{line} shows\n{shown}\nand not\n{output}"
@@ -113,20 +158,17 @@ pub async fn tour(page: &str, binary: &str, program: impl Fn() -> Builder) -> us
     compared
 }
 
-/// What a command of the tour prints.
-async fn shown(
-    daemon: &Daemon,
-    binary: &str,
-    program: &impl Fn() -> Builder,
-    line: &str,
-) -> String {
-    if let Some(arguments) = line.strip_prefix(&format!("cargo run -q --bin {binary} -- ")) {
-        let arguments: Vec<&str> = arguments.split(' ').collect();
-        return program()
-            .run_in(daemon.directory(), &arguments)
-            .await
-            .text();
+impl CargoRun<'_> {
+    fn builder(&self, program: &impl Fn(&str) -> Builder) -> Builder {
+        let set = self.variables.iter();
+        set.fold(program(self.program), |builder, (key, value)| {
+            builder.env(key, value)
+        })
     }
+}
+
+/// What a command of the shell prints.
+fn shown(daemon: &Daemon, line: &str) -> String {
     let address = daemon.base.trim_start_matches("http://");
     let line = line.replace("localhost:8000", address);
     let run = Command::new("sh").arg("-c").arg(line).output().unwrap();
@@ -154,6 +196,7 @@ fn steps_are_found_and_outputs_compared() {
         ("…b…", "abc", true),
         ("abc", "abc\n", true),
         ("abc", "abcd", false),
+        ("a\n  b", "ab", true),
         ("a…d", "abc", false),
     ] {
         assert_eq!(matches(pattern, text), is_right, "{pattern} {text}");

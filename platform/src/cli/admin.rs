@@ -276,11 +276,14 @@ fn table(status: &Status) -> String {
         in_brackets(status.reason.as_deref()),
         status.log_level
     );
+    let names = status.components.iter().map(|component| &component.name);
+    let names = names.chain(&status.modules_off).map(String::len);
+    let width = names.max().unwrap_or_default();
     for component in &status.components {
         // Writing to a String cannot fail.
         writeln!(
             text,
-            "  {:<12} {:<12} {:<24} since {}  life {}, {} restarts, {}",
+            "  {:<width$} {:<12} {:<24} since {}  life {}, {} restarts, {}",
             component.name,
             component.state,
             component
@@ -297,7 +300,7 @@ fn table(status: &Status) -> String {
     }
     for module in &status.modules_off {
         let key = settings::enabled_key(module);
-        writeln!(text, "  {module:<12} off          {key}=false").unwrap_or_default();
+        writeln!(text, "  {module:<width$} off          {key}=false").unwrap_or_default();
     }
     text
 }

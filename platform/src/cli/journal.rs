@@ -41,14 +41,18 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
     };
     with_database(program, async |config| {
         let entries = db::read_journal(&config, query).await?;
-        entries.iter().for_each(|entry| show(entry, arguments.json));
+        let names = entries.iter().map(|entry| entry.component.len());
+        let width = names.max().unwrap_or_default();
+        for entry in &entries {
+            show(entry, width, arguments.json);
+        }
         Ok(Exit::Success)
     })
     .await
 }
 
-/// Oldest first, so that the newest is next to the prompt.
-fn show(entry: &db::JournalEntry, json: bool) {
+/// Oldest first, so that the newest is next to the prompt. `width` is that of the column of components.
+fn show(entry: &db::JournalEntry, width: usize, json: bool) {
     let line = Line {
         at: entry
             .at
@@ -71,6 +75,6 @@ fn show(entry: &db::JournalEntry, json: bool) {
     } = line;
     let reason = reason.unwrap_or("-");
     super::print(&format!(
-        "{at}  {component:<12} {event:<12} {reason:<24} {instance}"
+        "{at}  {component:<width$} {event:<12} {reason:<24} {instance}"
     ));
 }

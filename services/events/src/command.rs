@@ -89,13 +89,13 @@ impl EventsCommand {
             }
             Self::List(which) => list(&on.db().await?, which).await,
             Self::Subscribers => {
-                let db = on.db().await?.system("an operator looks at subscribers");
+                let db = on.db().await?.system("show subscribers to an operator");
                 let found = db.read("list subscribers", async |c| subscribers(c).await);
                 print_subscribers(&found.await.map_err(EventsError::from).map_err(failed)?);
                 Ok(())
             }
             Self::Rewind { name, to } => {
-                let db = on.db().await?.system("an operator sends a subscriber back");
+                let db = on.db().await?.system("rewind a subscriber for an operator");
                 let sent = db.transaction("rewind subscriber", async move |tx| {
                     rules::send_back(tx, &name, to).await
                 });
@@ -199,7 +199,7 @@ async fn page(
     };
     match which.tenant {
         Some(tenant) => {
-            let scope = TenantScope::system(Id::from_uuid(tenant), "an operator reads events");
+            let scope = TenantScope::system(Id::from_uuid(tenant), "show events to an operator");
             let read = db.tenant(&scope).read("list events", async move |tx| {
                 Ok(read(tx, &filter, after, limit).await?)
             });

@@ -120,7 +120,7 @@ async fn list_subscribers(
     _: Can<ReadSubscribers>,
     on: Use<Service>,
 ) -> Result<Page<SubscriberBody>, DbError> {
-    let db = on.db.system("an operator looks at subscribers");
+    let db = on.db.system("show subscribers to an operator");
     let found = db.read("list subscribers", async |c| subscribers(c).await);
     let subscriptions = on.catalogue.subscriptions();
     let body = |status| SubscriberBody::new(status, &subscriptions);
@@ -137,7 +137,7 @@ async fn rewind(
         let right = "is `beginning`, a `sequence` of 32 hexadecimal digits, or a moment as `2026-11-28T12:00:00Z`";
         EventsError::Invalid(vec![("to", right.to_owned())])
     })?;
-    let db = on.db.system("an operator sends a subscriber back");
+    let db = on.db.system("rewind a subscriber for an operator");
     let sent = db.transaction("rewind subscriber", async move |tx| {
         rules::send_back(tx, &name, to).await
     });

@@ -62,7 +62,7 @@ struct Inner {
 impl Watch {
     pub(crate) fn new(db: &ModuleDb, catalogue: EventCatalogue) -> Self {
         Self(Arc::new(Inner {
-            db: db.system("how far subscribers are is watched"),
+            db: db.system("measure the lag of subscribers"),
             catalogue,
             seen: RwLock::default(),
         }))

@@ -364,6 +364,7 @@ async fn a_note_has_its_event_and_what_follows_and_one_that_is_refused_has_none(
 
 #[tokio::test]
 async fn the_tour_of_the_page_is_as_it_says() {
-    let compared = page::tour("docs/services/events.md", "notes", notes).await;
+    let page = "docs/services/events.md";
+    let compared = page::tour(page, "A tour in ten minutes", |_| notes()).await;
     assert!(compared >= 11, "{compared}");
 }

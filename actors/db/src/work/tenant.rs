@@ -97,15 +97,9 @@ pub(crate) fn note_system_scope(why: &'static str) {
     let is_new = known.insert(why);
     drop(known);
     if is_new {
-        info!(
-            why,
-            "system code works on rows without authentication: {why}"
-        );
+        info!(why, "system scope, without authentication: {why}");
     } else {
-        debug!(
-            why,
-            "system code works on rows without authentication: {why}"
-        );
+        debug!(why, "system scope, without authentication: {why}");
     }
 }
 

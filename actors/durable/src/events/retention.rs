@@ -37,7 +37,7 @@ const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
 /// it.
 #[must_use]
 pub fn retention(name: &'static str, db: &ModuleDb, keep: Duration) -> WorkerSpec {
-    let db = Arc::new(db.system("events of all tenants expire"));
+    let db = Arc::new(db.system("delete expired events"));
     WorkerSpec::new(name, Schedule::Every(INTERVAL), move |_| {
         let db = Arc::clone(&db);
         async move { maintain(&db, Utc::now(), keep).await }

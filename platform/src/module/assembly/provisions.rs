@@ -102,7 +102,8 @@ impl Assembly {
         let db = self.db.for_module(IDEMPOTENCY, Share::HALF);
         let store = KeyStore::new(db.clone(), settings.http.request_timeout);
         self.values.share(PLATFORM, store)?;
-        let delete = move |_, _| routing::delete_expired(db.system("idempotency keys expire"));
+        let delete =
+            move |_, _| routing::delete_expired(db.system("delete expired idempotency keys"));
         let schedule = Schedule::Every(KEYS_DELETED_EVERY);
         let spec = single::worker(self, IDEMPOTENCY, schedule, delete)
             .optional()

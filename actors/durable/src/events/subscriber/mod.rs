@@ -226,7 +226,7 @@ impl Subscriber {
     pub fn worker(self, db: &ModuleDb) -> WorkerSpec {
         let name = self.name;
         let running = Arc::new(Running {
-            db: db.system("a subscriber reads events of all tenants"),
+            db: db.system("read events for a subscriber"),
             it: self,
         });
         let run = move |context| run::run(Arc::clone(&running), context);
