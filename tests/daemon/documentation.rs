@@ -9,9 +9,10 @@ use std::{
 
 use dotmac_platform::REMEDIES;
 use reqwest::Method;
+use serde_json::Value;
 
 use crate::{
-    page,
+    notes, page,
     support::{Daemon, OpenBao, PATIENCE, Postgres, eventually, files},
 };
 
@@ -361,5 +362,35 @@ async fn the_tours_of_the_readme_are_as_they_say() {
     for (heading, outputs) in [("A tour", 5), ("A tour of what breaks", 5)] {
         let compared = page::tour("README.md", heading, program).await;
         assert_eq!(compared, outputs, "{heading}");
+    }
+}
+
+/// All references in a document that lead nowhere in it.
+fn dangling(document: &Value) -> Vec<&str> {
+    let (mut pending, mut dangling) = (vec![document], Vec::new());
+    while let Some(part) = pending.pop() {
+        match part {
+            Value::Object(fields) => {
+                let reference = fields.get("$ref").and_then(Value::as_str);
+                let is_there = |it: &&str| document.pointer(it.trim_start_matches('#')).is_none();
+                dangling.extend(reference.filter(is_there));
+                pending.extend(fields.values());
+            }
+            Value::Array(items) => pending.extend(items),
+            _ => {}
+        }
+    }
+    dangling
+}
+
+#[tokio::test]
+async fn every_reference_in_the_documents_of_a_program_leads_somewhere() {
+    for program in [Daemon::builder, notes::notes, || Daemon::example("tenants")] {
+        for command in ["openapi", "asyncapi"] {
+            let shown = program().run(&[command]).await;
+            let document: Value = serde_json::from_str(&shown.text()).unwrap();
+            assert!(document["components"]["schemas"].is_object(), "{command}");
+            assert_eq!(dangling(&document), [""; 0], "{command}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod checks;
 mod document;
+mod references;
 
 use std::{any::TypeId, collections::BTreeMap, sync::Arc};
 

@@ -6,8 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
 use utoipa::{
     PartialSchema as _, ToSchema as _,
     openapi::{ComponentsBuilder, OpenApi, PathItem, RefOr, schema::Schema},
@@ -16,11 +14,9 @@ use utoipa::{
 use super::{
     super::{operation::About, routes::Route},
     RoutesError,
+    references::References as _,
 };
 use crate::http::ProblemBody;
-
-/// What references to schemas begin with.
-const SCHEMAS: &str = "#/components/schemas/";
 
 /// All operations, and the schemas of each module.
 pub(super) struct Documents<'a> {
@@ -29,7 +25,7 @@ pub(super) struct Documents<'a> {
 }
 
 /// Schemas by name.
-type Schemas = BTreeMap<String, Value>;
+type Schemas = BTreeMap<String, RefOr<Schema>>;
 
 impl<'a> Documents<'a> {
     /// Collects them.
@@ -45,15 +41,14 @@ impl<'a> Documents<'a> {
             let module = route.module;
             let of_module = modules.entry(module).or_default();
             for (name, schema) in route.operation.schemas() {
-                let schema = value(schema);
                 let known = of_problems.get(name).or_else(|| of_module.get(name));
                 match known {
-                    Some(first) if *first != schema => {
+                    Some(first) if first != schema => {
                         let name = name.clone();
                         return Err(RoutesError::SameSchema { module, name });
                     }
                     Some(_) => {}
-                    None => drop(of_module.insert(name.clone(), schema)),
+                    None => drop(of_module.insert(name.clone(), schema.clone())),
                 }
             }
         }
@@ -71,8 +66,8 @@ impl<'a> Documents<'a> {
                 summary: route.summary.as_deref(),
                 description: route.description.as_deref(),
             };
-            let item = route.operation.item(route.method.documented(), &about);
-            let item = qualified(item, route.module, &ambiguous);
+            let mut item = route.operation.item(route.method.documented(), &about);
+            item.rename(|name| qualified_name(name, route.module, &ambiguous));
             add(document, &without_patterns(&route.path), item);
         }
         let components = document
@@ -80,11 +75,10 @@ impl<'a> Documents<'a> {
             .get_or_insert_with(|| ComponentsBuilder::new().build());
         for (module, schemas) in &self.modules {
             for (name, schema) in schemas {
-                let schema = read::<RefOr<Schema>>(&renamed(schema, module, &ambiguous));
+                let mut schema = schema.clone();
+                schema.rename(|name| qualified_name(name, module, &ambiguous));
                 let name = qualified_name(name, module, &ambiguous);
-                components
-                    .schemas
-                    .extend(schema.map(|schema| (name, schema)));
+                components.schemas.insert(name, schema);
             }
         }
     }
@@ -93,7 +87,7 @@ impl<'a> Documents<'a> {
     /// such a name.
     fn ambiguous(&self, of_platform: &Schemas) -> BTreeSet<String> {
         let owners: Vec<&Schemas> = self.modules.values().chain([of_platform]).collect();
-        let mut owned: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+        let mut owned: BTreeMap<&str, Vec<&RefOr<Schema>>> = BTreeMap::new();
         for (name, schema) in owners.into_iter().flatten() {
             owned.entry(name).or_default().push(schema);
         }
@@ -102,7 +96,8 @@ impl<'a> Documents<'a> {
         loop {
             let more = owned.iter().filter(|(_, schemas)| {
                 let differ = schemas.windows(2).any(|pair| pair[0] != pair[1]);
-                differ || schemas.iter().any(|schema| refers_to(schema, &ambiguous))
+                let is_ambiguous = |name: &str| ambiguous.contains(name);
+                differ || schemas.iter().any(|schema| schema.refers_to(is_ambiguous))
             });
             let more: BTreeSet<_> = more.map(|(name, _)| (*name).to_owned()).collect();
             if more.len() == ambiguous.len() {
@@ -115,20 +110,15 @@ impl<'a> Documents<'a> {
 
 /// The platform's own schemas: what is in `document` before modules are.
 fn schemas_of(document: &OpenApi) -> Schemas {
-    let schemas = document.components.iter().flat_map(|it| &it.schemas);
-    schemas
-        .map(|(name, schema)| (name.clone(), value(schema)))
-        .collect()
+    let components = document.components.as_ref();
+    components.map_or_else(Schemas::new, |it| it.schemas.clone())
 }
 
 /// Those of the body of a problem.
 fn schemas_of_problems() -> Schemas {
     let mut schemas = vec![(ProblemBody::name().into_owned(), ProblemBody::schema())];
     ProblemBody::schemas(&mut schemas);
-    schemas
-        .into_iter()
-        .map(|(name, schema)| (name, value(&schema)))
-        .collect()
+    schemas.into_iter().collect()
 }
 
 fn add(document: &mut OpenApi, path: &str, item: PathItem) {
@@ -138,60 +128,13 @@ fn add(document: &mut OpenApi, path: &str, item: PathItem) {
     }
 }
 
-/// The item with the names that `module` has for what is ambiguous.
-fn qualified(item: PathItem, module: &str, ambiguous: &BTreeSet<String>) -> PathItem {
-    if ambiguous.is_empty() {
-        return item;
-    }
-    read(&renamed(&value(&item), module, ambiguous)).unwrap_or(item)
-}
-
+/// The name of a schema in the document.
 fn qualified_name(name: &str, module: &str, ambiguous: &BTreeSet<String>) -> String {
     if ambiguous.contains(name) {
         format!("{module}.{name}")
     } else {
         name.to_owned()
     }
-}
-
-/// Whether there is a reference to one of these names in it.
-fn refers_to(written: &Value, names: &BTreeSet<String>) -> bool {
-    match written {
-        Value::String(text) => text
-            .strip_prefix(SCHEMAS)
-            .is_some_and(|name| names.contains(name)),
-        Value::Object(fields) => fields.values().any(|field| refers_to(field, names)),
-        Value::Array(items) => items.iter().any(|item| refers_to(item, names)),
-        _ => false,
-    }
-}
-
-/// The same with each reference to the name that `module` has for it.
-fn renamed(written: &Value, module: &str, ambiguous: &BTreeSet<String>) -> Value {
-    let renamed = |part: &Value| renamed(part, module, ambiguous);
-    match written {
-        Value::String(text) => match text.strip_prefix(SCHEMAS) {
-            Some(name) => format!("{SCHEMAS}{}", qualified_name(name, module, ambiguous)).into(),
-            None => written.clone(),
-        },
-        Value::Object(fields) => {
-            let fields = fields
-                .iter()
-                .map(|(key, field)| (key.clone(), renamed(field)));
-            Value::Object(fields.collect())
-        }
-        Value::Array(items) => Value::Array(items.iter().map(renamed).collect()),
-        other => other.clone(),
-    }
-}
-
-/// Parts of a document are texts, numbers, lists and maps with text keys: writing them cannot fail.
-fn value(part: &impl Serialize) -> Value {
-    serde_json::to_value(part).unwrap_or_default()
-}
-
-fn read<T: DeserializeOwned>(written: &Value) -> Option<T> {
-    T::deserialize(written).ok()
 }
 
 /// `/files/{id:[0-9]+}` as OpenAPI writes it: `/files/{id}`.
