@@ -4,8 +4,6 @@
 //! Vault or the collector, no probe answered. So the limit is as high as the system allows, and a part
 //! of it is kept back.
 
-use std::io;
-
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Connections of the management listener, kept back for it where there is one.
@@ -18,56 +16,89 @@ const EACH_WORKER: usize = 4;
 /// Kept back for each database connection: SQLite has the file, its log and its index open.
 const EACH_DATABASE_CONNECTION: usize = 4;
 
-/// Raises the soft limit to the hard one, which is what the administrator allows; the soft one of many
-/// shells and containers is 1024, for the sake of programs that cannot count further. Returns the limit now
-/// in force; `None` if there is none.
-///
-/// # Errors
-///
-/// What the system says. The limit is as it was then.
-pub(crate) fn raise() -> io::Result<Option<usize>> {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current != maximum {
-        let raised = Rlimit {
-            current: maximum,
-            maximum,
-        };
-        setrlimit(Resource::Nofile, raised)?;
-        tracing::debug!(
-            former = current,
-            limit = maximum,
-            "raised the limit on open files"
-        );
-    }
-    Ok(maximum.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)))
+/// What may have files open besides the connections of clients and of the database.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Consumers {
+    /// Connections of the management listener.
+    pub(crate) management: usize,
+    /// HTTP workers.
+    pub(crate) workers: usize,
+    /// Files and sockets of calls to the outside.
+    pub(crate) egress: usize,
 }
 
-/// How many connections there may be where `wanted` are configured and `limit` files may be open, `management` of them
-/// by the management listener; a `WARN` line if that is fewer.
-pub(crate) fn connections(
+/// What the limit on open files leaves for HTTP connections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionBudget {
+    /// The limit; `None` if there is none.
+    limit: Option<usize>,
+    /// The connections that are configured.
     wanted: usize,
-    limit: usize,
-    management: usize,
-    workers: usize,
-    database_connections: usize,
-) -> usize {
-    let reserve = RESERVE
-        + management
-        + EACH_WORKER * workers
-        + EACH_DATABASE_CONNECTION * database_connections;
-    // However low the limit is, somebody is to be answered.
-    let most = limit.saturating_sub(reserve).max(limit / 4).max(1);
-    if most < wanted {
-        tracing::warn!(
+    /// Kept back whatever the database needs.
+    reserve: usize,
+}
+
+/// Raises the soft limit to the hard one, which is what the administrator allows; the soft one of many
+/// shells and containers is 1024, for the sake of programs that cannot count further. Returns the limit now
+/// in force; `None` if there is none. If the system does not raise it, a `WARN` line says so.
+pub(crate) fn raise() -> Option<usize> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    let limit = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => maximum,
+        Err(error) => {
+            tracing::warn!(%error, limit = current, "the limit on open files cannot be raised");
+            current
+        }
+    };
+    limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+impl ConnectionBudget {
+    /// Where `wanted` connections are configured and `limit` files may be open, if there is a limit.
+    pub(crate) fn new(wanted: usize, limit: Option<usize>, consumers: Consumers) -> Self {
+        let Consumers {
+            management,
+            workers,
+            egress,
+        } = consumers;
+        let workers = workers.saturating_mul(EACH_WORKER);
+        let others = management.saturating_add(workers).saturating_add(egress);
+        Self {
             limit,
-            reserve = limit - most,
-            connections = most,
-            configured = wanted,
-            "the limit on open files allows for {most} HTTP connections, not {wanted}: raise it \
-             (`LimitNOFILE`, `ulimit -Hn`), or lower DOTMAC_HTTP_MAX_CONNECTIONS"
-        );
+            wanted,
+            reserve: RESERVE.saturating_add(others),
+        }
     }
-    most.min(wanted)
+
+    /// How many HTTP connections there may be beside so many of the database. However low the limit is, a quarter of it
+    /// is theirs, so that clients are answered.
+    pub(crate) fn connections(&self, database_connections: usize) -> usize {
+        let Some(limit) = self.limit else {
+            return self.wanted;
+        };
+        let database = database_connections.saturating_mul(EACH_DATABASE_CONNECTION);
+        let reserve = self.reserve.saturating_add(database);
+        let most = limit.saturating_sub(reserve).max(limit / 4).max(1);
+        most.min(self.wanted)
+    }
+
+    /// Logs a `WARN` line if `connections` is fewer than are configured.
+    pub(crate) fn report(&self, connections: usize) {
+        let Self { limit, wanted, .. } = *self;
+        if connections < wanted {
+            tracing::warn!(
+                limit,
+                connections,
+                configured = wanted,
+                "the limit on open files allows for {connections} HTTP connections, not {wanted}: raise it \
+                 (`LimitNOFILE`, `ulimit -Hn`), or lower DOTMAC_HTTP_MAX_CONNECTIONS"
+            );
+        }
+    }
 }
 
 #[cfg(test)]
@@ -76,23 +107,37 @@ mod tests {
 
     #[test]
     fn connections_leave_a_reserve_for_the_rest() {
-        assert_eq!(connections(25_000, 262_144, 0, 8, 10), 25_000);
-        assert_eq!(connections(25_000, 1024, 0, 2, 10), 1024 - 64 - 8 - 40);
-        assert_eq!(
-            connections(25_000, 1024, 64, 2, 10),
-            1024 - 64 - 64 - 8 - 40
-        );
-        assert_eq!(connections(100, 1024, 0, 2, 10), 100);
-        assert_eq!(connections(25_000, 64, 0, 2, 10), 16);
-        assert_eq!(connections(25_000, 1, 0, 2, 10), 1);
+        let workers = |workers| Consumers {
+            workers,
+            ..Consumers::default()
+        };
+        let all = Consumers {
+            management: 64,
+            workers: 2,
+            egress: 288,
+        };
+        for (wanted, limit, consumers, database_connections, expected) in [
+            (25_000, Some(262_144), workers(8), 10, 25_000),
+            (25_000, Some(1024), workers(2), 10, 1024 - 64 - 8 - 40),
+            (25_000, Some(1024), workers(2), 100, 1024 - 64 - 8 - 400),
+            (25_000, Some(1024), all, 10, 1024 - 64 - 8 - 40 - 64 - 288),
+            (100, Some(1024), workers(2), 10, 100),
+            (25_000, Some(64), workers(2), 10, 16),
+            (25_000, Some(1024), workers(2), usize::MAX, 256),
+            (25_000, Some(1), workers(2), 10, 1),
+            (25_000, None, all, 1000, 25_000),
+        ] {
+            let budget = ConnectionBudget::new(wanted, limit, consumers);
+            let connections = budget.connections(database_connections);
+            assert_eq!(connections, expected, "{budget:?} {database_connections}");
+        }
     }
 
     #[test]
-    fn the_soft_limit_becomes_the_hard_one() -> io::Result<()> {
-        let limit = raise()?;
+    fn the_soft_limit_becomes_the_hard_one() {
+        let limit = raise();
         let now = getrlimit(Resource::Nofile);
         assert_eq!(now.current, now.maximum);
         assert_eq!(limit, now.maximum.map(|limit| limit as usize));
-        Ok(())
     }
 }

@@ -11,7 +11,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 /// Names that are looked up at once. One that takes long keeps its thread after its caller has given up.
-const LOOKUPS: usize = 32;
+pub(super) const LOOKUPS: usize = 32;
 
 /// Of more addresses of one name the rest is neither judged nor used.
 const MOST_ADDRESSES: usize = 32;

@@ -92,6 +92,13 @@ impl Egress {
         }))
     }
 
+    /// Files and sockets that its calls have open at the most: each has two sockets while it tries an address of either
+    /// family, and a name that takes long to look up may outlive its call.
+    pub(crate) fn most_descriptors(&self) -> usize {
+        let calls = self.0.config.concurrency;
+        calls.saturating_mul(2).saturating_add(lookup::LOOKUPS)
+    }
+
     /// A call of `url` by `method`; nothing is sent before [`EgressRequest::send`], which reports a URL that is none.
     pub fn request(&self, method: Method, url: impl AsRef<str>) -> EgressRequest {
         EgressRequest::new(self.clone(), method, url.as_ref())

@@ -45,6 +45,7 @@ pub use bind::{BindError, Listeners, bind};
 pub(crate) use config::is_draining;
 pub use config::{Config, CorsPolicy, Parts, Routes, Scrape, Surface, Vitals};
 pub(crate) use config::{RouteLimits, RouteSet};
+pub use connection::ConnectionLimit;
 pub use cors::CorsPolicyError;
 pub(crate) use docs::EventsDocument;
 pub(crate) use extract::{field_at_fault, malformed_json, unsupported};

@@ -24,7 +24,7 @@ use super::{
     Config, Listeners, Parts, Routes, Surface, TlsCertificates, TlsError,
     builtin::{self, Index},
     compression::Compression,
-    connection::{Acceptor, Connection, Connections},
+    connection::{Acceptor, Connection, ConnectionLimit, Connections},
     cors::{self, CorsPolicyError},
     docs::{self, Document, Title},
     envelope::Envelope,
@@ -53,6 +53,8 @@ pub struct Running {
     pub handle: ServerHandle,
     /// The certificate in use, to be reloaded when its files change; `None` without TLS.
     pub certificates: Option<Arc<TlsCertificates>>,
+    /// How many connections it has at once.
+    pub limit: ConnectionLimit,
 }
 
 /// Why the server cannot start.
@@ -126,6 +128,7 @@ pub fn serve(listeners: Listeners, config: Config, parts: Parts) -> Result<Runni
         handle: server.handle(),
         server,
         certificates,
+        limit: ConnectionLimit::of(&connections),
     })
 }
 

@@ -6,6 +6,7 @@ mod provisions;
 mod values;
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -51,7 +52,9 @@ pub(crate) struct Assembly {
     /// The way to it for each module that is mounted.
     modules: HashMap<&'static str, ModuleDb>,
     pub(crate) pool_size: PoolSize,
-    pub(super) egress: Egress,
+    egress: Egress,
+    /// Whether a module takes it.
+    calls_out: Cell<bool>,
     /// There once a module seals.
     pub(super) sealer: Option<Sealer>,
     /// What handlers and actors take.
@@ -125,6 +128,7 @@ impl Assembly {
             modules: HashMap::new(),
             pool_size: size,
             egress: Egress::new(components::egress(settings)),
+            calls_out: Cell::new(false),
             sealer: None,
             values: Values::default(),
             instance: uuid::Uuid::now_v7().to_string().into(),
@@ -223,6 +227,9 @@ impl Assembly {
         self.provide_cursor_key(settings)?;
         self.provide_key_store(settings)?;
         self.add_event_retention()?;
+        if self.declared.iter().any(Route::needs::<Egress>) {
+            self.calls_out.set(true);
+        }
         if self.declared.iter().any(Route::needs::<Limiter>) {
             self.values.share(PLATFORM, Limiter::new())?;
         }
@@ -246,6 +253,20 @@ impl Assembly {
         let document = move |name: &str, version: &str| events::document(name, version, &events);
         self.routes.provide(http::EventsDocument::new(document));
         Ok(())
+    }
+
+    /// The client for calls to the outside, for a module.
+    pub(super) fn take_egress(&self) -> Egress {
+        self.calls_out.set(true);
+        self.egress.clone()
+    }
+
+    /// Files and sockets that calls to the outside have open at the most: none if no module makes any.
+    pub(crate) fn egress_descriptors(&self) -> usize {
+        match self.calls_out.get() {
+            true => self.egress.most_descriptors(),
+            false => 0,
+        }
     }
 
     /// Lets each module have its share of so many requests at a time.

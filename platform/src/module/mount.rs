@@ -78,7 +78,7 @@ impl Mount<'_> {
     /// The client for calls to the outside. Handlers take it as [`Use<Egress>`](crate::routing::Use).
     #[must_use]
     pub fn egress(&self) -> Egress {
-        self.assembly.egress.clone()
+        self.assembly.take_egress()
     }
 
     /// What seals the module's secrets and opens them, with the keys of `DOTMAC_APP_MASTER_KEY`, followed live. Its handlers

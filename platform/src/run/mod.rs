@@ -143,7 +143,7 @@ impl Running {
         let own_secrets = assembly.own_secrets().clone();
 
         // The ports come before the actors, so that probes are answered from the first moment.
-        let ports = Ports::open(&settings, program.about)?;
+        let ports = Ports::open(&settings, program.about, assembly.egress_descriptors())?;
         assembly.bound_requests(ports.max_connections());
 
         // Secrets, database, telemetry, services: each when those that it needs are ready.
@@ -168,14 +168,18 @@ impl Running {
             modules_off: settings.modules_off().collect(),
             explanations: assembly.explanations,
         };
-        let Servers { clients, operators } = match Servers::start(ports, parts, &settings, context)
-        {
+        let servers = match Servers::start(ports, parts, &settings, context) {
             Ok(servers) => servers,
             Err(refusal) => {
                 supervisor.halt().await;
                 return Err(refusal);
             }
         };
+        let Servers {
+            clients,
+            connections,
+            operators,
+        } = servers;
 
         let reload = Reload {
             telemetry: telemetry.clone(),
@@ -184,6 +188,7 @@ impl Running {
             own_secrets,
             db: assembly.db,
             pool_size: assembly.pool_size,
+            connections,
             appliers: assembly.appliers,
         };
         let Signals {

@@ -12,6 +12,7 @@ use dotmac_telemetry::Telemetry;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
+use super::servers::ClientConnections;
 use crate::{
     components,
     http::{TlsCertificates, TlsError},
@@ -27,6 +28,7 @@ pub(super) struct Reload {
     pub(super) own_secrets: Vec<Wanted>,
     pub(super) db: Db,
     pub(super) pool_size: PoolSize,
+    pub(super) connections: ClientConnections,
     /// Of the live keys of modules.
     pub(super) appliers: Appliers,
 }
@@ -118,6 +120,7 @@ impl Reload {
     fn reload_pool_size(&self, current: &Settings, new: &Settings) {
         let (former, size) = (current.database.pool_size, new.database.pool_size);
         if former != size {
+            self.connections.leave_room_for(size);
             self.db.resize(&self.pool_size, size);
             info!(
                 key = "DOTMAC_DATABASE_POOL_SIZE",

@@ -1,15 +1,19 @@
 //! The servers of a process: for its clients, for its operators, and the admin socket.
 
+use std::sync::Arc;
+
 use actix_web::dev::ServerHandle;
-use tracing::{info, info_span, warn};
+use tracing::{info, info_span};
 
 use super::{Refusal, refusal};
 use crate::{
     Exit,
     about::About,
     admin::{self, Admin, AdminContext},
-    components, descriptors,
-    http::{self, Config, Listeners, Parts, ServeError},
+    components,
+    descriptors::{self, ConnectionBudget, Consumers},
+    http::{self, Config, ConnectionLimit, Listeners, Parts, ServeError},
+    routing::ModuleRequests,
     settings::Settings,
 };
 
@@ -17,6 +21,7 @@ use crate::{
 pub(super) struct Ports {
     clients: Port,
     management: Option<Port>,
+    budget: ConnectionBudget,
 }
 
 struct Port {
@@ -25,28 +30,22 @@ struct Port {
 }
 
 impl Ports {
-    /// Raises the limit on open files, and takes the ports.
+    /// Raises the limit on open files, and takes the ports. Calls to the outside have `egress` files open at the most.
     ///
     /// # Errors
     ///
     /// [`Exit::Unavailable`]: a port cannot be had.
-    pub(super) fn open(settings: &Settings, about: About) -> Result<Self, Refusal> {
+    pub(super) fn open(settings: &Settings, about: About, egress: usize) -> Result<Self, Refusal> {
         let mut config = components::http(settings, about);
         let management = components::management(settings, about);
-        let kept_back = management.as_ref().map_or(0, |it| it.max_connections);
-        match descriptors::raise() {
-            Ok(Some(limit)) => {
-                config.max_connections = descriptors::connections(
-                    config.max_connections,
-                    limit,
-                    kept_back,
-                    config.workers,
-                    settings.database.pool_size,
-                );
-            }
-            Ok(None) => {}
-            Err(error) => warn!(%error, "the limit on open files cannot be raised"),
-        }
+        let consumers = Consumers {
+            management: management.as_ref().map_or(0, |it| it.max_connections),
+            workers: config.workers,
+            egress,
+        };
+        let budget = ConnectionBudget::new(config.max_connections, descriptors::raise(), consumers);
+        config.max_connections = budget.connections(settings.database.pool_size);
+        budget.report(config.max_connections);
         let _span = info_span!("open listeners").entered();
         let what = "the port cannot be opened";
         let clients = Port::open(config).map_err(refusal(Exit::Unavailable, what))?;
@@ -55,6 +54,7 @@ impl Ports {
         Ok(Self {
             clients,
             management: management.map_err(refusal(Exit::Unavailable, what))?,
+            budget,
         })
     }
 
@@ -76,6 +76,7 @@ impl Port {
 /// All of them, running.
 pub(super) struct Servers {
     pub(super) clients: http::Running,
+    pub(super) connections: ClientConnections,
     /// These two are open for as long as their values live.
     pub(super) operators: (Option<Management>, Option<Admin>),
 }
@@ -92,6 +93,7 @@ impl Servers {
         settings: &Settings,
         context: AdminContext,
     ) -> Result<Self, Refusal> {
+        let requests = context.requests.clone();
         let _span = info_span!("set up http").entered();
         let open = |port| Management::open(port, parts.without_routes());
         let management = ports.management.map(open).transpose();
@@ -117,9 +119,45 @@ impl Servers {
         let admin = socket.map(|path| admin::open(path, context)).transpose();
         let admin = admin.map_err(refusal(Exit::Unavailable, what))?;
         Ok(Self {
+            connections: ClientConnections {
+                budget: ports.budget,
+                limit: clients.limit.clone(),
+                requests,
+            },
             clients,
             operators: (management, admin),
         })
+    }
+}
+
+/// How many connections of clients are served at once, which depends on how many the database has: both are open files.
+pub(super) struct ClientConnections {
+    budget: ConnectionBudget,
+    limit: ConnectionLimit,
+    requests: Vec<Arc<ModuleRequests>>,
+}
+
+impl ClientConnections {
+    /// Leaves room for so many connections of the database, and tells what that changes. There are never more than at the
+    /// start.
+    pub(super) fn leave_room_for(&self, database_connections: usize) {
+        let former = self.limit.get();
+        self.limit
+            .set(self.budget.connections(database_connections));
+        let connections = self.limit.get();
+        if connections == former {
+            return;
+        }
+        for module in &self.requests {
+            module.bound(connections);
+        }
+        if connections < former {
+            self.budget.report(connections);
+        }
+        info!(
+            former,
+            connections, "there are {connections} HTTP connections at the most now"
+        );
     }
 }
 

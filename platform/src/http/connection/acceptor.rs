@@ -106,13 +106,20 @@ where
         Box::pin(async move {
             // Without a peer it was reset before its turn came.
             let peer = socket.peer_addr().map_err(|_| ())?;
-            let (stream, watched) = match &inner.tls {
-                None => (Stream::Plain(socket), inner.worker.watch(Phase::Head)),
+            let watched = inner.worker.watch(match inner.tls {
+                None => Phase::Head,
+                Some(_) => Phase::Handshake,
+            });
+            if inner.worker.shared().is_beyond_limit() {
+                watched.count(Cut::AtLimit);
+                return Err(());
+            }
+            let stream = match &inner.tls {
+                None => Stream::Plain(socket),
                 Some(tls) => {
-                    let watched = inner.worker.watch(Phase::Handshake);
                     let stream = inner.handshake(tls, socket, peer, &watched).await?;
                     watched.enter(Phase::Head);
-                    (stream, watched)
+                    stream
                 }
             };
             let accepted = (Connection::new(stream, watched), Some(peer));

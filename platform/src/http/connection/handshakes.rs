@@ -14,24 +14,24 @@ use ipnet::IpNet;
 use super::{Config, Connections};
 
 pub(super) struct Handshakes {
-    most: usize,
+    /// As configured.
+    per_address: usize,
     proxies: Vec<IpNet>,
     under_way: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Handshakes {
-    /// At most a quarter of all connections for one address, whatever the setting says.
     pub(super) fn new(config: &Config) -> Self {
-        let quarter = (config.max_connections / 4).max(1);
         Self {
-            most: config.tls_handshakes_per_address.min(quarter),
+            per_address: config.tls_handshakes_per_address,
             proxies: config.trusted_proxies.clone(),
             under_way: Mutex::default(),
         }
     }
 
-    /// Takes one more handshake of `peer` into the count.
-    fn begin(&self, peer: IpAddr) -> Begun {
+    /// Takes one more handshake of `peer` into the count. One address gets a quarter of all `connections` at the most,
+    /// whatever the setting says.
+    fn begin(&self, peer: IpAddr, connections: usize) -> Begun {
         let peer = peer.to_canonical();
         if self.proxies.iter().any(|network| network.contains(&peer)) {
             return Begun::Uncounted;
@@ -42,7 +42,7 @@ impl Handshakes {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let count = under_way.entry(address).or_default();
-        if *count >= self.most {
+        if *count >= self.per_address.min((connections / 4).max(1)) {
             return Begun::Refused;
         }
         *count += 1;
@@ -91,7 +91,7 @@ pub(super) struct Handshake {
 impl Handshake {
     /// `None` if the address of `peer` has too many under way.
     pub(super) fn begin(connections: &Arc<Connections>, peer: IpAddr) -> Option<Self> {
-        let address = match connections.handshakes.begin(peer) {
+        let address = match connections.handshakes.begin(peer, connections.most()) {
             Begun::Counted(address) => Some(address),
             Begun::Uncounted => None,
             Begun::Refused => return None,

@@ -6,7 +6,8 @@
 //! is blocked its clock stands still, so no client is blamed for what the worker did not read.
 //!
 //! [`Connections`] is what all workers share: how many connections are open, how many handshakes each
-//! address has under way, and how many connections were ended by which limit.
+//! address has under way, and how many connections were ended by which limit. [`ConnectionLimit`] changes how many
+//! there may be while the server runs.
 
 mod acceptor;
 mod handshakes;
@@ -79,7 +80,10 @@ impl Cut {
 /// All connections of a server, over all workers.
 pub(super) struct Connections {
     limits: Limits,
-    most: usize,
+    /// How many may be open, at most as many as at the start.
+    most: AtomicUsize,
+    /// As many as the server accepts.
+    accepted: usize,
     open: AtomicUsize,
     stopping: AtomicBool,
     handshakes: Handshakes,
@@ -98,7 +102,8 @@ impl Connections {
     pub(super) fn new(config: &Config) -> Arc<Self> {
         Arc::new(Self {
             limits: Limits::of(config),
-            most: config.max_connections,
+            most: AtomicUsize::new(config.max_connections),
+            accepted: config.max_connections,
             open: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             handshakes: Handshakes::new(config),
@@ -120,11 +125,11 @@ impl Connections {
             .with_description("Connections that are open")
             .with_callback(move |gauge| gauge.observe(connections.open() as u64, &[]))
             .build();
-        let most = self.most as u64;
+        let connections = Arc::clone(self);
         meter
             .u64_observable_gauge("dotmac.http.connections.max")
             .with_description("Connections that may be open at once")
-            .with_callback(move |gauge| gauge.observe(most, &[]))
+            .with_callback(move |gauge| gauge.observe(connections.most() as u64, &[]))
             .build();
         let connections = Arc::clone(self);
         meter
@@ -148,6 +153,17 @@ impl Connections {
         self.open.load(Relaxed)
     }
 
+    fn most(&self) -> usize {
+        self.most.load(Relaxed)
+    }
+
+    /// Whether a connection that was accepted is one too many: the limit was lowered since the start. Without that the
+    /// server accepts no more than the limit.
+    fn is_beyond_limit(&self) -> bool {
+        let most = self.most();
+        most < self.accepted && self.open() > most
+    }
+
     fn cuts(&self, cut: Cut) -> u64 {
         self.cuts[cut as usize].load(Relaxed)
     }
@@ -157,8 +173,9 @@ impl Connections {
     }
 
     fn situation(&self) -> Situation {
+        let most = self.most();
         Situation {
-            crowded: self.open() >= self.most - self.most / 8,
+            crowded: self.open() >= most - most / 8,
             stopping: self.stopping.load(Relaxed),
         }
     }
@@ -178,7 +195,7 @@ impl Connections {
             now.at_limit - last.at_limit,
             now.too_many_handshakes - last.too_many_handshakes,
         );
-        let (open, most) = (self.open(), self.most);
+        let (open, most) = (self.open(), self.most());
         let is_news = at_limit > 0 || too_many_handshakes > 0 || open >= most;
         let before = self.reported.compare_and_swap(&last, Arc::new(now));
         if is_news && Arc::ptr_eq(&before, &last) {
@@ -190,6 +207,28 @@ impl Connections {
                 "HTTP connections are at their limit: idle clients were disconnected or new ones wait"
             );
         }
+    }
+}
+
+/// How many connections a server has open at once. Clones are of the same server.
+#[derive(Clone)]
+pub struct ConnectionLimit(Arc<Connections>);
+
+impl ConnectionLimit {
+    pub(super) fn of(connections: &Arc<Connections>) -> Self {
+        Self(Arc::clone(connections))
+    }
+
+    /// How many may be open.
+    pub fn get(&self) -> usize {
+        self.0.most()
+    }
+
+    /// Lets so many be open from now on, at least 1 and never more than at the start. If more are open, those that wait
+    /// for their clients are closed within some 2 s and new ones at once; requests under way are not cut.
+    pub fn set(&self, most: usize) {
+        let most = most.clamp(1, self.0.accepted.max(1));
+        self.0.most.store(most, Relaxed);
     }
 }
 
@@ -213,5 +252,27 @@ mod tests {
             let situation = connections.situation();
             assert_eq!(situation.crowded, crowded, "{open} of {most}");
         }
+    }
+
+    #[test]
+    fn a_lowered_limit_makes_a_crowd_and_refuses_what_is_beyond_it() {
+        let connections = Connections::new(&Config {
+            max_connections: 100,
+            ..config()
+        });
+        let limit = ConnectionLimit::of(&connections);
+        // Each worker may have one, whatever the limit.
+        connections.open.store(101, Relaxed);
+        assert!(!connections.is_beyond_limit());
+        connections.open.store(50, Relaxed);
+        assert!(!connections.situation().crowded);
+        limit.set(40);
+        assert!(connections.situation().crowded && connections.is_beyond_limit());
+        connections.open.store(40, Relaxed);
+        assert!(!connections.is_beyond_limit());
+        limit.set(1000);
+        assert_eq!(limit.get(), 100);
+        limit.set(0);
+        assert_eq!(limit.get(), 1);
     }
 }

@@ -110,6 +110,7 @@ async fn a_renewed_certificate_is_served_after_a_reload() -> Outcome {
         server,
         handle,
         certificates,
+        ..
     } = serve(listeners, config, mounted(&Staged::new(Readiness::Ready)))?;
     actix_rt::spawn(server);
     let certificates = certificates.ok_or("no certificates")?;

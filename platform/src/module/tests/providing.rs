@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dotmac_db::ModuleDb;
 
 use super::*;
-use crate::Supervised;
+use crate::{Supervised, egress::Egress};
 
 /// A contract between modules.
 trait Greeter: Send + Sync {
@@ -138,4 +138,26 @@ fn a_contract_is_shared_once_and_known_to_the_modules_that_follow() {
     });
     let why = refusal::<Twice, Empty>();
     assert!(why.contains("`u64` is provided twice"), "{why}");
+}
+
+#[test]
+fn files_are_kept_back_for_calls_to_the_outside_by_programs_that_make_any() {
+    async fn call(_: Public, _: Use<Egress>) -> NoContent {
+        NoContent
+    }
+    module!(InHandlers, "alpha", Manifest::new("A."), |on| {
+        on.routes("/things", |routes| _ = routes.get("", call));
+        Ok(())
+    });
+    module!(InMount, "alpha", Manifest::new("A."), |on| {
+        on.provide(on.egress());
+        Ok(())
+    });
+    module!(Silent, "alpha", Manifest::new("A."), |_| Ok(()));
+    let few = [("DOTMAC_EGRESS_CONCURRENCY", "10")];
+    let of = |program: Result<Assembly, String>| program.map(|it| it.egress_descriptors());
+    // Two for each call, and the lookups.
+    assert_eq!(of(assembled::<InHandlers, Empty>(&few)), Ok(52));
+    assert_eq!(of(assembled::<InMount, Empty>(&few)), Ok(52));
+    assert_eq!(of(assembled::<Silent, Empty>(&few)), Ok(0));
 }
