@@ -17,10 +17,37 @@ pub(crate) fn quoted_path(path: &Path) -> String {
     quoted(&path.to_string_lossy()).unwrap_or_else(|| "the file".to_owned())
 }
 
+/// An argument of the command line as a message quotes it: [`in_line`], but for one that seems to hold a password.
+pub(crate) fn quotable(argument: &str) -> String {
+    match holds_credentials(argument) {
+        true => "[not shown: it may hold a password]".to_owned(),
+        false => in_line(argument),
+    }
+}
+
+/// `text` with control characters escaped and cut at 100 characters.
+pub(crate) fn in_line(text: &str) -> String {
+    printable(&shortened(text)).into_owned()
+}
+
+/// A text of several lines, of which each is [`printable`].
+pub(crate) fn in_lines(text: &str) -> String {
+    text.split_inclusive('\n')
+        .map(|line| match line.strip_suffix('\n') {
+            Some(line) => format!("{}\n", printable(line)),
+            None => printable(line).into_owned(),
+        })
+        .collect()
+}
+
 /// Whether `text` looks as if it came with a password: a URL, a part of one, or a connection string.
 fn may_hold_password(text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
-    text.contains("://") || text.contains('@') || text.contains("password")
+    text.contains("://") || holds_credentials(text)
+}
+
+/// The same, but for a URL without a user.
+fn holds_credentials(text: &str) -> bool {
+    text.contains('@') || text.to_ascii_lowercase().contains("password")
 }
 
 /// Whether `text` holds a URL with a user and a password.

@@ -14,7 +14,7 @@ use tracing_subscriber::reload;
 #[non_exhaustive]
 pub enum TelemetryError {
     /// The log filter is not in the syntax of `EnvFilter`.
-    #[error("failed to parse log filter `{directives}`")]
+    #[error("failed to parse log filter `{directives:.100}`")]
     LogFilter {
         /// What was given.
         directives: String,
@@ -23,10 +23,12 @@ pub enum TelemetryError {
         source: ParseError,
     },
     /// The log filter is one word that is no level, so that it would silence everything.
-    #[error("unknown log level `{0}`: expected `error`, `warn`, `info`, `debug`, `trace` or `off`")]
+    #[error(
+        "unknown log level `{0:.100}`: expected `error`, `warn`, `info`, `debug`, `trace` or `off`"
+    )]
     LogLevel(String),
     /// A target is not the name of a module.
-    #[error("unusable log target `{0}`: expected the path of a module, such as `dotmac_db`")]
+    #[error("unusable log target `{0:.100}`: expected the path of a module, such as `dotmac_db`")]
     LogTarget(String),
     /// More changes of the log level than can be kept.
     #[error("more than {0} log levels are changed already: take some back first")]

@@ -18,6 +18,7 @@ use crate::{
     admin::messages::{ComponentStatus, LogLevel, Restart, SetLogLevel, Status},
     program::Program,
     settings,
+    shown::quotable,
 };
 
 /// Longest wait for an answer; the socket is served by a thread that does nothing else.
@@ -67,7 +68,7 @@ pub(super) enum Ask {
         /// A level (off, error, warn, info, debug, trace), or directives as `info,hyper=debug`.
         level: String,
         /// Take it back by itself after this time, such as 10m.
-        #[arg(long = "for", value_parser = humantime::parse_duration)]
+        #[arg(long = "for", value_parser = parse_time)]
         lasting: Option<Duration>,
         /// For this target and those below it alone, such as `dotmac_db`.
         #[arg(long)]
@@ -75,6 +76,11 @@ pub(super) enum Ask {
         #[command(flatten)]
         socket: Socket,
     },
+}
+
+/// What is wrong is not told as the parser tells it, which quotes what it was given.
+fn parse_time(text: &str) -> Result<Duration, &'static str> {
+    humantime::parse_duration(text).map_err(|_| "not a time; write e.g. 10m")
 }
 
 /// Where the daemon is.
@@ -100,11 +106,11 @@ pub(super) async fn run(program: &Program, ask: &Ask) -> Exit {
         Ok(exit) => exit,
         Err(Failure::Exit(exit)) => exit,
         Err(Failure::NoAnswer(why)) => {
-            eprintln!("no answer: {why}");
+            super::complain(&format!("no answer: {why}"));
             Exit::Unavailable
         }
         Err(Failure::Refused(why)) => {
-            eprintln!("refused: {why}");
+            super::complain(&format!("refused: {why}"));
             Exit::Failure
         }
     }
@@ -249,7 +255,7 @@ fn no_socket() -> Failure {
 }
 
 fn no_answer(error: &reqwest::Error, path: &Path) -> Failure {
-    let socket = path.display();
+    let socket = quotable(&path.to_string_lossy());
     let refused = dotmac_causes::find(error).map(io::Error::kind);
     Failure::NoAnswer(match refused {
         Some(ErrorKind::ConnectionRefused) => format!(

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::{Exit, db, program::Program, settings::DatabaseTarget};
+use crate::{Exit, db, program::Program, settings::DatabaseTarget, shown::in_line};
 
 /// Where to.
 #[derive(Args)]
@@ -26,15 +26,16 @@ pub(super) fn run(program: &Program, arguments: &Arguments) -> Exit {
     };
     match db::backup(&path, &arguments.file) {
         Ok(bytes) => {
+            let (from, to) = (path.to_string_lossy(), arguments.file.to_string_lossy());
             super::print(&format!(
                 "backed `{}` up to `{}`: {bytes} bytes, checked",
-                path.display(),
-                arguments.file.display()
+                in_line(&from),
+                in_line(&to)
             ));
             Exit::Success
         }
         Err(error) => {
-            eprintln!("{}", dotmac_causes::chain(&error));
+            super::complain(&dotmac_causes::chain(&error));
             Exit::Unavailable
         }
     }

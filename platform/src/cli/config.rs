@@ -6,6 +6,7 @@ use crate::{
     Exit,
     program::Program,
     settings::{self, Catalogue, docs},
+    shown::in_line,
 };
 
 /// How to show the settings.
@@ -39,7 +40,7 @@ pub(super) fn run(program: &Program, arguments: &Arguments) -> Exit {
     if let Some(module) = module
         && !catalogue.modules().any(|it| it == module)
     {
-        eprintln!("{}", no_module(module, catalogue));
+        super::complain(&no_module(module, catalogue));
         return Exit::Usage;
     }
     let rows = || {
@@ -75,5 +76,5 @@ fn no_module(name: &str, catalogue: &Catalogue) -> String {
     } else {
         format!("there are {}", names.join(", "))
     };
-    format!("there is no module `{name}`; {all}")
+    format!("there is no module `{}`; {all}", in_line(name))
 }

@@ -25,7 +25,7 @@ pub(super) async fn with_database(
     let exit = match work(components::database(&settings, credentials)).await {
         Ok(exit) => exit,
         Err(error) => {
-            eprintln!("{}", dotmac_causes::chain(&error));
+            super::complain(&dotmac_causes::chain(&error));
             Exit::Unavailable
         }
     };
@@ -43,7 +43,7 @@ async fn load_credentials(settings: &Settings) -> Result<(Credentials, Option<Va
         return Ok((credentials::fixed(&store), None));
     };
     let refused = |error: ConfigError| {
-        eprintln!("{}", dotmac_causes::chain(&error));
+        super::complain(&dotmac_causes::chain(&error));
         Exit::Settings
     };
     config.validate().map_err(refused)?;
@@ -54,7 +54,7 @@ async fn load_credentials(settings: &Settings) -> Result<(Credentials, Option<Va
             match loaded.failures.first() {
                 None => credentials::fixed(&loaded.store),
                 Some(failed) => {
-                    eprintln!("{failed}");
+                    super::complain(&failed.to_string());
                     return Err(Exit::Unavailable);
                 }
             }
@@ -62,7 +62,7 @@ async fn load_credentials(settings: &Settings) -> Result<(Credentials, Option<Va
         Some(role) => match vault.issue_once(role).await {
             Ok(issued) => credentials::issued(issued),
             Err(error) => {
-                eprintln!("{}", dotmac_causes::chain(&error));
+                super::complain(&dotmac_causes::chain(&error));
                 return Err(Exit::Unavailable);
             }
         },

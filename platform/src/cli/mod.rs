@@ -10,6 +10,7 @@ mod journal;
 mod migrate;
 mod openapi;
 mod probe;
+mod refusal;
 mod remedies;
 mod why;
 
@@ -28,6 +29,7 @@ use crate::{
     program::Program,
     run::{self, Signals},
     settings::Settings,
+    shown::in_lines,
 };
 
 /// What every program of the platform can be told to do. The name, the version and the commands of modules are the
@@ -77,7 +79,7 @@ enum Command {
 pub(crate) fn main(program: &Program) -> Exit {
     let matches = match parser(program).try_get_matches() {
         Ok(matches) => matches,
-        Err(refusal) => return refused(&refusal),
+        Err(refusal) => return refusal::print(refusal),
     };
     let module = matches.subcommand().and_then(|(name, of_command)| {
         let module = program.modules.iter().find(|module| module.name == name)?;
@@ -92,7 +94,7 @@ pub(crate) fn main(program: &Program) -> Exit {
             Ok(Cli {
                 command: Some(command),
             }) => System::new().block_on(execute(program, command)),
-            Err(refusal) => refused(&refusal),
+            Err(refusal) => refusal::print(refusal),
         },
     }
 }
@@ -111,7 +113,7 @@ fn serve(program: &Program) -> Exit {
 fn assembled(program: &Program, settings: &Settings) -> Result<Assembly, Exit> {
     let authenticator = program.authenticator.clone();
     Assembly::for_command(settings, &program.modules, authenticator).map_err(|error| {
-        eprintln!("{}", dotmac_causes::chain(&error));
+        complain(&dotmac_causes::chain(&error));
         Exit::Settings
     })
 }
@@ -139,16 +141,6 @@ fn parser(program: &Program) -> clap::Command {
             command.map(|command| command.name(module.name).about(module.manifest.description));
         parser.subcommands(named)
     })
-}
-
-fn refused(refusal: &clap::Error) -> Exit {
-    // A closed terminal is no reason to fail.
-    refusal.print().ok();
-    if refusal.use_stderr() {
-        Exit::Usage
-    } else {
-        Exit::Success
-    }
 }
 
 async fn execute(program: &Program, command: Command) -> Exit {
@@ -183,11 +175,13 @@ async fn of_module(program: &Program, module: &Registered, matches: &ArgMatches)
             on.close().await;
             ended.unwrap_or_else(|panic| {
                 let (module, message) = (module.name, panic_message(&*panic));
-                eprintln!("the command of module `{module}` panicked: {message}");
+                complain(&format!(
+                    "the command of module `{module}` panicked: {message}"
+                ));
                 Exit::Escalation
             })
         }
-        Err(refusal) => refused(&refusal),
+        Err(refusal) => refusal::print(refusal),
     }
 }
 
@@ -197,6 +191,11 @@ fn settings(program: &Program) -> Result<Settings, Exit> {
         eprintln!("{mistakes}");
         Exit::Settings
     })
+}
+
+/// Writes to standard error what keeps a command from its work. Whatever it quotes stays in its line.
+fn complain(text: &str) {
+    eprintln!("{}", in_lines(text));
 }
 
 /// Writes to standard output; a reader that has left (`| head`) is no failure.

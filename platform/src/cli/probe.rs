@@ -5,7 +5,12 @@ use std::{net::IpAddr, time::Duration};
 use clap::{Args, ValueEnum};
 use url::Url;
 
-use crate::{Exit, program::Program, settings::Settings};
+use crate::{
+    Exit,
+    program::Program,
+    settings::Settings,
+    shown::{in_lines, quotable},
+};
 
 /// Longest wait for an answer: shorter than an orchestrator's own patience.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -66,11 +71,14 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
     let url = format!("{base}{}", arguments.kind.path());
     match ask(&url, arguments.url.is_none()).await {
         Ok((ok, body)) => {
-            super::print(&body);
+            super::print(&in_lines(&body));
             if ok { Exit::Success } else { Exit::Failure }
         }
         Err(error) => {
-            eprintln!("no answer: {}", dotmac_causes::chain(&error));
+            // The error would quote the whole of it.
+            let error = error.without_url();
+            let why = dotmac_causes::chain(&error);
+            super::complain(&format!("no answer from {}: {why}", quotable(&url)));
             Exit::Failure
         }
     }

@@ -15,13 +15,13 @@ use crate::{OpenError, connect};
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// There is something at its place already.
-    #[error("`{}` is there already; name a file that is not", path.display())]
+    #[error("`{:.100}` is there already; name a file that is not", path.to_string_lossy())]
     Exists {
         /// The place.
         path: PathBuf,
     },
     /// There is no database to copy.
-    #[error("there is no database at `{}`", path.display())]
+    #[error("there is no database at `{:.100}`", path.to_string_lossy())]
     Missing {
         /// Where it should be.
         path: PathBuf,
@@ -30,7 +30,7 @@ pub enum BackupError {
     #[error("failed to back the database up")]
     Database(#[source] OpenError),
     /// The copy is not sound, so the database is not either.
-    #[error("the copy of `{}` is damaged: {problem}; look at the database with `PRAGMA integrity_check`", path.display())]
+    #[error("the copy of `{:.100}` is damaged: {problem}; look at the database with `PRAGMA integrity_check`", path.to_string_lossy())]
     Damaged {
         /// The database.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum BackupError {
         problem: String,
     },
     /// The copy could not be put in its place.
-    #[error("cannot write `{}`", path.display())]
+    #[error("cannot write `{:.100}`", path.to_string_lossy())]
     Write {
         /// The place.
         path: PathBuf,

@@ -88,7 +88,8 @@ impl Status {
         let Some(of) = self.of(owner) else {
             let owners = self.owners.iter().map(|it| format!("`{}`", it.owner));
             let owners = owners.collect::<Vec<_>>().join(", ");
-            let why = format!("`{owner}` owns no migrations here; there are those of {owners}");
+            let why =
+                format!("`{owner:.100}` owns no migrations here; there are those of {owners}");
             return Err(OpenError::NotTakenBack(why));
         };
         let newest = of.applied.iter().rev().take(steps as usize);
