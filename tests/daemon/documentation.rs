@@ -123,15 +123,20 @@ fn each_limit_that_is_a_setting_is_listed_with_its_default() {
     }
     let limits = settings.lines().filter_map(|line| {
         let key = line.strip_prefix("| `")?.split('`').next()?;
+        let groups = ["DOTMAC_HTTP_", "DOTMAC_DATABASE_", "DOTMAC_EGRESS_"];
         let is_limit = [
             "_TIMEOUT",
             "_LIMIT",
             "_MAX_CONNECTIONS",
             "_KEEP_ALIVE",
             "_PER_ADDRESS",
+            "_POOL_SIZE",
+            "_PER_HOST",
+            "_CONCURRENCY",
         ];
         let is_limit = is_limit.iter().any(|end| key.ends_with(end));
-        (key.starts_with("DOTMAC_HTTP_") && is_limit).then(|| key.to_owned())
+        let is_in_group = groups.iter().any(|start| key.starts_with(start));
+        (is_in_group && is_limit).then(|| key.to_owned())
     });
     for key in limits {
         assert!(
