@@ -1,19 +1,14 @@
 //! The files of `deploy/` agree with the code: routes, names, time-outs, exit codes.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use dotmac_platform::{
     Exit,
     settings::{Catalogue, Settings, Sources},
 };
 
-use crate::support::files;
-
-fn read(path: &str) -> String {
+/// A file of `deploy/`.
+pub fn read(path: &str) -> String {
     std::fs::read_to_string(
         Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("deploy")
@@ -32,7 +27,7 @@ fn production() -> Settings {
 }
 
 /// The text behind `key` on its line, as in `key: value` or `key=value`.
-fn value<'a>(text: &'a str, key: &str) -> &'a str {
+pub fn value<'a>(text: &'a str, key: &str) -> &'a str {
     let found = text
         .lines()
         .find_map(|line| line.trim().strip_prefix(key)?.strip_prefix([':', '=']));
@@ -131,58 +126,6 @@ fn systemd_waits_longer_than_the_daemon_takes_to_stop_and_to_be_called_hung() {
         value(&unit, "SuccessExitStatus"),
         Exit::Interrupted.code().to_string()
     );
-}
-
-#[test]
-fn every_deployment_has_an_admin_socket_and_a_place_for_it() {
-    let socket = "/run/dotmac/admin.sock";
-    let manifest = read("kubernetes/deployment.yaml");
-    let variable = manifest.split("name: DOTMAC_ADMIN_SOCKET").nth(1).unwrap();
-    assert_eq!(value(variable, "value"), socket);
-    let mount = manifest.split("- name: run").nth(1).unwrap();
-    assert_eq!(value(mount, "mountPath"), "/run/dotmac");
-    let volume = manifest.split("- name: run").nth(2).unwrap();
-    assert_eq!(value(volume, "emptyDir"), "");
-
-    // systemd's %t is /run.
-    let unit = read("systemd/dotmac.service").replace("%t", "/run");
-    assert!(unit.contains(&format!("Environment=DOTMAC_ADMIN_SOCKET={socket}\n")));
-    assert_eq!(value(&unit, "RuntimeDirectory"), "dotmac");
-    assert_eq!(value(&unit, "RuntimeDirectoryMode"), "0700");
-
-    let image = read("Dockerfile");
-    assert!(image.contains(&format!("DOTMAC_ADMIN_SOCKET={socket}")));
-    assert!(image.contains("-m 0700 -o 10001 -g 10001 /run/dotmac"));
-    let volumes = image
-        .lines()
-        .find(|line| line.starts_with("VOLUME"))
-        .unwrap();
-    assert!(volumes.contains("\"/run/dotmac\""), "{volumes}");
-}
-
-#[test]
-fn the_pods_have_the_token_that_the_kubernetes_login_reads() {
-    let manifest = read("kubernetes/deployment.yaml");
-    let mount = manifest.split("- name: vault-token").nth(1).unwrap();
-    let directory = value(mount, "mountPath");
-    let volume = manifest.split("- name: vault-token").nth(2).unwrap();
-    let file = value(volume.split("serviceAccountToken").nth(1).unwrap(), "path");
-    let token = format!("{directory}/{file}");
-    let reads_it = |path: &PathBuf| std::fs::read_to_string(path).unwrap().contains(&token);
-    assert!(
-        files(&["platform/src"], "rs").iter().any(reads_it),
-        "{token}"
-    );
-
-    let account = value(&manifest, "serviceAccountName").to_owned();
-    assert_eq!(
-        value(&read("kubernetes/serviceaccount.yaml"), "name"),
-        account
-    );
-    let role = read("README.md");
-    assert!(role.contains(&format!("bound_service_account_names={account}")));
-    let audience = value(volume, "audience");
-    assert!(role.contains(&format!("audience={audience}")));
 }
 
 #[test]

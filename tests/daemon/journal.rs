@@ -1,11 +1,6 @@
 //! The runtime journal: what is written to it, what it never holds up, and `dotmac journal`.
 
-use serde_json::Value;
-
-use crate::{
-    admin::dotmac,
-    support::{Daemon, Postgres, eventually},
-};
+use crate::support::{Daemon, Postgres, eventually};
 
 #[tokio::test]
 async fn the_journal_tells_what_happened() {
@@ -105,40 +100,6 @@ async fn a_journal_that_cannot_be_written_holds_up_nothing_that_it_describes() {
     drop(holder);
     driver.await.unwrap().unwrap();
     assert_eq!(daemon.stop().await.code, 0);
-}
-
-#[tokio::test]
-async fn the_journal_is_read_beside_the_daemon_and_after_its_end() {
-    let directory = tempfile::tempdir().unwrap();
-    // Reading does not create the file.
-    let said = dotmac(directory.path(), &["journal"]).await;
-    assert_eq!(said.code, 69, "{}", said.text());
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
-
-    let daemon = Daemon::builder().spawn_in(directory).await;
-    daemon.until("/ready", 200).await;
-    let place = daemon.directory().to_owned();
-    let shown = eventually("the journal of a running daemon", || async {
-        let said = dotmac(&place, &["journal"]).await;
-        (said.code == 0 && said.text().contains(" db ")).then(|| said.text())
-    })
-    .await;
-    assert!(shown.lines().next().unwrap().contains("started"), "{shown}");
-
-    let directory = daemon.kill();
-    let said = dotmac(
-        directory.path(),
-        &["journal", "--component", "db", "--last", "1", "--json"],
-    )
-    .await;
-    assert_eq!(said.code, 0, "{}", said.text());
-    let line: Value = serde_json::from_str(&said.text()).unwrap();
-    assert_eq!(
-        (&line["component"], &line["event"]),
-        (&"db".into(), &"ready".into())
-    );
-    let said = dotmac(directory.path(), &["journal", "--last", "0"]).await;
-    assert_eq!(said.code, 64, "{}", said.text());
 }
 
 #[tokio::test]

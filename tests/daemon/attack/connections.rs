@@ -1,6 +1,6 @@
 //! Connections that cost their clients nothing: idle ones, reset ones, ones that are never read from.
 
-use std::{net::SocketAddr, process::Command, time::Duration};
+use std::{fs, net::SocketAddr, process::Command, time::Duration};
 
 use socket2::SockRef;
 use tokio::{
@@ -140,6 +140,53 @@ async fn kept_connections_make_room_for_new_ones() {
     drop(kept);
 }
 
+/// Each connection of SQLite has four files open, which those of clients must leave.
+#[tokio::test]
+async fn a_pool_that_a_reload_enlarges_gets_its_files_from_connections() {
+    let directory = tempfile::tempdir().unwrap();
+    let dotenv = directory.path().join(".env");
+    let pool_of = |size: usize| {
+        let line = format!("DOTMAC_DATABASE_POOL_SIZE={size}");
+        fs::write(&dotenv, line).unwrap();
+    };
+    pool_of(10);
+    let daemon = Daemon::builder()
+        .open_files(512, 512)
+        .env("DOTMAC_WORKERS", 2)
+        .env("DOTMAC_HTTP_HEADER_TIMEOUT", "10m")
+        .spawn_in(directory)
+        .await;
+    daemon.until("/ready", 200).await;
+    let most = async || daemon.metric("dotmac_http_connections_max").await;
+    let at_start = (512 - 64 - 2 * 4 - 10 * 4) as f64;
+    assert_eq!(most().await, Some(at_start));
+    // Not so many that idle ones would have to make room.
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        idle.push(connect(&daemon).await);
+    }
+    pool_of(50);
+    daemon.signal("HUP");
+    let line = daemon.logged("HTTP connections at the most now").await;
+    let lowered = at_start - 40.0 * 4.0;
+    assert_eq!(line["connections"], lowered, "{line}");
+    assert_eq!(most().await, Some(lowered));
+    eventually("connections to be closed", || async {
+        let open = daemon.metric("dotmac_http_connections").await.unwrap();
+        (open <= lowered).then_some(())
+    })
+    .await;
+    until_cut(&daemon, "at_limit", 50).await;
+    // It is raised again, but not beyond what the server was started with.
+    pool_of(1);
+    daemon.signal("HUP");
+    eventually("more connections", || async {
+        (most().await == Some(at_start)).then_some(())
+    })
+    .await;
+    drop(idle);
+}
+
 #[tokio::test]
 async fn a_flood_of_resets_leaves_nothing_behind() {
     let daemon = Daemon::spawn().await;
@@ -156,6 +203,40 @@ async fn a_flood_of_resets_leaves_nothing_behind() {
     until_recovered(&daemon, files, mib).await;
     let ask = r#"http_server_active_requests{http_request_method="GET",url_scheme="http"}"#;
     assert!([None, Some(0.0)].contains(&daemon.metric(ask).await));
+}
+
+#[tokio::test]
+async fn a_request_whose_client_hangs_up_does_not_stay_in_flight() {
+    let daemon = Daemon::example("chaos")
+        .env("DOTMAC_HTTP_REQUEST_TIMEOUT", "10m")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    let active = || async {
+        let text = daemon.get("/metrics").await.text().await.unwrap();
+        let series = text
+            .lines()
+            .filter(|line| line.starts_with("http_server_active_requests{"));
+        series
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum::<f64>()
+    };
+    let mut stream = connect(&daemon).await;
+    let slow = b"GET /chaos/slow?ms=600000 HTTP/1.1\r\nhost: a\r\n\r\n";
+    stream.write_all(slow).await.unwrap();
+    eventually("the request to be in flight", || async {
+        (active().await > 0.0).then_some(())
+    })
+    .await;
+    // No farewell: the connection is reset, and actix-web drops the handler.
+    SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(stream);
+    eventually("nothing to be in flight", || async {
+        (active().await == 0.0).then_some(())
+    })
+    .await;
 }
 
 /// Connects, asks for more than the sockets hold, and reads nothing.

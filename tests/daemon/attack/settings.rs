@@ -41,9 +41,19 @@ async fn a_hostile_setting_is_refused_by_name_and_printed_without_password_or_co
     }
 }
 
-/// Tokens that nothing uses are no reason not to start.
+/// Tokens that nothing uses are no reason not to start: without Vault, or in production with another login.
 #[tokio::test]
 async fn a_token_that_is_not_used_stops_no_start() {
     let (code, text) = checked("BAO_TOKEN", "unused").await;
     assert_eq!(code, 0, "{text}");
+    let by_approle = Daemon::builder()
+        .env("DOTMAC_ENVIRONMENT", "production")
+        .env("DOTMAC_DATABASE_ALLOW_SQLITE", "true")
+        .env("DOTMAC_VAULT_ADDR", "https://vault.example:8200")
+        .env("DOTMAC_VAULT_AUTH", "approle")
+        .env("DOTMAC_VAULT_ROLE_ID", "a-role")
+        .env("DOTMAC_VAULT_SECRET_ID", "5f1c8d0e-of-the-approle")
+        .env("BAO_TOKEN", "unused");
+    let checked = by_approle.run(&["check"]).await;
+    assert_eq!(checked.code, 0, "{}", checked.text());
 }
