@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use dotmac_events::Events;
+use dotmac_jobs::Jobs;
 use dotmac_platform::{
     Platform,
     access::{
@@ -53,5 +54,6 @@ fn main() -> ExitCode {
     Platform::new("tenants", env!("CARGO_PKG_VERSION"))
         .authenticator(TenantAuthenticator)
         .module::<Events>()
+        .module::<Jobs>()
         .main()
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use dotmac_events::Events;
+use dotmac_jobs::Jobs;
 use dotmac_platform::{Platform, build_info};
 
 /// Why: docs/DEPENDENCIES.md, "Allocator".
@@ -15,5 +16,6 @@ fn main() -> ExitCode {
         .app_name("dotmac-platform")
         .build(build_info!())
         .module::<Events>()
+        .module::<Jobs>()
         .main()
 }

@@ -18,6 +18,7 @@ pub mod events;
 mod exit;
 mod extract;
 pub mod http;
+pub mod jobs;
 mod master_key;
 mod memory;
 mod metrics;

@@ -243,11 +243,12 @@ async fn metrics_of_workers() -> Metrics {
     scraped
 }
 
-/// What a scrape has only where system code works on the rows of tenants, and where there are events and a subscriber, as
-/// in the notes.
+/// What a scrape has only where system code works on the rows of tenants, and where there are events, a subscriber and jobs,
+/// as in the notes.
 async fn metrics_of_notes() -> Metrics {
     let daemon = crate::notes::notes()
         .env("DOTMAC_EVENTS_STATUS_INTERVAL", "100ms")
+        .env("DOTMAC_JOBS_STATUS_INTERVAL", "100ms")
         .spawn()
         .await;
     daemon.until("/ready", 200).await;
@@ -255,14 +256,17 @@ async fn metrics_of_notes() -> Metrics {
     let note = daemon.client.post(notes).bearer_auth(crate::notes::TOKEN);
     let added = note.json(&serde_json::json!({ "text": "a" })).send().await;
     assert_eq!(added.unwrap().status(), 201);
-    eventually("scopes and events to be counted", || async {
+    crate::jobs::make_jobs(&daemon, crate::notes::TOKEN).await;
+    eventually("scopes, events and jobs to be counted", || async {
         let text = daemon.get("/metrics").await.text().await.ok()?;
         let mut scraped = scraped_metrics(&text);
         scraped.retain(|name, _| {
-            name == "dotmac_database_system_scopes_total" || name.starts_with("dotmac_events_")
+            let areas = ["dotmac_events_", "dotmac_jobs_"];
+            name == "dotmac_database_system_scopes_total"
+                || areas.iter().any(|area| name.starts_with(area))
         });
         let has_labels = scraped.values().all(|labels| !labels.is_empty());
-        (scraped.len() == 6 && has_labels).then_some(scraped)
+        (scraped.len() == 14 && has_labels).then_some(scraped)
     })
     .await
 }

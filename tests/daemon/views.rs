@@ -11,6 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
+    jobs,
     notes::{NOTES, TOKEN, notes},
     support::{
         Daemon, OpenBao, Postgres, collector::Collector, eventually, prometheus::Prometheus, tool,
@@ -111,20 +112,28 @@ async fn exercised() -> (Daemon, Servers) {
     (daemon, (bao, postgres, collector))
 }
 
-/// A scrape of a program with events and a subscriber.
-async fn events() -> String {
+/// A scrape of a program with events, a subscriber and jobs.
+async fn events_and_jobs() -> String {
     let daemon = notes()
         .env("DOTMAC_EVENTS_STATUS_INTERVAL", "100ms")
+        .env("DOTMAC_JOBS_STATUS_INTERVAL", "100ms")
         .spawn()
         .await;
     daemon.until("/ready", 200).await;
     let note = daemon.client.post(format!("{}{NOTES}", daemon.base));
     let note = note.bearer_auth(TOKEN).json(&json!({ "text": "a" }));
     assert_eq!(note.send().await.unwrap().status(), 201);
-    eventually("events to be measured", || async {
+    jobs::make_jobs(&daemon, TOKEN).await;
+    eventually("events and jobs to be measured", || async {
         let text = daemon.get("/metrics").await.text().await.ok()?;
         let is_there = |name: &str| text.contains(&format!("\n{name}{{"));
-        let names = ["dotmac_events_emitted_total", "dotmac_events_parked"];
+        let names = [
+            "dotmac_events_emitted_total",
+            "dotmac_events_parked",
+            "dotmac_jobs_ended_total",
+            "dotmac_jobs_occurrences_total",
+            "dotmac_jobs_parked",
+        ];
         names.into_iter().all(is_there).then_some(text)
     })
     .await
@@ -133,7 +142,7 @@ async fn events() -> String {
 #[tokio::test]
 async fn every_metric_that_a_view_names_is_in_a_real_scrape() {
     let (daemon, _servers) = exercised().await;
-    let scrape = daemon.get("/metrics").await.text().await.unwrap() + &events().await;
+    let scrape = daemon.get("/metrics").await.text().await.unwrap() + &events_and_jobs().await;
     let samples: BTreeSet<&str> = scrape
         .lines()
         .filter(|line| !line.starts_with('#'))

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use dotmac_events::Events;
+use dotmac_jobs::Jobs;
 use dotmac_platform::{Platform, build_info};
 use notes::Notes;
 
@@ -11,5 +12,6 @@ fn main() -> ExitCode {
         .build(build_info!())
         .module::<Notes>()
         .module::<Events>()
+        .module::<Jobs>()
         .main()
 }

@@ -25,6 +25,7 @@ use crate::{
     egress::Egress,
     events::{self, EventCatalogue},
     http::{self, Routes},
+    jobs::{JobCatalogue, JobHandler, Kept},
     metrics,
     routing::{self, Limiter, ModuleRequests, MountedRoutes, Route, RoutesError},
     settings::{Appliers, Environment, Settings},
@@ -76,6 +77,11 @@ pub(crate) struct Assembly {
     pub(crate) events: EventCatalogue,
     /// How long events are kept, if a module says so.
     pub(super) events_kept: Option<Duration>,
+    /// The kinds of jobs of modules.
+    pub(crate) jobs: JobCatalogue,
+    pub(super) job_handlers: Vec<JobHandler>,
+    /// How long finished jobs are kept, if a module says so.
+    pub(super) jobs_kept: Option<Kept>,
     /// What modules say of their work to operators.
     pub(crate) explanations: Vec<Explanation>,
     vault: bool,
@@ -83,8 +89,8 @@ pub(crate) struct Assembly {
 }
 
 impl Assembly {
-    /// The platform's own components - secrets, database, telemetry, in this order - and then the parts of each module
-    /// that is switched on. Without `telemetry`, as a command needs it that starts nothing, that component is left out.
+    /// The platform's own components: secrets, database, telemetry, in this order. Without `telemetry`, as commands need
+    /// it, that component is left out.
     ///
     /// # Errors
     ///
@@ -118,6 +124,8 @@ impl Assembly {
         let db = Db::new(pool);
         let emitted = enabled(settings, modules);
         let emitted = emitted.map(|module| (module.name, module.manifest.events.as_slice()));
+        let done = enabled(settings, modules);
+        let done = done.map(|module| (module.name, module.manifest.jobs.as_slice()));
         let mut assembly = Self {
             tree,
             secrets,
@@ -141,18 +149,31 @@ impl Assembly {
             appliers: Appliers::default(),
             events: EventCatalogue::new(emitted)?,
             events_kept: None,
+            jobs: JobCatalogue::new(done)?,
+            job_handlers: Vec::new(),
+            jobs_kept: None,
             explanations: Vec::new(),
             vault: settings.vault.enabled,
             production: settings.app.environment == Environment::Production,
         };
         assembly.values.share(PLATFORM, assembly.egress.clone())?;
         assembly.values.share(PLATFORM, assembly.events.clone())?;
-        for module in enabled(settings, modules) {
-            assembly.mount(module, settings)?;
-        }
-        assembly.finish(settings, modules)?;
-        assembly.appliers.check(settings)?;
+        assembly.values.share(PLATFORM, assembly.jobs.clone())?;
         Ok(assembly)
+    }
+
+    /// Adds the parts of each module that is switched on.
+    fn with_modules(
+        mut self,
+        settings: &Settings,
+        modules: &[Registered],
+    ) -> Result<Self, AssemblyError> {
+        for module in enabled(settings, modules) {
+            self.mount(module, settings)?;
+        }
+        self.finish(settings, modules)?;
+        self.appliers.check(settings)?;
+        Ok(self)
     }
 
     /// Everything that the program serves with.
@@ -166,10 +187,11 @@ impl Assembly {
         modules: &[Registered],
         authenticator: Option<Arc<dyn Authenticator>>,
     ) -> Result<Self, AssemblyError> {
-        Self::new(settings, Some(telemetry), modules, authenticator)
+        let platform = Self::new(settings, Some(telemetry), modules, authenticator)?;
+        platform.with_modules(settings, modules)
     }
 
-    /// The same without telemetry, for a command that looks at it, or starts secrets and database alone.
+    /// The same without telemetry, for a command that looks at it and starts nothing.
     ///
     /// # Errors
     ///
@@ -179,7 +201,24 @@ impl Assembly {
         modules: &[Registered],
         authenticator: Option<Arc<dyn Authenticator>>,
     ) -> Result<Self, AssemblyError> {
-        Self::new(settings, None, modules, authenticator)
+        Self::new(settings, None, modules, authenticator)?.with_modules(settings, modules)
+    }
+
+    /// Secrets and database alone, and what seals secrets in it: for a command that starts them. It has no worker of a
+    /// module, which would handle events and run jobs.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub(crate) fn for_database(
+        settings: &Settings,
+        modules: &[Registered],
+    ) -> Result<Self, AssemblyError> {
+        let mut platform = Self::new(settings, None, modules, None)?;
+        for module in enabled(settings, modules).filter(|module| module.manifest.seals) {
+            platform.add_sealer(settings, module.name)?;
+        }
+        Ok(platform)
     }
 
     fn mount(&mut self, module: &Registered, settings: &Settings) -> Result<(), AssemblyError> {
@@ -230,6 +269,7 @@ impl Assembly {
         if self.declared.iter().any(Route::needs::<Egress>) {
             self.calls_out.set(true);
         }
+        self.add_job_runner(settings)?;
         if self.declared.iter().any(Route::needs::<Limiter>) {
             self.values.share(PLATFORM, Limiter::new())?;
         }

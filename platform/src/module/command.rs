@@ -12,6 +12,7 @@ use super::{Assembly, Registered};
 use crate::{
     Exit,
     events::EventCatalogue,
+    jobs::JobCatalogue,
     settings::{Group, Settings},
 };
 
@@ -90,20 +91,32 @@ impl CommandContext {
     ///
     /// [`Exit::Settings`] if the modules cannot be put together; why is on standard error.
     pub fn events(&self) -> Result<EventCatalogue, Exit> {
+        Ok(self.assembly()?.events)
+    }
+
+    fn assembly(&self) -> Result<Assembly, Exit> {
         let Inner {
             settings, modules, ..
         } = &*self.0;
         let assembly = Assembly::for_command(settings, modules, None);
-        let assembly = assembly.map_err(|error| refused(&error))?;
-        Ok(assembly.events)
+        assembly.map_err(|error| refused(&error))
+    }
+
+    /// The kinds of jobs of the program's modules.
+    ///
+    /// # Errors
+    ///
+    /// As [`events`](Self::events).
+    pub fn jobs(&self) -> Result<JobCatalogue, Exit> {
+        Ok(self.assembly()?.jobs)
     }
 
     async fn open(&self) -> Result<Opened, Exit> {
         let Inner {
             settings, modules, ..
         } = &*self.0;
-        let assembly =
-            Assembly::for_command(settings, modules, None).map_err(|error| refused(&error))?;
+        let assembly = Assembly::for_database(settings, modules);
+        let assembly = assembly.map_err(|error| refused(&error))?;
         let db = assembly.db.for_module("command", Share::default());
         let sealer = assembly.sealer;
         let supervisor = assembly.tree.start();

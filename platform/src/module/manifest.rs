@@ -7,6 +7,7 @@ use super::{ModuleCommand, command::Command};
 use crate::{
     access::PermissionSpec,
     events::{Event, EventSpec},
+    jobs::{Job, KindSpec},
 };
 
 /// What a module is and what it owns.
@@ -19,6 +20,7 @@ pub struct Manifest {
     pub(crate) request_share: Share,
     pub(crate) permissions: &'static [PermissionSpec],
     pub(crate) events: Vec<EventSpec>,
+    pub(crate) jobs: Vec<KindSpec>,
     pub(crate) is_required: bool,
     pub(crate) seals: bool,
     pub(crate) command: Option<Command>,
@@ -37,6 +39,7 @@ impl Manifest {
             request_share: Share::HALF,
             permissions: &[],
             events: Vec::new(),
+            jobs: Vec::new(),
             is_required: false,
             seals: false,
             command: None,
@@ -92,6 +95,13 @@ impl Manifest {
     #[must_use]
     pub fn emits<E: Event + ToSchema>(mut self) -> Self {
         self.events.push(EventSpec::of::<E>());
+        self
+    }
+
+    /// It does jobs `J`, by the handler that it [mounts](super::Mount::job). Any module may enqueue them.
+    #[must_use]
+    pub fn jobs<J: Job>(mut self) -> Self {
+        self.jobs.push(KindSpec::of::<J>());
         self
     }
 

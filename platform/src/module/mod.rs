@@ -37,6 +37,7 @@ mod component;
 mod error;
 mod explanation;
 mod failure;
+mod job;
 mod manifest;
 mod mount;
 mod needs;

@@ -48,13 +48,15 @@ pub(crate) enum RegistrationError {
 }
 
 /// Names that are no commands and taken all the same: components of the platform, and `help`.
-const RESERVED: [&str; 9] = [
+const RESERVED: [&str; 11] = [
     "db",
     "durable",
     "event_retention",
     "help",
     "http",
     "idempotency",
+    "job_retention",
+    "job_runner",
     "platform",
     "secrets",
     "telemetry",

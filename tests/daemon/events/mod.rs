@@ -14,18 +14,18 @@ use crate::{
 };
 
 const EVENTS: &str = "/api/v1/events";
-const ONE: &str = "00000000-0000-0000-0000-000000000001";
-const OTHER: &str = "00000000-0000-0000-0000-000000000002";
+pub const ONE: &str = "00000000-0000-0000-0000-000000000001";
+pub const OTHER: &str = "00000000-0000-0000-0000-000000000002";
 
 /// A client of a daemon with its token.
 #[derive(Clone, Copy)]
-struct Client<'d> {
-    daemon: &'d Daemon,
-    token: &'d str,
+pub struct Client<'d> {
+    pub daemon: &'d Daemon,
+    pub token: &'d str,
 }
 
 impl Client<'_> {
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{path}", self.daemon.base);
         self.daemon
             .client
@@ -33,11 +33,11 @@ impl Client<'_> {
             .bearer_auth(self.token)
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub async fn get(&self, path: &str) -> (u16, Value) {
         served(|| self.request(Method::GET, path)).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+    pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         served(|| self.request(Method::POST, path).json(&body)).await
     }
 
@@ -69,7 +69,7 @@ impl Client<'_> {
 
 /// The answer once it is none of a database that is away, as a loaded machine may have it for a moment; nothing was done
 /// then.
-async fn served(request: impl Fn() -> RequestBuilder) -> (u16, Value) {
+pub async fn served(request: impl Fn() -> RequestBuilder) -> (u16, Value) {
     eventually("an answer", || async {
         let answered = answer(request()).await;
         (answered.0 != 503).then_some(answered)
@@ -77,18 +77,18 @@ async fn served(request: impl Fn() -> RequestBuilder) -> (u16, Value) {
     .await
 }
 
-async fn answer(request: RequestBuilder) -> (u16, Value) {
+pub async fn answer(request: RequestBuilder) -> (u16, Value) {
     let answer = request.send().await.unwrap();
     let status = answer.status().as_u16();
     (status, answer.json().await.unwrap_or_default())
 }
 
-fn tenants(url: &str) -> Builder {
+pub fn tenants(url: &str) -> Builder {
     Daemon::example("tenants").env("DOTMAC_DATABASE_URL", url)
 }
 
 /// One or two instances on a database: SQLite has one.
-async fn instances(builder: impl Fn() -> Builder, url: &str) -> Vec<Daemon> {
+pub async fn instances(builder: impl Fn() -> Builder, url: &str) -> Vec<Daemon> {
     let count = if url.starts_with("sqlite") { 1 } else { 2 };
     let mut daemons = Vec::new();
     for _ in 0..count {
@@ -99,7 +99,7 @@ async fn instances(builder: impl Fn() -> Builder, url: &str) -> Vec<Daemon> {
     daemons
 }
 
-fn problem(answer: &(u16, Value)) -> (u16, &str, &str) {
+pub fn problem(answer: &(u16, Value)) -> (u16, &str, &str) {
     let text = |value: &'_ Value| value.as_str().unwrap_or_default().to_owned();
     let field = text(&answer.1["errors"][0]["field"]);
     (

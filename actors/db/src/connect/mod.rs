@@ -4,7 +4,7 @@ pub(crate) mod descriptors;
 mod tls;
 pub(crate) mod wire;
 
-use std::{error::Error, io, path::Path, sync::Arc, time::Duration};
+use std::{error::Error, future::poll_fn, io, path::Path, sync::Arc, time::Duration};
 
 use diesel::{Connection as _, ConnectionError, SqliteConnection, connection::SimpleConnection};
 use diesel_async::AsyncPgConnection;
@@ -13,10 +13,13 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpStream, UnixStream, lookup_host},
+    sync::mpsc,
     task::AbortHandle,
     time::timeout,
 };
-use tokio_postgres::{Client, NoTls, config::SslMode as WireSslMode, tls::MakeTlsConnect};
+use tokio_postgres::{
+    AsyncMessage, Client, NoTls, config::SslMode as WireSslMode, tls::MakeTlsConnect,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
@@ -330,16 +333,37 @@ fn drive<S, T>(
     connection_state: &Arc<ConnectionState>,
 ) -> AbortHandle
 where
-    tokio_postgres::Connection<S, T>:
-        Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let connection_state = Arc::clone(connection_state);
     tokio::spawn(async move {
-        if connection.await.is_err() {
+        let ended = match connection_state.notified() {
+            Some(notified) => hand_on(connection, notified).await,
+            None => connection.await,
+        };
+        if ended.is_err() {
             connection_state.cut();
         }
     })
     .abort_handle()
+}
+
+/// The same for a connection that listens. What is notified while nothing takes it is dropped.
+async fn hand_on<S, T>(
+    mut connection: tokio_postgres::Connection<S, T>,
+    notified: &mpsc::Sender<String>,
+) -> Result<(), tokio_postgres::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+        if let AsyncMessage::Notification(notification) = message? {
+            notified.try_send(notification.payload().to_owned()).ok();
+        }
+    }
+    Ok(())
 }
 
 /// Whether the handshake failed, or the server will have no TLS, rather than the server refusing us.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     task::AbortHandle,
 };
 
@@ -229,6 +229,8 @@ pub(crate) struct ConnectionState {
     /// The file that the connection is open on. Whatever keeps the connection open keeps this line too, also a call
     /// that is not waited for any more.
     file: OnceLock<Hold>,
+    /// Takes what the server notifies of, if the connection is one that listens.
+    notified: Option<mpsc::Sender<String>>,
 }
 
 impl ConnectionState {
@@ -238,7 +240,17 @@ impl ConnectionState {
 
     /// One on which what is heard is a beat of `pulse`.
     pub(crate) fn with_pulse(alarms: &Alarms, pulse: Pulse) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::made(alarms, pulse, None))
+    }
+
+    /// One of a connection that listens, which nothing but `notified` depends on.
+    pub(crate) fn listening(notified: mpsc::Sender<String>) -> Arc<Self> {
+        let alarms = Alarms::default();
+        Arc::new(Self::made(&alarms, Pulse::new(), Some(notified)))
+    }
+
+    fn made(alarms: &Alarms, pulse: Pulse, notified: Option<mpsc::Sender<String>>) -> Self {
+        Self {
             last: AtomicU64::new(0),
             completed: AtomicU64::new(0),
             cut: AtomicBool::new(false),
@@ -250,7 +262,13 @@ impl ConnectionState {
             pulse,
             alarms: alarms.clone(),
             file: OnceLock::new(),
-        })
+            notified,
+        }
+    }
+
+    /// Takes what the server notifies of, if the connection is one that listens.
+    pub(crate) fn notified(&self) -> Option<&mpsc::Sender<String>> {
+        self.notified.as_ref()
     }
 
     /// The connection is open on a file.

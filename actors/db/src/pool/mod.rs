@@ -15,6 +15,7 @@ pub(crate) use reusable_timer::ReusableTimer;
 
 use std::{
     pin::pin,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -26,7 +27,7 @@ use diesel_async::{AsyncPgConnection, pooled_connection::PoolableConnection};
 use futures_util::future::{Either, select};
 
 use super::{
-    Config, Connection, DbError, OpenError, PoolSize, SqliteFile, Target,
+    Config, Connection, DbError, OpenError, PoolSize, Postgres, SqliteFile, Target,
     connection::AsyncSqliteConnection,
     file,
     instruments::{Instruments, Statements},
@@ -47,6 +48,8 @@ pub struct Pool {
     connections: Connections,
     /// Of SQLite.
     file: Option<SqliteFile>,
+    /// Of PostgreSQL, with what a connection outside of the pool is opened with.
+    server: Option<Arc<(Postgres, Config)>>,
     runtime: DbRuntime,
     alarms: Alarms,
     pub(super) instruments: Instruments,
@@ -118,13 +121,14 @@ impl Pool {
                 Connections::Postgres(build(config, size, opener)?)
             }
         };
-        let file = match &config.target {
-            Target::Sqlite(file) => Some(file.clone()),
-            Target::Postgres(_) => None,
+        let (file, server) = match &config.target {
+            Target::Sqlite(file) => (Some(file.clone()), None),
+            Target::Postgres(server) => (None, Some((server.clone(), config.clone()))),
         };
         Ok(Self {
             connections,
             file,
+            server: server.map(Arc::new),
             runtime,
             alarms: alarms.clone(),
             instruments: Instruments::new(config.target.system()),
@@ -193,6 +197,11 @@ impl Pool {
 
     pub(super) fn runtime(&self) -> &DbRuntime {
         &self.runtime
+    }
+
+    /// The server, with what a connection outside of the pool is opened with.
+    pub(super) fn server(&self) -> Option<Arc<(Postgres, Config)>> {
+        self.server.clone()
     }
 
     pub(super) fn alarms(&self) -> &Alarms {

@@ -172,7 +172,8 @@ struct Ready {
     kind: String,
 }
 
-/// In which queues which of the kinds have ready jobs.
+/// In which queues which of the kinds have ready jobs; in an order that all instances have, since they lock the rows of
+/// kinds in it.
 async fn ready(tx: &mut Tx, rooms: &[Room]) -> Result<Vec<(usize, String)>, DbError> {
     let kinds: Vec<_> = rooms.iter().map(|room| room.spec.kind).collect();
     let kinds = serde_json::to_string(&kinds).unwrap_or_default();
@@ -183,7 +184,7 @@ async fn ready(tx: &mut Tx, rooms: &[Room]) -> Result<Vec<(usize, String)>, DbEr
     let query = sql_query(format!(
         "SELECT job_queue.name AS queue, known.kind AS kind FROM job_queue CROSS JOIN {listed} \
          WHERE EXISTS (SELECT 1 FROM job WHERE job.state = 'ready' AND job.crashes = 0 \
-         AND job.queue = job_queue.name AND job.kind = known.kind)"
+         AND job.queue = job_queue.name AND job.kind = known.kind) ORDER BY known.kind, job_queue.name"
     ));
     let found: Vec<Ready> = on!(tx, |c| query.bind::<Text, _>(kinds).load(c).await)?;
     let place = |found: Ready| {

@@ -9,11 +9,11 @@
 
 use std::time::Duration;
 
-use diesel::prelude::*;
+use diesel::{prelude::*, sql_query};
 use diesel_async::RunQueryDsl;
 use dotmac_db::{
     Connection, Db, DbError, Querying, Retry, Tx, on,
-    types::{Id, Moment},
+    types::{Id, Moment, sql::Uuid},
 };
 use tracing::{error, warn};
 
@@ -83,15 +83,30 @@ pub(super) async fn beat(db: &Db, me: WorkerId) -> Result<Option<Beat>, DbError>
     db.transaction("renew incarnation", beat).await
 }
 
+/// Ends a transaction that keeps others from the jobs of this instance, if the instance is frozen in the middle of it: the
+/// server would let it idle for as long as the settings of the database say. Sooner than [`LOST`].
+pub(super) const IDLES_BRIEFLY: &str =
+    "set_config('idle_in_transaction_session_timeout', '8s', true)";
+
 /// Keeps the row until the end of the transaction, so that what it claims is not left behind; false if it is gone.
 pub(super) async fn hold(tx: &mut Tx, me: WorkerId) -> Result<bool, DbError> {
-    let query = job_worker::table.find(me).select(job_worker::id);
-    let held = match tx.connection() {
-        Connection::Postgres(c) => query.for_key_share().load::<WorkerId>(&mut **c).await,
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Uuid)]
+        #[expect(dead_code, reason = "that there is one says all")]
+        id: WorkerId,
+    }
+    let query = match tx.connection() {
+        Connection::Postgres(_) => format!(
+            "SELECT job_worker.id FROM job_worker CROSS JOIN {IDLES_BRIEFLY} AS bounded \
+             WHERE job_worker.id = $1 FOR KEY SHARE OF job_worker"
+        ),
         // The transaction has the only write lock there is.
-        Connection::Sqlite(c) => query.load::<WorkerId>(&mut **c).await,
+        Connection::Sqlite(_) => "SELECT id FROM job_worker WHERE id = $1".to_owned(),
     };
-    Ok(!tx.classified(held)?.is_empty())
+    let query = sql_query(query).bind::<Uuid, _>(me);
+    let held: Vec<Row> = on!(tx, |c| query.load(c).await)?;
+    Ok(!held.is_empty())
 }
 
 /// Ends incarnations that have crashed, and gives their jobs to others; how many jobs.

@@ -13,6 +13,19 @@ static ENDED: LazyLock<Counter<u64>> = LazyLock::new(|| {
         .build()
 });
 
+static OCCURRED: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    global::meter("dotmac.jobs")
+        .u64_counter("dotmac.jobs.occurrences")
+        .with_description("Times at which schedules were due, by what became of them")
+        .build()
+});
+
+/// Counts an occurrence of a schedule, which is committed.
+pub(super) fn occurred(kind: &'static str, state: String) {
+    let labels = [KeyValue::new("kind", kind), KeyValue::new("state", state)];
+    OCCURRED.add(1, &labels);
+}
+
 /// Counts the end of an attempt, which is committed.
 pub(super) fn ended(kind: &'static str, state: JobState) {
     let labels = [

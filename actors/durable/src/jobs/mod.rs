@@ -62,12 +62,14 @@ mod retention;
 mod retry;
 mod run;
 mod runner;
+mod schedules;
 mod settle;
 mod state;
 mod stats;
 mod status;
 mod tables;
 mod unique;
+mod vacuum;
 mod waiting;
 
 pub use control::{Acted, cancel, pause, resume, retry, run_now};
@@ -83,12 +85,19 @@ pub use retention::{Kept, maintain, retention};
 pub use retry::Backoff;
 pub use run::Run;
 pub use runner::{HandlerTwice, Runner, RunnerStatus, SlotsInUse};
+pub use schedules::{
+    Draft, MAX_RUN_ALL, MAX_SCHEDULE_NAME, MAX_SCHEDULES, Missed, MissedError, Occurrence,
+    OccurrenceState, Schedule, ScheduleError, ScheduleId, Timing, TimingError, create_schedule,
+    delete_schedule, find_schedule, list_all_schedules, list_occurrences, list_schedules,
+    replace_schedule, trigger_schedule,
+};
 pub use state::{JobState, JobStateError};
 pub use stats::{KindStats, QueueStatus, Stats, queues, stats, stats_of_all};
 pub use status::{
     Attempt, JobFilter, LastError, Progress, StoredJob, args, attempts, find, find_any, list,
     list_all,
 };
+pub use vacuum::{VacuumHolder, vacuum_holder};
 pub use waiting::MAX_WAITING;
 
 use dotmac_db::TenantId;

@@ -7,6 +7,8 @@ use diesel_async::RunQueryDsl;
 use dotmac_db::{Db, DbError, ModuleDb, Tx, on, types::Moment};
 use dotmac_supervision::{Schedule, WorkerSpec};
 
+use super::schedules;
+
 /// How often old jobs are taken away.
 const INTERVAL: Duration = Duration::from_secs(300);
 /// Jobs that are deleted by one transaction.
@@ -76,5 +78,6 @@ pub async fn maintain(db: &Db, now: Moment, keep: Kept) -> Result<usize, DbError
         on!(tx, |c| query.bind::<Timestamp, _>(now).execute(c).await)
     };
     db.transaction("delete old unique keys", delete).await?;
+    schedules::forget_occurrences(db, now).await?;
     Ok(deleted)
 }

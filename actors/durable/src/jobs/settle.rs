@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use diesel::{
     prelude::*,
     sql_query,
-    sql_types::{Text, Timestamp},
+    sql_types::{BigInt, Text, Timestamp},
 };
 use diesel_async::RunQueryDsl;
 use dotmac_db::{
@@ -20,9 +20,10 @@ use serde::{Serialize, Serializer};
 use super::{
     JobId, JobState,
     error::LeaseLost,
+    liveness::IDLES_BRIEFLY,
     progress,
     run::Progress,
-    tables::{job, job_attempt, job_result},
+    tables::{job_attempt, job_result},
 };
 use crate::{clock::now, json_text::JsonText};
 
@@ -100,7 +101,7 @@ const FROM_SQLITE: &str = "FROM (SELECT json_extract(value, '$.id') AS id, json_
      json_extract(value, '$.crashes') AS crashes FROM json_each($2)) AS ended";
 
 #[derive(QueryableByName)]
-struct Ended {
+struct ThatJob {
     #[diesel(sql_type = Uuid)]
     id: JobId,
 }
@@ -153,7 +154,7 @@ pub(super) async fn write(tx: &mut Tx, ends: &[End]) -> Result<Vec<JobId>, DbErr
     };
     let query = sql_query(format!("{END} {from} {WHERE}"));
     let query = query.bind::<Timestamp, _>(now).bind::<Text, _>(rows);
-    let ended: Vec<Ended> = on!(tx, |c| query.load(c).await)?;
+    let ended: Vec<ThatJob> = on!(tx, |c| query.load(c).await)?;
     let by_id: HashMap<_, _> = ends.iter().map(|end| (end.lease.id, end)).collect();
     let ended: Vec<_> = ended.into_iter().map(|row| row.id).collect();
     let of_ended = || ended.iter().filter_map(|id| by_id.get(id));
@@ -224,17 +225,21 @@ pub(super) async fn complete(
 ///
 /// As [`complete`].
 pub(super) async fn hold(tx: &mut Tx, lease: Lease) -> Result<(), DbError> {
-    let query = job::table
-        .find(lease.id)
-        .filter(job::lease.eq(lease.number))
-        .filter(job::state.eq(JobState::Running))
-        .select(job::id);
-    let held = match tx.connection() {
-        Connection::Postgres(c) => query.for_share().load::<JobId>(&mut **c).await,
+    let query = match tx.connection() {
+        Connection::Postgres(_) => format!(
+            "SELECT job.id FROM job CROSS JOIN {IDLES_BRIEFLY} AS bounded \
+             WHERE job.id = $1 AND job.lease = $2 AND job.state = 'running' FOR SHARE OF job"
+        ),
         // The transaction has the only write lock there is.
-        Connection::Sqlite(c) => query.load::<JobId>(&mut **c).await,
+        Connection::Sqlite(_) => {
+            "SELECT id FROM job WHERE id = $1 AND lease = $2 AND state = 'running'".to_owned()
+        }
     };
-    if tx.classified(held)?.is_empty() {
+    let query = sql_query(query)
+        .bind::<Uuid, _>(lease.id)
+        .bind::<BigInt, _>(lease.number);
+    let held: Vec<ThatJob> = on!(tx, |c| query.load(c).await)?;
+    if held.is_empty() {
         return Err(LeaseLost.into());
     }
     Ok(())

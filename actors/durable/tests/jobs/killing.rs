@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     path::Path,
     process::Command,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -42,6 +43,21 @@ impl Job for Slow {
     const RULES: Rules = Rules {
         hang_after: Duration::from_secs(600),
         slots: 4,
+        ..Rules::DEFAULT
+    };
+}
+
+/// Stays in the transaction of its job where it is a victim's.
+#[derive(Clone, Serialize, Deserialize)]
+struct Open {
+    number: i64,
+}
+
+impl Job for Open {
+    const KIND: &'static str = "test.open";
+    type Output = ();
+    const RULES: Rules = Rules {
+        hang_after: Duration::from_secs(600),
         ..Rules::DEFAULT
     };
 }
@@ -84,7 +100,20 @@ fn handlers(db: &ModuleDb, is_victim: bool) -> Vec<JobHandler> {
         std::future::pending::<()>().await;
         Ok::<_, JobError>(())
     };
-    vec![noting(db), JobHandler::new(slow), JobHandler::new(poison)]
+    let open = async move |tx: &mut TenantTx, run: Arc<Run<Open>>| {
+        note_done(tx, run.number, "open").await?;
+        println!("began {} {}", run.number, run.attempt());
+        if is_victim {
+            std::future::pending::<()>().await;
+        }
+        Ok::<_, DbError>(())
+    };
+    vec![
+        noting(db),
+        JobHandler::new(slow),
+        JobHandler::new(poison),
+        JobHandler::in_transaction(db, open),
+    ]
 }
 
 fn target(text: &str) -> Target {
@@ -294,6 +323,27 @@ async fn jobs_of_a_process_that_is_killed_run_elsewhere() {
 async fn jobs_of_a_process_that_is_frozen_run_elsewhere_and_it_changes_nothing_afterwards() {
     let server = Postgres::start().await;
     taken_over(&postgres(server.port), "STOP").await;
+}
+
+/// The locks of a transaction that is open in a frozen process do not keep its job from others.
+#[actix::test]
+async fn a_job_of_a_process_that_is_frozen_in_its_transaction_runs_elsewhere() {
+    let server = Postgres::start().await;
+    let target = postgres(server.port);
+    let rig = Rig::start(&target, |_| Vec::new()).await;
+    let mut victim = start(&database(&target), -1);
+    until_line(&victim, "runs jobs").await;
+    let id = rig.enqueue(Open { number: 9 }).await;
+    until_line(&victim, "began 9 1").await;
+    victim.signal("STOP");
+    let other = Rig::start(&target, |db| handlers(db, false)).await;
+    let job = other.until_state(id, JobState::Completed).await;
+    assert_eq!(job.last_error.unwrap().code, "crashed");
+    victim.kill();
+    assert_eq!(other.numbers().await, [9]);
+    for rig in [rig, other] {
+        rig.supervisor.halt().await;
+    }
 }
 
 /// Three processes are taken down by the job, and with them what ran beside it; that goes on, and the job does not.

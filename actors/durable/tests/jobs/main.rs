@@ -12,4 +12,6 @@ mod killing;
 mod leasing;
 mod rig;
 mod running;
+mod scheduling;
 mod sharing;
+mod waking;

@@ -56,13 +56,22 @@ impl Rig {
         drain: Duration,
         handlers: impl FnOnce(&ModuleDb) -> Vec<JobHandler>,
     ) -> Self {
+        Self::with(target, |runner| runner.drain(drain), handlers).await
+    }
+
+    /// The same, with a runner as `set` makes it.
+    pub async fn with(
+        target: &Target,
+        set: impl FnOnce(Runner) -> Runner,
+        handlers: impl FnOnce(&ModuleDb) -> Vec<JobHandler>,
+    ) -> Self {
         let table = "CREATE TABLE IF NOT EXISTS done (number BIGINT NOT NULL, by TEXT NOT NULL)";
         Self::start_with(table, target, |db| {
             let handlers = handlers(db);
             if handlers.is_empty() {
                 return Vec::new();
             }
-            let runner = Runner::new(handlers).unwrap().drain(drain);
+            let runner = set(Runner::new(handlers).unwrap());
             vec![runner.worker(NAME, db)]
         })
         .await

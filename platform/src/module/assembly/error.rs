@@ -6,6 +6,7 @@ use dotmac_supervision::TreeError;
 
 use crate::{
     events::EventTwice,
+    jobs::{HandlerTwice, JobTwice},
     module::MountError,
     routing::RoutesError,
     settings::{APP_MASTER_KEY, APP_SECRET_KEY, NotApplied},
@@ -43,4 +44,13 @@ pub(crate) enum AssemblyError {
     NoRandom,
     #[error(transparent)]
     Events(#[from] EventTwice),
+    #[error(transparent)]
+    Jobs(#[from] JobTwice),
+    #[error(transparent)]
+    Handlers(#[from] HandlerTwice),
+    #[error("module `{module}` lists the jobs `{kind}` and has no handler for them")]
+    NoHandler {
+        module: &'static str,
+        kind: &'static str,
+    },
 }

@@ -1,5 +1,5 @@
 //! What the platform provides for routes and modules that need it: keys of cursors, sealers, idempotency keys with
-//! their worker, and the worker that takes old events away.
+//! their worker, the worker that takes old events away, and those that run jobs.
 
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use tracing::warn;
 
 use super::{super::single, Assembly, AssemblyError, PLATFORM};
 use crate::{
-    events, master_key,
+    components, events,
+    jobs::{self, Runner},
+    master_key,
     routing::{self, CursorKey, KeyStore, Route},
     settings::{APP_MASTER_KEY, APP_SECRET_KEY, Environment, Settings},
 };
@@ -20,6 +22,12 @@ const IDEMPOTENCY: &str = "idempotency";
 
 /// The worker that takes old events away, and its work on the database.
 const EVENT_RETENTION: &str = "event_retention";
+
+/// The worker that runs jobs, and its work on the database.
+const JOB_RUNNER: &str = "job_runner";
+
+/// The worker that takes old jobs away, and its work on the database.
+const JOB_RETENTION: &str = "job_retention";
 
 /// Time between runs of the worker that deletes idempotency keys.
 const KEYS_DELETED_EVERY: Duration = Duration::from_secs(600);
@@ -124,6 +132,39 @@ impl Assembly {
             .optional()
             .when_exhausted(Exhausted::Fail);
         self.tree.add_worker(spec)?;
+        Ok(())
+    }
+
+    /// The worker that runs the jobs of all modules, and the one that takes old jobs away, if a module has any.
+    pub(super) fn add_job_runner(&mut self, settings: &Settings) -> Result<(), AssemblyError> {
+        let handlers = std::mem::take(&mut self.job_handlers);
+        let is_handled = |kind| handlers.iter().any(|it| it.spec().kind == kind);
+        let missing = self.jobs.owned().find(|(spec, _)| !is_handled(spec.kind));
+        if let Some((spec, module)) = missing {
+            let kind = spec.kind;
+            return Err(AssemblyError::NoHandler { module, kind });
+        }
+        if handlers.is_empty() {
+            return Ok(());
+        }
+        // What drains before and what stops after it have the other half.
+        let drain = settings.shutdown.timeout / 2;
+        let runner = Runner::new(handlers)?
+            .drain(drain)
+            .policy(components::policy(&settings.supervision));
+        self.jobs.follow(runner.status());
+        let db = self.db.for_module(JOB_RUNNER, Share::HALF);
+        let runner = runner.worker(JOB_RUNNER, &db);
+        let db = self.db.for_module(JOB_RETENTION, Share::HALF);
+        let keep = self.jobs_kept.unwrap_or_default();
+        let retention = jobs::retention(JOB_RETENTION, &db, keep);
+        for spec in [runner, retention] {
+            let spec = spec
+                .needs(self.db_actor.to_start())
+                .optional()
+                .when_exhausted(Exhausted::Fail);
+            self.tree.add_worker(spec)?;
+        }
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What is refused at the start, by name, and what a program of modules has.
 
 mod events;
+mod jobs;
 mod production;
 mod providing;
 

@@ -23,6 +23,7 @@ use crate::{
         settle::End,
     },
     outage::is_away,
+    wake,
 };
 
 /// Ends that wait for it.
@@ -138,6 +139,8 @@ async fn live(this: &Arc<Running>, context: &WorkerContext) -> Result<Over, Faul
         over = life.watch(context) => over?,
         fault = life.write_progress() => return Err(fault),
         fault = life.write_ends(receiver) => return Err(fault),
+        fault = life.follow_schedules() => return Err(fault),
+        never = wake::exchange(&this.db) => match never {},
     };
     if let Over::Stopped = over {
         liveness::end(&this.db, me, Why::Stopped).await?;

@@ -29,6 +29,7 @@ const STOP_MARGIN: Duration = Duration::from_secs(5);
 pub struct Runner {
     handlers: HashMap<&'static str, JobHandler>,
     drain: Duration,
+    poll: Duration,
     policy: Policy,
     runs: Arc<Runs>,
 }
@@ -55,6 +56,7 @@ impl Runner {
         Ok(Self {
             handlers: by_kind,
             drain: Duration::from_secs(20),
+            poll: Duration::from_secs(1),
             policy: Policy::default(),
             runs: Arc::default(),
         })
@@ -65,6 +67,12 @@ impl Runner {
     #[must_use]
     pub fn drain(self, drain: Duration) -> Self {
         Self { drain, ..self }
+    }
+
+    /// How often it looks for jobs without being woken, up to a fifth more or less; 1 s unless said otherwise.
+    #[must_use]
+    pub fn poll(self, poll: Duration) -> Self {
+        Self { poll, ..self }
     }
 
     /// The rules of the worker's supervision. Its stop takes as long as draining does.
@@ -90,8 +98,10 @@ impl Runner {
         };
         let running = Arc::new(Running {
             db: db.system("jobs of all tenants are run"),
+            tenants: db.clone(),
             handlers: self.handlers,
             drain: self.drain,
+            poll: self.poll,
             runs: self.runs,
             former: Mutex::new(None),
         });
@@ -105,8 +115,10 @@ impl Runner {
 /// What all lives of the worker share.
 struct Running {
     db: Db,
+    tenants: ModuleDb,
     handlers: HashMap<&'static str, JobHandler>,
     drain: Duration,
+    poll: Duration,
     runs: Arc<Runs>,
     /// The incarnation of the life before, if it has not ended in good order.
     former: Mutex<Option<WorkerId>>,

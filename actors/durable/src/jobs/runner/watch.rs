@@ -1,5 +1,5 @@
-//! What goes on while jobs run: ends and progress are written down, the instance shows that it is alive, and looks whether
-//! jobs hang and whether other instances are gone.
+//! What goes on while jobs run: ends and progress are written down, schedules are followed, the instance shows that it is
+//! alive, and looks whether jobs hang and whether other instances are gone.
 
 use std::{
     sync::{Arc, PoisonError, atomic::Ordering::SeqCst},
@@ -17,7 +17,7 @@ use crate::{
     jobs::{
         JobError, JobId,
         liveness::{self, BEAT, GIVE_UP, LOST},
-        measure, progress,
+        measure, progress, schedules,
         settle::{self, End},
     },
 };
@@ -139,6 +139,19 @@ impl Life {
         given_up.retain(|(task, _)| !task.is_finished());
         let held = given_up.iter().filter(|(_, at)| at.elapsed() >= since);
         held.count()
+    }
+
+    /// Enqueues the jobs of schedules that are due.
+    pub(super) async fn follow_schedules(&self) -> Fault {
+        let handlers = self.this.handlers.values();
+        let kinds = handlers.map(|it| (it.spec.kind, it.spec)).collect();
+        loop {
+            match schedules::tick(&self.this.tenants, &kinds).await {
+                Ok(wait) => sleep(wait).await,
+                Err(error) if is_passing(&error) => sleep(AGAIN).await,
+                Err(error) => return error.into(),
+            }
+        }
     }
 
     /// Writes down how far jobs have come.

@@ -29,8 +29,6 @@ use crate::{
     trace, wake,
 };
 
-/// How often it looks for jobs without being woken: that, or up to a fifth more or less.
-const POLL: Duration = Duration::from_secs(1);
 /// Jobs that run here at a time.
 const MAX_RUNNING: usize = 1024;
 
@@ -41,7 +39,7 @@ impl Life {
         let signal = wake::signal(kinds);
         let mut polled: Option<Instant> = None;
         while !context.is_stopping() {
-            let mut wait = POLL.mul_f64(0.8 + 0.4 * fastrand::f64());
+            let mut wait = self.this.poll.mul_f64(0.8 + 0.4 * fastrand::f64());
             let step = self.step(&mut polled, &mut wait).await;
             let is_stopping = context.is_stopping();
             match step {
@@ -81,7 +79,7 @@ impl Life {
         polled: &mut Option<Instant>,
         wait: &mut Duration,
     ) -> Result<Option<Vec<Claimed>>, DbError> {
-        let is_poll = polled.is_none_or(|polled| polled.elapsed() >= POLL);
+        let is_poll = polled.is_none_or(|polled| polled.elapsed() >= self.this.poll);
         if is_poll {
             let due = due::make_ready(&self.this.db).await?;
             *polled = Some(Instant::now());

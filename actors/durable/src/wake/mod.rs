@@ -1,5 +1,9 @@
-//! Wakes the subscribers of this process, and what runs its jobs, after a commit. A hint, never the only way that work
-//! is found: they look by themselves every second.
+//! Wakes subscribers and what runs jobs, after a commit: those of this process at once, and on PostgreSQL those of other
+//! instances a moment later. A hint, never the only way that work is found: they look by themselves every second.
+
+mod exchange;
+
+pub(crate) use exchange::exchange;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -24,12 +28,17 @@ pub(crate) fn signal(kinds: Vec<&'static str>) -> Arc<Notify> {
     signal
 }
 
-/// Wakes those who wait for any of `kinds`.
+/// Wakes those who wait for any of `kinds`, here and on other instances.
 pub(crate) fn wake<K: AsRef<str>>(kinds: &[K]) {
+    wake_here(|kind| kinds.iter().any(|it| it.as_ref() == kind));
+    exchange::tell(kinds);
+}
+
+/// Wakes those of this process who wait for a kind that `is_meant`.
+fn wake_here(is_meant: impl Fn(&str) -> bool) {
     let waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     for it in waiting.iter() {
-        let is_for = |kind: &&str| kinds.iter().any(|it| it.as_ref() == *kind);
-        if it.kinds.iter().any(is_for)
+        if it.kinds.iter().any(|kind| is_meant(kind))
             && let Some(wake) = it.wake.upgrade()
         {
             wake.notify_one();

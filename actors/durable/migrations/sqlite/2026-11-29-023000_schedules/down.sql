@@ -1,0 +1,2 @@
+DROP TABLE job_occurrence;
+DROP TABLE job_schedule;

@@ -1,0 +1,166 @@
+//! What can go wrong with jobs, and what clients are told.
+
+use std::time::Duration;
+
+use dotmac_platform::{
+    db::DbError,
+    http::Problem,
+    jobs::{EnqueueError, JobState, MAX_SCHEDULES, ScheduleError},
+    routing::{ApiError, PreconditionFailed, ProblemType},
+};
+
+const NOT_FOUND: ProblemType = ProblemType::new(404, "job_not_found", "there is no such job");
+const NO_QUEUE: ProblemType = ProblemType::new(404, "queue_not_found", "there is no such queue");
+const NO_SCHEDULE: ProblemType =
+    ProblemType::new(404, "schedule_not_found", "there is no such schedule");
+const SCHEDULE_EXISTS: ProblemType = ProblemType::new(
+    409,
+    "schedule_exists",
+    "the tenant has a schedule of that name",
+);
+const TOO_MANY_SCHEDULES: ProblemType = ProblemType::new(
+    409,
+    "too_many_schedules",
+    "the tenant has as many schedules as it may have",
+);
+const NO_KIND: ProblemType =
+    ProblemType::new(409, "kind_absent", "the program does no jobs of that kind");
+const STATE: ProblemType =
+    ProblemType::new(409, "job_state", "the state of the job does not allow it");
+const TOO_LARGE: ProblemType = ProblemType::new(
+    413,
+    "args_too_large",
+    "the arguments of a job may have 65536 bytes of JSON",
+);
+const INVALID: ProblemType = ProblemType::new(422, "validation", "some values are not acceptable");
+const INVALID_QUERY: ProblemType =
+    ProblemType::new(400, "invalid_query", "the query cannot be understood");
+const TOO_MANY: ProblemType = ProblemType::new(
+    429,
+    "too_many_waiting",
+    "as many jobs of this kind are waiting as may wait",
+);
+
+/// When another try may find room.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Why something cannot be done with jobs.
+#[derive(Debug, thiserror::Error)]
+pub enum JobsError {
+    /// No job of that id belongs to the tenant.
+    #[error("there is no such job")]
+    NotFound,
+    /// No queue has that name.
+    #[error("there is no such queue")]
+    NoQueue,
+    /// No schedule of that id belongs to the tenant.
+    #[error("there is no such schedule")]
+    NoSchedule,
+    /// The tenant has a schedule of that name.
+    #[error("there is a schedule of that name")]
+    ScheduleExists,
+    /// The tenant has as many schedules as it may have.
+    #[error("the tenant has {MAX_SCHEDULES} schedules, which is all it may have")]
+    TooManySchedules,
+    /// The program does no jobs of the schedule's kind.
+    #[error("the program does no jobs of that kind")]
+    NoKind,
+    /// The schedule was changed since the client saw it.
+    #[error(transparent)]
+    Changed(#[from] PreconditionFailed),
+    /// A job in this state cannot be treated so.
+    #[error("the job is {state}, and {wanted}")]
+    State {
+        /// Its state.
+        state: JobState,
+        /// What would be right.
+        wanted: &'static str,
+    },
+    /// A parameter of the query is not understood.
+    #[error("the parameter `{field}` {problem}")]
+    Query {
+        /// The parameter.
+        field: &'static str,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// The cursor is not one of the list.
+    #[error("the cursor is not one of this list")]
+    Cursor(Problem),
+    /// Fields of a body whose values are not acceptable.
+    #[error("some values are not acceptable")]
+    Invalid(Vec<(&'static str, String)>),
+    /// The queue does not take the job.
+    #[error(transparent)]
+    Enqueue(EnqueueError),
+    /// The database did not do it.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<EnqueueError> for JobsError {
+    fn from(error: EnqueueError) -> Self {
+        match error {
+            EnqueueError::Database(error) => Self::Db(error),
+            EnqueueError::Args { problem, .. } => Self::Invalid(vec![("args", problem)]),
+            EnqueueError::Option { field, problem, .. } => Self::Invalid(vec![(field, problem)]),
+            error => Self::Enqueue(error),
+        }
+    }
+}
+
+impl From<ScheduleError> for JobsError {
+    fn from(error: ScheduleError) -> Self {
+        match error {
+            ScheduleError::Exists => Self::ScheduleExists,
+            ScheduleError::TooMany => Self::TooManySchedules,
+            ScheduleError::Database(error) => Self::Db(error),
+        }
+    }
+}
+
+impl ApiError for JobsError {
+    const PROBLEMS: &'static [ProblemType] = &[
+        INVALID_QUERY,
+        NOT_FOUND,
+        NO_QUEUE,
+        NO_SCHEDULE,
+        SCHEDULE_EXISTS,
+        TOO_MANY_SCHEDULES,
+        NO_KIND,
+        STATE,
+        TOO_LARGE,
+        INVALID,
+        TOO_MANY,
+    ];
+
+    fn into_problem(self) -> Problem {
+        let text = self.to_string();
+        match self {
+            Self::NotFound => NOT_FOUND.problem(),
+            Self::NoQueue => NO_QUEUE.problem(),
+            Self::NoSchedule => NO_SCHEDULE.problem(),
+            Self::ScheduleExists => SCHEDULE_EXISTS.problem().field_error("name", text),
+            Self::TooManySchedules => TOO_MANY_SCHEDULES.problem().detail(text),
+            Self::NoKind => NO_KIND.problem(),
+            Self::Changed(error) => error.into(),
+            Self::State { .. } => STATE.problem().detail(text),
+            Self::Query { field, problem } => INVALID_QUERY.problem().field_error(field, problem),
+            Self::Cursor(problem) => problem,
+            Self::Invalid(fields) => {
+                let problem = INVALID.problem();
+                fields
+                    .into_iter()
+                    .fold(problem, |it, (field, text)| it.field_error(field, text))
+            }
+            Self::Enqueue(EnqueueError::TooLarge { .. }) => {
+                TOO_LARGE.problem().field_error("args", text)
+            }
+            Self::Enqueue(EnqueueError::TooManyWaiting { .. }) => {
+                TOO_MANY.problem().detail(text).retry_after(RETRY_AFTER)
+            }
+            Self::Enqueue(error) => DbError::from(error).into(),
+            Self::Db(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The queue of jobs as a service: what is to be done, over HTTP and on the command line; how it is getting on; queues that
+//! are paused and resumed; schedules.
+//!
+//! The queue itself is a part of the platform (`dotmac_platform::jobs`), and runs the jobs of every module without this
+//! one. What this one adds is for clients and operators. docs/services/jobs.md is the page about it.
+
+mod bodies;
+mod command;
+mod echo;
+mod error;
+mod routes;
+mod rules;
+mod schedules;
+mod settings;
+mod watch;
+
+use dotmac_platform::{
+    jobs::{JobCatalogue, Kept},
+    permissions,
+    prelude::*,
+};
+
+use command::JobsCommand;
+use echo::Echo;
+pub use error::JobsError;
+pub use settings::JobsSettings;
+use watch::Watch;
+
+permissions! {
+    /// Read the tenant's jobs.
+    pub Read = "jobs.jobs.read";
+    /// Enqueue, cancel and retry the tenant's jobs.
+    pub Write = "jobs.jobs.write";
+    /// Read the tenant's schedules.
+    pub ReadSchedules = "jobs.schedules.read";
+    /// Make, change, trigger and delete the tenant's schedules.
+    pub WriteSchedules = "jobs.schedules.write";
+    /// See queues; they hold jobs of all tenants.
+    pub ReadQueues = "jobs.queues.read";
+    /// Pause and resume queues; they hold jobs of all tenants.
+    pub WriteQueues = "jobs.queues.write";
+}
+
+/// The module.
+pub struct Jobs;
+
+/// What handlers work with.
+#[derive(Clone)]
+struct Service {
+    db: ModuleDb,
+    catalogue: JobCatalogue,
+}
+
+impl Module for Jobs {
+    const NAME: &'static str = "jobs";
+    type Settings = JobsSettings;
+
+    fn manifest() -> Manifest {
+        Manifest::new(
+            "What is to be done: jobs, their queues and schedules, and what becomes of them.",
+        )
+        .permissions(PERMISSIONS)
+        .jobs::<Echo>()
+        .command::<JobsCommand>()
+    }
+
+    fn mount(settings: JobsSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
+        let (db, catalogue) = (on.db(), on.job_catalogue());
+        on.keep_jobs(Kept {
+            completed: settings.completed_retention,
+            failed: settings.failed_retention,
+        });
+        on.job(echo::echo)?;
+        let watch = Watch::new(&db, catalogue.clone());
+        watch.observe();
+        let explained = watch.clone();
+        on.explain(move || explained.sentences());
+        let every = Schedule::Every(settings.status_interval);
+        on.worker("watch", every, move |_| watch.clone().look())
+            .add()?;
+        on.provide(Service { db, catalogue });
+        on.routes("/jobs", routes::declare_jobs);
+        on.routes("/queues", routes::declare_queues);
+        on.routes("/schedules", schedules::declare);
+        Ok(())
+    }
+}

@@ -1,0 +1,186 @@
+//! Takes requests apart, calls rules, puts answers together.
+
+use std::time::Duration;
+
+use dotmac_platform::{
+    jobs::{self, JobId},
+    prelude::*,
+};
+
+use crate::{
+    JobsError, Read, ReadQueues, Service, Write, WriteQueues,
+    bodies::{Asked, DetailBody, JobBody, NewJob, QueueBody, StatsBody},
+    rules::{self, Act},
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+pub(crate) fn declare_jobs(routes: &mut Routes) {
+    routes
+        .get("", list)
+        .summary("The tenant's jobs, the newest first");
+    routes
+        .post("", enqueue)
+        .summary("Enqueue a job of a kind that callers may enqueue")
+        .rate_limit(RateLimit::per_principal(6000, MINUTE));
+    routes
+        .get("/stats", stats)
+        .summary("How the tenant's jobs are doing, by kind and queue");
+    routes
+        .get("/{id}", find)
+        .summary("One job, with its arguments and attempts");
+    routes
+        .post("/{id}/cancel", cancel)
+        .summary("Have a job not be done, or not be tried again")
+        .description("One that runs sees that it is cancelled; it is given up if it has not ended 10 s later.");
+    routes
+        .post("/{id}/retry", retry)
+        .summary("Have a job done after all that is failed, cancelled or parked");
+    routes
+        .post("/{id}/run-now", run_now)
+        .summary("Have a job done at once that is scheduled or retrying");
+}
+
+pub(crate) fn declare_queues(routes: &mut Routes) {
+    routes
+        .get("", list_queues)
+        .summary("All queues, with the jobs of all tenants");
+    routes
+        .post("/{name}/pause", pause)
+        .summary("Have no more jobs of a queue begin, on any instance");
+    routes
+        .post("/{name}/resume", resume)
+        .summary("Have jobs of a queue begin again");
+}
+
+async fn list(
+    who: Can<Read>,
+    on: Use<Service>,
+    asked: Query<Asked>,
+    paging: Paging,
+) -> Result<Page<JobBody>, JobsError> {
+    let filter = rules::filter(&asked)?;
+    let bound_filter = format!("{filter:?}");
+    let bound = CursorScope {
+        tenant: who.tenant,
+        list: "jobs",
+        sort: "",
+        filter: &bound_filter,
+    };
+    let after: Option<JobId> = paging.after(&bound).map_err(JobsError::Cursor)?;
+    let limit = paging.rows();
+    let db = on.db.tenant(&who.scope());
+    let found = db.read("list jobs", async move |tx| {
+        Ok::<_, JobsError>(jobs::list(tx, &filter, after, limit).await?)
+    });
+    let found = found.await?.into_iter().map(JobBody::from).collect();
+    Ok(paging.page(&bound, found, JobBody::id))
+}
+
+async fn find(
+    who: Can<Read>,
+    on: Use<Service>,
+    id: Path<JobId>,
+) -> Result<Json<DetailBody>, JobsError> {
+    let (db, catalogue) = (on.db.tenant(&who.scope()), on.catalogue.clone());
+    let found = db.read("find job", async move |tx| {
+        rules::detail(tx, &catalogue, *id).await
+    });
+    Ok(Json(found.await?))
+}
+
+async fn enqueue(
+    who: Can<Write>,
+    on: Use<Service>,
+    new: Valid<NewJob>,
+    once: Idempotency,
+) -> Result<Accepted<JobBody>, JobsError> {
+    let (new, catalogue) = (new.into_inner(), on.catalogue.clone());
+    let db = on.db.tenant(&who.scope());
+    let enqueued = db.transaction("enqueue job", async move |tx| {
+        let body = rules::enqueue(tx, &catalogue, new).await?;
+        let location = format!("/api/v1/jobs/{}", body.id);
+        Ok(once.keep(tx, Accepted { location, body }))
+    });
+    enqueued.await
+}
+
+async fn stats(who: Can<Read>, on: Use<Service>) -> Result<Json<StatsBody>, JobsError> {
+    let db = on.db.tenant(&who.scope());
+    let stats = db.read("count jobs", async move |tx| {
+        Ok::<_, JobsError>(jobs::stats(tx).await?)
+    });
+    Ok(Json(stats.await?.into()))
+}
+
+async fn cancel(
+    who: Can<Write>,
+    on: Use<Service>,
+    id: Path<JobId>,
+) -> Result<Json<JobBody>, JobsError> {
+    act(&who, &on, *id, Act::Cancel).await
+}
+
+async fn retry(
+    who: Can<Write>,
+    on: Use<Service>,
+    id: Path<JobId>,
+) -> Result<Json<JobBody>, JobsError> {
+    act(&who, &on, *id, Act::Retry).await
+}
+
+async fn run_now(
+    who: Can<Write>,
+    on: Use<Service>,
+    id: Path<JobId>,
+) -> Result<Json<JobBody>, JobsError> {
+    act(&who, &on, *id, Act::RunNow).await
+}
+
+async fn act(
+    who: &Can<Write>,
+    on: &Service,
+    id: JobId,
+    act: Act,
+) -> Result<Json<JobBody>, JobsError> {
+    let db = on.db.tenant(&who.scope());
+    let acted = db.transaction("change job", async move |tx| {
+        rules::act(tx, id, act).await?;
+        rules::one(tx, id).await
+    });
+    Ok(Json(acted.await?))
+}
+
+async fn list_queues(_: Can<ReadQueues>, on: Use<Service>) -> Result<Page<QueueBody>, JobsError> {
+    let db = on.db.system("an operator looks at queues");
+    let found = db.read("list queues", async |c| rules::queues(c).await);
+    Ok(Page::whole(found.await?))
+}
+
+async fn pause(
+    _: Can<WriteQueues>,
+    on: Use<Service>,
+    name: Path<String>,
+) -> Result<Json<QueueBody>, JobsError> {
+    set_paused(&on, name.clone(), true).await
+}
+
+async fn resume(
+    _: Can<WriteQueues>,
+    on: Use<Service>,
+    name: Path<String>,
+) -> Result<Json<QueueBody>, JobsError> {
+    set_paused(&on, name.clone(), false).await
+}
+
+async fn set_paused(
+    on: &Service,
+    name: String,
+    is_paused: bool,
+) -> Result<Json<QueueBody>, JobsError> {
+    let db = on.db.system("an operator pauses or resumes a queue");
+    let set = db.transaction("pause queue", async move |tx| {
+        rules::set_paused(tx, &name, is_paused).await
+    });
+    Ok(Json(set.await?))
+}

@@ -1,0 +1,7 @@
+//! Schedules over HTTP: jobs that are enqueued at certain times.
+
+mod bodies;
+mod routes;
+mod rules;
+
+pub(crate) use routes::declare;
