@@ -17,7 +17,7 @@ run: ## Start the daemon, as `cargo run` does
 
 test: ## Install the servers that the tests start, then run the whole suite
 	tests/setup
-	cargo test --workspace --locked --no-fail-fast
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-3} cargo test --workspace --locked --no-fail-fast
 
 check: ## Run all that CI runs, and print how long each part took
 	@for part in check-tools test features fmt-check lint doc supervision-alone deny; do \

@@ -121,6 +121,7 @@ struct Worker {
 
 #[derive(Clone, Copy, Deserialize, IntoParams)]
 struct Work {
+    #[param(inline)]
     order: Order,
     /// How many milliseconds, where it takes time.
     #[serde(default)]
@@ -309,7 +310,7 @@ enum ChaosCommand {
 }
 
 impl ModuleCommand for ChaosCommand {
-    async fn run(self, _: CommandContext) -> Exit {
+    async fn run(self, _: CommandContext) -> Result<(), Exit> {
         match self {
             Self::Panic => panic!("asked to panic"),
         }

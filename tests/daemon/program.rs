@@ -215,6 +215,11 @@ async fn a_module_that_is_off_is_mentioned_wherever_an_operator_looks() {
 async fn what_keeps_a_command_of_a_module_from_its_work_is_said_with_its_cause() {
     let postgres = Postgres::start().await;
     let on = |builder: Builder| builder.env("DOTMAC_DATABASE_URL", postgres.url());
+    let before = on(notes()).run(&["notes", "count"]).await;
+    assert_eq!(before.code, 69, "{}", before.text());
+    let remedy = "the schema is not up to date: run `migrate up`, or start the daemon";
+    assert!(before.text().contains(remedy), "{}", before.text());
+    assert_eq!(on(notes()).run(&["migrate", "up"]).await.code, 0);
     assert_eq!(on(notes()).run(&["notes", "count"]).await.code, 0);
     postgres.query("DROP TABLE note CASCADE").await;
     let failed = on(notes()).run(&["notes", "count"]).await;

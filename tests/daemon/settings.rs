@@ -215,6 +215,9 @@ async fn config_shows_and_documents_the_keys_of_modules() {
     let (code, said) = config(&["--module", "nobody"]).await;
     assert_eq!(
         (code, said.trim()),
-        (64, "there is no module `nobody`; there are notes, events")
+        (
+            64,
+            "there is no module `nobody`; there are notes, events, jobs"
+        )
     );
 }

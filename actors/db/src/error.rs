@@ -74,10 +74,12 @@ pub enum DbError {
         limit: Duration,
     },
     /// The work panicked; its connection was closed, so an open transaction was rolled back.
-    #[error("database work `{operation}` panicked")]
+    #[error("database work `{operation}` panicked: {message}")]
     Panicked {
         /// The work's name.
         operation: &'static str,
+        /// The text of the panic.
+        message: String,
     },
 }
 

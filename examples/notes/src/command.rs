@@ -15,18 +15,10 @@ pub(crate) enum NotesCommand {
 }
 
 impl ModuleCommand for NotesCommand {
-    async fn run(self, on: CommandContext) -> Exit {
-        let db = match on.db().await {
-            Ok(db) => db.system("count notes for an operator"),
-            Err(exit) => return exit,
-        };
+    async fn run(self, on: CommandContext) -> Result<(), Exit> {
+        let db = on.db().await?.system("count notes for an operator");
         let counted = db.transaction("count notes", async |tx| store::count_all(tx).await);
-        match counted.await {
-            Ok(count) => {
-                println!("{count}");
-                Exit::Success
-            }
-            Err(error) => on.failed(&error),
-        }
+        println!("{}", counted.await.map_err(|error| on.failed(error))?);
+        Ok(())
     }
 }

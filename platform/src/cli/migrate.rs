@@ -13,7 +13,7 @@ use crate::{
     program::Program,
 };
 
-/// What to do with the schema.
+/// What to do with the schema; `up` unless something else is said.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]

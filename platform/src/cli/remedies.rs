@@ -114,7 +114,7 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ("invalid_configuration", "the log says which"),
     (
         "events_parked",
-        "the log has the event's `sequence` and the error; mend the cause, then rewind the subscriber",
+        "`dotmac events subscribers` has the event's `sequence` and the error; mend the cause, then `dotmac events retry NAME`",
     ),
     (
         "events_expired",

@@ -11,6 +11,7 @@ use actix_web::{
     http::{Method, StatusCode},
     test::TestRequest,
 };
+use dotmac_supervision::panic_message;
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use tokio::time::timeout;
 
@@ -149,12 +150,7 @@ async fn answer(
 /// The panic hook has logged message and place; as the cause of this problem the message is also in
 /// the request's own error line, which has the request id.
 fn panicked(panic: Box<dyn Any + Send>) -> Problem {
-    let message = panic
-        .downcast_ref::<&'static str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
-        .to_owned();
+    let message = panic_message(&*panic);
     Problem::internal(format!("the handler panicked: {message}"))
 }
 

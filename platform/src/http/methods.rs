@@ -18,7 +18,14 @@ use utoipa::openapi::{OpenApi, PathItem};
 use super::Problem;
 
 /// All documented paths with their methods.
-pub(super) struct Methods(Vec<(ResourceDef, PathMethods)>);
+pub(super) struct Methods(Vec<Path>);
+
+struct Path {
+    pattern: ResourceDef,
+    /// Of a path that several patterns match, the one with the fewest takes the request.
+    parameters: usize,
+    methods: PathMethods,
+}
 
 /// One flag for each of [`NAMES`].
 type PathMethods = [bool; 8];
@@ -32,22 +39,27 @@ impl Methods {
         let paths = document.paths.paths.iter();
         Self(
             paths
-                .map(|(path, item)| (ResourceDef::new(path.as_str()), methods_of(item)))
+                .map(|(path, item)| Path {
+                    pattern: ResourceDef::new(path.as_str()),
+                    parameters: path.matches('{').count(),
+                    methods: methods_of(item),
+                })
                 .collect(),
         )
     }
 
-    /// The value of `Allow` for a path that exists, over all patterns that match it. For `*`, which stands for
-    /// the server as a whole (RFC 9110, 9.3.7), over all paths.
+    /// The value of `Allow` for a path that exists. For `*`, which stands for the server as a whole (RFC 9110, 9.3.7), over
+    /// all paths.
     pub(super) fn allow(&self, path: &str) -> Option<HeaderValue> {
-        let mut matching = self
-            .0
+        let is_server = path == "*";
+        let is_matching = |it: &&Path| is_server || it.pattern.is_match(path);
+        let matching: Vec<_> = self.0.iter().filter(is_matching).collect();
+        let fewest = matching.iter().map(|it| it.parameters).min()?;
+        let taking = matching
             .iter()
-            .filter(|(pattern, _)| path == "*" || pattern.is_match(path))
-            .map(|(_, methods)| *methods);
-        let first = matching.next()?;
-        let union = matching.fold(first, |sum, next| {
-            std::array::from_fn(|method| sum[method] || next[method])
+            .filter(|it| is_server || it.parameters == fewest);
+        let union = taking.fold(PathMethods::default(), |sum, next| {
+            std::array::from_fn(|method| sum[method] || next.methods[method])
         });
         let names: Vec<&str> = NAMES
             .iter()

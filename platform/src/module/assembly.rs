@@ -28,10 +28,10 @@ use crate::{
     jobs::{JobCatalogue, JobHandler, Kept},
     metrics,
     routing::{self, Limiter, ModuleRequests, MountedRoutes, Route, RoutesError},
-    settings::{Appliers, Environment, Settings},
+    settings::{Appliers, Environment, Migrate, Settings},
 };
 use dotmac_db::{
-    Db, DbActor, Lease, Migrations, ModuleDb, Pool, PoolSize, Share, migrations::in_order,
+    Db, DbActor, Journal, Lease, Migrations, ModuleDb, Pool, PoolSize, Share, migrations::in_order,
     sealing::Sealer,
 };
 use dotmac_secrets::{
@@ -114,7 +114,9 @@ impl Assembly {
         let pool = Published::<Pool>::new();
         let migrations = in_order(&migrations(modules))?;
         let size = PoolSize::new(settings.database.pool_size);
-        let given = (size.clone(), migrations);
+        let journal =
+            telemetry.map(|_| Journal::new(uuid::Uuid::now_v7().to_string(), tree.events()));
+        let given = (size.clone(), migrations, journal);
         let db_actor = add_db(&mut tree, settings, given, (&secrets, &feed), &pool)?;
         if let Some(telemetry) = telemetry {
             let headers = in_vault(settings).then_some((&secrets, &feed, &store));
@@ -205,7 +207,7 @@ impl Assembly {
     }
 
     /// Secrets and database alone, and what seals secrets in it: for a command that starts them. It has no worker of a
-    /// module, which would handle events and run jobs.
+    /// module, which would handle events and run jobs; runs no migrations; and is not in the journal, which is about daemons.
     ///
     /// # Errors
     ///
@@ -214,6 +216,11 @@ impl Assembly {
         settings: &Settings,
         modules: &[Registered],
     ) -> Result<Self, AssemblyError> {
+        let mut settings = settings.clone();
+        if settings.database.migrate == Migrate::Auto {
+            settings.database.migrate = Migrate::Check;
+        }
+        let settings = &settings;
         let mut platform = Self::new(settings, None, modules, None)?;
         for module in enabled(settings, modules).filter(|module| module.manifest.seals) {
             platform.add_sealer(settings, module.name)?;

@@ -2,17 +2,19 @@
 
 use std::{error::Error, sync::Arc};
 
+use actix_web::ResponseError as _;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
-use dotmac_db::{ModuleDb, Share, sealing::Sealer};
-use dotmac_supervision::SupervisorHandle;
+use dotmac_db::{Credentials, MIGRATION_PENDING, ModuleDb, Share, Target, sealing::Sealer};
+use dotmac_supervision::{Board, SupervisorHandle};
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::OnceCell;
 
 use super::{Assembly, Registered};
 use crate::{
-    Exit,
+    Exit, components,
     events::EventCatalogue,
     jobs::JobCatalogue,
+    routing::ApiError,
     settings::{Group, Settings},
 };
 
@@ -22,7 +24,11 @@ use crate::{
 /// same database as the daemon, whether that runs or not.
 pub trait ModuleCommand: Parser + 'static {
     /// Does it. What is for the caller goes to standard output; the reason of a failure to standard error.
-    fn run(self, on: CommandContext) -> impl Future<Output = Exit>;
+    ///
+    /// # Errors
+    ///
+    /// How the process ends, if not with [`Exit::Success`]; [`CommandContext::failed`] gives it.
+    fn run(self, on: CommandContext) -> impl Future<Output = Result<(), Exit>>;
 }
 
 /// What a command is given.
@@ -57,8 +63,8 @@ impl CommandContext {
         self.0.settings.of::<G>()
     }
 
-    /// The database that the daemon would use, with its schema as `DOTMAC_DATABASE_MIGRATE` says. Opened with the first
-    /// call, closed when the command ends.
+    /// The database that the daemon would use. Opened with the first call, closed when the command ends. A command neither
+    /// makes the database nor runs migrations: a schema that is not up to date is an error.
     ///
     /// # Errors
     ///
@@ -79,10 +85,14 @@ impl CommandContext {
         Ok(opened.sealer.clone())
     }
 
-    /// Reports what kept the command from its work, with its causes, on standard error.
-    pub fn failed(&self, error: &(dyn Error + 'static)) -> Exit {
-        eprintln!("{}", dotmac_causes::chain(error));
-        Exit::Unavailable
+    /// Reports what kept the command from its work, with its causes, on standard error. [`Exit::Unavailable`] for what is
+    /// 5xx over HTTP, as a database that is away; else [`Exit::Failure`].
+    pub fn failed<E: ApiError>(&self, error: E) -> Exit {
+        eprintln!("{}", dotmac_causes::chain(&error));
+        match error.into_problem().status_code().is_server_error() {
+            true => Exit::Unavailable,
+            false => Exit::Failure,
+        }
     }
 
     /// The types of events that the program's modules emit, and who subscribes.
@@ -115,29 +125,50 @@ impl CommandContext {
         let Inner {
             settings, modules, ..
         } = &*self.0;
+        let target = components::database(settings, Credentials::to_come()).target;
+        if let Target::Sqlite(file) = &target
+            && !file.path().exists()
+        {
+            let else_do = "start the daemon, run `migrate up`, or set DOTMAC_DATABASE_URL";
+            eprintln!("there is no database at {target}: {else_do}");
+            return Err(Exit::Unavailable);
+        }
         let assembly = Assembly::for_database(settings, modules);
         let assembly = assembly.map_err(|error| refused(&error))?;
         let db = assembly.db.for_module("command", Share::default());
         let sealer = assembly.sealer;
         let supervisor = assembly.tree.start();
-        let serves = |board: &dotmac_supervision::Board| {
-            board.component("db").is_some_and(|db| db.state.serves())
+        let decided = |board: &Board| {
+            let db = board.component("db");
+            db.is_some_and(|db| db.state.serves() || db.reason == Some(MIGRATION_PENDING))
         };
-        let waited = tokio::select! {
-            board = tokio::time::timeout(settings.supervision.start_timeout, supervisor.until(serves)) => board.is_ok(),
-            _ = supervisor.escalated() => false,
-        };
-        if waited {
+        let waited = tokio::time::timeout(
+            settings.supervision.start_timeout,
+            supervisor.until(decided),
+        );
+        tokio::select! {
+            _ = waited => {}
+            _ = supervisor.escalated() => {}
+        }
+        let board = supervisor.board();
+        let state = board.component("db");
+        if state.is_some_and(|db| db.state.serves()) {
             return Ok(Opened {
                 db,
                 sealer,
                 supervisor,
             });
         }
-        let board = supervisor.board();
-        let reason = board.component("db").and_then(|db| db.reason);
-        let reason = reason.map_or("unknown", |reason| reason.as_str());
-        eprintln!("the database is not available: {reason}; `check --connect` says more");
+        let reason = state.and_then(|db| db.reason);
+        match reason {
+            Some(MIGRATION_PENDING) => {
+                eprintln!("the schema is not up to date: run `migrate up`, or start the daemon")
+            }
+            reason => {
+                let reason = reason.map_or("unknown", |reason| reason.as_str());
+                eprintln!("the database is not available: {reason}; `check --connect` says more");
+            }
+        }
         supervisor.halt().await;
         Err(Exit::Unavailable)
     }
@@ -168,7 +199,10 @@ impl Command {
             parser: <C as CommandFactory>::command,
             run: |matches, on| {
                 let command = <C as FromArgMatches>::from_arg_matches(matches)?;
-                Ok(Box::pin(async move { command.run(on).await }))
+                Ok(Box::pin(async move {
+                    let ended = command.run(on).await;
+                    ended.err().unwrap_or(Exit::Success)
+                }))
             },
         }
     }

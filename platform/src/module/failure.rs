@@ -138,7 +138,10 @@ mod tests {
         let away = classified(NotesError::from(DbError::Unavailable { retry_after }));
         assert_eq!(word(away), Some("unreachable"));
         assert_eq!(word(classified(NotesError::TooMany)), None);
-        let operation = "sweep";
-        assert_eq!(word(classified(DbError::Panicked { operation })), None);
+        let panicked = DbError::Panicked {
+            operation: "sweep",
+            message: "index out of bounds".to_owned(),
+        };
+        assert_eq!(word(classified(panicked)), None);
     }
 }

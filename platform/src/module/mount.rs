@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dotmac_db::{Held, ModuleDb, TenantTx, Tx, sealing::Sealer};
+use dotmac_db::{Db, DbError, Held, ModuleDb, TenantTx, Tx, sealing::Sealer};
 use dotmac_secrets::SecretWatch;
 use dotmac_supervision::{
     ActorFactory, Lifeline, Schedule, SupervisedActor, WorkerBody, WorkerContext,
@@ -11,8 +11,8 @@ use dotmac_supervision::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    Assembly, ComponentBuilder, MountError, Needs, SubscriptionBuilder, WorkerError, component,
-    explanation::Explanation, single,
+    Assembly, ComponentBuilder, Measured, MountError, Needs, SubscriptionBuilder, WorkerError,
+    component, explanation::Explanation, single,
 };
 use crate::{
     access::Authenticator,
@@ -207,6 +207,39 @@ impl Mount<'_> {
     /// Keeps events for so long, in place of [`RETENTION`](crate::events::RETENTION). For the whole program.
     pub fn keep_events(&mut self, keep: Duration) {
         self.assembly.events_kept = Some(keep);
+    }
+
+    /// Measures something in the database every so often, by the worker `watch`, on a scope of the system that is for
+    /// `why`. What was measured last is for [`explain`](Self::explain) and [gauges](Measured::observe).
+    ///
+    /// # Errors
+    ///
+    /// [`MountError`] for a second one: a module has one such worker.
+    pub fn measure<T, F, R>(
+        &mut self,
+        every: Duration,
+        why: &'static str,
+        measure: F,
+    ) -> Result<Measured<T>, MountError>
+    where
+        T: Clone + Default + Send + Sync + 'static,
+        F: Fn(Db) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<T, DbError>> + Send + 'static,
+    {
+        let (db, measured) = (self.db.system(why), Measured::none());
+        let kept = measured.clone();
+        let worker = self.worker("watch", Schedule::Every(every), move |_| {
+            let (measuring, kept) = (measure(db.clone()), kept.clone());
+            async move {
+                let done = measuring.await;
+                let (value, done) =
+                    done.map_or_else(|error| (T::default(), Err(error)), |it| (it, Ok(())));
+                kept.set(value);
+                done
+            }
+        });
+        worker.add()?;
+        Ok(measured)
     }
 
     /// Adds sentences to what `dotmac why` prints of the module: what its work waits for, and why. `explain` is called

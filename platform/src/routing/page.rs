@@ -19,7 +19,7 @@ use utoipa::{
     openapi::{ArrayBuilder, ObjectBuilder, RefOr, Type, path::ParameterIn, schema::Schema},
 };
 
-use super::{Argument, Operation, ProblemType, Reply, query};
+use super::{Argument, InvalidRequest, Operation, ProblemType, Reply, query};
 use crate::{extract::provided, http::Problem};
 
 /// Items of a page unless the client asks for another number.
@@ -33,7 +33,7 @@ const LONGEST: usize = 1024;
 
 const TAG_BYTES: usize = 16;
 
-const INVALID: ProblemType =
+pub(super) const INVALID: ProblemType =
     ProblemType::new(400, "invalid_cursor", "the cursor is not one of this list");
 
 /// Authenticates cursors: with the program's secret, the same on every instance, or with a key of this process alone.
@@ -124,7 +124,8 @@ pub struct CursorScope<'a> {
 #[derive(Clone)]
 pub struct Paging {
     limit: u32,
-    cursor: Option<String>,
+    /// The parameter and its value.
+    cursor: Option<(&'static str, String)>,
     key: CursorKey,
 }
 
@@ -178,23 +179,21 @@ impl Paging {
     pub fn after<K: DeserializeOwned>(
         &self,
         scope: &CursorScope<'_>,
-    ) -> Result<Option<K>, Problem> {
-        match &self.cursor {
-            None => Ok(None),
-            Some(cursor) => match self.key.open(scope, cursor) {
-                Some(key) => Ok(Some(key)),
-                None => Err(INVALID
-                    .problem()
-                    .field_error("cursor", "is not one of this list")),
-            },
+    ) -> Result<Option<K>, InvalidRequest> {
+        let Some((parameter, cursor)) = &self.cursor else {
+            return Ok(None);
+        };
+        match self.key.open(scope, cursor) {
+            Some(key) => Ok(Some(key)),
+            None => Err(InvalidRequest::cursor(parameter)),
         }
     }
 
-    /// The same with another cursor: for a list that takes it by another parameter too.
+    /// The same with the cursor that another parameter has.
     #[must_use]
-    pub fn with_cursor(self, cursor: String) -> Self {
+    pub fn with_cursor(self, parameter: &'static str, cursor: String) -> Self {
         Self {
-            cursor: Some(cursor),
+            cursor: Some((parameter, cursor)),
             ..self
         }
     }
@@ -236,7 +235,7 @@ fn paging(request: &HttpRequest) -> Result<Paging, Problem> {
     };
     Ok(Paging {
         limit: limit.ok_or_else(refused)?,
-        cursor,
+        cursor: cursor.map(|cursor| ("cursor", cursor)),
         key: provided(request)?,
     })
 }

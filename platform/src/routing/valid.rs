@@ -11,6 +11,9 @@ use utoipa::ToSchema;
 use super::{Argument, Operation, ProblemType};
 use crate::http::{self, FieldError, Problem};
 
+pub(super) const INVALID: ProblemType =
+    ProblemType::new(422, "validation", "some values are not acceptable");
+
 /// A request's JSON body as a `T` that its own rules accept. Derefs to it.
 ///
 /// - 415 `unsupported_media_type` unless the body is sent as JSON;
@@ -84,20 +87,21 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 }
 
 fn refused(report: &garde::Report) -> Problem {
-    let problem = Problem::invalid("some values are not acceptable").code("validation");
-    report.iter().fold(problem, |problem, (path, error)| {
-        let path = path.to_string();
-        let field = if path.is_empty() {
-            "body".to_owned()
-        } else {
-            path
-        };
-        problem.field(FieldError::new(
-            field,
-            "invalid",
-            error.message().to_owned(),
-        ))
-    })
+    report
+        .iter()
+        .fold(INVALID.problem(), |problem, (path, error)| {
+            let path = path.to_string();
+            let field = if path.is_empty() {
+                "body".to_owned()
+            } else {
+                path
+            };
+            problem.field(FieldError::new(
+                field,
+                "invalid",
+                error.message().to_owned(),
+            ))
+        })
 }
 
 fn is_json(request: &HttpRequest) -> bool {
@@ -131,10 +135,10 @@ where
                 "unsupported_media_type",
                 "the body must be sent as application/json",
             ),
-            (422, "validation", "some values are not acceptable"),
         ] {
             operation.problem(ProblemType::new(status, code, description));
         }
+        operation.problem(INVALID);
     }
 }
 

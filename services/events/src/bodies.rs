@@ -83,8 +83,9 @@ pub(crate) struct SubscriberBody {
     module: Option<String>,
     /// The types of events that it handles; `null` for one that this program does not have.
     types: Option<Vec<String>>,
-    /// `running`; `held_back` by an open transaction; `expired` if events are gone that it had not handled; `ahead` of the
-    /// database, which was restored into another cluster.
+    /// `running`; `failing` at an event that it tries again; `parked` if it has given up on one; `held_back` by an open
+    /// transaction; `expired` if events are gone that it had not handled; `ahead` of the database, which was restored into
+    /// another cluster.
     state: String,
     /// `sequence` of the last event that it has handled or passed over.
     sequence: String,
@@ -96,10 +97,24 @@ pub(crate) struct SubscriberBody {
     lag_seconds: i64,
     /// Events at which it failed, and those behind them that wait, the parked ones included.
     held: i64,
-    /// Events that it does not try again until it is rewound.
+    /// Events that it does not try again until it is asked to.
     parked: i64,
+    /// The first event at which it failed, if it has not got over it.
+    failed: Option<FailedBody>,
     /// What keeps it from events that are there: `held back by transaction 8123 of pid 99 since 14 s`.
     cause: Option<String>,
+}
+
+/// An event at which a subscriber failed.
+#[derive(Serialize, ToSchema)]
+#[schema(as = FailedEvent)]
+pub(crate) struct FailedBody {
+    /// `sequence` of the event.
+    sequence: String,
+    /// How often it failed.
+    failures: i32,
+    /// The last error.
+    error: String,
 }
 
 impl SubscriberBody {
@@ -116,6 +131,11 @@ impl SubscriberBody {
             lag_seconds: status.lag_seconds,
             held: status.held,
             parked: status.parked,
+            failed: status.failed.map(|it| FailedBody {
+                sequence: it.sequence.to_string(),
+                failures: it.failures,
+                error: it.error,
+            }),
             cause: status.held_by,
             name: status.name,
         }

@@ -27,11 +27,16 @@ pub(crate) enum EventsCommand {
     List(List),
     /// How far each subscriber is, and what holds it back.
     Subscribers,
-    /// Send a subscriber to another place of the log: it handles all events from there on once more.
+    /// Have a subscriber try its parked events again, once their cause is mended.
+    Retry {
+        /// Its name, as `subscribers` shows it.
+        name: String,
+    },
+    /// Rewind a subscriber to another place of the log: it handles all events behind it once more.
     Rewind {
         /// Its name, as `subscribers` shows it.
         name: String,
-        /// `beginning`, the `sequence` of an event, or a moment as 2026-11-28T12:00:00Z.
+        /// `beginning`; the `sequence` of an event, to go on behind it; or a moment as 2026-11-28T12:00:00Z.
         #[arg(value_parser = place)]
         to: RewindTo,
     },
@@ -72,46 +77,39 @@ fn kind(text: &str) -> Result<String, &'static str> {
 }
 
 impl ModuleCommand for EventsCommand {
-    async fn run(self, on: CommandContext) -> Exit {
-        match self.carry_out(&on).await {
-            Ok(()) => Exit::Success,
-            Err(exit) => exit,
-        }
-    }
-}
-
-impl EventsCommand {
-    async fn carry_out(self, on: &CommandContext) -> Result<(), Exit> {
+    async fn run(self, on: CommandContext) -> Result<(), Exit> {
         match self {
-            Self::Types => {
-                print_types(&on.events()?);
-                Ok(())
+            Self::Types => print_types(&on.events()?),
+            Self::List(which) => {
+                let listed = list(&on.db().await?, which).await;
+                listed.map_err(|error| on.failed(error))?;
             }
-            Self::List(which) => list(&on.db().await?, which).await,
             Self::Subscribers => {
                 let db = on.db().await?.system("show subscribers to an operator");
                 let found = db.read("list subscribers", async |c| subscribers(c).await);
-                print_subscribers(&found.await.map_err(EventsError::from).map_err(failed)?);
-                Ok(())
+                print_subscribers(&found.await.map_err(|error| on.failed(error))?);
             }
             Self::Rewind { name, to } => {
                 let db = on.db().await?.system("rewind a subscriber for an operator");
-                let sent = db.transaction("rewind subscriber", async move |tx| {
-                    rules::send_back(tx, &name, to).await
+                let rewound = db.transaction("rewind subscriber", async move |tx| {
+                    rules::rewind_subscriber(tx, &name, to).await
                 });
-                let status = sent.await.map_err(failed)?;
+                let status = rewound.await.map_err(|error| on.failed(error))?;
                 println!("`{}` goes on behind {}", status.name, status.position);
-                Ok(())
+            }
+            Self::Retry { name } => {
+                let db = on
+                    .db()
+                    .await?
+                    .system("retry a subscriber's events for an operator");
+                let retried = db.transaction("retry parked events", async move |tx| {
+                    rules::retry(tx, &name).await
+                });
+                let status = retried.await.map_err(|error| on.failed(error))?;
+                println!("`{}` tries its parked events again", status.name);
             }
         }
-    }
-}
-
-fn failed(error: EventsError) -> Exit {
-    eprintln!("{error}");
-    match error {
-        EventsError::Db(_) => Exit::Unavailable,
-        _ => Exit::Failure,
+        Ok(())
     }
 }
 
@@ -143,28 +141,33 @@ fn print_subscribers(found: &[SubscriberStatus]) {
         "subscriber"
     );
     for it in found {
+        let cause = it.held_by.iter().cloned();
+        let failed = it.failed.iter().map(|it| {
+            format!(
+                "failed {} times at {}: {}",
+                it.failures, it.sequence, it.error
+            )
+        });
+        let causes: Vec<_> = cause.chain(failed).collect();
         println!(
-            "{:name$}  {:9}  {:>6}  {:>7}  {:>4}  {:>6}{}",
+            "{:name$}  {:9}  {:>6}  {:>7}  {:>4}  {:>6}  {}",
             it.name,
             it.state.as_str(),
             it.lag_events,
             it.lag_seconds,
             it.held,
             it.parked,
-            it.held_by
-                .as_ref()
-                .map(|cause| format!("  {cause}"))
-                .unwrap_or_default(),
+            causes.join("; "),
         );
     }
 }
 
-async fn list(db: &ModuleDb, which: List) -> Result<(), Exit> {
+async fn list(db: &ModuleDb, which: List) -> Result<(), EventsError> {
     let mut after = which.after.unwrap_or(Position::BEGINNING);
     let mut left = which.limit.unwrap_or(usize::MAX);
     while left > 0 {
         let limit = u16::try_from(left).unwrap_or(AT_ONCE).min(AT_ONCE);
-        let page = page(db, &which, after, limit).await.map_err(failed)?;
+        let page = page(db, &which, after, limit).await?;
         let is_last = page.events.len() < usize::from(limit);
         left -= page.events.len();
         after = page.next;
@@ -206,7 +209,7 @@ async fn page(
             read.await
         }
         None => {
-            let db = db.system("an operator reads events");
+            let db = db.system("show events to an operator");
             let read = db.read("list events", async move |c| {
                 Ok(read_all(c, &filter, after, limit).await?)
             });

@@ -1,10 +1,10 @@
-//! What can go wrong with events, and what clients are told.
+//! What can go wrong with events, and the answers to clients.
 
 use dotmac_platform::{
     db::DbError,
-    events::{EmitError, MAX_DATA},
+    events::{EmitError, MAX_DATA, RewindError},
     http::Problem,
-    routing::{ApiError, ProblemType},
+    routing::{ApiError, InvalidRequest, ProblemType},
 };
 
 const NOT_FOUND: ProblemType = ProblemType::new(404, "event_not_found", "there is no such event");
@@ -20,10 +20,6 @@ const TOO_LARGE: ProblemType = ProblemType::new(
     "event_too_large",
     "the data of an event may have 65536 bytes of JSON",
 );
-const INVALID: ProblemType = ProblemType::new(422, "validation", "some values are not acceptable");
-const INVALID_QUERY: ProblemType =
-    ProblemType::new(400, "invalid_query", "the query cannot be understood");
-
 /// Why something cannot be done with events.
 #[derive(Debug, thiserror::Error)]
 pub enum EventsError {
@@ -36,20 +32,9 @@ pub enum EventsError {
     /// Events that the reader has not seen are gone.
     #[error("events behind that place are older than events are kept")]
     Expired,
-    /// A parameter of the query is not understood.
-    #[error("the parameter `{field}` {problem}")]
-    Query {
-        /// The parameter.
-        field: &'static str,
-        /// What is wrong, and what would be right.
-        problem: &'static str,
-    },
-    /// The cursor is not one of the list.
-    #[error("the cursor is not one of this list")]
-    Cursor(Problem),
-    /// Fields of a body whose values are not acceptable.
-    #[error("some values are not acceptable")]
-    Invalid(Vec<(&'static str, String)>),
+    /// Values of the request are not acceptable.
+    #[error(transparent)]
+    Invalid(#[from] InvalidRequest),
     /// The log does not take the event.
     #[error(transparent)]
     Emit(#[from] EmitError),
@@ -58,29 +43,28 @@ pub enum EventsError {
     Db(#[from] DbError),
 }
 
+impl From<RewindError> for EventsError {
+    fn from(error: RewindError) -> Self {
+        match error {
+            RewindError::NoSubscriber => Self::NoSubscriber,
+            RewindError::Beyond { newest } => {
+                let right = format!("is beyond the end of the log, whose newest event is {newest}");
+                Self::Invalid(InvalidRequest::fields([("to", right)]))
+            }
+            RewindError::Db(error) => Self::Db(error),
+        }
+    }
+}
+
 impl ApiError for EventsError {
-    const PROBLEMS: &'static [ProblemType] = &[
-        INVALID_QUERY,
-        NOT_FOUND,
-        NO_SUBSCRIBER,
-        EXPIRED,
-        TOO_LARGE,
-        INVALID,
-    ];
+    const PROBLEMS: &'static [ProblemType] = &[NOT_FOUND, NO_SUBSCRIBER, EXPIRED, TOO_LARGE];
 
     fn into_problem(self) -> Problem {
         match self {
             Self::NotFound => NOT_FOUND.problem(),
             Self::NoSubscriber => NO_SUBSCRIBER.problem(),
             Self::Expired => EXPIRED.problem(),
-            Self::Query { field, problem } => INVALID_QUERY.problem().field_error(field, problem),
-            Self::Cursor(problem) => problem,
-            Self::Invalid(fields) => {
-                let problem = INVALID.problem();
-                fields
-                    .into_iter()
-                    .fold(problem, |it, (field, text)| it.field_error(field, text))
-            }
+            Self::Invalid(error) => error.into(),
             Self::Emit(EmitError::TooLarge { bytes, .. }) => TOO_LARGE.problem().field_error(
                 "data",
                 format!("has {bytes} bytes of JSON; {MAX_DATA} are allowed"),

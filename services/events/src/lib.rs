@@ -17,7 +17,6 @@ use dotmac_platform::{events::EventCatalogue, permissions, prelude::*};
 use command::EventsCommand;
 pub use error::EventsError;
 pub use settings::EventsSettings;
-use watch::Watch;
 
 permissions! {
     /// Read the tenant's events.
@@ -53,13 +52,7 @@ impl Module for Events {
     fn mount(settings: EventsSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
         let (db, catalogue) = (on.db(), on.events());
         on.keep_events(settings.retention);
-        let watch = Watch::new(&db, catalogue.clone());
-        watch.observe();
-        let explained = watch.clone();
-        on.explain(move || explained.sentences());
-        let every = Schedule::Every(settings.status_interval);
-        on.worker("watch", every, move |_| watch.clone().look())
-            .add()?;
+        watch::add(on, &catalogue, settings.status_interval)?;
         on.provide(Service { db, catalogue });
         on.routes("/events", routes::declare);
         Ok(())

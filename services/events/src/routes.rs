@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use dotmac_platform::{
-    events::{CloudEvent, EventId, Position, subscribers},
+    events::{CloudEvent, EventId, Position, SubscriberStatus, subscribers},
     prelude::*,
+    routing::InvalidRequest,
 };
 
 use crate::{
@@ -36,11 +37,14 @@ pub(crate) fn declare(routes: &mut Routes) {
         .summary("How far each subscriber is, and what holds it back");
     routes
         .post("/subscribers/{name}/rewind", rewind)
-        .summary("Send a subscriber to another place of the log")
+        .summary("Rewind a subscriber to another place of the log")
         .description(
             "It handles all events from there on, also those that it has handled before, and forgets what it had held and \
              parked.",
         );
+    routes
+        .post("/subscribers/{name}/retry", retry)
+        .summary("Have a subscriber try its parked events again");
     routes.get("/{id}", find).summary("One event");
 }
 
@@ -79,10 +83,10 @@ fn place(
         return Ok(Some(place));
     }
     let paging = match after {
-        Some(cursor) => &paging.clone().with_cursor(cursor.to_owned()),
+        Some(cursor) => &paging.clone().with_cursor("after", cursor.to_owned()),
         None => paging,
     };
-    let sequence: Option<String> = paging.after(bound).map_err(EventsError::Cursor)?;
+    let sequence: Option<String> = paging.after(bound)?;
     Ok(sequence.and_then(|sequence| sequence.parse().ok()))
 }
 
@@ -135,15 +139,27 @@ async fn rewind(
 ) -> Result<Json<SubscriberBody>, EventsError> {
     let to = rules::rewind_to(&asked.to).ok_or_else(|| {
         let right = "is `beginning`, a `sequence` of 32 hexadecimal digits, or a moment as `2026-11-28T12:00:00Z`";
-        EventsError::Invalid(vec![("to", right.to_owned())])
+        InvalidRequest::fields([("to", right.to_owned())])
     })?;
     let db = on.db.system("rewind a subscriber for an operator");
-    let sent = db.transaction("rewind subscriber", async move |tx| {
-        rules::send_back(tx, &name, to).await
+    let rewound = db.transaction("rewind subscriber", async move |tx| {
+        rules::rewind_subscriber(tx, &name, to).await
     });
-    let status = sent.await?;
-    Ok(Json(SubscriberBody::new(
-        status,
-        &on.catalogue.subscriptions(),
-    )))
+    Ok(shown(rewound.await?, &on))
+}
+
+async fn retry(
+    _: Can<WriteSubscribers>,
+    on: Use<Service>,
+    name: Path<String>,
+) -> Result<Json<SubscriberBody>, EventsError> {
+    let db = on.db.system("retry a subscriber's events for an operator");
+    let retried = db.transaction("retry parked events", async move |tx| {
+        rules::retry(tx, &name).await
+    });
+    Ok(shown(retried.await?, &on))
+}
+
+fn shown(status: SubscriberStatus, on: &Service) -> Json<SubscriberBody> {
+    Json(SubscriberBody::new(status, &on.catalogue.subscriptions()))
 }

@@ -6,8 +6,9 @@ use dotmac_platform::{
     events::{
         CUSTOM, CloudEvent, CustomEvent, EventId, Filter, MAX_SUBJECT, Position, RewindTo,
         SubscriberStatus, emit_custom, find, flush, is_custom_type, is_event_type, is_subject,
-        read, rewind, subscribers,
+        read, retry_parked, rewind, subscribers,
     },
+    routing::InvalidRequest,
 };
 
 use crate::{
@@ -19,22 +20,19 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`EventsError::Query`] for what is no type.
+/// [`EventsError::Invalid`] for what is no type, or no subject.
 pub(crate) fn filter(asked: &Asked) -> Result<Filter, EventsError> {
     let kinds = asked.kind.iter().flat_map(|it| it.split(','));
     let kinds: Vec<String> = kinds.map(str::to_owned).collect();
     if kinds.len() > 20 || !kinds.iter().all(|kind| is_event_type(kind)) {
-        return Err(EventsError::Query {
-            field: "type",
-            problem: "is a type of events as `note.added.v1`, or up to 20 of them separated by commas",
-        });
+        let right =
+            "is a type of events as `note.added.v1`, or up to 20 of them separated by commas";
+        return Err(InvalidRequest::query("type", right).into());
     }
     let subject = asked.subject.clone();
     if !subject.as_deref().is_none_or(is_subject) {
-        return Err(EventsError::Query {
-            field: "subject",
-            problem: "has 1 to 512 bytes and no control characters",
-        });
+        let right = format!("has 1 to {MAX_SUBJECT} bytes and no control characters");
+        return Err(InvalidRequest::query("subject", right).into());
     }
     Ok(Filter { kinds, subject })
 }
@@ -94,7 +92,7 @@ pub(crate) async fn publish(tx: &mut TenantTx, new: NewEvent) -> Result<CloudEve
         ));
     }
     if !wrong.is_empty() {
-        return Err(EventsError::Invalid(wrong));
+        return Err(InvalidRequest::fields(wrong).into());
     }
     let subject = subject.unwrap_or_else(|| kind.clone());
     let id = emit_custom(
@@ -122,19 +120,31 @@ pub(crate) fn rewind_to(text: &str) -> Option<RewindTo> {
     Some(RewindTo::Time(time.into()))
 }
 
-/// Sends the subscriber `name` to another place of the log; how it is then.
+/// Rewinds the subscriber `name` to another place of the log; how it is then.
 ///
 /// # Errors
 ///
-/// [`EventsError::NoSubscriber`].
-pub(crate) async fn send_back(
+/// [`EventsError::NoSubscriber`]; [`EventsError::Invalid`] for a place beyond the end of the log.
+pub(crate) async fn rewind_subscriber(
     tx: &mut Tx,
     name: &str,
     to: RewindTo,
 ) -> Result<SubscriberStatus, EventsError> {
-    rewind(tx, name, to)
-        .await?
-        .ok_or(EventsError::NoSubscriber)?;
+    rewind(tx, name, to).await?;
+    status(tx, name).await
+}
+
+/// Has the subscriber `name` try its parked events again; how it is then.
+///
+/// # Errors
+///
+/// [`EventsError::NoSubscriber`].
+pub(crate) async fn retry(tx: &mut Tx, name: &str) -> Result<SubscriberStatus, EventsError> {
+    retry_parked(tx, name).await?;
+    status(tx, name).await
+}
+
+async fn status(tx: &mut Tx, name: &str) -> Result<SubscriberStatus, EventsError> {
     let all = subscribers(tx).await?;
     let this = all.into_iter().find(|it| it.name == name);
     this.ok_or(EventsError::NoSubscriber)

@@ -11,7 +11,7 @@ dotmac_platform::settings! {
         /// How long events are kept. A subscriber that has not come so far by then waits until it is rewound.
         retention: Duration { default: fixed("7d"), range: lasting("1h", "365d") }
 
-        /// How often is looked how far subscribers are, for metrics and `dotmac why`.
+        /// How often the lag of subscribers is measured, for metrics and `dotmac why`.
         status_interval: Duration { default: fixed("10s"), range: lasting("100ms", "10m") }
     }
 }

@@ -1,125 +1,72 @@
-//! Looks how far the program's subscribers are, again and again: for metrics, and for `dotmac why`.
-//!
-//! Each instance looks for itself, since any of them may be asked. What was seen last is kept here; while the database is
-//! away nothing is known, and nothing is shown.
+//! Measures how far the program's subscribers are: for metrics, and for `dotmac why`.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use dotmac_platform::{
-    db::{Db, DbError, ModuleDb},
+    db::{Db, DbError},
     events::{EventCatalogue, SubscriberState, SubscriberStatus, subscribers},
+    module::{Gauge, Mount, MountError},
 };
-use opentelemetry::{KeyValue, global};
+use opentelemetry::KeyValue;
 
 /// A subscriber that is less behind than that is not worth a sentence, in seconds.
 const WORTH_SAYING: i64 = 5;
 
-/// A gauge by its name, unit and description, and what it shows of a subscriber.
-type Gauge = (
-    &'static str,
-    &'static str,
-    &'static str,
-    fn(&SubscriberStatus) -> i64,
-);
-
-const GAUGES: [Gauge; 4] = [
-    (
-        "dotmac.events.lag",
-        "s",
-        "Age of the oldest event that a subscriber has not passed",
-        |it| it.lag_seconds,
-    ),
-    (
-        "dotmac.events.behind",
-        "",
-        "Events that a subscriber has not passed, counted up to 10,000",
-        |it| it.lag_events,
-    ),
-    (
-        "dotmac.events.held",
-        "",
-        "Events at which a subscriber failed, and those that wait behind them",
-        |it| it.held,
-    ),
-    (
-        "dotmac.events.parked",
-        "",
-        "Events that a subscriber does not try again until it is rewound",
-        |it| it.parked,
-    ),
+const GAUGES: [Gauge<SubscriberStatus>; 4] = [
+    Gauge {
+        name: "dotmac.events.lag",
+        unit: "s",
+        description: "Age of the oldest event that a subscriber has not passed",
+        value: |it| it.lag_seconds,
+    },
+    Gauge {
+        name: "dotmac.events.behind",
+        unit: "",
+        description: "Events that a subscriber has not passed, counted up to 10,000",
+        value: |it| it.lag_events,
+    },
+    Gauge {
+        name: "dotmac.events.held",
+        unit: "",
+        description: "Events at which a subscriber failed, and those that wait behind them",
+        value: |it| it.held,
+    },
+    Gauge {
+        name: "dotmac.events.parked",
+        unit: "",
+        description: "Events that a subscriber does not try again until it is asked to",
+        value: |it| it.parked,
+    },
 ];
 
-/// What was seen last. Clones are the same.
-#[derive(Clone)]
-pub(crate) struct Watch(Arc<Inner>);
-
-struct Inner {
-    db: Db,
-    catalogue: EventCatalogue,
-    seen: RwLock<Vec<SubscriberStatus>>,
-}
-
-impl Watch {
-    pub(crate) fn new(db: &ModuleDb, catalogue: EventCatalogue) -> Self {
-        Self(Arc::new(Inner {
-            db: db.system("measure the lag of subscribers"),
-            catalogue,
-            seen: RwLock::default(),
-        }))
-    }
-
-    /// Looks once.
-    ///
-    /// # Errors
-    ///
-    /// [`DbError`]; then nothing is known.
-    pub(crate) async fn look(self) -> Result<(), DbError> {
-        let looked = self
-            .0
-            .db
-            .read("watch subscribers", async |c| subscribers(c).await);
-        let (looked, failed) = match looked.await {
-            Ok(seen) => (seen, None),
-            Err(error) => (Vec::new(), Some(error)),
+/// Adds the worker, the metrics and the sentences.
+pub(crate) fn add(
+    on: &mut Mount<'_>,
+    catalogue: &EventCatalogue,
+    every: Duration,
+) -> Result<(), MountError> {
+    let (why, catalogue) = ("measure the lag of subscribers", catalogue.clone());
+    let measured = on.measure(every, why, move |db| measure(db, catalogue.clone()))?;
+    measured.observe("dotmac.events", &GAUGES, |all: Vec<SubscriberStatus>| {
+        let labelled = |it: SubscriberStatus| {
+            let label = KeyValue::new("subscriber", it.name.clone());
+            (it, vec![label])
         };
-        // Not those that another program has, or had.
-        let known = self.0.catalogue.subscriptions();
-        let is_ours = |status: &SubscriberStatus| known.iter().any(|it| it.name == status.name);
-        let ours = looked.into_iter().filter(is_ours).collect();
-        *self.0.seen.write().unwrap_or_else(PoisonError::into_inner) = ours;
-        failed.map_or(Ok(()), Err)
-    }
-
-    fn seen(&self) -> Vec<SubscriberStatus> {
-        let seen = self.0.seen.read();
-        seen.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What is worth saying of subscribers that are behind, or hold events.
-    pub(crate) fn sentences(&self) -> Vec<String> {
-        self.seen().iter().filter_map(sentence).collect()
-    }
-
-    /// Shows what was seen last in the metrics.
-    pub(crate) fn observe(&self) {
-        let meter = global::meter("dotmac.events");
-        for (name, unit, description, of) in GAUGES {
-            let watch = self.clone();
-            meter
-                .i64_observable_gauge(name)
-                .with_unit(unit)
-                .with_description(description)
-                .with_callback(move |gauge| {
-                    for status in watch.seen() {
-                        let value = of(&status);
-                        gauge.observe(value, &[KeyValue::new("subscriber", status.name)]);
-                    }
-                })
-                .build();
-        }
-    }
+        all.into_iter().map(labelled).collect()
+    });
+    on.explain(move || measured.get().iter().filter_map(sentence).collect());
+    Ok(())
 }
 
+/// The subscribers of this program, not those that another one has or had.
+async fn measure(db: Db, catalogue: EventCatalogue) -> Result<Vec<SubscriberStatus>, DbError> {
+    let found = db.read("measure subscribers", async |c| subscribers(c).await);
+    let known = catalogue.subscriptions();
+    let is_ours = |it: &SubscriberStatus| known.iter().any(|known| known.name == it.name);
+    Ok(found.await?.into_iter().filter(is_ours).collect())
+}
+
+/// What is worth saying of a subscriber.
 fn sentence(it: &SubscriberStatus) -> Option<String> {
     let mut facts = Vec::new();
     if it.lag_seconds >= WORTH_SAYING {
@@ -129,6 +76,7 @@ fn sentence(it: &SubscriberStatus) -> Option<String> {
             ..
         } = it;
         let events = match lag_events {
+            1 => "1 event".to_owned(),
             10_000 => "10000 events or more".to_owned(),
             events => format!("{events} events"),
         };
@@ -142,10 +90,11 @@ fn sentence(it: &SubscriberStatus) -> Option<String> {
         SubscriberState::Ahead => {
             facts.push("ahead of the database, which was restored into another cluster".to_owned());
         }
-        SubscriberState::Running | SubscriberState::HeldBack => {}
-    }
-    if it.parked > 0 {
-        facts.push(format!("{} events parked", it.parked));
+        SubscriberState::Parked => facts.push(format!(
+            "{} events parked; once the cause is mended, `events retry {}`",
+            it.parked, it.name
+        )),
+        SubscriberState::Running | SubscriberState::Failing | SubscriberState::HeldBack => {}
     }
     if it.held > it.parked {
         facts.push(format!(
@@ -153,6 +102,11 @@ fn sentence(it: &SubscriberStatus) -> Option<String> {
             it.held - it.parked
         ));
     }
-    let is_worth = !facts.is_empty();
-    is_worth.then(|| format!("subscriber `{}`: {}", it.name, facts.join(", ")))
+    if let Some(failed) = &it.failed {
+        facts.push(format!(
+            "failed {} times at event {}: {}",
+            failed.failures, failed.sequence, failed.error
+        ));
+    }
+    (!facts.is_empty()).then(|| format!("subscriber `{}`: {}", it.name, facts.join("; ")))
 }

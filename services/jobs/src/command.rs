@@ -2,23 +2,23 @@
 
 use dotmac_platform::{
     Exit,
+    db::Db,
     jobs::{
-        JobFilter, JobId, JobState, Schedule, StoredJob, find_any, list_all, list_all_schedules,
-        stats_of_all,
+        JobFilter, JobId, JobState, KindSpec, KindStats, Schedule, StoredJob, find_any, list_all,
+        list_all_schedules, stats_of_all,
     },
     module::{CommandContext, ModuleCommand},
 };
 
 use crate::{
     JobsError,
-    bodies::QueueBody,
     rules::{self, Act},
 };
 
-/// What is to be done: jobs, their queues and schedules, and what becomes of them.
+/// Jobs, their queues and schedules.
 #[derive(clap::Parser)]
 pub(crate) enum JobsCommand {
-    /// The kinds of jobs that the modules of this program do, with their rules.
+    /// Print the kinds of jobs of this program, with their rules.
     Kinds,
     /// Print jobs of all tenants, the newest first.
     List(List),
@@ -27,33 +27,33 @@ pub(crate) enum JobsCommand {
         /// Its id.
         id: JobId,
     },
-    /// How many jobs there are, by kind and queue.
+    /// Count jobs by kind, queue and state.
     Stats,
-    /// Have a job not be done, or not be tried again.
+    /// Cancel a job.
     Cancel {
         /// Its id.
         id: JobId,
     },
-    /// Have a job done after all that is failed, cancelled or parked.
+    /// Retry a failed, cancelled or parked job.
     Retry {
         /// Its id.
         id: JobId,
     },
-    /// Have a job done at once that is scheduled or retrying.
+    /// Run a scheduled or retrying job now.
     RunNow {
         /// Its id.
         id: JobId,
     },
-    /// Schedules of all tenants, the newest first, 1000 at the most.
+    /// Print schedules of all tenants, the newest first, at most 1000.
     Schedules,
-    /// All queues, with their jobs.
+    /// Print all queues, with the numbers of their jobs.
     Queues,
-    /// Have no more jobs of a queue begin, on any instance.
+    /// Pause a queue: none of its jobs is started, on any instance.
     Pause {
         /// Its name.
         queue: String,
     },
-    /// Have jobs of a queue begin again.
+    /// Resume a queue.
     Resume {
         /// Its name.
         queue: String,
@@ -78,114 +78,105 @@ pub(crate) struct List {
 }
 
 impl ModuleCommand for JobsCommand {
-    async fn run(self, on: CommandContext) -> Exit {
-        match self.carry_out(&on).await {
-            Ok(()) => Exit::Success,
-            Err(exit) => exit,
+    async fn run(self, on: CommandContext) -> Result<(), Exit> {
+        if let Self::Kinds = self {
+            on.jobs()?.kinds().iter().for_each(print_kind);
+            return Ok(());
         }
+        let db = on.db().await?.system("work on jobs for an operator");
+        self.carry_out(&db).await.map_err(|error| on.failed(error))
     }
 }
 
 impl JobsCommand {
-    async fn carry_out(self, on: &CommandContext) -> Result<(), Exit> {
-        if let Self::Kinds = self {
-            for spec in on.jobs()?.kinds() {
-                let rules = spec.rules;
-                println!(
-                    "{}  queue {}, {} slots, {} attempts, hung after {:?}",
-                    spec.kind, rules.queue, rules.slots, rules.max_attempts, rules.hang_after
-                );
-            }
-            return Ok(());
-        }
-        let db = on.db().await?.system("an operator works on jobs");
+    async fn carry_out(self, db: &Db) -> Result<(), JobsError> {
         match self {
+            // Needs no database.
             Self::Kinds => {}
             Self::List(which) => {
-                let filter = JobFilter {
-                    state: which.state,
-                    kind: which.kind,
-                    queue: which.queue,
-                };
-                let limit = which.limit;
+                let (filter, limit) = (which.filter(), which.limit);
                 let found = db.read("list jobs", async move |c| {
-                    Ok::<_, JobsError>(list_all(c, &filter, None, limit).await?)
+                    list_all(c, &filter, None, limit).await
                 });
-                found.await.map_err(failed)?.iter().for_each(print_job);
+                found.await?.iter().for_each(print_job);
             }
             Self::Show { id } => {
-                let found = db.read("find job", async move |c| {
-                    find_any(c, id).await?.ok_or(JobsError::NotFound)
-                });
-                let job = found.await.map_err(failed)?;
+                let found = db.read("find job", async move |c| find_any(c, id).await);
+                let job = found.await?.ok_or(JobsError::NotFound)?;
                 println!("{}", serde_json::to_string_pretty(&job).unwrap_or_default());
             }
             Self::Stats => {
-                let stats = db.read("count jobs", async |c| {
-                    Ok::<_, JobsError>(stats_of_all(c).await?)
-                });
-                for it in stats.await.map_err(failed)?.kinds {
-                    println!(
-                        "{}  queue {}: {} scheduled, {} ready, {} running, {} retrying, {} failed, {} parked; oldest ready {} s",
-                        it.kind,
-                        it.queue,
-                        it.scheduled,
-                        it.ready,
-                        it.running,
-                        it.retrying,
-                        it.failed,
-                        it.parked,
-                        it.oldest_ready_seconds
-                    );
-                }
+                let stats = db.read("count jobs", async |c| stats_of_all(c).await);
+                stats.await?.kinds.iter().for_each(print_stats);
             }
-            Self::Cancel { id } => act(&db, id, Act::Cancel).await?,
-            Self::Retry { id } => act(&db, id, Act::Retry).await?,
-            Self::RunNow { id } => act(&db, id, Act::RunNow).await?,
+            Self::Cancel { id } => act(db, id, Act::Cancel).await?,
+            Self::Retry { id } => act(db, id, Act::Retry).await?,
+            Self::RunNow { id } => act(db, id, Act::RunNow).await?,
             Self::Schedules => {
                 let found = db.read("list schedules", async |c| {
-                    Ok::<_, JobsError>(list_all_schedules(c, None, 1000).await?)
+                    list_all_schedules(c, None, 1000).await
                 });
-                found.await.map_err(failed)?.iter().for_each(print_schedule);
+                found.await?.iter().for_each(print_schedule);
             }
             Self::Queues => {
                 let found = db.read("list queues", async |c| rules::queues(c).await);
-                found.await.map_err(failed)?.iter().for_each(print_queue);
+                found.await?.iter().for_each(|queue| println!("{queue}"));
             }
-            Self::Pause { queue } => set_paused(&db, queue, true).await?,
-            Self::Resume { queue } => set_paused(&db, queue, false).await?,
+            Self::Pause { queue } => set_paused(db, queue, true).await?,
+            Self::Resume { queue } => set_paused(db, queue, false).await?,
         }
         Ok(())
     }
 }
 
-fn failed(error: JobsError) -> Exit {
-    eprintln!("{error}");
-    match error {
-        JobsError::Db(_) => Exit::Unavailable,
-        _ => Exit::Failure,
+impl List {
+    fn filter(&self) -> JobFilter {
+        JobFilter {
+            state: self.state,
+            kind: self.kind.clone(),
+            queue: self.queue.clone(),
+        }
     }
 }
 
-async fn act(db: &dotmac_platform::db::Db, id: JobId, act: Act) -> Result<(), Exit> {
+async fn act(db: &Db, id: JobId, act: Act) -> Result<(), JobsError> {
     let acted = db.transaction("change job", async move |tx| {
         rules::act(tx, id, act).await?;
         find_any(tx, id).await?.ok_or(JobsError::NotFound)
     });
-    print_job(&acted.await.map_err(failed)?);
+    print_job(&acted.await?);
     Ok(())
 }
 
-async fn set_paused(
-    db: &dotmac_platform::db::Db,
-    queue: String,
-    is_paused: bool,
-) -> Result<(), Exit> {
+async fn set_paused(db: &Db, queue: String, is_paused: bool) -> Result<(), JobsError> {
     let set = db.transaction("pause queue", async move |tx| {
         rules::set_paused(tx, &queue, is_paused).await
     });
-    print_queue(&set.await.map_err(failed)?);
+    println!("{}", set.await?);
     Ok(())
+}
+
+fn print_kind(spec: &KindSpec) {
+    let rules = spec.rules;
+    println!(
+        "{}  queue {}, {} slots, {} attempts, hung after {:?}",
+        spec.kind, rules.queue, rules.slots, rules.max_attempts, rules.hang_after
+    );
+}
+
+fn print_stats(it: &KindStats) {
+    println!(
+        "{}  queue {}: {} scheduled, {} ready, {} running, {} retrying, {} failed, {} parked; oldest ready {} s",
+        it.kind,
+        it.queue,
+        it.scheduled,
+        it.ready,
+        it.running,
+        it.retrying,
+        it.failed,
+        it.parked,
+        it.oldest_ready_seconds
+    );
 }
 
 fn print_job(job: &StoredJob) {
@@ -214,14 +205,10 @@ fn print_schedule(schedule: &Schedule) {
     };
     let next = match schedule.next_at {
         Some(next_at) => format!("next {next_at}"),
-        None => "held".to_owned(),
+        None => "paused".to_owned(),
     };
     println!(
         "{}  {}  {}  {timing}  {next}",
         schedule.id, draft.name, draft.kind
     );
-}
-
-fn print_queue(queue: &QueueBody) {
-    println!("{queue}");
 }

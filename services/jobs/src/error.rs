@@ -1,4 +1,4 @@
-//! What can go wrong with jobs, and what clients are told.
+//! What can go wrong with jobs, and the answers to clients.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use dotmac_platform::{
     db::DbError,
     http::Problem,
     jobs::{EnqueueError, JobState, MAX_SCHEDULES, ScheduleError},
-    routing::{ApiError, PreconditionFailed, ProblemType},
+    routing::{ApiError, InvalidRequest, PreconditionFailed, ProblemType},
 };
 
 const NOT_FOUND: ProblemType = ProblemType::new(404, "job_not_found", "there is no such job");
@@ -24,7 +24,7 @@ const TOO_MANY_SCHEDULES: ProblemType = ProblemType::new(
     "the tenant has as many schedules as it may have",
 );
 const NO_KIND: ProblemType =
-    ProblemType::new(409, "kind_absent", "the program does no jobs of that kind");
+    ProblemType::new(409, "kind_absent", "the program has no jobs of that kind");
 const STATE: ProblemType =
     ProblemType::new(409, "job_state", "the state of the job does not allow it");
 const TOO_LARGE: ProblemType = ProblemType::new(
@@ -32,9 +32,6 @@ const TOO_LARGE: ProblemType = ProblemType::new(
     "args_too_large",
     "the arguments of a job may have 65536 bytes of JSON",
 );
-const INVALID: ProblemType = ProblemType::new(422, "validation", "some values are not acceptable");
-const INVALID_QUERY: ProblemType =
-    ProblemType::new(400, "invalid_query", "the query cannot be understood");
 const TOO_MANY: ProblemType = ProblemType::new(
     429,
     "too_many_waiting",
@@ -62,8 +59,8 @@ pub enum JobsError {
     /// The tenant has as many schedules as it may have.
     #[error("the tenant has {MAX_SCHEDULES} schedules, which is all it may have")]
     TooManySchedules,
-    /// The program does no jobs of the schedule's kind.
-    #[error("the program does no jobs of that kind")]
+    /// The program has no jobs of the schedule's kind.
+    #[error("the program has no jobs of that kind")]
     NoKind,
     /// The schedule was changed since the client saw it.
     #[error(transparent)]
@@ -76,20 +73,9 @@ pub enum JobsError {
         /// What would be right.
         wanted: &'static str,
     },
-    /// A parameter of the query is not understood.
-    #[error("the parameter `{field}` {problem}")]
-    Query {
-        /// The parameter.
-        field: &'static str,
-        /// What is wrong, and what would be right.
-        problem: String,
-    },
-    /// The cursor is not one of the list.
-    #[error("the cursor is not one of this list")]
-    Cursor(Problem),
-    /// Fields of a body whose values are not acceptable.
-    #[error("some values are not acceptable")]
-    Invalid(Vec<(&'static str, String)>),
+    /// Values of the request are not acceptable.
+    #[error(transparent)]
+    Invalid(#[from] InvalidRequest),
     /// The queue does not take the job.
     #[error(transparent)]
     Enqueue(EnqueueError),
@@ -102,8 +88,12 @@ impl From<EnqueueError> for JobsError {
     fn from(error: EnqueueError) -> Self {
         match error {
             EnqueueError::Database(error) => Self::Db(error),
-            EnqueueError::Args { problem, .. } => Self::Invalid(vec![("args", problem)]),
-            EnqueueError::Option { field, problem, .. } => Self::Invalid(vec![(field, problem)]),
+            EnqueueError::Args { problem, .. } => {
+                InvalidRequest::fields([("args", problem)]).into()
+            }
+            EnqueueError::Option { field, problem, .. } => {
+                InvalidRequest::fields([(field, problem)]).into()
+            }
             error => Self::Enqueue(error),
         }
     }
@@ -121,7 +111,6 @@ impl From<ScheduleError> for JobsError {
 
 impl ApiError for JobsError {
     const PROBLEMS: &'static [ProblemType] = &[
-        INVALID_QUERY,
         NOT_FOUND,
         NO_QUEUE,
         NO_SCHEDULE,
@@ -130,7 +119,6 @@ impl ApiError for JobsError {
         NO_KIND,
         STATE,
         TOO_LARGE,
-        INVALID,
         TOO_MANY,
     ];
 
@@ -145,14 +133,7 @@ impl ApiError for JobsError {
             Self::NoKind => NO_KIND.problem(),
             Self::Changed(error) => error.into(),
             Self::State { .. } => STATE.problem().detail(text),
-            Self::Query { field, problem } => INVALID_QUERY.problem().field_error(field, problem),
-            Self::Cursor(problem) => problem,
-            Self::Invalid(fields) => {
-                let problem = INVALID.problem();
-                fields
-                    .into_iter()
-                    .fold(problem, |it, (field, text)| it.field_error(field, text))
-            }
+            Self::Invalid(error) => error.into(),
             Self::Enqueue(EnqueueError::TooLarge { .. }) => {
                 TOO_LARGE.problem().field_error("args", text)
             }

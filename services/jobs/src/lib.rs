@@ -1,5 +1,4 @@
-//! The queue of jobs as a service: what is to be done, over HTTP and on the command line; how it is getting on; queues that
-//! are paused and resumed; schedules.
+//! The queue of jobs as a service: jobs, queues and schedules over HTTP and on the command line.
 //!
 //! The queue itself is a part of the platform (`dotmac_platform::jobs`), and runs the jobs of every module without this
 //! one. What this one adds is for clients and operators. docs/services/jobs.md is the page about it.
@@ -24,7 +23,6 @@ use command::JobsCommand;
 use echo::Echo;
 pub use error::JobsError;
 pub use settings::JobsSettings;
-use watch::Watch;
 
 permissions! {
     /// Read the tenant's jobs.
@@ -56,12 +54,10 @@ impl Module for Jobs {
     type Settings = JobsSettings;
 
     fn manifest() -> Manifest {
-        Manifest::new(
-            "What is to be done: jobs, their queues and schedules, and what becomes of them.",
-        )
-        .permissions(PERMISSIONS)
-        .jobs::<Echo>()
-        .command::<JobsCommand>()
+        Manifest::new("Jobs, their queues and schedules.")
+            .permissions(PERMISSIONS)
+            .jobs::<Echo>()
+            .command::<JobsCommand>()
     }
 
     fn mount(settings: JobsSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
@@ -71,13 +67,7 @@ impl Module for Jobs {
             failed: settings.failed_retention,
         });
         on.job(echo::echo)?;
-        let watch = Watch::new(&db, catalogue.clone());
-        watch.observe();
-        let explained = watch.clone();
-        on.explain(move || explained.sentences());
-        let every = Schedule::Every(settings.status_interval);
-        on.worker("watch", every, move |_| watch.clone().look())
-            .add()?;
+        watch::add(on, &catalogue, settings.status_interval)?;
         on.provide(Service { db, catalogue });
         on.routes("/jobs", routes::declare_jobs);
         on.routes("/queues", routes::declare_queues);

@@ -25,20 +25,20 @@ pub(crate) fn declare_jobs(routes: &mut Routes) {
         .rate_limit(RateLimit::per_principal(6000, MINUTE));
     routes
         .get("/stats", stats)
-        .summary("How the tenant's jobs are doing, by kind and queue");
+        .summary("Count the tenant's jobs, by kind, queue and state");
     routes
         .get("/{id}", find)
         .summary("One job, with its arguments and attempts");
     routes
         .post("/{id}/cancel", cancel)
-        .summary("Have a job not be done, or not be tried again")
-        .description("One that runs sees that it is cancelled; it is given up if it has not ended 10 s later.");
+        .summary("Cancel a job")
+        .description("A running job sees that it is cancelled; after 10 s it is abandoned.");
     routes
         .post("/{id}/retry", retry)
-        .summary("Have a job done after all that is failed, cancelled or parked");
+        .summary("Retry a failed, cancelled or parked job");
     routes
         .post("/{id}/run-now", run_now)
-        .summary("Have a job done at once that is scheduled or retrying");
+        .summary("Run a scheduled or retrying job now");
 }
 
 pub(crate) fn declare_queues(routes: &mut Routes) {
@@ -47,10 +47,10 @@ pub(crate) fn declare_queues(routes: &mut Routes) {
         .summary("All queues, with the jobs of all tenants");
     routes
         .post("/{name}/pause", pause)
-        .summary("Have no more jobs of a queue begin, on any instance");
+        .summary("Pause a queue: none of its jobs is started, on any instance");
     routes
         .post("/{name}/resume", resume)
-        .summary("Have jobs of a queue begin again");
+        .summary("Resume a queue");
 }
 
 async fn list(
@@ -67,7 +67,7 @@ async fn list(
         sort: "",
         filter: &bound_filter,
     };
-    let after: Option<JobId> = paging.after(&bound).map_err(JobsError::Cursor)?;
+    let after: Option<JobId> = paging.after(&bound)?;
     let limit = paging.rows();
     let db = on.db.tenant(&who.scope());
     let found = db.read("list jobs", async move |tx| {
@@ -152,7 +152,7 @@ async fn act(
 }
 
 async fn list_queues(_: Can<ReadQueues>, on: Use<Service>) -> Result<Page<QueueBody>, JobsError> {
-    let db = on.db.system("an operator looks at queues");
+    let db = on.db.system("show queues to an operator");
     let found = db.read("list queues", async |c| rules::queues(c).await);
     Ok(Page::whole(found.await?))
 }
@@ -178,7 +178,7 @@ async fn set_paused(
     name: String,
     is_paused: bool,
 ) -> Result<Json<QueueBody>, JobsError> {
-    let db = on.db.system("an operator pauses or resumes a queue");
+    let db = on.db.system("pause or resume a queue for an operator");
     let set = db.transaction("pause queue", async move |tx| {
         rules::set_paused(tx, &name, is_paused).await
     });

@@ -6,6 +6,7 @@ use dotmac_platform::{
         self, Acted, Enqueue as _, EnqueueOptions, JobCatalogue, JobFilter, JobId, JobState,
         KindSpec, QueueStatus, is_job_kind, is_queue_name,
     },
+    routing::InvalidRequest,
 };
 
 use crate::{
@@ -17,12 +18,10 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`JobsError::Query`] for what is no state, kind or queue.
+/// [`JobsError::Invalid`] for what is no state, kind or queue.
 pub(crate) fn filter(asked: &Asked) -> Result<JobFilter, JobsError> {
-    let wrong = |field, problem: &str| {
-        let problem = problem.to_owned();
-        Err(JobsError::Query { field, problem })
-    };
+    let wrong =
+        |parameter, problem: &str| Err(InvalidRequest::query(parameter, problem.to_owned()).into());
     let state = match asked.state.as_deref().map(str::parse::<JobState>) {
         None => None,
         Some(Ok(state)) => Some(state),
@@ -110,7 +109,7 @@ pub(crate) async fn enqueue(
         }
     }
     let Some(spec) = spec.filter(|_| wrong.is_empty()) else {
-        return Err(JobsError::Invalid(wrong));
+        return Err(InvalidRequest::fields(wrong).into());
     };
     let mut options = EnqueueOptions::new().priority(new.priority.unwrap_or(0));
     if let Some(queue) = new.queue {

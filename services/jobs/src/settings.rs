@@ -6,7 +6,7 @@ use dotmac_platform::settings::{fixed, lasting};
 
 dotmac_platform::settings! {
     title: "Jobs", prefix: "JOBS_";
-    /// What is to be done: jobs, their queues and schedules, and what becomes of them.
+    /// Jobs, their queues and schedules.
     pub struct JobsSettings {
         /// How long completed and cancelled jobs are kept.
         completed_retention: Duration { default: fixed("24h"), range: lasting("1m", "365d") }
@@ -14,7 +14,7 @@ dotmac_platform::settings! {
         /// How long failed and parked jobs are kept.
         failed_retention: Duration { default: fixed("30d"), range: lasting("1m", "365d") }
 
-        /// How often is looked how jobs are doing, for metrics and `dotmac why`.
+        /// How often the queues are measured, for metrics and `dotmac why`.
         status_interval: Duration { default: fixed("5s"), range: lasting("100ms", "10m") }
     }
 }

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{descriptors, resident_mib, scale, until_cut};
-use crate::support::{Daemon, eventually};
+use crate::support::{Daemon, daemon::Builder, eventually};
 
 /// A large file of the documentation pages.
 const LARGE: &str = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -22,6 +22,11 @@ fn address(daemon: &Daemon) -> SocketAddr {
 
 async fn connect(daemon: &Daemon) -> TcpStream {
     TcpStream::connect(address(daemon)).await.unwrap()
+}
+
+/// A daemon whose pool opens few files after it is ready, so that those of connections can be counted.
+fn with_a_small_pool() -> Builder {
+    Daemon::builder().env("DOTMAC_DATABASE_POOL_SIZE", "2")
 }
 
 /// Waits until the daemon has about as many files open, and as much memory, as before.
@@ -189,7 +194,7 @@ async fn a_pool_that_a_reload_enlarges_gets_its_files_from_connections() {
 
 #[tokio::test]
 async fn a_flood_of_resets_leaves_nothing_behind() {
-    let daemon = Daemon::spawn().await;
+    let daemon = with_a_small_pool().spawn().await;
     daemon.until("/ready", 200).await;
     let (files, mib) = (descriptors(daemon.pid()), resident_mib(daemon.pid()));
     for request in ["", "GET / HTTP/1.1\r\nhost: x", LARGE] {
@@ -253,7 +258,7 @@ async fn ask_and_ignore(daemon: &Daemon, clients: usize) -> Vec<TcpStream> {
 
 #[tokio::test]
 async fn clients_that_never_read_are_disconnected() {
-    let daemon = Daemon::builder()
+    let daemon = with_a_small_pool()
         .env("DOTMAC_HTTP_WRITE_TIMEOUT", "1s")
         .spawn()
         .await;

@@ -142,7 +142,7 @@ async fn why_names_the_transaction_that_holds_a_subscriber_back() {
     .await;
     for part in [
         "module `events`: subscriber `notes.tags`: ",
-        " s and 1 events behind, held back by transaction ",
+        " s and 1 event behind; held back by transaction ",
         " of pid ",
     ] {
         assert!(told.contains(part), "{told}");

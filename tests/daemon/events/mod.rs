@@ -185,7 +185,7 @@ async fn tenants_have_events_of_their_own_and_see_no_others_on_both_back_ends() 
             let (_, rest) = one.get(&format!("{EVENTS}?{by}={cursor}")).await;
             assert_eq!(rest, json!({ "items": [all[3]], "next_cursor": null }));
             let refused = other.get(&format!("{EVENTS}?{by}={cursor}")).await;
-            assert_eq!(problem(&refused), (400, "invalid_cursor", "cursor"));
+            assert_eq!(problem(&refused), (400, "invalid_cursor", by));
         }
     }
 }
@@ -207,7 +207,7 @@ async fn what_is_no_event_or_no_query_is_refused_by_name() {
         ("?limit=0", "invalid_query", "limit"),
         ("?limit=201", "invalid_query", "limit"),
         ("?limit=many", "invalid_query", "limit"),
-        ("?after=yesterday", "invalid_cursor", "cursor"),
+        ("?after=yesterday", "invalid_cursor", "after"),
         ("/nonsense", "invalid_path", "id"),
     ] {
         let refused = client.get(&format!("{EVENTS}{query}")).await;
@@ -343,6 +343,14 @@ async fn a_note_has_its_event_and_what_follows_and_one_that_is_refused_has_none(
         .await;
         let wrong = first.post(&path, json!({ "to": "yesterday" })).await;
         assert_eq!(problem(&wrong), (422, "validation", "to"));
+        let later = first
+            .post(&path, json!({ "to": "2999-01-01T00:00:00Z" }))
+            .await;
+        assert_eq!(problem(&later), (422, "validation", "to"));
+        let wrong = first.get(&format!("{EVENTS}?after=1")).await;
+        assert_eq!(problem(&wrong), (400, "invalid_cursor", "after"));
+        let retry = path.replace("/rewind", "/retry");
+        assert_eq!(first.post(&retry, json!({})).await.0, 200);
         let nobody = format!("{EVENTS}/subscribers/nobody/rewind");
         let wrong = first.post(&nobody, json!({ "to": "beginning" })).await;
         assert_eq!(problem(&wrong), (404, "subscriber_not_found", ""));

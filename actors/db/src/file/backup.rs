@@ -77,13 +77,16 @@ pub fn backup(from: &Path, to: &Path) -> Result<u64, BackupError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(written(error)),
         _ => {}
     }
+    let directory = to.parent().filter(|path| !path.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    // SQLite would say of the database that it cannot be opened.
+    fs::metadata(directory).map_err(written)?;
     let made = copy(from, &partial).and_then(|()| {
         let file = File::open(&partial).map_err(written)?;
         file.sync_all().map_err(written)?;
         // Not over something that came meanwhile.
         fs::hard_link(&partial, to).map_err(written)?;
-        let directory = to.parent().filter(|path| !path.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))
+        File::open(directory)
             .and_then(|directory| directory.sync_all())
             .map_err(written)?;
         file.metadata().map(|it| it.len()).map_err(written)

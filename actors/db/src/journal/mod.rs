@@ -114,8 +114,12 @@ impl Journal {
                 pending.rows.clear();
                 pending.failing = false;
             }
-            // An absent database is reported where it is noticed; the rows wait for it.
-            Err(DbError::Unavailable { .. }) => {}
+            // An absent database, and a connection that ended, are reported where they are noticed; the rows wait.
+            Err(
+                DbError::Unavailable { .. }
+                | DbError::ConnectionLost(_)
+                | DbError::OutcomeUnknown(_),
+            ) => {}
             Err(error) => {
                 if !std::mem::replace(&mut pending.failing, true) {
                     let error = &error as &dyn std::error::Error;

@@ -28,7 +28,7 @@ use super::{
     instruments::Outcome,
     pool::{Access, Bulkhead, Place, ReusableTimer},
 };
-use dotmac_supervision::Published;
+use dotmac_supervision::{Published, panic_message};
 use tenant::Scope;
 use tx::AfterCommit;
 
@@ -155,7 +155,7 @@ impl Route {
             start,
             result: None,
         });
-        let lost = || Err(E::from(DbError::Panicked { operation }));
+        let lost = || Err(E::from(panicked(operation, "its result is lost")));
         match self.drive(operation, plan, piece).await {
             Ok(piece) => match (piece as Box<dyn Any>).downcast::<Kept<T, E>>() {
                 Ok(kept) => kept.result.unwrap_or_else(lost),
@@ -189,8 +189,16 @@ impl Route {
             module: self.module,
         };
         let done = runtime.spawn(job.run(piece).instrument(span)).await;
-        done.map_err(|_| DbError::Panicked { operation })
+        done.map_err(|error| match error.try_into_panic() {
+            Ok(panic) => panicked(operation, panic_message(&*panic)),
+            Err(_stopped) => panicked(operation, "the thread of the database ended"),
+        })
     }
+}
+
+fn panicked(operation: &'static str, message: &str) -> DbError {
+    let message = message.to_owned();
+    DbError::Panicked { operation, message }
 }
 
 /// A piece of work under way.
@@ -309,7 +317,10 @@ impl Job {
             let attempt = AssertUnwindSafe(self.transact(&mut lent, piece)).catch_unwind();
             match timer.until((began + limit).into(), pin!(attempt)).await {
                 Some(Ok(end)) => end,
-                Some(Err(_panic)) => (End::Refused(DbError::Panicked { operation }), false),
+                Some(Err(panic)) => {
+                    let panicked = panicked(operation, panic_message(&*panic));
+                    (End::Refused(panicked), false)
+                }
                 None => (End::Refused(DbError::Overran { operation, limit }), false),
             }
         };

@@ -1,5 +1,6 @@
 //! How far subscribers have come, and how to send them back.
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_db::{Connection, DbError, OptionalExtension, Querying, Tx, on, types::Moment};
@@ -10,6 +11,7 @@ use super::{
     log::{at, expired, newest},
     tables::{event, event_held, event_subscriber},
 };
+use crate::clock::now;
 
 /// Where a subscriber begins when it has no cursor yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,20 +34,41 @@ pub enum RewindTo {
     Time(Moment),
 }
 
-/// Sends the subscriber `name` to another place of the log, and forgets what it has parked: it handles all events
-/// behind that place, also those that it has handled before. `None` if there is no such subscriber.
+/// Why a subscriber is not sent elsewhere.
+#[derive(Debug, thiserror::Error)]
+pub enum RewindError {
+    /// No subscriber has that name.
+    #[error("there is no such subscriber")]
+    NoSubscriber,
+    /// The place is behind the newest event, or the moment is to come: all between would be passed over.
+    #[error("that is beyond the end of the log; its newest event is {newest}")]
+    Beyond {
+        /// The newest event.
+        newest: Position,
+    },
+    /// The database did not do it.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// Sends the subscriber `name` to another place of the log, and forgets what it has held and parked: it handles all events
+/// behind that place, also those that it has handled before. Where it goes on.
 ///
 /// # Errors
 ///
-/// [`DbError`].
-pub async fn rewind(tx: &mut Tx, name: &str, to: RewindTo) -> Result<Option<Position>, DbError> {
+/// [`RewindError`].
+pub async fn rewind(tx: &mut Tx, name: &str, to: RewindTo) -> Result<Position, RewindError> {
     let expired = expired(tx).await?;
     let horizon = horizon(tx).await?;
     let newest = newest(tx, horizon).await?.max(expired);
     let place = match to {
         RewindTo::Beginning => expired,
-        RewindTo::Position(place) => place.clamp(expired, newest),
+        RewindTo::Position(place) if place > newest => return Err(RewindError::Beyond { newest }),
+        RewindTo::Position(place) => place.max(expired),
         RewindTo::Time(time) => {
+            if DateTime::<Utc>::from(time) > now(tx).await?.into() {
+                return Err(RewindError::Beyond { newest });
+            }
             let query = event::table
                 .filter(event::at.ge(time).and(event::xid.lt(horizon.xid)))
                 .order((event::xid, event::position))
@@ -61,11 +84,36 @@ pub async fn rewind(tx: &mut Tx, name: &str, to: RewindTo) -> Result<Option<Posi
         event_subscriber::moved_at.eq(Moment::now()),
     ));
     if on!(tx, |c| moved.execute(c).await)? == 0 {
-        return Ok(None);
+        return Err(RewindError::NoSubscriber);
     }
     let held = event_held::table.filter(event_held::subscriber.eq(name.to_owned()));
     on!(tx, |c| diesel::delete(held).execute(c).await)?;
-    Ok(Some(place))
+    Ok(place)
+}
+
+/// Has the subscriber `name` try its parked events again, as if they had not failed. How many there were.
+///
+/// # Errors
+///
+/// [`RewindError::NoSubscriber`] or [`RewindError::Db`].
+pub async fn retry_parked(tx: &mut Tx, name: &str) -> Result<usize, RewindError> {
+    let known = event_subscriber::table
+        .find(name.to_owned())
+        .select(event_subscriber::name);
+    let known: Option<String> = on!(tx, |c| known.first(c).await).optional()?;
+    let name = known.ok_or(RewindError::NoSubscriber)?;
+    let parked = event_held::table.filter(
+        event_held::subscriber
+            .eq(name)
+            .and(event_held::parked.eq(true)),
+    );
+    let again = diesel::update(parked).set((
+        event_held::parked.eq(false),
+        event_held::failures.eq(0),
+        event_held::retry_at.eq(Moment::now()),
+        event_held::error.eq(None::<String>),
+    ));
+    Ok(on!(tx, |c| again.execute(c).await)?)
 }
 
 /// Makes the cursor of a subscriber that has none.

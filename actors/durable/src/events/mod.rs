@@ -65,7 +65,7 @@ mod stored;
 mod subscriber;
 mod tables;
 
-pub use cursor::{RewindTo, Start, rewind};
+pub use cursor::{RewindError, RewindTo, Start, retry_parked, rewind};
 pub use declared::declare;
 pub use emit::{Emit, emit_custom, flush};
 pub use event::{
@@ -74,7 +74,7 @@ pub use event::{
 };
 pub use log::{Filter, Page, find, read, read_all};
 pub use retention::{RETENTION, maintain, retention};
-pub use status::{SubscriberState, SubscriberStatus, subscribers};
+pub use status::{FailedEvent, SubscriberState, SubscriberStatus, subscribers};
 pub use stored::{CloudEvent, Position, PositionError, Received, StoredEvent};
 pub use subscriber::{
     EVENTS_EXPIRED, EVENTS_PARKED, HandlerError, Handles, POSITION_AHEAD, Retries, Subscriber,

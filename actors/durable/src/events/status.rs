@@ -40,8 +40,21 @@ pub struct SubscriberStatus {
     pub held: i64,
     /// Events that it does not try again.
     pub parked: i64,
+    /// The first event at which it failed, if it has not got over it.
+    pub failed: Option<FailedEvent>,
     /// What keeps it from events that are there: `held back by transaction 8123 of pid 99 since 14 s`.
     pub held_by: Option<String>,
+}
+
+/// An event at which a subscriber failed.
+#[derive(Clone, Debug, Serialize)]
+pub struct FailedEvent {
+    /// Its place in the log.
+    pub sequence: Position,
+    /// How often.
+    pub failures: i32,
+    /// The last error.
+    pub error: String,
 }
 
 /// How a subscriber is.
@@ -50,6 +63,10 @@ pub struct SubscriberStatus {
 pub enum SubscriberState {
     /// It goes on, or waits for events.
     Running,
+    /// It failed at an event, and tries it again; those of other partition keys go on.
+    Failing,
+    /// It has given up on an event, until it is asked to try again; those of other partition keys go on.
+    Parked,
     /// Open transactions hold back the events that it waits for.
     HeldBack,
     /// Retention took events away that it had not handled; it waits until it is rewound.
@@ -64,6 +81,8 @@ impl SubscriberState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Failing => "failing",
+            Self::Parked => "parked",
             Self::HeldBack => "held_back",
             Self::Expired => "expired",
             Self::Ahead => "ahead",
@@ -97,9 +116,12 @@ pub async fn subscribers(c: &mut Connection) -> Result<Vec<SubscriberStatus>, Db
         let position = at(place);
         let (lag_events, oldest) = lag(c, position).await?;
         let held_by = held_by.clone().filter(|_| lag_events > 0);
+        let (held, parked) = (held(c, &name, false).await?, held(c, &name, true).await?);
         let state = match () {
             () if position < expired => SubscriberState::Expired,
             () if position.xid >= horizon.xid => SubscriberState::Ahead,
+            () if parked > 0 => SubscriberState::Parked,
+            () if held > 0 => SubscriberState::Failing,
             () if held_by.is_some() => SubscriberState::HeldBack,
             () => SubscriberState::Running,
         };
@@ -110,8 +132,9 @@ pub async fn subscribers(c: &mut Connection) -> Result<Vec<SubscriberStatus>, Db
             moved_at,
             lag_events,
             lag_seconds: lag.map_or(0, |lag| lag.num_seconds().max(0)),
-            held: held(c, &name, false).await?,
-            parked: held(c, &name, true).await?,
+            held,
+            parked,
+            failed: failed(c, &name).await?,
             held_by,
             name,
         });
@@ -148,6 +171,29 @@ async fn held(c: &mut Connection, name: &str, only_parked: bool) -> Result<i64, 
         )
         .select(count_star());
     on!(c, |c| query.get_result(c).await)
+}
+
+/// The first event that failed; those that wait behind another have not.
+async fn failed(c: &mut Connection, name: &str) -> Result<Option<FailedEvent>, DbError> {
+    let query = event_held::table
+        .filter(event_held::subscriber.eq(name.to_owned()))
+        .filter(event_held::error.is_not_null())
+        .order((
+            event_held::parked.desc(),
+            event_held::xid,
+            event_held::position,
+        ))
+        .select((
+            (event_held::xid, event_held::position),
+            event_held::failures,
+            event_held::error.assume_not_null(),
+        ));
+    let found: Option<((i64, i64), i32, String)> = on!(c, |c| query.first(c).await).optional()?;
+    Ok(found.map(|(place, failures, error)| FailedEvent {
+        sequence: at(place),
+        failures,
+        error,
+    }))
 }
 
 #[derive(QueryableByName)]

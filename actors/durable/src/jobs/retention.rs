@@ -36,7 +36,7 @@ impl Default for Kept {
 /// The worker that takes away jobs that are finished for longer than `keep` says. Any number of instances may run it.
 #[must_use]
 pub fn retention(name: &'static str, db: &ModuleDb, keep: Kept) -> WorkerSpec {
-    let db = Arc::new(db.system("jobs of all tenants expire"));
+    let db = Arc::new(db.system("delete expired jobs"));
     WorkerSpec::new(name, Schedule::Every(INTERVAL), move |_| {
         let db = Arc::clone(&db);
         async move { maintain(&db, Moment::now(), keep).await.map(drop) }

@@ -1,15 +1,10 @@
 //! Processes that emit and consume are killed again and again, at any statement: rows, events and effects agree.
 
-use std::{
-    collections::BTreeSet,
-    path::Path,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use dotmac_db::{Connection, DbError, ModuleDb, Target, TenantTx, on};
+use dotmac_db::{Connection, DbError, ModuleDb, TenantTx, on};
 use dotmac_durable::events::{
     Emit, Event, Filter, Position, Received, Subscriber, read_all, subscribers,
 };
@@ -17,12 +12,10 @@ use dotmac_supervision::WorkerSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    rig::{Counted, Rig, effect, have_effect, postgres, scope, sqlite},
-    support::{PATIENCE, Postgres, eventually, process::Process},
+    rig::{Counted, Rig, effect, have_effect, scope},
+    support::Postgres,
+    victim::{self, kill_again_and_again, target},
 };
-
-/// What tells the test program to be a process that is killed: the database and the first number.
-const VICTIM: &str = "DOTMAC_TEST_VICTIM";
 
 /// What follows a [`Counted`], in the transaction of its effect.
 #[derive(Serialize, Deserialize)]
@@ -54,23 +47,14 @@ fn workers(db: &ModuleDb) -> Vec<WorkerSpec> {
     ]
 }
 
-fn target(text: &str) -> Target {
-    match text.parse() {
-        Ok(port) => postgres(port),
-        Err(_) => sqlite(Path::new(text)),
-    }
-}
-
 /// Not a test of its own: the process that is killed.
 #[actix::test]
 async fn victim() {
-    #[expect(clippy::disallowed_methods, reason = "a test has no settings")]
-    let Ok(told) = std::env::var(VICTIM) else {
+    let Some((first, target)) = victim::told() else {
         return;
     };
-    let (first, database) = told.split_once(' ').unwrap();
-    let rig = Rig::start(&target(database), workers).await;
-    for number in first.parse::<i64>().unwrap().. {
+    let rig = Rig::start(&target, workers).await;
+    for number in first.. {
         let work = async move |tx: &mut TenantTx| {
             have_effect(tx, "writer", number, Position::BEGINNING).await?;
             tx.emit(&Counted::new(number))?;
@@ -85,53 +69,8 @@ async fn victim() {
     }
 }
 
-fn start(database: &str, first: i64) -> Process {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "killing::victim", "--nocapture"])
-        .env(VICTIM, format!("{first} {database}"));
-    Process::spawn(&mut command)
-}
-
-fn acknowledged(process: &Process) -> impl Iterator<Item = i64> {
-    process.lines().into_iter().filter_map(|line| {
-        let number = line.rsplit_once("acknowledged ")?.1;
-        number.trim().parse().ok()
-    })
-}
-
-async fn until_it_writes(process: &Process) {
-    let begun = Instant::now();
-    while acknowledged(process).next().is_none() {
-        let lines = process.lines();
-        assert!(
-            begun.elapsed() < PATIENCE,
-            "nothing was written: {lines:#?}"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// Two processes at a time; one of them is killed, and another takes its place.
 async fn killed(database: &str) {
-    #[expect(clippy::disallowed_methods, reason = "a test has no settings")]
-    let rounds = std::env::var("DOTMAC_FAULT_ROUNDS").map_or(6, |rounds| rounds.parse().unwrap());
-    let mut kept = BTreeSet::new();
-    let mut other = start(database, 0);
-    for round in 1..=rounds {
-        let next = start(database, round * 1_000_000);
-        until_it_writes(&next).await;
-        // Some time under load, another one in each round.
-        tokio::time::sleep(Duration::from_micros(fastrand::u64(..200_000))).await;
-        other.kill();
-        eventually("its output", || async { other.is_read().then_some(()) }).await;
-        kept.extend(acknowledged(&other));
-        other = next;
-    }
-    other.kill();
-    eventually("its output", || async { other.is_read().then_some(()) }).await;
-    kept.extend(acknowledged(&other));
-
+    let (rounds, kept) = kill_again_and_again(database, 6).await;
     let rig = Rig::start(&target(database), workers).await;
     let began = Instant::now();
     loop {
@@ -167,7 +106,6 @@ async fn killed(database: &str) {
         "{rounds} processes killed, {} rows with all that follows them once",
         rows.len()
     );
-    assert!(kept.len() as i64 >= rounds);
     rig.supervisor.halt().await;
 }
 

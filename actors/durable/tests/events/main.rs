@@ -12,3 +12,5 @@ mod killing;
 mod retaining;
 mod rig;
 mod subscribing;
+#[path = "../victim.rs"]
+mod victim;

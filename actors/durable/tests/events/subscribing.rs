@@ -8,10 +8,12 @@ use std::{
     time::Duration,
 };
 
-use dotmac_db::{Connection, DbError, ModuleDb, Target, TenantId, TenantScope, TenantTx, Tx};
+use dotmac_db::{
+    Connection, DbError, ModuleDb, Target, TenantId, TenantScope, TenantTx, Tx, types::Moment,
+};
 use dotmac_durable::events::{
-    Emit, Event, HandlerError, Received, Retries, RewindTo, Start, StoredEvent, Subscriber,
-    SubscriberStatus, rewind, subscribers,
+    Emit, Event, HandlerError, Received, Retries, RewindError, RewindTo, Start, StoredEvent,
+    Subscriber, SubscriberState, SubscriberStatus, retry_parked, rewind, subscribers,
 };
 use dotmac_supervision::WorkerSpec;
 
@@ -38,11 +40,14 @@ async fn status(rig: &Rig) -> SubscriberStatus {
 }
 
 async fn send(rig: &Rig, to: RewindTo) {
-    let place = patiently(async || {
-        let rewind = async move |tx: &mut Tx| rewind(tx, NAME, to).await;
+    patiently(async || {
+        let rewind = async move |tx: &mut Tx| match rewind(tx, NAME, to).await {
+            Err(RewindError::Db(error)) => Err(error),
+            done => Ok(done.unwrap()),
+        };
         rig.system().transaction("rewind", rewind).await
-    });
-    assert!(place.await.is_some());
+    })
+    .await;
 }
 
 #[actix::test]
@@ -129,11 +134,27 @@ async fn parks(target: Target, panics: bool) {
     rig.emit(9..12).await;
     rig.until_effects(NAME, &[0, 1, 2, 3, 5, 6, 8, 9, 11]).await;
 
+    let parked = status(&rig).await;
+    assert_eq!(parked.state, SubscriberState::Parked);
+    let failed = parked.failed.unwrap();
+    assert!(failed.error.contains("number 4"), "{failed:?}");
+    assert!(failed.sequence < parked.position, "{failed:?}");
+
     is_mended.store(true, Relaxed);
-    rig.run("DELETE FROM effect").await;
-    send(&rig, RewindTo::Beginning).await;
+    if panics {
+        let retry = async |tx: &mut Tx| Ok::<_, DbError>(retry_parked(tx, NAME).await.unwrap());
+        let retried = rig.system().transaction("retry", retry).await.unwrap();
+        assert_eq!(retried, 1);
+    } else {
+        rig.run("DELETE FROM effect").await;
+        send(&rig, RewindTo::Beginning).await;
+    }
     rig.until_effects(NAME, &Vec::from_iter(0..12)).await;
-    assert_eq!(status(&rig).await.held, 0);
+    crate::support::eventually("nothing to be held", || async {
+        let status = status(&rig).await;
+        (status.held == 0 && status.failed.is_none()).then_some(())
+    })
+    .await;
     rig.supervisor.halt().await;
 }
 
@@ -264,6 +285,34 @@ async fn a_handler_sees_the_rows_of_the_tenant_of_its_event() {
         };
         let expected = [of(tenants[0], 2), of(tenants[1], 1), of(tenants[0], 2)];
         assert_eq!(*seen.lock().unwrap(), expected);
+        rig.supervisor.halt().await;
+    })
+    .await;
+}
+
+#[actix::test]
+async fn no_subscriber_is_sent_beyond_the_end_of_the_log() {
+    on_both(async |target| {
+        let rig = Rig::start(&target, counting).await;
+        rig.emit(0..3).await;
+        rig.until_effects(NAME, &[0, 1, 2]).await;
+        let newest = status(&rig).await.position;
+        let later = Moment::now() + Duration::from_secs(3600);
+        let beyond = format!("{}f", &newest.to_string()[..31]).parse().unwrap();
+        for to in [RewindTo::Time(later), RewindTo::Position(beyond)] {
+            let rewind = async move |tx: &mut Tx| rewind(tx, NAME, to).await;
+            let refused = rig.system().transaction("rewind", rewind).await;
+            let named =
+                matches!(&refused, Err(RewindError::Beyond { newest: named }) if *named == newest);
+            assert!(named, "{to:?}: {refused:?}");
+        }
+        let nobody = async |tx: &mut Tx| retry_parked(tx, "nobody").await;
+        let refused = rig.system().transaction("retry", nobody).await;
+        assert!(
+            matches!(refused, Err(RewindError::NoSubscriber)),
+            "{refused:?}"
+        );
+        assert_eq!(status(&rig).await.position, newest);
         rig.supervisor.halt().await;
     })
     .await;

@@ -101,11 +101,11 @@ async fn a_job_that_hangs_is_tried_again_and_its_late_worker_changes_nothing() {
 #[actix::test]
 async fn a_handler_that_blocks_its_thread_is_given_up() {
     on_both(async |target| {
-        let (goes, tries) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default());
-        let (gone, counted) = (Arc::clone(&goes), Arc::clone(&tries));
+        let goes = Arc::<AtomicBool>::default();
+        let gone = Arc::clone(&goes);
         let rig = Rig::start(&target, move |_| {
             let work = async move |run: Run<Work>| {
-                if counted.fetch_add(1, SeqCst) < 4 {
+                if run.attempt() == 1 {
                     while !gone.load(SeqCst) {
                         #[expect(clippy::disallowed_methods, reason = "it blocks on purpose")]
                         std::thread::sleep(Duration::from_millis(10));

@@ -14,4 +14,6 @@ mod rig;
 mod running;
 mod scheduling;
 mod sharing;
+#[path = "../victim.rs"]
+mod victim;
 mod waking;

@@ -11,7 +11,7 @@ use dotmac_durable::jobs::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use crate::instance::{Rig, on_both, patiently, postgres, scope, sqlite};
+pub use crate::instance::{Rig, on_both, patiently, postgres, scope};
 use crate::support;
 
 /// The component that runs jobs.

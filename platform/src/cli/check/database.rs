@@ -1,6 +1,6 @@
 //! The database: whether it is there and takes writes, whether its schema suits, and whether its file is sound.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{
     super::migrate,
@@ -28,8 +28,12 @@ pub(super) async fn try_database(
     if let Target::Sqlite(file) = &config.target
         && !file.path().exists()
     {
-        let words = format!("{target} is not there yet; the daemon makes it");
-        table.note("database", Outcome::Absent, words);
+        let (outcome, words) = absent(file.path(), config.migrate);
+        table.note(
+            "database",
+            outcome,
+            format!("{target} is not there yet; {words}"),
+        );
         return;
     }
     let file = match &config.target {
@@ -53,6 +57,19 @@ pub(super) async fn try_database(
     try_schema(config, table).await;
     if let Some(file) = file {
         try_file(file, table).await;
+    }
+}
+
+/// Whether the daemon can make the file that is not there, and the schema in it.
+fn absent(file: &Path, migrate: MigrateMode) -> (Outcome, &'static str) {
+    let directory = file.parent().filter(|it| !it.as_os_str().is_empty());
+    match (directory.is_none_or(Path::is_dir), migrate) {
+        (false, _) => (Outcome::Failed, "its directory is missing: create it"),
+        (true, MigrateMode::Auto) => (Outcome::Absent, "the daemon makes it"),
+        (true, MigrateMode::Check | MigrateMode::Off) => (
+            Outcome::Failed,
+            "run `migrate up`, or set DOTMAC_DATABASE_MIGRATE=auto",
+        ),
     }
 }
 

@@ -51,18 +51,17 @@ pub(super) fn add_secrets(
 pub(super) fn add_db(
     tree: &mut SupervisionTree,
     settings: &Settings,
-    (size, migrations): (PoolSize, Vec<Migrations>),
+    (size, migrations, journal): (PoolSize, Vec<Migrations>, Option<Journal>),
     (secrets, feed): (&ActorHandle<SecretsActor>, &SecretFeed),
     pool: &Published<Pool>,
 ) -> Result<ActorHandle<DbActor>, AssemblyError> {
-    let journal = Journal::new(uuid::Uuid::now_v7().to_string(), tree.events());
     let mut config = components::database(settings, credentials::from_feed(feed));
     config.pool_size = size;
     config.migrations = migrations;
     let slot = pool.clone();
     let spec = ChildSpec::new("db", move |life| {
         super::watch_thread();
-        DbActor::new(life, config.clone(), slot.clone(), Some(journal.clone()))
+        DbActor::new(life, config.clone(), slot.clone(), journal.clone())
     });
     Ok(tree.add(spec.publishes(pool).required().needs(secrets.to_start()))?)
 }

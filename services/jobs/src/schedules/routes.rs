@@ -23,9 +23,9 @@ pub(crate) fn declare(routes: &mut Routes) {
         .summary("The tenant's schedules, the newest first");
     routes
         .post("", create).id("jobs_create_schedule")
-        .summary("Have jobs enqueued by a line of cron, or at an interval")
+        .summary("Create a schedule, by a cron expression or an interval")
         .description(
-            "Of occurrences at which no instance was there, `skip` enqueues the newest if it is not later than `grace`, \
+            "Of occurrences that were missed, `skip` enqueues the newest if it is not later than `grace`, \
              `run_once` the newest, `run_all` the newest 24; each of the others has a row in `occurrences`.",
         )
         .rate_limit(RateLimit::per_principal(600, MINUTE));
@@ -36,7 +36,7 @@ pub(crate) fn declare(routes: &mut Routes) {
     routes
         .patch("/{id}", change)
         .id("jobs_change_schedule")
-        .summary("Change a schedule, hold it, or have it go on");
+        .summary("Change, pause or resume a schedule");
     routes
         .delete("/{id}", delete)
         .id("jobs_delete_schedule")
@@ -48,7 +48,7 @@ pub(crate) fn declare(routes: &mut Routes) {
     routes
         .post("/{id}/trigger", trigger)
         .id("jobs_trigger_schedule")
-        .summary("Enqueue a job of the schedule now, held or not")
+        .summary("Enqueue a job of the schedule now, even if it is paused")
         .rate_limit(RateLimit::per_principal(600, MINUTE));
 }
 
@@ -63,7 +63,7 @@ async fn list(
         sort: "",
         filter: "",
     };
-    let after: Option<ScheduleId> = paging.after(&bound).map_err(JobsError::Cursor)?;
+    let after: Option<ScheduleId> = paging.after(&bound)?;
     let limit = paging.rows();
     let db = on.db.tenant(&who.scope());
     let found = db.read("list schedules", async move |tx| {
@@ -143,7 +143,7 @@ async fn occurrences(
         sort: "",
         filter: &schedule,
     };
-    let after: Option<Moment> = paging.after(&bound).map_err(JobsError::Cursor)?;
+    let after: Option<Moment> = paging.after(&bound)?;
     let limit = paging.rows();
     let db = on.db.tenant(&who.scope());
     let found = db.read("list occurrences", async move |tx| {

@@ -8,7 +8,7 @@ use dotmac_platform::{
         Draft, JobCatalogue, KindSpec, MAX_ARGS, Missed, Schedule, ScheduleId, Timing, TimingError,
         create_schedule, delete_schedule, find_schedule, replace_schedule, trigger_schedule,
     },
-    routing::{Change, IfMatch, PreconditionFailed},
+    routing::{Change, IfMatch, InvalidRequest, PreconditionFailed},
 };
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ pub(crate) async fn create(
     let missed = missed(new.missed.as_deref(), &mut wrong);
     let grace = grace(new.grace.as_ref(), &mut wrong);
     let Some(timing) = timing.filter(|_| wrong.is_empty()) else {
-        return Err(JobsError::Invalid(wrong));
+        return Err(InvalidRequest::fields(wrong).into());
     };
     let draft = Draft {
         name: new.name,
@@ -121,7 +121,7 @@ pub(crate) async fn change(
         draft.is_paused = is_paused;
     }
     if !wrong.is_empty() {
-        return Err(JobsError::Invalid(wrong));
+        return Err(InvalidRequest::fields(wrong).into());
     }
     let changed = replace_schedule(tx, &former, draft).await?;
     Ok(changed.ok_or(PreconditionFailed)?)

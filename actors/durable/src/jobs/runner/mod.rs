@@ -97,7 +97,7 @@ impl Runner {
             ..self.policy
         };
         let running = Arc::new(Running {
-            db: db.system("jobs of all tenants are run"),
+            db: db.system("run jobs of all tenants"),
             tenants: db.clone(),
             handlers: self.handlers,
             drain: self.drain,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use dotmac_db::DbError;
-use dotmac_supervision::WorkerContext;
+use dotmac_supervision::{WorkerContext, panic_message};
 use futures_util::FutureExt;
 use tokio::time::sleep;
 use tracing::{Instrument, field, info_span};
@@ -258,10 +258,5 @@ impl Life {
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> JobError {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    JobError::of_system(
-        "panicked",
-        text.unwrap_or_else(|| "the handler panicked".to_owned()),
-    )
+    JobError::of_system("panicked", panic_message(panic).to_owned())
 }

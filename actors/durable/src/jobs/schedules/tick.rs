@@ -50,7 +50,7 @@ pub(in crate::jobs) async fn tick(db: &ModuleDb, kinds: &Kinds) -> Result<Durati
         let soon: Vec<(ScheduleId, TenantId, Moment)> = on!(c, |c| soon.load(c).await)?;
         Ok::<_, DbError>((now, soon))
     };
-    let system = db.system("schedules of all tenants are due");
+    let system = db.system("enqueue jobs of due schedules");
     let (now, soon) = system.read("look for schedules that are due", look).await?;
     let mut wait = INTERVAL;
     for (id, tenant, next_at) in soon {
