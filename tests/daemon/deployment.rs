@@ -1,11 +1,13 @@
 //! The files of `deploy/` agree with the code: routes, names, time-outs, exit codes.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use dotmac_platform::{
     Exit,
     settings::{Catalogue, Settings, Sources},
 };
+
+use crate::support::repository;
 
 /// A file of `deploy/`.
 pub fn read(path: &str) -> String {
@@ -15,6 +17,13 @@ pub fn read(path: &str) -> String {
             .join(path),
     )
     .unwrap()
+}
+
+/// The unit as systemd reads it when it has the name `program.service`: `%N` is the program, `%t` is `/run`.
+pub fn unit(program: &str) -> String {
+    read("systemd/dotmac.service")
+        .replace("%N", program)
+        .replace("%t", "/run")
 }
 
 /// The settings of a production daemon where nobody has set more than must be.
@@ -58,6 +67,7 @@ fn keys(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_setting_in_a_deployment_file_exists() {
+    // `DOTMAC_BUILD_…` are for the compiler.
     let known: BTreeSet<String> = production()
         .effective()
         .into_iter()
@@ -68,7 +78,8 @@ fn every_setting_in_a_deployment_file_exists() {
         "systemd/dotmac.service",
         "Dockerfile",
     ] {
-        for key in keys(&read(file)) {
+        let keys = keys(&read(file)).into_iter();
+        for key in keys.filter(|key| !key.starts_with("DOTMAC_BUILD_")) {
             assert!(
                 known.contains(&key),
                 "{file} has {key}, which nothing reads"
@@ -129,7 +140,7 @@ fn systemd_waits_longer_than_the_daemon_takes_to_stop_and_to_be_called_hung() {
 }
 
 #[test]
-fn the_image_asks_the_daemon_itself_how_it_is() {
+fn the_image_asks_its_program_itself_how_it_is() {
     let image = read("Dockerfile");
     assert!(image.contains(r#""probe", "live""#), "{image}");
     assert!(
@@ -138,25 +149,136 @@ fn the_image_asks_the_daemon_itself_how_it_is() {
     );
 }
 
+/// The text from `mark` to the end of its instruction in the Dockerfile.
+fn instruction<'a>(image: &'a str, mark: &str) -> &'a str {
+    let (_, rest) = image
+        .split_once(mark)
+        .unwrap_or_else(|| panic!("no {mark}"));
+    rest.split("\n\n").next().unwrap()
+}
+
 #[test]
-fn systemd_has_no_objection_to_the_unit() {
+fn the_image_is_of_the_program_that_is_asked_for_and_of_the_daemon_by_default() {
+    let image = read("Dockerfile");
+    let manifest = std::fs::read_to_string(repository().join("Cargo.toml")).unwrap();
+    let daemon = image.split_once("ARG PROGRAM=").unwrap().1.lines().next();
+    let binary = format!("[[bin]]\nname = {:?}", daemon.unwrap());
+    assert!(manifest.contains(&binary), "{binary}");
+    // What every program is started by is a link to the one that was built.
+    assert!(image.contains("/usr/local/bin/${PROGRAM}\n"));
+    assert!(image.contains(r#"ln -s "${PROGRAM}" /usr/local/bin/program"#));
+    assert!(image.contains(r#"ENTRYPOINT ["/usr/local/bin/program"]"#));
+    assert!(instruction(&image, "HEALTHCHECK --").contains(r#"CMD ["/usr/local/bin/program", "#));
+}
+
+#[test]
+fn the_image_builds_what_its_arguments_name() {
+    let image = read("Dockerfile");
+    let step = instruction(&image, "target=/usr/local/cargo/registry \\\n");
+    let step = step.split_once("--mount=type=cache,target=/target \\\n");
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("dotmac.service");
-    // The program need not be installed for its unit to be checked.
-    std::fs::write(
-        &file,
-        read("systemd/dotmac.service").replace("/usr/local/bin/dotmac serve", "/bin/true"),
-    )
-    .unwrap();
-    let said = std::process::Command::new("systemd-analyze")
-        .arg("verify")
-        .arg(&file)
+    let root = directory.path().display().to_string();
+    let step = step.unwrap().1.replace("\\\n", " ");
+    let step = step
+        .replace("=/target", &format!("={root}/target"))
+        .replace("\"/target", &format!("\"{root}/target"))
+        .replace(" /out", &format!(" {root}/out"));
+    // In the place of cargo a script that writes down how it was called, and a program that is there already.
+    let script =
+        "#!/bin/sh\necho \"$PWD $* $DOTMAC_BUILD_REVISION ${DOTMAC_BUILD_TIME-unknown}\"\n";
+    for (path, text) in [("bin/cargo", script), ("target/release/todo", "todo")] {
+        let path = directory.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    std::fs::create_dir(directory.path().join("service")).unwrap();
+    let built = std::process::Command::new("sh")
+        .args(["-c", &step])
+        .current_dir(&directory)
+        .env_clear()
+        .env("PATH", format!("{root}/bin:/usr/bin:/bin"))
+        .envs([
+            ("DIRECTORY", "service"),
+            ("PROGRAM", "todo"),
+            ("PACKAGE", "things"),
+        ])
+        .envs([("REVISION", "3f2c1ab"), ("BUILD_TIME", "")])
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&said.stderr).into_owned();
-    let about_us: Vec<&str> = said
-        .lines()
-        .filter(|line| line.contains("dotmac.service"))
-        .collect();
-    assert!(about_us.is_empty(), "{about_us:#?}");
+    let errors = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "{step}: {errors}");
+    assert_eq!(
+        String::from_utf8_lossy(&built.stdout).trim(),
+        format!(
+            "{root}/service build --locked --release --package things --bin todo 3f2c1ab unknown"
+        )
+    );
+    let program = directory.path().join("out/program");
+    assert_eq!(std::fs::read_to_string(program).unwrap(), "todo");
+}
+
+#[test]
+fn the_unit_has_no_name_but_its_own() {
+    let unit = unit("notes");
+    for line in [
+        "ExecStart=/usr/local/bin/notes serve",
+        "EnvironmentFile=-/etc/notes/notes.env",
+        "Environment=DOTMAC_ADMIN_SOCKET=/run/notes/admin.sock",
+        "RuntimeDirectory=notes",
+        "StateDirectory=notes",
+    ] {
+        assert!(unit.lines().any(|it| it == line), "no {line}");
+    }
+    let named = unit.lines().filter(|line| line.contains("dotmac"));
+    let named: Vec<&str> = named.filter(|line| !line.starts_with(['#', 'D'])).collect();
+    assert!(named.is_empty(), "{named:?}");
+}
+
+#[test]
+fn the_manifests_of_another_program_differ_by_its_name_alone() {
+    assert!(read("README.md").contains("sed 's/dotmac/notes/g'"));
+    let renamed = |file: &str| read(&format!("kubernetes/{file}")).replace("dotmac", "notes");
+    let deployment = renamed("deployment.yaml");
+    let service = renamed("service.yaml");
+    let selector = "app.kubernetes.io/name: notes";
+    assert!(deployment.contains(selector) && service.contains(selector));
+    assert!(renamed("poddisruptionbudget.yaml").contains(selector));
+    assert_eq!(value(&deployment, "serviceAccountName"), "notes");
+    assert_eq!(value(&renamed("serviceaccount.yaml"), "name"), "notes");
+    assert!(value(&deployment, "image").starts_with("notes:"));
+    // The socket is in the volume that is there for it.
+    let socket = deployment
+        .split("name: DOTMAC_ADMIN_SOCKET")
+        .nth(1)
+        .unwrap();
+    let place = deployment.split("- name: run").nth(1).unwrap();
+    assert!(value(socket, "value").starts_with(value(place, "mountPath")));
+    let of_platform = read("kubernetes/deployment.yaml");
+    assert_eq!(keys(&deployment), keys(&of_platform));
+}
+
+#[test]
+fn systemd_has_no_objection_to_the_unit_under_either_name() {
+    let directory = tempfile::tempdir().unwrap();
+    for program in ["dotmac", "notes"] {
+        let name = format!("{program}.service");
+        let file = directory.path().join(&name);
+        // The program need not be installed for its unit to be checked.
+        let text = read("systemd/dotmac.service");
+        let text = text.replace("/usr/local/bin/%N serve", "/bin/true");
+        assert!(text.contains("/bin/true"));
+        std::fs::write(&file, text).unwrap();
+        let checked = std::process::Command::new("systemd-analyze")
+            .arg("verify")
+            .arg(&file)
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&checked.stderr);
+        let objections: Vec<&str> = printed
+            .lines()
+            .filter(|line| line.contains(&name))
+            .collect();
+        assert!(objections.is_empty(), "{objections:#?}");
+    }
 }

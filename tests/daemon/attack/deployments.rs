@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    deployment::{read, value},
+    deployment::{read, unit, value},
     support::files,
     views::promtool,
 };
@@ -33,8 +33,7 @@ fn every_deployment_has_an_admin_socket_and_a_place_for_it() {
     let volume = manifest.split("- name: run").nth(2).unwrap();
     assert_eq!(value(volume, "emptyDir"), "");
 
-    // systemd's %t is /run.
-    let unit = read("systemd/dotmac.service").replace("%t", "/run");
+    let unit = unit("dotmac");
     assert!(unit.contains(&format!("Environment=DOTMAC_ADMIN_SOCKET={socket}\n")));
     assert_eq!(value(&unit, "RuntimeDirectory"), "dotmac");
     assert_eq!(value(&unit, "RuntimeDirectoryMode"), "0700");
