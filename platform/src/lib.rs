@@ -42,6 +42,11 @@ pub use exit::Exit;
 pub use extract::Supervised;
 pub use platform::Platform;
 
+/// Compiles the recipes.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/recipes.md")]
+struct Recipes;
+
 /// The migrations of the platform's own tables.
 pub const MIGRATIONS: db::Migrations =
     migrations!("../migrations/postgres", "../migrations/sqlite")
