@@ -107,7 +107,7 @@ async fn why_prints_the_last_error_and_the_remedy_of_what_is_away() {
         .await;
     assert_eq!(body["components"]["db"]["restarts"], 0);
     // The first error may be that of a connection that was lost.
-    let error = "last error: cannot connect to postgresql://127.0.0.1:";
+    let error = "unavailable; retrying: cannot connect to postgresql://127.0.0.1:";
     let text = eventually("the error of a connection", || async {
         let said = dotmac(daemon.directory(), &["why"]).await;
         assert_eq!(said.code, 1, "{}", said.text());
@@ -117,6 +117,7 @@ async fn why_prints_the_last_error_and_the_remedy_of_what_is_away() {
     for part in [
         "it is not ready (component_down)",
         "`db` (required) is unavailable (unreachable) since",
+        "last error: ",
         "what to do: check address, network, firewall; it is tried again",
     ] {
         assert!(text.contains(part), "{part:?} in {text}");
