@@ -169,7 +169,9 @@ async fn the_journal_is_read_beside_the_daemon_and_after_its_end() {
     let place = daemon.directory().to_owned();
     let shown = eventually("the journal of a running daemon", || async {
         let said = dotmac(&place, &["journal"]).await;
-        (said.code == 0 && said.text().contains(" db ")).then(|| said.text())
+        let text = said.text();
+        let is_ready = |line: &str| line.contains(" db ") && line.contains(" ready");
+        (said.code == 0 && text.lines().any(is_ready)).then_some(text)
     })
     .await;
     assert!(shown.lines().next().unwrap().contains("started"), "{shown}");
