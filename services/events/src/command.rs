@@ -142,12 +142,7 @@ fn print_subscribers(found: &[SubscriberStatus]) {
     );
     for it in found {
         let cause = it.held_by.iter().cloned();
-        let failed = it.failed.iter().map(|it| {
-            format!(
-                "failed {} times at {}: {}",
-                it.failures, it.sequence, it.error
-            )
-        });
+        let failed = it.failed.iter().map(ToString::to_string);
         let causes: Vec<_> = cause.chain(failed).collect();
         println!(
             "{:name$}  {:9}  {:>6}  {:>7}  {:>4}  {:>6}  {}",

@@ -20,6 +20,7 @@ const TOO_LARGE: ProblemType = ProblemType::new(
     "event_too_large",
     "the data of an event may have 65536 bytes of JSON",
 );
+
 /// Why something cannot be done with events.
 #[derive(Debug, thiserror::Error)]
 pub enum EventsError {

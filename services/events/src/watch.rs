@@ -102,11 +102,6 @@ fn sentence(it: &SubscriberStatus) -> Option<String> {
             it.held - it.parked
         ));
     }
-    if let Some(failed) = &it.failed {
-        facts.push(format!(
-            "failed {} times at event {}: {}",
-            failed.failures, failed.sequence, failed.error
-        ));
-    }
+    facts.extend(it.failed.iter().map(ToString::to_string));
     (!facts.is_empty()).then(|| format!("subscriber `{}`: {}", it.name, facts.join("; ")))
 }

@@ -1,5 +1,7 @@
 //! How far subscribers have come, and what holds them back.
 
+use std::fmt;
+
 use diesel::{
     dsl::count_star,
     prelude::*,
@@ -55,6 +57,20 @@ pub struct FailedEvent {
     pub failures: i32,
     /// The last error.
     pub error: String,
+}
+
+impl fmt::Display for FailedEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            sequence,
+            failures,
+            error,
+        } = self;
+        match failures {
+            1 => write!(f, "failed once at event {sequence}: {error}"),
+            _ => write!(f, "failed {failures} times at event {sequence}: {error}"),
+        }
+    }
 }
 
 /// How a subscriber is.
