@@ -19,6 +19,7 @@ use actix_web::{
 };
 use futures_util::future::{Either, LocalBoxFuture};
 use opentelemetry_instrumentation_actix_web::RequestMetrics;
+use tokio::task::yield_now;
 use tracing::Instrument;
 
 use super::{
@@ -121,10 +122,18 @@ where
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let method = request.method().clone();
+        let must_wait = connection::must_wait_its_turn(&request);
         if let Some(probe) = plain_probe(&request, &method, self.desk.surface) {
             let response = self.desk.probe(probe, request);
             connection::note_answered(&response);
-            return Either::Left(ready(Ok(response)));
+            return if must_wait {
+                Either::Right(Box::pin(async move {
+                    yield_now().await;
+                    Ok(response)
+                }))
+            } else {
+                Either::Left(ready(Ok(response)))
+            };
         }
         if method == Method::HEAD {
             // Routed as GET; actix leaves the body out when it writes the response.
@@ -132,9 +141,12 @@ where
         }
         let exchanging = Exchanging::begin(&request);
         let served = Rc::clone(&self.desk).serve(request, method);
-        Either::Right(Box::pin(
-            async move { Ok(exchanging.until_sent(served.await?)) },
-        ))
+        Either::Right(Box::pin(async move {
+            if must_wait {
+                yield_now().await;
+            }
+            Ok(exchanging.until_sent(served.await?))
+        }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Connections that cost their clients nothing: idle ones, reset ones, ones that are never read from.
 
-use std::{fs, net::SocketAddr, process::Command, time::Duration};
+use std::{fs, io::Read, net::SocketAddr, process::Command, time::Duration};
 
 use socket2::SockRef;
 use tokio::{
@@ -242,6 +242,39 @@ async fn a_request_whose_client_hangs_up_does_not_stay_in_flight() {
         (active().await == 0.0).then_some(())
     })
     .await;
+}
+
+/// Clients send all their requests without waiting for an answer; the next one must not have to wait for all of them.
+#[tokio::test]
+async fn clients_that_do_not_wait_for_answers_keep_nobody_waiting() {
+    const CLIENTS: usize = 32;
+    const REQUESTS: usize = 2000;
+    let ask = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+    let daemon = Daemon::builder().env("DOTMAC_WORKERS", 1).spawn().await;
+    daemon.until("/ready", 200).await;
+    let mut other = connect(&daemon).await;
+    let mut answer = [0; 65_536];
+    other.write_all(ask).await.unwrap();
+    let size = other.read(&mut answer).await.unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = connect(&daemon).await;
+        client.write_all(&ask.repeat(REQUESTS)).await.unwrap();
+        clients.push(client);
+    }
+    clients[0].readable().await.unwrap();
+    other.write_all(ask).await.unwrap();
+    other.read_exact(&mut answer[..size]).await.unwrap();
+    let mut before = 0;
+    for client in &clients {
+        // What has been answered is in the buffers of the client's socket or of the daemon's.
+        while let Ok(read @ 1..) = (&*SockRef::from(client)).read(&mut answer) {
+            before += read;
+        }
+    }
+    let before = before / size;
+    let all = CLIENTS * REQUESTS;
+    assert!(before < all / 4, "{before} of {all} answers came first");
 }
 
 /// Connects, asks for more than the sockets hold, and reads nothing.

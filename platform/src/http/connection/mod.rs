@@ -35,7 +35,7 @@ use super::Config;
 
 pub(super) use self::{
     acceptor::Acceptor,
-    state::{Exchanging, note_answered},
+    state::{Exchanging, must_wait_its_turn, note_answered},
     stream::Connection,
 };
 

@@ -19,6 +19,10 @@ use super::{
 };
 use crate::http::body::Holding;
 
+/// How many requests in a row a connection is answered before the others of its worker have their turn: as many as actix
+/// takes from a connection's buffer at once.
+const SHARE: u32 = 16;
+
 /// The state of one connection, known to its stream, its worker and the requests on it.
 pub(super) struct ConnectionState {
     clock: Clock,
@@ -27,6 +31,8 @@ pub(super) struct ConnectionState {
     stalled_since: Cell<Option<u64>>,
     ending: Cell<Option<Ending>>,
     waker: Cell<Option<Waker>>,
+    /// Requests since the client last let the server wait, or the server the client.
+    in_a_row: Cell<u32>,
 }
 
 impl ConnectionState {
@@ -38,6 +44,7 @@ impl ConnectionState {
             stalled_since: Cell::new(None),
             ending: Cell::new(None),
             waker: Cell::new(None),
+            in_a_row: Cell::new(0),
         }
     }
 
@@ -81,6 +88,12 @@ impl ConnectionState {
         }
     }
 
+    /// Nothing is there to be read.
+    pub(super) fn drained(&self, context: &Context<'_>) {
+        self.in_a_row.set(0);
+        self.wait(context);
+    }
+
     /// Something was taken by the client's side, or was not.
     pub(super) fn wrote<T>(&self, written: &Poll<T>, context: &Context<'_>) {
         if written.is_pending() {
@@ -117,6 +130,14 @@ impl ConnectionState {
         .await
     }
 
+    /// Counts a request; whether the connection has had its share with those before it.
+    fn has_had_its_share(&self) -> bool {
+        let before = self.in_a_row.get();
+        let had = before >= SHARE;
+        self.in_a_row.set(if had { 1 } else { before + 1 });
+        had
+    }
+
     fn request_began(&self) {
         self.ending.set(None);
         self.enter(Phase::Request);
@@ -127,6 +148,13 @@ impl ConnectionState {
             self.enter(Phase::Idle);
         }
     }
+}
+
+/// Whether a request has to wait for the other connections of the worker. Without that a client that sends many requests
+/// without waiting for the answers has some thousand of them answered before anybody else is heard.
+pub(in crate::http) fn must_wait_its_turn(request: &ServiceRequest) -> bool {
+    let state = request.request().conn_data::<Rc<ConnectionState>>();
+    state.is_some_and(|state| state.has_had_its_share())
 }
 
 /// Notes that a request was answered as soon as it was there, with a body that is complete.
@@ -170,6 +198,26 @@ impl Drop for Exchanging {
     fn drop(&mut self) {
         if let Some(state) = &self.0 {
             state.request_ended();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_waits_after_its_share_unless_it_let_the_server_wait() {
+        let state = ConnectionState::new(Clock::default(), Phase::Idle);
+        let context = Context::from_waker(Waker::noop());
+        let count = |requests: u32| (0..requests).filter(|_| state.has_had_its_share()).count();
+        assert_eq!(count(SHARE), 0);
+        assert_eq!(count(1), 1);
+        assert_eq!(count(SHARE - 1), 0);
+        assert_eq!(count(1), 1);
+        for _ in 0..3 {
+            state.drained(&context);
+            assert_eq!(count(SHARE), 0);
         }
     }
 }

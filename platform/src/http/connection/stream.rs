@@ -120,7 +120,7 @@ impl AsyncRead for Connection {
                 this.watched.close();
                 return Poll::Ready(Ok(()));
             }
-            Poll::Pending => this.watched.wait(context),
+            Poll::Pending => this.watched.drained(context),
             // actix answers what came before a reset. Nobody is there to read it.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
