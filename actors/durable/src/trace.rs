@@ -16,6 +16,13 @@ pub(crate) fn traceparent() -> Option<String> {
         .then(|| format!("00-{trace}-{id}-{:02x}", flags.to_u8()))
 }
 
+/// The trace of the current span, if it is part of one.
+pub(crate) fn trace_id() -> Option<String> {
+    let context = Span::current().context();
+    let span = context.span().span_context().clone();
+    span.is_valid().then(|| span.trace_id().to_string())
+}
+
 /// The context of a text that [`traceparent`] made; `None` if it is none.
 pub(crate) fn context(traceparent: &str) -> Option<Context> {
     let mut parts = traceparent.split('-').skip(1);
@@ -49,6 +56,7 @@ mod tests {
             let parts: Vec<_> = traceparent.split('-').collect();
             let trace = context.span().span_context().trace_id().to_string();
             assert_eq!((parts.len(), parts[0], parts[1]), (4, "00", &*trace));
+            assert_eq!(trace_id(), Some(trace.clone()));
             assert_eq!((parts[2].len(), parts[3].len()), (16, 2), "{traceparent}");
             let read = super::context(&traceparent).unwrap_or_default();
             assert_eq!(read.span().span_context().trace_id().to_string(), trace);

@@ -128,6 +128,14 @@ pub const REMEDIES: &[(&str, &str)] = &[
         "position_ahead",
         "restore a base backup, which keeps the ids, or begin with an empty log",
     ),
+    (
+        "audit_chain_broken",
+        "keep the database as it is; compare with the checkpoints in the logs of this program and with a backup, and find out who could write to it",
+    ),
+    (
+        "audit_not_signed",
+        "set `DOTMAC_APP_MASTER_KEY` to keys of which one has sealed the signing key; the log names the key that is missing",
+    ),
     ("no_answer", "look at the collector; nothing else is slowed"),
     ("rejected", "check protocol, path and credentials"),
     ("misconfigured", "check `DOTMAC_TELEMETRY_OTLP_ENDPOINT`"),

@@ -7,14 +7,22 @@ use dotmac_db::{DbError, TenantId, TenantTx, Tx, insert_all};
 use opentelemetry::{KeyValue, global, metrics::Counter};
 
 use super::{
-    CUSTOM, CustomEvent, EmitError, Event, EventId, MAX_DATA, MAX_EVENTS, declared,
+    CUSTOM, CustomEvent, EmitError, Event, EventId, MAX_DATA, MAX_EVENTS,
     event::{checked_subject, is_custom_type, is_event_type},
     tables::event,
 };
-use crate::{json_text::JsonText, trace::traceparent, wake};
+use crate::{declared::Declared, json_text::JsonText, trace::traceparent, wake};
 
 /// The hook before the commit that writes what was collected.
 const HOOK: &str = "events";
+
+/// The types of each module that has declared what it emits.
+static DECLARED: Declared = Declared::new();
+
+/// Says that `module` emits events of these types, and of no others. Further types are added to them.
+pub fn declare(module: &'static str, kinds: impl IntoIterator<Item = &'static str>) {
+    DECLARED.add(module, kinds);
+}
 
 /// Events whose transaction was committed by this process.
 static EMITTED: LazyLock<Counter<u64>> = LazyLock::new(|| {
@@ -46,7 +54,7 @@ impl Emit for Tx {
             );
         }
         let kind = Cow::Borrowed(E::TYPE);
-        let undeclared = declared::undeclared_by(self.module(), E::TYPE);
+        let undeclared = DECLARED.undeclared_by(self.module(), E::TYPE);
         let new = match undeclared {
             Some(module) => Err(EmitError::Undeclared { kind, module }),
             None => Ok(New {

@@ -1,14 +1,11 @@
 //! Up to where the log can be read: nothing can appear below it any more.
 
-use diesel::{
-    dsl::{max, sql},
-    prelude::*,
-    sql_types::BigInt,
-};
+use diesel::{dsl::max, prelude::*};
 use diesel_async::RunQueryDsl;
 use dotmac_db::{Connection, DbError};
 
 use super::tables::event;
+use crate::order::oldest_open;
 
 /// What bounds the part of the log that is complete: events below `xid`, up to `position`.
 #[derive(Clone, Copy, Debug)]
@@ -22,24 +19,13 @@ pub(super) struct Horizon {
 /// The horizon now. What the same connection reads after it is complete below it, since a later snapshot sees all that
 /// had ended.
 pub(super) async fn horizon(c: &mut Connection) -> Result<Horizon, DbError> {
-    match c {
-        Connection::Postgres(postgres) => {
-            let query = diesel::select(sql::<BigInt>(
-                "pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
-            ));
-            let xid = query.get_result(&mut **postgres).await;
-            Ok(Horizon {
-                xid: c.classified(xid)?,
-                position: i64::MAX,
-            })
-        }
-        Connection::Sqlite(sqlite) => {
-            let query = event::table.select(max(event::position));
-            let position = query.get_result::<Option<i64>>(&mut **sqlite).await;
-            Ok(Horizon {
-                xid: i64::MAX,
-                position: c.classified(position)?.unwrap_or_default(),
-            })
-        }
-    }
+    let xid = oldest_open(c).await?;
+    let Connection::Sqlite(sqlite) = c else {
+        let position = i64::MAX;
+        return Ok(Horizon { xid, position });
+    };
+    let query = event::table.select(max(event::position));
+    let position = query.get_result::<Option<i64>>(&mut **sqlite).await;
+    let position = c.classified(position)?.unwrap_or_default();
+    Ok(Horizon { xid, position })
 }

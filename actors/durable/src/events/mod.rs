@@ -54,7 +54,6 @@
 //! write before: a transaction has its place from its first write on.
 
 mod cursor;
-mod declared;
 mod emit;
 mod event;
 mod horizon;
@@ -66,8 +65,7 @@ mod subscriber;
 mod tables;
 
 pub use cursor::{RewindError, RewindTo, Start, retry_parked, rewind};
-pub use declared::declare;
-pub use emit::{Emit, emit_custom, flush};
+pub use emit::{Emit, declare, emit_custom, flush};
 pub use event::{
     CUSTOM, CustomEvent, EmitError, Event, EventId, MAX_DATA, MAX_EVENTS, MAX_SUBJECT,
     is_custom_type, is_event_type, is_subject,

@@ -100,7 +100,4 @@ pub use status::{
 pub use vacuum::{VacuumHolder, vacuum_holder};
 pub use waiting::MAX_WAITING;
 
-use dotmac_db::TenantId;
-
-/// Whose the system's jobs are: nobody's.
-const SYSTEM: TenantId = TenantId::from_uuid(uuid::Uuid::nil());
+use crate::SYSTEM;

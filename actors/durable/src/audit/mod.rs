@@ -1,0 +1,111 @@
+//! The audit log: who did what to what, written in the transaction of the act, and chained so that a change shows.
+//!
+//! An act and its entry are committed together or not at all. A rule that changes something returns [`Audited`], which
+//! nothing but an entry gives, and runs by [`Acts::act`], which takes nothing else; so a rule that forgets its entry does
+//! not compile:
+//!
+//! ```no_run
+//! use dotmac_db::{DbError, TenantDb, TenantTx};
+//! use dotmac_durable::audit::{Acts as _, Audit as _, Audited, Entry};
+//!
+//! async fn delete(tx: &mut TenantTx, note: u64) -> Result<Audited<()>, DbError> {
+//!     // … is deleted
+//!     let recorded = tx.audit(Entry::new("note_delete", "notes.note", note.to_string()))?;
+//!     Ok(recorded.of(()))
+//! }
+//!
+//! async fn handler(db: TenantDb) -> Result<(), DbError> {
+//!     db.act("delete note", async |tx| delete(tx, 7).await).await
+//! }
+//! ```
+//!
+//! ```compile_fail,E0271
+//! # use dotmac_db::{DbError, TenantDb, TenantTx};
+//! # use dotmac_durable::audit::Acts as _;
+//! async fn delete(tx: &mut TenantTx, note: u64) -> Result<(), DbError> {
+//!     // … is deleted, and nothing says by whom
+//!     Ok(())
+//! }
+//!
+//! async fn handler(db: TenantDb) -> Result<(), DbError> {
+//!     db.act("delete note", async |tx| delete(tx, 7).await).await
+//! }
+//! ```
+//!
+//! Nothing else makes the proof:
+//!
+//! ```compile_fail,E0423
+//! # use dotmac_durable::audit::Audited;
+//! fn pretend() -> Audited<()> {
+//!     Audited((), ())
+//! }
+//! ```
+//!
+//! A connection alone, or the way to the database, records nothing:
+//!
+//! ```compile_fail,E0599
+//! # use dotmac_db::Connection;
+//! # use dotmac_durable::audit::{Audit, Entry};
+//! fn without_a_transaction(connection: &mut Connection) {
+//!     connection.audit(Entry::new("note_delete", "notes.note", "7"));
+//! }
+//! ```
+//!
+//! # The chain
+//!
+//! The [`sealer`] links the entries of each tenant in the order of their commits, within a second:
+//! `hash = SHA-256(hash before, canonical JSON of the entry and its number)`. Writers wait for none of it. It makes
+//! checkpoints, at most every 5 minutes or 1,000 links, signs them and writes them to the log. [`Verification`] computes a
+//! chain again and names the first entry that was changed, taken away or put in; the [`verifier`] does that all the time.
+//!
+//! | what was done to the database | how it shows |
+//! |---|---|
+//! | an entry or a link was changed, taken away or put in between | the hashes do not fit |
+//! | the same, and the rest of the chain computed anew | the hash of a checkpoint does not fit |
+//! | the same, and the checkpoints as well | their signatures do not fit |
+//! | the last entries were taken away with their links | the end of the chain, a checkpoint or the memory of a verifier misses them |
+//! | the same, with checkpoints and the end of the chain, while nothing ran | the checkpoints that were handed out in the log |
+
+mod chain;
+mod checkpoint;
+mod entry;
+mod export;
+mod fault;
+mod log;
+mod personal;
+mod record;
+mod retention;
+mod sealer;
+mod tables;
+mod verifier;
+mod verify;
+
+pub use chain::{Hash, HashError};
+pub use checkpoint::{
+    Checkpoint, PublicKey, SIGNING_KEYS, SigningKey, SigningKeyId, SigningKeys, Statement,
+    checkpoints,
+};
+pub use entry::{
+    AuditError, Entry, EntryId, MAX_ENTRIES, MAX_ENTRY, Outcome, StoredEntry, Subject, SubjectId,
+    is_name,
+};
+pub use export::{Export, ExportError, VerifiedExport, verify_export};
+pub use fault::{Broken, Fault, Verified};
+pub use log::{Filter, LinkedEntry, find, follow, list};
+pub use personal::{ERASE, SUBJECT_KEYS, erase};
+pub use record::{Acts, Audit, Audited, Recorded, SystemActs, declare};
+pub use retention::{RETENTION, maintain, retention};
+pub use sealer::{CHECKPOINT_EVERY, CHECKPOINT_LINKS, Sealing, seal_some, sealer};
+pub use verifier::{VERIFY_EVERY, verifier};
+pub use verify::{MIN_RETENTION, Verification};
+
+use dotmac_db::TenantId;
+use dotmac_supervision::Reason;
+
+/// Whose the entries of the system are.
+pub const SYSTEM: TenantId = crate::SYSTEM;
+
+/// An audit chain does not fit what was signed, or itself.
+pub const AUDIT_CHAIN_BROKEN: Reason = Reason::new("audit_chain_broken");
+/// Checkpoints of the audit log cannot be signed, or their signatures not be checked.
+pub const AUDIT_NOT_SIGNED: Reason = Reason::new("audit_not_signed");

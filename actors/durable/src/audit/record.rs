@@ -1,0 +1,247 @@
+//! Recording: the entries of a transaction, collected until just before its commit; and the proof that there are some.
+
+use std::{collections::BTreeMap, ops::Deref, sync::LazyLock};
+
+use diesel::prelude::*;
+use dotmac_db::{
+    Db, DbError, TenantDb, TenantId, TenantTx, Tx, Work, insert_all,
+    types::{Id, Json},
+};
+use opentelemetry::{KeyValue, global, metrics::Counter};
+
+use super::{
+    AuditError, Entry, EntryId, MAX_ENTRIES, SYSTEM, SubjectId,
+    entry::Personal,
+    personal::{NotEncrypted, SubjectKeys, encrypt},
+    tables::audit_entry,
+};
+use crate::{declared::Declared, trace::trace_id};
+
+/// The hook before the commit that writes what was collected.
+const HOOK: &str = "audit";
+
+/// The acts of each module that has declared what it records.
+static DECLARED: Declared = Declared::new();
+
+/// Entries whose transaction was committed by this process.
+static RECORDED: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    global::meter("dotmac.audit")
+        .u64_counter("dotmac.audit.recorded")
+        .with_description("Audit entries whose transaction this process has committed")
+        .build()
+});
+
+/// Says that `module` records these acts, and no others. Further ones are added to them.
+pub fn declare(module: &'static str, actions: impl IntoIterator<Item = &'static str>) {
+    DECLARED.add(module, actions);
+}
+
+/// Audit entries as part of a transaction.
+pub trait Audit {
+    /// Records an act. The entry is written just before the commit, with all others of the transaction, by one statement.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`]; the transaction is then rolled back, whatever its work makes of the error.
+    fn audit(&mut self, entry: Entry) -> Result<Recorded, AuditError>;
+}
+
+/// An entry is part of the transaction. Nothing but [`Audit::audit`] gives one.
+#[derive(Debug)]
+#[must_use = "a rule proves by `of` that its act is recorded"]
+pub struct Recorded(());
+
+impl Recorded {
+    /// What came of the act that is recorded.
+    pub fn of<T>(self, value: T) -> Audited<T> {
+        Audited(value, self)
+    }
+}
+
+/// What came of an act whose entry is part of the transaction. Derefs to it.
+#[derive(Debug)]
+pub struct Audited<T>(T, Recorded);
+
+impl<T> Audited<T> {
+    /// What came of it.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+
+    /// The same act, with something else made of what came of it.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Audited<U> {
+        Audited(change(self.0), self.1)
+    }
+}
+
+impl<T> Deref for Audited<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// A way to the database on which work proves that its act is recorded.
+macro_rules! acts {
+    ($(#[$doc:meta])+ $name:ident, $db:ty, $tx:ty) => {
+        $(#[$doc])+
+        pub trait $name {
+            /// As `transaction`, for work that changes something, and proves that its act is recorded.
+            ///
+            /// # Errors
+            ///
+            /// As there.
+            fn act<T, E, W>(
+                &self,
+                operation: &'static str,
+                work: W,
+            ) -> impl Future<Output = Result<T, E>> + Send
+            where
+                for<'c> W: AsyncFnOnce(&'c mut $tx) -> Result<Audited<T>, E>
+                    + Work<&'c mut $tx, Result<Audited<T>, E>, Future: Send>
+                    + Send
+                    + 'static,
+                T: Send + 'static,
+                E: From<DbError> + Send + 'static;
+        }
+
+        impl $name for $db {
+            fn act<T, E, W>(
+                &self,
+                operation: &'static str,
+                work: W,
+            ) -> impl Future<Output = Result<T, E>> + Send
+            where
+                for<'c> W: AsyncFnOnce(&'c mut $tx) -> Result<Audited<T>, E>
+                    + Work<&'c mut $tx, Result<Audited<T>, E>, Future: Send>
+                    + Send
+                    + 'static,
+                T: Send + 'static,
+                E: From<DbError> + Send + 'static,
+            {
+                let done = self.transaction(operation, work);
+                async move { Ok(done.await?.into_inner()) }
+            }
+        }
+    };
+}
+
+acts! {
+    /// Transactions of a tenant that change something.
+    Acts, TenantDb, TenantTx
+}
+acts! {
+    /// Transactions of the system that change something.
+    SystemActs, Db, Tx
+}
+
+/// What a transaction has recorded.
+#[derive(Default)]
+struct Collected {
+    waiting: Vec<(NewRow, Option<Personal>)>,
+    /// How many, those that are written included.
+    count: usize,
+    refused: Option<AuditError>,
+}
+
+#[derive(Clone, Insertable)]
+#[diesel(table_name = audit_entry, treat_none_as_default_value = false)]
+struct NewRow {
+    id: EntryId,
+    tenant_id: TenantId,
+    actor: String,
+    action: &'static str,
+    resource_type: &'static str,
+    resource_id: String,
+    outcome: &'static str,
+    reason: Option<String>,
+    details: Json<BTreeMap<&'static str, String>>,
+    subject: Option<SubjectId>,
+    personal: Option<Vec<u8>>,
+    trace_id: Option<String>,
+}
+
+impl Audit for Tx {
+    fn audit(&mut self, entry: Entry) -> Result<Recorded, AuditError> {
+        let row = row(self, entry);
+        self.before_commit(HOOK, async |tx: &mut Tx| write(tx).await);
+        let collected = self.slot::<Collected>();
+        match row {
+            Ok(row) => {
+                collected.count += 1;
+                collected.waiting.push(row);
+                Ok(Recorded(()))
+            }
+            Err(error) => {
+                collected.refused.get_or_insert_with(|| error.clone());
+                Err(error)
+            }
+        }
+    }
+}
+
+fn row(tx: &mut Tx, entry: Entry) -> Result<(NewRow, Option<Personal>), AuditError> {
+    let action = entry.action;
+    if tx.slot::<Collected>().count >= MAX_ENTRIES {
+        return Err(AuditError::TooMany { action });
+    }
+    let actor = tx.actor().ok_or(AuditError::NoActor { action })?;
+    if let Some(module) = DECLARED.undeclared_by(tx.module(), action) {
+        return Err(AuditError::Undeclared { action, module });
+    }
+    let entry = entry.checked()?;
+    let row = NewRow {
+        id: Id::new(),
+        tenant_id: tx.tenant().unwrap_or(SYSTEM),
+        actor: actor.to_string(),
+        action,
+        resource_type: entry.resource_type,
+        resource_id: entry.resource_id,
+        outcome: entry.outcome.as_str(),
+        reason: entry.reason,
+        details: Json(entry.details),
+        subject: entry.personal.as_ref().map(|it| it.subject),
+        personal: None,
+        trace_id: trace_id(),
+    };
+    Ok((row, entry.personal))
+}
+
+async fn write(tx: &mut Tx) -> Result<(), DbError> {
+    let collected = tx.slot::<Collected>();
+    if let Some(refused) = &collected.refused {
+        return Err(refused.clone().into());
+    }
+    let waiting = std::mem::take(&mut collected.waiting);
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let (mut keys, mut rows) = (SubjectKeys::new(), Vec::with_capacity(waiting.len()));
+    for (mut row, personal) in waiting {
+        if let Some(personal) = &personal {
+            let place = (row.tenant_id, row.id);
+            let encrypted = encrypt(tx, &mut keys, place, personal).await;
+            row.personal = Some(encrypted.map_err(|error| match error {
+                NotEncrypted::Db(error) => error,
+                NotEncrypted::Sealing(source) => {
+                    let action = row.action;
+                    AuditError::Personal { action, source }.into()
+                }
+            })?);
+        }
+        rows.push(row);
+    }
+    let acts: Vec<_> = rows.iter().map(|row| (row.action, row.outcome)).collect();
+    insert_all!(tx, audit_entry::table, rows)?;
+    tx.after_commit(move || {
+        for (action, outcome) in acts {
+            let labels = [
+                KeyValue::new("action", action),
+                KeyValue::new("outcome", outcome),
+            ];
+            RECORDED.add(1, &labels);
+        }
+    });
+    Ok(())
+}

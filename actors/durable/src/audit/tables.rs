@@ -1,0 +1,93 @@
+//! The tables of the audit log.
+
+diesel::table! {
+    use dotmac_db::types::sql::*;
+
+    audit_entry (id) {
+        xid -> BigInt,
+        position -> BigInt,
+        id -> Uuid,
+        tenant_id -> Uuid,
+        at -> Timestamp,
+        actor -> Text,
+        action -> Text,
+        resource_type -> Text,
+        resource_id -> Text,
+        outcome -> Text,
+        reason -> Nullable<Text>,
+        details -> Json,
+        subject -> Nullable<Uuid>,
+        personal -> Nullable<Binary>,
+        trace_id -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    use dotmac_db::types::sql::*;
+
+    audit_link (tenant_id, number) {
+        tenant_id -> Uuid,
+        number -> BigInt,
+        entry_id -> Uuid,
+        hash -> Binary,
+    }
+}
+
+diesel::table! {
+    use dotmac_db::types::sql::*;
+
+    audit_chain (tenant_id) {
+        tenant_id -> Uuid,
+        start -> BigInt,
+        number -> BigInt,
+        hash -> Binary,
+        checked -> BigInt,
+        checked_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    use dotmac_db::types::sql::*;
+
+    audit_checkpoint (tenant_id, number) {
+        tenant_id -> Uuid,
+        number -> BigInt,
+        hash -> Binary,
+        at -> Timestamp,
+        key_id -> Nullable<Uuid>,
+        signature -> Nullable<Binary>,
+    }
+}
+
+diesel::table! {
+    use dotmac_db::types::sql::*;
+
+    audit_subject (id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        subject -> Uuid,
+        key -> Binary,
+    }
+}
+
+diesel::table! {
+    use dotmac_db::types::sql::*;
+
+    audit_key (id) {
+        id -> Uuid,
+        seed -> Binary,
+    }
+}
+
+diesel::table! {
+    use dotmac_db::types::sql::*;
+
+    audit_sealer (id) {
+        id -> Integer,
+        xid -> BigInt,
+        position -> BigInt,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(audit_entry, audit_link);
+diesel::allow_tables_to_appear_in_same_query!(audit_chain, audit_checkpoint);

@@ -1,0 +1,170 @@
+//! Verifies all chains, again and again.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use dotmac_db::{Connection, Db, DbError, ModuleDb, TenantId, on, sealing::Sealer};
+use dotmac_supervision::{Reason, Schedule, Serving, WorkerContext, WorkerSpec};
+use opentelemetry::{global, metrics::Gauge};
+use tokio::time::Instant;
+use tracing::error;
+
+use super::{
+    AUDIT_CHAIN_BROKEN, AUDIT_NOT_SIGNED, Hash, SigningKeys, Verification, Verified,
+    tables::audit_chain,
+};
+use crate::outage::is_away;
+
+/// How long after all chains were verified it begins anew, unless said otherwise.
+pub const VERIFY_EVERY: Duration = Duration::from_secs(600);
+
+/// Chains of one reading.
+const CHAINS_AT_ONCE: i64 = 100;
+/// Chains whose ends are kept in memory, so that links which are gone are missed.
+const MOST_KNOWN: usize = 10_000;
+/// How long it waits before it tries again when the database is away.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The worker that verifies all chains, and begins anew `every` so long after. Each instance does so for itself: one chain
+/// that is broken makes it degraded on each. It works half of the time at the most.
+#[must_use]
+pub fn verifier(
+    name: &'static str,
+    db: &ModuleDb,
+    signing: Option<Sealer>,
+    every: Duration,
+) -> WorkerSpec {
+    let db = Arc::new(db.system("audit chains of all tenants are verified"));
+    let signing = Arc::new(signing);
+    let run = move |context| {
+        let verifier = Verifier {
+            db: Arc::clone(&db),
+            signing: Arc::clone(&signing),
+            known: HashMap::new(),
+            broken: global::meter("dotmac.audit")
+                .u64_gauge("dotmac.audit.broken")
+                .with_description(
+                    "Audit chains that were found broken when they were last verified",
+                )
+                .build(),
+        };
+        verifier.run(every, context)
+    };
+    WorkerSpec::new(name, Schedule::Continuous, run).progress_within(Duration::from_secs(60))
+}
+
+struct Verifier {
+    db: Arc<Db>,
+    signing: Arc<Option<Sealer>>,
+    /// The ends of chains as they were verified last.
+    known: HashMap<TenantId, (i64, Hash)>,
+    broken: Gauge<u64>,
+}
+
+/// What a round over all chains has found.
+#[derive(Default)]
+struct Round {
+    broken: u64,
+    is_unchecked: bool,
+}
+
+impl Verifier {
+    async fn run(mut self, every: Duration, context: WorkerContext) -> Result<(), DbError> {
+        while !context.is_stopping() {
+            context.beat();
+            let (serving, lifeline) = (Serving::default(), context.lifeline());
+            let wait = match self.round(&context).await {
+                Ok(round) => {
+                    self.broken.record(round.broken, &[]);
+                    match round {
+                        Round { broken: 1.., .. } => lifeline.degraded(AUDIT_CHAIN_BROKEN, serving),
+                        round if round.is_unchecked => lifeline.degraded(AUDIT_NOT_SIGNED, serving),
+                        _ => lifeline.ready(serving),
+                    }
+                    every
+                }
+                Err(error) if is_away(&error) => {
+                    lifeline.unavailable(Reason::UNREACHABLE);
+                    RETRY
+                }
+                Err(error) => return Err(error),
+            };
+            tokio::select! {
+                () = context.paused(tokio::time::sleep(wait)) => {}
+                () = context.stopping() => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn round(&mut self, context: &WorkerContext) -> Result<Round, DbError> {
+        let signing = Arc::clone(&self.signing);
+        let load = async move |c: &mut Connection| SigningKeys::load(c, (*signing).as_ref()).await;
+        let keys = Arc::new(self.db.read("load signing keys", load).await?);
+        let (mut round, mut after) = (Round::default(), None);
+        while !context.is_stopping() {
+            let tenants = chains(&self.db, after).await?;
+            let Some(last) = tenants.last() else { break };
+            after = Some(*last);
+            for tenant in tenants {
+                if context.is_stopping() {
+                    break;
+                }
+                let began = Instant::now();
+                let found = self.verify(tenant, &keys, context).await?;
+                round.is_unchecked |= found.is_unchecked;
+                if let Some(broken) = &found.broken {
+                    round.broken += 1;
+                    context
+                        .lifeline()
+                        .degraded(AUDIT_CHAIN_BROKEN, Serving::default());
+                    error!(
+                        tenant = %tenant,
+                        number = broken.number,
+                        entry = broken.entry.map(|it| it.to_string()),
+                        fault = broken.fault.as_str(),
+                        "the audit chain of tenant {tenant} is {broken}"
+                    );
+                }
+                tokio::time::sleep(began.elapsed()).await;
+            }
+        }
+        Ok(round)
+    }
+
+    async fn verify(
+        &mut self,
+        tenant: TenantId,
+        keys: &Arc<SigningKeys>,
+        context: &WorkerContext,
+    ) -> Result<Verified, DbError> {
+        let known = self.known.get(&tenant).copied();
+        let verification = Verification::new(tenant, Arc::clone(keys)).known(known);
+        let found = verification.run(&self.db, || context.beat()).await?;
+        let has_room = known.is_some() || self.known.len() < MOST_KNOWN;
+        if found.broken.is_none() && has_room {
+            self.known.insert(tenant, (found.last, found.hash));
+        }
+        Ok(found)
+    }
+}
+
+/// Some tenants that have a chain, behind `after`.
+async fn chains(db: &Db, after: Option<TenantId>) -> Result<Vec<TenantId>, DbError> {
+    let list = async move |c: &mut Connection| {
+        // Every id is behind the nil one, but for that itself, which is the system's.
+        let after = after.unwrap_or(super::SYSTEM);
+        let query = audit_chain::table
+            .filter(audit_chain::tenant_id.gt(after))
+            .order(audit_chain::tenant_id)
+            .limit(CHAINS_AT_ONCE)
+            .select(audit_chain::tenant_id);
+        on!(c, |c| query.load(c).await)
+    };
+    let mut found: Vec<TenantId> = db.read("list audit chains", list).await?;
+    if after.is_none() {
+        found.insert(0, super::SYSTEM);
+    }
+    Ok(found)
+}
