@@ -8,6 +8,7 @@
 mod about;
 pub mod access;
 mod admin;
+pub mod audit;
 mod cli;
 mod components;
 mod credentials;

@@ -1,5 +1,6 @@
 //! The tree of actors and what handlers are given, while they are being put together.
 
+mod audit;
 mod core_components;
 mod error;
 mod provisions;
@@ -13,6 +14,7 @@ use std::{
 };
 
 use self::{
+    audit::AuditParts,
     core_components::{add_db, add_secrets, add_telemetry, in_vault},
     values::PLATFORM,
 };
@@ -82,6 +84,7 @@ pub(crate) struct Assembly {
     pub(super) job_handlers: Vec<JobHandler>,
     /// How long finished jobs are kept, if a module says so.
     pub(super) jobs_kept: Option<Kept>,
+    pub(crate) audit: AuditParts,
     /// What modules say of their work to operators.
     pub(crate) explanations: Vec<Explanation>,
     vault: bool,
@@ -154,6 +157,7 @@ impl Assembly {
             jobs: JobCatalogue::new(done)?,
             job_handlers: Vec::new(),
             jobs_kept: None,
+            audit: AuditParts::new(settings, modules),
             explanations: Vec::new(),
             vault: settings.vault.enabled,
             production: settings.app.environment == Environment::Production,
@@ -170,6 +174,7 @@ impl Assembly {
         settings: &Settings,
         modules: &[Registered],
     ) -> Result<Self, AssemblyError> {
+        self.follow_audit_key(settings, modules)?;
         for module in enabled(settings, modules) {
             self.mount(module, settings)?;
         }
@@ -225,6 +230,7 @@ impl Assembly {
         for module in enabled(settings, modules).filter(|module| module.manifest.seals) {
             platform.add_sealer(settings, module.name)?;
         }
+        platform.follow_audit_key(settings, modules)?;
         Ok(platform)
     }
 
@@ -273,6 +279,7 @@ impl Assembly {
         self.provide_cursor_key(settings)?;
         self.provide_key_store(settings)?;
         self.add_event_retention()?;
+        self.add_audit_workers()?;
         if self.declared.iter().any(Route::needs::<Egress>) {
             self.calls_out.set(true);
         }

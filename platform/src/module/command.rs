@@ -11,7 +11,9 @@ use tokio::sync::OnceCell;
 
 use super::{Assembly, Registered};
 use crate::{
-    Exit, components,
+    Exit,
+    audit::AuditCatalogue,
+    components,
     events::EventCatalogue,
     jobs::JobCatalogue,
     routing::ApiError,
@@ -74,7 +76,8 @@ impl CommandContext {
         Ok(opened.db.clone())
     }
 
-    /// What seals and opens secrets in the database; `None` if no module that is on [seals](super::Manifest::seals). Opens
+    /// What seals and opens secrets in the database; `None` if no module that is on [seals](super::Manifest::seals) or
+    /// [audits](super::Manifest::audits). Opens
     /// the database as [`db`](Self::db) does.
     ///
     /// # Errors
@@ -119,6 +122,15 @@ impl CommandContext {
     /// As [`events`](Self::events).
     pub fn jobs(&self) -> Result<JobCatalogue, Exit> {
         Ok(self.assembly()?.jobs)
+    }
+
+    /// The acts that the program's modules record.
+    ///
+    /// # Errors
+    ///
+    /// As [`events`](Self::events).
+    pub fn acts(&self) -> Result<AuditCatalogue, Exit> {
+        Ok(self.assembly()?.audit.catalogue)
     }
 
     async fn open(&self) -> Result<Opened, Exit> {

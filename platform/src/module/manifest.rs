@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use super::{ModuleCommand, command::Command};
 use crate::{
     access::PermissionSpec,
+    audit::AuditedAct,
     events::{Event, EventSpec},
     jobs::{Job, KindSpec},
 };
@@ -21,6 +22,7 @@ pub struct Manifest {
     pub(crate) permissions: &'static [PermissionSpec],
     pub(crate) events: Vec<EventSpec>,
     pub(crate) jobs: Vec<KindSpec>,
+    pub(crate) acts: &'static [AuditedAct],
     pub(crate) is_required: bool,
     pub(crate) seals: bool,
     pub(crate) command: Option<Command>,
@@ -40,6 +42,7 @@ impl Manifest {
             permissions: &[],
             events: Vec::new(),
             jobs: Vec::new(),
+            acts: &[],
             is_required: false,
             seals: false,
             command: None,
@@ -103,6 +106,13 @@ impl Manifest {
     pub fn jobs<J: Job>(mut self) -> Self {
         self.jobs.push(KindSpec::of::<J>());
         self
+    }
+
+    /// It records these acts in the audit log. A transaction that records one which is not listed fails, and its error names the
+    /// act.
+    #[must_use]
+    pub fn audits(self, acts: &'static [AuditedAct]) -> Self {
+        Self { acts, ..self }
     }
 
     /// Without its parts, the program is not ready.

@@ -32,6 +32,7 @@
 //! ```
 
 mod assembly;
+mod audit;
 mod command;
 mod component;
 mod error;

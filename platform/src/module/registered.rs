@@ -7,6 +7,7 @@ use dotmac_supervision::panic_message;
 use super::{Manifest, Module, Mount, MountError};
 use crate::{
     access::MAX_PERMISSIONS,
+    audit::{self, AuditedAct},
     events::{self, EventSpec},
     settings::{Catalogue, CatalogueError, Settings},
 };
@@ -48,7 +49,10 @@ pub(crate) enum RegistrationError {
 }
 
 /// Names that are no commands and taken all the same: components of the platform, and `help`.
-const RESERVED: [&str; 11] = [
+const RESERVED: [&str; 14] = [
+    "audit_retention",
+    "audit_sealer",
+    "audit_verifier",
     "db",
     "durable",
     "event_retention",
@@ -96,6 +100,7 @@ impl Registered {
             }
         }
         catalogue.add::<M::Settings>(module)?;
+        audit::declare(module, manifest.acts.iter().map(AuditedAct::name));
         events::declare(module, manifest.events.iter().map(EventSpec::kind));
         Ok(Self {
             name: module,

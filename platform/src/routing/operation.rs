@@ -151,12 +151,17 @@ impl Operation {
 
     /// Answers with `status` and plain text.
     pub fn text_answer(&mut self, status: StatusCode, description: &str) {
+        self.file_answer(status, "text/plain", description);
+    }
+
+    /// Answers with `status` and a file of that media type.
+    pub fn file_answer(&mut self, status: StatusCode, content_type: &str, description: &str) {
         let content = ContentBuilder::new()
             .schema(Some(<String as PartialSchema>::schema()))
             .build();
         let response = ResponseBuilder::new()
             .description(description)
-            .content("text/plain", content);
+            .content(content_type, content);
         self.answers.insert(status.as_u16(), response.build());
     }
 

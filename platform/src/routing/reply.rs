@@ -15,7 +15,7 @@ use crate::http::Problem;
 /// The result of a handler.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no result of a handler",
-    note = "give `Json<T>`, `Created<T>`, `NoContent`, or a `Result` of one of them with an `ApiError`"
+    note = "give `Json<T>`, `Created<T>`, `NoContent`, `Download<K>`, or a `Result` of one of them with an `ApiError`"
 )]
 pub trait Reply: 'static {
     /// Writes down the answers.

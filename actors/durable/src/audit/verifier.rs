@@ -150,8 +150,13 @@ impl Verifier {
     }
 }
 
-/// Some tenants that have a chain, behind `after`.
-async fn chains(db: &Db, after: Option<TenantId>) -> Result<Vec<TenantId>, DbError> {
+/// At most 101 tenants that have a chain, in the order of their ids, behind `after`; the system first, whether it has one or
+/// not. None behind the last one. `db` has the scope of the system.
+///
+/// # Errors
+///
+/// [`DbError`].
+pub async fn chains(db: &Db, after: Option<TenantId>) -> Result<Vec<TenantId>, DbError> {
     let list = async move |c: &mut Connection| {
         // Every id is behind the nil one, but for that itself, which is the system's.
         let after = after.unwrap_or(super::SYSTEM);

@@ -159,18 +159,14 @@ impl Verification {
     /// Finds the links that were asked for; false if there are none.
     async fn begin(&mut self, c: &mut Connection) -> Result<bool, DbError> {
         self.is_begun = true;
-        if let Some(to) = self.to {
-            let Some(upper) = number_at(c, self.tenant, to, Direction::Before).await? else {
-                return Ok(false);
-            };
-            self.upper = upper;
-        }
-        let Some(from) = self.from else {
-            return Ok(true);
-        };
-        let Some(lower) = number_at(c, self.tenant, from, Direction::Behind).await? else {
+        let between = numbers_between(c, self.tenant, self.from, self.to).await?;
+        let Some((lower, upper)) = between else {
             return Ok(false);
         };
+        self.upper = upper.unwrap_or(i64::MAX);
+        if self.from.is_none() {
+            return Ok(true);
+        }
         let query = audit_link::table
             .find((self.tenant, lower - 1))
             .select(audit_link::hash);
@@ -302,6 +298,33 @@ impl Chain {
         let known = known.map_or(0, |(number, _)| number);
         self.number.max(self.checked).max(known)
     }
+}
+
+/// The number of the first link of an entry at or behind `from`, and that of the last one at or before `to`, if that is
+/// given; `None` if there is no such entry.
+///
+/// # Errors
+///
+/// [`DbError`].
+pub async fn numbers_between(
+    c: &mut Connection,
+    tenant: TenantId,
+    from: Option<Moment>,
+    to: Option<Moment>,
+) -> Result<Option<(i64, Option<i64>)>, DbError> {
+    let lower = match from {
+        Some(from) => number_at(c, tenant, from, Direction::Behind).await?,
+        None => Some(1),
+    };
+    let upper = match to {
+        Some(to) => number_at(c, tenant, to, Direction::Before).await?,
+        None => None,
+    };
+    Ok(match (lower, upper) {
+        (Some(_), None) if to.is_some() => None,
+        (Some(lower), upper) => Some((lower, upper)),
+        (None, _) => None,
+    })
 }
 
 #[derive(Clone, Copy)]

@@ -2,23 +2,18 @@
 
 use std::fmt;
 
-use diesel::{
-    dsl::count_star,
-    prelude::*,
-    sql_query,
-    sql_types::{BigInt, Integer, Nullable, Text},
-};
+use diesel::{dsl::count_star, prelude::*};
 use diesel_async::RunQueryDsl;
-use dotmac_db::{Connection, DbError, OptionalExtension, Querying, on, types::Moment};
+use dotmac_db::{Connection, DbError, OptionalExtension, on, types::Moment};
 use serde::Serialize;
 
 use super::{
     Position,
-    horizon::{Horizon, horizon},
+    horizon::horizon,
     log::{at, expired, is_held_back},
     tables::{event, event_held, event_subscriber},
 };
-use crate::clock::now;
+use crate::{clock::now, order::holder};
 
 /// Lag is counted up to here.
 const LAG_MAX: i64 = 10_000;
@@ -114,7 +109,7 @@ impl SubscriberState {
 pub async fn subscribers(c: &mut Connection) -> Result<Vec<SubscriberStatus>, DbError> {
     let horizon = horizon(c).await?;
     let held_by = match is_held_back(c, horizon).await? {
-        true => holder(c, horizon).await?,
+        true => holder(c, horizon.xid).await?,
         false => None,
     };
     let expired = expired(c).await?;
@@ -210,50 +205,4 @@ async fn failed(c: &mut Connection, name: &str) -> Result<Option<FailedEvent>, D
         failures,
         error,
     }))
-}
-
-#[derive(QueryableByName)]
-struct Holder {
-    #[diesel(sql_type = Nullable<Integer>)]
-    pid: Option<i32>,
-    #[diesel(sql_type = Nullable<Text>)]
-    prepared: Option<String>,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    seconds: Option<i64>,
-}
-
-/// Which session has the oldest transaction, by which events are held back.
-async fn holder(c: &mut Connection, horizon: Horizon) -> Result<Option<String>, DbError> {
-    let Connection::Postgres(postgres) = c.connection() else {
-        return Ok(None);
-    };
-    // Sessions show the lower half of the id.
-    let query = sql_query(
-        "SELECT pid, NULL AS prepared, extract(epoch FROM clock_timestamp() - xact_start)::bigint AS seconds \
-         FROM pg_stat_activity WHERE backend_xid::text::bigint = $1 % 4294967296 \
-         UNION ALL \
-         SELECT NULL, gid, extract(epoch FROM clock_timestamp() - prepared)::bigint \
-         FROM pg_prepared_xacts WHERE transaction::text::bigint = $1 % 4294967296",
-    );
-    let found = query
-        .bind::<BigInt, _>(horizon.xid)
-        .get_result::<Holder>(&mut **postgres)
-        .await;
-    let found = c.classified(found).optional()?;
-    let xid = horizon.xid;
-    let session = match &found {
-        Some(Holder { pid: Some(pid), .. }) => format!("of pid {pid}"),
-        Some(Holder {
-            prepared: Some(gid),
-            ..
-        }) => format!("prepared as `{gid}`"),
-        _ => "of a session that this user may not see; grant it pg_read_all_stats".to_owned(),
-    };
-    let since = found
-        .and_then(|it| it.seconds)
-        .map(|seconds| format!(" since {seconds} s"));
-    Ok(Some(format!(
-        "held back by transaction {xid} {session}{}",
-        since.unwrap_or_default()
-    )))
 }

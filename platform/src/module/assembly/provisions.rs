@@ -98,8 +98,15 @@ impl Assembly {
                 source: WantedSource::Reference(SecretReference { path, field: None }),
             });
         }
-        self.sealer = Some(Sealer::new(master_key::follow(&self.feed)));
+        self.follow_master_key();
         Ok(())
+    }
+
+    /// Seals with the keys of the master key, as far as there are any.
+    pub(super) fn follow_master_key(&mut self) {
+        if self.sealer.is_none() {
+            self.sealer = Some(Sealer::new(master_key::follow(&self.feed)));
+        }
     }
 
     /// Where idempotency keys are kept, and the worker that deletes them, if there are routes that take any.

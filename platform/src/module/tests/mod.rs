@@ -1,5 +1,6 @@
 //! What is refused at the start, by name, and what a program of modules has.
 
+mod audit;
 mod events;
 mod jobs;
 mod production;

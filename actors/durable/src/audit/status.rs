@@ -1,0 +1,64 @@
+//! How far the sealer is behind, and what holds it back.
+
+use chrono::{DateTime, NaiveDateTime};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use dotmac_db::{Connection, DbError, on};
+
+use super::tables::{audit_entry, audit_sealer};
+use crate::{
+    clock::now,
+    order::{holder, oldest_open},
+};
+
+/// Entries are counted up to here.
+const MOST: i64 = 10_000;
+
+/// How far the sealer is behind, as its row in the database shows it: the same on every instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SealerStatus {
+    /// Entries of all tenants that have no link yet, counted up to 10,000.
+    pub waiting: i64,
+    /// The age of the oldest of them, in seconds.
+    pub oldest_seconds: i64,
+    /// What keeps them from being linked: `held back by transaction 8123 of pid 99 since 14 s`.
+    pub held_by: Option<String>,
+}
+
+/// How far the sealer is behind now. For a scope of the system.
+///
+/// # Errors
+///
+/// [`DbError`].
+pub async fn status(c: &mut Connection) -> Result<SealerStatus, DbError> {
+    let place = audit_sealer::table
+        .find(1)
+        .select((audit_sealer::xid, audit_sealer::position));
+    let (xid, position): (i64, i64) = on!(c, |c| place.first(c).await)?;
+    let behind = audit_entry::xid.ge(xid).and(
+        audit_entry::xid
+            .gt(xid)
+            .or(audit_entry::position.gt(position)),
+    );
+    let query = audit_entry::table
+        .filter(behind)
+        .order((audit_entry::xid, audit_entry::position))
+        .limit(MOST)
+        .select((audit_entry::xid, audit_entry::at));
+    let waiting: Vec<(i64, NaiveDateTime)> = on!(c, |c| query.load(c).await)?;
+    let count = i64::try_from(waiting.len()).unwrap_or(MOST);
+    let Some((oldest, since)) = waiting.into_iter().next() else {
+        return Ok(SealerStatus::default());
+    };
+    let open = oldest_open(c).await?;
+    let held_by = match oldest >= open {
+        true => holder(c, open).await?,
+        false => None,
+    };
+    let age = DateTime::from(now(c).await?).naive_utc() - since;
+    Ok(SealerStatus {
+        waiting: count,
+        oldest_seconds: age.num_seconds().max(0),
+        held_by,
+    })
+}
