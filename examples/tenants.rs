@@ -5,6 +5,7 @@
 
 use std::process::ExitCode;
 
+use dotmac_audit::Audit;
 use dotmac_events::Events;
 use dotmac_jobs::Jobs;
 use dotmac_platform::{
@@ -55,5 +56,6 @@ fn main() -> ExitCode {
         .authenticator(TenantAuthenticator)
         .module::<Events>()
         .module::<Jobs>()
+        .module::<Audit>()
         .main()
 }

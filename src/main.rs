@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use dotmac_audit::Audit;
 use dotmac_events::Events;
 use dotmac_jobs::Jobs;
 use dotmac_platform::{Platform, build_info};
@@ -17,5 +18,6 @@ fn main() -> ExitCode {
         .build(build_info!())
         .module::<Events>()
         .module::<Jobs>()
+        .module::<Audit>()
         .main()
 }

@@ -243,12 +243,13 @@ async fn metrics_of_workers() -> Metrics {
     scraped
 }
 
-/// What a scrape has only where system code works on the rows of tenants, and where there are events, a subscriber and jobs,
+/// What a scrape has only where system code works on the rows of tenants, and where there are events, a subscriber, jobs and acts,
 /// as in the notes.
 async fn metrics_of_notes() -> Metrics {
     let daemon = crate::notes::notes()
         .env("DOTMAC_EVENTS_STATUS_INTERVAL", "100ms")
         .env("DOTMAC_JOBS_STATUS_INTERVAL", "100ms")
+        .env("DOTMAC_AUDIT_STATUS_INTERVAL", "100ms")
         .spawn()
         .await;
     daemon.until("/ready", 200).await;
@@ -257,16 +258,20 @@ async fn metrics_of_notes() -> Metrics {
     let added = note.json(&serde_json::json!({ "text": "a" })).send().await;
     assert_eq!(added.unwrap().status(), 201);
     crate::jobs::make_jobs(&daemon, crate::notes::TOKEN).await;
-    eventually("scopes, events and jobs to be counted", || async {
+    eventually("scopes, events, jobs and acts to be counted", || async {
         let text = daemon.get("/metrics").await.text().await.ok()?;
         let mut scraped = scraped_metrics(&text);
         scraped.retain(|name, _| {
-            let areas = ["dotmac_events_", "dotmac_jobs_"];
+            let areas = ["dotmac_events_", "dotmac_jobs_", "dotmac_audit_"];
             name == "dotmac_database_system_scopes_total"
                 || areas.iter().any(|area| name.starts_with(area))
         });
-        let has_labels = scraped.values().all(|labels| !labels.is_empty());
-        (scraped.len() == 14 && has_labels).then_some(scraped)
+        // Of the audit log there is one for all tenants.
+        let labelled = scraped
+            .iter()
+            .filter(|(name, _)| !name.starts_with("dotmac_audit_"));
+        let has_labels = labelled.fold(true, |all, (_, labels)| all && !labels.is_empty());
+        (scraped.len() == 20 && has_labels).then_some(scraped)
     })
     .await
 }

@@ -12,6 +12,7 @@ use dotmac_testkit as support;
 mod admin;
 mod architecture;
 mod attack;
+mod audit;
 mod collector;
 mod command_line;
 mod connect;

@@ -217,7 +217,7 @@ async fn config_shows_and_documents_the_keys_of_modules() {
         (code, said.trim()),
         (
             64,
-            "there is no module `nobody`; there are notes, events, jobs"
+            "there is no module `nobody`; there are notes, events, jobs, audit"
         )
     );
 }

@@ -1,6 +1,7 @@
 //! What can go wrong with notes, and the answers to clients.
 
 use dotmac_platform::{
+    audit::AuditError,
     db::DbError,
     events::EmitError,
     http::Problem,
@@ -44,6 +45,9 @@ pub enum NotesError {
     /// The event of what happened was not taken.
     #[error(transparent)]
     Emit(#[from] EmitError),
+    /// The entry of what was done was not taken.
+    #[error(transparent)]
+    Record(#[from] AuditError),
 }
 
 impl WorkerError for NotesError {
@@ -66,6 +70,7 @@ impl ApiError for NotesError {
             Self::Changed(error) => error.into(),
             Self::Db(error) => error.into(),
             Self::Emit(error) => DbError::from(error).into(),
+            Self::Record(error) => DbError::from(error).into(),
         }
     }
 }

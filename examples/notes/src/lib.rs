@@ -3,6 +3,7 @@
 //! This is the service that everybody copies. A request goes down once, from `routes` over `rules` to `store`, and
 //! comes up once.
 
+mod audit;
 mod command;
 mod error;
 mod events;
@@ -48,6 +49,7 @@ impl Module for Notes {
             .migrations(migrations!("migrations"))
             .permissions(PERMISSIONS)
             .emits::<NoteAdded>()
+            .audits(audit::ACTS)
             .command::<NotesCommand>()
     }
 

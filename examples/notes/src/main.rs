@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use dotmac_audit::Audit;
 use dotmac_events::Events;
 use dotmac_jobs::Jobs;
 use dotmac_platform::{Platform, build_info};
@@ -13,5 +14,6 @@ fn main() -> ExitCode {
         .module::<Notes>()
         .module::<Events>()
         .module::<Jobs>()
+        .module::<Audit>()
         .main()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dotmac_platform::{prelude::*, routing::not_null};
+use dotmac_platform::{audit::Acts as _, prelude::*, routing::not_null};
 use garde::Validate;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -66,11 +66,13 @@ async fn add(
 ) -> Result<Created<Versioned<Note>>, NotesError> {
     let (NewNote { text, tags }, settings) = (new.into_inner(), on.settings.get());
     let db = on.db.tenant(&who.scope());
-    let added = db.transaction("add note", async move |tx| {
-        let note = rules::add(tx, &settings, text, tags).await?;
-        let location = format!("/api/v1/notes/{}", note.id);
-        let body = versioned(note);
-        Ok(once.keep(tx, Created { location, body }))
+    let added = db.act("add note", async move |tx| {
+        let added = rules::add(tx, &settings, text, tags).await?;
+        Ok(added.map(|note| {
+            let location = format!("/api/v1/notes/{}", note.id);
+            let body = versioned(note);
+            once.keep(tx, Created { location, body })
+        }))
     });
     added.await
 }
@@ -121,7 +123,7 @@ async fn change(
 ) -> Result<Versioned<Note>, NotesError> {
     let (NotePatch { text, tags }, settings) = (patch.into_inner(), on.settings.get());
     let db = on.db.tenant(&who.scope());
-    let changed = db.transaction("change note", async move |tx| {
+    let changed = db.act("change note", async move |tx| {
         rules::change(tx, &settings, *id, &seen, (text, tags)).await
     });
     Ok(versioned(changed.await?))
@@ -134,7 +136,7 @@ async fn delete(
     seen: IfMatch,
 ) -> Result<NoContent, NotesError> {
     let db = on.db.tenant(&who.scope());
-    let deleted = db.transaction("delete note", async move |tx| {
+    let deleted = db.act("delete note", async move |tx| {
         rules::delete(tx, *id, &seen).await
     });
     deleted.await?;

@@ -1,6 +1,7 @@
 //! What may happen with notes. Each rule is a function over a transaction of one tenant.
 
 use dotmac_platform::{
+    audit::Audited,
     db::{TenantTx, types::Id},
     events::Emit as _,
     routing::{Change, IfMatch, PreconditionFailed},
@@ -8,6 +9,7 @@ use dotmac_platform::{
 
 use crate::{
     NoteAdded, NotesError, NotesSettings,
+    audit::{ADD, CHANGE, DELETE, record},
     store::{self, Note},
 };
 
@@ -21,7 +23,7 @@ pub(crate) async fn add(
     settings: &NotesSettings,
     text: String,
     tags: Vec<String>,
-) -> Result<Note, NotesError> {
+) -> Result<Audited<Note>, NotesError> {
     check_length(settings, &text)?;
     if store::count(tx).await? >= i64::from(settings.max_notes) {
         return Err(NotesError::TooMany(settings.max_notes));
@@ -32,7 +34,7 @@ pub(crate) async fn add(
         note: note.id,
         tags: note.tags.clone(),
     })?;
-    Ok(note)
+    Ok(record(tx, ADD, note.id)?.of(note))
 }
 
 /// The note of that id.
@@ -55,7 +57,7 @@ pub(crate) async fn change(
     id: Id<Note>,
     seen: &IfMatch,
     (text, tags): (Change<String>, Change<Vec<String>>),
-) -> Result<Note, NotesError> {
+) -> Result<Audited<Note>, NotesError> {
     let mut note = find(tx, id).await?;
     seen.check(note.version)?;
     if let Change::Set(text) = text {
@@ -64,7 +66,8 @@ pub(crate) async fn change(
     }
     note.tags = each_once(tags.apply_to(note.tags).unwrap_or_default());
     let changed = store::update(tx, note).await?;
-    Ok(changed.ok_or(PreconditionFailed)?)
+    let changed = changed.ok_or(PreconditionFailed)?;
+    Ok(record(tx, CHANGE, id)?.of(changed))
 }
 
 /// Deletes the note of that id, and its tags, if it is in a version that the client has seen.
@@ -76,12 +79,12 @@ pub(crate) async fn delete(
     tx: &mut TenantTx,
     id: Id<Note>,
     seen: &IfMatch,
-) -> Result<(), NotesError> {
+) -> Result<Audited<()>, NotesError> {
     let note = find(tx, id).await?;
     seen.check(note.version)?;
     match store::delete(tx, id, note.version).await? {
         0 => Err(PreconditionFailed.into()),
-        _ => Ok(()),
+        _ => Ok(record(tx, DELETE, id)?.of(())),
     }
 }
 

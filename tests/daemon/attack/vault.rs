@@ -328,6 +328,10 @@ async fn a_real_quota_says_when_and_is_kept() {
     let daemon = reading_a_key(&bao)
         // The quota allows for the one secret that is read.
         .env("DOTMAC_APP_SECRET_KEY", "0123456789abcdef0123456789abcdef")
+        .env(
+            "DOTMAC_APP_MASTER_KEY",
+            "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=",
+        )
         .env("DOTMAC_VAULT_REFRESH_INTERVAL", "1s")
         .spawn()
         .await;

@@ -1,6 +1,6 @@
 //! The event log through the daemon: `examples/notes` emits, `examples/tenants` has several tenants.
 
-mod faults;
+pub mod faults;
 
 use std::collections::BTreeSet;
 

@@ -1,0 +1,169 @@
+//! Takes requests apart, calls rules, puts answers together.
+
+use std::time::Duration;
+
+use dotmac_platform::{
+    audit::{Acts as _, EntryId, Export, Verification},
+    db::Db,
+    prelude::*,
+    routing::{Download, FileKind, InvalidRequest},
+};
+use futures_util::{Stream, stream};
+
+use crate::{
+    AuditLogError, Export as MayExport, Read, Service, Verify,
+    bodies::{Asked, Between, CheckpointBody, EntryBody, NewExport, VerificationBody},
+    rules,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Entries that one request has verified.
+const MOST_VERIFIED: i64 = 100_000;
+
+pub(crate) fn declare(routes: &mut Routes) {
+    routes
+        .get("/events", list)
+        .summary("The tenant's audit log")
+        .description(
+            "The newest first. An entry appears once it is in the chain, within a second of its commit. Each request is \
+             itself recorded, as `sensitive_read`.",
+        );
+    routes
+        .get("/events/{id}", find)
+        .summary("One entry of the audit log");
+    routes
+        .get("/checkpoints", checkpoints)
+        .summary("The checkpoints of the tenant's chain, the newest first");
+    routes
+        .get("/verify", verify)
+        .summary("Verify the tenant's chain")
+        .description(
+            "Computes the hashes again and compares them with the checkpoints and their signatures.",
+        )
+        .rate_limit(RateLimit::per_principal(60, MINUTE));
+    routes
+        .post("/exports", export)
+        .summary("Export the tenant's audit log as a file")
+        .description(
+            "Lines of JSON that `dotmac audit verify FILE` and tests/verify_audit.py verify without the database. It is \
+             written while it is sent, and kept nowhere; its last line is `end`. What was exported is recorded.",
+        )
+        .rate_limit(RateLimit::per_principal(60, MINUTE));
+}
+
+async fn list(
+    who: Can<Read>,
+    on: Use<Service>,
+    asked: Query<Asked>,
+    paging: Paging,
+) -> Result<Page<EntryBody>, AuditLogError> {
+    let filter = rules::filter(&asked)?;
+    let bound_filter = format!("{filter:?}");
+    let bound = CursorScope {
+        tenant: who.tenant,
+        list: "audit_events",
+        sort: "",
+        filter: &bound_filter,
+    };
+    let before: Option<i64> = paging.after(&bound)?;
+    let before = before.unwrap_or(i64::MAX);
+    let limit = u16::try_from(paging.rows()).unwrap_or(u16::MAX);
+    let (db, sealer) = (on.db.tenant(&who.scope()), on.sealer.clone());
+    let found = db.act("list audit entries", async move |tx| {
+        rules::page(tx, &filter, before, limit, sealer.as_ref()).await
+    });
+    let entries = found.await?.into_iter().map(EntryBody::from).collect();
+    Ok(paging.page(&bound, entries, |entry| entry.number))
+}
+
+async fn find(
+    who: Can<Read>,
+    on: Use<Service>,
+    id: Path<EntryId>,
+) -> Result<Json<EntryBody>, AuditLogError> {
+    let (db, sealer) = (on.db.tenant(&who.scope()), on.sealer.clone());
+    let found = db.act("find audit entry", async move |tx| {
+        rules::one(tx, *id, sealer.as_ref()).await
+    });
+    Ok(Json(found.await?.into()))
+}
+
+async fn checkpoints(
+    who: Can<Verify>,
+    on: Use<Service>,
+    paging: Paging,
+) -> Result<Page<CheckpointBody>, AuditLogError> {
+    let bound = CursorScope {
+        tenant: who.tenant,
+        list: "audit_checkpoints",
+        sort: "",
+        filter: "",
+    };
+    let before: Option<i64> = paging.after(&bound)?;
+    let before = before.unwrap_or(i64::MAX);
+    let limit = u16::try_from(paging.rows()).unwrap_or(u16::MAX);
+    let (db, sealer) = (on.db.tenant(&who.scope()), on.sealer.clone());
+    let found = db.read("list audit checkpoints", async move |tx| {
+        rules::page_of_checkpoints(tx, before, limit, sealer.as_ref()).await
+    });
+    let (found, keys) = found.await?;
+    let body = |it| CheckpointBody::new(it, &keys);
+    let items = found.into_iter().map(body).collect();
+    Ok(paging.page(&bound, items, |it: &CheckpointBody| it.number))
+}
+
+async fn verify(
+    who: Can<Verify>,
+    on: Use<Service>,
+    asked: Query<Between>,
+) -> Result<Json<VerificationBody>, AuditLogError> {
+    let between = rules::between(asked.from.as_deref(), asked.to.as_deref());
+    let (from, to) = between.map_err(|(name, right)| InvalidRequest::query(name, right))?;
+    let db = on.db.system("a tenant has its audit chain verified");
+    let sealer = on.sealer.clone();
+    let keys = db.read("load signing keys", async move |c| {
+        rules::keys(c, sealer).await
+    });
+    let verification = Verification::new(who.tenant, keys.await?)
+        .between(from, to)
+        .most(MOST_VERIFIED);
+    Ok(Json(verification.run(&db, || {}).await?.into()))
+}
+
+/// An export of the audit log.
+pub(crate) struct ExportFile;
+
+impl FileKind for ExportFile {
+    const CONTENT_TYPE: &'static str = "application/x-ndjson";
+    const DESCRIPTION: &'static str =
+        "The entries with their hashes, and the checkpoints with their signatures, one on a line.";
+}
+
+async fn export(
+    who: Can<MayExport>,
+    on: Use<Service>,
+    asked: Valid<NewExport>,
+) -> Result<Download<ExportFile>, AuditLogError> {
+    let between = rules::between(asked.from.as_deref(), asked.to.as_deref());
+    let between =
+        between.map_err(|(name, right)| InvalidRequest::fields([(name, right.into())]))?;
+    let (db, sealer) = (on.db.tenant(&who.scope()), on.sealer.clone());
+    let begun = db.act("export audit log", async move |tx| {
+        rules::export(tx, between, sealer).await
+    });
+    let pieces = pieces(on.db.system("a tenant exports its audit log"), begun.await?);
+    Ok(Download::new(rules::file_name(who.tenant), pieces))
+}
+
+/// The pieces of an export, each read by itself.
+pub(crate) fn pieces(db: Db, export: Export) -> impl Stream<Item = Result<String, DbError>> {
+    stream::try_unfold((db, export), async |(db, mut export)| {
+        let read = async move |c: &mut dotmac_platform::db::Connection| {
+            let piece = export.next(c).await?;
+            Ok::<_, DbError>((piece, export))
+        };
+        let (piece, export) = db.read("export audit entries", read).await?;
+        Ok(piece.map(|piece| (piece, (db, export))))
+    })
+}

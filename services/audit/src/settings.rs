@@ -1,0 +1,33 @@
+//! The keys of the audit log.
+
+use std::time::Duration;
+
+use dotmac_platform::settings::{fixed, lasting};
+
+dotmac_platform::settings! {
+    title: "Audit", prefix: "AUDIT_";
+    /// Who did what to what: the audit log, its chain and its checkpoints.
+    pub struct AuditSettings {
+        /// How long entries are kept. They are taken away from the beginning of a chain up to a checkpoint, so some stay a little longer.
+        retention: Duration { default: fixed("400d"), range: lasting("90d", "3650d") }
+
+        /// How long after all chains were verified it begins anew.
+        verify_interval: Duration { default: fixed("10m"), range: lasting("100ms", "1d") }
+
+        /// How often is measured how far the sealer is behind, for metrics and `dotmac why`.
+        status_interval: Duration { default: fixed("10s"), range: lasting("100ms", "10m") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dotmac_platform::settings::docs;
+
+    use super::AuditSettings;
+
+    #[test]
+    fn the_readme_has_every_key() {
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+        docs::assert_documented::<AuditSettings>("audit", readme);
+    }
+}
