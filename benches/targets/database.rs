@@ -15,7 +15,7 @@ use dotmac_platform::{
         Target,
     },
     on,
-    supervision::{ChildSpec, Policy, Published, SupervisionTree},
+    supervision::{ChildSpec, Policy, Published, SupervisionTree, SupervisorHandle, WorkerSpec},
 };
 use futures_util::future::join_all;
 
@@ -180,17 +180,26 @@ fn bare(
         .unwrap()
 }
 
-fn ours(server: &Postgres) -> (Db, dotmac_platform::supervision::SupervisorHandle) {
-    let config = Config {
-        target: Target::Postgres(Server {
-            host: "127.0.0.1".into(),
-            port: server.port,
-            database: "dotmac".into(),
-            credentials: Credentials::fixed(Some("dotmac".into()), Some(PASSWORD.into())),
-            ssl_mode: SslMode::Disable,
-            ca_cert: None,
-            client_cert: None,
-        }),
+fn ours(server: &Postgres) -> (Db, SupervisorHandle) {
+    start(config(target_of(server)), |_| Vec::new())
+}
+
+/// The database that tests make on a server.
+pub fn target_of(server: &Postgres) -> Target {
+    Target::Postgres(Server {
+        host: "127.0.0.1".into(),
+        port: server.port,
+        database: "dotmac".into(),
+        credentials: Credentials::fixed(Some("dotmac".into()), Some(PASSWORD.into())),
+        ssl_mode: SslMode::Disable,
+        ca_cert: None,
+        client_cert: None,
+    })
+}
+
+pub fn config(target: Target) -> Config {
+    Config {
+        target,
         pool_size: PoolSize::new(CONNECTIONS),
         min_idle: 1,
         pool_timeout: Duration::from_secs(30),
@@ -204,13 +213,24 @@ fn ours(server: &Postgres) -> (Db, dotmac_platform::supervision::SupervisorHandl
         migrations: Vec::new(),
         application_name: "bench".into(),
         observe_runtime: None,
-    };
+    }
+}
+
+/// The runtime's database actor, and workers on it.
+pub fn start(
+    config: Config,
+    workers: impl FnOnce(&Db) -> Vec<WorkerSpec>,
+) -> (Db, SupervisorHandle) {
     let slot = Published::<Pool>::new();
     let mut tree = SupervisionTree::new(Policy::default()).unwrap();
     let offered = slot.clone();
     let spec = ChildSpec::new("db", move |life| {
         DbActor::new(life, config.clone(), offered.clone(), None)
     });
-    tree.add(spec.publishes(&slot).required()).unwrap();
-    (Db::new(slot), tree.start())
+    let actor = tree.add(spec.publishes(&slot).required()).unwrap();
+    let db = Db::new(slot);
+    for worker in workers(&db) {
+        tree.add_worker(worker.needs(actor.to_start())).unwrap();
+    }
+    (db, tree.start())
 }

@@ -19,6 +19,7 @@ mod actors;
 mod bare;
 mod compression;
 mod database;
+mod durable;
 mod faults;
 mod memory;
 mod modules;
@@ -100,6 +101,9 @@ fn main() -> ExitCode {
     }
     if wanted("database") {
         database::measure(&mut report);
+    }
+    if wanted("durable") {
+        durable::measure(&mut report);
     }
     if named.is_empty() {
         report.write();
