@@ -16,7 +16,7 @@ use dotmac_db::{
     sealing::{Sealer, SealingError},
     types::Moment,
 };
-use dotmac_supervision::{Reason, Schedule, Serving, WorkerContext, WorkerSpec};
+use dotmac_supervision::{Schedule, Serving, WorkerContext, WorkerSpec};
 use opentelemetry::{global, metrics::Counter};
 use tracing::{error, info};
 
@@ -26,7 +26,7 @@ use super::{
     checkpoint::Signing,
     tables::{audit_chain, audit_entry, audit_link, audit_sealer},
 };
-use crate::{clock::now, order::oldest_open, outage::is_away};
+use crate::{clock::now, order::oldest_open, outage};
 
 /// How often is looked for entries: that, or up to a fifth more or less.
 const POLL: Duration = Duration::from_millis(500);
@@ -88,10 +88,10 @@ async fn run(
                     continue;
                 }
             }
-            Err(error) if is_away(&error) || matches!(error, DbError::Conflict(_)) => {
-                lifeline.unavailable(Reason::UNREACHABLE);
-            }
-            Err(error) => return Err(error),
+            Err(error) => match outage::reason(&error) {
+                Some(reason) => lifeline.unavailable(reason),
+                None => return Err(error),
+            },
         }
         tokio::select! {
             () = tokio::time::sleep(POLL.mul_f64(0.8 + 0.4 * fastrand::f64())) => {}

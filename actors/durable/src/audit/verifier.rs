@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_db::{Connection, Db, DbError, ModuleDb, TenantId, on, sealing::Sealer};
-use dotmac_supervision::{Reason, Schedule, Serving, WorkerContext, WorkerSpec};
+use dotmac_supervision::{Schedule, Serving, WorkerContext, WorkerSpec};
 use opentelemetry::{global, metrics::Gauge};
 use tokio::time::Instant;
 use tracing::error;
@@ -14,7 +14,7 @@ use super::{
     AUDIT_CHAIN_BROKEN, AUDIT_NOT_SIGNED, Hash, SigningKeys, Verification, Verified,
     tables::audit_chain,
 };
-use crate::outage::is_away;
+use crate::outage;
 
 /// How long after all chains were verified it begins anew, unless said otherwise.
 pub const VERIFY_EVERY: Duration = Duration::from_secs(600);
@@ -84,11 +84,13 @@ impl Verifier {
                     }
                     every
                 }
-                Err(error) if is_away(&error) => {
-                    lifeline.unavailable(Reason::UNREACHABLE);
-                    RETRY
-                }
-                Err(error) => return Err(error),
+                Err(error) => match outage::reason(&error) {
+                    Some(reason) => {
+                        lifeline.unavailable(reason);
+                        RETRY
+                    }
+                    None => return Err(error),
+                },
             };
             tokio::select! {
                 () = context.paused(tokio::time::sleep(wait)) => {}

@@ -9,6 +9,7 @@ use std::{
 };
 
 use dotmac_db::{AcrossTx, DbError, Tx, types::Moment};
+use dotmac_supervision::Reason;
 use tracing::{error, warn};
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
     HandlerError, Running,
     held::{self, Due, Failure},
 };
-use crate::outage::is_away;
+use crate::outage::{self, is_away};
 
 /// A batch is committed after this time, whatever is left of it: an open transaction holds back the log.
 const BATCH_TIME: Duration = Duration::from_secs(1);
@@ -35,8 +36,8 @@ pub(super) enum Applied {
     Moved,
     /// So many events are held that it does not go on.
     Full,
-    /// The database went away while the handler worked.
-    Away,
+    /// The database went away while the handler worked, for that reason.
+    Away(Reason),
     /// The handler failed at an event. Nothing is left of the transaction.
     Failed { index: usize, error: String },
 }
@@ -233,9 +234,10 @@ fn outcome(done: Result<usize, Stop>, under_way: usize) -> Result<Applied, DbErr
         }
         Err(Stop::Db(error)) => return Err(error),
     };
-    let mut causes = dotmac_causes::causes(&*error);
-    if causes.any(|error| error.downcast_ref().is_some_and(is_away)) {
-        return Ok(Applied::Away);
+    let mut causes = dotmac_causes::causes(&*error).filter_map(|it| it.downcast_ref());
+    let away = causes.find(|cause| is_away(cause));
+    if let Some(reason) = away.and_then(outage::reason) {
+        return Ok(Applied::Away(reason));
     }
     Ok(Applied::Failed {
         index: under_way,

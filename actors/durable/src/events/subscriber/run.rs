@@ -13,8 +13,7 @@ use super::{
 };
 use crate::{
     events::{Filter, Page, Position, cursor, log},
-    outage::is_away,
-    wake,
+    outage, wake,
 };
 
 /// How often it looks without being woken: that, or up to a fifth more or less.
@@ -53,10 +52,10 @@ pub(super) async fn run(this: Arc<Running>, context: WorkerContext) -> Result<()
         context.beat();
         let (step, has_parked) = match this.step().await {
             Ok(step) => step,
-            Err(error) if is_away(&error) || matches!(error, DbError::Conflict(_)) => {
-                (Step::Stuck(Reason::UNREACHABLE), false)
-            }
-            Err(error) => return Err(error),
+            Err(error) => match outage::reason(&error) {
+                Some(reason) => (Step::Stuck(reason), false),
+                None => return Err(error),
+            },
         };
         report(&this, &context, &step, has_parked);
         let wait = match step {
@@ -118,7 +117,7 @@ impl Running {
             match self.retry(due).await? {
                 Applied::Failed { error, .. } => drop(self.fail(due, error).await?),
                 Applied::Standby => return Ok((Step::Standby, has_parked)),
-                Applied::Away => return Ok((Step::Stuck(Reason::UNREACHABLE), has_parked)),
+                Applied::Away(reason) => return Ok((Step::Stuck(reason), has_parked)),
                 Applied::Done(_) | Applied::Moved | Applied::Full => {}
             }
         }
@@ -167,7 +166,7 @@ impl Running {
             Applied::Standby => Ok(Step::Standby),
             Applied::Moved => Ok(Step::Moved),
             Applied::Full => Ok(Step::Stuck(TOO_MANY_HELD)),
-            Applied::Away => Ok(Step::Stuck(Reason::UNREACHABLE)),
+            Applied::Away(reason) => Ok(Step::Stuck(reason)),
             Applied::Failed { index, error } => self.pass(after, &page, index, error).await,
         }
     }

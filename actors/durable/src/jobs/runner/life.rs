@@ -8,7 +8,7 @@ use std::{
 };
 
 use dotmac_db::{DbError, TenantId};
-use dotmac_supervision::{Reason, Serving, WorkerContext};
+use dotmac_supervision::{Serving, WorkerContext};
 use tokio::{
     sync::{Notify, mpsc},
     task::AbortHandle,
@@ -22,8 +22,7 @@ use crate::{
         liveness::{self, Why, WorkerId},
         settle::End,
     },
-    outage::is_away,
-    wake,
+    outage, wake,
 };
 
 /// Ends that wait for it.
@@ -62,22 +61,23 @@ pub(super) async fn run(
             Ok(Over::Lost) => {
                 warn!("this instance could not show that it is alive; its jobs go to others");
             }
-            Err(Fault::Database(error)) if is_passing(&error) => {
-                context.lifeline().unavailable(Reason::UNREACHABLE);
+            Err(fault) => {
+                let reason = match &fault {
+                    Fault::Database(error) => outage::reason(error),
+                    _ => None,
+                };
+                let Some(reason) = reason else {
+                    return Err(fault.into());
+                };
+                context.lifeline().unavailable(reason);
                 tokio::select! {
                     () = sleep(AGAIN) => {}
                     () = context.stopping() => {}
                 }
             }
-            Err(fault) => return Err(fault.into()),
         }
     }
     Ok(())
-}
-
-/// Whether another try may succeed.
-pub(super) fn is_passing(error: &DbError) -> bool {
-    is_away(error) || error.retry_after().is_some()
 }
 
 /// One incarnation.

@@ -11,7 +11,7 @@ use dotmac_supervision::WorkerContext;
 use tokio::{sync::mpsc, time::sleep};
 use tracing::error;
 
-use super::life::{AGAIN, Fault, Life, Over, is_passing};
+use super::life::{AGAIN, Fault, Life, Over};
 use crate::{
     clock::now,
     jobs::{
@@ -20,6 +20,7 @@ use crate::{
         measure, progress, schedules,
         settle::{self, End},
     },
+    outage::is_passing,
 };
 
 /// How often it looks whether jobs hang.

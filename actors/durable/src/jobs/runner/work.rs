@@ -16,7 +16,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{
     ends::end_of,
-    life::{AGAIN, Fault, Life, MAX_ENDS, Over, is_passing},
+    life::{AGAIN, Fault, Life, MAX_ENDS, Over},
 };
 use crate::{
     jobs::{
@@ -26,6 +26,7 @@ use crate::{
         run::RunState,
         settle::End,
     },
+    outage::is_passing,
     trace, wake,
 };
 
