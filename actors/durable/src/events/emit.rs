@@ -47,24 +47,44 @@ pub trait Emit {
 
 impl Emit for Tx {
     fn emit<E: Event>(&mut self, event: &E) -> Result<EventId, EmitError> {
-        const {
-            assert!(
-                is_event_type(E::TYPE) && !is_custom_type(E::TYPE),
-                "the TYPE of an event has the form `area.thing.v1`, and does not begin with `custom.`"
-            );
-        }
-        let kind = Cow::Borrowed(E::TYPE);
-        let undeclared = DECLARED.undeclared_by(self.module(), E::TYPE);
-        let new = match undeclared {
-            Some(module) => Err(EmitError::Undeclared { kind, module }),
-            None => Ok(New {
-                kind,
-                data: serde_json::to_string(event),
-                subject: event.subject(),
-                partition_key: event.partition_key(),
-            }),
-        };
-        collect(self, new)
+        let new = new(self, event);
+        let tenant = self.tenant();
+        collect(self, tenant, new)
+    }
+}
+
+/// As [`Emit::emit`], for an event of `tenant` on a transaction of the system, which works for all tenants and has none of
+/// its own.
+///
+/// # Errors
+///
+/// As there; [`EmitError::OtherTenant`] on a transaction of another tenant.
+pub fn emit_for<E: Event>(tx: &mut Tx, tenant: TenantId, event: &E) -> Result<EventId, EmitError> {
+    let new = match tx.tenant() {
+        Some(own) if own != tenant => Err(EmitError::OtherTenant {
+            kind: Cow::Borrowed(E::TYPE),
+        }),
+        _ => new(tx, event),
+    };
+    collect(tx, Some(tenant), new)
+}
+
+fn new<E: Event>(tx: &Tx, event: &E) -> Result<New, EmitError> {
+    const {
+        assert!(
+            is_event_type(E::TYPE) && !is_custom_type(E::TYPE),
+            "the TYPE of an event has the form `area.thing.v1`, and does not begin with `custom.`"
+        );
+    }
+    let kind = Cow::Borrowed(E::TYPE);
+    match DECLARED.undeclared_by(tx.module(), E::TYPE) {
+        Some(module) => Err(EmitError::Undeclared { kind, module }),
+        None => Ok(New {
+            kind,
+            data: serde_json::to_string(event),
+            subject: event.subject(),
+            partition_key: event.partition_key(),
+        }),
     }
 }
 
@@ -85,7 +105,8 @@ pub fn emit_custom(tx: &mut TenantTx, event: CustomEvent) -> Result<EventId, Emi
     } else {
         Err(EmitError::NotCustom { kind })
     };
-    collect(tx, new)
+    let tenant = Some(tx.tenant());
+    collect(tx, tenant, new)
 }
 
 /// Writes what the transaction has emitted so far, so that it can read it.
@@ -127,10 +148,14 @@ struct NewRow {
     traceparent: Option<String>,
 }
 
-fn collect(tx: &mut Tx, new: Result<New, EmitError>) -> Result<EventId, EmitError> {
+fn collect(
+    tx: &mut Tx,
+    tenant_id: Option<TenantId>,
+    new: Result<New, EmitError>,
+) -> Result<EventId, EmitError> {
     let count = tx.slot::<Collected>().count;
     let row = new.and_then(|new| row(new, count)).map(|row| NewRow {
-        tenant_id: tx.tenant(),
+        tenant_id,
         actor: tx.actor().map(|actor| actor.to_string()),
         ..row
     });

@@ -83,6 +83,12 @@ pub enum EmitError {
         /// What was given as the type.
         kind: Cow<'static, str>,
     },
+    /// It is for another tenant than the transaction's.
+    #[error("an event `{kind}` is emitted for another tenant than that of the transaction")]
+    OtherTenant {
+        /// The event's type.
+        kind: Cow<'static, str>,
+    },
     /// The manifest of the module whose work emits it does not list the type.
     #[error(
         "module `{module}` emits the event `{kind}`, and its manifest does not list it; add `.emits::<…>()` to the manifest"
@@ -108,7 +114,10 @@ pub enum EmitError {
 impl From<EmitError> for DbError {
     /// So that rules which return [`DbError`] can pass it on: a value that the log cannot take, or a mistake of the module.
     fn from(error: EmitError) -> Self {
-        let is_mistake = matches!(error, EmitError::Undeclared { .. } | EmitError::Json { .. });
+        let is_mistake = matches!(
+            error,
+            EmitError::Undeclared { .. } | EmitError::Json { .. } | EmitError::OtherTenant { .. }
+        );
         let source = QueryError::SerializationError(Box::new(error));
         if is_mistake {
             Self::Query(source)

@@ -65,7 +65,7 @@ mod subscriber;
 mod tables;
 
 pub use cursor::{RewindError, RewindTo, Start, retry_parked, rewind};
-pub use emit::{Emit, declare, emit_custom, flush};
+pub use emit::{Emit, declare, emit_custom, emit_for, flush};
 pub use event::{
     CUSTOM, CustomEvent, EmitError, Event, EventId, MAX_DATA, MAX_EVENTS, MAX_SUBJECT,
     is_custom_type, is_event_type, is_subject,

@@ -5,7 +5,7 @@ use diesel_async::RunQueryDsl;
 use dotmac_db::{Connection, DbError, TenantId, TenantScope, TenantTx, Tx, on};
 use dotmac_durable::events::{
     CustomEvent, Emit, EmitError, Event, Filter, MAX_DATA, MAX_EVENTS, Page, Position, declare,
-    emit_custom, find, flush, read, read_all,
+    emit_custom, emit_for, find, flush, read, read_all,
 };
 use serde_json::{Value, json};
 
@@ -191,6 +191,42 @@ async fn a_tenant_reads_its_own_events_and_no_others() {
         );
         let (first, next) = filtered(&[], None, 1).await;
         assert!(first == json!([1]) && next < last);
+        rig.supervisor.halt().await;
+    })
+    .await;
+}
+
+/// A transaction of the system has no tenant; what it does for several is said to each of them.
+#[actix::test]
+async fn the_system_emits_for_each_tenant_and_a_tenant_for_no_other() {
+    on_both(async |target| {
+        let rig = Rig::start(&target, |_| Vec::new()).await;
+        let (own, other) = (scope().tenant(), TenantId::new());
+        let emitted = rig.system().transaction("emit", async move |tx: &mut Tx| {
+            emit_for(tx, own, &Counted::new(1))?;
+            emit_for(tx, other, &Counted::new(2))?;
+            Ok::<_, DbError>(())
+        });
+        emitted.await.unwrap();
+        let refused =
+            rig.db
+                .tenant(&scope())
+                .transaction("emit", async move |tx: &mut TenantTx| {
+                    emit_for(tx, own, &Counted::new(3))?;
+                    let refused = emit_for(tx, other, &Counted::new(4));
+                    assert!(matches!(refused, Err(EmitError::OtherTenant { .. })));
+                    Ok::<_, DbError>(())
+                });
+        assert!(refused.await.is_err());
+        for (tenant, expected) in [(own, 1), (other, 2)] {
+            let db = rig.db.tenant(&TenantScope::system(tenant, "test"));
+            let seen = db.read("read events", async |tx: &mut TenantTx| {
+                read(tx, &Filter::default(), Position::BEGINNING, 200).await
+            });
+            let seen = seen.await.unwrap().events;
+            let numbers: Vec<_> = seen.iter().map(|it| it.json()["number"].clone()).collect();
+            assert_eq!(numbers, [json!(expected)]);
+        }
         rig.supervisor.halt().await;
     })
     .await;
