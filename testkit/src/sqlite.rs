@@ -11,6 +11,15 @@ use diesel::{
     connection::SimpleConnection, sql_query, sql_types::BigInt,
 };
 
+/// Runs statements on the file, beside whatever has it open.
+pub fn execute(file: &Path, statements: &str) {
+    let mut connection = SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+    connection
+        .batch_execute("PRAGMA busy_timeout = 10000")
+        .unwrap();
+    connection.batch_execute(statements).unwrap();
+}
+
 /// Overwrites the page on which a table begins.
 pub fn damage(file: &Path, table: &str) {
     #[derive(QueryableByName)]

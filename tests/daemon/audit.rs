@@ -242,11 +242,11 @@ async fn a_caller_without_the_permission_is_refused() {
         format!("{AUDIT}/verify"),
     ] {
         let refused = reader.get(&path).await;
-        let missing = (403, "permission_missing", "permission");
+        let missing = (403, "forbidden", "permission");
         assert_eq!(problem(&refused), missing, "{path}");
     }
     let refused = reader.post(&format!("{AUDIT}/exports"), json!({})).await;
-    assert_eq!(problem(&refused).1, "permission_missing");
+    assert_eq!(problem(&refused).1, "forbidden");
     assert_eq!(daemon.stop().await.code, 0);
 }
 

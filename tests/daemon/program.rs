@@ -233,7 +233,7 @@ async fn a_command_that_panics_ends_with_70_and_names_its_module() {
     let stopped = Daemon::example("chaos").run(&["chaos", "panic"]).await;
     let text = stopped.text();
     assert_eq!(stopped.code, 70, "{text}");
-    let said = "the command of module `chaos` panicked: asked to panic";
+    let said = "the command `chaos` panicked: asked to panic";
     assert!(text.contains(said), "{text}");
 }
 
@@ -241,7 +241,10 @@ async fn a_command_that_panics_ends_with_70_and_names_its_module() {
 async fn without_an_authenticator_a_guarded_route_answers_401() {
     let daemon = Daemon::spawn().await;
     daemon.until("/ready", 200).await;
-    for (token, code) in [(None, "unauthorized"), (Some("anything"), "unauthorized")] {
+    for (token, code) in [
+        (None, "unauthenticated"),
+        (Some("anything"), "unauthenticated"),
+    ] {
         let request = daemon.client.get(format!("{}/api/v1/events", daemon.base));
         let request = token
             .into_iter()

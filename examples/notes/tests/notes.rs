@@ -175,10 +175,7 @@ async fn a_reader_can_read_and_lacks_the_permission_to_write() {
     // The body is not looked at.
     let refused = by_reader(Method::POST, "").body("no JSON");
     let (status, problem) = settled(refused).await;
-    assert_eq!(
-        (status, &problem["code"]),
-        (403, &"permission_missing".into())
-    );
+    assert_eq!((status, &problem["code"]), (403, &"forbidden".into()));
     assert_eq!(problem["errors"][0]["message"], "notes.notes.write");
 
     let (_, document) = daemon.json("/openapi.json").await;

@@ -1,6 +1,6 @@
 //! How a request becomes a principal: what an accounts service, or an embedding program, provides.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpMessage, HttpRequest,
@@ -11,8 +11,8 @@ use actix_web::{
 };
 use futures_util::future::LocalBoxFuture;
 
-use super::{Identity, Principal};
-use crate::http::{Problem, User};
+use super::{Identity, PermissionSpec, Principal};
+use crate::http::{FieldError, Problem, User};
 
 /// Finds out who calls. One for a whole program; without one, guarded routes answer 401.
 pub trait Authenticator: Send + Sync + 'static {
@@ -27,6 +27,20 @@ pub trait Authenticator: Send + Sync + 'static {
         &'r self,
         request: AuthRequest<'r>,
     ) -> LocalBoxFuture<'r, Result<Option<Principal>, AuthError>>;
+
+    /// Whether the principal, which has the permission, may use it as it is authenticated now. Asked for each request to a
+    /// route with a [`Can`](super::Can), so that a permission can need a stronger or a younger authentication.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::StepUp`].
+    fn confirm(
+        &self,
+        _principal: &Principal,
+        _permission: PermissionSpec,
+    ) -> Result<(), AuthError> {
+        Ok(())
+    }
 }
 
 /// What an [`Authenticator`] sees of a request. Only the platform makes one.
@@ -70,6 +84,15 @@ pub enum AuthError {
         /// For people.
         detail: &'static str,
     },
+    /// The credentials are good, and this needs a stronger or a younger authentication: 403 `step_up_required`, with both in
+    /// `errors` and, as RFC 9470 has it, in `WWW-Authenticate`.
+    #[error("the caller must be authenticated by acr {acr} within {} s", max_age.as_secs())]
+    StepUp {
+        /// How strong it must be, as [`Identity::acr`].
+        acr: u8,
+        /// How long ago it may be.
+        max_age: Duration,
+    },
     /// Whether the credentials are good cannot be found out now: 503.
     #[error("credentials cannot be checked now")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -85,14 +108,30 @@ impl From<AuthError> for Problem {
                 unauthorized("the credentials are not valid", "invalid_token").code(code)
             }
             AuthError::Refused { code, detail } => Self::forbidden(detail).code(code),
-            AuthError::Unavailable(cause) => Self::unavailable(
-                "credentials cannot be checked now",
-                std::time::Duration::from_secs(1),
-            )
-            .code("auth_unavailable")
-            .caused_by(cause),
+            AuthError::StepUp { acr, max_age } => step_up(acr, max_age),
+            AuthError::Unavailable(cause) => {
+                Self::unavailable("credentials cannot be checked now", Duration::from_secs(1))
+                    .code("auth_unavailable")
+                    .caused_by(cause)
+            }
             AuthError::Other(problem) => problem,
         }
+    }
+}
+
+/// What a client has to do before it may go on.
+fn step_up(acr: u8, max_age: Duration) -> Problem {
+    let (acr, max_age) = (acr.to_string(), max_age.as_secs().to_string());
+    let challenge = format!(
+        "Bearer error=\"insufficient_user_authentication\", acr_values=\"{acr}\", max_age=\"{max_age}\""
+    );
+    let problem = Problem::forbidden("this needs a stronger or a younger authentication")
+        .code("step_up_required")
+        .field(FieldError::new("acr_values", "required", acr))
+        .field(FieldError::new("max_age", "required", max_age));
+    match HeaderValue::try_from(challenge) {
+        Ok(challenge) => problem.header(header::WWW_AUTHENTICATE, challenge),
+        Err(_) => problem,
     }
 }
 
@@ -104,7 +143,9 @@ pub(super) fn unauthorized(detail: &'static str, error: &'static str) -> Problem
         HeaderValue::from_str(&format!("Bearer error=\"{error}\""))
             .unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
     };
-    Problem::unauthorized(detail).header(header::WWW_AUTHENTICATE, challenge)
+    Problem::unauthorized(detail)
+        .code("unauthenticated")
+        .header(header::WWW_AUTHENTICATE, challenge)
 }
 
 /// The program's authenticator, as guards find it.
@@ -114,6 +155,18 @@ pub(crate) struct Authentication(Option<Arc<dyn Authenticator>>);
 impl Authentication {
     pub(crate) fn by(authenticator: Arc<dyn Authenticator>) -> Self {
         Self(Some(authenticator))
+    }
+
+    /// Whether `principal` may use the permission as it is authenticated now.
+    pub(super) fn confirm(
+        &self,
+        principal: &Principal,
+        permission: PermissionSpec,
+    ) -> Result<(), Problem> {
+        match &self.0 {
+            Some(authenticator) => Ok(authenticator.confirm(principal, permission)?),
+            None => Ok(()),
+        }
     }
 
     /// The principal behind `request`, if it has one.

@@ -94,13 +94,15 @@ impl<P: Permission> FromRequest for Can<P> {
         let request = request.clone();
         Box::pin(async move {
             let principal = principal(&request).await?;
-            if principal.may::<P>() {
-                Ok(Self(principal, PhantomData))
-            } else {
-                Err(Problem::forbidden("the permission for this is missing")
-                    .code("permission_missing")
-                    .field_error("permission", P::SPEC.name))
+            if !principal.may::<P>() {
+                return Err(Problem::forbidden("the permission for this is missing")
+                    .code("forbidden")
+                    .field_error("permission", P::SPEC.name));
             }
+            if let Some(authentication) = request.app_data::<Authentication>() {
+                authentication.confirm(&principal, P::SPEC)?;
+            }
+            Ok(Self(principal, PhantomData))
         })
     }
 }

@@ -12,6 +12,9 @@ const WORDS: usize = MAX_PERMISSIONS / 64;
 /// Every name that was declared; its place is its bit.
 static NAMES: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
 
+/// Bits of the permissions that are for those who operate the program, and for no other tenant.
+static OPERATORS: Mutex<[u64; WORDS]> = Mutex::new([0; WORDS]);
+
 /// A permission as a type, made by [`permissions!`](crate::permissions), for [`Can`](super::Can).
 pub trait Permission: 'static {
     /// What operators and clients see of it.
@@ -95,6 +98,17 @@ impl PermissionSet {
         mark(&mut self.denied, pattern)
     }
 
+    /// Takes away what is for those who operate the program ([`Manifest::operator_permissions`]): an authenticator does
+    /// so for every tenant but theirs, whatever roles of the tenant grant.
+    ///
+    /// [`Manifest::operator_permissions`]: crate::module::Manifest::operator_permissions
+    pub fn deny_those_of_operators(&mut self) {
+        let operators = OPERATORS.lock().unwrap_or_else(PoisonError::into_inner);
+        for (denied, operators) in self.denied.iter_mut().zip(*operators) {
+            *denied |= operators;
+        }
+    }
+
     /// Whether `P` is granted and not denied.
     #[must_use]
     pub fn has<P: Permission>(&self) -> bool {
@@ -157,6 +171,22 @@ impl PermissionSpec {
         }
         names.push(self.name);
         Some(names.len() - 1)
+    }
+
+    /// Whether it is for those who operate the program, and for no other tenant.
+    #[must_use]
+    pub fn is_for_operators(&self) -> bool {
+        let bit = names().iter().position(|name| *name == self.name);
+        let operators = OPERATORS.lock().unwrap_or_else(PoisonError::into_inner);
+        bit.is_some_and(|bit| operators[bit / 64] & (1 << (bit % 64)) != 0)
+    }
+
+    /// Makes it known as one for those who operate the program. Says its bit, as [`Self::declare`] does.
+    pub fn declare_for_operators(&self) -> Option<usize> {
+        let bit = self.declare()?;
+        let mut operators = OPERATORS.lock().unwrap_or_else(PoisonError::into_inner);
+        operators[bit / 64] |= 1 << (bit % 64);
+        Some(bit)
     }
 }
 
@@ -264,6 +294,24 @@ mod tests {
         set.grant("alpha.things.write");
         assert_eq!(set.names(), ["alpha.things.read"]);
         assert!(PermissionSet::all().covers(&set) && !set.covers(&PermissionSet::all()));
+    }
+
+    #[test]
+    fn what_is_for_operators_can_be_taken_away_whatever_grants_it() {
+        let spec = |name| PermissionSpec {
+            name,
+            description: "",
+        };
+        assert!(spec("delta.things.read").declare().is_some());
+        assert!(spec("delta.queues.pause").declare_for_operators().is_some());
+        assert!(spec("delta.queues.pause").is_for_operators());
+        assert!(!spec("delta.things.read").is_for_operators());
+        assert!(!spec("delta.unknown.read").is_for_operators());
+        let mut set = PermissionSet::default();
+        assert_eq!(set.grant("delta.*"), 2);
+        set.deny_those_of_operators();
+        set.grant("delta.queues.pause");
+        assert_eq!(set.names(), ["delta.things.read"]);
     }
 
     #[test]

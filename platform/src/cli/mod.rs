@@ -25,7 +25,7 @@ use futures_util::FutureExt as _;
 
 use crate::{
     Exit,
-    module::{Assembly, CommandContext, Registered},
+    module::{Assembly, Command as OfModule, CommandContext},
     program::Program,
     run::{self, Signals},
     settings::Settings,
@@ -81,12 +81,16 @@ pub(crate) fn main(program: &Program) -> Exit {
         Ok(matches) => matches,
         Err(refusal) => return refusal::print(refusal),
     };
-    let module = matches.subcommand().and_then(|(name, of_command)| {
-        let module = program.modules.iter().find(|module| module.name == name)?;
-        Some((module, of_command))
+    let of_module = matches.subcommand().and_then(|(name, of_command)| {
+        let mut commands = commands(program);
+        let (name, _, command) = commands.find(|(known, ..)| *known == name)?;
+        Some((name, command, of_command))
     });
-    match module {
-        Some((module, matches)) => System::new().block_on(of_module(program, module, matches)),
+    match of_module {
+        Some((name, command, matches)) => {
+            let running = run_of_module(program, (name, command), matches);
+            System::new().block_on(running)
+        }
         None => match Cli::from_arg_matches(&matches) {
             Ok(Cli {
                 command: None | Some(Command::Serve),
@@ -124,23 +128,22 @@ pub(crate) fn is_command(name: &str) -> bool {
     parser.get_subcommands().any(|it| it.get_name() == name)
 }
 
-/// The whole command line: the platform's commands, and one for each module that has commands.
+/// The whole command line: the platform's commands, and those of modules.
 fn parser(program: &Program) -> clap::Command {
-    let (about, modules) = (program.about, &program.modules);
+    let about = program.about;
     let parser = Cli::command()
         .name(about.name)
         .version(about.version)
         .long_version(about.long_version());
-    modules.iter().fold(parser, |parser, module| {
-        let command = module
-            .manifest
-            .command
-            .as_ref()
-            .map(|command| command.parser());
-        let named =
-            command.map(|command| command.name(module.name).about(module.manifest.description));
-        parser.subcommands(named)
+    commands(program).fold(parser, |parser, (name, about, command)| {
+        parser.subcommand(command.parser().name(name).about(about))
     })
+}
+
+/// Every command of a module: its name, what it is for, and the command.
+fn commands(program: &Program) -> impl Iterator<Item = (&'static str, &'static str, &OfModule)> {
+    let modules = program.modules.iter();
+    modules.flat_map(|module| module.manifest.commands(module.name))
 }
 
 async fn execute(program: &Program, command: Command) -> Exit {
@@ -160,13 +163,14 @@ async fn execute(program: &Program, command: Command) -> Exit {
 }
 
 /// `dotmac <module> …`
-async fn of_module(program: &Program, module: &Registered, matches: &ArgMatches) -> Exit {
+async fn run_of_module(
+    program: &Program,
+    (name, command): (&str, &OfModule),
+    matches: &ArgMatches,
+) -> Exit {
     let settings = match settings(program) {
         Ok(settings) => settings,
         Err(exit) => return exit,
-    };
-    let Some(command) = &module.manifest.command else {
-        return Exit::Usage;
     };
     let on = CommandContext::new(settings, program.modules.clone());
     match command.run(matches, on.clone()) {
@@ -174,10 +178,8 @@ async fn of_module(program: &Program, module: &Registered, matches: &ArgMatches)
             let ended = AssertUnwindSafe(running).catch_unwind().await;
             on.close().await;
             ended.unwrap_or_else(|panic| {
-                let (module, message) = (module.name, panic_message(&*panic));
-                complain(&format!(
-                    "the command of module `{module}` panicked: {message}"
-                ));
+                let message = panic_message(&*panic);
+                complain(&format!("the command `{name}` panicked: {message}"));
                 Exit::Escalation
             })
         }

@@ -20,12 +20,15 @@ pub struct Manifest {
     pub(crate) share: Share,
     pub(crate) request_share: Share,
     pub(crate) permissions: &'static [PermissionSpec],
+    pub(crate) operator_permissions: &'static [PermissionSpec],
     pub(crate) events: Vec<EventSpec>,
     pub(crate) jobs: Vec<KindSpec>,
     pub(crate) acts: &'static [AuditedAct],
     pub(crate) is_required: bool,
     pub(crate) seals: bool,
     pub(crate) command: Option<Command>,
+    /// Commands of names of their own, each with what it is for.
+    pub(crate) named_commands: Vec<(&'static str, &'static str, Command)>,
 }
 
 impl Manifest {
@@ -40,12 +43,14 @@ impl Manifest {
             share: Share::HALF,
             request_share: Share::HALF,
             permissions: &[],
+            operator_permissions: &[],
             events: Vec::new(),
             jobs: Vec::new(),
             acts: &[],
             is_required: false,
             seals: false,
             command: None,
+            named_commands: Vec::new(),
         }
     }
 
@@ -89,6 +94,18 @@ impl Manifest {
     pub fn permissions(self, permissions: &'static [PermissionSpec]) -> Self {
         Self {
             permissions,
+            ..self
+        }
+    }
+
+    /// Those of its permissions that reach beyond one tenant: for those who operate the program. Authenticators give them
+    /// to the callers of no other tenant ([`PermissionSet::deny_those_of_operators`]).
+    ///
+    /// [`PermissionSet::deny_those_of_operators`]: crate::access::PermissionSet::deny_those_of_operators
+    #[must_use]
+    pub fn operator_permissions(self, operator_permissions: &'static [PermissionSpec]) -> Self {
+        Self {
+            operator_permissions,
             ..self
         }
     }
@@ -141,6 +158,29 @@ impl Manifest {
             command: Some(Command::of::<C>()),
             ..self
         }
+    }
+
+    /// A command whose name is not the module's, for what operators type often: `dotmac user …`. `about` says what it is
+    /// for, in a sentence. The name must not be one of the platform's commands.
+    #[must_use]
+    pub fn named_command<C: ModuleCommand>(
+        mut self,
+        name: &'static str,
+        about: &'static str,
+    ) -> Self {
+        self.named_commands.push((name, about, Command::of::<C>()));
+        self
+    }
+
+    /// Every command of the module called `module`: its name, what it is for, and the command.
+    pub(crate) fn commands(
+        &self,
+        module: &'static str,
+    ) -> impl Iterator<Item = (&'static str, &'static str, &Command)> {
+        let own = self.command.iter();
+        let own = own.map(move |command| (module, self.description, command));
+        let named = self.named_commands.iter();
+        own.chain(named.map(|(name, about, command)| (*name, *about, command)))
     }
 
     /// Its migrations, owned by the module.

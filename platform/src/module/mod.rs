@@ -49,6 +49,7 @@ mod subscription;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use command::Command;
 pub use command::{CommandContext, ModuleCommand};
 pub use component::ComponentBuilder;
 pub use error::MountError;

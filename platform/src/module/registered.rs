@@ -85,7 +85,16 @@ impl Registered {
         let manifest = uninterrupted(M::manifest);
         let manifest =
             manifest.map_err(|message| RegistrationError::Panicked { module, message })?;
-        for permission in manifest.permissions {
+        for (name, ..) in &manifest.named_commands {
+            if RESERVED.contains(name) || is_command(name) {
+                return Err(RegistrationError::Reserved(name));
+            }
+        }
+        for permission in manifest.operator_permissions {
+            permission.declare_for_operators();
+        }
+        let (all, operators) = (manifest.permissions, manifest.operator_permissions);
+        for permission in all.iter().chain(operators) {
             if !permission.is_well_formed() || permission.area() != module {
                 return Err(RegistrationError::Permission {
                     module,

@@ -5,7 +5,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{Error, HttpRequest, HttpResponse, dev::Payload};
+use actix_web::{
+    Error, HttpRequest, HttpResponse,
+    dev::Payload,
+    http::header::{self, HeaderValue},
+};
 
 use super::{
     RateLimit,
@@ -30,6 +34,8 @@ pub struct RouteRules {
     pub(super) takes_key: bool,
     /// Whether the body of an answer is kept for repeats of the request.
     pub(super) keeps_answer: bool,
+    /// Whether no cache may keep its answers, unless they say otherwise themselves.
+    pub(super) no_store: bool,
     /// The parameters that the query of a request may have; `None` if the handler judges that.
     pub(super) query: Option<Vec<String>>,
 }
@@ -41,10 +47,25 @@ pub(super) async fn admit<G: Guard>(
     rules: Arc<RouteRules>,
     handle: impl AsyncFnOnce(G, &HttpRequest, &mut Payload) -> Result<HttpResponse, Error>,
 ) -> Result<HttpResponse, Error> {
+    let answered = with_place(&request, payload, &rules, handle).await;
+    let mut response = answered.unwrap_or_else(HttpResponse::from_error);
+    if rules.no_store && !response.headers().contains_key(header::CACHE_CONTROL) {
+        let value = HeaderValue::from_static("no-store");
+        response.headers_mut().insert(header::CACHE_CONTROL, value);
+    }
+    Ok(response)
+}
+
+async fn with_place<G: Guard>(
+    request: &HttpRequest,
+    payload: Payload,
+    rules: &RouteRules,
+    handle: impl AsyncFnOnce(G, &HttpRequest, &mut Payload) -> Result<HttpResponse, Error>,
+) -> Result<HttpResponse, Error> {
     let _place = rules.module.enter()?;
     let mut limits = Limits::default();
-    limits.of_network(&request, &rules)?;
-    let answered = within_limits(&request, payload, &rules, &mut limits, handle).await;
+    limits.of_network(request, rules)?;
+    let answered = within_limits(request, payload, rules, &mut limits, handle).await;
     let mut response = answered.unwrap_or_else(HttpResponse::from_error);
     limits.write(&mut response);
     Ok(response)

@@ -42,16 +42,18 @@ use actix_web::{
     },
     web::Bytes,
 };
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::hmac;
 use dotmac_db::{
     Db, DbError, ModuleDb, TenantDb, Tx,
     idempotency::{self, Claim, Claimed, KeptAnswer, KeyedRequest},
 };
+use dotmac_secrets::{ExposeSecret, SecretWatch};
 use futures_util::stream;
 use utoipa::openapi::{
     ObjectBuilder, Required, Type,
     path::{Parameter, ParameterBuilder, ParameterIn},
 };
+use uuid::Uuid;
 
 use super::{Argument, Creation, Operation, ProblemType, admission::RouteRules};
 use crate::{access::Principal, extract::provided, http::Problem};
@@ -98,14 +100,33 @@ pub(crate) struct KeyStore {
     db: ModuleDb,
     /// The longest time of a request to a route that has no limit of its own.
     request_timeout: Duration,
+    /// The program's secret, if it has one.
+    secret: Option<SecretWatch>,
 }
 
 impl KeyStore {
-    pub(crate) fn new(db: ModuleDb, request_timeout: Duration) -> Self {
+    pub(crate) fn new(
+        db: ModuleDb,
+        request_timeout: Duration,
+        secret: Option<SecretWatch>,
+    ) -> Self {
         Self {
             db,
             request_timeout,
+            secret,
         }
+    }
+
+    /// What fingerprints are made with: a key that is derived from the program's secret, so that nobody who reads the table
+    /// can try bodies, which may hold a password. A program without a secret, as in development, has a constant.
+    fn key(&self) -> hmac::Key {
+        let secret = self.secret.as_ref().and_then(SecretWatch::get);
+        let secret = secret
+            .as_ref()
+            .map_or(b"".as_slice(), |it| it.expose_secret().as_bytes());
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let derived = hmac::sign(&secret, b"dotmac idempotency v1");
+        hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref())
     }
 }
 
@@ -205,7 +226,7 @@ pub(super) async fn begin(
     let keyed = KeyedRequest {
         route: rules.name.clone(),
         key,
-        fingerprint: fingerprint(request, principal, &body),
+        fingerprint: fingerprint(&store.key(), request, principal.id, &body),
     };
     *payload = Payload::Stream {
         payload: Box::pin(stream::iter([Ok::<_, PayloadError>(body)])),
@@ -350,10 +371,10 @@ fn key(request: &HttpRequest) -> Result<Option<String>, Problem> {
 
 /// All that makes a request what it is: who sends it, where to, and what. Another caller of the tenant cannot have the
 /// answer by knowing the key.
-fn fingerprint(request: &HttpRequest, principal: &Principal, body: &Bytes) -> Vec<u8> {
-    let mut context = Context::new(&SHA256);
+fn fingerprint(key: &hmac::Key, request: &HttpRequest, principal: Uuid, body: &Bytes) -> Vec<u8> {
+    let mut context = hmac::Context::with_key(key);
     for part in [
-        principal.id.as_bytes().as_slice(),
+        principal.as_bytes().as_slice(),
         request.path().as_bytes(),
         request.query_string().as_bytes(),
         body,
@@ -361,7 +382,7 @@ fn fingerprint(request: &HttpRequest, principal: &Principal, body: &Bytes) -> Ve
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part);
     }
-    context.finish().as_ref().to_vec()
+    context.sign().as_ref().to_vec()
 }
 
 /// Writes down what a route that takes keys takes and answers.

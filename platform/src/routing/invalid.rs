@@ -3,14 +3,14 @@
 use std::{borrow::Cow, fmt};
 
 use super::{ProblemType, page, query, valid};
-use crate::http::Problem;
+use crate::http::{FieldError, Problem};
 
 /// A request whose values are not acceptable. An error of a service has it as one of its variants, and need not list its
 /// problems: they are those of the handler's [`Query`](super::Query), [`Paging`](super::Paging) and [`Valid`](super::Valid).
 #[derive(Clone, Debug)]
 pub struct InvalidRequest {
     problem: ProblemType,
-    fields: Vec<(&'static str, Cow<'static, str>)>,
+    fields: Vec<FieldError>,
 }
 
 impl InvalidRequest {
@@ -19,7 +19,7 @@ impl InvalidRequest {
     pub fn query(parameter: &'static str, problem: impl Into<Cow<'static, str>>) -> Self {
         Self {
             problem: query::INVALID,
-            fields: vec![(parameter, problem.into())],
+            fields: vec![invalid(parameter, problem)],
         }
     }
 
@@ -28,7 +28,19 @@ impl InvalidRequest {
         let fields = fields.into_iter();
         Self {
             problem: valid::INVALID,
-            fields: fields.map(|(name, text)| (name, text.into())).collect(),
+            fields: fields.map(|(name, text)| invalid(name, text)).collect(),
+        }
+    }
+
+    /// 422 `validation`: a field of the body, with a code of its own for programs (`password_common`).
+    pub fn field(
+        name: &'static str,
+        code: &'static str,
+        problem: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            problem: valid::INVALID,
+            fields: vec![FieldError::new(name, code, problem)],
         }
     }
 
@@ -36,16 +48,20 @@ impl InvalidRequest {
     pub(super) fn cursor(parameter: &'static str) -> Self {
         Self {
             problem: page::INVALID,
-            fields: vec![(parameter, "is not one of this list".into())],
+            fields: vec![invalid(parameter, "is not one of this list")],
         }
     }
+}
+
+fn invalid(name: &'static str, problem: impl Into<Cow<'static, str>>) -> FieldError {
+    FieldError::new(name, "invalid", problem)
 }
 
 impl fmt::Display for InvalidRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fields = self.fields.iter();
         let fields: Vec<_> = fields
-            .map(|(name, text)| format!("`{name}` {text}"))
+            .map(|it| format!("`{}` {}", it.field, it.message))
             .collect();
         f.write_str(&fields.join("; "))
     }
@@ -56,8 +72,6 @@ impl std::error::Error for InvalidRequest {}
 impl From<InvalidRequest> for Problem {
     fn from(invalid: InvalidRequest) -> Self {
         let fields = invalid.fields.into_iter();
-        fields.fold(invalid.problem.problem(), |problem, (name, text)| {
-            problem.field_error(name, text)
-        })
+        fields.fold(invalid.problem.problem(), Problem::field)
     }
 }

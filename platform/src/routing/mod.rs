@@ -53,9 +53,11 @@ mod page;
 mod query;
 mod rate_limit;
 mod reply;
+mod request_head;
 mod routes;
 mod sort;
 mod valid;
+mod with_headers;
 
 pub use accepted::{
     Accepted, OperationError, OperationProgress, OperationResource, OperationState,
@@ -79,8 +81,10 @@ pub use page::{CursorScope, Page, Paging};
 pub use query::Query;
 pub use rate_limit::RateLimit;
 pub use reply::{Created, Creation, NoContent, Reply};
+pub use request_head::RequestHead;
 pub use routes::{Route, Routes};
 pub use sort::{Sort, SortColumn};
 pub use valid::Valid;
+pub use with_headers::{Noted, WithHeaders};
 
 pub(crate) use mounting::{MountedRoutes, RoutesError};

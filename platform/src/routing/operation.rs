@@ -59,14 +59,14 @@ impl Operation {
         if !G::IS_PUBLIC {
             self.problem(ProblemType::new(
                 401,
-                "unauthorized",
+                "unauthenticated",
                 "credentials are missing or not valid",
             ));
         }
         if G::PERMISSION.is_some() {
             self.problem(ProblemType::new(
                 403,
-                "permission_missing",
+                "forbidden",
                 "the permission for this is missing",
             ));
         }

@@ -18,7 +18,7 @@
 
 use std::{
     fmt::Write as _,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
@@ -62,6 +62,8 @@ pub struct RateLimit {
 pub(super) enum CountedBy {
     Principal,
     Network,
+    /// A network as a provider gives it to one customer, of many smaller ones.
+    WideNetwork,
 }
 
 impl RateLimit {
@@ -83,6 +85,14 @@ impl RateLimit {
         Self::new(CountedBy::Network, requests, window)
     }
 
+    /// At most `requests` in any `window`, of each wide client network: an IPv4 network of 24 bits, or an IPv6 network of 48
+    /// bits. Beside [`per_network`](Self::per_network), and several times as much: one customer of a provider has up to 65,536
+    /// networks of 64 bits.
+    #[must_use]
+    pub const fn per_wide_network(requests: u32, window: Duration) -> Self {
+        Self::new(CountedBy::WideNetwork, requests, window)
+    }
+
     const fn new(by: CountedBy, requests: u32, window: Duration) -> Self {
         let seconds = match window.as_secs() {
             0 => 1,
@@ -102,6 +112,7 @@ impl RateLimit {
         match self.by {
             CountedBy::Principal => "principal",
             CountedBy::Network => "network",
+            CountedBy::WideNetwork => "wide_network",
         }
     }
 }
@@ -122,7 +133,9 @@ impl Limits {
         rules: &RouteRules,
     ) -> Result<(), Problem> {
         let network = || http::origin(request).0.map(network);
-        self.count(request, rules, CountedBy::Network, network)
+        self.count(request, rules, CountedBy::Network, network)?;
+        let wide = || http::origin(request).0.map(wide_network);
+        self.count(request, rules, CountedBy::WideNetwork, wide)
     }
 
     /// Counts a request against the limits of its principal.
@@ -240,6 +253,20 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
+/// What is counted as one customer of a provider.
+fn wide_network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0).into()
+        }
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            Ipv4Addr::new(a, b, c, 0).into()
+        }
+    }
+}
+
 fn limited() -> Counter<u64> {
     global::meter("dotmac.http")
         .u64_counter("dotmac.http.rate_limited")
@@ -271,6 +298,21 @@ mod tests {
             let address: Result<IpAddr, _> = address.parse();
             assert_eq!(
                 address.map(|it| network(it).to_string()),
+                Ok(expected.to_owned())
+            );
+        }
+    }
+
+    #[test]
+    fn a_wide_network_has_24_or_48_bits() {
+        for (address, expected) in [
+            ("192.0.2.9", "192.0.2.0"),
+            ("::ffff:192.0.2.9", "192.0.2.0"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
+        ] {
+            let address: Result<IpAddr, _> = address.parse();
+            assert_eq!(
+                address.map(|it| wide_network(it).to_string()),
                 Ok(expected.to_owned())
             );
         }

@@ -19,6 +19,8 @@ pub struct Routes {
     module: &'static str,
     prefix: String,
     requests: Arc<ModuleRequests>,
+    /// Whether no cache may keep the answers of what is declared from now on.
+    no_store: bool,
     routes: Vec<Route>,
     /// The first mistake.
     mistake: Option<RoutesError>,
@@ -89,9 +91,16 @@ impl Routes {
             module,
             prefix: format!("{root}{prefix}"),
             requests,
+            no_store: false,
             routes: Vec::new(),
             mistake,
         }
+    }
+
+    /// Lets no cache keep the answers of the routes that are declared from now on, errors among them:
+    /// `Cache-Control: no-store`, unless an answer has that header itself.
+    pub fn no_store(&mut self) {
+        self.no_store = true;
     }
 
     /// Answers `GET` and `HEAD` for `path` below the prefix: `""`, `"/{id}"`.
@@ -160,6 +169,7 @@ impl Routes {
             time_limit: None,
             takes_key,
             keeps_answer: true,
+            no_store: self.no_store,
             query: operation.query_parameters(),
         };
         let register = move |rules: Arc<RouteRules>| {

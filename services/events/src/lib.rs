@@ -12,7 +12,7 @@ mod rules;
 mod settings;
 mod watch;
 
-use dotmac_platform::{events::EventCatalogue, permissions, prelude::*};
+use dotmac_platform::{access::Permission as _, events::EventCatalogue, permissions, prelude::*};
 
 use command::EventsCommand;
 pub use error::EventsError;
@@ -46,6 +46,7 @@ impl Module for Events {
     fn manifest() -> Manifest {
         Manifest::new("What happened, in one order: the log of events and its subscribers.")
             .permissions(PERMISSIONS)
+            .operator_permissions(&[ReadSubscribers::SPEC, WriteSubscribers::SPEC])
             .command::<EventsCommand>()
     }
 

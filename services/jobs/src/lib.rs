@@ -14,6 +14,7 @@ mod settings;
 mod watch;
 
 use dotmac_platform::{
+    access::Permission as _,
     jobs::{JobCatalogue, Kept},
     permissions,
     prelude::*,
@@ -56,6 +57,7 @@ impl Module for Jobs {
     fn manifest() -> Manifest {
         Manifest::new("Jobs, their queues and schedules.")
             .permissions(PERMISSIONS)
+            .operator_permissions(&[ReadQueues::SPEC, WriteQueues::SPEC])
             .jobs::<Echo>()
             .command::<JobsCommand>()
     }

@@ -268,7 +268,7 @@ fn types_of_one_name_in_two_modules_have_the_module_in_front() -> Outcome {
     assert_eq!(guarded["security"], json!([{ "credentials": [] }]));
     let problem = &guarded["responses"]["403"]["content"]["application/problem+json"];
     assert_eq!(problem["schema"]["$ref"], "#/components/schemas/Problem");
-    assert_eq!(problem["example"]["code"], "permission_missing");
+    assert_eq!(problem["example"]["code"], "forbidden");
     assert_eq!(both, document(parts_of::<Alpha, Beta>()?)?);
 
     let one = document(parts_of::<Alpha, Empty>()?)?;

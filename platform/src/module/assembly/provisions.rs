@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use dotmac_db::{Share, sealing::Sealer};
-use dotmac_secrets::{SecretReference, Wanted, WantedSource};
+use dotmac_secrets::{SecretPath, SecretReference, Wanted, WantedSource};
 use dotmac_supervision::{Exhausted, Schedule};
 use tracing::warn;
 
@@ -43,22 +43,12 @@ impl Assembly {
         if !is_given && is_production {
             return Err(AssemblyError::SecretMissing);
         }
-        let path = settings.own_secret_path(APP_SECRET_KEY);
-        match path.filter(|_| self.vault) {
-            Some(path) if is_production => self.own_secrets().push(Wanted {
-                key: APP_SECRET_KEY.to_owned(),
-                source: WantedSource::Reference(SecretReference { path, field: None }),
-            }),
-            Some(path) => {
-                warn!(
-                    key = APP_SECRET_KEY,
-                    "{APP_SECRET_KEY} is not set: while Vault has none at `{path}`, cursors of lists are good for this process alone"
-                );
-                self.own_secrets().push(Wanted {
-                    key: APP_SECRET_KEY.to_owned(),
-                    source: WantedSource::DefaultPath(path),
-                });
-            }
+        match self.want_from_vault(settings, APP_SECRET_KEY) {
+            Some(path) if !is_production => warn!(
+                key = APP_SECRET_KEY,
+                "{APP_SECRET_KEY} is not set: while Vault has none at `{path}`, cursors of lists are good for this process alone"
+            ),
+            Some(_) => {}
             None if !is_given => warn!(
                 key = APP_SECRET_KEY,
                 "{APP_SECRET_KEY} is not set: cursors of lists are good for this process alone"
@@ -68,6 +58,22 @@ impl Assembly {
         let secret = is_given.then(|| self.feed.watch("platform", APP_SECRET_KEY));
         let key = CursorKey::new(secret).map_err(|_| AssemblyError::NoRandom)?;
         Ok(self.values.share(PLATFORM, key)?)
+    }
+
+    /// Has the secrets read a key of the platform's own from its path in Vault, unless it is given in another way; the path.
+    /// In production it must be there. Elsewhere its absence is no fault: what needs it says so.
+    fn want_from_vault(&mut self, settings: &Settings, key: &str) -> Option<SecretPath> {
+        let path = settings.own_secret_path(key).filter(|_| self.vault)?;
+        let source = match settings.app.environment {
+            Environment::Production => WantedSource::Reference(SecretReference {
+                path: path.clone(),
+                field: None,
+            }),
+            _ => WantedSource::DefaultPath(path.clone()),
+        };
+        let key = key.to_owned();
+        self.own_secrets().push(Wanted { key, source });
+        Some(path)
     }
 
     /// What `module` seals with; the same for all modules.
@@ -83,20 +89,19 @@ impl Assembly {
         if !is_given {
             warn!(
                 key = APP_MASTER_KEY,
-                "module `{module}` seals secrets in the database, and {APP_MASTER_KEY} is not set: sealing fails until it is; `openssl rand -base64 32` makes one"
+                "module `{module}` seals secrets in the database, and {APP_MASTER_KEY} is not set: sealing fails until it is, unless the module has a key of its own; `openssl rand -base64 32` makes one"
             );
         }
         if self.sealer.is_some() {
             return Ok(());
         }
-        if let Some(path) = settings
-            .own_secret_path(APP_MASTER_KEY)
-            .filter(|_| self.vault)
+        if let Some(path) = self.want_from_vault(settings, APP_MASTER_KEY)
+            && settings.app.environment != Environment::Production
         {
-            self.own_secrets().push(Wanted {
-                key: APP_MASTER_KEY.to_owned(),
-                source: WantedSource::Reference(SecretReference { path, field: None }),
-            });
+            warn!(
+                key = APP_MASTER_KEY,
+                "module `{module}` seals secrets in the database: while Vault has no key at `{path}`, sealing fails unless the module has one of its own"
+            );
         }
         self.follow_master_key();
         Ok(())
@@ -115,7 +120,10 @@ impl Assembly {
             return Ok(());
         }
         let db = self.db.for_module(IDEMPOTENCY, Share::HALF);
-        let store = KeyStore::new(db.clone(), settings.http.request_timeout);
+        let secret = settings
+            .has_secret(APP_SECRET_KEY)
+            .then(|| self.feed.watch("platform", APP_SECRET_KEY));
+        let store = KeyStore::new(db.clone(), settings.http.request_timeout, secret);
         self.values.share(PLATFORM, store)?;
         let delete =
             move |_, _| routing::delete_expired(db.system("delete expired idempotency keys"));

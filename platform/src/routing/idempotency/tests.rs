@@ -27,6 +27,18 @@ fn a_key_is_1_to_255_visible_ascii_characters_given_once() {
 }
 
 #[test]
+fn a_fingerprint_cannot_be_made_without_the_key() {
+    let request = TestRequest::post().uri("/api/v1/users").to_http_request();
+    let body = Bytes::from_static(br#"{"password":"a"}"#);
+    let made = |key: &[u8]| {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+        fingerprint(&key, &request, uuid::Uuid::nil(), &body)
+    };
+    assert_eq!(made(b"one"), made(b"one"));
+    assert_ne!(made(b"one"), made(b"other"));
+}
+
+#[test]
 fn an_answer_without_its_body_says_where_its_result_is() {
     let kept = KeptAnswer {
         status: Some(201),
