@@ -162,8 +162,12 @@ impl Monitor {
             Some(connection) if connection.is_fit() => connection,
             _ => self.connect().await?,
         };
-        let verified = tokio::time::timeout(ANSWER_LIMIT, self.pool.verify_file()).await;
-        verified.unwrap_or_else(|_| Err(silent("a check", &self.config)))?;
+        let verifying = self.pool.verify_file();
+        let verified = self
+            .pulse
+            .unless_silent(ANSWER_LIMIT, LONGEST_LOOK, verifying)
+            .await;
+        verified.unwrap_or_else(|| Err(silent("a check", &self.config)))?;
         let asked = Instant::now();
         let asking = connection.asked(&self.config, &self.pulse, self.silence());
         let (connection, user_gone) = asking.await?;

@@ -16,6 +16,9 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+/// How often a wait notices whether this process runs. What wakes up later than that by as much has not run.
+const STEP: Duration = Duration::from_millis(250);
+
 /// When the server was last heard, on any of the connections that have a clone of this.
 #[derive(Clone)]
 pub(crate) struct Pulse {
@@ -42,7 +45,8 @@ impl Pulse {
         self.epoch + Duration::from_micros(self.last.load(Relaxed))
     }
 
-    /// What `answer` returns, or `None` once nothing has been heard for `silence`, or at `longest` at the latest.
+    /// What `answer` returns, or `None` once nothing has been heard for `silence`, or at `longest` at the latest. Time in which
+    /// this process did not run is no silence: what was said meanwhile has not been read yet.
     pub(crate) async fn unless_silent<T>(
         &self,
         silence: Duration,
@@ -51,13 +55,23 @@ impl Pulse {
     ) -> Option<T> {
         let mut answer = pin!(answer);
         let begun = Instant::now();
+        let end = begun + longest;
+        // When something was heard, or would have been if this process had run all the time.
+        let mut heard = begun;
         loop {
-            let heard = self.last().max(begun);
-            let until = (heard + silence).min(begun + longest);
-            match timeout_at(until, answer.as_mut()).await {
-                Ok(answer) => return Some(answer),
-                Err(_) if self.last() > heard && until < begun + longest => {}
-                Err(_) => return None,
+            heard = self.last().max(heard);
+            let until = (heard + silence).min(end);
+            let step = until.min(Instant::now() + STEP);
+            if let Ok(answer) = timeout_at(step, answer.as_mut()).await {
+                return Some(answer);
+            }
+            let late = Instant::now().saturating_duration_since(step);
+            if late > STEP {
+                heard += late;
+            }
+            let until = (self.last().max(heard) + silence).min(end);
+            if until <= Instant::now() {
+                return None;
             }
         }
     }
@@ -148,6 +162,34 @@ mod tests {
         assert!(!answered && (1000..1100).contains(&after), "{after}");
         let (answered, after) = outcome(60, 300).await;
         assert!(!answered && (10_000..10_100).contains(&after), "{after}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_did_not_run_takes_no_server_for_silent() {
+        let pulse = Pulse::new();
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let asking = pulse.unless_silent(SILENCE, LONGEST, answered);
+        let stopped = async {
+            sleep(Duration::from_millis(10)).await;
+            tokio::time::advance(Duration::from_secs(3)).await;
+            // The answer that came meanwhile is read only now.
+            sleep(Duration::from_millis(20)).await;
+            answer.send(()).ok();
+        };
+        let (answered, ()) = tokio::join!(asking, stopped);
+        assert!(answered.is_some());
+        // A server that is silent is noticed all the same, and not after the longest wait.
+        let begun = Instant::now();
+        let silent = pulse.unless_silent(SILENCE, LONGEST, std::future::pending::<()>());
+        let (answered, ()) = tokio::join!(silent, async {
+            sleep(Duration::from_millis(10)).await;
+            tokio::time::advance(Duration::from_secs(3)).await;
+        });
+        let after = begun.elapsed().as_millis();
+        assert!(
+            answered.is_none() && (3700..4300).contains(&after),
+            "{after}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
