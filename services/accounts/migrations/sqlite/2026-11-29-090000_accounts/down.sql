@@ -1,0 +1,17 @@
+DROP TABLE accounts_changes;
+DROP TABLE secret_keys;
+DROP TABLE signing_keys;
+DROP TABLE login_throttle;
+DROP TABLE one_time_tokens;
+DROP TABLE devices;
+DROP TABLE session_refresh;
+DROP TABLE sessions;
+DROP TABLE api_keys;
+DROP TABLE role_bindings;
+DROP TABLE service_accounts;
+DROP TABLE role_permissions;
+DROP TABLE roles;
+DROP TABLE memberships;
+DROP TABLE passwords;
+DROP TABLE users;
+DROP TABLE tenants;

@@ -1,0 +1,296 @@
+//! What can go wrong with accounts, and the answers to clients.
+
+use std::{borrow::Cow, time::Duration};
+
+use dotmac_platform::{
+    access::AuthError,
+    db::DbError,
+    events::EmitError,
+    http::Problem,
+    module::WorkerError,
+    routing::{ApiError, InvalidRequest, PreconditionFailed, ProblemType},
+    sealing::SealingError,
+    supervision::Reason,
+};
+
+use crate::password::PasswordFault;
+
+const INVALID_CREDENTIALS: ProblemType = ProblemType::new(
+    401,
+    "invalid_credentials",
+    "the identifier or the password is not right",
+);
+const TOKEN_INVALID: ProblemType = ProblemType::new(401, "token_invalid", "the token is not valid");
+const TOKEN_EXPIRED: ProblemType = ProblemType::new(401, "token_expired", "the token has expired");
+const SESSION_ENDED: ProblemType = ProblemType::new(401, "session_ended", "the session has ended");
+const REFRESH_REUSED: ProblemType = ProblemType::new(
+    401,
+    "refresh_reused",
+    "the refresh token was used before; the session was ended, since the token may be stolen",
+);
+const STEP_UP_REQUIRED: ProblemType = ProblemType::new(
+    403,
+    "step_up_required",
+    "this needs a stronger or a younger authentication; `errors` say which",
+);
+const FORBIDDEN: ProblemType = ProblemType::new(403, "forbidden", "this is not allowed");
+const CSRF: ProblemType = ProblemType::new(
+    403,
+    "csrf",
+    "a browser's request that changes something must come from this site",
+);
+const REGISTRATION_CLOSED: ProblemType = ProblemType::new(
+    403,
+    "registration_closed",
+    "accounts are made by administrators only",
+);
+const NOT_FOUND: ProblemType = ProblemType::new(404, "not_found", "there is no such thing");
+const CONFLICT: ProblemType = ProblemType::new(
+    409,
+    "conflict",
+    "there is one with this name or address already",
+);
+const LAST_OWNER: ProblemType =
+    ProblemType::new(409, "last_owner", "the last owner of a tenant must stay");
+const LINK_GONE: ProblemType = ProblemType::new(
+    410,
+    "link_used_or_expired",
+    "the link was used or has expired",
+);
+const RATE_LIMITED: ProblemType = ProblemType::new(
+    429,
+    "rate_limited",
+    "there were too many failures; `Retry-After` says when to try again",
+);
+const AUTH_BUSY: ProblemType =
+    ProblemType::new(503, "auth_busy", "too many sign-ins are under way");
+const AUTH_UNAVAILABLE: ProblemType =
+    ProblemType::new(503, "auth_unavailable", "credentials cannot be checked now");
+
+/// Why something cannot be done with accounts.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AccountsError {
+    /// Unknown, wrong, disabled, or in no tenant: which of these it is, clients do not learn.
+    #[error("the credentials are not right")]
+    InvalidCredentials,
+    /// The token is none of ours, or was changed.
+    #[error("the token is not valid")]
+    TokenInvalid,
+    /// The token is over.
+    #[error("the token has expired")]
+    TokenExpired,
+    /// The session was ended or is over.
+    #[error("the session has ended")]
+    SessionEnded,
+    /// A refresh token was used a second time; its session has been ended.
+    #[error("the refresh token was used before")]
+    RefreshReused,
+    /// It is not allowed, and why.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// A request of another site.
+    #[error("the request comes from another site")]
+    Csrf,
+    /// People cannot make accounts themselves.
+    #[error("registration is closed")]
+    RegistrationClosed,
+    /// There is no such thing in the tenant.
+    #[error("there is no such thing")]
+    NotFound,
+    /// There is one already.
+    #[error("there is one already")]
+    Conflict,
+    /// Another request has changed the same meanwhile.
+    #[error("another request has changed it meanwhile")]
+    Changed,
+    /// A tenant keeps one owner.
+    #[error("it is the last owner of the tenant")]
+    LastOwner,
+    /// A link was used or is over.
+    #[error("the link was used or has expired")]
+    LinkGone,
+    /// Values of the request are not acceptable.
+    #[error(transparent)]
+    Invalid(#[from] InvalidRequest),
+    /// Too many failures; when to try again.
+    #[error("too many failures")]
+    Throttled(Duration),
+    /// The queue of password hashes is full.
+    #[error("too many sign-ins are under way")]
+    Busy,
+    /// A stored hash is none that may be computed.
+    #[error("a stored password hash cannot be used")]
+    HashNotUsable,
+    /// A second factor cannot be computed.
+    #[error("a second factor cannot be used")]
+    FactorNotUsable,
+    /// There is no key to sign with yet.
+    #[error("there is no key to sign tokens with")]
+    NoSigningKey,
+    /// The operating system has no random bytes.
+    #[error("the operating system has no random bytes")]
+    NoRandom,
+    /// A token could not be signed.
+    #[error("failed to sign a token")]
+    Signing,
+    /// A secret in the database could not be sealed or opened.
+    #[error(transparent)]
+    Sealing(#[from] SealingError),
+    /// Whether credentials are right cannot be found out now, and clients learn no more of it.
+    #[error("credentials cannot be checked now")]
+    Unavailable(#[source] Box<Self>),
+    /// The database did not do it.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// Anything that the platform answers as it is.
+    #[error("{0}")]
+    Problem(Problem),
+}
+
+impl AccountsError {
+    /// A field that is not acceptable.
+    pub(crate) fn field(
+        field: &'static str,
+        code: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        InvalidRequest::field(field, code, message).into()
+    }
+
+    /// The same, without what failed: a sign-in and a refresh say no more than that credentials cannot be checked.
+    pub(crate) fn of_credentials(self) -> Self {
+        match self {
+            Self::Db(_)
+            | Self::NoRandom
+            | Self::Signing
+            | Self::Sealing(_)
+            | Self::NoSigningKey
+            | Self::HashNotUsable
+            | Self::FactorNotUsable => Self::Unavailable(Box::new(self)),
+            error => error,
+        }
+    }
+
+    pub(crate) fn password(field: &'static str, fault: PasswordFault) -> Self {
+        Self::field(field, fault.code(), fault.message())
+    }
+
+    /// Whether an attacker could learn from how fast it comes that an account exists.
+    pub(crate) const fn is_slow_on_purpose(&self) -> bool {
+        matches!(
+            self,
+            Self::InvalidCredentials | Self::Throttled(_) | Self::LinkGone | Self::Busy
+        )
+    }
+}
+
+impl From<Problem> for AccountsError {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<EmitError> for AccountsError {
+    fn from(error: EmitError) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+impl From<PreconditionFailed> for AccountsError {
+    fn from(failed: PreconditionFailed) -> Self {
+        Self::Problem(failed.into())
+    }
+}
+
+impl WorkerError for AccountsError {
+    fn upstream(&self) -> Option<Reason> {
+        match self {
+            Self::Db(error) => error.reason(),
+            _ => None,
+        }
+    }
+}
+
+impl ApiError for AccountsError {
+    const PROBLEMS: &'static [ProblemType] = &[
+        INVALID_CREDENTIALS,
+        TOKEN_INVALID,
+        TOKEN_EXPIRED,
+        SESSION_ENDED,
+        REFRESH_REUSED,
+        FORBIDDEN,
+        STEP_UP_REQUIRED,
+        CSRF,
+        REGISTRATION_CLOSED,
+        NOT_FOUND,
+        CONFLICT,
+        LAST_OWNER,
+        LINK_GONE,
+        RATE_LIMITED,
+        AUTH_BUSY,
+        AUTH_UNAVAILABLE,
+    ];
+
+    fn into_problem(self) -> Problem {
+        match self {
+            Self::InvalidCredentials => INVALID_CREDENTIALS.problem(),
+            Self::TokenInvalid => TOKEN_INVALID.problem(),
+            Self::TokenExpired => TOKEN_EXPIRED.problem(),
+            Self::SessionEnded => SESSION_ENDED.problem(),
+            Self::RefreshReused => REFRESH_REUSED.problem(),
+            Self::Forbidden(why) => FORBIDDEN.problem().detail(why),
+            Self::Csrf => CSRF.problem(),
+            Self::RegistrationClosed => REGISTRATION_CLOSED.problem(),
+            Self::NotFound => NOT_FOUND.problem(),
+            Self::Conflict => CONFLICT.problem(),
+            Self::Changed => CONFLICT
+                .problem()
+                .detail("another request has changed it meanwhile"),
+            Self::LastOwner => LAST_OWNER.problem(),
+            Self::LinkGone => LINK_GONE.problem(),
+            Self::Invalid(error) => error.into(),
+            Self::Throttled(wait) => RATE_LIMITED.problem().retry_after(wait),
+            Self::Busy => AUTH_BUSY.problem().retry_after(Duration::from_secs(2)),
+            error @ (Self::Unavailable(_)
+            | Self::NoSigningKey
+            | Self::Sealing(SealingError::NoKey { .. })) => {
+                let problem = AUTH_UNAVAILABLE
+                    .problem()
+                    .retry_after(Duration::from_secs(5));
+                problem.caused_by(error)
+            }
+            Self::Db(error) if error.is_unique_violation() => CONFLICT.problem(),
+            Self::Db(error) => error.into(),
+            Self::Problem(problem) => problem,
+            error @ (Self::HashNotUsable
+            | Self::FactorNotUsable
+            | Self::NoRandom
+            | Self::Signing
+            | Self::Sealing(_)) => Problem::internal(error),
+        }
+    }
+}
+
+/// Of the check of credentials. What the database did not do is never taken for a refusal.
+impl From<AccountsError> for AuthError {
+    fn from(error: AccountsError) -> Self {
+        match error {
+            AccountsError::SessionEnded => Self::Invalid {
+                code: "session_ended",
+            },
+            AccountsError::TokenExpired => Self::Invalid {
+                code: "token_expired",
+            },
+            AccountsError::TokenInvalid => Self::Invalid {
+                code: "token_invalid",
+            },
+            AccountsError::Csrf => Self::Refused {
+                code: "csrf",
+                detail: CSRF.description,
+            },
+            AccountsError::Problem(problem) => Self::Other(problem),
+            error => Self::Unavailable(Box::new(error)),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The program `accounts`: the module on a platform of its own.
+
+use std::process::ExitCode;
+
+use dotmac_accounts::Accounts;
+use dotmac_platform::{Platform, build_info};
+
+fn main() -> ExitCode {
+    Platform::new("accounts", env!("CARGO_PKG_VERSION"))
+        .build(build_info!())
+        .module::<Accounts>()
+        .main()
+}

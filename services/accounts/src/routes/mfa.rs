@@ -1,0 +1,147 @@
+//! The second step of a sign-in, and proving anew who one is within a session.
+
+use std::time::Instant;
+
+use dotmac_platform::{
+    prelude::*,
+    routing::{ClientAddress, RequestHead, WithHeaders},
+};
+use garde::Validate;
+use secrecy::SecretString;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{
+    BODY, PASSWORDS, SECOND_FACTORS, WIDE_SECOND_FACTORS,
+    auth::{SessionBody, answer, floored},
+    refused,
+};
+use crate::{
+    AccountsError, cookies,
+    metrics::{self, Outcome},
+    password::Asker,
+    rules::{
+        mfa::{self, Method},
+        sign_in::SignedIn,
+        step_up,
+    },
+    service::{self, Service},
+};
+
+pub(super) fn declare(routes: &mut Routes) {
+    routes
+        .post("/mfa/verify", verify)
+        .summary("Go on with a sign-in by a second factor")
+        .rate_limit(SECOND_FACTORS)
+        .rate_limit(WIDE_SECOND_FACTORS)
+        .body_limit(BODY);
+    routes
+        .post("/step-up", step_up_session)
+        .summary("Prove again who you are, for what needs a young authentication")
+        .description(
+            "What changes users, roles, tenants and keys answers 403 `step_up_required` once the authentication is too old, or too \
+             weak. The session of this answer takes the place of the present one, with secrets of its own, and ends when that \
+             would have. A user with a second factor gives its code.",
+        )
+        .rate_limit(PASSWORDS)
+        .body_limit(BODY);
+}
+
+/// A kind of second factor.
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum FactorMethod {
+    /// The code that an authenticator app shows.
+    #[default]
+    Totp,
+    /// One of the codes for the day on which the app is lost.
+    RecoveryCode,
+}
+
+impl From<FactorMethod> for Method {
+    fn from(method: FactorMethod) -> Self {
+        match method {
+            FactorMethod::Totp => Self::Totp,
+            FactorMethod::RecoveryCode => Self::RecoveryCode,
+        }
+    }
+}
+
+/// The second step of a sign-in.
+#[derive(Deserialize, Validate, ToSchema)]
+struct Verification {
+    /// As the first step gave it.
+    #[garde(length(bytes, min = 1, max = 256))]
+    flow: String,
+    /// Which factor.
+    #[garde(skip)]
+    method: FactorMethod,
+    /// The code.
+    #[garde(length(bytes, min = 1, max = 64))]
+    code: String,
+}
+
+/// What the user is authenticated by: the password, or the code of a second factor if there is one.
+#[derive(Deserialize, Validate, ToSchema)]
+struct StepUp {
+    #[serde(default)]
+    #[garde(inner(length(bytes, min = 1, max = 1024)))]
+    #[schema(format = Password)]
+    password: Option<String>,
+    /// Of `code`: `totp` unless it is said.
+    #[serde(default)]
+    #[garde(skip)]
+    method: FactorMethod,
+    #[serde(default)]
+    #[garde(inner(length(bytes, min = 1, max = 64)))]
+    code: Option<String>,
+}
+
+async fn verify(
+    _: Public,
+    on: Use<Service>,
+    head: RequestHead,
+    from: ClientAddress,
+    body: Valid<Verification>,
+) -> Result<WithHeaders<Json<SessionBody>>, AccountsError> {
+    let began = Instant::now();
+    let Verification { flow, method, code } = body.into_inner();
+    let asker = Asker {
+        network: Some(service::network(from.0)),
+        is_known: false,
+    };
+    let code = SecretString::from(code);
+    let is_of_this_site = cookies::check_sign_in(&head, &on.settings.public_url).is_ok();
+    let verified = mfa::verify(&on, asker, &flow, method.into(), &code, is_of_this_site).await;
+    metrics::signed_in(Outcome::of(&verified));
+    let SignedIn {
+        issued,
+        user,
+        device,
+    } = floored(began, verified)
+        .await
+        .map_err(AccountsError::of_credentials)?;
+    let answer = answer(&on, &head, issued, user, device);
+    answer.await.map_err(AccountsError::of_credentials)
+}
+
+async fn step_up_session(
+    who: Authenticated,
+    on: Use<Service>,
+    head: RequestHead,
+    body: Valid<StepUp>,
+) -> Result<WithHeaders<Json<SessionBody>>, AccountsError> {
+    let began = Instant::now();
+    let StepUp {
+        password,
+        method,
+        code,
+    } = body.into_inner();
+    let stepped_up = match (password, code) {
+        (Some(password), None) => step_up::by_password(&on, &who, password.into()).await,
+        (None, Some(code)) => step_up::by_code(&on, &who, method.into(), &code.into()).await,
+        _ => return Err(refused("password", "is given, or `code`, and not both")),
+    };
+    let (issued, user) = floored(began, stepped_up).await?;
+    answer(&on, &head, issued, user, None).await
+}

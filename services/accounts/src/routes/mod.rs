@@ -1,0 +1,129 @@
+//! Takes requests apart, calls rules, puts answers together.
+
+mod api_keys;
+mod auth;
+mod factors;
+mod me;
+mod mfa;
+mod passwords;
+mod roles;
+mod service_accounts;
+mod tenants;
+mod users;
+mod well_known;
+
+use std::time::Duration;
+
+use dotmac_platform::{
+    module::Mount,
+    routing::{RateLimit, RequestHead, Routes},
+};
+
+use crate::AccountsError;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Sign-ins of one client network: 20 at once, and 10 a minute on.
+const SIGN_INS: RateLimit = RateLimit::per_network(20, Duration::from_secs(120));
+
+/// Sign-ins of one wide network: ten times as many.
+const WIDE_SIGN_INS: RateLimit = RateLimit::per_wide_network(200, Duration::from_secs(120));
+
+/// Passwords that one caller gives to prove who they are.
+const PASSWORDS: RateLimit = RateLimit::per_principal(10, MINUTE);
+
+/// Second factors from one client network.
+const SECOND_FACTORS: RateLimit = RateLimit::per_network(20, MINUTE);
+
+/// Second factors from one wide network.
+const WIDE_SECOND_FACTORS: RateLimit = RateLimit::per_wide_network(200, MINUTE);
+
+/// First codes of apps of one caller, each of which makes ten recovery codes.
+const CONFIRMATIONS: RateLimit = RateLimit::per_principal(10, HOUR);
+
+/// Sets of recovery codes of one caller: ten slow hashes each.
+const CODE_SETS: RateLimit = RateLimit::per_principal(3, HOUR);
+
+/// Links and mails for one client network.
+const LINKS: RateLimit = RateLimit::per_network(20, MINUTE);
+
+/// Sessions in other tenants that one caller begins: each is a row, and a change that all instances read.
+const SWITCHES: RateLimit = RateLimit::per_principal(10, MINUTE);
+
+/// Requests of one caller.
+const CALLS: RateLimit = RateLimit::per_principal(600, MINUTE);
+
+/// Reports of found keys by one client network.
+const REPORTS: RateLimit = RateLimit::per_network(60, HOUR);
+
+/// Largest body of a request; no field is anywhere near it.
+const BODY: usize = 16 * 1024;
+
+pub(crate) fn mount(on: &mut Mount<'_>) {
+    let mut below = |prefix, declare: &dyn Fn(&mut Routes)| {
+        on.routes(prefix, |routes| {
+            // Answers say who somebody is, or hold what is shown once.
+            routes.no_store();
+            declare(routes);
+        });
+    };
+    below("/auth", &|routes| {
+        auth::declare(routes);
+        mfa::declare(routes);
+        passwords::declare(routes);
+        me::declare(routes);
+    });
+    below("/auth/me/factors", &factors::declare);
+    below("/auth/me/api-keys", &api_keys::declare_own);
+    below("/users", &users::declare);
+    below("/permissions", &roles::declare_permissions);
+    below("/roles", &roles::declare);
+    below("/role-bindings", &roles::declare_bindings);
+    below("/tenants", &tenants::declare);
+    below("/service-accounts", &service_accounts::declare);
+    below("/api-keys", &api_keys::declare);
+    below("/keys", &api_keys::declare_reports);
+    on.root_routes("/.well-known", well_known::declare);
+}
+
+/// What an object has as `etag`, and its answer as the header `ETag`.
+fn etag(version: i64) -> String {
+    format!("\"{version}\"")
+}
+
+/// The request's `User-Agent`, cut to what is worth to show.
+fn user_agent(head: &RequestHead) -> Option<String> {
+    let text = head.header("user-agent")?;
+    Some(
+        text.chars()
+            .filter(|letter| !letter.is_control())
+            .take(200)
+            .collect(),
+    )
+}
+
+/// A name for people: not empty, and nothing that cannot be seen.
+fn visible(text: &str, _: &()) -> garde::Result {
+    let is_visible = text.trim() == text && !text.chars().any(is_hidden);
+    if is_visible {
+        Ok(())
+    } else {
+        Err(garde::Error::new(
+            "must not begin or end with a blank, or hold characters that cannot be seen",
+        ))
+    }
+}
+
+/// Control characters, and those that turn the direction of a text or have no width.
+fn is_hidden(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{feff}')
+        || matches!(letter, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2060}')
+        || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `text` as a value of its field; a text that is none is refused with the field's name.
+fn refused(field: &'static str, message: &'static str) -> AccountsError {
+    AccountsError::field(field, "invalid", message)
+}

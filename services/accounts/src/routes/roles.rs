@@ -1,0 +1,422 @@
+//! Roles of the tenant, who has them, and all permissions that there are.
+
+use dotmac_platform::{
+    access::PermissionSet,
+    db::types::{Id, Moment},
+    prelude::*,
+    routing::{CursorScope, Idempotency, IfMatch, Page, Paging, Versioned},
+};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{BODY, CALLS, etag, visible};
+use crate::{
+    AccountsError, ReadRoles, WriteRoles,
+    rules::roles as rules,
+    service::Service,
+    store::{
+        bindings::{self, Binding, BindingRow, Holder},
+        roles::{self as store, Role, RoleGrants, RoleRow},
+        service_accounts, users,
+    },
+};
+
+pub(super) fn declare_permissions(routes: &mut Routes) {
+    routes
+        .get("", list_permissions)
+        .summary("Every permission that there is")
+        .rate_limit(CALLS);
+}
+
+pub(super) fn declare(routes: &mut Routes) {
+    routes
+        .get("", list_roles)
+        .summary("The roles of the tenant")
+        .rate_limit(CALLS);
+    routes
+        .post("", create_role)
+        .summary("Make a role")
+        .rate_limit(CALLS)
+        .body_limit(BODY);
+    routes
+        .get("/{id}", find_role)
+        .summary("One role")
+        .rate_limit(CALLS);
+    routes
+        .patch("/{id}", change_role)
+        .summary("Change a role")
+        .rate_limit(CALLS)
+        .body_limit(BODY);
+    routes
+        .delete("/{id}", delete_role)
+        .summary("Delete a role")
+        .rate_limit(CALLS);
+}
+
+pub(super) fn declare_bindings(routes: &mut Routes) {
+    routes
+        .get("", list_bindings)
+        .summary("Who has which role")
+        .rate_limit(CALLS);
+    routes
+        .post("", create_binding)
+        .summary("Give somebody a role")
+        .rate_limit(CALLS)
+        .body_limit(BODY);
+    routes
+        .delete("/{id}", delete_binding)
+        .summary("Take a role away")
+        .rate_limit(CALLS);
+}
+
+/// A role.
+#[derive(Serialize, ToSchema)]
+struct RoleBody {
+    id: Uuid,
+    name: String,
+    description: String,
+    /// Whether every tenant has it; then it cannot be changed.
+    is_system: bool,
+    /// Permissions that it gives: names, or patterns as `accounts.users.*`.
+    permissions: Vec<String>,
+    /// Permissions that it takes away, whatever gives them.
+    denied: Vec<String>,
+    created_at: Moment,
+    etag: String,
+}
+
+/// A role to be.
+#[derive(Deserialize, Validate, ToSchema)]
+struct RolePost {
+    #[garde(length(chars, min = 1, max = 100), custom(visible))]
+    name: String,
+    #[serde(default)]
+    #[garde(length(chars, max = 500), custom(visible))]
+    description: String,
+    #[serde(default)]
+    #[garde(length(max = 200), inner(length(bytes, min = 1, max = 200)))]
+    permissions: Vec<String>,
+    #[serde(default)]
+    #[garde(length(max = 200), inner(length(bytes, min = 1, max = 200)))]
+    denied: Vec<String>,
+}
+
+/// What may be changed of a role.
+#[derive(Deserialize, Validate, ToSchema)]
+struct RolePatch {
+    #[garde(inner(length(chars, min = 1, max = 100), custom(visible)))]
+    name: Option<String>,
+    #[garde(inner(length(chars, max = 500), custom(visible)))]
+    description: Option<String>,
+    #[garde(inner(length(max = 200), inner(length(bytes, min = 1, max = 200))))]
+    permissions: Option<Vec<String>>,
+    #[garde(inner(length(max = 200), inner(length(bytes, min = 1, max = 200))))]
+    denied: Option<Vec<String>>,
+}
+
+/// A permission.
+#[derive(Serialize, ToSchema)]
+struct PermissionBody {
+    name: &'static str,
+}
+
+/// All permissions.
+#[derive(Serialize, ToSchema)]
+struct PermissionList {
+    items: Vec<PermissionBody>,
+}
+
+/// Somebody's role.
+#[derive(Serialize, ToSchema)]
+struct BindingBody {
+    id: Uuid,
+    /// A user or a service account.
+    principal: Uuid,
+    /// `user` or `service`.
+    kind: &'static str,
+    /// The role's id.
+    role: Uuid,
+    granted_by: String,
+    created_at: Moment,
+    expires_at: Option<Moment>,
+}
+
+/// A role to give.
+#[derive(Deserialize, Validate, ToSchema)]
+struct BindingPost {
+    /// A user or a service account of the tenant.
+    #[garde(skip)]
+    principal: Uuid,
+    /// The role's id or its name.
+    #[garde(length(chars, min = 1, max = 100))]
+    role: String,
+    #[serde(default)]
+    #[garde(skip)]
+    expires_at: Option<Moment>,
+}
+
+fn versioned((row, grants): (RoleRow, RoleGrants)) -> Versioned<RoleBody> {
+    Versioned {
+        version: row.version,
+        body: body(row, grants),
+    }
+}
+
+fn body(row: RoleRow, grants: RoleGrants) -> RoleBody {
+    RoleBody {
+        id: row.id.uuid(),
+        name: row.name,
+        description: row.description,
+        is_system: row.is_system,
+        permissions: grants.allow,
+        denied: grants.deny,
+        created_at: row.created_at,
+        etag: etag(row.version),
+    }
+}
+
+fn binding(row: &BindingRow) -> BindingBody {
+    let (principal, kind) = match (row.user_id, row.service_account_id) {
+        (Some(user), _) => (user.uuid(), "user"),
+        (None, Some(service)) => (service.uuid(), "service"),
+        (None, None) => (Uuid::nil(), "service"),
+    };
+    BindingBody {
+        id: row.id.uuid(),
+        principal,
+        kind,
+        role: row.role_id.uuid(),
+        granted_by: row.granted_by.clone(),
+        created_at: row.created_at,
+        expires_at: row.expires_at,
+    }
+}
+
+/// Sorted, each once.
+fn grants(mut allow: Vec<String>, mut deny: Vec<String>) -> RoleGrants {
+    for names in [&mut allow, &mut deny] {
+        names.sort();
+        names.dedup();
+    }
+    RoleGrants { allow, deny }
+}
+
+async fn list_permissions(_: Can<ReadRoles>) -> Result<Json<PermissionList>, AccountsError> {
+    let names = PermissionSet::all().names();
+    let items = names
+        .into_iter()
+        .map(|name| PermissionBody { name })
+        .collect();
+    Ok(Json(PermissionList { items }))
+}
+
+async fn list_roles(
+    who: Can<ReadRoles>,
+    on: Use<Service>,
+    paging: Paging,
+) -> Result<Page<RoleBody>, AccountsError> {
+    let bound = CursorScope {
+        tenant: who.tenant,
+        list: "roles",
+        sort: "",
+        filter: "",
+    };
+    let (after, rows) = (paging.after::<Id<Role>>(&bound)?, paging.rows());
+    let read = on
+        .db
+        .tenant(&who.scope())
+        .read("list roles", async move |tx| {
+            let mut roles = Vec::new();
+            for row in store::page(tx, after, rows).await? {
+                let grants = store::grants(tx, row.id).await?;
+                roles.push(body(row, grants));
+            }
+            Ok::<_, AccountsError>(roles)
+        });
+    Ok(paging.page(&bound, read.await?, |role| Id::<Role>::from_uuid(role.id)))
+}
+
+async fn create_role(
+    who: Can<WriteRoles>,
+    on: Use<Service>,
+    new: Valid<RolePost>,
+    once: Idempotency,
+) -> Result<Created<Versioned<RoleBody>>, AccountsError> {
+    let RolePost {
+        name,
+        description,
+        permissions,
+        denied,
+    } = new.into_inner();
+    on.stepped_up_person(&who)?;
+    rules::check_names("permissions", &permissions)?;
+    rules::check_names("denied", &denied)?;
+    let (principal, grants) = ((*who).clone(), grants(permissions, denied));
+    let created = on
+        .db
+        .tenant(&who.scope())
+        .transaction("create role", async move |tx| {
+            let row = rules::create(tx, &principal, name, description, grants).await?;
+            let body = versioned(rules::find(tx, row.id).await?);
+            let location = format!("/api/v1/roles/{}", row.id);
+            Ok::<_, AccountsError>(once.keep(tx, Created { location, body }))
+        });
+    created.await
+}
+
+async fn find_role(
+    who: Can<ReadRoles>,
+    on: Use<Service>,
+    id: Path<Id<Role>>,
+) -> Result<Versioned<RoleBody>, AccountsError> {
+    let found = on
+        .db
+        .tenant(&who.scope())
+        .read("find role", async move |tx| rules::find(tx, *id).await);
+    Ok(versioned(found.await?))
+}
+
+async fn change_role(
+    who: Can<WriteRoles>,
+    on: Use<Service>,
+    id: Path<Id<Role>>,
+    seen: IfMatch,
+    patch: Valid<RolePatch>,
+) -> Result<Versioned<RoleBody>, AccountsError> {
+    let RolePatch {
+        name,
+        description,
+        permissions,
+        denied,
+    } = patch.into_inner();
+    on.stepped_up_person(&who)?;
+    rules::check_names("permissions", permissions.as_deref().unwrap_or_default())?;
+    rules::check_names("denied", denied.as_deref().unwrap_or_default())?;
+    let (principal, changes, id) = ((*who).clone(), on.changes.clone(), *id);
+    let updated = on
+        .db
+        .tenant(&who.scope())
+        .transaction("change role", async move |tx| {
+            let (row, present) = rules::find(tx, id).await?;
+            seen.check(row.version)?;
+            let texts = (
+                name.unwrap_or_else(|| row.name.clone()),
+                description.unwrap_or_else(|| row.description.clone()),
+            );
+            let is_given = permissions.is_some() || denied.is_some();
+            let new = grants(
+                permissions.unwrap_or(present.allow),
+                denied.unwrap_or(present.deny),
+            );
+            rules::update(
+                tx,
+                &changes,
+                &principal,
+                row,
+                texts,
+                is_given.then_some(new),
+            )
+            .await?;
+            rules::find(tx, id).await
+        });
+    Ok(versioned(updated.await?))
+}
+
+async fn delete_role(
+    who: Can<WriteRoles>,
+    on: Use<Service>,
+    id: Path<Id<Role>>,
+    seen: IfMatch,
+) -> Result<NoContent, AccountsError> {
+    on.stepped_up_person(&who)?;
+    let (principal, changes, id) = ((*who).clone(), on.changes.clone(), *id);
+    let deleted = on
+        .db
+        .tenant(&who.scope())
+        .transaction("delete role", async move |tx| {
+            let (row, _) = rules::find(tx, id).await?;
+            seen.check(row.version)?;
+            rules::delete(tx, &changes, &principal, &row).await
+        });
+    deleted.await?;
+    Ok(NoContent)
+}
+
+async fn list_bindings(
+    who: Can<ReadRoles>,
+    on: Use<Service>,
+    paging: Paging,
+) -> Result<Page<BindingBody>, AccountsError> {
+    let bound = CursorScope {
+        tenant: who.tenant,
+        list: "role-bindings",
+        sort: "",
+        filter: "",
+    };
+    let (after, rows) = (paging.after::<Id<Binding>>(&bound)?, paging.rows());
+    let read = on
+        .db
+        .tenant(&who.scope())
+        .read("list role bindings", async move |tx| {
+            bindings::page(tx, after, rows).await
+        });
+    let items = read.await?.iter().map(binding).collect();
+    Ok(paging.page(&bound, items, |binding| {
+        Id::<Binding>::from_uuid(binding.id)
+    }))
+}
+
+async fn create_binding(
+    who: Can<WriteRoles>,
+    on: Use<Service>,
+    new: Valid<BindingPost>,
+    once: Idempotency,
+) -> Result<Created<BindingBody>, AccountsError> {
+    on.stepped_up_person(&who)?;
+    let BindingPost {
+        principal,
+        role,
+        expires_at,
+    } = new.into_inner();
+    let (me, changes) = ((*who).clone(), on.changes.clone());
+    let created = on
+        .db
+        .tenant(&who.scope())
+        .transaction("give role", async move |tx| {
+            let role = match role.parse() {
+                Ok(id) => rules::find(tx, id).await?.0,
+                Err(_) => rules::named(tx, &role).await?,
+            };
+            let holder = match users::find_member(tx, Id::from_uuid(principal)).await? {
+                Some(user) => Holder::User(user.id),
+                None => {
+                    let account = service_accounts::find(tx, Id::from_uuid(principal)).await?;
+                    Holder::Service(account.ok_or(AccountsError::NotFound)?.id)
+                }
+            };
+            let row = rules::bind(tx, &changes, &me, holder, &role, expires_at).await?;
+            let location = format!("/api/v1/role-bindings/{}", row.id);
+            let body = binding(&row);
+            Ok::<_, AccountsError>(once.keep(tx, Created { location, body }))
+        });
+    created.await
+}
+
+async fn delete_binding(
+    who: Can<WriteRoles>,
+    on: Use<Service>,
+    id: Path<Id<Binding>>,
+) -> Result<NoContent, AccountsError> {
+    on.stepped_up_person(&who)?;
+    let (principal, changes, id) = ((*who).clone(), on.changes.clone(), *id);
+    let deleted = on
+        .db
+        .tenant(&who.scope())
+        .transaction("take role away", async move |tx| {
+            rules::unbind(tx, &changes, &principal, id).await
+        });
+    deleted.await?;
+    Ok(NoContent)
+}

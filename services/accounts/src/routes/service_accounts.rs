@@ -1,0 +1,203 @@
+//! Service accounts of the tenant.
+
+use dotmac_platform::{
+    db::types::{Id, Moment},
+    prelude::*,
+    routing::{CursorScope, Idempotency, IfMatch, Page, Paging, Versioned},
+};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{BODY, CALLS, etag, visible};
+use crate::{
+    AccountsError, ReadServiceAccounts, WriteServiceAccounts,
+    rules::service_accounts as rules,
+    service::Service,
+    store::{
+        ACTIVE, DISABLED,
+        service_accounts::{self as store, ServiceAccount, ServiceAccountRow},
+    },
+};
+
+pub(super) fn declare(routes: &mut Routes) {
+    routes
+        .get("", list_service_accounts)
+        .summary("The service accounts of the tenant")
+        .rate_limit(CALLS);
+    routes
+        .post("", create_service_account)
+        .summary("Make a service account")
+        .rate_limit(CALLS)
+        .body_limit(BODY);
+    routes
+        .get("/{id}", find_service_account)
+        .summary("One service account")
+        .rate_limit(CALLS);
+    routes
+        .patch("/{id}", change_service_account)
+        .summary("Name a service account anew, or disable it")
+        .rate_limit(CALLS)
+        .body_limit(BODY);
+    routes
+        .delete("/{id}", delete_service_account)
+        .summary("Delete a service account with its keys")
+        .rate_limit(CALLS);
+}
+
+/// A service account.
+#[derive(Serialize, ToSchema)]
+struct ServiceAccountBody {
+    id: Uuid,
+    name: String,
+    /// `active` or `disabled`.
+    status: String,
+    created_at: Moment,
+    etag: String,
+}
+
+/// A service account to be.
+#[derive(Deserialize, Validate, ToSchema)]
+struct ServiceAccountPost {
+    #[garde(length(chars, min = 1, max = 100), custom(visible))]
+    name: String,
+}
+
+/// What may be changed of a service account.
+#[derive(Deserialize, Validate, ToSchema)]
+struct ServiceAccountPatch {
+    #[garde(inner(length(chars, min = 1, max = 100), custom(visible)))]
+    name: Option<String>,
+    #[garde(skip)]
+    status: Option<Status>,
+}
+
+/// Whether the keys of an account count.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    Active,
+    Disabled,
+}
+
+fn body(row: ServiceAccountRow) -> ServiceAccountBody {
+    ServiceAccountBody {
+        id: row.id.uuid(),
+        name: row.name,
+        status: row.status,
+        created_at: row.created_at,
+        etag: etag(row.version),
+    }
+}
+
+fn versioned(row: ServiceAccountRow) -> Versioned<ServiceAccountBody> {
+    Versioned {
+        version: row.version,
+        body: body(row),
+    }
+}
+
+async fn list_service_accounts(
+    who: Can<ReadServiceAccounts>,
+    on: Use<Service>,
+    paging: Paging,
+) -> Result<Page<ServiceAccountBody>, AccountsError> {
+    let bound = CursorScope {
+        tenant: who.tenant,
+        list: "service-accounts",
+        sort: "",
+        filter: "",
+    };
+    let (after, rows) = (paging.after::<Id<ServiceAccount>>(&bound)?, paging.rows());
+    let read = on
+        .db
+        .tenant(&who.scope())
+        .read("list service accounts", async move |tx| {
+            store::page(tx, after, rows).await
+        });
+    let items = read.await?.into_iter().map(body).collect();
+    Ok(paging.page(&bound, items, |account| {
+        Id::<ServiceAccount>::from_uuid(account.id)
+    }))
+}
+
+async fn create_service_account(
+    who: Can<WriteServiceAccounts>,
+    on: Use<Service>,
+    new: Valid<ServiceAccountPost>,
+    once: Idempotency,
+) -> Result<Created<Versioned<ServiceAccountBody>>, AccountsError> {
+    let (principal, name) = ((*who).clone(), new.into_inner().name);
+    let created =
+        on.db
+            .tenant(&who.scope())
+            .transaction("create service account", async move |tx| {
+                let row = rules::create(tx, &principal, name).await?;
+                let location = format!("/api/v1/service-accounts/{}", row.id);
+                let body = versioned(row);
+                Ok::<_, AccountsError>(once.keep(tx, Created { location, body }))
+            });
+    created.await
+}
+
+async fn find_service_account(
+    who: Can<ReadServiceAccounts>,
+    on: Use<Service>,
+    id: Path<Id<ServiceAccount>>,
+) -> Result<Versioned<ServiceAccountBody>, AccountsError> {
+    let db = on.db.tenant(&who.scope());
+    let found = db.read("find service account", async move |tx| {
+        rules::find(tx, *id).await
+    });
+    Ok(versioned(found.await?))
+}
+
+async fn change_service_account(
+    who: Can<WriteServiceAccounts>,
+    on: Use<Service>,
+    id: Path<Id<ServiceAccount>>,
+    seen: IfMatch,
+    patch: Valid<ServiceAccountPatch>,
+) -> Result<Versioned<ServiceAccountBody>, AccountsError> {
+    on.stepped_up_person(&who)?;
+    let ServiceAccountPatch { name, status } = patch.into_inner();
+    let (principal, changes, id) = ((*who).clone(), on.changes.clone(), *id);
+    let updated =
+        on.db
+            .tenant(&who.scope())
+            .transaction("change service account", async move |tx| {
+                let row = rules::find(tx, id).await?;
+                seen.check(row.version)?;
+                let name = name.unwrap_or_else(|| row.name.clone());
+                let is_active = match status {
+                    Some(Status::Active) => true,
+                    Some(Status::Disabled) => false,
+                    None => row.status == ACTIVE,
+                };
+                let status = if is_active { ACTIVE } else { DISABLED };
+                rules::update(tx, &changes, &principal, &row, name, status).await?;
+                rules::find(tx, id).await
+            });
+    Ok(versioned(updated.await?))
+}
+
+async fn delete_service_account(
+    who: Can<WriteServiceAccounts>,
+    on: Use<Service>,
+    id: Path<Id<ServiceAccount>>,
+    seen: IfMatch,
+) -> Result<NoContent, AccountsError> {
+    on.stepped_up_person(&who)?;
+    let (principal, changes, id) = ((*who).clone(), on.changes.clone(), *id);
+    let deleted =
+        on.db
+            .tenant(&who.scope())
+            .transaction("delete service account", async move |tx| {
+                let row = rules::find(tx, id).await?;
+                seen.check(row.version)?;
+                rules::delete(tx, &changes, &principal, &row).await
+            });
+    deleted.await?;
+    Ok(NoContent)
+}

@@ -1,0 +1,263 @@
+//! The caller's tenant, its members, and new tenants.
+
+use dotmac_platform::{
+    db::{
+        AcrossTx, Tenant,
+        types::{Id, Moment},
+    },
+    prelude::*,
+    routing::{CursorScope, IfMatch, Page, Paging, Versioned},
+};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{BODY, CALLS, etag, visible};
+use crate::{
+    AccountsError, CreateTenants, ReadMembers, ReadTenants, WriteMembers, WriteTenants,
+    rules::tenants as rules,
+    service::{self, Service},
+    store::{
+        tenants::{self as store, TenantRow},
+        users::{self, User},
+    },
+};
+
+pub(super) fn declare(routes: &mut Routes) {
+    routes
+        .get("", list_tenants)
+        .summary("The tenants that you are a member of")
+        .rate_limit(CALLS);
+    routes
+        .post("", create_tenant)
+        .summary("Make a tenant; you are its owner")
+        .rate_limit(CALLS)
+        .body_limit(BODY);
+    routes
+        .get("/{id}", find_tenant)
+        .summary("Your tenant")
+        .rate_limit(CALLS);
+    routes
+        .patch("/{id}", change_tenant)
+        .summary("Name your tenant anew")
+        .rate_limit(CALLS)
+        .body_limit(BODY);
+    routes
+        .get("/{id}/members", list_members)
+        .summary("The members of your tenant")
+        .rate_limit(CALLS);
+    routes
+        .delete("/{id}/members/{user}", remove_member)
+        .summary("End a membership")
+        .rate_limit(CALLS);
+}
+
+/// A tenant.
+#[derive(Serialize, ToSchema)]
+struct TenantView {
+    id: Uuid,
+    slug: String,
+    name: String,
+    /// `active` or `disabled`.
+    status: String,
+    created_at: Moment,
+    etag: String,
+}
+
+/// The caller's tenants.
+#[derive(Serialize, ToSchema)]
+struct Tenants {
+    items: Vec<TenantView>,
+}
+
+/// A tenant to be.
+#[derive(Deserialize, Validate, ToSchema)]
+struct TenantPost {
+    /// 2 to 40 of `a-z`, `0-9` and `-`, a letter first.
+    #[garde(custom(is_slug))]
+    slug: String,
+    #[garde(length(chars, min = 1, max = 200), custom(visible))]
+    name: String,
+}
+
+/// What may be changed of a tenant.
+#[derive(Deserialize, Validate, ToSchema)]
+struct TenantPatch {
+    #[garde(inner(length(chars, min = 1, max = 200), custom(visible)))]
+    name: Option<String>,
+}
+
+/// A member of a tenant.
+#[derive(Serialize, ToSchema)]
+struct Member {
+    user_id: Uuid,
+    email: Option<String>,
+    full_name: Option<String>,
+    /// `active` or `disabled`.
+    status: String,
+    joined_at: Moment,
+}
+
+fn is_slug(text: &str, _: &()) -> garde::Result {
+    let is_right = (2..=40).contains(&text.len())
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && !text.ends_with('-')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if is_right {
+        Ok(())
+    } else {
+        Err(garde::Error::new(
+            "must be 2 to 40 of a-z, 0-9 and `-`, a letter first and no `-` last",
+        ))
+    }
+}
+
+fn view(row: TenantRow) -> TenantView {
+    TenantView {
+        id: row.id.uuid(),
+        slug: row.slug,
+        name: row.name,
+        status: row.status,
+        created_at: row.created_at,
+        etag: etag(row.version),
+    }
+}
+
+fn versioned(row: TenantRow) -> Versioned<TenantView> {
+    Versioned {
+        version: row.version,
+        body: view(row),
+    }
+}
+
+async fn list_tenants(
+    who: Authenticated,
+    on: Use<Service>,
+) -> Result<Json<Tenants>, AccountsError> {
+    let (user, own) = (Id::from_uuid(who.id), who.tenant);
+    let is_person = service::person(&who).is_ok();
+    let read = on.open_db.read("list own tenants", async move |c| {
+        // A key is good for one tenant, and says nothing of the others.
+        let ids = if is_person {
+            users::tenants(c, user).await?
+        } else {
+            vec![own]
+        };
+        let mut tenants = Vec::new();
+        for id in ids {
+            tenants.extend(store::find(c, id).await?);
+        }
+        Ok::<_, AccountsError>(tenants)
+    });
+    let items = read.await?.into_iter().map(view).collect();
+    Ok(Json(Tenants { items }))
+}
+
+async fn create_tenant(
+    who: Can<CreateTenants>,
+    on: Use<Service>,
+    new: Valid<TenantPost>,
+) -> Result<Created<Versioned<TenantView>>, AccountsError> {
+    on.stepped_up_person(&who)?;
+    let TenantPost { slug, name } = new.into_inner();
+    let (owner, changes) = (Id::from_uuid(who.id), on.changes.clone());
+    let created = on
+        .open_db
+        .transaction_across("create tenant", async move |mut tx: AcrossTx<'_>| {
+            rules::create(&mut tx, &changes, owner, slug, name).await
+        });
+    let row = created.await?;
+    Ok(Created {
+        location: format!("/api/v1/tenants/{}", row.id),
+        body: versioned(row),
+    })
+}
+
+async fn find_tenant(
+    who: Can<ReadTenants>,
+    on: Use<Service>,
+    id: Path<Id<Tenant>>,
+) -> Result<Versioned<TenantView>, AccountsError> {
+    let found = on
+        .db
+        .tenant(&who.scope())
+        .read("find tenant", async move |tx| rules::find(tx, *id).await);
+    Ok(versioned(found.await?))
+}
+
+async fn change_tenant(
+    who: Can<WriteTenants>,
+    on: Use<Service>,
+    id: Path<Id<Tenant>>,
+    seen: IfMatch,
+    patch: Valid<TenantPatch>,
+) -> Result<Versioned<TenantView>, AccountsError> {
+    service::person(&who)?;
+    let (id, name) = (*id, patch.into_inner().name);
+    let updated = on
+        .db
+        .tenant(&who.scope())
+        .transaction("change tenant", async move |tx| {
+            let row = rules::find(tx, id).await?;
+            seen.check(row.version)?;
+            if let Some(name) = name {
+                rules::rename(tx, &row, name).await?;
+            }
+            rules::find(tx, id).await
+        });
+    Ok(versioned(updated.await?))
+}
+
+async fn list_members(
+    who: Can<ReadMembers>,
+    on: Use<Service>,
+    id: Path<Id<Tenant>>,
+    paging: Paging,
+) -> Result<Page<Member>, AccountsError> {
+    let bound = CursorScope {
+        tenant: who.tenant,
+        list: "members",
+        sort: "",
+        filter: "",
+    };
+    let (after, rows, id) = (paging.after::<Id<User>>(&bound)?, paging.rows(), *id);
+    let read = on
+        .db
+        .tenant(&who.scope())
+        .read("list members", async move |tx| {
+            rules::find(tx, id).await?;
+            Ok::<_, AccountsError>(users::members(tx, after, rows).await?)
+        });
+    let member = |(user, status, joined_at): (users::UserRow, String, Moment)| Member {
+        user_id: user.id.uuid(),
+        email: user.email,
+        full_name: user.full_name,
+        status,
+        joined_at,
+    };
+    let members = read.await?.into_iter().map(member).collect();
+    Ok(paging.page(&bound, members, |member| {
+        Id::<User>::from_uuid(member.user_id)
+    }))
+}
+
+async fn remove_member(
+    who: Can<WriteMembers>,
+    on: Use<Service>,
+    path: Path<(Id<Tenant>, Id<User>)>,
+) -> Result<NoContent, AccountsError> {
+    on.stepped_up_person(&who)?;
+    let (principal, changes, (tenant, user)) = ((*who).clone(), on.changes.clone(), *path);
+    let removed = on
+        .db
+        .tenant(&who.scope())
+        .transaction("remove member", async move |tx| {
+            rules::find(tx, tenant).await?;
+            rules::remove_member(tx, &changes, &principal, user).await
+        });
+    removed.await?;
+    Ok(NoContent)
+}

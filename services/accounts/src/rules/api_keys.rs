@@ -1,0 +1,285 @@
+//! API keys: their text is shown once, and only its hash is stored.
+
+use std::time::Duration;
+
+use aws_lc_rs::constant_time;
+use dotmac_platform::{
+    access::{PermissionSet, Principal},
+    db::{
+        TenantTx, Tx,
+        types::{Id, Json, Moment},
+    },
+    events::Emit as _,
+};
+use secrecy::SecretString;
+
+use super::{holders, roles, service_accounts};
+use crate::{
+    AccountsError, Act,
+    changes::{Change, Changes},
+    events::{self, ApiKeyCreated, ApiKeyRevoked, ApiKeyRotated},
+    secret_text::{self, MintedPair, Prefix},
+    service,
+    store::{
+        api_keys::{self as store, ApiKeyId, ApiKeyRow, KeyRules},
+        bindings::{self, Holder},
+        users::UserId,
+    },
+};
+
+/// How long a key is good if nothing else is said, and at most.
+const GOOD_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Keys of one owner that are not revoked.
+const MOST: i64 = 100;
+
+/// The longest time that the former secret of a rotated key still counts.
+pub(crate) const LONGEST_OVERLAP: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A key to be.
+pub(crate) struct NewKey {
+    pub(crate) holder: Holder,
+    pub(crate) name: String,
+    pub(crate) rules: KeyRules,
+    pub(crate) expires_at: Option<Moment>,
+}
+
+/// Makes a key; its text is returned and stored nowhere.
+pub(crate) async fn create(
+    tx: &mut TenantTx,
+    who: &Principal,
+    new: NewKey,
+) -> Result<(ApiKeyRow, SecretString), AccountsError> {
+    roles::exists(tx, new.holder).await?;
+    may_manage(tx, who, new.holder).await?;
+    check_scopes(who, &new.rules)?;
+    let now = Moment::now();
+    let expires_at = new.expires_at.unwrap_or(now + GOOD_FOR);
+    if expires_at <= now || expires_at > now + LONGEST {
+        let rule = "is in the future and at most a year away";
+        return Err(AccountsError::field("expires_at", "expiry_invalid", rule));
+    }
+    check_end(tx, who, new.holder, &new.rules, Some(expires_at)).await?;
+    if store::count_of(tx, new.holder).await? >= MOST {
+        return Err(AccountsError::Forbidden(
+            "the owner has as many keys as it may have",
+        ));
+    }
+    let MintedPair {
+        text,
+        public_id,
+        hash,
+    } = secret_text::mint_pair(prefix(new.holder))?;
+    let row = ApiKeyRow {
+        id: Id::new(),
+        public_id,
+        tenant_id: tx.tenant(),
+        user_id: new.holder.user(),
+        service_account_id: new.holder.service(),
+        name: new.name,
+        hash,
+        next_hash: None,
+        hash_until: None,
+        rules: Json(KeyRules {
+            // By name: a pattern would give what a later version declares, which its maker may lack.
+            scopes: scopes(&new.rules)
+                .names()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            ..new.rules
+        }),
+        version: 1,
+        created_at: now,
+        expires_at: Some(expires_at),
+        last_used_at: None,
+        next_last_used_at: None,
+        revoked_at: None,
+    };
+    store::insert(tx, &row).await?;
+    Act::success("api_key_created", "api_key", row.id.uuid()).record(tx);
+    tx.emit(&ApiKeyCreated {
+        api_key: row.id.uuid(),
+        owner: events::owner(&row),
+    })?;
+    Ok((row, text))
+}
+
+/// What the text of a key of `holder` begins with.
+pub(crate) const fn prefix(holder: Holder) -> Prefix {
+    match holder {
+        Holder::User(_) => Prefix::PersonalKey,
+        Holder::Service(_) => Prefix::ServiceKey,
+    }
+}
+
+/// A key that is not revoked; with `of`, one of that user.
+///
+/// # Errors
+///
+/// [`AccountsError::NotFound`].
+pub(crate) async fn find(
+    tx: &mut TenantTx,
+    id: ApiKeyId,
+    of: Option<UserId>,
+) -> Result<ApiKeyRow, AccountsError> {
+    let row = store::find(tx, id)
+        .await?
+        .filter(|row| row.revoked_at.is_none());
+    let row = row.filter(|row| of.is_none_or(|of| row.user_id == Some(of)));
+    row.ok_or(AccountsError::NotFound)
+}
+
+/// Revokes a key, at once and everywhere.
+pub(crate) async fn revoke(
+    tx: &mut TenantTx,
+    changes: &Changes,
+    who: &Principal,
+    row: &ApiKeyRow,
+) -> Result<(), AccountsError> {
+    service::person(who)?;
+    let holder = row.holder().ok_or(AccountsError::NotFound)?;
+    if holder.uuid() != who.id {
+        // Of those who may more nothing is taken, their keys neither.
+        let theirs = bindings::grants_of(tx, holder).await?;
+        roles::check_grants(who, &theirs)?;
+        check_scopes(who, &row.rules.0)?;
+    }
+    revoke_any(tx, changes, row).await
+}
+
+/// Revokes the personal keys of the user in all tenants: whoever had the account may have made one.
+pub(crate) async fn revoke_personal(
+    tx: &mut Tx,
+    changes: &Changes,
+    user: UserId,
+) -> Result<(), AccountsError> {
+    for row in store::personal(tx, user).await? {
+        revoke_any(tx, changes, &row).await?;
+    }
+    Ok(())
+}
+
+async fn revoke_any(tx: &mut Tx, changes: &Changes, row: &ApiKeyRow) -> Result<(), AccountsError> {
+    let id = row.id;
+    if store::revoke(tx, id).await? > 0 {
+        changes.record(tx, Change::ApiKey(id)).await?;
+        Act::success("api_key_revoked", "api_key", id.uuid()).record(tx);
+        let revoked = ApiKeyRevoked {
+            api_key: id.uuid(),
+            owner: events::owner(row),
+        };
+        events::emit_in(tx, row.tenant_id, &revoked)?;
+    }
+    Ok(())
+}
+
+/// Gives the key another secret; the former counts for `overlap` beside it.
+pub(crate) async fn rotate(
+    tx: &mut TenantTx,
+    changes: &Changes,
+    who: &Principal,
+    row: &ApiKeyRow,
+    overlap: Duration,
+) -> Result<SecretString, AccountsError> {
+    let holder = row.holder().ok_or(AccountsError::NotFound)?;
+    may_manage(tx, who, holder).await?;
+    // Its owner may get roles later, so what counts is what the key could do then.
+    check_scopes(who, &row.rules.0)?;
+    check_end(tx, who, holder, &row.rules.0, row.expires_at).await?;
+    // The public part stays, so both texts find the row.
+    let minted = secret_text::mint_secret_of(prefix(holder), &row.public_id)?;
+    if store::rotate(tx, row, minted.hash, Moment::now() + overlap).await? == 0 {
+        return Err(AccountsError::Conflict);
+    }
+    changes.record(tx, Change::ApiKey(row.id)).await?;
+    Act::success("api_key_rotated", "api_key", row.id.uuid()).record(tx);
+    tx.emit(&ApiKeyRotated {
+        api_key: row.id.uuid(),
+        owner: events::owner(row),
+    })?;
+    Ok(minted.text)
+}
+
+/// Whether the text may be a key's. What is none costs no query.
+pub(crate) fn is_well_formed(text: &str) -> bool {
+    [Prefix::ServiceKey, Prefix::PersonalKey]
+        .into_iter()
+        .any(|prefix| secret_text::read_pair(prefix, text).is_some())
+}
+
+/// Revokes the key whose text was found somewhere; nothing for what is no key.
+pub(crate) async fn report(
+    tx: &mut Tx,
+    changes: &Changes,
+    text: &str,
+) -> Result<(), AccountsError> {
+    for prefix in [Prefix::ServiceKey, Prefix::PersonalKey] {
+        let Some(given) = secret_text::read_pair(prefix, text) else {
+            continue;
+        };
+        let Some(row) = store::find_public(tx, given.public_id).await? else {
+            continue;
+        };
+        // A secret that was replaced for good is worth nothing, and must not end the one that took its place.
+        let has_former =
+            row.next_hash.is_none() || row.hash_until.is_some_and(|until| until > Moment::now());
+        let hashes = [
+            Some(&row.hash).filter(|_| has_former),
+            row.next_hash.as_ref(),
+        ];
+        let is_right = hashes
+            .into_iter()
+            .flatten()
+            .any(|hash| constant_time::verify_slices_are_equal(hash, &given.hash).is_ok());
+        if is_right && row.revoked_at.is_none() {
+            revoke_any(tx, changes, &row).await?;
+            Act::success("api_key_reported", "api_key", row.id.uuid()).record(tx);
+        }
+    }
+    Ok(())
+}
+
+/// Whether all that the key may ever do is theirs.
+fn check_scopes(who: &Principal, rules: &KeyRules) -> Result<(), AccountsError> {
+    roles::covered(who, &scopes(rules))
+}
+
+/// Whether it is theirs until the key ends. A personal key needs no such check: it does what its owner may.
+async fn check_end(
+    tx: &mut TenantTx,
+    who: &Principal,
+    holder: Holder,
+    rules: &KeyRules,
+    end: Option<Moment>,
+) -> Result<(), AccountsError> {
+    match holder {
+        Holder::User(_) => Ok(()),
+        Holder::Service(_) => holders::check_lasting(tx, who, &scopes(rules), end).await,
+    }
+}
+
+fn scopes(rules: &KeyRules) -> PermissionSet {
+    let mut scopes = PermissionSet::default();
+    for scope in &rules.scopes {
+        scopes.grant(scope);
+    }
+    scopes
+}
+
+/// Whether they may make or change keys of `holder`: their own, or those of a service account that may no more than they.
+async fn may_manage(
+    tx: &mut TenantTx,
+    who: &Principal,
+    holder: Holder,
+) -> Result<(), AccountsError> {
+    service::person(who)?;
+    match holder {
+        Holder::User(id) if id.uuid() == who.id => Ok(()),
+        Holder::User(_) => Err(AccountsError::Forbidden(
+            "a personal key is its owner's alone",
+        )),
+        Holder::Service(id) => service_accounts::may_change(tx, who, id).await,
+    }
+}

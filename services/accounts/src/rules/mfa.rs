@@ -1,0 +1,257 @@
+//! The second step of a sign-in.
+
+use std::time::Duration;
+
+use aws_lc_rs::constant_time;
+use dotmac_platform::db::{
+    Tx,
+    types::{Id, Json, Moment},
+};
+use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
+
+use super::{
+    factors::{self, Proof},
+    passwords::epoch,
+    sessions::{self, Beginning, Mode},
+    sign_in::{SignedIn, known_device},
+    throttle::{self, Limit},
+};
+use crate::{
+    AccountsError, Act,
+    keys::Keys,
+    password::Asker,
+    secret_text::{self, Prefix},
+    service::Service,
+    store::{
+        devices, factors as factor_store,
+        flows::{self, FlowData, FlowRow},
+        sessions::{COOKIE, SessionId, TOKEN},
+        users::{self, Hold, UserId, UserRow},
+    },
+};
+
+/// By what failures of a signed-in user are counted: apart from those of sign-ins, so that a stolen session keeps nobody out.
+pub(super) const STEP_UP: &str = "mfa step-up";
+
+/// By what failures of sign-ins are counted, together with the user: of a known device apart from all others, and of recovery
+/// codes apart from those of the app, which are guessed long before.
+fn scope_of(method: Method, device: Option<Uuid>) -> String {
+    let scope = match method {
+        Method::Totp => "mfa",
+        Method::RecoveryCode => "mfa recovery",
+    };
+    device.map_or_else(|| scope.to_owned(), |device| format!("{scope} {device}"))
+}
+
+/// Forgets the failures of all second factors of the user. An operator does it, whom no link and no role makes.
+pub(crate) async fn forget_failures(
+    tx: &mut Tx,
+    keys: &Keys,
+    user: UserId,
+) -> Result<(), AccountsError> {
+    let mut scopes = vec![STEP_UP.to_owned()];
+    let known = devices::of_user(tx, user).await?;
+    let known = known.into_iter().map(|device| Some(device.uuid()));
+    for device in known.chain([None]) {
+        scopes.extend([Method::Totp, Method::RecoveryCode].map(|method| scope_of(method, device)));
+    }
+    for scope in scopes {
+        throttle::forget(tx, keys.throttle_key(&scope, &user.to_string())?).await?;
+    }
+    Ok(())
+}
+
+/// How long a sign-in waits for its second factor.
+const GOOD_FOR: Duration = Duration::from_secs(5 * 60);
+
+/// Wrong codes of one sign-in.
+const TRIES: i32 = 5;
+
+/// Strength of a session with two factors.
+pub(super) const TWO_FACTORS: i32 = 2;
+
+/// The kind of second factor that a client brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Totp,
+    RecoveryCode,
+}
+
+/// Has the sign-in wait for a second factor; the text by which it goes on, handed out once.
+pub(crate) async fn begin(
+    tx: &mut Tx,
+    user: UserId,
+    data: FlowData,
+) -> Result<SecretString, AccountsError> {
+    let minted = secret_text::mint_pair(Prefix::Flow)?;
+    let row = FlowRow {
+        id: Id::new(),
+        public_id: minted.public_id,
+        user_id: user,
+        hash: minted.hash,
+        data: Json(data),
+        tries: 0,
+        expires_at: Moment::now() + GOOD_FOR,
+    };
+    flows::insert(tx, &row).await?;
+    Ok(minted.text)
+}
+
+/// The kind of session that a flow is for.
+pub(crate) const fn kind(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Cookie => COOKIE,
+        Mode::Token => TOKEN,
+    }
+}
+
+/// Goes on with a sign-in by its second factor. That of a browser goes on from this site alone: else another one could sign the
+/// browser in to an account of its own.
+///
+/// # Errors
+///
+/// [`AccountsError::Csrf`]; [`AccountsError::LinkGone`] for a flow that is over, [`AccountsError::InvalidCredentials`] for a wrong code,
+/// [`AccountsError::Throttled`], [`AccountsError::Busy`].
+pub(crate) async fn verify(
+    service: &Service,
+    asker: Asker,
+    flow: &str,
+    method: Method,
+    code: &SecretString,
+    is_of_this_site: bool,
+) -> Result<SignedIn, AccountsError> {
+    let given = secret_text::read_pair(Prefix::Flow, flow).ok_or(AccountsError::LinkGone)?;
+    let keys = service.keys.get().await?;
+    let (public_id, hash, throttles) = (given.public_id.to_owned(), given.hash, keys.clone());
+    // Before the code is looked at, so that many requests at once have no more tries than one after the other.
+    let taken = service
+        .open_db
+        .transaction("take try of second factor", async move |tx| {
+            let flow = flows::find(tx, &public_id)
+                .await?
+                .ok_or(AccountsError::LinkGone)?;
+            let is_right = constant_time::verify_slices_are_equal(&flow.hash, &hash).is_ok();
+            if is_right && flow.data.0.kind == COOKIE && !is_of_this_site {
+                return Err(AccountsError::Csrf);
+            }
+            if !is_right
+                || flow.expires_at <= Moment::now()
+                || flows::take_try(tx, flow.id, TRIES).await? == 0
+            {
+                return Err(AccountsError::LinkGone);
+            }
+            let scope = scope_of(method, flow.data.0.device);
+            let key = throttles.throttle_key(&scope, &flow.user_id.to_string())?;
+            throttle::check(tx, key.clone()).await?;
+            Ok((flow, key))
+        });
+    let (flow, key) = taken.await?;
+    let Some(proof) = prove(service, asker, flow.user_id, method, code).await? else {
+        count_failure(service, flow.user_id, key, None).await?;
+        return Err(AccountsError::InvalidCredentials);
+    };
+    let (settings, changes) = (service.settings.clone(), service.changes.clone());
+    let began = service
+        .open_db
+        .transaction("sign in by second factor", async move |tx| {
+            if flows::delete(tx, flow.id).await? == 0 {
+                return Err(AccountsError::LinkGone);
+            }
+            // A password that is being set meanwhile ends what begins here, or is seen here.
+            users::hold(tx, flow.user_id, Hold::Shared).await?;
+            // Failures of others meanwhile count against a right code among many at once.
+            throttle::check(tx, key.clone()).await?;
+            factors::spend(tx, &proof).await?;
+            let user = users::find(tx, flow.user_id).await?;
+            let user = user
+                .filter(UserRow::is_active)
+                .ok_or(AccountsError::InvalidCredentials)?;
+            let FlowData {
+                kind,
+                client,
+                device,
+                password_epoch,
+            } = flow.data.0;
+            if epoch(users::password(tx, user.id).await?.as_ref()) != password_epoch {
+                return Err(AccountsError::LinkGone);
+            }
+            let tenants = users::tenants(tx, user.id).await?;
+            let tenant = *tenants.first().ok_or(AccountsError::InvalidCredentials)?;
+            throttle::forget(tx, key).await?;
+            let mode = if kind == COOKIE {
+                Mode::Cookie
+            } else {
+                Mode::Token
+            };
+            let beginning = Beginning {
+                user: user.id,
+                tenant,
+                acr: TWO_FACTORS,
+                amr: format!("pwd {}", proof.amr()),
+                auth_time: Moment::now(),
+                client,
+                mode,
+                expires_at: None,
+            };
+            let issued = sessions::begin(tx, &keys, &settings, &changes, beginning).await?;
+            let device = known_device(tx, &user, device.map(Id::from_uuid), mode).await?;
+            Act::success("authn_login_success", "user", user.id.uuid()).record(tx);
+            Ok(SignedIn {
+                issued,
+                user,
+                device,
+            })
+        });
+    began.await
+}
+
+/// What the code proves; `None` if it is not right.
+pub(super) async fn prove(
+    service: &Service,
+    asker: Asker,
+    user: UserId,
+    method: Method,
+    code: &SecretString,
+) -> Result<Option<Proof>, AccountsError> {
+    let code = code.expose_secret();
+    match method {
+        Method::Totp => factors::prove_totp(service, user, code).await,
+        Method::RecoveryCode => factors::prove_recovery(service, asker, user, code).await,
+    }
+}
+
+/// Counts the failure of the account over all its sign-ins, or those of its sessions, of which the last one ends that session.
+///
+/// # Errors
+///
+/// [`AccountsError::Throttled`] if failures of others have throttled it meanwhile, as for the right code.
+pub(super) async fn count_failure(
+    service: &Service,
+    user: UserId,
+    key: Vec<u8>,
+    session: Option<SessionId>,
+) -> Result<(), AccountsError> {
+    let changes = service.changes.clone();
+    let counted = service
+        .open_db
+        .transaction("count failure of second factor", async move |tx| {
+            let held = throttle::check(tx, key.clone()).await;
+            let failures = throttle::count(tx, key, Limit::FACTOR).await?;
+            if let Some(session) = session.filter(|_| failures == Some(Limit::FACTOR.most)) {
+                sessions::end_by_id(tx, &changes, session, "too_many_failures").await?;
+            }
+            Act::failure("authn_mfa_fail", "user", user.uuid()).record(tx);
+            // The count is kept, whatever the answer.
+            Ok::<_, AccountsError>(held)
+        });
+    counted.await?
+}
+
+/// Whether what is to be done needs both factors of the user, or one.
+pub(crate) async fn needed(service: &Service, user: UserId) -> Result<u8, AccountsError> {
+    let read = service.open_db.read("read factors", async move |c| {
+        factor_store::has_totp(c, user).await
+    });
+    Ok(if read.await? { 2 } else { 1 })
+}

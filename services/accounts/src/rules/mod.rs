@@ -1,0 +1,18 @@
+//! What may happen with accounts. Each rule is a function over a transaction, and writes down its act.
+
+pub(crate) mod api_keys;
+pub(crate) mod factors;
+mod holders;
+pub(crate) mod mfa;
+pub(crate) mod one_time;
+pub(crate) mod passwords;
+pub(crate) mod refresh;
+pub(crate) mod roles;
+pub(crate) mod service_accounts;
+pub(crate) mod sessions;
+pub(crate) mod sign_in;
+pub(crate) mod standing;
+pub(crate) mod step_up;
+pub(crate) mod tenants;
+pub(crate) mod throttle;
+pub(crate) mod users;

@@ -1,0 +1,423 @@
+//! Roles and who has them. Nobody grants what they lack, changes their own roles, or takes the last owner away.
+
+use dotmac_platform::{
+    access::{PermissionSet, Principal},
+    db::{
+        TenantTx,
+        types::{Id, Moment},
+    },
+    events::Emit as _,
+};
+
+use super::holders::{self, powers};
+use crate::{
+    AccountsError, Act,
+    changes::{Change, Changes},
+    events::{RoleBindingCreated, RoleBindingDeleted},
+    service::{self, permissions},
+    store::{
+        bindings::{self, BindingId, BindingRow, Holder},
+        roles::{self as store, RoleGrants, RoleId, RoleRow},
+        service_accounts,
+        users::{self, UserId},
+    },
+};
+
+/// The role that may do everything, and of which each tenant keeps one holder.
+pub(crate) const OWNER: &str = "owner";
+
+pub(super) const LACKS: &str = "nobody can give or change a permission that they lack";
+
+/// Roles of a tenant.
+const MOST_ROLES: i64 = 200;
+
+/// Roles that each tenant begins with: name, what it is for, what it gives, what it denies.
+const SYSTEM: [(&str, &str, &[&str], &[&str]); 4] = [
+    (OWNER, "May do everything.", &["*"], &[]),
+    (
+        "admin",
+        "May do everything but change the tenant itself.",
+        &["*"],
+        &["accounts.tenants.write"],
+    ),
+    ("member", "May use what every member may.", &[], &[]),
+    ("auditor", "May read the audit trail.", &["audit.*"], &[]),
+];
+
+/// Makes the roles that the tenant lacks of those it begins with.
+pub(crate) async fn seed(tx: &mut TenantTx) -> Result<(), AccountsError> {
+    for (name, description, allow, deny) in SYSTEM {
+        if store::find_named(tx, name).await?.is_some() {
+            continue;
+        }
+        let row = RoleRow {
+            id: Id::new(),
+            tenant_id: tx.tenant(),
+            name: name.to_owned(),
+            description: description.to_owned(),
+            is_system: true,
+            version: 1,
+            created_at: Moment::now(),
+        };
+        store::insert(tx, &row).await?;
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let grants = RoleGrants {
+            allow: owned(allow),
+            deny: owned(deny),
+        };
+        store::set_grants(tx, row.id, grants).await?;
+    }
+    Ok(())
+}
+
+/// The tenant's role of that name.
+pub(crate) async fn named(tx: &mut TenantTx, name: &str) -> Result<RoleRow, AccountsError> {
+    store::find_named(tx, name).await?.ok_or_else(|| {
+        AccountsError::field(
+            "roles",
+            "unknown_role",
+            format!("there is no role `{name}`"),
+        )
+    })
+}
+
+pub(crate) async fn find(
+    tx: &mut TenantTx,
+    id: RoleId,
+) -> Result<(RoleRow, RoleGrants), AccountsError> {
+    let row = store::find(tx, id).await?.ok_or(AccountsError::NotFound)?;
+    let grants = store::grants(tx, id).await?;
+    Ok((row, grants))
+}
+
+/// Makes a role.
+pub(crate) async fn create(
+    tx: &mut TenantTx,
+    who: &Principal,
+    name: String,
+    description: String,
+    grants: RoleGrants,
+) -> Result<RoleRow, AccountsError> {
+    service::person(who)?;
+    check_named(who, &grants)?;
+    if store::count(tx).await? >= MOST_ROLES {
+        return Err(AccountsError::Forbidden(
+            "the tenant has as many roles as it may have",
+        ));
+    }
+    let row = RoleRow {
+        id: Id::new(),
+        tenant_id: tx.tenant(),
+        name,
+        description,
+        is_system: false,
+        version: 1,
+        created_at: Moment::now(),
+    };
+    store::insert(tx, &row).await?;
+    store::set_grants(tx, row.id, grants).await?;
+    Act::success("role_created", "role", row.id.uuid()).record(tx);
+    Ok(row)
+}
+
+/// Changes a role that is the tenant's own, in the version that the client has seen.
+pub(crate) async fn update(
+    tx: &mut TenantTx,
+    changes: &Changes,
+    who: &Principal,
+    row: RoleRow,
+    (name, description): (String, String),
+    grants: Option<RoleGrants>,
+) -> Result<(), AccountsError> {
+    service::person(who)?;
+    own(&row)?;
+    not_held_by(tx, who, row.id).await?;
+    store::hold(tx, row.id).await?;
+    // What it gives and denies now must be theirs as well: else they could take it from others, or give it back to them.
+    check_named(who, &store::grants(tx, row.id).await?)?;
+    service::changed(store::update(tx, &row, name, description).await?)?;
+    if let Some(grants) = grants {
+        check_named(who, &grants)?;
+        holders::check_role(tx, who, &row, &grants).await?;
+        let had_owner = has_owner(tx, None).await?;
+        store::set_grants(tx, row.id, grants).await?;
+        if had_owner && !has_owner(tx, None).await? {
+            return Err(AccountsError::LastOwner);
+        }
+    }
+    let tenant = tx.tenant();
+    changes.record(tx, Change::Tenant(tenant)).await?;
+    Act::success("authz_change", "role", row.id.uuid()).record(tx);
+    Ok(())
+}
+
+/// Deletes a role that is the tenant's own.
+pub(crate) async fn delete(
+    tx: &mut TenantTx,
+    changes: &Changes,
+    who: &Principal,
+    row: &RoleRow,
+) -> Result<(), AccountsError> {
+    service::person(who)?;
+    own(row)?;
+    not_held_by(tx, who, row.id).await?;
+    store::hold(tx, row.id).await?;
+    check_named(who, &store::grants(tx, row.id).await?)?;
+    holders::check_role(tx, who, row, &RoleGrants::default()).await?;
+    service::changed(store::delete(tx, row).await?)?;
+    let tenant = tx.tenant();
+    changes.record(tx, Change::Tenant(tenant)).await?;
+    Act::success("role_deleted", "role", row.id.uuid()).record(tx);
+    Ok(())
+}
+
+/// Gives `holder` a role.
+pub(crate) async fn bind(
+    tx: &mut TenantTx,
+    changes: &Changes,
+    who: &Principal,
+    holder: Holder,
+    role: &RoleRow,
+    expires_at: Option<Moment>,
+) -> Result<BindingRow, AccountsError> {
+    service::person(who)?;
+    not_self(who, holder)?;
+    exists(tx, holder).await?;
+    let before = powers(tx, holder).await?;
+    // What it gives is not changed while it gets another holder.
+    store::hold(tx, role.id).await?;
+    let grants = store::grants(tx, role.id).await?;
+    check_grants(who, &grants)?;
+    // Also of what the holder has already, which may end earlier.
+    let given = permissions(tx.tenant(), &grants);
+    holders::check_lasting(tx, who, &given, expires_at).await?;
+    if !grants.deny.is_empty() && is_owner(tx, holder).await? {
+        return Err(AccountsError::Forbidden(holders::OWNER_IS_DENIED));
+    }
+    let row = bound(tx, holder, role.id, format!("user:{}", who.id), expires_at);
+    bindings::insert(tx, &row).await?;
+    holders::check_holder(tx, who, holder, &before, expires_at).await?;
+    forget(tx, changes, holder).await?;
+    Act::success("authz_change", "role_binding", row.id.uuid()).record(tx);
+    tx.emit(&RoleBindingCreated::of(&row))?;
+    Ok(row)
+}
+
+/// Gives a role without anybody who grants it: the first administrator's.
+pub(crate) async fn bind_by_operator(
+    tx: &mut TenantTx,
+    changes: &Changes,
+    user: UserId,
+    role: &RoleRow,
+) -> Result<(), AccountsError> {
+    if bindings::has_role(tx, user, role.id).await? {
+        return Ok(());
+    }
+    let holder = Holder::User(user);
+    let row = bound(tx, holder, role.id, "operator".to_owned(), None);
+    bindings::insert(tx, &row).await?;
+    forget(tx, changes, holder).await?;
+    Act::success("authz_change", "role_binding", row.id.uuid()).record(tx);
+    tx.emit(&RoleBindingCreated::of(&row))?;
+    Ok(())
+}
+
+/// Takes a role away.
+pub(crate) async fn unbind(
+    tx: &mut TenantTx,
+    changes: &Changes,
+    who: &Principal,
+    id: BindingId,
+) -> Result<(), AccountsError> {
+    service::person(who)?;
+    let row = bindings::find(tx, id)
+        .await?
+        .ok_or(AccountsError::NotFound)?;
+    let user = row.user_id.map(Holder::User);
+    let holder = user
+        .or(row.service_account_id.map(Holder::Service))
+        .ok_or(AccountsError::NotFound)?;
+    not_self(who, holder)?;
+    check_grants(who, &store::grants(tx, row.role_id).await?)?;
+    let before = powers(tx, holder).await?;
+    if let Holder::User(user) = holder {
+        keeps_owner_without(tx, user, Some(row.role_id)).await?;
+    }
+    bindings::delete(tx, id).await?;
+    holders::check_holder(tx, who, holder, &before, None).await?;
+    forget(tx, changes, holder).await?;
+    Act::success("authz_change", "role_binding", id.uuid()).record(tx);
+    tx.emit(&RoleBindingDeleted::of(&row))?;
+    Ok(())
+}
+
+/// Whether the tenant has an active owner if `user` is none any more. With `role`, only if that is the owner's.
+///
+/// # Errors
+///
+/// [`AccountsError::LastOwner`].
+pub(crate) async fn keeps_owner_without(
+    tx: &mut TenantTx,
+    user: UserId,
+    role: Option<RoleId>,
+) -> Result<(), AccountsError> {
+    let Some(owner) = store::find_named(tx, OWNER).await? else {
+        return Ok(());
+    };
+    let is_concerned =
+        role.is_none_or(|role| role == owner.id) && bindings::has_role(tx, user, owner.id).await?;
+    if is_concerned && !has_owner(tx, Some(user)).await? {
+        return Err(AccountsError::LastOwner);
+    }
+    Ok(())
+}
+
+/// Whether an active user other than `except` has the owner's role for good, and no other role that takes something of it
+/// away. The role is held until the end of the transaction, so that two owners cannot remove each other at once.
+async fn has_owner(tx: &mut TenantTx, except: Option<UserId>) -> Result<bool, AccountsError> {
+    let Some(owner) = store::find_named(tx, OWNER).await? else {
+        return Ok(false);
+    };
+    store::hold(tx, owner.id).await?;
+    let all = permissions(tx.tenant(), &store::grants(tx, owner.id).await?);
+    for user in bindings::active_holders(tx, owner.id).await? {
+        if Some(user) == except {
+            continue;
+        }
+        let grants = bindings::grants_of(tx, Holder::User(user)).await?;
+        if permissions(tx.tenant(), &grants).covers(&all) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether `holder` has the owner's role.
+async fn is_owner(tx: &mut TenantTx, holder: Holder) -> Result<bool, AccountsError> {
+    match (holder, store::find_named(tx, OWNER).await?) {
+        (Holder::User(user), Some(owner)) => Ok(bindings::has_role(tx, user, owner.id).await?),
+        _ => Ok(false),
+    }
+}
+
+/// Whether everything that `grants` comes to is theirs.
+///
+/// # Errors
+///
+/// [`AccountsError::Forbidden`] for what they lack.
+pub(crate) fn check_grants(who: &Principal, grants: &RoleGrants) -> Result<(), AccountsError> {
+    covered(who, &permissions(who.tenant, grants))
+}
+
+/// Whether everything that `grants` names is theirs, be it given or denied.
+///
+/// # Errors
+///
+/// [`AccountsError::Forbidden`] for what they lack.
+fn check_named(who: &Principal, grants: &RoleGrants) -> Result<(), AccountsError> {
+    let named = RoleGrants {
+        allow: [grants.allow.as_slice(), grants.deny.as_slice()].concat(),
+        deny: Vec::new(),
+    };
+    check_grants(who, &named)
+}
+
+/// Whether all of `set` is theirs to give.
+///
+/// # Errors
+///
+/// [`AccountsError::Forbidden`] for what they lack.
+pub(crate) fn covered(who: &Principal, set: &PermissionSet) -> Result<(), AccountsError> {
+    if who.permissions.covers(set) {
+        Ok(())
+    } else {
+        Err(AccountsError::Forbidden(LACKS))
+    }
+}
+
+/// Whether each name stands for a permission.
+///
+/// # Errors
+///
+/// [`AccountsError::Invalid`] names the first that does not.
+pub(crate) fn check_names(field: &'static str, names: &[String]) -> Result<(), AccountsError> {
+    let unknown = names
+        .iter()
+        .find(|name| PermissionSet::default().grant(name) == 0);
+    match unknown {
+        None => Ok(()),
+        Some(name) => Err(AccountsError::field(
+            field,
+            "unknown_permission",
+            format!("nothing declares `{name}`; GET /api/v1/permissions has all names"),
+        )),
+    }
+}
+
+fn own(row: &RoleRow) -> Result<(), AccountsError> {
+    if row.is_system {
+        return Err(AccountsError::Forbidden(
+            "roles of the system cannot be changed",
+        ));
+    }
+    Ok(())
+}
+
+fn not_self(who: &Principal, holder: Holder) -> Result<(), AccountsError> {
+    if holder.uuid() == who.id {
+        return Err(AccountsError::Forbidden("nobody changes their own roles"));
+    }
+    Ok(())
+}
+
+/// A role that they have themselves is not theirs to change.
+async fn not_held_by(
+    tx: &mut TenantTx,
+    who: &Principal,
+    role: RoleId,
+) -> Result<(), AccountsError> {
+    if bindings::has_role(tx, Id::from_uuid(who.id), role).await? {
+        return Err(AccountsError::Forbidden("nobody changes their own roles"));
+    }
+    Ok(())
+}
+
+/// Whether `holder` is of the tenant.
+pub(crate) async fn exists(tx: &mut TenantTx, holder: Holder) -> Result<(), AccountsError> {
+    let is_there = match holder {
+        Holder::User(id) => users::find_member(tx, id).await?.is_some(),
+        Holder::Service(id) => service_accounts::find(tx, id).await?.is_some(),
+    };
+    if is_there {
+        Ok(())
+    } else {
+        Err(AccountsError::NotFound)
+    }
+}
+
+fn bound(
+    tx: &TenantTx,
+    holder: Holder,
+    role: RoleId,
+    granted_by: String,
+    expires_at: Option<Moment>,
+) -> BindingRow {
+    BindingRow {
+        id: Id::new(),
+        tenant_id: tx.tenant(),
+        user_id: holder.user(),
+        service_account_id: holder.service(),
+        role_id: role,
+        granted_by,
+        created_at: Moment::now(),
+        expires_at,
+    }
+}
+
+async fn forget(tx: &mut TenantTx, changes: &Changes, holder: Holder) -> Result<(), AccountsError> {
+    let change = match holder {
+        Holder::User(id) => Change::User(id),
+        Holder::Service(id) => Change::Service(id),
+    };
+    changes.record(tx, change).await
+}

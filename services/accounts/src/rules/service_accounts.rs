@@ -1,0 +1,94 @@
+//! Service accounts.
+
+use dotmac_platform::{
+    access::Principal,
+    db::{
+        TenantTx,
+        types::{Id, Moment},
+    },
+};
+
+use super::roles;
+use crate::{
+    AccountsError, Act,
+    changes::{Change, Changes},
+    service,
+    store::{
+        ACTIVE,
+        bindings::{self, Holder},
+        service_accounts::{self as store, ServiceAccountId, ServiceAccountRow},
+    },
+};
+
+/// Service accounts of a tenant.
+const MOST: i64 = 1000;
+
+pub(crate) async fn create(
+    tx: &mut TenantTx,
+    who: &Principal,
+    name: String,
+) -> Result<ServiceAccountRow, AccountsError> {
+    service::person(who)?;
+    if store::count(tx).await? >= MOST {
+        return Err(AccountsError::Forbidden(
+            "the tenant has as many service accounts as it may have",
+        ));
+    }
+    let row = ServiceAccountRow {
+        id: Id::new(),
+        tenant_id: tx.tenant(),
+        name,
+        status: ACTIVE.to_owned(),
+        version: 1,
+        created_at: Moment::now(),
+    };
+    store::insert(tx, &row).await?;
+    Act::success("service_account_created", "service_account", row.id.uuid()).record(tx);
+    Ok(row)
+}
+
+pub(crate) async fn find(
+    tx: &mut TenantTx,
+    id: ServiceAccountId,
+) -> Result<ServiceAccountRow, AccountsError> {
+    store::find(tx, id).await?.ok_or(AccountsError::NotFound)
+}
+
+pub(crate) async fn update(
+    tx: &mut TenantTx,
+    changes: &Changes,
+    who: &Principal,
+    row: &ServiceAccountRow,
+    name: String,
+    status: &'static str,
+) -> Result<(), AccountsError> {
+    may_change(tx, who, row.id).await?;
+    service::changed(store::update(tx, row, name, status.to_owned()).await?)?;
+    changes.record(tx, Change::Service(row.id)).await?;
+    Act::success("service_account_updated", "service_account", row.id.uuid()).record(tx);
+    Ok(())
+}
+
+pub(crate) async fn delete(
+    tx: &mut TenantTx,
+    changes: &Changes,
+    who: &Principal,
+    row: &ServiceAccountRow,
+) -> Result<(), AccountsError> {
+    may_change(tx, who, row.id).await?;
+    service::changed(store::delete(tx, row).await?)?;
+    changes.record(tx, Change::Service(row.id)).await?;
+    Act::success("service_account_deleted", "service_account", row.id.uuid()).record(tx);
+    Ok(())
+}
+
+/// Whether they may do all that the account may: else its key would give them more.
+pub(super) async fn may_change(
+    tx: &mut TenantTx,
+    who: &Principal,
+    id: ServiceAccountId,
+) -> Result<(), AccountsError> {
+    service::person(who)?;
+    let theirs = bindings::grants_of(tx, Holder::Service(id)).await?;
+    roles::check_grants(who, &theirs)
+}

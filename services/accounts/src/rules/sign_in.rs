@@ -1,0 +1,279 @@
+//! Signing in by a password. An identifier that nobody has, a wrong password, a disabled user and one without a password
+//! are answered with the same words, after the same work.
+
+use dotmac_platform::db::{
+    Tx,
+    types::{Id, Moment},
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    mfa, passwords,
+    sessions::{self, Beginning, Issued, Mode},
+    throttle::{self, Limit},
+};
+use crate::{
+    AccountsError, Act,
+    metrics::{self, Outcome},
+    names::{self, Identifier},
+    password::{Asker, Verdict},
+    secret_text::{self, Prefix},
+    service::Service,
+    store::{
+        devices::{self, DeviceRow},
+        factors,
+        flows::FlowData,
+        sessions::Client,
+        users::{self, Hold, PasswordRow, UserId, UserRow},
+    },
+};
+
+/// By what failures from unknown devices are counted, together with the identifier.
+pub(super) const SCOPE: &str = "login";
+
+/// Devices of one user that are known; the one that was seen the longest ago is forgotten for a further one.
+const MOST_DEVICES: usize = 20;
+
+/// By what failures from a known device are counted.
+pub(super) fn scope_of(device: Id<devices::Device>) -> String {
+    format!("{SCOPE} {device}")
+}
+
+/// A try to sign in.
+pub(crate) struct Attempt {
+    pub(crate) identifier: Identifier,
+    pub(crate) password: SecretString,
+    /// The cookie of a device that signed in before.
+    pub(crate) device: Option<String>,
+    pub(crate) asker: Asker,
+    pub(crate) client: Client,
+    pub(crate) mode: Mode,
+}
+
+/// A user who has signed in.
+pub(crate) struct SignedIn {
+    pub(crate) issued: Issued,
+    pub(crate) user: UserRow,
+    /// The cookie of a device that is new.
+    pub(crate) device: Option<SecretString>,
+}
+
+/// What a right password leads to.
+pub(crate) enum FirstStep {
+    Done(Box<SignedIn>),
+    /// The user has a second factor; the text by which the sign-in goes on.
+    SecondFactor(SecretString),
+}
+
+/// What is known before the password is checked.
+struct Candidate {
+    user: Option<UserRow>,
+    password: Option<PasswordRow>,
+    /// The user's device that the client proved to be.
+    device: Option<Id<devices::Device>>,
+    /// What failures are counted by.
+    key: Vec<u8>,
+}
+
+impl Candidate {
+    /// The user, if a right password lets it in.
+    fn allowed(&self) -> Option<&UserRow> {
+        self.user.as_ref().filter(|user| user.is_active())
+    }
+}
+
+/// Checks the password, and begins a session if it is right.
+///
+/// # Errors
+///
+/// [`AccountsError::InvalidCredentials`], [`AccountsError::Throttled`], [`AccountsError::Busy`].
+pub(crate) async fn sign_in(
+    service: &Service,
+    attempt: Attempt,
+) -> Result<FirstStep, AccountsError> {
+    let signed_in = try_to_sign_in(service, attempt).await;
+    metrics::signed_in(match &signed_in {
+        Ok(FirstStep::SecondFactor(_)) => Outcome::SecondFactor,
+        result => Outcome::of(result),
+    });
+    signed_in
+}
+
+async fn try_to_sign_in(service: &Service, attempt: Attempt) -> Result<FirstStep, AccountsError> {
+    let keys = service.keys.get().await?;
+    let candidate = candidate(service, &attempt).await?;
+    let asker = Asker {
+        is_known: candidate.device.is_some(),
+        ..attempt.asker
+    };
+    let stored = candidate.allowed().and(candidate.password.as_ref());
+    let stored = stored.map(|row| row.phc.clone());
+    let given = SecretString::from(names::password(attempt.password.expose_secret()).as_str());
+    let known = (
+        candidate.user.as_ref().map(|it| it.id),
+        candidate.key.clone(),
+    );
+    let renewed = match passwords::verify(service, asker, given, stored).await? {
+        Verdict::Wrong => return refuse(service, known).await,
+        Verdict::Right => None,
+        Verdict::RightAndRenewed(phc) => Some(phc),
+    };
+    let Candidate {
+        user: Some(user),
+        password: Some(password),
+        device,
+        key,
+    } = candidate
+    else {
+        return Err(AccountsError::InvalidCredentials);
+    };
+    let (settings, changes) = (service.settings.clone(), service.changes.clone());
+    let Attempt {
+        identifier,
+        client,
+        mode,
+        ..
+    } = attempt;
+    let began = service.open_db.transaction("sign in", async move |tx| {
+        // A password that is being set meanwhile ends what begins here, or is seen here.
+        users::hold(tx, user.id, Hold::Shared).await?;
+        // Failures of others meanwhile count against a right guess among many at once.
+        throttle::check(tx, key.clone()).await?;
+        let user = users::find(tx, user.id).await?.filter(UserRow::is_active);
+        let user = user.ok_or(AccountsError::InvalidCredentials)?;
+        let still = users::password(tx, user.id).await?;
+        if still.is_none_or(|still| still.phc != password.phc) {
+            return Err(AccountsError::InvalidCredentials);
+        }
+        let tenants = users::tenants(tx, user.id).await?;
+        let tenant = *tenants.first().ok_or(AccountsError::InvalidCredentials)?;
+        if let Some(phc) = renewed {
+            users::renew_hash(tx, &password, phc).await?;
+        }
+        throttle::forget(tx, key).await?;
+        if device.is_some() {
+            // The owner has come, which others have not kept out.
+            let strangers = keys.throttle_key(SCOPE, identifier.text())?;
+            throttle::forget(tx, strangers).await?;
+        }
+        if factors::has_totp(tx, user.id).await? {
+            let data = FlowData {
+                kind: mfa::kind(mode).to_owned(),
+                client,
+                device: device.map(Id::uuid),
+                password_epoch: passwords::epoch(users::password(tx, user.id).await?.as_ref()),
+            };
+            Act::success("authn_login_first_factor", "user", user.id.uuid()).record(tx);
+            return Ok(FirstStep::SecondFactor(
+                mfa::begin(tx, user.id, data).await?,
+            ));
+        }
+        let beginning = Beginning {
+            user: user.id,
+            tenant,
+            acr: 1,
+            amr: "pwd".to_owned(),
+            auth_time: Moment::now(),
+            client,
+            mode,
+            expires_at: None,
+        };
+        let issued = sessions::begin(tx, &keys, &settings, &changes, beginning).await?;
+        let device = known_device(tx, &user, device, mode).await?;
+        Act::success("authn_login_success", "user", user.id.uuid()).record(tx);
+        Ok(FirstStep::Done(Box::new(SignedIn {
+            issued,
+            user,
+            device,
+        })))
+    });
+    match began.await {
+        // What has changed since the password was checked counts as a failure like any other.
+        Err(AccountsError::InvalidCredentials) => refuse(service, known).await,
+        began => began,
+    }
+}
+
+async fn candidate(service: &Service, attempt: &Attempt) -> Result<Candidate, AccountsError> {
+    let keys = service.keys.get().await?;
+    let identifier = attempt.identifier.clone();
+    let device = attempt.device.as_deref();
+    let device = device.and_then(|text| secret_text::read(Prefix::Device, text));
+    let found = service.open_db.read("find who signs in", async move |c| {
+        let user = users::find_by(c, &identifier).await?;
+        // The same queries for an identifier that nobody has.
+        let id = user.as_ref().map(|user| user.id).unwrap_or_default();
+        let password = users::password(c, id).await?;
+        let known = match device {
+            Some(hash) => devices::find(c, id, hash).await?,
+            None => None,
+        };
+        let scope = known.map_or_else(|| SCOPE.to_owned(), scope_of);
+        let key = keys.throttle_key(&scope, identifier.text())?;
+        throttle::check(c, key.clone()).await?;
+        Ok::<_, AccountsError>(Candidate {
+            user,
+            password,
+            device: known,
+            key,
+        })
+    });
+    found.await
+}
+
+/// Counts the failure, the same for identifiers that nobody has. If failures of others have throttled the identifier
+/// meanwhile, that is the answer, as it is for the right password.
+async fn refuse(
+    service: &Service,
+    (user, key): (Option<UserId>, Vec<u8>),
+) -> Result<FirstStep, AccountsError> {
+    let counted = service
+        .open_db
+        .transaction("count failure", async move |tx| {
+            let held = throttle::check(tx, key.clone()).await;
+            let failures = throttle::count(tx, key, Limit::SIGN_IN).await?;
+            if failures == Some(Limit::SIGN_IN.most) {
+                tx.after_commit(metrics::locked_out);
+            }
+            let id = user.map(UserId::uuid).unwrap_or_default();
+            Act::failure("authn_login_fail", "user", id).record(tx);
+            // The count is kept, whatever the answer.
+            Ok::<_, AccountsError>(held)
+        });
+    counted.await??;
+    Err(AccountsError::InvalidCredentials)
+}
+
+/// Makes the device known; its cookie, if it is a browser that was not.
+pub(super) async fn known_device(
+    tx: &mut Tx,
+    user: &UserRow,
+    known: Option<Id<devices::Device>>,
+    mode: Mode,
+) -> Result<Option<SecretString>, AccountsError> {
+    if let Some(id) = known {
+        devices::touch(tx, id).await?;
+        return Ok(None);
+    }
+    if mode == Mode::Token {
+        return Ok(None);
+    }
+    let minted = secret_text::mint(Prefix::Device)?;
+    let now = Moment::now();
+    let row = DeviceRow {
+        id: Id::new(),
+        user_id: user.id,
+        secret_hash: minted.hash,
+        first_seen: now,
+        last_seen: now,
+    };
+    devices::insert(tx, &row).await?;
+    for forgotten in devices::of_user(tx, user.id)
+        .await?
+        .iter()
+        .skip(MOST_DEVICES)
+    {
+        devices::delete(tx, *forgotten).await?;
+    }
+    Ok(Some(minted.text))
+}

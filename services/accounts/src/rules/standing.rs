@@ -1,0 +1,101 @@
+//! Whether an administrator has all permissions of a user, in every tenant. An administrator without them must not become that
+//! user, stop it, or let it in.
+
+use dotmac_platform::{
+    access::{PermissionSet, Principal},
+    db::{Connection, DbError, TenantId},
+};
+
+use crate::{
+    WriteUsers,
+    service::permissions,
+    store::{
+        bindings::{self, Holder},
+        roles::RoleGrants,
+        tenants::DEFAULT,
+        users::{self, UserId, UserRow},
+    },
+};
+
+/// What an administrator may do in the tenant that it acts in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    tenant: TenantId,
+    permissions: PermissionSet,
+}
+
+impl Standing {
+    /// That of a caller.
+    pub(crate) fn of(who: &Principal) -> Self {
+        Self {
+            tenant: who.tenant,
+            permissions: who.permissions,
+        }
+    }
+
+    /// That of a user in the tenant as it is now: none once the user is disabled, or no member any more.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`].
+    pub(crate) async fn of_user(
+        c: &mut Connection,
+        tenant: TenantId,
+        id: UserId,
+    ) -> Result<Self, DbError> {
+        let user = users::find(c, id).await?.filter(UserRow::is_active);
+        let grants = match user {
+            Some(_) if users::is_member(c, tenant, id).await? => {
+                bindings::grants_in(c, tenant, Holder::User(id)).await?
+            }
+            _ => RoleGrants::default(),
+        };
+        Ok(Self {
+            tenant,
+            permissions: permissions(tenant, &grants),
+        })
+    }
+
+    /// Whether it may make links for users at all.
+    pub(crate) fn may_write_users(&self) -> bool {
+        self.permissions.has::<WriteUsers>()
+    }
+
+    /// Whether it has all of `set`, which counts in its own tenant.
+    pub(crate) fn covers(&self, set: &PermissionSet) -> bool {
+        self.permissions.covers(set)
+    }
+
+    /// Whether it covers what the user may do in every tenant. The same permission in another tenant is another one, so there
+    /// the user must have none, except for those who may do everything in the tenant of the operators.
+    ///
+    /// `c` must see the rows of all tenants.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`].
+    pub(crate) async fn covers_user(
+        &self,
+        c: &mut Connection,
+        id: UserId,
+    ) -> Result<bool, DbError> {
+        for tenant in users::tenants(c, id).await? {
+            let grants = bindings::grants_in(c, tenant, Holder::User(id)).await?;
+            let theirs = permissions(tenant, &grants);
+            let is_covered = if tenant == self.tenant {
+                self.covers(&theirs)
+            } else {
+                PermissionSet::default().covers(&theirs) || self.is_of_operators()
+            };
+            if !is_covered {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether it may do everything there is, which only owners of the tenant `default` may.
+    fn is_of_operators(&self) -> bool {
+        self.tenant == DEFAULT && self.covers(&PermissionSet::all())
+    }
+}

@@ -1,0 +1,141 @@
+//! The keys of accounts.
+
+use std::{path::PathBuf, time::Duration};
+
+use dotmac_platform::settings::{Environment, Facts, Rules, between, computed, fixed, lasting};
+use url::Url;
+
+dotmac_platform::settings! {
+    title: "Accounts", prefix: "ACCOUNTS_", rules: AccountsSettings::rules;
+    /// Users, sign-in, sessions, roles, tenants and keys.
+    pub struct AccountsSettings {
+        /// Address by which clients reach this installation, the same for all instances. Links begin with it, and it is the
+        /// issuer (`iss`) of access tokens. Needed in production, with `https`.
+        public_url: Url { default: fixed("http://localhost:8000") }
+
+        /// The audience (`aud`) of access tokens: services that take them check it.
+        audience: String { default: fixed("dotmac") }
+
+        /// Where a key for `DOTMAC_APP_MASTER_KEY` is kept, and made, while that is not set: a file that only its owner may read.
+        /// Unset means that nothing can be sealed without `DOTMAC_APP_MASTER_KEY`, so nobody can sign in.
+        development_key_path: Option<PathBuf> {
+            default: computed("`dotmac-accounts.key` in development, unset elsewhere", key_file),
+        }
+
+        /// Memory of one password hash (argon2id), in KiB.
+        argon2_m: u32 { default: fixed("19456"), range: between::<u32>("19456", "262144") }
+
+        /// Passes of one password hash over its memory.
+        argon2_t: u32 { default: fixed("2"), range: between::<u32>("2", "10") }
+
+        /// Lanes of one password hash.
+        argon2_p: u32 { default: fixed("1"), range: between::<u32>("1", "16") }
+
+        /// Threads that hash passwords, each with the memory of one hash while it works and for 10 s after.
+        hash_threads: usize {
+            default: computed("half the processor cores, from 1 to 4", hash_threads),
+            range: between::<usize>("1", "64"),
+        }
+
+        /// How long an access token is good.
+        access_ttl: Duration { default: fixed("15m"), range: lasting("1m", "1h") }
+
+        /// How long a session with tokens lasts without a refresh.
+        refresh_idle: Duration { default: fixed("7d"), range: lasting("1h", "90d") }
+
+        /// How long a browser's session lasts without a request.
+        session_idle: Duration { default: fixed("14d"), range: lasting("10m", "90d") }
+
+        /// How long any session lasts at most.
+        session_absolute: Duration { default: fixed("30d"), range: lasting("1h", "365d") }
+
+        /// How long a refresh token that was used still gives the same successor, for tabs and retries that use it at once.
+        /// `0s` means that a second use always ends the session.
+        refresh_grace: Duration { default: fixed("30s"), range: lasting("0s", "2m") }
+
+        /// Sessions of one user at a time. A further sign-in ends the one that was idle the longest.
+        max_sessions: u32 { default: fixed("50"), range: between::<u32>("1", "1000") }
+
+        /// How strongly a person must be authenticated to administer users, roles, tenants and keys: `1` by a password, `2` by two
+        /// factors. With `1` in production a stolen password alone administers.
+        admin_acr: u8 {
+            default: computed("`2` in production, `1` elsewhere", admin_acr),
+            range: between::<u8>("1", "2"),
+        }
+
+        /// How often an instance reads which sessions, users and keys were changed on others.
+        changes_interval: Duration { default: fixed("1s"), range: lasting("100ms", "1s") }
+    }
+}
+
+impl AccountsSettings {
+    fn rules(&self, rules: &mut Rules<'_>) {
+        let in_production = rules.in_production();
+        rules.refuse(
+            in_production && !rules.is_given("public_url"),
+            &["public_url"],
+            "it is needed in production: links and access tokens are made with it",
+            "set it to the https:// address by which clients reach this installation",
+        );
+        rules.refuse(
+            in_production && rules.is_given("public_url") && self.public_url.scheme() != "https",
+            &["public_url"],
+            "passwords and tokens would travel in the clear",
+            "use an https:// address",
+        );
+        rules.refuse(
+            in_production && self.development_key_path.is_some(),
+            &["development_key_path"],
+            "in production the key must not lie beside the database",
+            "unset it, and set DOTMAC_APP_MASTER_KEY",
+        );
+        rules.refuse(
+            self.refresh_idle > self.session_absolute || self.session_idle > self.session_absolute,
+            &["session_absolute", "refresh_idle", "session_idle"],
+            "sessions would end before they are idle",
+            "make it at least as long as DOTMAC_ACCOUNTS_REFRESH_IDLE and DOTMAC_ACCOUNTS_SESSION_IDLE",
+        );
+    }
+
+    /// Whether cookies are for TLS alone: always, once clients reach this installation by `https`, whatever the last hop is.
+    pub(crate) fn has_secure_cookies(&self, is_secure: bool) -> bool {
+        is_secure || self.public_url.scheme() == "https"
+    }
+
+    /// The issuer of access tokens: the public address without a slash at its end.
+    pub(crate) fn issuer(&self) -> String {
+        self.public_url.as_str().trim_end_matches('/').to_owned()
+    }
+}
+
+fn key_file(facts: &Facts<'_>) -> String {
+    match facts.environment() {
+        Environment::Development => "dotmac-accounts.key".to_owned(),
+        _ => String::new(),
+    }
+}
+
+fn admin_acr(facts: &Facts<'_>) -> String {
+    let acr = match facts.environment() {
+        Environment::Production => "2",
+        _ => "1",
+    };
+    acr.to_owned()
+}
+
+fn hash_threads(facts: &Facts<'_>) -> String {
+    (facts.cores() / 2).clamp(1, 4).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use dotmac_platform::settings::docs;
+
+    use super::AccountsSettings;
+
+    #[test]
+    fn the_readme_has_every_key() {
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+        docs::assert_documented::<AccountsSettings>("accounts", readme);
+    }
+}

@@ -1,0 +1,280 @@
+//! Which principal has which role, and what follows for its permissions.
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use dotmac_platform::db::{
+    Connection, DbError, OptionalExtension, TenantId, TenantTx, on,
+    types::{Id, Moment},
+};
+
+use super::{
+    roles::{RoleGrants, RoleId, split},
+    schema::{passwords, role_bindings, role_permissions, roles, users},
+    service_accounts::ServiceAccountId,
+    users::UserId,
+};
+
+/// A mark for ids.
+pub(crate) enum Binding {}
+
+pub(crate) type BindingId = Id<Binding>;
+
+/// Who has a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Holder {
+    User(UserId),
+    Service(ServiceAccountId),
+}
+
+impl Holder {
+    pub(crate) const fn user(self) -> Option<UserId> {
+        match self {
+            Self::User(id) => Some(id),
+            Self::Service(_) => None,
+        }
+    }
+
+    pub(crate) const fn service(self) -> Option<ServiceAccountId> {
+        match self {
+            Self::User(_) => None,
+            Self::Service(id) => Some(id),
+        }
+    }
+
+    pub(crate) const fn uuid(self) -> uuid::Uuid {
+        match self {
+            Self::User(id) => id.uuid(),
+            Self::Service(id) => id.uuid(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
+#[diesel(table_name = role_bindings)]
+pub(crate) struct BindingRow {
+    pub(crate) id: BindingId,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) user_id: Option<UserId>,
+    pub(crate) service_account_id: Option<ServiceAccountId>,
+    pub(crate) role_id: RoleId,
+    pub(crate) granted_by: String,
+    pub(crate) created_at: Moment,
+    pub(crate) expires_at: Option<Moment>,
+}
+
+pub(crate) async fn insert(tx: &mut TenantTx, row: &BindingRow) -> Result<(), DbError> {
+    on!(tx, |c| diesel::insert_into(role_bindings::table)
+        .values(row)
+        .execute(c)
+        .await)
+    .map(drop)
+}
+
+pub(crate) async fn find(tx: &mut TenantTx, id: BindingId) -> Result<Option<BindingRow>, DbError> {
+    let this_one = role_bindings::tenant_id
+        .eq(tx.tenant())
+        .and(role_bindings::id.eq(id));
+    let query = role_bindings::table.filter(this_one);
+    on!(tx, |c| query.select(BindingRow::as_select()).first(c).await).optional()
+}
+
+pub(crate) async fn delete(tx: &mut TenantTx, id: BindingId) -> Result<usize, DbError> {
+    let this_one = role_bindings::tenant_id
+        .eq(tx.tenant())
+        .and(role_bindings::id.eq(id));
+    on!(tx, |c| diesel::delete(
+        role_bindings::table.filter(this_one)
+    )
+    .execute(c)
+    .await)
+}
+
+pub(crate) async fn page(
+    tx: &mut TenantTx,
+    after: Option<BindingId>,
+    limit: i64,
+) -> Result<Vec<BindingRow>, DbError> {
+    let tenant = tx.tenant();
+    on!(tx, |c| {
+        let mut query = role_bindings::table
+            .filter(role_bindings::tenant_id.eq(tenant))
+            .select(BindingRow::as_select())
+            .order(role_bindings::id.asc())
+            .limit(limit)
+            .into_boxed();
+        if let Some(after) = after {
+            query = query.filter(role_bindings::id.gt(after));
+        }
+        query.load(c).await
+    })
+}
+
+/// All principals of the tenant with each role that they have now.
+pub(crate) async fn all_now(tx: &mut TenantTx) -> Result<Vec<(Holder, RoleId)>, DbError> {
+    let is_now = role_bindings::expires_at
+        .is_null()
+        .or(role_bindings::expires_at.gt(Moment::now()));
+    let query = role_bindings::table
+        .filter(role_bindings::tenant_id.eq(tx.tenant()))
+        .filter(is_now)
+        .select((
+            role_bindings::user_id,
+            role_bindings::service_account_id,
+            role_bindings::role_id,
+        ));
+    let rows: Vec<(Option<UserId>, Option<ServiceAccountId>, RoleId)> =
+        on!(tx, |c| query.load(c).await)?;
+    let held = rows.into_iter().filter_map(|(user, service, role)| {
+        let user = user.map(Holder::User);
+        let holder = user.or(service.map(Holder::Service))?;
+        Some((holder, role))
+    });
+    Ok(held.collect())
+}
+
+/// The users that have the role and a password that an administrator of the tenant set, with that administrator.
+pub(crate) async fn set_passwords(
+    tx: &mut TenantTx,
+    role: RoleId,
+) -> Result<Vec<(UserId, Option<UserId>)>, DbError> {
+    let tenant = tx.tenant();
+    let of_password = role_bindings::user_id.eq(passwords::user_id.nullable());
+    let query = role_bindings::table
+        .inner_join(passwords::table.on(of_password))
+        .inner_join(users::table.on(users::id.eq(passwords::user_id)))
+        .filter(role_bindings::tenant_id.eq(tenant))
+        .filter(role_bindings::role_id.eq(role))
+        .filter(users::managed_by.eq(tenant))
+        .filter(passwords::set_by.is_not_null())
+        .select((passwords::user_id, passwords::set_by));
+    on!(tx, |c| query.load(c).await)
+}
+
+/// What the roles of `holder` in the tenant give and deny now.
+pub(crate) async fn grants_of(tx: &mut TenantTx, holder: Holder) -> Result<RoleGrants, DbError> {
+    let tenant = tx.tenant();
+    grants_in(tx, tenant, holder).await
+}
+
+/// The same in a tenant that authentication has found.
+pub(crate) async fn grants_in(
+    tx: &mut Connection,
+    tenant: TenantId,
+    holder: Holder,
+) -> Result<RoleGrants, DbError> {
+    grants_at(tx, tenant, holder, Moment::now()).await
+}
+
+/// What those of its roles give and deny that it has until `time` at least.
+pub(crate) async fn grants_at(
+    tx: &mut Connection,
+    tenant: TenantId,
+    holder: Holder,
+    time: Moment,
+) -> Result<RoleGrants, DbError> {
+    let rows: Vec<(String, String)> = on!(tx, |c| {
+        let of_role = role_permissions::tenant_id
+            .eq(role_bindings::tenant_id)
+            .and(role_permissions::role_id.eq(role_bindings::role_id));
+        let lasts = role_bindings::expires_at
+            .is_null()
+            .or(role_bindings::expires_at.ge(time));
+        let query = role_bindings::table
+            .inner_join(role_permissions::table.on(of_role))
+            .filter(role_bindings::tenant_id.eq(tenant))
+            .filter(lasts)
+            .select((role_permissions::permission, role_permissions::effect))
+            .into_boxed();
+        let query = match holder {
+            Holder::User(id) => query.filter(role_bindings::user_id.eq(id)),
+            Holder::Service(id) => query.filter(role_bindings::service_account_id.eq(id)),
+        };
+        query.load(c).await
+    })?;
+    Ok(split(rows))
+}
+
+/// When the first of its roles ends that `holder` has in the tenant now: until then it may do the same.
+pub(crate) async fn first_end(
+    tx: &mut Connection,
+    tenant: TenantId,
+    holder: Holder,
+) -> Result<Option<Moment>, DbError> {
+    let end: Option<Option<Moment>> = on!(tx, |c| {
+        let query = role_bindings::table
+            .filter(role_bindings::tenant_id.eq(tenant))
+            .filter(role_bindings::expires_at.gt(Moment::now()))
+            .order(role_bindings::expires_at.asc())
+            .select(role_bindings::expires_at)
+            .into_boxed();
+        let query = match holder {
+            Holder::User(id) => query.filter(role_bindings::user_id.eq(id)),
+            Holder::Service(id) => query.filter(role_bindings::service_account_id.eq(id)),
+        };
+        query.first(c).await
+    })
+    .optional()?;
+    Ok(end.flatten())
+}
+
+/// The names of the roles that `holder` has in the tenant now, sorted.
+pub(crate) async fn role_names(tx: &mut TenantTx, holder: Holder) -> Result<Vec<String>, DbError> {
+    let (tenant, now) = (tx.tenant(), Moment::now());
+    on!(tx, |c| {
+        let of_role = roles::tenant_id
+            .eq(role_bindings::tenant_id)
+            .and(roles::id.eq(role_bindings::role_id));
+        let is_now = role_bindings::expires_at
+            .is_null()
+            .or(role_bindings::expires_at.gt(now));
+        let query = role_bindings::table
+            .inner_join(roles::table.on(of_role))
+            .filter(role_bindings::tenant_id.eq(tenant))
+            .filter(is_now)
+            .order(roles::name.asc())
+            .select(roles::name)
+            .into_boxed();
+        let query = match holder {
+            Holder::User(id) => query.filter(role_bindings::user_id.eq(id)),
+            Holder::Service(id) => query.filter(role_bindings::service_account_id.eq(id)),
+        };
+        query.load(c).await
+    })
+}
+
+/// The active users of the tenant that have the role for good, at most a thousand.
+pub(crate) async fn active_holders(
+    tx: &mut TenantTx,
+    role: RoleId,
+) -> Result<Vec<UserId>, DbError> {
+    let of_user = role_bindings::user_id.eq(users::id.nullable());
+    let query = role_bindings::table
+        .inner_join(users::table.on(of_user))
+        .filter(role_bindings::tenant_id.eq(tx.tenant()))
+        .filter(role_bindings::role_id.eq(role))
+        .filter(role_bindings::expires_at.is_null())
+        .filter(
+            users::status
+                .eq(super::ACTIVE)
+                .and(users::deleted_at.is_null()),
+        )
+        .order(users::id.asc())
+        .limit(1000)
+        .select(users::id);
+    on!(tx, |c| query.load(c).await)
+}
+
+/// Whether `user` has the role in the tenant.
+pub(crate) async fn has_role(
+    tx: &mut TenantTx,
+    user: UserId,
+    role: RoleId,
+) -> Result<bool, DbError> {
+    let query = role_bindings::table
+        .filter(role_bindings::tenant_id.eq(tx.tenant()))
+        .filter(role_bindings::user_id.eq(user))
+        .filter(role_bindings::role_id.eq(role))
+        .count();
+    let count: i64 = on!(tx, |c| query.get_result(c).await)?;
+    Ok(count > 0)
+}

@@ -1,0 +1,71 @@
+//! The log of what changed about who may do what, which each instance reads to keep its memory true.
+
+use diesel::{dsl::max, prelude::*};
+use diesel_async::RunQueryDsl;
+use dotmac_platform::db::{
+    Connection, DbError, Querying as _, Tx, on,
+    types::{Id, Moment},
+};
+use uuid::Uuid;
+
+use super::schema::accounts_changes as changes;
+
+/// The key of the lock that writers hold until they have committed: "accounts" in ASCII.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7017843186951284339)";
+
+/// Writes a change down.
+///
+/// On PostgreSQL under a lock, so that no smaller number becomes visible after a larger one: a reader would miss it.
+/// SQLite has one writer.
+pub(crate) async fn insert(tx: &mut Tx, kind: &'static str, subject: Uuid) -> Result<(), DbError> {
+    if let Connection::Postgres(c) = tx.connection() {
+        let locked = diesel::sql_query(LOCK).execute(&mut **c).await;
+        tx.classified(locked)?;
+    }
+    let row = (
+        changes::kind.eq(kind),
+        changes::subject.eq(Id::<()>::from_uuid(subject)),
+        changes::at.eq(Moment::now()),
+    );
+    on!(tx, |c| diesel::insert_into(changes::table)
+        .values(row)
+        .execute(c)
+        .await)
+    .map(drop)
+}
+
+/// At most `limit` changes after `seq`, in their order.
+pub(crate) async fn after(
+    tx: &mut Connection,
+    seq: i64,
+    limit: i64,
+) -> Result<Vec<(i64, String, Uuid)>, DbError> {
+    let query = changes::table
+        .filter(changes::seq.gt(seq))
+        .order(changes::seq.asc())
+        .limit(limit)
+        .select((changes::seq, changes::kind, changes::subject));
+    let rows: Vec<(i64, String, Id<()>)> = on!(tx, |c| query.load(c).await)?;
+    Ok(rows
+        .into_iter()
+        .map(|(seq, kind, subject)| (seq, kind, subject.uuid()))
+        .collect())
+}
+
+/// The number of the last change; 0 if there is none.
+pub(crate) async fn last(tx: &mut Connection) -> Result<i64, DbError> {
+    let last: Option<i64> = on!(tx, |c| changes::table
+        .select(max(changes::seq))
+        .first(c)
+        .await)?;
+    Ok(last.unwrap_or_default())
+}
+
+/// Deletes changes of before `time`, but never the last one.
+pub(crate) async fn delete_older(tx: &mut Tx, time: Moment) -> Result<usize, DbError> {
+    let last = last(tx).await?;
+    let old = changes::at.lt(time).and(changes::seq.lt(last));
+    on!(tx, |c| diesel::delete(changes::table.filter(old))
+        .execute(c)
+        .await)
+}

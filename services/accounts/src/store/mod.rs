@@ -1,0 +1,23 @@
+//! The tables of accounts, and every query on them.
+
+pub(crate) mod api_keys;
+pub(crate) mod bindings;
+pub(crate) mod changes;
+pub(crate) mod devices;
+pub(crate) mod factors;
+pub(crate) mod flows;
+pub(crate) mod keys;
+pub(crate) mod one_time;
+pub(crate) mod roles;
+mod schema;
+pub(crate) mod service_accounts;
+pub(crate) mod sessions;
+pub(crate) mod tenants;
+pub(crate) mod throttle;
+pub(crate) mod users;
+
+/// The status of a user, a tenant, a membership or a service account that may act.
+pub(crate) const ACTIVE: &str = "active";
+
+/// The status of one that may not.
+pub(crate) const DISABLED: &str = "disabled";

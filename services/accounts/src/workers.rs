@@ -1,0 +1,94 @@
+//! What happens to accounts without a request.
+
+use std::time::Duration;
+
+use dotmac_platform::{db::types::Moment, supervision::WorkerContext};
+
+use crate::{
+    AccountsError,
+    cookies::DEVICE_KNOWN,
+    service::Service,
+    store::{api_keys, changes, devices, flows, one_time, sessions, throttle},
+};
+
+/// How long sessions stay after their end, for the list and for questions about them.
+const ENDED_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long changes stay: far longer than any instance goes without reading them and does not forget everything.
+const CHANGES_KEPT: Duration = Duration::from_secs(3600);
+
+/// Failures are counted for a day.
+const FAILURES_KEPT: Duration = Duration::from_secs(25 * 3600);
+
+/// Sessions that are deleted with one transaction.
+const BATCH: i64 = 500;
+
+/// Keeps this instance's memory true: reads what changed on others, and the keys if they did.
+pub(crate) async fn follow(service: Service) -> Result<(), AccountsError> {
+    service.changes.read(&service.open_db).await?;
+    if service.changes.are_keys_due() || service.keys.has_retired() {
+        // A load that fails is tried again: what was revoked must not count any longer. Without a key to seal with the public
+        // keys were loaded all the same.
+        unless_sealed(service.keys.load().await.map(drop))?;
+        service.changes.keys_loaded();
+    }
+    Ok(())
+}
+
+/// Without a key to seal with nobody signs in, which each try says anew; that is no fault of a worker.
+fn unless_sealed(result: Result<(), AccountsError>) -> Result<(), AccountsError> {
+    match result {
+        Err(error @ (AccountsError::Sealing(_) | AccountsError::NoSigningKey)) => {
+            tracing::warn!(%error, "nobody can sign in: there is no key to sign tokens with");
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// Writes down when API keys were used.
+pub(crate) async fn write_uses(service: Service) -> Result<(), AccountsError> {
+    let uses = service.uses.take();
+    if uses.is_empty() {
+        return Ok(());
+    }
+    let written = service
+        .open_db
+        .transaction("write uses of API keys", async move |tx| {
+            for (id, is_next, at) in uses {
+                api_keys::touch(tx, id, is_next, at).await?;
+            }
+            Ok::<_, AccountsError>(())
+        });
+    written.await
+}
+
+/// Deletes what is over, seals anew what a former master key sealed, and replaces the signing key when it is due. One instance does it at a time.
+pub(crate) async fn sweep(service: Service, context: WorkerContext) -> Result<(), AccountsError> {
+    unless_sealed(service.keys.reseal().await)?;
+    unless_sealed(service.keys.rotate_if_due().await)?;
+    let now = Moment::now();
+    loop {
+        let deleted = service
+            .open_db
+            .transaction("delete ended sessions", async move |tx| {
+                sessions::delete_over(tx, now - ENDED_KEPT, BATCH).await
+            });
+        let deleted = deleted.await?;
+        context.beat();
+        if i64::try_from(deleted).is_ok_and(|deleted| deleted < BATCH) {
+            break;
+        }
+    }
+    let swept = service
+        .open_db
+        .transaction("sweep accounts", async move |tx| {
+            one_time::delete_over(tx, now).await?;
+            flows::delete_over(tx, now).await?;
+            throttle::delete_over(tx, now - FAILURES_KEPT).await?;
+            devices::delete_older(tx, now - DEVICE_KNOWN).await?;
+            changes::delete_older(tx, now - CHANGES_KEPT).await?;
+            Ok::<_, AccountsError>(())
+        });
+    swept.await
+}

@@ -1,0 +1,259 @@
+//! API keys, and the keys that tokens are signed with.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::{House, PASSWORD};
+
+#[tokio::test]
+async fn a_key_does_what_its_owner_and_its_scopes_allow_and_ends_when_it_is_revoked() {
+    for house in [
+        House::on_sqlite(1, &[]).await,
+        House::on_postgres(1, &[]).await,
+    ] {
+        let admin = house.admin_session().await.text("access_token");
+        let account = house
+            .post("/service-accounts", Some(&admin), json!({ "name": "ci" }))
+            .await;
+        assert_eq!(account.status, 201, "{account:?}");
+        let account = account.text("id");
+        let reader = json!({ "name": "reader", "permissions": ["accounts.users.read", "accounts.roles.read"] });
+        assert_eq!(house.post("/roles", Some(&admin), reader).await.status, 201);
+        let bind = json!({ "principal": account, "role": "reader" });
+        assert_eq!(
+            house
+                .post("/role-bindings", Some(&admin), bind)
+                .await
+                .status,
+            201
+        );
+
+        let new = |scopes: &[&str]| json!({ "name": "build", "scopes": scopes, "service_account_id": account });
+        let made = house
+            .post("/api-keys", Some(&admin), new(&["accounts.users.*"]))
+            .await;
+        assert_eq!(made.status, 201, "{made:?}");
+        let (id, key) = (made.text("id"), made.text("key"));
+        assert!(key.starts_with(&made.text("prefix")) && key.starts_with("dmk_"));
+        let with_header = house
+            .send(0, Method::GET, "/users", None, None, &[("x-api-key", &key)])
+            .await;
+        assert_eq!(with_header.status, 200, "{with_header:?}");
+        assert_eq!(house.get("/users", Some(&key)).await.status, 200);
+        // Its scopes do not have roles, its owner may not write users, and it makes no keys.
+        assert_eq!(
+            house.get("/roles", Some(&key)).await.short(),
+            (403, "forbidden")
+        );
+        let user = json!({ "email": "x@example.com" });
+        assert_eq!(
+            house.post("/users", Some(&key), user).await.short(),
+            (403, "forbidden")
+        );
+        let own = json!({ "name": "more", "scopes": ["accounts.users.read"] });
+        assert_eq!(
+            house
+                .post("/auth/me/api-keys", Some(&key), own)
+                .await
+                .short(),
+            (403, "forbidden")
+        );
+        assert_eq!(
+            house
+                .post("/auth/logout", Some(&key), json!({}))
+                .await
+                .short(),
+            (403, "forbidden")
+        );
+        let me = house.get("/auth/me", Some(&key)).await;
+        assert_eq!(
+            (&me.body["kind"], &me.body["roles"]),
+            (&"service".into(), &json!(["reader"]))
+        );
+
+        // Rotated with an overlap both secrets count, without one the new one alone.
+        let rotate = |overlap: &str| {
+            house.post_owned(
+                format!("/api-keys/{id}/rotate"),
+                &admin,
+                json!({ "overlap": overlap }),
+            )
+        };
+        let second = rotate("1h").await.text("key");
+        assert_eq!(
+            (
+                house.get("/users", Some(&key)).await.status,
+                house.get("/users", Some(&second)).await.status
+            ),
+            (200, 200)
+        );
+        let third = rotate("0s").await.text("key");
+        assert_eq!(
+            house.get("/users", Some(&key)).await.short(),
+            (401, "token_invalid")
+        );
+        assert_eq!(
+            house.get("/users", Some(&second)).await.short(),
+            (401, "token_invalid")
+        );
+        assert_eq!(house.get("/users", Some(&third)).await.status, 200);
+
+        let found = house.get(&format!("/api-keys/{id}"), Some(&admin)).await;
+        assert!(found.body.get("key").is_none());
+        let tag = found.text("etag");
+        let path = format!("/api-keys/{id}");
+        let gone = house
+            .send(
+                0,
+                Method::DELETE,
+                &path,
+                Some(&admin),
+                None,
+                &[("if-match", &tag)],
+            )
+            .await;
+        assert_eq!(gone.status, 204, "{gone:?}");
+        assert_eq!(
+            house.get("/users", Some(&third)).await.short(),
+            (401, "token_invalid")
+        );
+
+        // A key that was found somewhere is revoked by whoever found it; what is no key is answered the same.
+        let lost = house
+            .post("/api-keys", Some(&admin), new(&["accounts.users.read"]))
+            .await
+            .text("key");
+        assert_eq!(house.get("/users", Some(&lost)).await.status, 200);
+        for reported in ["no key", &lost] {
+            let answer = house
+                .post("/keys/report", None, json!({ "key": reported }))
+                .await;
+            assert_eq!((answer.status, answer.body), (202, json!({})));
+        }
+        assert_eq!(
+            house.get("/users", Some(&lost)).await.short(),
+            (401, "token_invalid")
+        );
+        let elsewhere =
+            json!({ "name": "far", "scopes": ["accounts.users.read"], "cidrs": ["192.0.2.0/24"] });
+        let elsewhere = house
+            .post("/api-keys", Some(&admin), elsewhere)
+            .await
+            .text("key");
+        assert!(elsewhere.starts_with("dmp_"));
+        assert_eq!(
+            house.get("/users", Some(&elsewhere)).await.short(),
+            (401, "token_invalid")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_rotated_signing_key_is_published_before_it_signs_and_a_revoked_one_ends_its_tokens() {
+    let house = House::on_sqlite(2, &[]).await;
+    let token = house.admin_session().await.text("access_token");
+    let jwks = || house.send(1, Method::GET, "/.well-known/jwks.json", None, None, &[]);
+    let first = jwks().await.body["keys"][0]["kid"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    house.command(&["accounts", "keys", "rotate"]).await;
+    dotmac_testkit::eventually("the new key to be published", || async {
+        (jwks().await.body["keys"].as_array()?.len() == 2).then_some(())
+    })
+    .await;
+    assert_eq!(house.get("/auth/me", Some(&token)).await.status, 200);
+    let listed = house.command(&["accounts", "keys", "list"]).await;
+    assert!(
+        listed.contains("next") && listed.contains("retiring"),
+        "{listed}"
+    );
+
+    house.command(&["accounts", "keys", "revoke", &first]).await;
+    for instance in 0..2 {
+        assert_eq!(
+            house.until_refused(instance, &token).await.short(),
+            (401, "token_invalid")
+        );
+    }
+    let again = house.login(crate::ADMIN, crate::PASSWORD).await;
+    assert_eq!(
+        house
+            .get("/auth/me", Some(&again.text("access_token")))
+            .await
+            .status,
+        200
+    );
+}
+
+/// Whoever had the account for a moment may have made a key.
+#[tokio::test]
+async fn keys_of_a_user_end_with_the_password_that_is_set_or_changed_and_while_the_user_is_disabled()
+ {
+    House::on_both(async |house| {
+        let admin = house.admin_session().await.text("access_token");
+        let read = json!({ "name": "reader", "permissions": ["accounts.users.read"] });
+        assert_eq!(house.post("/roles", Some(&admin), read).await.status, 201);
+        let (ann, _) = house.user(&admin, "ann@example.com", &["reader"]).await;
+        let mut password = PASSWORD.to_owned();
+        let key = async |password: &str| {
+            let session = house.login("ann@example.com", password).await;
+            let session = session.text("access_token");
+            let key = json!({ "name": "mine", "scopes": ["accounts.users.read"] });
+            let key = house.post("/auth/me/api-keys", Some(&session), key).await;
+            assert_eq!(key.status, 201, "{key:?}");
+            let key = key.text("key");
+            assert_eq!(house.get("/users", Some(&key)).await.status, 200);
+            (session, key)
+        };
+        let is_refused = async |key: &str| {
+            let answer = house.get("/users", Some(key)).await;
+            assert_eq!(answer.short(), (401, "token_invalid"), "{answer:?}");
+        };
+
+        let (session, kept) = key(&password).await;
+        for (new, revoke_keys) in [
+            ("two green boxes in a row", false),
+            ("ten red boxes in a row", true),
+        ] {
+            let change = json!({ "current": password, "new": new, "revoke_keys": revoke_keys });
+            let changed = house
+                .post("/auth/password/change", Some(&session), change)
+                .await;
+            assert_eq!(changed.status, 204, "{changed:?}");
+            password = new.to_owned();
+            if revoke_keys {
+                is_refused(&kept).await;
+            } else {
+                assert_eq!(house.get("/users", Some(&kept)).await.status, 200);
+            }
+        }
+        let (session, by_default) = key(&password).await;
+        let change = json!({ "current": password, "new": PASSWORD });
+        let changed = house
+            .post("/auth/password/change", Some(&session), change)
+            .await;
+        assert_eq!(changed.status, 204, "{changed:?}");
+        is_refused(&by_default).await;
+
+        let (_, reset) = key(PASSWORD).await;
+        let path = format!("/users/{ann}/reset-link");
+        let link = house
+            .post(&path, Some(&admin), json!({}))
+            .await
+            .text("token");
+        let body = json!({ "token": link, "password": PASSWORD });
+        let done = house.post("/auth/password/reset", None, body).await;
+        assert_eq!(done.status, 204, "{done:?}");
+        is_refused(&reset).await;
+
+        let (_, disabled) = key(PASSWORD).await;
+        for action in ["disable", "enable"] {
+            let path = format!("/users/{ann}/{action}");
+            let done = house.post(&path, Some(&admin), json!({})).await;
+            assert_eq!(done.status, 204, "{action}: {done:?}");
+            is_refused(&disabled).await;
+        }
+    })
+    .await;
+}
