@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use dotmac_accounts::Accounts;
 use dotmac_audit::Audit;
 use dotmac_events::Events;
 use dotmac_jobs::Jobs;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
     Platform::new("dotmac", env!("CARGO_PKG_VERSION"))
         .app_name("dotmac-platform")
         .build(build_info!())
+        .module::<Accounts>()
         .module::<Events>()
         .module::<Jobs>()
         .module::<Audit>()

@@ -137,7 +137,11 @@ async fn three_daemons_at_once_migrate_once() {
     let applied = postgres
         .query("SELECT count(*) FROM __diesel_schema_migrations")
         .await;
-    let places = ["migrations/postgres", "actors/durable/migrations/postgres"];
+    let places = [
+        "migrations/postgres",
+        "actors/durable/migrations/postgres",
+        "services/accounts/migrations/postgres",
+    ];
     let migrations = files(&places, "sql");
     let ups = migrations.iter().filter(|file| file.ends_with("up.sql"));
     assert_eq!(applied, ups.count().to_string());

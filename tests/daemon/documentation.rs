@@ -199,7 +199,11 @@ async fn every_metric_is_explained_with_its_labels_and_no_other() {
     );
     // Some things are measured a moment later than they happen.
     let documented = documented_metrics();
-    let (leases, notes) = tokio::join!(metrics_of_leases(), metrics_of_notes());
+    let (leases, notes, accounts) = tokio::join!(
+        metrics_of_leases(),
+        metrics_of_notes(),
+        metrics_of_accounts()
+    );
     let workers = metrics_of_workers().await;
     let begun = Instant::now();
     let mut scraped = Metrics::new();
@@ -209,6 +213,7 @@ async fn every_metric_is_explained_with_its_labels_and_no_other() {
         scraped.extend(leases.clone());
         scraped.extend(workers.clone());
         scraped.extend(notes.clone());
+        scraped.extend(accounts.clone());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(documented, scraped);
@@ -240,6 +245,13 @@ async fn metrics_of_workers() -> Metrics {
     let text = daemon.get("/metrics").await.text().await.unwrap();
     let mut scraped = scraped_metrics(&text);
     scraped.retain(|name, _| name.starts_with("dotmac_worker_"));
+    scraped
+}
+
+/// What a scrape has only where there are accounts.
+async fn metrics_of_accounts() -> Metrics {
+    let mut scraped = scraped_metrics(&crate::accounts::measured().await);
+    scraped.retain(|name, _| name.starts_with("dotmac_accounts_"));
     scraped
 }
 

@@ -9,10 +9,12 @@
 
 use dotmac_testkit as support;
 
+mod accounts;
 mod admin;
 mod architecture;
 mod attack;
 mod audit;
+mod callers;
 mod collector;
 mod command_line;
 mod connect;

@@ -51,6 +51,7 @@ fn by_approle(address: &str) -> Builder {
 fn in_production(address: &str) -> Builder {
     builder(address)
         .env("DOTMAC_ENVIRONMENT", "production")
+        .env("DOTMAC_ACCOUNTS_ENABLED", "false")
         .env("DOTMAC_DATABASE_ALLOW_SQLITE", "true")
 }
 
