@@ -199,7 +199,9 @@ async fn a_slow_database_is_degraded_and_serves() {
     assert_eq!(body["status"], "degraded");
     let request = daemon.client.post(format!("{}{NOTES}", daemon.base));
     let request = request.bearer_auth(TOKEN).json(&json!({ "text": "late" }));
-    assert_eq!(request.send().await.unwrap().status(), 201);
+    let answer = request.send().await.unwrap();
+    let status = answer.status();
+    assert_eq!(status, 201, "{}", answer.text().await.unwrap());
     let log = daemon.lines().join("\n");
     assert!(!log.contains("\"unreachable\""), "{log}");
     proxy.mend();
