@@ -191,6 +191,9 @@ async fn a_slow_database_is_degraded_and_serves() {
     let proxy = Proxy::before(postgres.port).await;
     let daemon = notes()
         .env("DOTMAC_DATABASE_URL", through(&proxy, &postgres))
+        // A connection takes some 3 s to open.
+        .env("DOTMAC_DATABASE_CONNECT_TIMEOUT", "30s")
+        .env("DOTMAC_DATABASE_POOL_TIMEOUT", "30s")
         .spawn()
         .await;
     daemon.until("/ready", 200).await;
