@@ -71,7 +71,9 @@ impl Platform {
     /// Mounts a module, after those that were named before it.
     #[must_use]
     pub fn module<M: Module>(mut self) -> Self {
-        match Registered::add::<M>(&mut self.program.catalogue, cli::is_command) {
+        let program = &mut self.program;
+        let added = Registered::add::<M>(&mut program.catalogue, cli::is_command);
+        match added.and_then(|module| module.beside(&program.modules)) {
             Ok(module) => self.program.modules.push(module),
             Err(mistake) => self.mistakes.push(mistake),
         }

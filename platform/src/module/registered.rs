@@ -1,6 +1,9 @@
 //! A module with its type erased, as the program holds it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    iter,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use dotmac_supervision::panic_message;
 
@@ -34,6 +37,12 @@ pub(crate) enum RegistrationError {
         "`{0}` is the name of a command or of a component of the platform; give the module another"
     )]
     Reserved(&'static str),
+    #[error("`{name}` is a command of module `{module}`; give the one of module `{other}` another")]
+    CommandTwice {
+        name: &'static str,
+        module: &'static str,
+        other: &'static str,
+    },
     #[error(
         "module `{module}`: the permission `{permission}` is not `{module}.<resource>.<action>`"
     )]
@@ -119,6 +128,31 @@ impl Registered {
                 None => Ok(()), // it is switched off
             },
         })
+    }
+
+    /// The names of its commands; its own name is one, whether it has that command or not.
+    fn command_names(&self) -> impl Iterator<Item = &'static str> {
+        let named = self.manifest.named_commands.iter();
+        iter::once(self.name).chain(named.map(|(name, ..)| *name))
+    }
+
+    /// Refuses it beside `others` if one of them has a command of the same name.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistrationError::CommandTwice`].
+    pub(crate) fn beside(self, others: &[Self]) -> Result<Self, RegistrationError> {
+        for other in others {
+            let has = |name: &&'static str| other.command_names().any(|known| known == *name);
+            if let Some(name) = self.command_names().find(has) {
+                return Err(RegistrationError::CommandTwice {
+                    name,
+                    module: other.name,
+                    other: self.name,
+                });
+            }
+        }
+        Ok(self)
     }
 
     /// Mounts it. A panic of its code is a mistake like any other: nothing runs yet.

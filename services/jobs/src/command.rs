@@ -1,4 +1,4 @@
-//! `dotmac jobs …`: what an operator can ask and do without the daemon.
+//! `dotmac jobs …`, `dotmac queues …` and `dotmac schedules …`: what an operator can ask and do without the daemon.
 
 use dotmac_platform::{
     Exit,
@@ -15,7 +15,7 @@ use crate::{
     rules::{self, Act},
 };
 
-/// Jobs, their queues and schedules.
+/// Jobs.
 #[derive(clap::Parser)]
 pub(crate) enum JobsCommand {
     /// Print the kinds of jobs of this program, with their rules.
@@ -44,10 +44,13 @@ pub(crate) enum JobsCommand {
         /// Its id.
         id: JobId,
     },
-    /// Print schedules of all tenants, the newest first, at most 1000.
-    Schedules,
+}
+
+/// Queues of jobs.
+#[derive(clap::Parser)]
+pub(crate) enum QueuesCommand {
     /// Print all queues, with the numbers of their jobs.
-    Queues,
+    List,
     /// Pause a queue: none of its jobs is started, on any instance.
     Pause {
         /// Its name.
@@ -58,6 +61,13 @@ pub(crate) enum JobsCommand {
         /// Its name.
         queue: String,
     },
+}
+
+/// Schedules of jobs.
+#[derive(clap::Parser)]
+pub(crate) enum SchedulesCommand {
+    /// Print schedules of all tenants, the newest first, at most 1000.
+    List,
 }
 
 /// Which jobs, and how many.
@@ -83,7 +93,7 @@ impl ModuleCommand for JobsCommand {
             on.jobs()?.kinds().iter().for_each(print_kind);
             return Ok(());
         }
-        let db = on.db().await?.system("work on jobs for an operator");
+        let db = of_all_tenants(&on).await?;
         self.carry_out(&db).await.map_err(|error| on.failed(error))
     }
 }
@@ -112,21 +122,49 @@ impl JobsCommand {
             Self::Cancel { id } => act(db, id, Act::Cancel).await?,
             Self::Retry { id } => act(db, id, Act::Retry).await?,
             Self::RunNow { id } => act(db, id, Act::RunNow).await?,
-            Self::Schedules => {
-                let found = db.read("list schedules", async |c| {
-                    list_all_schedules(c, None, 1000).await
-                });
-                found.await?.iter().for_each(print_schedule);
-            }
-            Self::Queues => {
-                let found = db.read("list queues", async |c| rules::queues(c).await);
-                found.await?.iter().for_each(|queue| println!("{queue}"));
-            }
-            Self::Pause { queue } => set_paused(db, queue, true).await?,
-            Self::Resume { queue } => set_paused(db, queue, false).await?,
         }
         Ok(())
     }
+}
+
+impl ModuleCommand for QueuesCommand {
+    async fn run(self, on: CommandContext) -> Result<(), Exit> {
+        let db = of_all_tenants(&on).await?;
+        self.carry_out(&db).await.map_err(|error| on.failed(error))
+    }
+}
+
+impl QueuesCommand {
+    async fn carry_out(self, db: &Db) -> Result<(), JobsError> {
+        match self {
+            Self::List => {
+                let found = db.read("list queues", async |c| rules::queues(c).await);
+                found.await?.iter().for_each(|queue| println!("{queue}"));
+                Ok(())
+            }
+            Self::Pause { queue } => set_paused(db, queue, true).await,
+            Self::Resume { queue } => set_paused(db, queue, false).await,
+        }
+    }
+}
+
+impl ModuleCommand for SchedulesCommand {
+    async fn run(self, on: CommandContext) -> Result<(), Exit> {
+        let Self::List = self;
+        let db = of_all_tenants(&on).await?;
+        let found = db.read("list schedules", async |c| {
+            list_all_schedules(c, None, 1000).await
+        });
+        let found = found
+            .await
+            .map_err(|error| on.failed(JobsError::from(error)))?;
+        found.iter().for_each(print_schedule);
+        Ok(())
+    }
+}
+
+async fn of_all_tenants(on: &CommandContext) -> Result<Db, Exit> {
+    Ok(on.db().await?.system("work on jobs for an operator"))
 }
 
 impl List {

@@ -20,7 +20,7 @@ use dotmac_platform::{
     prelude::*,
 };
 
-use command::JobsCommand;
+use command::{JobsCommand, QueuesCommand, SchedulesCommand};
 use echo::Echo;
 pub use error::JobsError;
 pub use settings::JobsSettings;
@@ -60,6 +60,8 @@ impl Module for Jobs {
             .operator_permissions(&[ReadQueues::SPEC, WriteQueues::SPEC])
             .jobs::<Echo>()
             .command::<JobsCommand>()
+            .named_command::<QueuesCommand>("queues", "Queues of jobs.")
+            .named_command::<SchedulesCommand>("schedules", "Schedules of jobs.")
     }
 
     fn mount(settings: JobsSettings, on: &mut Mount<'_>) -> Result<(), MountError> {

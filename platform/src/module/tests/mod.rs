@@ -15,8 +15,11 @@ use dotmac_db::Scripts;
 use dotmac_supervision::{Lifeline, Serving, SupervisedActor};
 use futures_util::future::LocalBoxFuture;
 
-use super::{Assembly, Manifest, Module, Mount, MountError, Needs, Registered};
+use super::{
+    Assembly, CommandContext, Manifest, Module, ModuleCommand, Mount, MountError, Needs, Registered,
+};
 use crate::{
+    Exit,
     access::{AuthError, AuthRequest, Authenticator, Can, Principal, Public},
     cli::is_command,
     http::Problem,
@@ -102,14 +105,12 @@ fn assembled_with<M: Module, N: Module>(
     authenticator: Option<Arc<dyn Authenticator>>,
 ) -> Result<Assembly, String> {
     let mut catalogue = Catalogue::platform();
-    let mut modules = vec![
-        Registered::add::<M>(&mut catalogue, is_command)
-            .map_err(|error| dotmac_causes::chain(&error))?,
-    ];
-    modules.push(
-        Registered::add::<N>(&mut catalogue, is_command)
-            .map_err(|error| dotmac_causes::chain(&error))?,
-    );
+    let first = Registered::add::<M>(&mut catalogue, is_command);
+    let mut modules = vec![first.map_err(|error| dotmac_causes::chain(&error))?];
+    let second = Registered::add::<N>(&mut catalogue, is_command)
+        .and_then(|module| module.beside(&modules))
+        .map_err(|error| dotmac_causes::chain(&error))?;
+    modules.push(second);
     let sources = Sources::new(environment.iter().copied());
     let settings =
         Settings::from_sources(&catalogue, &sources).map_err(|error| error.to_string())?;
@@ -125,6 +126,41 @@ fn refusal<M: Module, N: Module>() -> String {
 }
 
 module!(Empty, "empty", Manifest::new("Nothing."), |_| Ok(()));
+
+/// A command of a module.
+#[derive(clap::Parser)]
+struct Say;
+
+impl ModuleCommand for Say {
+    async fn run(self, _: CommandContext) -> Result<(), Exit> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_command_of_two_modules_is_refused_by_the_names_of_both() {
+    module!(
+        Alpha,
+        "alpha",
+        Manifest::new("A.").named_command::<Say>("say", "Says."),
+        |_| Ok(())
+    );
+    module!(
+        Beta,
+        "beta",
+        Manifest::new("B.").named_command::<Say>("say", "Says."),
+        |_| Ok(())
+    );
+    module!(Named, "say", Manifest::new("S."), |_| Ok(()));
+    for refused in [refusal::<Alpha, Beta>(), refusal::<Alpha, Named>()] {
+        assert!(
+            refused.contains("`say` is a command of module `alpha`"),
+            "{refused}"
+        );
+    }
+    let refused = refusal::<Named, Beta>();
+    assert!(refused.contains("of module `say`"), "{refused}");
+}
 
 /// Knows nobody.
 struct Nobody;
