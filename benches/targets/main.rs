@@ -21,6 +21,7 @@ mod compression;
 mod database;
 mod durable;
 mod faults;
+mod jobs;
 mod memory;
 mod modules;
 mod overhead;
@@ -104,6 +105,9 @@ fn main() -> ExitCode {
     }
     if wanted("durable") {
         durable::measure(&mut report);
+    }
+    if wanted("jobs") {
+        jobs::measure(&mut report);
     }
     if named.is_empty() {
         report.write();
