@@ -125,7 +125,10 @@ async fn on_postgres(report: &mut Report) {
             server
                 .query(&format!("CREATE DATABASE {name} OWNER dotmac"))
                 .await;
-            let url = server.url().replace("/dotmac", &format!("/{name}"));
+            let url = server.url().replace(
+                &format!("{}/dotmac", server.port),
+                &format!("{}/{name}", server.port),
+            );
             of_peers[at].push(peer.rate(&url).await);
         }
     }
@@ -243,12 +246,16 @@ impl Ours {
         });
         supervisor.until(|board| board.readiness.serves()).await;
         let module = db.for_module("bench", Default::default());
-        Self {
+        let ours = Self {
             all: module.system("bench"),
             db: module,
             supervisor,
             round,
-        }
+        };
+        // Makes the queue known, so that it can be paused.
+        ours.enqueue(0..1).await;
+        ours.until_handled(1).await;
+        ours
     }
 
     /// Jobs a second, from the first that is begun to the last that is completed.
@@ -271,6 +278,11 @@ impl Ours {
         self.round.first.store(0, Relaxed);
         self.round.handled.store(0, Relaxed);
         pause(false).await;
+        self.until_handled(jobs).await;
+        jobs as f64 / self.round.elapsed().as_secs_f64()
+    }
+
+    async fn until_handled(&self, jobs: u64) {
         while self.round.handled.load(Relaxed) < jobs {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -282,7 +294,6 @@ impl Ours {
             (left.sum::<i64>() == 0).then_some(())
         })
         .await;
-        jobs as f64 / self.round.elapsed().as_secs_f64()
     }
 
     async fn enqueue(&self, numbers: std::ops::Range<u64>) {
