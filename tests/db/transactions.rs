@@ -177,7 +177,7 @@ async fn the_server_gives_up_slow_statements_long_waits_and_idle_transactions() 
     let mut settings = config(Target::Postgres(postgres(&server)));
     settings.statement_timeout = Duration::from_secs(2);
     settings.lock_timeout = Duration::from_millis(200);
-    settings.idle_in_transaction_timeout = Duration::from_millis(300);
+    settings.idle_in_transaction_timeout = Duration::from_secs(2);
     let rig = Rig::ready(settings).await.with_notes().await;
     fill(&rig.db, 1).await;
 
@@ -217,7 +217,7 @@ async fn the_server_gives_up_slow_statements_long_waits_and_idle_transactions() 
 
     let idle = rig.db.transaction("idle", async |c| {
         write(c, 0, 3).await?;
-        tokio::time::sleep(Duration::from_millis(900)).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
         write(c, 0, 4).await
     });
     let idle = idle.await.unwrap_err();
