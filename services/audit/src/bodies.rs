@@ -130,8 +130,10 @@ pub(crate) struct CheckpointBody {
     key: Option<String>,
     /// The public key, in 64 hexadecimal digits; `null` without a signature, and while the master key is not at hand.
     public_key: Option<String>,
-    /// The signature (Ed25519), in 128 hexadecimal digits. What is signed is the JSON of `at`, `hash`, `key`, `number` and
-    /// `tenant_id`, in this order and without white space.
+    /// The hash of the checkpoint before it: SHA-256 of what is signed of that one; `null` for the first.
+    previous: Option<String>,
+    /// The signature (Ed25519), in 128 hexadecimal digits. What is signed is the JSON of `at`, `hash`, `key`, `number`,
+    /// `previous` and `tenant_id`, in this order and without white space.
     signature: Option<String>,
 }
 
@@ -145,6 +147,7 @@ impl CheckpointBody {
             tenant_id: it.tenant().to_string(),
             key: it.key().map(|key| key.to_string()),
             public_key,
+            previous: it.previous().map(|it| it.to_string()),
             signature: it.signature,
         }
     }
@@ -168,7 +171,7 @@ pub(crate) struct VerificationBody {
     unchecked: bool,
     /// Whether all was checked that was asked for. At most 100,000 entries are at once: go on with `from`.
     complete: bool,
-    /// Where the chain breaks; what is behind was not checked.
+    /// Where the chain breaks; what is behind was not checked. `register` is about all chains of the database together.
     broken: Option<BrokenBody>,
 }
 
@@ -180,7 +183,8 @@ pub(crate) struct BrokenBody {
     number: i64,
     /// Its id, if that is known.
     id: Option<String>,
-    /// `changed`, `entry_missing`, `link_missing`, `beginning_missing`, `end_missing`, `checkpoint` or `signature`.
+    /// `changed`, `entry_missing`, `link_missing`, `beginning_missing`, `end_missing`, `checkpoint`, `checkpoint_missing`,
+    /// `signature`, `register` or `entry_not_linked`.
     fault: String,
     /// The same in words.
     message: String,

@@ -16,11 +16,21 @@ impl Hash {
         Some(Self(bytes.try_into().ok()?))
     }
 
+    pub(super) fn bytes(self) -> Vec<u8> {
+        self.0.to_vec()
+    }
+
     /// The hash of an entry, given as its canonical JSON, behind the one with this hash.
     pub(super) fn then(self, canonical: &str) -> Self {
+        Self::of([&self.0[..], canonical.as_bytes()])
+    }
+
+    /// The hash of these bytes, one after another.
+    pub(super) fn of<'b>(parts: impl IntoIterator<Item = &'b [u8]>) -> Self {
         let mut context = Context::new(&SHA256);
-        context.update(&self.0);
-        context.update(canonical.as_bytes());
+        for part in parts {
+            context.update(part);
+        }
         let mut hash = [0; SHA256_OUTPUT_LEN];
         hash.copy_from_slice(context.finish().as_ref());
         Self(hash)

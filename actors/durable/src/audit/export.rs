@@ -21,8 +21,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     Checkpoint, Fault, Filter, Hash, PublicKey, SigningKeyId, SigningKeys,
     chain::Canonical,
-    checkpoint::{self, Signed},
+    checkpoint,
     log::follow,
+    signing::Signed,
     tables::{audit_chain, audit_link},
 };
 
@@ -334,7 +335,7 @@ impl FileVerifier {
         if place != (found.tenant, found.last, found.hash) {
             return Err(Fault::Checkpoint);
         }
-        match self.keys.check(checkpoint, None) {
+        match self.keys.check(checkpoint) {
             Signed::Unsigned | Signed::Unchecked => {}
             Signed::Wrong => return Err(Fault::Signature),
             Signed::Right => {

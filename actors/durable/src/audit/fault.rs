@@ -58,8 +58,15 @@ pub enum Fault {
     EndMissing,
     /// A checkpoint has another hash: the chain was computed anew.
     Checkpoint,
+    /// The checkpoint before this one is gone, or one was put in.
+    CheckpointMissing,
     /// The signature of a checkpoint is missing, or is not one of this program's keys.
     Signature,
+    /// The chains of the database are not those that were signed last: one was deleted, set back or begun anew, which need
+    /// not be this one.
+    Register,
+    /// An entry was passed over when later ones were linked.
+    EntryNotLinked,
 }
 
 impl Fault {
@@ -73,7 +80,10 @@ impl Fault {
             Self::BeginningMissing => "beginning_missing",
             Self::EndMissing => "end_missing",
             Self::Checkpoint => "checkpoint",
+            Self::CheckpointMissing => "checkpoint_missing",
             Self::Signature => "signature",
+            Self::Register => "register",
+            Self::EntryNotLinked => "entry_not_linked",
         }
     }
 }
@@ -87,7 +97,12 @@ impl fmt::Display for Fault {
             Self::BeginningMissing => "the first entries are gone, and not by retention",
             Self::EndMissing => "the last entries are gone",
             Self::Checkpoint => "a checkpoint has another hash",
+            Self::CheckpointMissing => "a checkpoint is gone, or was put in",
             Self::Signature => "a checkpoint is not signed by a key of this program",
+            Self::Register => {
+                "the chains of the database are not those that were signed last; one was deleted, set back or begun anew"
+            }
+            Self::EntryNotLinked => "an entry has no link, though later ones have",
         })
     }
 }

@@ -55,37 +55,37 @@
 //!
 //! The [`sealer`] links the entries of each tenant in the order of their commits, within a second:
 //! `hash = SHA-256(hash before, canonical JSON of the entry and its number)`. Writers wait for none of it. It makes
-//! checkpoints, at most every 5 minutes or 1,000 links, signs them and writes them to the log. [`Verification`] computes a
-//! chain again and names the first entry that was changed, taken away or put in; the [`verifier`] does that all the time.
+//! checkpoints after 5 minutes or 1,000 links, each of which names the one before, and signs them and the register of all
+//! chains once it has computed again what is new; and it writes them to the log. [`Verification`] computes a chain again and
+//! names the first entry that was changed, deleted or put in; the [`verifier`] does that all the time.
 //!
-//! | what was done to the database | how it shows |
-//! |---|---|
-//! | an entry or a link was changed, taken away or put in between | the hashes do not fit |
-//! | the same, and the rest of the chain computed anew | the hash of a checkpoint does not fit |
-//! | the same, and the checkpoints as well | their signatures do not fit |
-//! | the last entries were taken away with their links | the end of the chain, a checkpoint or the memory of a verifier misses them |
-//! | the same, with checkpoints and the end of the chain, while nothing ran | the checkpoints that were handed out in the log |
+//! docs/services/audit.md has a table of what can be done to the database, how it shows, and what does not show.
 
 mod chain;
+mod check;
 mod checkpoint;
 mod entry;
 mod export;
 mod fault;
+mod link;
+mod links;
 mod log;
 mod personal;
+mod proof;
+mod range;
 mod record;
+mod register;
 mod retention;
 mod sealer;
+mod signing;
 mod status;
 mod tables;
 mod verifier;
 mod verify;
 
 pub use chain::{Hash, HashError};
-pub use checkpoint::{
-    Checkpoint, PublicKey, SIGNING_KEYS, SigningKey, SigningKeyId, SigningKeys, Statement,
-    checkpoints,
-};
+pub use check::{CHECKPOINT_EVERY, CHECKPOINT_LINKS};
+pub use checkpoint::{Checkpoint, Statement, checkpoints};
 pub use entry::{
     AuditError, Entry, EntryId, MAX_ENTRIES, MAX_ENTRY, Outcome, StoredEntry, Subject, SubjectId,
     is_name,
@@ -94,12 +94,14 @@ pub use export::{Export, ExportError, VerifiedExport, verify_export};
 pub use fault::{Broken, Fault, Verified};
 pub use log::{Filter, LinkedEntry, find, follow, list};
 pub use personal::{ERASE, SUBJECT_KEYS, erase};
+pub use range::numbers_between;
 pub use record::{Acts, Audit, Audited, Recorded, SystemActs, declare};
 pub use retention::{RETENTION, maintain, retention};
-pub use sealer::{CHECKPOINT_EVERY, CHECKPOINT_LINKS, Sealing, seal_some, sealer};
+pub use sealer::{Sealing, seal_some, sealer};
+pub use signing::{PublicKey, SIGNING_KEYS, SigningKey, SigningKeyId, SigningKeys};
 pub use status::{SealerStatus, status};
 pub use verifier::{VERIFY_EVERY, chains, verifier};
-pub use verify::{MIN_RETENTION, Verification, numbers_between};
+pub use verify::{MIN_RETENTION, Verification};
 
 use dotmac_db::TenantId;
 use dotmac_supervision::Reason;

@@ -1,23 +1,26 @@
 //! How far the sealer is behind, and what holds it back.
 
 use chrono::{DateTime, NaiveDateTime};
-use diesel::prelude::*;
+use diesel::{
+    dsl::{exists, not},
+    prelude::*,
+};
 use diesel_async::RunQueryDsl;
-use dotmac_db::{Connection, DbError, on};
+use dotmac_db::{Connection, DbError, OptionalExtension, on};
 
-use super::tables::{audit_entry, audit_sealer};
+use super::tables::{audit_entry, audit_link};
 use crate::{
     clock::now,
     order::{holder, oldest_open},
 };
 
-/// Entries are counted up to here.
+/// The newest entries, among which those without a link are counted.
 const MOST: i64 = 10_000;
 
 /// How far the sealer is behind, as its row in the database shows it: the same on every instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SealerStatus {
-    /// Entries of all tenants that have no link yet, counted up to 10,000.
+    /// Entries of all tenants that have no link yet, among the newest 10,000.
     pub waiting: i64,
     /// The age of the oldest of them, in seconds.
     pub oldest_seconds: i64,
@@ -31,18 +34,15 @@ pub struct SealerStatus {
 ///
 /// [`DbError`].
 pub async fn status(c: &mut Connection) -> Result<SealerStatus, DbError> {
-    let place = audit_sealer::table
-        .find(1)
-        .select((audit_sealer::xid, audit_sealer::position));
-    let (xid, position): (i64, i64) = on!(c, |c| place.first(c).await)?;
-    let behind = audit_entry::xid.ge(xid).and(
-        audit_entry::xid
-            .gt(xid)
-            .or(audit_entry::position.gt(position)),
-    );
+    let newest = audit_entry::table
+        .select(audit_entry::position)
+        .order(audit_entry::position.desc());
+    let newest: Option<i64> = on!(c, |c| newest.first(c).await).optional()?;
+    let link = audit_link::table.filter(audit_link::entry_id.eq(audit_entry::id));
+    let recent = audit_entry::position.gt(newest.unwrap_or_default().saturating_sub(MOST));
     let query = audit_entry::table
-        .filter(behind)
-        .order((audit_entry::xid, audit_entry::position))
+        .filter(recent.and(not(exists(link))))
+        .order(audit_entry::position)
         .limit(MOST)
         .select((audit_entry::xid, audit_entry::at));
     let waiting: Vec<(i64, NaiveDateTime)> = on!(c, |c| query.load(c).await)?;

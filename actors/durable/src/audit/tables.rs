@@ -53,6 +53,7 @@ diesel::table! {
         tenant_id -> Uuid,
         number -> BigInt,
         hash -> Binary,
+        previous -> Nullable<Binary>,
         at -> Timestamp,
         key_id -> Nullable<Uuid>,
         signature -> Nullable<Binary>,
@@ -86,6 +87,7 @@ diesel::table! {
         id -> Integer,
         xid -> BigInt,
         position -> BigInt,
+        register -> Nullable<Text>,
     }
 }
 

@@ -1,20 +1,21 @@
-//! Computing a chain again, page by page, and comparing it with its checkpoints.
+//! Computing a chain again, page by page, and comparing it with its checkpoints and the register.
 
 use std::{sync::Arc, time::Duration};
 
-use diesel::{dsl::max, prelude::*};
+use diesel::{
+    dsl::{exists, max, not},
+    prelude::*,
+};
 use diesel_async::RunQueryDsl;
 use dotmac_db::{Connection, Db, DbError, OptionalExtension, TenantId, on, types::Moment};
 
 use super::{
-    Broken, Checkpoint, EntryId, Fault, Hash, SigningKeys, StoredEntry, Verified,
-    chain::Canonical,
-    checkpoint::{self, Signed},
-    tables::{audit_chain, audit_checkpoint, audit_entry, audit_link},
+    Broken, Checkpoint, EntryId, Fault, Hash, SigningKeys, Verified, checkpoint, links,
+    range::numbers_between,
+    register::Register,
+    signing::Signed,
+    tables::{audit_chain, audit_checkpoint, audit_entry, audit_link, audit_sealer},
 };
-
-/// Links of one reading.
-const AT_ONCE: i64 = 1000;
 
 /// What is younger than this is never taken away by retention.
 pub const MIN_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -31,10 +32,21 @@ pub struct Verification {
     known: Option<(i64, Hash)>,
     upper: i64,
     is_begun: bool,
+    with_register: bool,
+    before: Before,
     found: Verified,
 }
 
-type Row = (i64, EntryId, Vec<u8>, Option<StoredEntry>);
+/// The checkpoint before the next one.
+#[derive(Clone, Copy, Debug)]
+enum Before {
+    /// It was not read.
+    Unread,
+    /// There is none.
+    None,
+    /// It has this digest, and a signature or not.
+    Is { digest: Hash, is_signed: bool },
+}
 
 impl Verification {
     /// The whole chain of `tenant`, with signatures checked by `keys`.
@@ -50,6 +62,8 @@ impl Verification {
             known: None,
             upper: i64::MAX,
             is_begun: false,
+            with_register: true,
+            before: Before::None,
             found: Verified {
                 first: 1,
                 last: 0,
@@ -78,6 +92,15 @@ impl Verification {
     #[must_use]
     pub fn known(self, known: Option<(i64, Hash)>) -> Self {
         Self { known, ..self }
+    }
+
+    /// Without comparing all chains with the register, for a caller that has done so.
+    #[must_use]
+    pub fn without_register(self) -> Self {
+        Self {
+            with_register: false,
+            ..self
+        }
     }
 
     /// As if it were `now`.
@@ -117,13 +140,13 @@ impl Verification {
 
     /// Checks a page of links; whether that was the last.
     async fn step(&mut self, c: &mut Connection) -> Result<bool, DbError> {
-        match self.page(c).await? {
-            Ok(is_done) => Ok(is_done),
-            Err(broken) => {
-                self.found.broken = Some(broken);
-                Ok(true)
-            }
-        }
+        let checked = match self.page(c).await? {
+            Ok(false) => return Ok(false),
+            Ok(true) => self.beyond_links(c).await?,
+            Err(broken) => Err(broken),
+        };
+        self.found.broken = checked.err();
+        Ok(true)
     }
 
     async fn page(&mut self, c: &mut Connection) -> Result<Result<bool, Broken>, DbError> {
@@ -140,12 +163,11 @@ impl Verification {
             }
         }
         let before = self.found.last;
-        let rows = links(c, self.tenant, before, self.upper).await?;
-        let is_last = rows.len() < usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
-        let up_to = rows.last().map_or(before, |(number, ..)| *number);
+        let page = links::page(c, self.tenant, before, self.upper).await?;
+        let is_last = page.is_last;
+        let up_to = page.last().unwrap_or(before);
         let checkpoints = checkpoint::between(c, self.tenant, before, up_to).await?;
-        let checked = self.compare(&chain, rows, checkpoints);
-        if let Err(broken) = checked {
+        if let Err(broken) = self.compare(&chain, page, checkpoints) {
             return Ok(Err(broken));
         }
         if is_last && self.upper == i64::MAX && self.found.last < chain.newest(self.known) {
@@ -154,6 +176,21 @@ impl Verification {
         self.found.is_complete = is_last;
         let is_enough = self.found.last - self.found.first >= self.most;
         Ok(Ok(is_last || is_enough))
+    }
+
+    /// Checks what links do not show: entries without one, and what was signed of all chains.
+    async fn beyond_links(&mut self, c: &mut Connection) -> Result<Result<(), Broken>, DbError> {
+        if is_passed_over(c, self.tenant).await? {
+            return Ok(Err(self.broken(None, Fault::EntryNotLinked)));
+        }
+        if self.with_register {
+            match Register::load(c, &self.keys).await? {
+                Register::None | Register::Right(_) => {}
+                Register::Unchecked => self.found.is_unchecked = true,
+                Register::Wrong => return Ok(Err(self.broken(None, Fault::Register))),
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Finds the links that were asked for; false if there are none.
@@ -175,6 +212,7 @@ impl Verification {
             self.found.hash = Hash::from_bytes(&before).unwrap_or_default();
             self.found.last = lower - 1;
             self.found.first = lower;
+            self.before = Before::Unread;
         }
         Ok(lower <= self.upper)
     }
@@ -192,9 +230,10 @@ impl Verification {
         if left.at + MIN_RETENTION > self.now {
             return Ok(Err(Fault::BeginningMissing));
         }
-        let at = left.at;
         let left = Checkpoint::from(left);
-        if let Err(fault) = self.count(&left, at) {
+        // What it names as the one before it is gone.
+        self.before = Before::Unread;
+        if let Err(fault) = self.count(&left) {
             return Ok(Err(fault));
         }
         self.found.last = start;
@@ -206,51 +245,64 @@ impl Verification {
     fn compare(
         &mut self,
         chain: &Chain,
-        rows: Vec<Row>,
+        page: links::Page,
         checkpoints: Vec<checkpoint::Row>,
     ) -> Result<(), Broken> {
-        let mut checkpoints = checkpoints
-            .into_iter()
-            .map(|row| (row.at, Checkpoint::from(row)))
-            .peekable();
-        for (number, id, hash, entry) in rows {
-            if number != self.found.last + 1 {
-                return Err(self.broken(None, Fault::LinkMissing));
+        let mut checkpoints = checkpoints.into_iter().map(Checkpoint::from).peekable();
+        let from = (self.found.last, self.found.hash);
+        let known = [Some((chain.number, chain.hash)), self.known];
+        let on_link = |number, right| {
+            let mut known = known.into_iter().flatten();
+            if known.any(|(at, hash)| at == number && hash != right) {
+                return Err(Fault::Checkpoint);
             }
-            let Some(entry) = entry else {
-                return Err(self.broken(Some(id), Fault::EntryMissing));
-            };
-            let right = self.found.hash.then(&Canonical::new(number, &entry).text());
-            if Hash::from_bytes(&hash) != Some(right) {
-                return Err(self.broken(Some(id), Fault::Changed));
-            }
-            let is_known = |(at, hash): (i64, Hash)| at != number || hash == right;
-            if !is_known((chain.number, chain.hash)) || !self.known.is_none_or(is_known) {
-                return Err(self.broken(Some(id), Fault::Checkpoint));
-            }
-            while let Some((at, checkpoint)) = checkpoints.next_if(|(_, it)| it.number() <= number)
-            {
+            while let Some(checkpoint) = checkpoints.next_if(|it| it.number() <= number) {
                 if checkpoint.hash() != right {
-                    return Err(self.broken(Some(id), Fault::Checkpoint));
+                    return Err(Fault::Checkpoint);
                 }
-                if let Err(fault) = self.count(&checkpoint, at) {
-                    return Err(self.broken(Some(id), fault));
-                }
+                self.count(&checkpoint)?;
             }
-            self.found.last = number;
-            self.found.hash = right;
-        }
-        Ok(())
+            (self.found.last, self.found.hash) = (number, right);
+            Ok(())
+        };
+        page.compute(from, on_link).map(drop)
     }
 
     /// What a checkpoint is worth, whose hash is right.
-    fn count(&mut self, checkpoint: &Checkpoint, at: Moment) -> Result<(), Fault> {
-        match self.keys.check(checkpoint, Some(at)) {
-            Signed::Right => self.found.signed = Some(checkpoint.number()),
-            Signed::Unsigned => {}
-            Signed::Unchecked => self.found.is_unchecked = true,
+    fn count(&mut self, checkpoint: &Checkpoint) -> Result<(), Fault> {
+        let is_next = match self.before {
+            Before::Unread => true,
+            Before::None => checkpoint.previous().is_none(),
+            Before::Is { digest, .. } => checkpoint.previous() == Some(digest),
+        };
+        let is_signed = match self.keys.check(checkpoint) {
+            Signed::Right => {
+                self.found.signed = Some(checkpoint.number());
+                true
+            }
+            Signed::Unchecked => {
+                self.found.is_unchecked = true;
+                true
+            }
+            Signed::Unsigned => false,
             Signed::Wrong => return Err(Fault::Signature),
+        };
+        // Since there is a key, all are signed.
+        let was_signed = matches!(
+            self.before,
+            Before::Is {
+                is_signed: true,
+                ..
+            }
+        );
+        if was_signed && !is_signed {
+            return Err(Fault::Signature);
         }
+        if !is_next {
+            return Err(Fault::CheckpointMissing);
+        }
+        let digest = checkpoint.checkpoint.digest();
+        self.before = Before::Is { digest, is_signed };
         Ok(())
     }
 
@@ -300,95 +352,18 @@ impl Chain {
     }
 }
 
-/// The number of the first link of an entry at or behind `from`, and that of the last one at or before `to`, if that is
-/// given; `None` if there is no such entry.
-///
-/// # Errors
-///
-/// [`DbError`].
-pub async fn numbers_between(
-    c: &mut Connection,
-    tenant: TenantId,
-    from: Option<Moment>,
-    to: Option<Moment>,
-) -> Result<Option<(i64, Option<i64>)>, DbError> {
-    let lower = match from {
-        Some(from) => number_at(c, tenant, from, Direction::Behind).await?,
-        None => Some(1),
-    };
-    let upper = match to {
-        Some(to) => number_at(c, tenant, to, Direction::Before).await?,
-        None => None,
-    };
-    Ok(match (lower, upper) {
-        (Some(_), None) if to.is_some() => None,
-        (Some(lower), upper) => Some((lower, upper)),
-        (None, _) => None,
-    })
-}
-
-#[derive(Clone, Copy)]
-enum Direction {
-    Behind,
-    Before,
-}
-
-/// The number of the first link of an entry at `at` or behind, or of the last one at `at` or before.
-async fn number_at(
-    c: &mut Connection,
-    tenant: TenantId,
-    at: Moment,
-    direction: Direction,
-) -> Result<Option<i64>, DbError> {
-    let of_link = audit_link::entry_id
-        .eq(audit_entry::id)
-        .and(audit_link::tenant_id.eq(audit_entry::tenant_id));
+/// Whether a tenant has an entry without a link, though the sealer has gone on behind it. For a scope of the system.
+async fn is_passed_over(c: &mut Connection, tenant: TenantId) -> Result<bool, DbError> {
+    let place = audit_sealer::table
+        .find(1)
+        .select((audit_sealer::xid, audit_sealer::position));
+    let (xid, position): (i64, i64) = on!(c, |c| place.first(c).await)?;
+    let passed = audit_entry::xid.lt(xid).or(audit_entry::xid
+        .eq(xid)
+        .and(audit_entry::position.le(position)));
+    let link = audit_link::table.filter(audit_link::entry_id.eq(audit_entry::id));
     let entries = audit_entry::table
-        .inner_join(audit_link::table.on(of_link))
-        .filter(audit_entry::tenant_id.eq(tenant));
-    match direction {
-        Direction::Behind => {
-            let query = entries
-                .filter(audit_entry::at.ge(at))
-                .order((audit_entry::at, audit_link::number))
-                .select(audit_link::number);
-            on!(c, |c| query.first(c).await).optional()
-        }
-        Direction::Before => {
-            let query = entries
-                .filter(audit_entry::at.le(at))
-                .order((audit_entry::at.desc(), audit_link::number.desc()))
-                .select(audit_link::number);
-            on!(c, |c| query.first(c).await).optional()
-        }
-    }
-}
-
-async fn links(
-    c: &mut Connection,
-    tenant: TenantId,
-    after: i64,
-    up_to: i64,
-) -> Result<Vec<Row>, DbError> {
-    let of_link = audit_entry::id
-        .eq(audit_link::entry_id)
-        .and(audit_entry::tenant_id.eq(audit_link::tenant_id));
-    let which = audit_link::tenant_id
-        .eq(tenant)
-        .and(audit_link::number.gt(after))
-        .and(audit_link::number.le(up_to));
-    let query = audit_link::table
-        .left_join(audit_entry::table.on(of_link))
-        .filter(which)
-        .order(audit_link::number)
-        .limit(AT_ONCE);
-    on!(c, |c| {
-        let query = query.select((
-            audit_link::number,
-            audit_link::entry_id,
-            audit_link::hash,
-            Option::<StoredEntry>::as_select(),
-        ));
-        query.load(c).await
-    })
+        .filter(audit_entry::tenant_id.eq(tenant))
+        .filter(passed.and(not(exists(link))));
+    on!(c, |c| diesel::select(exists(entries)).get_result(c).await)
 }

@@ -149,3 +149,12 @@ pub async fn until_sealed(rig: &Rig, entries: i64) -> Verified {
     })
     .await
 }
+
+/// Waits until the chain of the tenant of [`scope`] is signed up to `number` or further.
+pub async fn until_signed(rig: &Rig, number: i64) {
+    support::eventually("a signature", || async {
+        let found = rig.verified(scope().tenant()).await;
+        found.signed.filter(|it| *it >= number)
+    })
+    .await;
+}

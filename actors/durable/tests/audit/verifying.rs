@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use dotmac_db::types::Moment;
 use dotmac_durable::audit::{
-    CHECKPOINT_EVERY, Fault, MIN_RETENTION, RETENTION, maintain, seal_some, sealer, verifier,
+    CHECKPOINT_EVERY, Fault, MIN_RETENTION, RETENTION, maintain, seal_some, sealer, status,
+    verifier,
 };
 
-use crate::rig::{Rig, another_scope, master, on_both, other_master, scope, until_sealed};
+use crate::rig::{Rig, another_scope, master, on_both, scope, until_sealed, until_signed};
 
 const NONE: &str = "DELETE FROM audit_checkpoint";
 
@@ -81,8 +82,8 @@ async fn whatever_is_changed_taken_away_or_put_in_breaks_the_chain_there() {
             ),
             (
                 "UPDATE audit_checkpoint SET signature = NULL, key_id = NULL".to_owned(),
-                5,
-                Fault::Signature,
+                6,
+                Fault::Register,
             ),
             (
                 "UPDATE audit_checkpoint SET number = 6".to_owned(),
@@ -94,11 +95,32 @@ async fn whatever_is_changed_taken_away_or_put_in_breaks_the_chain_there() {
                 5,
                 Fault::Signature,
             ),
+            (
+                "UPDATE audit_checkpoint SET signature = NULL, key_id = NULL, at = '2020-01-01 00:00:00.000000'"
+                    .to_owned(),
+                6,
+                Fault::Register,
+            ),
+            (NONE.to_owned(), 6, Fault::Register),
+            ("DELETE FROM audit_chain".to_owned(), 6, Fault::Register),
+            ("DELETE FROM audit_key".to_owned(), 5, Fault::Signature),
+            (
+                "UPDATE audit_sealer SET register = NULL".to_owned(),
+                6,
+                Fault::Register,
+            ),
+            (
+                "UPDATE audit_sealer SET xid = 0, position = 0".to_owned(),
+                6,
+                Fault::Register,
+            ),
         ];
         for (statement, number, fault) in changes {
-            for table in ["link", "entry", "chain", "checkpoint"] {
+            for table in ["link", "entry", "chain", "checkpoint", "key"] {
                 rig.execute(format!("DELETE FROM audit_{table}")).await;
             }
+            rig.execute("UPDATE audit_sealer SET register = NULL".to_owned())
+                .await;
             rig.act(&scope(), 1..6).await;
             assert_eq!(rig.seal().await, 5);
             let found = rig.verified(scope().tenant()).await;
@@ -120,42 +142,144 @@ async fn whatever_is_changed_taken_away_or_put_in_breaks_the_chain_there() {
     .await;
 }
 
-/// Someone who may change everything does so, and lacks the master key.
+const FORGE: [&str; 5] = [
+    "DELETE FROM audit_link",
+    "DELETE FROM audit_chain",
+    NONE,
+    "UPDATE audit_entry SET actor = 'user:another'",
+    "UPDATE audit_sealer SET xid = 0, position = 0",
+];
+
+/// A writer of the whole database, who lacks the master key, changes all of it while the sealer has that key.
 #[actix::test]
-async fn a_chain_that_is_computed_anew_is_not_signed() {
+async fn a_chain_that_is_begun_anew_is_not_signed() {
     on_both(async |target| {
         let rig = Rig::start(&target, |_| Vec::new()).await;
         rig.act(&scope(), 1..6).await;
         rig.seal().await;
         let before = rig.verified(scope().tenant()).await;
-        let another = other_master();
-        let forge = async |key| {
-            for statement in [
-                "DELETE FROM audit_link",
-                "DELETE FROM audit_chain",
-                NONE,
-                "UPDATE audit_entry SET actor = 'user:another'",
-                "UPDATE audit_sealer SET xid = 0, position = 0",
-            ] {
-                rig.tamper(statement).await;
-            }
-            seal_some(&rig.system(), key).await.unwrap()
-        };
-        // With the key that is there nothing is signed, and with another one none that is trusted.
-        let done = forge(Some(&another)).await;
-        assert!(matches!(done.signed, Some(Err(_))), "{done:?}");
-        rig.tamper("DELETE FROM audit_key").await;
-        let done = forge(Some(&another)).await;
-        assert_eq!(done.signed, Some(Ok(())));
+        for statement in FORGE {
+            rig.tamper(statement).await;
+        }
+        let done = seal_some(&rig.system(), Some(&master())).await.unwrap();
+        assert!(done.is_register_wrong, "{done:?}");
+        assert_eq!((done.entries, done.signed), (5, None));
         let found = rig.verified(scope().tenant()).await;
-        assert!(found.is_unchecked && found.signed.is_none(), "{found:?}");
+        assert_eq!(found.broken.unwrap().fault, Fault::Register);
+        assert_eq!(found.signed, None);
         assert_ne!(found.hash, before.hash);
+
+        // With the signing key gone as well, the register still names it.
+        rig.tamper("DELETE FROM audit_key").await;
+        rig.tamper("UPDATE audit_chain SET checked_at = '2026-01-01 00:00:00.000000'")
+            .await;
+        let done = seal_some(&rig.system(), Some(&master())).await.unwrap();
+        assert!(done.is_register_wrong, "{done:?}");
+        assert_eq!(
+            rig.number("SELECT count(*) AS number FROM audit_key").await,
+            0
+        );
 
         // What is remembered, or was handed out, misses it.
         let verification = rig.verification(scope().tenant()).await;
         let verification = verification.known(Some((before.last, before.hash)));
         let found = verification.run(&rig.system(), || {}).await.unwrap();
         assert_eq!(found.broken.unwrap().fault, Fault::Checkpoint);
+        rig.supervisor.halt().await;
+    })
+    .await;
+}
+
+/// The same while the workers of a program run, and are started again.
+#[actix::test]
+async fn a_running_sealer_signs_no_forged_history() {
+    on_both(async |target| {
+        let workers = |db: &dotmac_db::ModuleDb| {
+            vec![
+                sealer("sealer", db, Some(master())),
+                verifier("verifier", db, Some(master()), Duration::from_millis(50)),
+            ]
+        };
+        let is_broken = |name: &'static str| {
+            move |board: &dotmac_supervision::Board| {
+                let reason = board.component(name).and_then(|it| it.reason);
+                reason.is_some_and(|it| it.as_str() == "audit_chain_broken")
+            }
+        };
+        let rig = Rig::start(&target, workers).await;
+        rig.act(&scope(), 1..6).await;
+        until_signed(&rig, 1).await;
+        for statement in FORGE {
+            rig.tamper(statement).await;
+        }
+        rig.until(is_broken("sealer")).await;
+        rig.supervisor.halt().await;
+
+        let rig = Rig::start(&target, workers).await;
+        rig.until(is_broken("verifier")).await;
+        let found = rig.verified(scope().tenant()).await;
+        assert_eq!(
+            (found.signed, found.broken.map(|it| it.fault)),
+            (None, Some(Fault::Register))
+        );
+        rig.supervisor.halt().await;
+    })
+    .await;
+}
+
+/// What is behind the last signature is computed again before it is signed, and one chain that is broken is none of the
+/// others.
+#[actix::test]
+async fn what_was_changed_before_it_was_signed_is_not_signed() {
+    on_both(async |target| {
+        let rig = Rig::start(&target, |_| Vec::new()).await;
+        rig.act(&scope(), 1..3).await;
+        rig.act(&another_scope(), 3..5).await;
+        rig.seal().await;
+        rig.act(&scope(), 5..8).await;
+        rig.act(&another_scope(), 8..9).await;
+        rig.seal().await;
+        rig.tamper("UPDATE audit_entry SET actor = 'user:another' WHERE resource_id = '6'")
+            .await;
+        rig.tamper("UPDATE audit_chain SET checked_at = '2026-01-01 00:00:00.000000'")
+            .await;
+        let done = seal_some(&rig.system(), Some(&master())).await.unwrap();
+        let broken: Vec<_> = done
+            .broken
+            .iter()
+            .map(|(tenant, it)| (*tenant, it.number, it.fault))
+            .collect();
+        assert_eq!(broken, [(scope().tenant(), 4, Fault::Changed)]);
+        assert_eq!(done.signed, Some(Ok(())));
+        let found = rig.verified(scope().tenant()).await;
+        assert_eq!(
+            (found.signed, found.broken.map(|it| it.fault)),
+            (Some(2), Some(Fault::Changed))
+        );
+        let found = rig.verified(another_scope().tenant()).await;
+        assert_eq!((found.signed, found.broken), (Some(3), None));
+        rig.supervisor.halt().await;
+    })
+    .await;
+}
+
+/// Entries that the sealer passes over are missed.
+#[actix::test]
+async fn a_sealer_that_is_set_ahead_says_so_and_what_it_passed_over_is_found() {
+    on_both(async |target| {
+        let rig = Rig::start(&target, |_| Vec::new()).await;
+        rig.act(&scope(), 1..3).await;
+        rig.seal().await;
+        rig.tamper("UPDATE audit_sealer SET xid = xid + 1000000, position = position + 1000000")
+            .await;
+        rig.act(&scope(), 3..5).await;
+        let done = seal_some(&rig.system(), Some(&master())).await.unwrap();
+        assert_eq!((done.entries, done.is_ahead), (0, true));
+        let waiting = rig.system().read("measure", async |c| status(c).await);
+        assert_eq!(waiting.await.unwrap().waiting, 2);
+        let found = rig.verified(scope().tenant()).await;
+        let broken = found.broken.unwrap();
+        assert_eq!((broken.number, broken.fault), (3, Fault::EntryNotLinked));
         rig.supervisor.halt().await;
     })
     .await;

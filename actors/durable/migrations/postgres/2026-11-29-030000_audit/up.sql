@@ -19,6 +19,7 @@ CREATE TABLE audit_entry (
     trace_id      text
 );
 CREATE INDEX audit_entry_in_order ON audit_entry (xid, position);
+CREATE INDEX audit_entry_by_position ON audit_entry (position);
 CREATE INDEX audit_entry_of_tenant ON audit_entry (tenant_id, at);
 
 -- The chain of each tenant: link after link, in the order of commits.
@@ -33,19 +34,20 @@ CREATE TABLE audit_link (
 -- Where each chain begins, behind what retention has taken away, and where it ends.
 CREATE TABLE audit_chain (
     tenant_id     uuid      NOT NULL PRIMARY KEY,
-    start         bigint    NOT NULL,
-    number        bigint    NOT NULL,
+    start         bigint    NOT NULL CHECK (start >= 0),
+    number        bigint    NOT NULL CHECK (number >= 0),
     hash          bytea     NOT NULL,
-    checked       bigint    NOT NULL,
+    checked       bigint    NOT NULL CHECK (checked >= 0),
     checked_at    timestamp NOT NULL
 );
 CREATE INDEX audit_chain_unchecked ON audit_chain (checked_at) WHERE number > checked;
 
--- What the hash of a link was at some moment, signed.
+-- What the hash of a link was at some moment, signed. `previous` is the hash of the checkpoint before it.
 CREATE TABLE audit_checkpoint (
     tenant_id uuid      NOT NULL,
     number    bigint    NOT NULL,
     hash      bytea     NOT NULL,
+    previous  bytea,
     at        timestamp NOT NULL,
     key_id    uuid,
     signature bytea,
@@ -80,11 +82,12 @@ CREATE TABLE audit_key (
     seed bytea NOT NULL
 );
 
--- Behind which entry the sealer goes on; one row.
+-- Behind which entry the sealer goes on, and the register: what it has signed of all chains. One row.
 CREATE TABLE audit_sealer (
     id       integer NOT NULL PRIMARY KEY CHECK (id = 1),
     xid      bigint  NOT NULL,
-    position bigint  NOT NULL
+    position bigint  NOT NULL,
+    register text
 );
 INSERT INTO audit_sealer (id, xid, position) VALUES (1, 0, 0);
 

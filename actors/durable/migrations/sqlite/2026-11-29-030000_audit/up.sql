@@ -31,19 +31,20 @@ CREATE TABLE audit_link (
 -- Where each chain begins, behind what retention has taken away, and where it ends.
 CREATE TABLE audit_chain (
     tenant_id     TEXT      NOT NULL PRIMARY KEY,
-    start         BIGINT    NOT NULL,
-    number        BIGINT    NOT NULL,
+    start         BIGINT    NOT NULL CHECK (start >= 0),
+    number        BIGINT    NOT NULL CHECK (number >= 0),
     hash          BLOB      NOT NULL,
-    checked       BIGINT    NOT NULL,
+    checked       BIGINT    NOT NULL CHECK (checked >= 0),
     checked_at    TIMESTAMP NOT NULL
 );
 CREATE INDEX audit_chain_unchecked ON audit_chain (checked_at) WHERE number > checked;
 
--- What the hash of a link was at some moment, signed.
+-- What the hash of a link was at some moment, signed. `previous` is the hash of the checkpoint before it.
 CREATE TABLE audit_checkpoint (
     tenant_id TEXT      NOT NULL,
     number    BIGINT    NOT NULL,
     hash      BLOB      NOT NULL,
+    previous  BLOB,
     at        TIMESTAMP NOT NULL,
     key_id    TEXT,
     signature BLOB,
@@ -66,11 +67,12 @@ CREATE TABLE audit_key (
     seed BLOB NOT NULL
 );
 
--- Behind which entry the sealer goes on; one row.
+-- Behind which entry the sealer goes on, and the register: what it has signed of all chains. One row.
 CREATE TABLE audit_sealer (
     id       INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
     xid      BIGINT  NOT NULL,
-    position BIGINT  NOT NULL
+    position BIGINT  NOT NULL,
+    register TEXT
 );
 INSERT INTO audit_sealer (id, xid, position) VALUES (1, 0, 0);
 
