@@ -120,6 +120,19 @@ pub struct CursorScope<'a> {
     pub filter: &'a str,
 }
 
+impl<'a> CursorScope<'a> {
+    /// The list `list` of a tenant, which has one order and no filter.
+    #[must_use]
+    pub const fn of(tenant: TenantId, list: &'a str) -> Self {
+        Self {
+            tenant,
+            list,
+            sort: "",
+            filter: "",
+        }
+    }
+}
+
 /// The query parameters `limit` and `cursor`.
 #[derive(Clone)]
 pub struct Paging {

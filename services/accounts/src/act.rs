@@ -1,5 +1,5 @@
-//! What was done, at one place for each rule that changes something: for the log now, for audit entries and events once
-//! transactions carry them.
+//! What was done, at one place for each rule that changes something, as a line of the program's log. The audit log does not
+//! have it yet.
 
 use dotmac_platform::db::Tx;
 use uuid::Uuid;

@@ -35,11 +35,11 @@ pub(crate) async fn follow(service: Service) -> Result<(), AccountsError> {
     Ok(())
 }
 
-/// Without a key to seal with nobody signs in, which each try says anew; that is no fault of a worker.
+/// Without a key to seal with each sign-in is refused, with its reason; the worker itself has not failed.
 fn unless_sealed(result: Result<(), AccountsError>) -> Result<(), AccountsError> {
     match result {
         Err(error @ (AccountsError::Sealing(_) | AccountsError::NoSigningKey)) => {
-            tracing::warn!(%error, "nobody can sign in: there is no key to sign tokens with");
+            tracing::warn!(%error, "sign-in is refused: there is no key to sign tokens with; set DOTMAC_APP_MASTER_KEY");
             Ok(())
         }
         result => result,

@@ -94,12 +94,7 @@ async fn checkpoints(
     on: Use<Service>,
     paging: Paging,
 ) -> Result<Page<CheckpointBody>, AuditLogError> {
-    let bound = CursorScope {
-        tenant: who.tenant,
-        list: "audit_checkpoints",
-        sort: "",
-        filter: "",
-    };
+    let bound = CursorScope::of(who.tenant, "audit_checkpoints");
     let before: Option<i64> = paging.after(&bound)?;
     let before = before.unwrap_or(i64::MAX);
     let limit = u16::try_from(paging.rows()).unwrap_or(u16::MAX);

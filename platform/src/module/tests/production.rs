@@ -6,12 +6,7 @@ use super::*;
 fn lists_in_pages_need_a_secret_in_production() {
     use crate::routing::{CursorScope, Page, Paging};
     async fn list(_: Public, paging: Paging) -> Page<u64> {
-        let scope = CursorScope {
-            tenant: dotmac_db::TenantId::new(),
-            list: "numbers",
-            sort: "",
-            filter: "",
-        };
+        let scope = CursorScope::of(dotmac_db::TenantId::new(), "numbers");
         paging.page(&scope, vec![1], |number| *number)
     }
     module!(Lists, "alpha", Manifest::new("A."), |on| {

@@ -217,12 +217,7 @@ async fn list_roles(
     on: Use<Service>,
     paging: Paging,
 ) -> Result<Page<RoleBody>, AccountsError> {
-    let bound = CursorScope {
-        tenant: who.tenant,
-        list: "roles",
-        sort: "",
-        filter: "",
-    };
+    let bound = CursorScope::of(who.tenant, "roles");
     let (after, rows) = (paging.after::<Id<Role>>(&bound)?, paging.rows());
     let read = on
         .db
@@ -349,12 +344,7 @@ async fn list_bindings(
     on: Use<Service>,
     paging: Paging,
 ) -> Result<Page<BindingBody>, AccountsError> {
-    let bound = CursorScope {
-        tenant: who.tenant,
-        list: "role-bindings",
-        sort: "",
-        filter: "",
-    };
+    let bound = CursorScope::of(who.tenant, "role-bindings");
     let (after, rows) = (paging.after::<Id<Binding>>(&bound)?, paging.rows());
     let read = on
         .db

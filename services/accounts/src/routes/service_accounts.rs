@@ -103,12 +103,7 @@ async fn list_service_accounts(
     on: Use<Service>,
     paging: Paging,
 ) -> Result<Page<ServiceAccountBody>, AccountsError> {
-    let bound = CursorScope {
-        tenant: who.tenant,
-        list: "service-accounts",
-        sort: "",
-        filter: "",
-    };
+    let bound = CursorScope::of(who.tenant, "service-accounts");
     let (after, rows) = (paging.after::<Id<ServiceAccount>>(&bound)?, paging.rows());
     let read = on
         .db

@@ -217,12 +217,7 @@ async fn list_members(
     id: Path<Id<Tenant>>,
     paging: Paging,
 ) -> Result<Page<Member>, AccountsError> {
-    let bound = CursorScope {
-        tenant: who.tenant,
-        list: "members",
-        sort: "",
-        filter: "",
-    };
+    let bound = CursorScope::of(who.tenant, "members");
     let (after, rows, id) = (paging.after::<Id<User>>(&bound)?, paging.rows(), *id);
     let read = on
         .db

@@ -1,6 +1,7 @@
 //! Users of the tenant, for its administrators.
 
 use dotmac_platform::{
+    access::Principal,
     db::{
         AcrossTx,
         types::{Id, Moment},
@@ -316,20 +317,44 @@ async fn delete_user(
     Ok(NoContent)
 }
 
+/// What an administrator has done about a user.
+#[derive(Clone, Copy)]
+enum Order {
+    Disable,
+    Enable,
+    SignOut,
+}
+
+async fn carry_out(
+    who: &Principal,
+    on: &Service,
+    id: Id<User>,
+    order: Order,
+) -> Result<NoContent, AccountsError> {
+    on.stepped_up_person(who)?;
+    let (who, changes) = (who.clone(), on.changes.clone());
+    let operation = match order {
+        Order::Disable => "disable user",
+        Order::Enable => "enable user",
+        Order::SignOut => "sign user out",
+    };
+    let done = on
+        .open_db
+        .transaction_across(operation, async move |mut tx: AcrossTx<'_>| match order {
+            Order::Disable => rules::disable(&mut tx, &changes, &who, id).await,
+            Order::Enable => rules::enable(&mut tx, &changes, &who, id).await,
+            Order::SignOut => rules::sign_out(&mut tx, &changes, &who, id).await,
+        });
+    done.await?;
+    Ok(NoContent)
+}
+
 async fn disable_user(
     who: Can<WriteUsers>,
     on: Use<Service>,
     id: Path<Id<User>>,
 ) -> Result<NoContent, AccountsError> {
-    on.stepped_up_person(&who)?;
-    let (principal, changes, id) = ((*who).clone(), on.changes.clone(), *id);
-    let done = on
-        .open_db
-        .transaction_across("disable user", async move |mut tx: AcrossTx<'_>| {
-            rules::disable(&mut tx, &changes, &principal, id).await
-        });
-    done.await?;
-    Ok(NoContent)
+    carry_out(&who, &on, *id, Order::Disable).await
 }
 
 async fn enable_user(
@@ -337,15 +362,7 @@ async fn enable_user(
     on: Use<Service>,
     id: Path<Id<User>>,
 ) -> Result<NoContent, AccountsError> {
-    on.stepped_up_person(&who)?;
-    let (principal, changes, id) = ((*who).clone(), on.changes.clone(), *id);
-    let done = on
-        .open_db
-        .transaction_across("enable user", async move |mut tx: AcrossTx<'_>| {
-            rules::enable(&mut tx, &changes, &principal, id).await
-        });
-    done.await?;
-    Ok(NoContent)
+    carry_out(&who, &on, *id, Order::Enable).await
 }
 
 async fn unlock_user(
@@ -369,15 +386,7 @@ async fn sign_out_user(
     on: Use<Service>,
     id: Path<Id<User>>,
 ) -> Result<NoContent, AccountsError> {
-    on.stepped_up_person(&who)?;
-    let (principal, changes, id) = ((*who).clone(), on.changes.clone(), *id);
-    let done = on
-        .open_db
-        .transaction_across("sign user out", async move |mut tx: AcrossTx<'_>| {
-            rules::sign_out(&mut tx, &changes, &principal, id).await
-        });
-    done.await?;
-    Ok(NoContent)
+    carry_out(&who, &on, *id, Order::SignOut).await
 }
 
 async fn reset_link(

@@ -57,12 +57,7 @@ async fn list(
     on: Use<Service>,
     paging: Paging,
 ) -> Result<Page<ScheduleBody>, JobsError> {
-    let bound = CursorScope {
-        tenant: who.tenant,
-        list: "schedules",
-        sort: "",
-        filter: "",
-    };
+    let bound = CursorScope::of(who.tenant, "schedules");
     let after: Option<ScheduleId> = paging.after(&bound)?;
     let limit = paging.rows();
     let db = on.db.tenant(&who.scope());
