@@ -30,7 +30,7 @@ use crate::{
 /// Users that one list shows.
 const MOST_LISTED: i64 = 10_000;
 
-/// Users, without the daemon or beside it.
+/// Users of all tenants, for operators.
 #[derive(clap::Parser)]
 pub(crate) enum UserCommand {
     /// Make the first administrator, and print a link by which the password is set. No password exists before.

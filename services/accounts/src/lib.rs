@@ -90,7 +90,7 @@ impl Module for Accounts {
             .operator_permissions(&[CreateTenants::SPEC])
             .seals()
             .command::<AccountsCommand>()
-            .named_command::<UserCommand>("user", "Users, without the daemon or beside it.");
+            .named_command::<UserCommand>("user", "Users of all tenants, for operators.");
         events::declare(manifest)
     }
 

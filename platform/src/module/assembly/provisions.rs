@@ -86,14 +86,14 @@ impl Assembly {
         if !is_given && settings.app.environment == Environment::Production {
             return Err(AssemblyError::MasterKeyMissing { module });
         }
+        if self.sealer.is_some() {
+            return Ok(());
+        }
         if !is_given {
             warn!(
                 key = APP_MASTER_KEY,
                 "module `{module}` seals secrets in the database, and {APP_MASTER_KEY} is not set: sealing fails until it is, unless the module has a key of its own; `openssl rand -base64 32` makes one"
             );
-        }
-        if self.sealer.is_some() {
-            return Ok(());
         }
         if let Some(path) = self.want_from_vault(settings, APP_MASTER_KEY)
             && settings.app.environment != Environment::Production
