@@ -4,7 +4,7 @@
 //! medians are compared, since machines are noisy. Nothing here fails for being slow: a verdict is for
 //! people to read. `DOTMAC_BENCH_RESTARTS` sets the number of rolling restarts (100),
 //! `DOTMAC_BENCH_FAULTS` that of random faults (300). `cargo bench -- faults` measures that part alone
-//! and writes nothing; so do the names of the other modules.
+//! and replaces its rows; so do the names of the other modules. Each row names the commit that it was measured at.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -22,6 +22,7 @@ mod database;
 mod durable;
 mod faults;
 mod jobs;
+mod management;
 mod memory;
 mod modules;
 mod overhead;
@@ -52,6 +53,13 @@ fn main() -> ExitCode {
     }
     if modules::asked_for() {
         return modules::serve();
+    }
+    if management::asked_for() {
+        return management::serve();
+    }
+    if let Some(port) = management::crowd_asked_for() {
+        management::crowd(port);
+        return ExitCode::SUCCESS;
     }
     // As a program has one: without any, tracing makes text of every span for the crate `log`.
     let nobody = tracing::subscriber::NoSubscriber::default();
@@ -97,6 +105,9 @@ fn main() -> ExitCode {
             secrets::measure(&mut report).await;
         }
     });
+    if wanted("management") {
+        management::measure(&mut report);
+    }
     if wanted("actors") {
         actors::measure(&mut report);
     }
@@ -109,8 +120,9 @@ fn main() -> ExitCode {
     if wanted("jobs") {
         jobs::measure(&mut report);
     }
-    if named.is_empty() {
-        report.write();
+    // What a build without optimisations does is no promise.
+    if !cfg!(debug_assertions) {
+        report.write(named.is_empty());
     }
     ExitCode::SUCCESS
 }

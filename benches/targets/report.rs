@@ -11,6 +11,9 @@ struct Row {
     kept: bool,
 }
 
+/// The head of the table.
+const HEAD: &str = "| what | target | measured | baseline | | at |";
+
 #[derive(Default)]
 pub struct Report(Vec<Row>);
 
@@ -36,40 +39,69 @@ impl Report {
         });
     }
 
-    pub fn write(&self) {
+    /// Writes the document: a whole one, or the rows that were measured in the place of those of the same name.
+    pub fn write(&self, is_whole: bool) {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks.md");
-        std::fs::write(file, self.document()).unwrap();
+        let before = std::fs::read_to_string(&file).unwrap_or_default();
+        let kept = before.lines().filter(|_| !is_whole);
+        std::fs::write(&file, self.document(kept)).unwrap();
     }
 
-    fn document(&self) -> String {
+    fn document<'a>(&self, before: impl Iterator<Item = &'a str>) -> String {
         let mut text = format!(
             "# Benchmarks\n\nWritten by `make bench`; do not edit. Each figure stands beside its baseline from the same run: rounds of\n\
              both alternate and medians are compared. Load and server share the machine, so absolute figures are low and\n\
              noisy; the comparison is what counts.\n\n\
-             Machine: {}. dotmac {} at {}, {}.\n\n\
-             | what | target | measured | baseline | |\n|---|---|---|---|---|\n",
+             Machine: {}. dotmac {}, {}.\n\n{HEAD}\n|---|---|---|---|---|---|\n",
             machine(),
             env!("CARGO_PKG_VERSION"),
-            first_line("git", &["describe", "--always", "--dirty"]),
             first_line("rustc", &["--version"]),
         );
-        for Row {
+        let commit = first_line("git", &["describe", "--always", "--dirty"]);
+        let mut measured: Vec<_> = self.0.iter().map(|row| (row, false)).collect();
+        for line in before.filter(|line| is_row(line)) {
+            match measured.iter_mut().find(|(row, _)| row.is_in(line)) {
+                Some((row, is_written)) => {
+                    row.write(&mut text, &commit);
+                    *is_written = true;
+                }
+                None => writeln!(text, "{line}").unwrap(),
+            }
+        }
+        let others = measured.iter().filter(|(_, is_written)| !is_written);
+        others.for_each(|(row, _)| row.write(&mut text, &commit));
+        text
+    }
+}
+
+impl Row {
+    fn write(&self, text: &mut String, commit: &str) {
+        let Self {
             what,
             target,
             measured,
             baseline,
             kept,
-        } in &self.0
-        {
-            let verdict = if *kept { "kept" } else { "**missed**" };
-            writeln!(
-                text,
-                "| {what} | {target} | {measured} | {baseline} | {verdict} |"
-            )
-            .unwrap();
-        }
-        text
+        } = self;
+        let verdict = if *kept { "kept" } else { "**missed**" };
+        writeln!(
+            text,
+            "| {what} | {target} | {measured} | {baseline} | {verdict} | {commit} |"
+        )
+        .unwrap();
     }
+
+    /// Whether the line of a document has what this row has.
+    fn is_in(&self, line: &str) -> bool {
+        line.strip_prefix("| ")
+            .and_then(|line| line.strip_prefix(self.what))
+            .is_some_and(|rest| rest.starts_with(" |"))
+    }
+}
+
+/// Whether the line of a document is a row of the table, under its head.
+fn is_row(line: &str) -> bool {
+    line.starts_with("| ") && line != HEAD
 }
 
 fn machine() -> String {

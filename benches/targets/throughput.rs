@@ -57,10 +57,10 @@ fn compare(report: &mut Report, daemon: &Measured, path: &str, what: &'static st
     let measured = format!("{:.2} of it ({ours:.0}/s)", ours / theirs);
     report.row(
         what,
-        "at least 0.85 of a bare handler",
+        "at least 0.9 of a bare handler",
         measured,
         format!("bare handler, same body: {theirs:.0}/s"),
-        ours / theirs >= 0.85,
+        ours / theirs >= 0.9,
     );
 }
 
