@@ -7,7 +7,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check attack faults bench soak rotations generate check-tools features fmt-check lint doc supervision-alone deny
+.PHONY: help run test check attack faults bench soak rotations mutants generate check-tools features fmt-check lint doc supervision-alone deny
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,11 @@ rotations: ## Rotate the database's user COUNT times (1000) under load: nobody m
 	tests/setup
 	cargo build --workspace --examples --locked
 	cargo test --workspace --locked --test rotations -- $${COUNT:-1000}
+
+mutants: ## Change the code of ROOM (actors/supervision/src/supervisor) in every small way: which changes do the tests miss?
+	tests/setup --mutants
+	PATH=target/tools/bin:$$PATH cargo mutants --file "$${ROOM:-actors/supervision/src/supervisor}/**" \
+	  --output target --timeout 300 --no-shuffle
 
 generate: ## Write the generated files anew: docs/settings.md, deploy/dotmac.env.example, what modules document
 	UPDATE_GENERATED=1 cargo test --workspace --locked --lib settings::
