@@ -1,6 +1,10 @@
 //! A pooled connection of either back end, and the macros that write a query for both.
 
-use std::{borrow::Cow, error::Error, sync::Arc};
+use std::{
+    borrow::Cow,
+    error::Error,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use diesel::{
     QueryResult, SqliteConnection, connection::TransactionManager as _, result::Error as QueryError,
@@ -9,8 +13,8 @@ use diesel_async::{
     AnsiTransactionManager, AsyncPgConnection, TransactionManager,
     sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper},
 };
-use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
-use tokio::runtime::Handle;
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::{runtime::Handle, task::JoinHandle};
 use tracing::Span;
 
 use super::{DbError, Loan, monitor::ConnectionState};
@@ -183,6 +187,23 @@ impl Blocking {
             connection_state: Some(Arc::clone(connection_state)),
         }
     }
+
+    /// Runs `task` on a thread. Knows no types, so that what the runtime has for a task is compiled once, not for each query.
+    fn spawn(&self, task: Box<dyn FnOnce() + Send>) -> JoinHandle<()> {
+        let (span, call) = (
+            Span::current(),
+            self.connection_state.as_ref().map(ConnectionState::call),
+        );
+        self.runtime.spawn_blocking(move || {
+            let _call = call;
+            span.in_scope(task);
+        })
+    }
+}
+
+/// A thread that panicked with the lock has put nothing in.
+fn lock<R>(result: &Mutex<Option<R>>) -> MutexGuard<'_, Option<R>> {
+    result.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl SpawnBlocking for Blocking {
@@ -193,15 +214,14 @@ impl SpawnBlocking for Blocking {
     where
         R: Send + 'static,
     {
-        let (span, call) = (
-            Span::current(),
-            self.connection_state.as_ref().map(ConnectionState::call),
-        );
-        let running = self.runtime.spawn_blocking(move || {
-            let _call = call;
-            span.in_scope(task)
-        });
-        running.map_err(Into::into).boxed()
+        let result = Arc::new(Mutex::new(None));
+        let filled = Arc::clone(&result);
+        let running = self.spawn(Box::new(move || *lock(&filled) = Some(task())));
+        async move {
+            running.await?;
+            lock(&result).take().ok_or_else(|| "no result".into())
+        }
+        .boxed()
     }
 
     fn get_runtime() -> Self {

@@ -220,6 +220,9 @@ pub(crate) trait RouteSet: Send + Sync + 'static {
     /// Mounts them on one worker's application.
     fn mount(&self, app: &mut ServiceConfig<'_>);
 
+    /// The pattern and the method of each.
+    fn paths(&self) -> Vec<(String, Method)>;
+
     /// Adds their operations to the OpenAPI document, those that [`mount`](Self::mount) has not added.
     fn describe(&self, document: &mut OpenApi);
 

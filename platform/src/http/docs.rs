@@ -73,12 +73,14 @@ const REDOC_BADGE: &str = "https://cdn.redoc.ly/redoc/logo-mini.svg";
 const NO_IMAGE: &str =
     "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
 
-/// The OpenAPI document as sent.
-pub(super) struct Document(Asset);
+/// The OpenAPI document as sent; made when it is first asked for, since that takes longer and more memory than the rest of a
+/// start.
+pub(super) struct Document(LazyLock<Asset, Box<dyn FnOnce() -> Asset + Send>>);
 
 impl Document {
-    pub(super) fn new(document: &OpenApi) -> Self {
-        Self(Asset::new(serde_json::to_vec(document).unwrap_or_default()))
+    pub(super) fn new(make: impl FnOnce() -> OpenApi + Send + 'static) -> Self {
+        let make = move || Asset::new(serde_json::to_vec(&make()).unwrap_or_default());
+        Self(LazyLock::new(Box::new(make)))
     }
 }
 

@@ -1,9 +1,9 @@
 //! Which methods a path has: for `405` with `Allow`, and for `OPTIONS`.
 //!
 //! actix's route macros guard the whole resource, so a wrong method falls through to the default
-//! service as if the path did not exist. The paths of the OpenAPI document say which it was.
+//! service as if the path did not exist. The list of all paths says which it was.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -15,9 +15,9 @@ use actix_web::{
 };
 use utoipa::openapi::{OpenApi, PathItem};
 
-use super::Problem;
+use super::{Problem, config::RouteSet};
 
-/// All documented paths with their methods.
+/// All paths with their methods.
 pub(super) struct Methods(Vec<Path>);
 
 struct Path {
@@ -35,17 +35,26 @@ const NAMES: [&str; 8] = [
 ];
 
 impl Methods {
-    pub(super) fn of(document: &OpenApi) -> Self {
-        let paths = document.paths.paths.iter();
-        Self(
-            paths
-                .map(|(path, item)| Path {
-                    pattern: ResourceDef::new(path.as_str()),
-                    parameters: path.matches('{').count(),
-                    methods: methods_of(item),
-                })
-                .collect(),
-        )
+    /// Those of the platform's own routes, by their OpenAPI document, and of modules.
+    pub(super) fn of(built_in: &OpenApi, modules: Option<&dyn RouteSet>) -> Self {
+        let paths = built_in.paths.paths.iter();
+        let mut paths: BTreeMap<_, _> = paths
+            .map(|(path, item)| (path.clone(), methods_of(item)))
+            .collect();
+        for (path, method) in modules.into_iter().flat_map(RouteSet::paths) {
+            let methods = paths.entry(path).or_insert(NO_METHODS);
+            NAMES
+                .iter()
+                .zip(methods)
+                .filter(|(name, _)| method.as_str() == **name || is_implied_by(name, &method))
+                .for_each(|(_, has)| *has = true);
+        }
+        let paths = paths.into_iter().map(|(path, methods)| Path {
+            pattern: ResourceDef::new(path.as_str()),
+            parameters: path.matches('{').count(),
+            methods,
+        });
+        Self(paths.collect())
     }
 
     /// The value of `Allow` for a path that exists. For `*`, which stands for the server as a whole (RFC 9110, 9.3.7), over
@@ -93,7 +102,15 @@ pub(crate) async fn unrouted(request: HttpRequest) -> Result<HttpResponse, Probl
     }
 }
 
-/// `HEAD` wherever `GET`, and `OPTIONS` everywhere: the envelope and [`Methods::unrouted`] answer them.
+/// What every path has: [`Methods::unrouted`] answers `OPTIONS`.
+const NO_METHODS: PathMethods = [false, false, false, false, false, false, true, false];
+
+/// The envelope answers `HEAD` wherever there is `GET`.
+fn is_implied_by(name: &str, method: &Method) -> bool {
+    name == "HEAD" && method == Method::GET
+}
+
+/// Those of a documented path, and those that every path has.
 fn methods_of(item: &PathItem) -> PathMethods {
     let get = item.get.is_some();
     [

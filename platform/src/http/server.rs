@@ -141,11 +141,22 @@ pub fn openapi(config: &Config, routes: &Routes) -> OpenApi {
 
 /// The paths of the platform's own routes, which no module can have.
 pub(crate) fn built_in_paths() -> Vec<String> {
-    let app = App::new().into_utoipa_app();
-    let app = app.configure(|app| mount(app, Surface::All, true, &Routes::default()));
-    let documented = app.split_for_parts().1.paths.paths.into_keys();
+    let documented = built_in(Surface::All, true).paths.paths.into_keys();
     let files = docs::FILES.map(str::to_owned);
     documented.chain(files).collect()
+}
+
+/// The methods of every path that [`serve`] would mount.
+fn methods(config: &Config, routes: &Routes) -> Methods {
+    let built_in = built_in(config.surface, config.docs_enabled);
+    Methods::of(&built_in, routes.modules.as_deref())
+}
+
+/// The operations of the platform's own routes.
+fn built_in(surface: Surface, docs_enabled: bool) -> OpenApi {
+    let app = App::new().into_utoipa_app();
+    let app = app.configure(|app| mount(app, surface, docs_enabled, &Routes::default()));
+    app.split_for_parts().1
 }
 
 /// What all workers have in common.
@@ -164,20 +175,21 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(config: Config, parts: Parts) -> Self {
-        let document = openapi(&config, &parts.routes);
+        let config = Arc::new(config);
+        let (described, routes) = (Arc::clone(&config), parts.routes.clone());
         Self {
             probes: web::Data::new(Probes::new(
                 &config,
                 Arc::clone(&parts.vitals),
                 parts.workers,
             )),
-            document: web::Data::new(Document::new(&document)),
-            methods: Arc::new(Methods::of(&document)),
+            document: web::Data::new(Document::new(move || openapi(&described, &routes))),
+            methods: Arc::new(methods(&config, &parts.routes)),
             title: web::Data::new(Title::new(&config)),
             index: web::Data::new(Index::new(&config)),
             scrape: web::Data::new(Arc::clone(&parts.scrape)),
             compression: Compression::new(),
-            config: Arc::new(config),
+            config,
             routes: parts.routes,
         }
     }

@@ -13,12 +13,12 @@ use actix_web::{
 
 use super::{
     RateLimit,
-    bulkhead::ModuleRequests,
-    idempotency::{self, Turn},
+    bulkhead::{ModuleRequests, Place},
+    idempotency::{self, Pending, Turn},
     query,
     rate_limit::Limits,
 };
-use crate::access::Guard;
+use crate::access::Principal;
 
 /// The rules of one route.
 #[derive(Clone, Debug)]
@@ -40,68 +40,85 @@ pub struct RouteRules {
     pub(super) query: Option<Vec<String>>,
 }
 
-/// Lets a request through to `handle`, or answers for it.
-pub(super) async fn admit<G: Guard>(
-    request: HttpRequest,
-    payload: Payload,
+/// A request on its way to its handler, and what it holds meanwhile. Knows no types of the handler, so that it is compiled
+/// once for all of them.
+pub(super) struct Admission {
+    pub(super) request: HttpRequest,
+    pub(super) payload: Payload,
     rules: Arc<RouteRules>,
-    handle: impl AsyncFnOnce(G, &HttpRequest, &mut Payload) -> Result<HttpResponse, Error>,
-) -> Result<HttpResponse, Error> {
-    let answered = with_place(&request, payload, &rules, handle).await;
-    let mut response = answered.unwrap_or_else(HttpResponse::from_error);
-    if rules.no_store && !response.headers().contains_key(header::CACHE_CONTROL) {
-        let value = HeaderValue::from_static("no-store");
-        response.headers_mut().insert(header::CACHE_CONTROL, value);
-    }
-    Ok(response)
+    limits: Limits,
+    /// Free for others when the request ends, however it does.
+    place: Option<Place>,
+    pending: Option<Arc<Pending>>,
 }
 
-async fn with_place<G: Guard>(
-    request: &HttpRequest,
-    payload: Payload,
-    rules: &RouteRules,
-    handle: impl AsyncFnOnce(G, &HttpRequest, &mut Payload) -> Result<HttpResponse, Error>,
-) -> Result<HttpResponse, Error> {
-    let _place = rules.module.enter()?;
-    let mut limits = Limits::default();
-    limits.of_network(request, rules)?;
-    let answered = within_limits(request, payload, rules, &mut limits, handle).await;
-    let mut response = answered.unwrap_or_else(HttpResponse::from_error);
-    limits.write(&mut response);
-    Ok(response)
-}
+impl Admission {
+    pub(super) fn new(request: HttpRequest, payload: Payload, rules: Arc<RouteRules>) -> Self {
+        Self {
+            request,
+            payload,
+            rules,
+            limits: Limits::default(),
+            place: None,
+            pending: None,
+        }
+    }
 
-async fn within_limits<G: Guard>(
-    request: &HttpRequest,
-    mut payload: Payload,
-    rules: &RouteRules,
-    limits: &mut Limits,
-    handle: impl AsyncFnOnce(G, &HttpRequest, &mut Payload) -> Result<HttpResponse, Error>,
-) -> Result<HttpResponse, Error> {
-    let guard = G::from_request(request, &mut payload).await?;
-    if let Some(principal) = guard.principal() {
-        limits.of_principal(request, rules, principal)?;
+    /// What is done before the guard looks at the request.
+    ///
+    /// # Errors
+    ///
+    /// 503 without a place, 429 beyond a limit of the client's network.
+    pub(super) fn enter(&mut self) -> Result<(), Error> {
+        self.place = Some(self.rules.module.enter()?);
+        self.limits.of_network(&self.request, &self.rules)?;
+        Ok(())
     }
-    if let Some(known) = &rules.query {
-        query::refuse_unknown(request.query_string(), known)?;
+
+    /// What is done once the guard has let the request pass. Returns the answer if there was one before.
+    ///
+    /// # Errors
+    ///
+    /// 429 beyond a limit of the principal, 400 for an unknown parameter, and what [`idempotency::begin`] says.
+    pub(super) async fn claim(
+        &mut self,
+        principal: Option<&Principal>,
+    ) -> Result<Option<HttpResponse>, Error> {
+        let (request, rules) = (&self.request, &self.rules);
+        if let Some(principal) = principal {
+            self.limits.of_principal(request, rules, principal)?;
+        }
+        if let Some(known) = &rules.query {
+            query::refuse_unknown(request.query_string(), known)?;
+        }
+        let Some(principal) = principal.filter(|_| rules.takes_key) else {
+            return Ok(None);
+        };
+        match idempotency::begin(request, &mut self.payload, principal, rules).await? {
+            Turn::Go(pending) => {
+                self.pending = pending;
+                Ok(None)
+            }
+            Turn::Answered(response) => Ok(Some(response)),
+        }
     }
-    let turn = match guard.principal() {
-        Some(principal) if rules.takes_key => {
-            idempotency::begin(request, &mut payload, principal, rules).await?
+
+    /// Ends what the request holds, and completes its answer.
+    pub(super) async fn finish(self, answered: Result<HttpResponse, Error>) -> HttpResponse {
+        let answered = match (self.pending, answered) {
+            (Some(pending), Ok(response)) => Ok(pending.finish(response).await),
+            (Some(pending), Err(error)) => {
+                pending.release().await;
+                Err(error)
+            }
+            (None, answered) => answered,
+        };
+        let mut response = answered.unwrap_or_else(HttpResponse::from_error);
+        self.limits.write(&mut response);
+        if self.rules.no_store && !response.headers().contains_key(header::CACHE_CONTROL) {
+            let value = HeaderValue::from_static("no-store");
+            response.headers_mut().insert(header::CACHE_CONTROL, value);
         }
-        _ => Turn::Go(None),
-    };
-    let pending = match turn {
-        Turn::Go(pending) => pending,
-        Turn::Answered(response) => return Ok(response),
-    };
-    let answered = handle(guard, request, &mut payload).await;
-    match (pending, answered) {
-        (Some(pending), Ok(response)) => Ok(pending.finish(response).await),
-        (Some(pending), Err(error)) => {
-            pending.release().await;
-            Err(error)
-        }
-        (None, answered) => answered,
+        response
     }
 }

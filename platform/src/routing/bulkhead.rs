@@ -47,7 +47,8 @@ pub(crate) struct RequestLoad {
 }
 
 /// A place among the module's requests; free again when this is dropped.
-pub(super) struct Place<'a>(&'a AtomicUsize);
+#[derive(Debug)]
+pub(super) struct Place(Arc<ModuleRequests>);
 
 impl ModuleRequests {
     /// Without a bound until [`bound`](Self::bound) says how many requests there can be.
@@ -71,8 +72,8 @@ impl ModuleRequests {
     /// # Errors
     ///
     /// 503 `module_overloaded` if the module has its share.
-    pub(super) fn enter(&self) -> Result<Place<'_>, Problem> {
-        let place = Place(&self.under_way);
+    pub(super) fn enter(self: &Arc<Self>) -> Result<Place, Problem> {
+        let place = Place(Arc::clone(self));
         if self.under_way.fetch_add(1, Relaxed) < self.most.load(Relaxed) {
             return Ok(place);
         }
@@ -98,9 +99,9 @@ impl ModuleRequests {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.0.under_way.fetch_sub(1, Relaxed);
     }
 }
 

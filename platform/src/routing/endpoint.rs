@@ -7,7 +7,7 @@ use futures_util::future::LocalBoxFuture;
 
 use super::{
     Argument, Operation, Reply,
-    admission::{RouteRules, admit},
+    admission::{Admission, RouteRules},
 };
 use crate::access::Guard;
 
@@ -33,6 +33,25 @@ pub trait Endpoint<Arguments>: Clone + Send + Sync + 'static {
     ) -> LocalBoxFuture<'static, Result<HttpResponse, Error>>;
 }
 
+/// Has the request judged by the guard, takes the arguments out of it, and calls the handler.
+macro_rules! handle {
+    ($admission:ident, $handler:ident, $guard:ident, $($argument:ident $name:ident),*) => {
+        async {
+            $admission.enter()?;
+            let (request, payload) = (&$admission.request, &mut $admission.payload);
+            let guard = $guard::from_request(request, payload).await?;
+            if let Some(response) = $admission.claim(guard.principal()).await? {
+                return Ok(response);
+            }
+            $(let $name = $argument::from_request(&$admission.request, &mut $admission.payload)
+                .await
+                .map_err(Into::into)?;)*
+            let reply = $handler.call((guard, $($name,)*)).await;
+            Ok::<_, Error>(reply.respond(&$admission.request))
+        }
+    };
+}
+
 macro_rules! endpoint {
     ($($argument:ident $name:ident),*) => {
         impl<F, R, G, $($argument,)*> Endpoint<(G, $($argument,)*)> for F
@@ -55,13 +74,11 @@ macro_rules! endpoint {
                 rules: Arc<RouteRules>,
             ) -> LocalBoxFuture<'static, Result<HttpResponse, Error>> {
                 let handler = self.clone();
-                Box::pin(admit(request, payload, rules, async move |guard: G, request, _payload| {
-                    $(let $name = $argument::from_request(request, _payload)
-                        .await
-                        .map_err(Into::into)?;)*
-                    let reply = handler.call((guard, $($name,)*)).await;
-                    Ok(reply.respond(request))
-                }))
+                Box::pin(async move {
+                    let mut admission = Admission::new(request, payload, rules);
+                    let answered = handle!(admission, handler, G, $($argument $name),*).await;
+                    Ok(admission.finish(answered).await)
+                })
             }
         }
     };

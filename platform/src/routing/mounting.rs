@@ -34,12 +34,7 @@ impl MountedRoutes {
         permissions: &[&str],
         provided: impl Fn(&'static str, TypeId) -> Option<Insert>,
     ) -> Result<Self, RoutesError> {
-        let checks = RouteChecks {
-            routes: &routes,
-            built_in,
-            permissions,
-        };
-        (0..routes.len()).try_for_each(|place| checks.check(place))?;
+        RouteChecks::new(&routes, built_in, permissions).check()?;
         routes
             .iter_mut()
             .try_for_each(|route| route.resolve(&provided))?;
@@ -68,6 +63,13 @@ impl RouteSet for MountedRoutes {
             }
             app
         });
+    }
+
+    fn paths(&self) -> Vec<(String, Method)> {
+        let paths = self.0.iter();
+        paths
+            .map(|route| (route.path.clone(), route.method.http()))
+            .collect()
     }
 
     /// One operation for each route, and the schemas that they name.
@@ -104,7 +106,7 @@ fn resource(path: &str, routes: &[&Route], is_shared: bool) -> actix_web::Resour
         resource = resource.guard(own);
     }
     for route in routes {
-        resource = resource.route((route.register)(Arc::clone(&route.rules)));
+        resource = resource.route(route.registered());
         resource = route
             .inserts
             .iter()

@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload, http::StatusCode};
-use aws_lc_rs::{constant_time, hmac, rand};
+use aws_lc_rs::{constant_time, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use dotmac_db::TenantId;
 use dotmac_secrets::{ExposeSecret, SecretWatch};
@@ -49,9 +49,10 @@ impl CursorKey {
     /// # Errors
     ///
     /// The operating system has no random bytes.
-    pub(crate) fn new(secret: Option<SecretWatch>) -> Result<Self, aws_lc_rs::error::Unspecified> {
+    pub(crate) fn new(secret: Option<SecretWatch>) -> Result<Self, getrandom::Error> {
         let mut own = [0; 32];
-        rand::fill(&mut own)?;
+        // From the system: the first bytes of aws-lc's own generator take it 30 ms, which every start would wait for.
+        getrandom::fill(&mut own)?;
         Ok(Self {
             secret,
             own: Arc::new(own),

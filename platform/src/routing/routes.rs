@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{
-    HttpRequest,
+    Error, HttpRequest, HttpResponse, dev,
     http::Method,
     web::{self, Payload},
 };
+use futures_util::future::LocalBoxFuture;
 use utoipa::openapi::path::HttpMethod;
 
 use super::{
@@ -38,10 +39,19 @@ pub struct Route {
     pub(super) operation: Operation,
     pub(super) body_limit: Option<usize>,
     pub(super) rules: Arc<RouteRules>,
-    pub(super) register: Arc<dyn Fn(Arc<RouteRules>) -> actix_web::Route + Send + Sync>,
+    call: Arc<Call>,
     /// The values that its handler takes, once all are known.
     pub(super) inserts: Vec<Insert>,
 }
+
+/// [`Endpoint::call`] of its handler.
+type Call = dyn Fn(
+        HttpRequest,
+        dev::Payload,
+        Arc<RouteRules>,
+    ) -> LocalBoxFuture<'static, Result<HttpResponse, Error>>
+    + Send
+    + Sync;
 
 /// A method that routes can have. HEAD follows GET, and OPTIONS is answered for every path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,17 +156,30 @@ impl Routes {
         declared: &str,
         handler: H,
     ) -> &mut Route {
+        let mut operation = Operation::default();
+        H::describe(&mut operation);
+        let call = move |request, payload, rules| handler.call(request, payload, rules);
+        let function = std::any::type_name::<H>();
+        self.add_described(method, declared, operation, function, Arc::new(call))
+    }
+
+    /// The part of [`add`](Self::add) that knows no types of the handler.
+    fn add_described(
+        &mut self,
+        method: RouteMethod,
+        declared: &str,
+        mut operation: Operation,
+        function: &'static str,
+        call: Arc<Call>,
+    ) -> &mut Route {
         let path = format!("{}{declared}", self.prefix);
         if !declared.is_empty() && !declared.starts_with('/') {
             let (module, path) = (self.module, declared.to_owned());
             self.mistake
                 .get_or_insert(RoutesError::Path { module, path });
         }
-        let mut operation = Operation::default();
-        H::describe(&mut operation);
         let parameters = argument::path_parameters(&path, &operation.segments);
         operation.parameters.splice(0..0, parameters);
-        let function = std::any::type_name::<H>();
         let takes_key = method == RouteMethod::Post && operation.can_take_key();
         if takes_key {
             idempotency::describe(&mut operation);
@@ -172,12 +195,6 @@ impl Routes {
             no_store: self.no_store,
             query: operation.query_parameters(),
         };
-        let register = move |rules: Arc<RouteRules>| {
-            let handler = handler.clone();
-            web::method(method.http()).to(move |request: HttpRequest, payload: Payload| {
-                handler.call(request, payload.into_inner(), Arc::clone(&rules))
-            })
-        };
         self.routes.push(Route {
             module: self.module,
             method,
@@ -189,7 +206,7 @@ impl Routes {
             operation,
             body_limit: None,
             rules: Arc::new(rules),
-            register: Arc::new(register),
+            call,
             inserts: Vec::new(),
         });
         let last = self.routes.len() - 1;
@@ -211,6 +228,14 @@ fn operation_id(module: &str, function: &str, method: RouteMethod, path: &str) -
 }
 
 impl Route {
+    /// It for a worker's application.
+    pub(super) fn registered(&self) -> actix_web::Route {
+        let (call, rules) = (Arc::clone(&self.call), Arc::clone(&self.rules));
+        web::method(self.method.http()).to(move |request: HttpRequest, payload: Payload| {
+            call(request, payload.into_inner(), Arc::clone(&rules))
+        })
+    }
+
     /// Whether its handler takes a `T` of the program.
     pub(crate) fn needs<T: 'static>(&self) -> bool {
         let id = std::any::TypeId::of::<T>();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix_web::{
-    Error, HttpMessage, HttpRequest, HttpResponse, get,
+    App, Error, HttpMessage, HttpRequest, HttpResponse, get,
     http::Method,
     post,
     web::{Bytes, Data, Form, Json, Path, Payload, Query},
@@ -17,7 +17,7 @@ use actix_web::{
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::{ToSchema, openapi::OpenApi};
-use utoipa_actix_web::{scope, service_config::ServiceConfig};
+use utoipa_actix_web::{AppExt as _, scope, service_config::ServiceConfig};
 
 use crate::http::{Problem, RequestId, RouteLimits, RouteSet, User};
 
@@ -181,6 +181,17 @@ pub(super) struct Sample;
 impl RouteSet for Sample {
     fn mount(&self, app: &mut ServiceConfig<'_>) {
         app.service(scope::scope("/try").configure(routes));
+    }
+
+    fn paths(&self) -> Vec<(String, Method)> {
+        let app = App::new().into_utoipa_app();
+        let app = app.configure(|app| self.mount(app));
+        let paths = app.split_for_parts().1.paths.paths.into_iter();
+        let with_methods = paths.flat_map(|(path, item)| {
+            let methods = [(item.get, Method::GET), (item.post, Method::POST)];
+            methods.map(|(operation, method)| operation.map(|_| (path.clone(), method)))
+        });
+        with_methods.flatten().collect()
     }
 
     fn describe(&self, _: &mut OpenApi) {}

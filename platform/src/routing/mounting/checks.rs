@@ -77,20 +77,40 @@ pub(crate) enum RoutesError {
 /// What routes are checked against.
 pub(super) struct RouteChecks<'a> {
     /// All routes, in the order of their declaration.
-    pub(super) routes: &'a [Route],
-    /// The paths of the platform's own routes.
-    pub(super) built_in: &'a [String],
+    routes: &'a [Route],
+    /// What each of them takes.
+    patterns: Vec<Pattern<'a>>,
+    /// What the platform's own routes take.
+    built_in: Vec<Pattern<'a>>,
     /// The names that modules declare.
-    pub(super) permissions: &'a [&'a str],
+    permissions: &'a [&'a str],
 }
 
-impl RouteChecks<'_> {
-    /// Checks the route at `place`.
+impl<'a> RouteChecks<'a> {
+    /// `built_in` are the paths of the platform's own routes, `permissions` the names that modules declare.
+    pub(super) fn new(
+        routes: &'a [Route],
+        built_in: &'a [String],
+        permissions: &'a [&'a str],
+    ) -> Self {
+        Self {
+            routes,
+            patterns: routes.iter().map(|it| Pattern::new(&it.path)).collect(),
+            built_in: built_in.iter().map(|it| Pattern::new(it)).collect(),
+            permissions,
+        }
+    }
+
+    /// Checks all of them.
     ///
     /// # Errors
     ///
-    /// [`RoutesError`] names the route and what is wrong.
-    pub(super) fn check(&self, place: usize) -> Result<(), RoutesError> {
+    /// [`RoutesError`] names the first route with a mistake and what is wrong.
+    pub(super) fn check(&self) -> Result<(), RoutesError> {
+        (0..self.routes.len()).try_for_each(|place| self.check_at(place))
+    }
+
+    fn check_at(&self, place: usize) -> Result<(), RoutesError> {
         let route = &self.routes[place];
         check_path(route)?;
         self.check_reach(route, place)?;
@@ -109,33 +129,27 @@ impl RouteChecks<'_> {
 
     /// Whether requests get to it, and no other route takes them.
     fn check_reach(&self, route: &Route, place: usize) -> Result<(), RoutesError> {
-        let of_platform = self.built_in.iter();
-        let of_platform = of_platform.map(|path| (path.as_str(), "the platform".to_owned()));
-        let of_modules = self
-            .routes
-            .iter()
-            .enumerate()
-            .filter_map(|(other, earlier)| {
-                // Where paths are equal, the methods are routes of one resource, and the first of a method counts.
-                let comes_first = if earlier.path == route.path {
-                    other < place && earlier.method == route.method
-                } else {
-                    earlier.rank() < route.rank()
-                };
-                comes_first.then(|| {
-                    let owner = format!("module `{}`", earlier.module);
-                    (earlier.path.as_str(), owner)
-                })
-            });
+        let example = example_of(&route.path);
+        let of_platform = self.built_in.iter().map(|pattern| (pattern, None));
+        let of_modules = self.routes.iter().zip(&self.patterns).enumerate();
+        let of_modules = of_modules.filter_map(|(other, (earlier, pattern))| {
+            // Where paths are equal, the methods are routes of one resource, and the first of a method counts.
+            let comes_first = if earlier.path == route.path {
+                other < place && earlier.method == route.method
+            } else {
+                earlier.rank() < route.rank()
+            };
+            comes_first.then_some((pattern, Some(earlier.module)))
+        });
         let mut others = of_platform.chain(of_modules);
-        match others.find(|(path, _)| covers(path, &route.path)) {
+        match others.find(|(pattern, _)| pattern.covers(&route.path, example.as_deref())) {
             None => Ok(()),
             Some((taken, owner)) => Err(RoutesError::Unreachable {
                 module: route.module,
                 method: route.method.http(),
                 path: route.path.clone(),
-                taken: taken.to_owned(),
-                owner,
+                taken: taken.path.to_owned(),
+                owner: owner.map_or("the platform".to_owned(), |it| format!("module `{it}`")),
             }),
         }
     }
@@ -195,11 +209,26 @@ impl Route {
     }
 }
 
-/// Whether a resource at `earlier`, registered before it, takes the requests for `later`. A parameter with a pattern
-/// of its own may stand for anything, so of a path with one it is not known, but for the same path.
-fn covers(earlier: &str, later: &str) -> bool {
-    earlier == later
-        || example_of(later).is_some_and(|path| ResourceDef::new(earlier).is_match(&path))
+/// What a resource takes.
+struct Pattern<'a> {
+    path: &'a str,
+    resource: ResourceDef,
+}
+
+impl<'a> Pattern<'a> {
+    fn new(path: &'a str) -> Self {
+        Self {
+            path,
+            resource: ResourceDef::new(path),
+        }
+    }
+
+    /// Whether it takes the requests for the path `later`, of which there is an example, if it is registered before. A
+    /// parameter with a pattern of its own may stand for anything, so of a path with one it is not known, but for the
+    /// same path.
+    fn covers(&self, later: &str, example: Option<&str>) -> bool {
+        self.path == later || example.is_some_and(|path| self.resource.is_match(path))
+    }
 }
 
 /// A path that a route answers, with text in the place of its parameters; `None` if one has a pattern.
@@ -235,7 +264,9 @@ mod tests {
             ("/ready", "/ready", true),
             ("/ready", "/readyz", false),
         ] {
-            assert_eq!(covers(earlier, later), is_covered, "{earlier} {later}");
+            let example = example_of(later);
+            let covers = Pattern::new(earlier).covers(later, example.as_deref());
+            assert_eq!(covers, is_covered, "{earlier} {later}");
         }
     }
 
