@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel::{dsl::sql, sql_types::Timestamp};
 use diesel_async::RunQueryDsl;
 use dotmac_db::{Connection, DbError, Querying, types::Moment};
+use serde::{Serialize, Serializer};
 
 /// The time of the database server. SQLite has none: its file is on this machine.
 pub(crate) async fn now(c: &mut Connection) -> Result<Moment, DbError> {
@@ -22,4 +23,13 @@ pub(crate) async fn now(c: &mut Connection) -> Result<Moment, DbError> {
 pub(crate) fn between(from: Moment, to: Moment) -> Duration {
     let (from, to) = (DateTime::<Utc>::from(from), DateTime::<Utc>::from(to));
     (to - from).to_std().unwrap_or_default()
+}
+
+/// A moment in JSON, as both back ends read it.
+pub(crate) struct Stamp(pub(crate) Moment);
+
+impl Serialize for Stamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&DateTime::<Utc>::from(self.0).format("%F %T%.6f"))
+    }
 }

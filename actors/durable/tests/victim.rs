@@ -62,8 +62,12 @@ async fn until_it_writes(process: &Process) {
 }
 
 /// Two processes write at a time; one of them is killed, and another takes its place, `DOTMAC_FAULT_ROUNDS` times or
-/// `rounds`. How often, and the numbers that they acknowledged.
-pub async fn kill_again_and_again(database: &str, rounds: i64) -> (i64, BTreeSet<i64>) {
+/// `rounds`; `disturb` is called in each round. How often, and the numbers that they acknowledged.
+pub async fn kill_again_and_again(
+    database: &str,
+    rounds: i64,
+    mut disturb: impl AsyncFnMut(i64),
+) -> (i64, BTreeSet<i64>) {
     #[expect(clippy::disallowed_methods, reason = "a test has no settings")]
     let rounds = std::env::var("DOTMAC_FAULT_ROUNDS").map_or(rounds, |it| it.parse().unwrap());
     let mut kept = BTreeSet::new();
@@ -76,6 +80,7 @@ pub async fn kill_again_and_again(database: &str, rounds: i64) -> (i64, BTreeSet
     for round in 1..=rounds {
         let next = start(database, round * 1_000_000);
         until_it_writes(&next).await;
+        disturb(round).await;
         // Some time under load, another one in each round.
         tokio::time::sleep(Duration::from_micros(fastrand::u64(..300_000))).await;
         end(std::mem::replace(&mut other, next)).await;

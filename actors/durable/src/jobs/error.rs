@@ -7,9 +7,10 @@ use dotmac_db::DbError;
 
 use crate::outage::is_away;
 
-/// The longest code and message that are kept of an error, in bytes.
+/// The longest code that is kept of an error, in bytes.
 const MAX_CODE: usize = 64;
-const MAX_MESSAGE: usize = 2048;
+/// The longest message.
+pub(super) const MAX_MESSAGE: usize = 2048;
 /// How soon a job is tried again that met no database.
 const AWAY: Duration = Duration::from_secs(5);
 /// The longest wait that an upstream may ask for.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     Job, JobError, KindSpec, Run,
-    error::Then,
+    error::{LeaseLost, Then},
     run::{RunState, result},
 };
 use crate::events::Handles;
@@ -96,7 +96,12 @@ impl JobHandler {
                 };
                 let work = async move |tx: &mut TenantTx| {
                     run.guard(tx).await?;
-                    let output = handler(tx, Arc::clone(&run)).await;
+                    // The transaction is the database's to end, and not that of the task which waits for it: one that was
+                    // given up would keep its locks, and with them its job.
+                    let output = tokio::select! {
+                        output = handler(tx, Arc::clone(&run)) => output,
+                        () = run.given_up() => return Err(Rejected::from(LeaseLost)),
+                    };
                     let output = output.map_err(|error| Rejected(error.into()))?;
                     run.complete(tx, &output).await?;
                     result(&output).map_err(Rejected)
@@ -142,6 +147,12 @@ impl JobHandler {
 
 /// The error of a handler, through a transaction.
 struct Rejected(JobError);
+
+impl From<LeaseLost> for Rejected {
+    fn from(error: LeaseLost) -> Self {
+        Self(error.into())
+    }
+}
 
 impl From<DbError> for Rejected {
     fn from(error: DbError) -> Self {

@@ -9,10 +9,14 @@
 
 use std::time::Duration;
 
-use diesel::{prelude::*, sql_query};
+use diesel::{
+    prelude::*,
+    sql_query,
+    sql_types::{Nullable, Timestamp},
+};
 use diesel_async::RunQueryDsl;
 use dotmac_db::{
-    Connection, Db, DbError, Querying, Retry, Tx, on,
+    Connection, Db, DbError, OptionalExtension, Querying, Retry, Tx, on,
     types::{Id, Moment, sql::Uuid},
 };
 use tracing::{error, warn};
@@ -62,8 +66,8 @@ pub(super) async fn begin(db: &Db, me: WorkerId) -> Result<(), DbError> {
     db.transaction("begin to run jobs", begin).await
 }
 
-/// Renews the row; `None` if it is gone.
-pub(super) async fn beat(db: &Db, me: WorkerId) -> Result<Option<Beat>, DbError> {
+/// Renews the row; `None` if it is gone. `held` are the jobs of the incarnation.
+pub(super) async fn beat(db: &Db, me: WorkerId, held: Vec<JobId>) -> Result<Option<Beat>, DbError> {
     let beat = async move |tx: &mut Tx| {
         let now = now(tx).await?;
         let mine = job_worker::table.find(me);
@@ -71,11 +75,15 @@ pub(super) async fn beat(db: &Db, me: WorkerId) -> Result<Option<Beat>, DbError>
         if on!(tx, |c| renew.execute(c).await)? == 0 {
             return Ok(None);
         }
+        if held.is_empty() {
+            let cancelled = Vec::new();
+            return Ok(Some(Beat { cancelled }));
+        }
+        // By id: past claims of the incarnation stay in the index of its jobs for as long as vacuum is held back.
         let query = job::table
+            .filter(job::id.eq_any(held))
             .filter(job::worker.eq(me))
-            .filter(diesel::dsl::sql::<diesel::sql_types::Bool>(
-                "state = 'running' AND cancels",
-            ))
+            .filter(job::cancels)
             .select((job::id, job::lease));
         let cancelled = on!(tx, |c| query.load(c).await)?;
         Ok(Some(Beat { cancelled }))
@@ -88,25 +96,25 @@ pub(super) async fn beat(db: &Db, me: WorkerId) -> Result<Option<Beat>, DbError>
 pub(super) const IDLES_BRIEFLY: &str =
     "set_config('idle_in_transaction_session_timeout', '8s', true)";
 
-/// Keeps the row until the end of the transaction, so that what it claims is not left behind; false if it is gone.
-pub(super) async fn hold(tx: &mut Tx, me: WorkerId) -> Result<bool, DbError> {
+/// Keeps the row until the end of the transaction, so that what it claims is not left behind; the time, or `None` if the row
+/// is gone.
+pub(super) async fn hold(tx: &mut Tx, me: WorkerId) -> Result<Option<Moment>, DbError> {
     #[derive(QueryableByName)]
     struct Row {
-        #[diesel(sql_type = Uuid)]
-        #[expect(dead_code, reason = "that there is one says all")]
-        id: WorkerId,
+        #[diesel(sql_type = Nullable<Timestamp>)]
+        at: Option<Moment>,
     }
     let query = match tx.connection() {
         Connection::Postgres(_) => format!(
-            "SELECT job_worker.id FROM job_worker CROSS JOIN {IDLES_BRIEFLY} AS bounded \
+            "SELECT clock_timestamp() AT TIME ZONE 'UTC' AS at FROM job_worker CROSS JOIN {IDLES_BRIEFLY} AS bounded \
              WHERE job_worker.id = $1 FOR KEY SHARE OF job_worker"
         ),
-        // The transaction has the only write lock there is.
-        Connection::Sqlite(_) => "SELECT id FROM job_worker WHERE id = $1".to_owned(),
+        // The transaction has the only write lock there is, and the file is on this machine.
+        Connection::Sqlite(_) => "SELECT NULL AS at FROM job_worker WHERE id = $1".to_owned(),
     };
     let query = sql_query(query).bind::<Uuid, _>(me);
-    let held: Vec<Row> = on!(tx, |c| query.load(c).await)?;
-    Ok(!held.is_empty())
+    let held: Option<Row> = on!(tx, |c| query.get_result(c).await).optional()?;
+    Ok(held.map(|row| row.at.unwrap_or_else(Moment::now)))
 }
 
 /// Ends incarnations that have crashed, and gives their jobs to others; how many jobs.
@@ -197,29 +205,26 @@ impl Held {
         let crashes = self.crashes + crash;
         let is_poison = crashes >= MAX_CRASHES;
         let failure = (why == Why::Crashed).then(|| Failure {
-            attempt: self.attempt,
             code: "crashed".to_owned(),
             message: "the instance that ran the job is gone".to_owned(),
             started_at: self.started_at,
         });
+        let lease = Lease {
+            id: self.id,
+            tenant: self.tenant_id,
+            number: self.lease,
+        };
+        let state = if is_poison {
+            JobState::Parked
+        } else {
+            JobState::Ready
+        };
         End {
-            lease: Lease {
-                id: self.id,
-                tenant: self.tenant_id,
-                number: self.lease,
-            },
-            kind: None,
-            state: if is_poison {
-                JobState::Parked
-            } else {
-                JobState::Ready
-            },
             wait: Some(Duration::ZERO),
             is_uncounted: true,
             crashes: Some(crashes),
-            result: None,
             failure,
-            progress: None,
+            ..End::new(lease, self.attempt, state)
         }
     }
 }

@@ -53,6 +53,7 @@ pub(super) struct RunState {
     /// Its handler has completed it in a transaction.
     is_completed: AtomicBool,
     pub(super) task: OnceLock<AbortHandle>,
+    given_up: watch::Sender<bool>,
 }
 
 /// How far a job has come.
@@ -88,6 +89,7 @@ impl RunState {
             is_over: AtomicBool::new(false),
             is_completed: AtomicBool::new(false),
             task: OnceLock::new(),
+            given_up: watch::Sender::new(false),
         }
     }
 
@@ -147,8 +149,9 @@ impl RunState {
         });
     }
 
-    /// Has its task end at its `.await`.
+    /// Has its task end at its `.await`, and its transaction with it.
     pub(super) fn abort(&self) {
+        self.given_up.send_replace(true);
         if let Some(task) = self.task.get() {
             task.abort();
         }
@@ -212,6 +215,13 @@ impl<J: Job> Run<J> {
         self.state.is_cancelled()
     }
 
+    /// Waits until the job is taken away from its handler.
+    pub(super) async fn given_up(&self) {
+        let mut given_up = self.state.given_up.subscribe();
+        // The sender is in the state, which outlives this.
+        given_up.wait_for(|is_given_up| *is_given_up).await.ok();
+    }
+
     /// Waits until its cancellation is asked for.
     pub async fn cancelled(&self) {
         self.until(|signal| signal == Signal::Cancel).await;
@@ -251,7 +261,8 @@ impl<J: Job> Run<J> {
             let error = diesel::result::Error::SerializationError(error.message.into());
             DbError::InvalidData(error)
         })?;
-        settle::complete(tx, self.state.lease, result).await?;
+        let state = &self.state;
+        settle::complete(tx, (state.lease, state.attempt), result).await?;
         let state = Arc::clone(&self.state);
         tx.after_commit(move || {
             state.is_completed.store(true, Relaxed);

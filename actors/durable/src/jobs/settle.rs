@@ -5,7 +5,6 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use chrono::{DateTime, Utc};
 use diesel::{
     prelude::*,
     sql_query,
@@ -15,17 +14,20 @@ use diesel_async::RunQueryDsl;
 use dotmac_db::{
     Connection, DbError, Querying, TenantId, Tx, insert_all, on, types::Moment, types::sql::Uuid,
 };
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::{
     JobId, JobState,
-    error::LeaseLost,
+    error::{LeaseLost, MAX_MESSAGE, cut},
     liveness::IDLES_BRIEFLY,
     progress,
     run::Progress,
     tables::{job_attempt, job_result},
 };
-use crate::{clock::now, json_text::JsonText};
+use crate::{
+    clock::{Stamp, now},
+    json_text::JsonText,
+};
 
 /// The right to change one job, until another gets a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub(super) struct Lease {
 #[derive(Clone, Debug)]
 pub(super) struct End {
     pub(super) lease: Lease,
+    /// The attempt's number.
+    pub(super) attempt: i32,
     /// The job's kind, if the end is to be counted.
     pub(super) kind: Option<&'static str>,
     pub(super) state: JobState,
@@ -54,10 +58,42 @@ pub(super) struct End {
     pub(super) progress: Option<Progress>,
 }
 
+impl End {
+    /// The job gets this state, and nothing else is written.
+    pub(super) fn new(lease: Lease, attempt: i32, state: JobState) -> Self {
+        Self {
+            lease,
+            attempt,
+            kind: None,
+            state,
+            wait: None,
+            is_uncounted: false,
+            crashes: None,
+            result: None,
+            failure: None,
+            progress: None,
+        }
+    }
+
+    /// The same for an end that the database does not take: the job is failed, and says why.
+    pub(super) fn refused(self, error: &DbError) -> Self {
+        let message = cut(dotmac_causes::chain(error), MAX_MESSAGE);
+        Self {
+            kind: self.kind,
+            crashes: Some(0),
+            failure: Some(Failure {
+                code: "end_refused".to_owned(),
+                message,
+                started_at: None,
+            }),
+            ..Self::new(self.lease, self.attempt, JobState::Failed)
+        }
+    }
+}
+
 /// An attempt that did not succeed.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
-    pub(super) attempt: i32,
     pub(super) code: String,
     pub(super) message: String,
     pub(super) started_at: Option<Moment>,
@@ -73,15 +109,6 @@ struct Row {
     done_at: Option<Stamp>,
     back: i32,
     crashes: Option<i32>,
-}
-
-/// A moment as both back ends read it.
-struct Stamp(Moment);
-
-impl Serialize for Stamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&DateTime::<Utc>::from(self.0).format("%F %T%.6f"))
-    }
 }
 
 /// A job whose cancellation was asked for is not tried again, whatever its end says.
@@ -174,7 +201,7 @@ pub(super) async fn write(tx: &mut Tx, ends: &[End]) -> Result<Vec<JobId>, DbErr
                 job_id: end.lease.id,
                 lease: end.lease.number,
                 tenant_id: end.lease.tenant,
-                attempt: failure.attempt,
+                attempt: end.attempt,
                 code: failure.code,
                 message: failure.message,
                 started_at: failure.started_at,
@@ -198,19 +225,13 @@ pub(super) async fn write(tx: &mut Tx, ends: &[End]) -> Result<Vec<JobId>, DbErr
 /// [`LeaseLost`], as a [`DbError`], if the job is another's by now.
 pub(super) async fn complete(
     tx: &mut Tx,
-    lease: Lease,
+    (lease, attempt): (Lease, i32),
     result: Option<String>,
 ) -> Result<(), DbError> {
     let end = End {
-        lease,
-        kind: None,
-        state: JobState::Completed,
-        wait: None,
-        is_uncounted: false,
         crashes: Some(0),
         result,
-        failure: None,
-        progress: None,
+        ..End::new(lease, attempt, JobState::Completed)
     };
     let ended = write(tx, &[end]).await?;
     if ended.is_empty() {

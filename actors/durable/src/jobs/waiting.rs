@@ -1,7 +1,8 @@
 //! How many jobs of a tenant and kind may wait.
 //!
-//! To count them for every job that is enqueued would cost more than the job. So a count is kept in memory for a second.
-//! No job is refused but after counting, and instances together overshoot by no more than they enqueue within a second.
+//! To count them for every job that is enqueued would cost more than the job. So a count is kept in memory for a second, and
+//! for ten times as long as the counting took: while vacuum is held back that leads past what all claimed jobs have left in
+//! the index. No job is refused but after counting, and instances together overshoot by no more than they enqueue meanwhile.
 
 use std::{
     collections::HashMap,
@@ -17,8 +18,10 @@ use super::EnqueueError;
 
 /// Jobs of one tenant and kind that may wait.
 pub const MAX_WAITING: i64 = 10_000;
-/// How long a count is good.
+/// How long a count is good at least;
 const GOOD_FOR: Duration = Duration::from_secs(1);
+/// and by what it took.
+const TIMES_AS_LONG: u32 = 10;
 /// Counts that are kept; all are forgotten when there are more.
 const MOST_COUNTS: usize = 10_000;
 
@@ -26,7 +29,7 @@ type Whose = (TenantId, &'static str);
 
 struct Count {
     jobs: i64,
-    at: Instant,
+    until: Instant,
 }
 
 static COUNTS: Mutex<Option<HashMap<Whose, Count>>> = Mutex::new(None);
@@ -37,6 +40,7 @@ pub(super) async fn check(tx: &mut Tx, whose: Whose, unwritten: usize) -> Result
     if is_known_to_fit(whose) {
         return Ok(());
     }
+    let began = Instant::now();
     let waiting = count(tx, whose).await? + i64::try_from(unwritten).unwrap_or(MAX_WAITING);
     if waiting >= MAX_WAITING {
         let kind = whose.1;
@@ -47,8 +51,9 @@ pub(super) async fn check(tx: &mut Tx, whose: Whose, unwritten: usize) -> Result
     if counts.len() >= MOST_COUNTS {
         counts.clear();
     }
-    let (jobs, at) = (waiting + 1, Instant::now());
-    counts.insert(whose, Count { jobs, at });
+    let good_for = GOOD_FOR.max(began.elapsed() * TIMES_AS_LONG);
+    let (jobs, until) = (waiting + 1, Instant::now() + good_for);
+    counts.insert(whose, Count { jobs, until });
     Ok(())
 }
 
@@ -56,7 +61,7 @@ pub(super) async fn check(tx: &mut Tx, whose: Whose, unwritten: usize) -> Result
 fn is_known_to_fit(whose: Whose) -> bool {
     let mut counts = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
     let count = counts.as_mut().and_then(|counts| counts.get_mut(&whose));
-    let Some(count) = count.filter(|count| count.at.elapsed() < GOOD_FOR) else {
+    let Some(count) = count.filter(|count| Instant::now() < count.until) else {
         return false;
     };
     let fits = count.jobs < MAX_WAITING;

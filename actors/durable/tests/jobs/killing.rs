@@ -57,6 +57,17 @@ impl Job for Open {
     };
 }
 
+/// Writes, takes a while, and says that it ends; its end is written by the worker.
+#[derive(Clone, Serialize, Deserialize)]
+struct Plain {
+    number: i64,
+}
+
+impl Job for Plain {
+    const KIND: &'static str = "test.plain";
+    type Output = ();
+}
+
 /// Ends its process.
 #[derive(Clone, Serialize, Deserialize)]
 struct Poison;
@@ -103,8 +114,23 @@ fn handlers(db: &ModuleDb, is_victim: bool) -> Vec<JobHandler> {
         }
         Ok::<_, DbError>(())
     };
+    let given = db.clone();
+    let plain = async move |run: Run<Plain>| {
+        let scope = run.scope().ok_or(JobError::fail("tenant", "none"))?;
+        let number = run.number;
+        let note = async move |tx: &mut TenantTx| note_done(tx, number, "plain").await;
+        let noted = given.tenant(&scope).transaction("plain", note).await;
+        noted.map_err(JobError::from)?;
+        println!("began {number} {}", run.attempt());
+        if is_victim {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        println!("ends {number}");
+        Ok::<_, JobError>(())
+    };
     vec![
         noting(db),
+        JobHandler::new(plain),
         JobHandler::new(slow),
         JobHandler::new(poison),
         JobHandler::in_transaction(db, open),
@@ -146,7 +172,7 @@ async fn until_line(process: &Process, text: &str) {
 }
 
 async fn killed(database: &str) {
-    let (rounds, kept) = kill_again_and_again(database, 4).await;
+    let (rounds, kept) = kill_again_and_again(database, 4, async |_| {}).await;
     let rig = Rig::start(&target(database), |db| handlers(db, false)).await;
     let began = Instant::now();
     loop {
@@ -261,6 +287,44 @@ async fn taken_over(target: &Target, signal: &str) {
     assert_eq!((after.state, after.attempt), (JobState::Completed, 1));
     assert_eq!(other.numbers().await, [-1]);
     other.supervisor.halt().await;
+}
+
+/// A handler is over, and its process is killed before the end of its job is committed: the job runs again.
+#[actix::test]
+async fn a_job_whose_end_was_not_committed_when_its_process_was_killed_runs_again() {
+    on_both(async |target| {
+        let rig = Rig::start(&target, |_| Vec::new()).await;
+        let mut victim = start(&database(&target), -1);
+        until_line(&victim, "runs jobs").await;
+        let id = rig.enqueue(Plain { number: 5 }).await;
+        until_line(&victim, "began 5 1").await;
+        // Its row cannot be written until this is over.
+        let (release, released) = tokio::sync::oneshot::channel::<()>();
+        let hold = async move |tx: &mut dotmac_db::Tx| {
+            let held = diesel::sql_query("UPDATE job SET priority = priority");
+            on!(tx, |c| held.execute(c).await)?;
+            released.await.ok();
+            Ok::<_, DbError>(())
+        };
+        let holding = actix::spawn(rig.system().transaction("hold", hold));
+        until_line(&victim, "ends 5").await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        victim.kill();
+        release.send(()).unwrap();
+        holding.await.unwrap().unwrap();
+        assert_eq!(rig.find(id).await.unwrap().state, JobState::Running);
+        let other = Rig::start(&target, |db| handlers(db, false)).await;
+        let job = other.until_state(id, JobState::Completed).await;
+        assert_eq!(
+            (job.attempt, job.last_error.unwrap().code),
+            (1, "crashed".to_owned())
+        );
+        assert_eq!(other.numbers().await, [5, 5]);
+        for rig in [rig, other] {
+            rig.supervisor.halt().await;
+        }
+    })
+    .await;
 }
 
 #[actix::test]

@@ -130,6 +130,41 @@ async fn a_handler_that_blocks_its_thread_is_given_up() {
     .await;
 }
 
+/// A handler that hangs in the transaction of its job is given up with it, so that nothing of it keeps the job, or on SQLite
+/// all writers.
+#[actix::test]
+async fn a_handler_that_hangs_in_its_transaction_is_given_up() {
+    on_both(async |target| {
+        let rig = Rig::start(&target, |db| {
+            let work = async move |tx: &mut TenantTx, run: Arc<Run<Work>>| {
+                note_done(tx, run.number, "transaction").await?;
+                if run.attempt() == 1 {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, DbError>(run.number)
+            };
+            vec![JobHandler::in_transaction(db, work)]
+        })
+        .await;
+        let began = Instant::now();
+        let id = rig.enqueue(Work { number: 3 }).await;
+        let job = rig.until_state(id, JobState::Completed).await;
+        assert_eq!(
+            (job.attempt, job.last_error.unwrap().code),
+            (2, "hung".to_owned())
+        );
+        // Sooner than any time-out of the database.
+        let took = began.elapsed();
+        assert!(
+            took < Work::RULES.hang_after + Duration::from_secs(5),
+            "{took:?}"
+        );
+        assert_eq!(rig.numbers().await, [3], "what it had written is gone");
+        rig.supervisor.halt().await;
+    })
+    .await;
+}
+
 /// A kind that may go without progress for long.
 #[derive(Clone, Serialize, Deserialize)]
 struct Long {

@@ -13,6 +13,7 @@ mod leasing;
 mod rig;
 mod running;
 mod scheduling;
+mod settling;
 mod sharing;
 #[path = "../victim.rs"]
 mod victim;

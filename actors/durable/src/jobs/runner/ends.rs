@@ -14,21 +14,15 @@ use super::super::{
 /// The end of an attempt of `run` that came to `outcome`.
 pub(super) fn end_of(run: &RunState, outcome: Result<Option<String>, JobError>) -> End {
     let failed = |error: &JobError| Failure {
-        attempt: run.attempt,
         code: error.code.clone().into_owned(),
         message: error.message.clone(),
         started_at: Some(run.started_at),
     };
     let end = End {
-        lease: run.lease,
         kind: Some(run.spec.kind),
-        state: JobState::Completed,
-        wait: None,
-        is_uncounted: false,
         crashes: Some(0),
-        result: None,
-        failure: None,
         progress: run.take_progress(),
+        ..End::new(run.lease, run.attempt, JobState::Completed)
     };
     let error = match outcome {
         Ok(result) => return End { result, ..end },

@@ -2,12 +2,11 @@
 //! lost its leases.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
-use dotmac_db::{DbError, TenantId};
+use dotmac_db::DbError;
 use dotmac_supervision::{Serving, WorkerContext};
 use tokio::{
     sync::{Notify, mpsc},
@@ -16,9 +15,10 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{Running, threads::Threads};
+use super::{Running, ahead::Ahead, threads::Threads};
 use crate::{
     jobs::{
+        claim::Known,
         liveness::{self, Why, WorkerId},
         settle::End,
     },
@@ -92,7 +92,9 @@ pub(super) struct Life {
     pub(super) moved: Notify,
     /// When it last showed that it is alive.
     pub(super) beat: Mutex<Instant>,
-    pub(super) turns: Mutex<HashMap<(&'static str, String), TenantId>>,
+    /// What the last claim knew.
+    pub(super) known: Mutex<Known>,
+    pub(super) ahead: Ahead,
     /// Tasks that were given up.
     pub(super) given_up: Mutex<Vec<(AbortHandle, Instant)>>,
 }
@@ -122,10 +124,11 @@ async fn live(this: &Arc<Running>, context: &WorkerContext) -> Result<Over, Faul
         unwritten: AtomicUsize::new(0),
         moved: Notify::new(),
         beat: Mutex::new(Instant::now()),
-        turns: Mutex::default(),
+        known: Mutex::default(),
+        ahead: Ahead::new(this.handlers.keys().copied()),
         given_up: Mutex::default(),
     });
-    let _abort = AbortAll(this);
+    let _abort = AbortAll(Arc::clone(&life));
     context.lifeline().ready(Serving::default());
     let work = async {
         match life.claim(context).await? {
@@ -157,12 +160,13 @@ fn note_former(this: &Running, me: WorkerId) {
     *former = Some(me);
 }
 
-/// Ends what still runs when an incarnation ends, however that is.
-struct AbortAll<'a>(&'a Running);
+/// Ends what still runs when an incarnation ends, however that is; nothing begins after it.
+struct AbortAll(Arc<Life>);
 
-impl Drop for AbortAll<'_> {
+impl Drop for AbortAll {
     fn drop(&mut self) {
-        for (_, run) in self.0.runs.lock().drain() {
+        self.0.ahead.lock().close();
+        for (_, run) in self.0.this.runs.lock().drain() {
             run.end();
             run.abort();
         }

@@ -3,8 +3,10 @@
 //! Handlers run on threads of their own, so one that blocks its thread holds up neither the worker, which takes its job
 //! away when it hangs, nor anything else.
 
+mod ahead;
 mod ends;
 mod life;
+mod settler;
 mod threads;
 mod watch;
 mod work;
@@ -135,6 +137,14 @@ impl Runs {
 
     fn all(&self) -> Vec<Arc<RunState>> {
         self.lock().values().cloned().collect()
+    }
+
+    /// How many of the kind and queue run.
+    fn count(&self, kind: &str, queue: &str) -> usize {
+        let runs = self.lock();
+        let same = runs.values();
+        same.filter(|run| run.spec.kind == kind && run.queue == queue)
+            .count()
     }
 
     /// Forgets `run`, but not a later one of the same job.

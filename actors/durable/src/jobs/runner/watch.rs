@@ -1,24 +1,23 @@
-//! What goes on while jobs run: ends and progress are written down, schedules are followed, the instance shows that it is
+//! What goes on while jobs run: progress is written down, schedules are followed, the instance shows that it is
 //! alive, and looks whether jobs hang and whether other instances are gone.
 
 use std::{
-    sync::{Arc, PoisonError, atomic::Ordering::SeqCst},
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
-use dotmac_db::{DbError, Retry, Tx};
+use dotmac_db::{DbError, Tx};
 use dotmac_supervision::WorkerContext;
-use tokio::{sync::mpsc, time::sleep};
+use tokio::time::sleep;
 use tracing::error;
 
 use super::life::{AGAIN, Fault, Life, Over};
 use crate::{
     clock::now,
     jobs::{
-        JobError, JobId,
+        JobError,
         liveness::{self, BEAT, GIVE_UP, LOST},
-        measure, progress, schedules,
-        settle::{self, End},
+        progress, schedules,
     },
     outage::is_passing,
 };
@@ -31,59 +30,32 @@ const PROGRESS: Duration = Duration::from_millis(500);
 const RESCUE: Duration = Duration::from_secs(2);
 /// A job that does not end this long after its cancellation is given up.
 const CANCEL: Duration = Duration::from_secs(10);
-/// Ends that are written by one transaction.
-const AT_ONCE: usize = 256;
 /// A task that was given up, and does not end within this time, holds its thread.
 const STUCK: Duration = Duration::from_secs(5);
 
 impl Life {
-    /// Writes ends of attempts, as many at a time as there are.
-    pub(super) async fn write_ends(&self, mut receiver: mpsc::Receiver<End>) -> Fault {
-        let mut batch = Vec::new();
-        while receiver.recv_many(&mut batch, AT_ONCE).await > 0 {
-            let ends = Arc::new(std::mem::take(&mut batch));
-            loop {
-                let given = Arc::clone(&ends);
-                let write = async move |tx: &mut Tx| settle::write(tx, &given).await;
-                let db = &self.this.db;
-                match db
-                    .retrying_transaction("end jobs", Retry::new(), write)
-                    .await
-                {
-                    Ok(written) => {
-                        count(&ends, &written);
-                        break;
-                    }
-                    // It may have taken place; then the lease is over, and the same changes nothing.
-                    Err(error) if is_passing(&error) => sleep(AGAIN).await,
-                    Err(error) => return error.into(),
-                }
-            }
-            self.unwritten.fetch_sub(ends.len(), SeqCst);
-            self.moved.notify_one();
-        }
-        Fault::Blocked(0)
-    }
-
     /// Shows that the instance is alive, hears of cancellations, and takes over from instances that are not.
     pub(super) async fn show_life(&self) -> Result<Over, Fault> {
         let (mut steady_since, mut looked) = (Instant::now(), Instant::now());
         loop {
             let asked = Instant::now();
-            match liveness::beat(&self.this.db, self.me).await {
+            let mut held: Vec<_> = self.this.runs.lock().keys().copied().collect();
+            held.extend(self.ahead.lock().ids());
+            match liveness::beat(&self.this.db, self.me, held).await {
                 Ok(None) => return Ok(Over::Lost),
                 Ok(Some(beat)) => {
-                    let mut last = self.beat.lock().unwrap_or_else(PoisonError::into_inner);
                     // After an outage that all have met, the others need time to show that they are alive.
-                    if asked.duration_since(*last) > 3 * BEAT {
+                    if self.note_beat(asked) > 3 * BEAT {
                         steady_since = asked;
                     }
-                    *last = asked;
-                    drop(last);
                     for (id, lease) in beat.cancelled {
                         let run = self.this.runs.lock().get(&id).cloned();
                         if let Some(run) = run.filter(|run| run.lease.number == lease) {
                             run.cancel();
+                        }
+                        let waiting = self.ahead.lock().take_one(id, lease);
+                        if let Some(job) = waiting {
+                            self.give_back(&job).await;
                         }
                     }
                 }
@@ -103,8 +75,15 @@ impl Life {
         }
     }
 
+    /// Notes that it showed that it is alive; how long after the time before.
+    fn note_beat(&self, asked: Instant) -> Duration {
+        let mut last = self.beat.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *last, asked);
+        asked.duration_since(before)
+    }
+
     /// Looks whether jobs hang, and whether this instance still counts as alive.
-    pub(super) async fn watch(&self, context: &WorkerContext) -> Result<Over, Fault> {
+    pub(super) async fn watch(self: &Arc<Self>, context: &WorkerContext) -> Result<Over, Fault> {
         loop {
             sleep(WATCH).await;
             context.beat();
@@ -127,6 +106,7 @@ impl Life {
                     self.give_up(&run, JobError::of_system("hung", message));
                 }
             }
+            self.give_back_late();
             let stuck = self.held_threads(STUCK);
             if stuck >= self.threads.count() {
                 return Err(Fault::Blocked(stuck));
@@ -179,15 +159,6 @@ impl Life {
                 Err(error) if is_passing(&error) => {}
                 Err(error) => return error.into(),
             }
-        }
-    }
-}
-
-/// Counts those of `ends` that were written.
-fn count(ends: &[End], written: &[JobId]) {
-    for end in ends.iter().filter(|end| written.contains(&end.lease.id)) {
-        if let Some(kind) = end.kind {
-            measure::ended(kind, end.state);
         }
     }
 }

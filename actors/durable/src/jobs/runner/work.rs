@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     jobs::{
-        JobError, JobState,
+        JobError, JobState, KindSpec,
         claim::{self, Claimed, Room, Wanted},
         due,
         run::RunState,
@@ -30,8 +30,8 @@ use crate::{
     trace, wake,
 };
 
-/// Jobs that run here at a time.
-const MAX_RUNNING: usize = 1024;
+/// Jobs that run here at a time, or are claimed ahead.
+const MAX_HELD: usize = 1024;
 
 impl Life {
     /// Claims and starts jobs.
@@ -42,21 +42,12 @@ impl Life {
         while !context.is_stopping() {
             let mut wait = self.this.poll.mul_f64(0.8 + 0.4 * fastrand::f64());
             let step = self.step(&mut polled, &mut wait).await;
-            let is_stopping = context.is_stopping();
             match step {
-                Ok(Some(claimed)) if is_stopping => {
-                    // What has not begun is given back at once.
-                    for job in claimed {
-                        self.give_back(&job).await;
-                    }
-                    break;
-                }
                 Ok(Some(claimed)) => {
                     let found = claimed.len();
-                    for job in claimed {
-                        self.start(job);
-                    }
-                    if found > 0 {
+                    self.add(claimed);
+                    if found > 0 && !context.is_stopping() {
+                        self.start_all();
                         continue;
                     }
                 }
@@ -70,6 +61,11 @@ impl Life {
                 () = sleep(wait) => polled = None,
                 () = context.stopping() => {}
             }
+        }
+        // What has not begun is given back at once.
+        let waiting = self.ahead.lock().close();
+        for job in waiting {
+            self.give_back(&job).await;
         }
         Ok(Over::Stopped)
     }
@@ -94,57 +90,117 @@ impl Life {
             return Ok(Some(Vec::new()));
         }
         let runs = self.this.runs.all();
-        let wanted = Wanted {
-            rooms,
-            takes_suspect: runs.iter().all(|run| run.crashes == 0),
+        let (waiting, have_suspect) = {
+            let waiting = self.ahead.lock();
+            (waiting.len(), waiting.have_suspect())
         };
-        let is_full = runs.len() >= MAX_RUNNING || self.unwritten.load(SeqCst) >= MAX_ENDS / 2;
-        if is_full || self.held_threads(Duration::ZERO) >= self.threads.count() {
+        let held = runs.len() + waiting;
+        let takes_suspect = !have_suspect && runs.iter().all(|run| run.crashes == 0);
+        let is_full = held >= MAX_HELD || self.unwritten.load(SeqCst) >= MAX_ENDS / 2;
+        if is_full || self.are_threads_held() {
             return Ok(Some(Vec::new()));
         }
+        let known = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let wanted = Wanted {
+            rooms,
+            takes_suspect,
+            known,
+        };
         let Some(claims) = claim::claim(&self.this.db, self.me, wanted).await? else {
             return Ok(None);
         };
-        *self.turns.lock().unwrap_or_else(PoisonError::into_inner) = claims.turns;
         if claims.is_bounded {
             *wait = (*wait).min(AGAIN);
         }
+        if let Some(put_off) = claims.known.put_off() {
+            *wait = (*wait).min(put_off);
+        }
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = claims.known;
         Ok(Some(claims.jobs))
     }
 
     /// What there is room for, and whether that is any in the queues that kinds have by themselves.
     fn rooms(&self) -> (Vec<Room>, bool) {
-        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut rooms: Vec<_> = self
-            .this
-            .handlers
-            .values()
-            .map(|handler| {
-                let of_kind = turns
-                    .iter()
-                    .filter(|((kind, _), _)| *kind == handler.spec.kind);
-                Room {
-                    spec: handler.spec,
-                    free: HashMap::new(),
-                    turns: of_kind
-                        .map(|((_, queue), tenant)| (queue.clone(), *tenant))
-                        .collect(),
-                }
+        let handlers = self.this.handlers.values();
+        let mut rooms: Vec<_> = handlers
+            .map(|handler| Room {
+                spec: handler.spec,
+                free: HashMap::new(),
+                elsewhere: handler.spec.rules.slots + self.ahead.depth(&handler.spec),
             })
             .collect();
-        drop(turns);
+        let mut held: HashMap<(&'static str, String), (u32, u32)> = HashMap::new();
         for run in self.this.runs.all() {
-            let is_it = |room: &&mut Room| room.spec.kind == run.spec.kind;
-            if let Some(room) = rooms.iter_mut().find(is_it) {
-                let slots = room.spec.rules.slots;
-                let free = room.free.entry(run.queue.clone()).or_insert(slots);
-                *free = free.saturating_sub(1);
-            }
+            held.entry((run.spec.kind, run.queue.clone()))
+                .or_default()
+                .0 += 1;
+        }
+        for (spec, queue, waiting) in self.ahead.lock().counts() {
+            let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+            held.entry((spec.kind, queue)).or_default().1 = waiting;
+        }
+        for ((kind, queue), (running, waiting)) in held {
+            let Some(room) = rooms.iter_mut().find(|room| room.spec.kind == kind) else {
+                continue;
+            };
+            let depth = room.elsewhere.saturating_sub(room.spec.rules.slots);
+            // Not one by one: when half of what is claimed ahead has begun.
+            let has_enough = running + waiting >= room.spec.rules.slots && waiting > depth / 2;
+            let free = if has_enough {
+                0
+            } else {
+                room.elsewhere.saturating_sub(running + waiting)
+            };
+            room.free.insert(queue, free);
         }
         let has_room = rooms
             .iter()
             .any(|room| room.free.get(room.spec.rules.queue) != Some(&0));
         (rooms, has_room)
+    }
+
+    /// Has jobs wait that were claimed, in their order.
+    fn add(&self, claimed: Vec<Claimed>) {
+        let mut waiting = self.ahead.lock();
+        for job in claimed {
+            // Only kinds with a handler are claimed.
+            if let Some(handler) = self.this.handlers.get(&*job.kind) {
+                waiting.add(handler.spec, job);
+            }
+        }
+    }
+
+    /// Has jobs begin that wait, as far as there are slots.
+    fn start_all(self: &Arc<Self>) {
+        let lanes = self.ahead.lock().counts();
+        for (spec, queue, _) in lanes {
+            self.start_next(&spec, &queue);
+        }
+    }
+
+    /// The same for one kind and queue.
+    fn start_next(self: &Arc<Self>, spec: &KindSpec, queue: &str) {
+        // They would wait for a thread, and count as hung.
+        if self.are_threads_held() {
+            return;
+        }
+        let mut waiting = self.ahead.lock();
+        let slots = usize::try_from(spec.rules.slots).unwrap_or(usize::MAX);
+        for _ in self.this.runs.count(spec.kind, queue)..slots {
+            let Some(job) = waiting.next(spec.kind, queue) else {
+                break;
+            };
+            self.start(job);
+        }
+    }
+
+    /// Whether tasks that were given up hold all threads.
+    fn are_threads_held(&self) -> bool {
+        self.held_threads(Duration::ZERO) >= self.threads.count()
     }
 
     fn start(self: &Arc<Self>, job: Claimed) {
@@ -177,7 +233,8 @@ impl Life {
     }
 
     /// Ends an attempt, unless something else has already.
-    async fn finish(&self, run: &RunState, outcome: Result<Option<String>, JobError>) {
+    async fn finish(self: &Arc<Self>, run: &RunState, outcome: Result<Option<String>, JobError>) {
+        self.ahead.note(run.spec.kind, run.started.elapsed());
         let is_written = run.is_completed();
         if run.end() && !is_written {
             self.unwritten.fetch_add(1, SeqCst);
@@ -185,12 +242,23 @@ impl Life {
             // Closed only when the incarnation is over, and its leases with it.
             self.ends.send(end).await.ok();
         }
+        self.leave_slot(run);
+    }
+
+    /// Has the next job take the slot of `run`.
+    fn leave_slot(self: &Arc<Self>, run: &RunState) {
         self.this.runs.remove(run);
-        self.moved.notify_one();
+        self.start_next(&run.spec, &run.queue);
+        let mut waiting = self.ahead.lock();
+        let left = waiting.count(run.spec.kind, &run.queue);
+        let depth = usize::try_from(self.ahead.depth(&run.spec)).unwrap_or(usize::MAX);
+        if waiting.is_closed() || left <= depth / 2 {
+            self.moved.notify_one();
+        }
     }
 
     /// Ends an attempt whose task goes on or hangs; false if there is no place for it now.
-    pub(super) fn give_up(&self, run: &RunState, error: JobError) -> bool {
+    pub(super) fn give_up(self: &Arc<Self>, run: &RunState, error: JobError) -> bool {
         let Ok(place) = self.ends.try_reserve() else {
             return false;
         };
@@ -204,30 +272,30 @@ impl Life {
         }
         self.unwritten.fetch_add(1, SeqCst);
         place.send(end_of(run, Err(error)));
-        self.this.runs.remove(run);
-        self.moved.notify_one();
+        self.leave_slot(run);
         true
     }
 
     /// Gives back a job that was claimed and not begun: no attempt counts.
-    async fn give_back(&self, job: &Claimed) {
-        let end = End {
-            lease: job.lease,
-            kind: None,
-            state: JobState::Ready,
-            wait: None,
-            is_uncounted: true,
-            crashes: None,
-            result: None,
-            failure: None,
-            progress: None,
-        };
+    pub(super) async fn give_back(&self, job: &Claimed) {
         self.unwritten.fetch_add(1, SeqCst);
-        self.ends.send(end).await.ok();
+        self.ends.send(unbegun(job)).await.ok();
+    }
+
+    /// Gives back what was claimed ahead and has not got a slot in time, as far as there is a place for it now.
+    pub(super) fn give_back_late(&self) {
+        while let Ok(place) = self.ends.try_reserve() {
+            let Some(job) = self.ahead.lock().take_late() else {
+                break;
+            };
+            self.ahead.note_late(&job.kind);
+            self.unwritten.fetch_add(1, SeqCst);
+            place.send(unbegun(&job));
+        }
     }
 
     /// Lets running jobs end, and gives back those that do not.
-    pub(super) async fn drain(&self) -> Result<Over, Fault> {
+    pub(super) async fn drain(self: &Arc<Self>) -> Result<Over, Fault> {
         for run in self.this.runs.all() {
             run.stop();
         }
@@ -255,6 +323,14 @@ impl Life {
 
     fn is_still(&self) -> bool {
         self.this.runs.lock().is_empty() && self.unwritten.load(SeqCst) == 0
+    }
+}
+
+/// The end of a job that did not begin: it is ready as before, or cancelled if that was asked for.
+fn unbegun(job: &Claimed) -> End {
+    End {
+        is_uncounted: true,
+        ..End::new(job.lease, job.attempt, JobState::Ready)
     }
 }
 

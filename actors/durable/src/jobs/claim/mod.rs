@@ -1,0 +1,370 @@
+//! Claiming: which jobs an instance runs next.
+//!
+//! Jobs of one queue and kind are claimed in batches. Within them tenants take turns: a claim gives each tenant with ready
+//! jobs the same number, up to as many tenants as there is room for, and the next claim begins with the tenant after the
+//! last. The jobs of a tenant are claimed by priority, then by time, and begin in the same order.
+
+mod known;
+mod look;
+mod take;
+
+use std::{collections::HashMap, time::Instant};
+
+use diesel::{
+    prelude::*,
+    sql_query,
+    sql_types::{BigInt, Bool, Integer, Text, Timestamp},
+};
+use diesel_async::RunQueryDsl;
+use dotmac_db::{
+    Connection, Db, DbError, OptionalExtension, Querying, TenantId, Tx, on,
+    types::{Moment, sql::Uuid},
+};
+use serde_json::Value;
+
+pub(super) use known::Known;
+
+use super::{
+    JobId, KindSpec, SYSTEM, bounds, liveness,
+    liveness::WorkerId,
+    settle::Lease,
+    tables::{job, job_payload, job_queue},
+};
+use known::Place;
+
+/// What an instance has room for.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    pub(super) spec: KindSpec,
+    /// How many more jobs there is room for, by queue.
+    pub(super) free: HashMap<String, u32>,
+    /// The same in a queue that is not named.
+    pub(super) elsewhere: u32,
+}
+
+impl Room {
+    fn in_queue(&self, queue: &str) -> i64 {
+        i64::from(self.free.get(queue).copied().unwrap_or(self.elsewhere))
+    }
+}
+
+/// A claim to be.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) rooms: Vec<Room>,
+    /// Whether a job may be claimed that is suspect of having ended a process.
+    pub(super) takes_suspect: bool,
+    pub(super) known: Known,
+}
+
+/// A job that was claimed.
+#[derive(Clone, Debug)]
+pub(super) struct Claimed {
+    pub(super) lease: Lease,
+    pub(super) kind: String,
+    pub(super) queue: String,
+    pub(super) attempt: i32,
+    pub(super) max_attempts: i32,
+    pub(super) crashes: i32,
+    /// When it was claimed.
+    pub(super) at: Moment,
+    pub(super) args: Value,
+    pub(super) traceparent: Option<String>,
+}
+
+/// What came of a claim.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    /// In the order in which they are to begin.
+    pub(super) jobs: Vec<Claimed>,
+    pub(super) known: Known,
+    /// Claims that found less than there was room for, because of a rate or of what other instances run.
+    pub(super) is_bounded: bool,
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Uuid)]
+    id: JobId,
+    #[diesel(sql_type = Uuid)]
+    tenant_id: TenantId,
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = Text)]
+    queue: String,
+    #[diesel(sql_type = Integer)]
+    priority: i32,
+    #[diesel(sql_type = Timestamp)]
+    run_at: Moment,
+    #[diesel(sql_type = BigInt)]
+    lease: i64,
+    #[diesel(sql_type = Integer)]
+    attempt: i32,
+    #[diesel(sql_type = Integer)]
+    max_attempts: i32,
+    #[diesel(sql_type = Integer)]
+    crashes: i32,
+}
+
+impl Row {
+    fn place(&self) -> Place {
+        Place {
+            tenant_id: self.tenant_id,
+            priority: self.priority,
+            run_at: self.run_at,
+            id: self.id,
+        }
+    }
+}
+
+const CLAIMED: &str = "state = 'running', attempt = attempt + 1, lease = lease + 1";
+const COLUMNS: [&str; 10] = [
+    "id",
+    "tenant_id",
+    "kind",
+    "queue",
+    "priority",
+    "run_at",
+    "lease",
+    "attempt",
+    "max_attempts",
+    "crashes",
+];
+
+fn returning(prefix: &str) -> String {
+    COLUMNS.map(|column| format!("{prefix}{column}")).join(", ")
+}
+
+/// Claims what there is room for, for the incarnation `me`; `None` if that one has ended.
+pub(super) async fn claim(
+    db: &Db,
+    me: WorkerId,
+    wanted: Wanted,
+) -> Result<Option<Claims>, DbError> {
+    let claim = async move |tx: &mut Tx| {
+        let Some(now) = liveness::hold(tx, me).await? else {
+            return Ok(None);
+        };
+        let paused = paused(tx).await?;
+        let mut rows = Vec::new();
+        if wanted.takes_suspect {
+            let kinds: Vec<_> = wanted.rooms.iter().map(|room| room.spec.kind).collect();
+            rows.extend(suspect(tx, me, &kinds, &paused, now).await?);
+        }
+        let round = Round { me, now, paused };
+        let known = wanted.known;
+        let mut claims = if known.put_off().is_some() {
+            claim_on(tx, &round, &wanted.rooms, known).await?
+        } else {
+            claim_anew(tx, &round, &wanted.rooms, known).await?
+        };
+        rows.append(&mut claims.rows);
+        Ok(Some(Claims {
+            jobs: with_payloads(tx, rows, now).await?,
+            known: claims.known,
+            is_bounded: claims.is_bounded,
+        }))
+    };
+    db.transaction("claim jobs", claim).await
+}
+
+/// What holds for all of one claim.
+struct Round {
+    me: WorkerId,
+    now: Moment,
+    paused: Vec<String>,
+}
+
+/// What one claim has so far.
+#[derive(Default)]
+struct Found {
+    rows: Vec<Row>,
+    known: Known,
+    is_bounded: bool,
+}
+
+impl Round {
+    /// How many jobs of the room may be claimed in the queue.
+    async fn most(
+        &self,
+        tx: &mut Tx,
+        room: &Room,
+        queue: &str,
+        found: &mut Found,
+    ) -> Result<i64, DbError> {
+        let free = room.in_queue(queue);
+        if free == 0 || self.paused.iter().any(|paused| paused == queue) {
+            return Ok(0);
+        }
+        let most = bounds::bound(tx, &room.spec, free, self.now).await?;
+        found.is_bounded |= most < free;
+        Ok(most)
+    }
+
+    /// Claims at most `most` jobs from `places`, and notes where they end.
+    async fn take(
+        &self,
+        tx: &mut Tx,
+        room: &Room,
+        queue: String,
+        (places, most): (Vec<Place>, i64),
+        found: &mut Found,
+    ) -> Result<(), DbError> {
+        let which = (room.spec.kind, queue);
+        let rows = take::take(tx, self, &which, &places, most).await?;
+        bounds::spend(tx, &room.spec, rows.len()).await?;
+        let places = places.into_iter().map(|place| place.after(&rows));
+        found.known.places.insert(which, places.collect());
+        found.rows.extend(rows);
+        Ok(())
+    }
+}
+
+/// Looks through all queues.
+async fn claim_anew(
+    tx: &mut Tx,
+    round: &Round,
+    rooms: &[Room],
+    before: Known,
+) -> Result<Found, DbError> {
+    let mut found = Found::default();
+    let began = Instant::now();
+    let ready = look::ready(tx, rooms).await?;
+    let mut took = began.elapsed();
+    for (at, queue) in ready {
+        let Some(room) = rooms.get(at) else {
+            continue;
+        };
+        let most = round.most(tx, room, &queue, &mut found).await?;
+        if most == 0 {
+            continue;
+        }
+        let which = (room.spec.kind, queue);
+        let began = Instant::now();
+        let begin = before.turns.get(&which).copied();
+        let lanes = look::lanes(tx, &which, begin.unwrap_or(SYSTEM), most).await?;
+        took += began.elapsed();
+        if let Some(next) = lanes.next {
+            found.known.turns.insert(which.clone(), next);
+        }
+        let places = lanes.tenants.into_iter().map(Place::first).collect();
+        round
+            .take(tx, room, which.1, (places, most), &mut found)
+            .await?;
+    }
+    found.known.looked = Some((Instant::now(), took));
+    Ok(found)
+}
+
+/// Claims on where the last claims ended.
+async fn claim_on(
+    tx: &mut Tx,
+    round: &Round,
+    rooms: &[Room],
+    mut before: Known,
+) -> Result<Found, DbError> {
+    let mut found = Found::default();
+    let mut places: Vec<_> = std::mem::take(&mut before.places).into_iter().collect();
+    // In the order of [`look::ready`].
+    places.sort_by(|(a, _), (b, _)| a.cmp(b));
+    for (which, places) in places {
+        let Some(room) = rooms.iter().find(|room| room.spec.kind == which.0) else {
+            continue;
+        };
+        let most = round.most(tx, room, &which.1, &mut found).await?;
+        if most == 0 {
+            found.known.places.insert(which, places);
+            continue;
+        }
+        round
+            .take(tx, room, which.1, (places, most), &mut found)
+            .await?;
+    }
+    found.known.turns = before.turns;
+    found.known.looked = before.looked;
+    Ok(found)
+}
+
+/// The names of queues that are paused.
+async fn paused(tx: &mut Tx) -> Result<Vec<String>, DbError> {
+    let query = job_queue::table
+        .filter(job_queue::paused_at.is_not_null())
+        .select(job_queue::name);
+    on!(tx, |c| query.load(c).await)
+}
+
+/// Claims one job that is suspect of having ended a process.
+async fn suspect(
+    tx: &mut Tx,
+    me: WorkerId,
+    kinds: &[&'static str],
+    paused: &[String],
+    now: Moment,
+) -> Result<Option<Row>, DbError> {
+    // In this order, and without bindings, so that the index of suspects is all that is read.
+    let is_suspect = diesel::dsl::sql::<Bool>("state = 'ready' AND crashes > 0");
+    let query = job::table
+        .filter(is_suspect)
+        .filter(job::kind.eq_any(kinds.to_vec()))
+        .filter(job::queue.ne_all(paused.to_vec()))
+        .order((job::run_at, job::id))
+        .select(job::id);
+    let found = match tx.connection() {
+        Connection::Postgres(c) => {
+            let query = query.for_update().skip_locked();
+            query.first::<JobId>(&mut **c).await
+        }
+        Connection::Sqlite(c) => query.first::<JobId>(&mut **c).await,
+    };
+    let Some(id) = tx.classified(found).optional()? else {
+        return Ok(None);
+    };
+    let query = sql_query(format!(
+        "UPDATE job SET worker = $1, started_at = $2, {CLAIMED} WHERE id = $3 RETURNING {}",
+        returning(""),
+    ));
+    let query = query
+        .bind::<Uuid, _>(me)
+        .bind::<Timestamp, _>(now)
+        .bind::<Uuid, _>(id);
+    on!(tx, |c| query.get_result(c).await).optional()
+}
+
+/// Adds what the jobs are to be done with.
+async fn with_payloads(tx: &mut Tx, rows: Vec<Row>, at: Moment) -> Result<Vec<Claimed>, DbError> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+    let query = job_payload::table
+        .filter(job_payload::job_id.eq_any(ids))
+        .select((
+            job_payload::job_id,
+            job_payload::args,
+            job_payload::traceparent,
+        ));
+    let payloads: Vec<(JobId, Value, Option<String>)> = on!(tx, |c| query.load(c).await)?;
+    let payloads = payloads
+        .into_iter()
+        .map(|(id, args, trace)| (id, (args, trace)));
+    let mut payloads: HashMap<_, _> = payloads.collect();
+    let claimed = rows.into_iter().map(|row| {
+        let (args, traceparent) = payloads.remove(&row.id).unwrap_or_default();
+        Claimed {
+            lease: Lease {
+                id: row.id,
+                tenant: row.tenant_id,
+                number: row.lease,
+            },
+            kind: row.kind,
+            queue: row.queue,
+            attempt: row.attempt,
+            max_attempts: row.max_attempts,
+            crashes: row.crashes,
+            at,
+            args,
+            traceparent,
+        }
+    });
+    Ok(claimed.collect())
+}
