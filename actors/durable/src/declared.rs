@@ -1,4 +1,4 @@
-//! What modules write, as the manifests of a program say: which types of events, which acts.
+//! What modules write, as the manifests of a program say: which types of events, which acts, which kinds of jobs.
 //!
 //! What a module writes without having declared it would be in no documentation, so it is refused where it is written.
 //! Work of a module that is part of no program, as in a test of its store, may write anything.
@@ -33,6 +33,19 @@ impl Declared {
         let is_missing = !declared.get(module)?.contains(&name);
         is_missing.then_some(module)
     }
+
+    /// The module whose work must not use `name`, since neither it nor another has declared it; `None` if it may.
+    pub(crate) fn unlisted_by(
+        &self,
+        module: Option<&'static str>,
+        name: &str,
+    ) -> Option<&'static str> {
+        let module = module?;
+        let declared = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let is_of_program = declared.contains_key(module);
+        let is_listed = declared.values().any(|names| names.contains(&name));
+        (is_of_program && !is_listed).then_some(module)
+    }
 }
 
 #[cfg(test)]
@@ -45,6 +58,18 @@ mod tests {
         declared.add("declaring", ["note.added.v1"]);
         declared.add("declaring", ["note.deleted.v1"]);
         declared.add("silent", []);
+        for (module, name, refused) in [
+            (Some("silent"), "note.added.v1", None),
+            (Some("silent"), "note.added.v2", Some("silent")),
+            (Some("stranger"), "note.added.v2", None),
+            (None, "note.added.v2", None),
+        ] {
+            assert_eq!(
+                declared.unlisted_by(module, name),
+                refused,
+                "{module:?} {name}"
+            );
+        }
         for (module, name, refused) in [
             (Some("declaring"), "note.added.v1", None),
             (Some("declaring"), "note.deleted.v1", None),

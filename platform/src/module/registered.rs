@@ -12,6 +12,7 @@ use crate::{
     access::MAX_PERMISSIONS,
     audit::{self, AuditedAct},
     events::{self, EventSpec},
+    jobs,
     settings::{Catalogue, CatalogueError, Settings},
 };
 
@@ -120,6 +121,7 @@ impl Registered {
         catalogue.add::<M::Settings>(module)?;
         audit::declare(module, manifest.acts.iter().map(AuditedAct::name));
         events::declare(module, manifest.events.iter().map(EventSpec::kind));
+        jobs::declare(module, manifest.jobs.iter().map(|spec| spec.kind));
         Ok(Self {
             name: module,
             manifest,

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use dotmac_platform::{
     db::{Db, DbError},
-    jobs::{JobCatalogue, KindStats, VacuumHolder, queues, stats_of_all, vacuum_holder},
+    jobs::{
+        JobCatalogue, JobId, KindSpec, KindStats, SlotsInUse, VacuumHolder, oldest_ready, queues,
+        stats_of_all, vacuum_holder,
+    },
     module::{Gauge, Mount, MountError},
 };
 use opentelemetry::KeyValue;
@@ -54,6 +57,8 @@ const GAUGES: [Gauge<KindStats>; 6] = [
 #[derive(Clone, Default)]
 struct Queues {
     kinds: Vec<KindStats>,
+    /// The oldest jobs that are ready, where they wait for long, by the place of their kind.
+    oldest: Vec<Option<JobId>>,
     paused: Vec<String>,
     vacuum_holder: Option<VacuumHolder>,
 }
@@ -86,10 +91,18 @@ pub(crate) fn add(
 async fn measure(db: Db) -> Result<Queues, DbError> {
     let measured = db.read("measure queues", async |c| {
         let kinds = stats_of_all(c).await?.kinds;
+        let mut oldest = Vec::new();
+        for it in &kinds {
+            oldest.push(match it.oldest_ready_seconds >= WORTH_SAYING {
+                true => oldest_ready(c, &it.kind, &it.queue).await?,
+                false => None,
+            });
+        }
         let queues = queues(c).await?.into_iter();
         let paused = queues.filter(|it| it.paused_at.is_some()).map(|it| it.name);
         Ok::<_, DbError>(Queues {
             kinds,
+            oldest,
             paused: paused.collect(),
             vacuum_holder: vacuum_holder(c).await?,
         })
@@ -99,11 +112,16 @@ async fn measure(db: Db) -> Result<Queues, DbError> {
 
 /// What is worth saying of jobs that wait, of those that are parked, and of what holds back vacuum.
 fn sentences(measured: &Queues, catalogue: &JobCatalogue) -> Vec<String> {
-    let mut sentences = Vec::new();
+    let (mut sentences, slots) = (Vec::new(), catalogue.slots());
+    let mut oldest = measured.oldest.iter();
     for it in &measured.kinds {
+        let id = oldest.next().copied().flatten();
         if it.oldest_ready_seconds >= WORTH_SAYING {
-            let (seconds, cause) = (it.oldest_ready_seconds, cause(it, measured, catalogue));
-            sentences.push(format!("oldest ready job {seconds} s: {cause}"));
+            let spec = catalogue.find(&it.kind);
+            let cause = cause(it, &measured.paused, spec.as_ref(), &slots);
+            let job = id.map(|id| format!("; job {id}")).unwrap_or_default();
+            let seconds = it.oldest_ready_seconds;
+            sentences.push(format!("oldest ready job {seconds} s: {cause}{job}"));
         }
         if it.parked > 0 {
             sentences.push(format!(
@@ -120,7 +138,12 @@ fn sentences(measured: &Queues, catalogue: &JobCatalogue) -> Vec<String> {
 }
 
 /// Why jobs of a kind wait.
-fn cause(it: &KindStats, measured: &Queues, catalogue: &JobCatalogue) -> String {
+fn cause(
+    it: &KindStats,
+    paused: &[String],
+    spec: Option<&KindSpec>,
+    slots: &[SlotsInUse],
+) -> String {
     let KindStats {
         kind,
         queue,
@@ -128,17 +151,92 @@ fn cause(it: &KindStats, measured: &Queues, catalogue: &JobCatalogue) -> String 
         running,
         ..
     } = it;
-    let slots = catalogue.slots();
     let full = slots
         .iter()
         .find(|slot| slot.kind == kind && slot.queue == *queue && slot.running >= slot.slots);
-    if measured.paused.contains(queue) {
+    let Some(spec) = spec else {
+        return format!("this program does no jobs `{kind}`");
+    };
+    let total = spec.rules.total.filter(|it| *running >= i64::from(*it));
+    if paused.contains(queue) {
         format!("queue `{queue}` is paused")
     } else if let Some(slot) = full {
         format!("{} of {} slots in `{kind}`", slot.running, slot.slots)
-    } else if catalogue.find(kind).is_none() {
-        format!("this program does no jobs `{kind}`")
+    } else if let Some(total) = total {
+        format!("{running} of {total} in `{kind}` on all instances together")
+    } else if let Some(rate) = spec.rules.rate {
+        let per = humantime::format_duration(rate.per);
+        format!(
+            "`{kind}` starts {} jobs in {per}, {ready} are ready",
+            rate.jobs
+        )
     } else {
-        format!("{ready} ready, {running} running in `{kind}`")
+        format!("{ready} ready, {running} running in `{kind}`; see the state of `job_runner`")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dotmac_platform::jobs::{Job, Rate, Rules};
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    struct Render;
+
+    impl Job for Render {
+        const KIND: &'static str = "files.render";
+        type Output = ();
+        const RULES: Rules = Rules {
+            total: Some(9),
+            rate: Some(Rate {
+                jobs: 10,
+                per: Duration::from_secs(60),
+            }),
+            ..Rules::DEFAULT
+        };
+    }
+
+    #[test]
+    fn the_cause_of_waiting_is_named() {
+        let spec = KindSpec::of::<Render>();
+        let waiting = |running| KindStats {
+            kind: "files.render".to_owned(),
+            queue: "default".to_owned(),
+            ready: 3,
+            running,
+            oldest_ready_seconds: 40,
+            ..KindStats::default()
+        };
+        let slots = |running| SlotsInUse {
+            queue: "default".to_owned(),
+            kind: "files.render",
+            running,
+            slots: 8,
+        };
+        let paused = ["default".to_owned()];
+        for (paused, spec, running, slot, expected) in [
+            (&paused[..], Some(&spec), 8, 8, "queue `default` is paused"),
+            (&[], Some(&spec), 9, 8, "8 of 8 slots in `files.render`"),
+            (
+                &[],
+                Some(&spec),
+                9,
+                4,
+                "9 of 9 in `files.render` on all instances together",
+            ),
+            (
+                &[],
+                Some(&spec),
+                1,
+                1,
+                "`files.render` starts 10 jobs in 1m, 3 are ready",
+            ),
+            (&[], None, 0, 0, "this program does no jobs `files.render`"),
+        ] {
+            let found = cause(&waiting(running), paused, spec, &[slots(slot)]);
+            assert_eq!(found, expected);
+        }
     }
 }

@@ -13,7 +13,16 @@ use super::{
     tables::{job, job_payload, job_queue},
     unique, waiting,
 };
-use crate::{json_text::JsonText, trace::traceparent, wake};
+use crate::{declared::Declared, json_text::JsonText, trace::traceparent, wake};
+
+/// The kinds of each module that is part of a program.
+static DECLARED: Declared = Declared::new();
+
+/// Says that `module` is part of the program and has jobs of these kinds. Its work enqueues them, and those of other modules,
+/// and no others: nobody would do them.
+pub fn declare(module: &'static str, kinds: impl IntoIterator<Item = &'static str>) {
+    DECLARED.add(module, kinds);
+}
 
 /// The most jobs of one transaction.
 pub const MAX_JOBS: usize = 1000;
@@ -113,6 +122,14 @@ pub enum EnqueueError {
         kind: &'static str,
         /// How many wait.
         waiting: i64,
+    },
+    /// No module lists the kind in its manifest, so nothing does such jobs.
+    #[error("the module `{module}` enqueues a job `{kind}`, which no module lists in its manifest")]
+    Unlisted {
+        /// The job's kind.
+        kind: &'static str,
+        /// The module.
+        module: &'static str,
     },
     /// One of the options is out of its range.
     #[error("{field} of a job `{kind}` {problem}")]
@@ -217,6 +234,9 @@ async fn try_enqueue(
     options: EnqueueOptions,
 ) -> Result<Enqueued, EnqueueError> {
     let kind = spec.kind;
+    if let Some(module) = DECLARED.unlisted_by(tx.module(), kind) {
+        return Err(EnqueueError::Unlisted { kind, module });
+    }
     let args = args.map_err(|error| EnqueueError::Args {
         kind,
         problem: error.to_string(),

@@ -73,7 +73,7 @@ mod vacuum;
 mod waiting;
 
 pub use control::{Acted, cancel, pause, resume, retry, run_now};
-pub use enqueue::{Enqueue, EnqueueError, Enqueued, MAX_JOBS, flush};
+pub use enqueue::{Enqueue, EnqueueError, Enqueued, MAX_JOBS, declare, flush};
 pub use error::{JobError, LeaseLost};
 pub use handler::JobHandler;
 pub use kind::{
@@ -92,7 +92,7 @@ pub use schedules::{
     replace_schedule, trigger_schedule,
 };
 pub use state::{JobState, JobStateError};
-pub use stats::{KindStats, QueueStatus, Stats, queues, stats, stats_of_all};
+pub use stats::{KindStats, QueueStatus, Stats, oldest_ready, queues, stats, stats_of_all};
 pub use status::{
     Attempt, JobFilter, LastError, Progress, StoredJob, args, attempts, find, find_any, list,
     list_all,

@@ -7,12 +7,16 @@ use diesel::{
 };
 use diesel_async::RunQueryDsl;
 use dotmac_db::{
-    Connection, DbError, TenantId, TenantTx, on,
+    Connection, DbError, OptionalExtension, TenantId, TenantTx, on,
     types::{Moment, sql::Uuid},
 };
 use serde::Serialize;
 
-use super::{JobState, SYSTEM, status::LAST_TENANT, tables::job_queue};
+use super::{
+    JobId, JobState, SYSTEM,
+    status::LAST_TENANT,
+    tables::{job, job_queue},
+};
 use crate::clock::{between, now};
 
 /// How the jobs of a tenant do.
@@ -126,6 +130,25 @@ async fn count(c: &mut Connection, (first, last): (TenantId, TenantId)) -> Resul
     }
     kinds.sort_by(|a, b| (&a.kind, &a.queue).cmp(&(&b.kind, &b.queue)));
     Ok(Stats { kinds })
+}
+
+/// The job of the kind and queue that has been ready for longest, of all tenants. For a scope of the system.
+///
+/// # Errors
+///
+/// [`DbError`].
+pub async fn oldest_ready(
+    c: &mut Connection,
+    kind: &str,
+    queue: &str,
+) -> Result<Option<JobId>, DbError> {
+    let query = job::table
+        .filter(job::state.eq(JobState::Ready))
+        .filter(job::queue.eq(queue.to_owned()))
+        .filter(job::kind.eq(kind.to_owned()))
+        .order((job::run_at, job::id))
+        .select(job::id);
+    on!(c, |c| query.first(c).await).optional()
 }
 
 /// A queue.

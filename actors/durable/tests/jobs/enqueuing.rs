@@ -304,3 +304,27 @@ async fn a_job_of_the_system_has_no_tenant() {
     })
     .await;
 }
+
+/// A module that is part of a program enqueues what some module of it lists, and nothing that none would do.
+#[actix::test]
+async fn a_kind_that_no_module_lists_is_refused() {
+    on_both(async |target| {
+        let rig = Rig::start(&target, |_| Vec::new()).await;
+        dotmac_durable::jobs::declare("listing", [Work::KIND]);
+        dotmac_durable::jobs::declare("other", []);
+        let db = rig.root.for_module("other", dotmac_db::Share::HALF);
+        let db = db.tenant(&scope());
+        let listed = async |tx: &mut TenantTx| tx.enqueue(&Work { number: 1 }).await;
+        db.transaction("enqueue", listed).await.unwrap();
+        let unlisted = async |tx: &mut TenantTx| tx.enqueue(&Large(String::new())).await;
+        let error: EnqueueError = db.transaction("enqueue", unlisted).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the module `other` enqueues a job `test.large`, which no module lists in its manifest"
+        );
+        let count = async |tx: &mut TenantTx| list(tx, &JobFilter::default(), None, 10).await;
+        assert_eq!(db.read("list", count).await.unwrap().len(), 1);
+        rig.supervisor.halt().await;
+    })
+    .await;
+}
