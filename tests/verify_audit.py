@@ -59,10 +59,19 @@ def canonical(value):
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def check(begin, pinned, key, said, signature):
+    public = begin["keys"][key]
+    assert not pinned or public in pinned, f"it is signed by {public}, which is not known"
+    assert is_signed(bytes.fromhex(public), canonical(said), bytes.fromhex(signature)), "a signature is wrong"
+
+
 def verify(lines, pinned):
-    begin = json.loads(next(lines))["export"]
+    first = next(lines)
+    file, begin = hashlib.sha256(first), json.loads(first)["export"]
     number, known, signed = begin["first"] - 1, bytes.fromhex(begin["before"]), None
-    for line in map(json.loads, lines):
+    for text in lines:
+        line, before = json.loads(text), file.hexdigest()
+        file.update(text)
         if "entry" in line:
             entry, number = line["entry"], number + 1
             known = hashlib.sha256(known + canonical(entry)).digest()
@@ -73,17 +82,20 @@ def verify(lines, pinned):
             right = (number, begin["tenant_id"], known.hex())
             assert (said["number"], said["tenant_id"], said["hash"]) == right, f"{number} has another hash"
             if said["key"]:
-                public = begin["keys"][said["key"]]
-                assert not pinned or public in pinned, f"{number} is signed by a key that is not known"
-                keys = bytes.fromhex(public), canonical(said), bytes.fromhex(line["signature"])
-                assert is_signed(*keys), f"{number} is not signed"
+                check(begin, pinned, said["key"], said, line["signature"])
                 signed = number
         else:
-            assert line["end"] == {"hash": known.hex(), "last": number}, "the last entries are gone"
+            key = line["end"]["key"]
+            right = {"file": before, "hash": known.hex(), "key": key, "last": number}
+            assert line == {"end": right, "signature": line["signature"]}, "it is not what was exported"
+            assert key or not pinned, "the file is not signed"
+            if key:
+                check(begin, pinned, key, right, line["signature"])
+            assert not next(lines, None), "there is more behind its last line"
             return begin["first"], number, known.hex(), signed
     raise AssertionError("it ends without its last line")
 
 
 if __name__ == "__main__":
-    with open(sys.argv[1], encoding="utf-8") as file:
+    with open(sys.argv[1], "rb") as file:
         print(*verify(file, sys.argv[2:]))

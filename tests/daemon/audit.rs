@@ -321,6 +321,47 @@ async fn tampering_is_found_on_both_back_ends() {
     }
 }
 
+/// A chain is verified in parts: each answer says where the next one goes on, and that is good for its range alone.
+#[tokio::test]
+async fn a_chain_is_verified_in_parts() {
+    let daemon = signed_notes("sqlite:dotmac.db").spawn().await;
+    daemon.until("/ready", 200).await;
+    let client = Client {
+        daemon: &daemon,
+        token: TOKEN,
+    };
+    for _ in 0..3 {
+        client.add_note().await;
+    }
+    client.entries("resource=notes.note", 3).await;
+    let verify = async |query: &str| client.get(&format!("{AUDIT}/verify?{query}")).await;
+    let (status, part) = verify("limit=2").await;
+    assert_eq!((status, &part["valid"]), (200, &json!(true)), "{part}");
+    assert_eq!(
+        (&part["first"], &part["complete"]),
+        (&json!(1), &json!(false))
+    );
+    let cursor = part["next_cursor"].as_str().unwrap();
+    let (status, rest) = verify(&format!("cursor={cursor}")).await;
+    assert_eq!((status, &rest["valid"]), (200, &json!(true)), "{rest}");
+    assert_eq!(
+        (&rest["complete"], &rest["next_cursor"]),
+        (&json!(true), &Value::Null)
+    );
+    assert_eq!(rest["first"], json!(part["last"].as_i64().unwrap() + 1));
+    let of_range = format!("from=2020-01-01T00:00:00Z&cursor={cursor}");
+    for (query, expected) in [
+        (of_range.as_str(), (400, "invalid_cursor", "cursor")),
+        ("cursor=AAAA", (400, "invalid_cursor", "cursor")),
+        ("limit=0", (400, "invalid_query", "limit")),
+        ("limit=100001", (400, "invalid_query", "limit")),
+        ("size=2", (400, "invalid_query", "size")),
+    ] {
+        assert_eq!(problem(&verify(query).await), expected, "{query}");
+    }
+    assert_eq!(daemon.stop().await.code, 0);
+}
+
 /// Changes an entry as no part of the program does.
 async fn tamper(daemon: &Daemon, postgres: &Postgres, url: &str, id: &str) {
     if url.starts_with("sqlite") {
@@ -373,6 +414,8 @@ async fn an_export_is_a_file_that_is_verified_without_the_database() {
     let cut = text.rsplit_once("{\"end\":").unwrap().0;
     std::fs::write(daemon.directory().join("cut.ndjson"), cut).unwrap();
 
+    std::fs::write(daemon.directory().join("more.ndjson"), text.clone() + &text).unwrap();
+
     // Without a database: a directory of its own.
     let elsewhere = async |arguments: &[&str]| {
         let program = notes().env("DOTMAC_DATABASE_URL", "sqlite:absent.db");
@@ -384,8 +427,8 @@ async fn an_export_is_a_file_that_is_verified_without_the_database() {
     let public = public
         .split("public key ")
         .nth(1)
+        .and_then(|it| it.lines().next())
         .unwrap()
-        .trim()
         .to_owned();
     for (arguments, code) in [
         (
@@ -393,6 +436,7 @@ async fn an_export_is_a_file_that_is_verified_without_the_database() {
             0,
         ),
         (vec!["audit", "verify", "export.ndjson", "--key", "00ff"], 1),
+        (vec!["audit", "verify", "more.ndjson"], 1),
         (vec!["audit", "verify", "cut.ndjson"], 1),
         (vec!["audit", "verify", "absent.ndjson"], 1),
         (vec!["audit", "verify"], 69),

@@ -88,7 +88,11 @@ impl CursorKey {
         context.sign()
     }
 
-    fn seal(&self, scope: &CursorScope<'_>, position: &impl Serialize) -> Option<String> {
+    pub(super) fn seal(
+        &self,
+        scope: &CursorScope<'_>,
+        position: &impl Serialize,
+    ) -> Option<String> {
         let position = serde_json::to_vec(position).ok()?;
         let tag = self.tag(scope, &position);
         let mut bytes = tag.as_ref()[..TAG_BYTES].to_vec();
@@ -96,7 +100,11 @@ impl CursorKey {
         Some(URL_SAFE_NO_PAD.encode(bytes))
     }
 
-    fn open<K: DeserializeOwned>(&self, scope: &CursorScope<'_>, cursor: &str) -> Option<K> {
+    pub(super) fn open<K: DeserializeOwned>(
+        &self,
+        scope: &CursorScope<'_>,
+        cursor: &str,
+    ) -> Option<K> {
         if cursor.len() > LONGEST {
             return None;
         }

@@ -27,13 +27,16 @@ pub(crate) struct Asked {
     pub(crate) outcome: Option<String>,
 }
 
-/// Which part of the chain.
+/// Which part of the chain, and how much of it.
 #[derive(Deserialize, IntoParams)]
-pub(crate) struct Between {
+pub(crate) struct Part {
     /// From the first entry at or after this moment (RFC 3339); from the beginning without it.
     pub(crate) from: Option<String>,
     /// To the last entry at or before this moment (RFC 3339); to the end without it.
     pub(crate) to: Option<String>,
+    /// About how many entries are verified at once; at most 100,000.
+    #[param(minimum = 1, maximum = 100_000, default = 100_000)]
+    pub(crate) limit: Option<u32>,
 }
 
 /// What is to be exported: the whole chain unless the fields say otherwise.
@@ -169,8 +172,10 @@ pub(crate) struct VerificationBody {
     signed: Option<i64>,
     /// Whether there are signatures that could not be checked, as the master key is not at hand.
     unchecked: bool,
-    /// Whether all was checked that was asked for. At most 100,000 entries are at once: go on with `from`.
+    /// Whether all was checked that was asked for.
     complete: bool,
+    /// What to give as `cursor` to go on behind `last`; `null` if all was checked, or the chain is broken.
+    next_cursor: Option<String>,
     /// Where the chain breaks; what is behind was not checked. `register` is about all chains of the database together.
     broken: Option<BrokenBody>,
 }
@@ -190,8 +195,8 @@ pub(crate) struct BrokenBody {
     message: String,
 }
 
-impl From<Verified> for VerificationBody {
-    fn from(it: Verified) -> Self {
+impl VerificationBody {
+    pub(crate) fn new(it: Verified, next_cursor: Option<String>) -> Self {
         Self {
             valid: it.broken.is_none(),
             first: it.first,
@@ -199,7 +204,8 @@ impl From<Verified> for VerificationBody {
             hash: it.hash.to_string(),
             signed: it.signed,
             unchecked: it.is_unchecked,
-            complete: it.is_complete,
+            complete: it.further.is_none() && it.broken.is_none(),
+            next_cursor,
             broken: it.broken.map(|it| BrokenBody {
                 number: it.number,
                 id: it.entry.map(|it| it.to_string()),

@@ -10,8 +10,8 @@ use std::{
 use dotmac_platform::{
     Exit,
     audit::{
-        Acts as _, AuditCatalogue, PublicKey, SubjectId, Verification, Verified, chains, erase,
-        verify_export,
+        Acts as _, AuditCatalogue, LinkedEntry, PublicKey, SubjectId, Verification, Verified,
+        chains, erase, follow, verify_export,
     },
     db::{Db, ModuleDb, TenantId, TenantScope, TenantTx, types::Id},
     module::{CommandContext, ModuleCommand},
@@ -55,7 +55,7 @@ pub(crate) enum AuditCommand {
         /// The chain of this tenant alone; all of them without it.
         #[arg(long, conflicts_with = "file")]
         tenant: Option<Uuid>,
-        /// For an export: only signatures by this public key count; may be given more than once.
+        /// For an export: only signatures by this public key count, and the file must have one; may be given more than once.
         #[arg(long = "key", requires = "file")]
         keys: Vec<PublicKey>,
     },
@@ -199,10 +199,16 @@ async fn list(db: &ModuleDb, sealer: Option<Sealer>, which: List) -> Result<(), 
     while left > 0 {
         let limit = u16::try_from(left).unwrap_or(AT_ONCE).min(AT_ONCE);
         let (filter, sealer) = (filter.clone(), sealer.clone());
-        let page = db.transaction("list audit entries", async move |tx| {
-            rules::next_page(tx, &filter, after, limit, sealer.as_ref()).await
+        let read_as = rules::read_entry("audit.events", "", &filter);
+        let page = db.read("list audit entries", async move |tx| {
+            let tenant = tx.tenant();
+            follow(tx, tenant, &filter, after, limit, sealer.as_ref()).await
         });
-        let page = page.await?;
+        let page: Vec<LinkedEntry> = page.await.map_err(AuditLogError::Db)?;
+        // With the first page, for all.
+        if after == 0 && !page.is_empty() {
+            routes::record(&db, read_as).await?;
+        }
         let is_last = page.len() < usize::from(limit);
         left -= page.len();
         after = page.last().map_or(after, |it| it.number);
@@ -320,6 +326,13 @@ fn verify_file(file: &Path, keys: &[PublicKey]) -> Result<(), Exit> {
     println!("tenant {}: {entries}", found.tenant);
     for key in &found.keys {
         println!("signed with the public key {key}");
+    }
+    match &found.file_key {
+        Some(key) if found.keys.contains(key) => println!("the file as a whole is signed with it"),
+        Some(key) => println!("the file as a whole is signed with the public key {key}"),
+        None => println!(
+            "the file as a whole is not signed, so its decrypted fields may be others than those exported"
+        ),
     }
     Ok(())
 }

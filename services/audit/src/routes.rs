@@ -3,23 +3,26 @@
 use std::time::Duration;
 
 use dotmac_platform::{
-    audit::{Acts as _, EntryId, Export, Verification},
-    db::Db,
+    audit::{
+        Acts as _, Entry, EntryId, Export, Filter, Verification, VerifiedPlace,
+        list as list_entries,
+    },
+    db::{Db, TenantDb},
     prelude::*,
-    routing::{Download, FileKind, InvalidRequest},
+    routing::{Download, FileKind, InvalidRequest, Resume},
 };
 use futures_util::{Stream, stream};
 
 use crate::{
     AuditLogError, Export as MayExport, Read, Service, Verify,
-    bodies::{Asked, Between, CheckpointBody, EntryBody, NewExport, VerificationBody},
+    bodies::{Asked, CheckpointBody, EntryBody, NewExport, Part, VerificationBody},
     rules,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Entries that one request has verified.
-const MOST_VERIFIED: i64 = 100_000;
+/// Entries that one request has verified at the most.
+const MOST_VERIFIED: u32 = 100_000;
 
 pub(crate) fn declare(routes: &mut Routes) {
     routes
@@ -39,7 +42,8 @@ pub(crate) fn declare(routes: &mut Routes) {
         .get("/verify", verify)
         .summary("Verify the tenant's chain")
         .description(
-            "Computes the hashes again and compares them with the checkpoints and their signatures.",
+            "Computes the hashes again and compares them with the checkpoints and their signatures. A long chain is verified in \
+             parts: each answer has the `next_cursor` with which the next one goes on.",
         )
         .rate_limit(RateLimit::per_principal(60, MINUTE));
     routes
@@ -70,10 +74,13 @@ async fn list(
     let before = before.unwrap_or(i64::MAX);
     let limit = u16::try_from(paging.rows()).unwrap_or(u16::MAX);
     let (db, sealer) = (on.db.tenant(&who.scope()), on.sealer.clone());
-    let found = db.act("list audit entries", async move |tx| {
-        rules::page(tx, &filter, before, limit, sealer.as_ref()).await
+    let read_as = rules::read_entry("audit.events", "", &filter);
+    let found = db.read("list audit entries", async move |tx| {
+        list_entries(tx, &filter, before, limit, sealer.as_ref()).await
     });
-    let entries = found.await?.into_iter().map(EntryBody::from).collect();
+    let found = found.await?;
+    record(&db, read_as).await?;
+    let entries = found.into_iter().map(EntryBody::from).collect();
     Ok(paging.page(&bound, entries, |entry| entry.number))
 }
 
@@ -82,11 +89,30 @@ async fn find(
     on: Use<Service>,
     id: Path<EntryId>,
 ) -> Result<Json<EntryBody>, AuditLogError> {
-    let (db, sealer) = (on.db.tenant(&who.scope()), on.sealer.clone());
-    let found = db.act("find audit entry", async move |tx| {
-        rules::one(tx, *id, sealer.as_ref()).await
+    let (db, sealer, id) = (on.db.tenant(&who.scope()), on.sealer.clone(), *id);
+    let found = db.read("find audit entry", async move |tx| {
+        rules::one(tx, id, sealer.as_ref()).await
     });
-    Ok(Json(found.await?.into()))
+    let found = found.await?;
+    let filter = Filter::default();
+    record(
+        &db,
+        rules::read_entry("audit.event", &id.to_string(), &filter),
+    )
+    .await?;
+    Ok(Json(found.into()))
+}
+
+/// Records that entries were read, before they are shown: in a transaction of its own, since reading may take long.
+///
+/// # Errors
+///
+/// [`AuditLogError::Record`], [`AuditLogError::Db`]: then nothing may be shown.
+pub(crate) async fn record(db: &TenantDb, entry: Entry) -> Result<(), AuditLogError> {
+    db.act("record reading of the audit log", async move |tx| {
+        rules::record(tx, entry)
+    })
+    .await
 }
 
 async fn checkpoints(
@@ -111,19 +137,38 @@ async fn checkpoints(
 async fn verify(
     who: Can<Verify>,
     on: Use<Service>,
-    asked: Query<Between>,
+    asked: Query<Part>,
+    resume: Resume,
 ) -> Result<Json<VerificationBody>, AuditLogError> {
     let between = rules::between(asked.from.as_deref(), asked.to.as_deref());
     let (from, to) = between.map_err(|(name, right)| InvalidRequest::query(name, right))?;
+    let limit = asked.limit.unwrap_or(MOST_VERIFIED);
+    if !(1..=MOST_VERIFIED).contains(&limit) {
+        return Err(InvalidRequest::query("limit", "is a whole number from 1 to 100000").into());
+    }
+    let filter = format!("{from:?} {to:?}");
+    let scope = CursorScope {
+        tenant: who.tenant,
+        list: "audit_verification",
+        sort: "",
+        filter: &filter,
+    };
+    let place: Option<VerifiedPlace> = resume.place(&scope)?;
     let db = on.db.system("a tenant has its audit chain verified");
     let sealer = on.sealer.clone();
     let keys = db.read("load signing keys", async move |c| {
         rules::keys(c, sealer).await
     });
-    let verification = Verification::new(who.tenant, keys.await?)
+    let mut verification = Verification::new(who.tenant, keys.await?)
         .between(from, to)
-        .most(MOST_VERIFIED);
-    Ok(Json(verification.run(&db, || {}).await?.into()))
+        .most(i64::from(limit));
+    if let Some(place) = place {
+        verification = verification.from_place(place);
+    }
+    let found = verification.run(&db, || {}).await?;
+    let further = found.further.filter(|_| found.broken.is_none());
+    let next_cursor = further.and_then(|place| resume.cursor(&scope, &place));
+    Ok(Json(VerificationBody::new(found, next_cursor)))
 }
 
 /// An export of the audit log.

@@ -1,4 +1,5 @@
-//! What may happen with the audit log. Each rule is a function over a transaction; one that shows entries records that.
+//! What may happen with the audit log. Each rule is a function over a transaction. That entries are read is recorded in one of
+//! its own, before they are shown.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use chrono::{DateTime, Utc};
 use dotmac_platform::{
     audit::{
         Audit as _, Audited, Checkpoint, Entry, EntryId, Export, Filter, LinkedEntry, Outcome,
-        SigningKeys, checkpoints, find, follow, is_name, list, numbers_between,
+        SigningKeys, checkpoints, find, is_name, numbers_between,
     },
     db::{Connection, DbError, TenantId, TenantTx, types::Moment},
     routing::InvalidRequest,
@@ -83,43 +84,6 @@ pub(crate) fn between(
     }
 }
 
-/// At most `limit` entries of the tenant below number `before`, the newest first.
-///
-/// # Errors
-///
-/// [`AuditLogError::Record`] if it cannot be recorded.
-pub(crate) async fn page(
-    tx: &mut TenantTx,
-    filter: &Filter,
-    before: i64,
-    limit: u16,
-    sealer: Option<&Sealer>,
-) -> Result<Audited<Vec<LinkedEntry>>, AuditLogError> {
-    let found = list(tx, filter, before, limit, sealer).await?;
-    let entry = read_entry("audit.events", "", filter);
-    Ok(tx.audit(entry)?.of(found))
-}
-
-/// At most `limit` entries of the tenant behind number `after`, the oldest first; recorded with the first page.
-///
-/// # Errors
-///
-/// As [`page`].
-pub(crate) async fn next_page(
-    tx: &mut TenantTx,
-    filter: &Filter,
-    after: i64,
-    limit: u16,
-    sealer: Option<&Sealer>,
-) -> Result<Vec<LinkedEntry>, AuditLogError> {
-    let tenant = tx.tenant();
-    let found = follow(tx, tenant, filter, after, limit, sealer).await?;
-    if after == 0 && !found.is_empty() {
-        let _ = tx.audit(read_entry("audit.events", "", filter))?.of(());
-    }
-    Ok(found)
-}
-
 /// The entry of that id.
 ///
 /// # Errors
@@ -129,18 +93,25 @@ pub(crate) async fn one(
     tx: &mut TenantTx,
     id: EntryId,
     sealer: Option<&Sealer>,
-) -> Result<Audited<LinkedEntry>, AuditLogError> {
+) -> Result<LinkedEntry, AuditLogError> {
     let found = find(tx, id, sealer).await?;
-    let found = found.ok_or(AuditLogError::NotFound)?;
-    let entry = Entry::new(READ, "audit.event", id.to_string());
-    Ok(tx.audit(entry)?.of(found))
+    found.ok_or(AuditLogError::NotFound)
+}
+
+/// Records that entries are read.
+///
+/// # Errors
+///
+/// [`AuditLogError::Record`] if it cannot be recorded.
+pub(crate) fn record(tx: &mut TenantTx, entry: Entry) -> Result<Audited<()>, AuditLogError> {
+    Ok(tx.audit(entry)?.of(()))
 }
 
 /// An export of the tenant's entries between two moments, which is to be written piece by piece.
 ///
 /// # Errors
 ///
-/// As [`page`].
+/// As [`record`].
 pub(crate) async fn export(
     tx: &mut TenantTx,
     (from, to): (Option<Moment>, Option<Moment>),
@@ -196,7 +167,7 @@ pub(crate) fn file_name(tenant: TenantId) -> String {
 }
 
 /// What is recorded of reading: what was looked at, and by which filter.
-fn read_entry(resource: &'static str, id: &str, filter: &Filter) -> Entry {
+pub(crate) fn read_entry(resource: &'static str, id: &str, filter: &Filter) -> Entry {
     let details = [
         ("actor", filter.actor.clone()),
         ("action", filter.action.clone()),

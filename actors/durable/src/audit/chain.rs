@@ -27,13 +27,31 @@ impl Hash {
 
     /// The hash of these bytes, one after another.
     pub(super) fn of<'b>(parts: impl IntoIterator<Item = &'b [u8]>) -> Self {
-        let mut context = Context::new(&SHA256);
+        let mut hashing = Hashing::new();
         for part in parts {
-            context.update(part);
+            hashing.update(part);
         }
-        let mut hash = [0; SHA256_OUTPUT_LEN];
-        hash.copy_from_slice(context.finish().as_ref());
-        Self(hash)
+        hashing.finish()
+    }
+}
+
+/// The hash of bytes that come piece by piece.
+#[derive(Clone)]
+pub(super) struct Hashing(Context);
+
+impl Hashing {
+    pub(super) fn new() -> Self {
+        Self(Context::new(&SHA256))
+    }
+
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(super) fn finish(&self) -> Hash {
+        let mut hash = Hash::default();
+        hash.0.copy_from_slice(self.0.clone().finish().as_ref());
+        hash
     }
 }
 

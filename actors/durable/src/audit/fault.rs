@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{EntryId, Hash};
+use super::{EntryId, Hash, verify::VerifiedPlace};
 
 /// What computing a chain again has found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -19,8 +19,8 @@ pub struct Verified {
     pub signed: Option<i64>,
     /// Whether there are signatures that could not be checked, as the master key is not at hand.
     pub is_unchecked: bool,
-    /// Whether all was checked that was asked for; else it goes on behind `last`.
-    pub is_complete: bool,
+    /// Where it goes on, unless all was checked that was asked for.
+    pub further: Option<VerifiedPlace>,
     /// Where the chain breaks, if it does; what is behind was not checked.
     pub broken: Option<Broken>,
 }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::DateTime;
-use diesel::{prelude::*, sql_types::Bool};
+use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_db::{
     Connection, DbError, OptionalExtension, TenantId, TenantTx, on, sealing::Sealer, types::Moment,
@@ -32,6 +31,24 @@ pub struct Filter {
     pub to: Option<Moment>,
     /// That came out so.
     pub outcome: Option<Outcome>,
+}
+
+impl Filter {
+    /// Whether it says anything.
+    fn is_of_entries(&self) -> bool {
+        let Self {
+            actor,
+            action,
+            resource_type,
+            resource_id,
+            from,
+            to,
+            outcome,
+        } = self;
+        let texts = [actor, action, resource_type, resource_id];
+        let is_by_text = texts.into_iter().any(Option::is_some);
+        is_by_text || from.is_some() || to.is_some() || outcome.is_some()
+    }
 }
 
 /// An entry in its chain.
@@ -125,65 +142,137 @@ async fn select(
     limit: u16,
     sealer: Option<&Sealer>,
 ) -> Result<Vec<LinkedEntry>, DbError> {
-    /// Whether a column is as the filter says, or the filter says nothing.
-    macro_rules! fits {
-        ($column:expr, $how:ident, $wanted:expr) => {{
-            let wanted = $wanted;
-            let any = wanted.is_none().into_sql::<Bool>();
-            any.or($column.$how(wanted.unwrap_or_default()))
-        }};
-    }
-    let outcome = filter.outcome.map(|it| it.as_str().to_owned());
-    let from = filter.from.unwrap_or(Moment::from(DateTime::UNIX_EPOCH));
-    let fits = fits!(audit_entry::actor, eq, filter.actor.clone())
-        .and(fits!(audit_entry::action, eq, filter.action.clone()))
-        .and(fits!(
-            audit_entry::resource_type,
-            eq,
-            filter.resource_type.clone()
-        ))
-        .and(fits!(
-            audit_entry::resource_id,
-            eq,
-            filter.resource_id.clone()
-        ))
-        .and(fits!(audit_entry::outcome, eq, outcome))
-        .and(audit_entry::at.ge(from))
-        .and(audit_entry::at.le(filter.to.unwrap_or(Moment::LAST)));
-    let (low, high) = match place {
-        Place::Below(before) => (0, before),
-        Place::Behind(after) => (after, i64::MAX),
+    let rows = match filter.is_of_entries() {
+        true => by_entries(c, tenant, filter, place, limit).await?,
+        false => by_links(c, tenant, place, limit).await?,
     };
+    linked(c, rows, sealer).await
+}
+
+/// All entries, in the order of their links.
+async fn by_links(
+    c: &mut Connection,
+    tenant: TenantId,
+    place: Place,
+    limit: u16,
+) -> Result<Vec<Row>, DbError> {
     let of_link = audit_entry::id
         .eq(audit_link::entry_id)
         .and(audit_entry::tenant_id.eq(audit_link::tenant_id));
     let query = audit_link::table
         .inner_join(audit_entry::table.on(of_link))
         .filter(audit_link::tenant_id.eq(tenant))
-        .filter(audit_link::number.gt(low).and(audit_link::number.lt(high)))
-        .filter(fits)
         .limit(i64::from(limit));
-    let rows: Vec<Row> = match place {
-        Place::Below(_) => on!(c, |c| {
-            let query = query.order(audit_link::number.desc());
-            let query = query.select((
+    on!(c, |c| {
+        let query = query.select((
+            audit_link::number,
+            audit_link::hash,
+            StoredEntry::as_select(),
+        ));
+        let query = query.into_boxed();
+        let query = match place {
+            Place::Below(before) => query
+                .filter(audit_link::number.lt(before))
+                .order(audit_link::number.desc()),
+            Place::Behind(after) => query
+                .filter(audit_link::number.gt(after))
+                .order(audit_link::number),
+        };
+        query.load(c).await
+    })
+}
+
+/// Those that fit, in the order of their positions, which is that of their links: each column that a filter names has an
+/// index in this order.
+async fn by_entries(
+    c: &mut Connection,
+    tenant: TenantId,
+    filter: &Filter,
+    place: Place,
+    limit: u16,
+) -> Result<Vec<Row>, DbError> {
+    let bound = match place {
+        Place::Below(i64::MAX) => Some((i64::MAX, i64::MAX)),
+        Place::Below(number) => at_number(c, tenant, number).await?,
+        Place::Behind(0) => Some((-1, -1)),
+        Place::Behind(number) => at_number(c, tenant, number).await?,
+    };
+    // Retention has taken it away, and with it all that is before.
+    let bound = match (bound, place) {
+        (Some(bound), _) => bound,
+        (None, Place::Below(_)) => return Ok(Vec::new()),
+        (None, Place::Behind(_)) => (-1, -1),
+    };
+    on!(c, |c| {
+        let of_link = audit_entry::id
+            .eq(audit_link::entry_id)
+            .and(audit_entry::tenant_id.eq(audit_link::tenant_id));
+        let query = audit_entry::table
+            .inner_join(audit_link::table.on(of_link))
+            .filter(audit_entry::tenant_id.eq(tenant))
+            .limit(i64::from(limit))
+            .select((
                 audit_link::number,
                 audit_link::hash,
                 StoredEntry::as_select(),
             ));
-            query.load(c).await
-        }),
-        Place::Behind(_) => on!(c, |c| {
-            let query = query.order(audit_link::number);
-            let query = query.select((
-                audit_link::number,
-                audit_link::hash,
-                StoredEntry::as_select(),
-            ));
-            query.load(c).await
-        }),
-    }?;
-    linked(c, rows, sealer).await
+        let mut query = query.into_boxed();
+        if let Some(actor) = &filter.actor {
+            query = query.filter(audit_entry::actor.eq(actor));
+        }
+        if let Some(action) = &filter.action {
+            query = query.filter(audit_entry::action.eq(action));
+        }
+        if let Some(resource_type) = &filter.resource_type {
+            query = query.filter(audit_entry::resource_type.eq(resource_type));
+        }
+        if let Some(resource_id) = &filter.resource_id {
+            query = query.filter(audit_entry::resource_id.eq(resource_id));
+        }
+        if let Some(outcome) = filter.outcome {
+            query = query.filter(audit_entry::outcome.eq(outcome.as_str()));
+        }
+        if let Some(from) = filter.from {
+            query = query.filter(audit_entry::at.ge(from));
+        }
+        if let Some(to) = filter.to {
+            query = query.filter(audit_entry::at.le(to));
+        }
+        let (xid, position) = bound;
+        query = match place {
+            Place::Below(_) => query
+                .filter(audit_entry::xid.le(xid))
+                .filter(
+                    audit_entry::xid
+                        .lt(xid)
+                        .or(audit_entry::position.lt(position)),
+                )
+                .order((audit_entry::xid.desc(), audit_entry::position.desc())),
+            Place::Behind(_) => query
+                .filter(audit_entry::xid.ge(xid))
+                .filter(
+                    audit_entry::xid
+                        .gt(xid)
+                        .or(audit_entry::position.gt(position)),
+                )
+                .order((audit_entry::xid, audit_entry::position)),
+        };
+        query.load(c).await
+    })
+}
+
+/// The position of the entry with that number in the chain, if it is there.
+async fn at_number(
+    c: &mut Connection,
+    tenant: TenantId,
+    number: i64,
+) -> Result<Option<(i64, i64)>, DbError> {
+    let query = audit_link::table
+        .inner_join(audit_entry::table.on(audit_entry::id.eq(audit_link::entry_id)))
+        .filter(audit_link::tenant_id.eq(tenant))
+        .filter(audit_link::number.eq(number))
+        .select((audit_entry::xid, audit_entry::position));
+    on!(c, |c| query.first(c).await).optional()
 }
 
 async fn linked(

@@ -101,7 +101,7 @@ pub use sealer::{Sealing, seal_some, sealer};
 pub use signing::{PublicKey, SIGNING_KEYS, SigningKey, SigningKeyId, SigningKeys};
 pub use status::{SealerStatus, status};
 pub use verifier::{VERIFY_EVERY, chains, verifier};
-pub use verify::{MIN_RETENTION, Verification};
+pub use verify::{MIN_RETENTION, Verification, VerifiedPlace};
 
 use dotmac_db::TenantId;
 use dotmac_supervision::Reason;

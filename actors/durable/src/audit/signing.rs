@@ -92,6 +92,20 @@ impl Signing {
         Ok(Self::By { id, pair })
     }
 
+    /// With the newest key that opens; nothing is signed if none does, and no key is made.
+    pub(super) async fn load_made(
+        c: &mut Connection,
+        sealer: Option<&Sealer>,
+    ) -> Result<Self, DbError> {
+        let mut keys = stored(c).await?;
+        keys.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
+        let by = |(id, seed): (SigningKeyId, SealedSeed)| {
+            let pair = Box::new(opened(sealer?, id, &seed).ok()?);
+            Some(Self::By { id, pair })
+        };
+        Ok(keys.into_iter().find_map(by).unwrap_or(Self::Unsigned))
+    }
+
     /// The key that signs, if there is one.
     pub(super) fn key(&self) -> Option<SigningKeyId> {
         match self {

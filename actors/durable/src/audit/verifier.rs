@@ -12,7 +12,7 @@ use tracing::error;
 
 use super::{
     AUDIT_CHAIN_BROKEN, AUDIT_NOT_SIGNED, Hash, SigningKeys, Verification, Verified,
-    tables::audit_chain,
+    tables::audit_chain, verify::Step,
 };
 use crate::outage;
 
@@ -114,7 +114,9 @@ impl Verifier {
                     break;
                 }
                 let began = Instant::now();
-                let found = self.verify(tenant, &keys, context).await?;
+                let Some(found) = self.verify(tenant, &keys, round.broken, context).await? else {
+                    break;
+                };
                 round.is_unchecked |= found.is_unchecked;
                 if let Some(broken) = &found.broken {
                     round.broken += 1;
@@ -135,20 +137,57 @@ impl Verifier {
         Ok(round)
     }
 
+    /// Verifies a chain, however long it takes: when the database is away meanwhile, it goes on where it was. `None` if the
+    /// worker is to stop before the end.
     async fn verify(
         &mut self,
         tenant: TenantId,
         keys: &Arc<SigningKeys>,
+        broken: u64,
         context: &WorkerContext,
-    ) -> Result<Verified, DbError> {
+    ) -> Result<Option<Verified>, DbError> {
         let known = self.known.get(&tenant).copied();
-        let verification = Verification::new(tenant, Arc::clone(keys)).known(known);
-        let found = verification.run(&self.db, || context.beat()).await?;
+        let first = Verification::new(tenant, Arc::clone(keys)).known(known);
+        let (mut at, mut is_again, mut is_away) = (first.clone(), false, false);
+        let found = loop {
+            if context.is_stopping() {
+                return Ok(None);
+            }
+            context.beat();
+            let step = match at.next(&self.db).await {
+                Ok(step) => step,
+                Err(error) => {
+                    let Some(reason) = outage::reason(&error) else {
+                        return Err(error);
+                    };
+                    context.lifeline().unavailable(reason);
+                    is_away = true;
+                    context.paused(tokio::time::sleep(RETRY)).await;
+                    continue;
+                }
+            };
+            if std::mem::take(&mut is_away) {
+                match broken {
+                    0 => context.lifeline().ready(Serving::default()),
+                    _ => context
+                        .lifeline()
+                        .degraded(AUDIT_CHAIN_BROKEN, Serving::default()),
+                }
+            }
+            match step {
+                Step::Further(further) => at = *further,
+                // Once more: retention may have taken links away meanwhile.
+                Step::Done(found) if found.broken.is_some() && !is_again => {
+                    (at, is_again) = (first.clone(), true);
+                }
+                Step::Done(found) => break found,
+            }
+        };
         let has_room = known.is_some() || self.known.len() < MOST_KNOWN;
         if found.broken.is_none() && has_room {
             self.known.insert(tenant, (found.last, found.hash));
         }
-        Ok(found)
+        Ok(Some(found))
     }
 }
 

@@ -11,7 +11,24 @@ use crate::rig::{Rig, master, on_both, scope};
 
 async fn export(rig: &Rig, which: (i64, Option<i64>)) -> String {
     let keys = rig.keys(Some(&master())).await;
-    let mut export = Export::new(scope().tenant(), keys, Some(master()), which);
+    written(
+        rig,
+        Export::new(scope().tenant(), keys, Some(master()), which),
+    )
+    .await
+}
+
+/// An export by a program that lacks the master key, of entries that no checkpoint covers.
+async fn unsigned_export(rig: &Rig) -> String {
+    let keys = rig.keys(None).await;
+    written(
+        rig,
+        Export::new(scope().tenant(), keys, None, (5, Some(210))),
+    )
+    .await
+}
+
+async fn written(rig: &Rig, mut export: Export) -> String {
     let mut text = String::new();
     loop {
         let next = async move |c: &mut Connection| {
@@ -111,7 +128,24 @@ async fn two_programs_agree_on_an_export_and_on_one_that_was_changed() {
         );
         assert!(by_python(&whole, &other).is_err());
 
+        // Of entries that no checkpoint covers, and without a key.
+        let part = export(&rig, (5, Some(210))).await;
+        let signed = verified(&part, &found.keys).unwrap();
+        assert_eq!(
+            (signed.signed, signed.file_key.as_ref()),
+            (None, found.keys.first())
+        );
+        let unsigned = unsigned_export(&rig).await;
+        assert_eq!(agreed(&unsigned).file_key, None);
+        let refused = verified(&unsigned, &found.keys).unwrap_err();
+        assert!(matches!(refused, ExportError::Unsigned { .. }), "{refused}");
+        assert!(by_python(&unsigned, &found.keys).is_err());
+
         // Each change shows, in each line that counts.
+        // It is signed as a whole: decrypted fields, first line and last line too, and nothing is behind it.
+        assert_eq!(found.file_key.as_ref(), found.keys.first());
+        let more = whole.clone() + "{}\n";
+        assert!(by_python(&more, &[]).is_err() && verified(&more, &[]).is_err());
         let lines: Vec<_> = whole.lines().collect();
         let signature = lines[5]
             .replace("\"signature\":\"", "\"signature\":\"0")
@@ -153,6 +187,31 @@ async fn two_programs_agree_on_an_export_and_on_one_that_was_changed() {
                 edited(0, Some(lines[0].replace(&found.keys[0], &other[0]))),
             ),
             ("the beginning", edited(0, None)),
+            (
+                "a decrypted field",
+                edited(1, Some(lines[1].replace("Ada Ünïcode", "Eva Ünïcode"))),
+            ),
+            (
+                "another key",
+                edited(
+                    0,
+                    Some(lines[0].replace(
+                        "\"keys\":{",
+                        &format!("\"keys\":{{\"{}\":\"{}\",", uuid::Uuid::max(), other[0]),
+                    )),
+                ),
+            ),
+            (
+                "the last line",
+                edited(
+                    lines.len() - 1,
+                    Some(
+                        lines[lines.len() - 1]
+                            .replace("}}", "},\"more\":1}")
+                            .replacen("\"signature\":\"", "\"more\":1,\"signature\":\"", 1),
+                    ),
+                ),
+            ),
         ] {
             assert_ne!(text, whole, "{what}");
             assert!(verified(&text, &[]).is_err(), "{what}");

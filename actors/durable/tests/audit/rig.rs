@@ -56,6 +56,22 @@ impl Rig {
         }
     }
 
+    /// Writes an entry for each number, many at a time.
+    pub async fn enter(&self, scope: &TenantScope, numbers: std::ops::Range<i64>) {
+        for first in numbers.clone().step_by(100) {
+            let some = first..numbers.end.min(first + 100);
+            let act = async move |tx: &mut TenantTx| {
+                for number in some {
+                    let entry = Entry::new("number_add", "test.number", number.to_string());
+                    let _ = tx.audit(entry)?.of(());
+                }
+                Ok::<_, dotmac_db::DbError>(())
+            };
+            let entered = self.db.tenant(scope).transaction("enter", act).await;
+            entered.unwrap();
+        }
+    }
+
     /// Links all that is there, with signed checkpoints; how many entries.
     pub async fn seal(&self) -> usize {
         let mut sealed = 0;

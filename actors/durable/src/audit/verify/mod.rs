@@ -1,21 +1,20 @@
 //! Computing a chain again, page by page, and comparing it with its checkpoints and the register.
 
+mod ending;
+mod unlinked;
+
 use std::{sync::Arc, time::Duration};
 
-use diesel::{
-    dsl::{exists, max, not},
-    prelude::*,
-};
+use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_db::{Connection, Db, DbError, OptionalExtension, TenantId, on, types::Moment};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Broken, Checkpoint, EntryId, Fault, Hash, SigningKeys, Verified, checkpoint, links,
-    range::numbers_between,
-    register::Register,
-    signing::Signed,
-    tables::{audit_chain, audit_checkpoint, audit_entry, audit_link, audit_sealer},
+    range::numbers_between, register::Register, signing::Signed, tables::audit_link,
 };
+use ending::Ending;
 
 /// What is younger than this is never taken away by retention.
 pub const MIN_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -33,12 +32,32 @@ pub struct Verification {
     upper: i64,
     is_begun: bool,
     with_register: bool,
-    before: Before,
+    /// Links and entries that were read.
+    read: i64,
+    place: VerifiedPlace,
     found: Verified,
 }
 
+/// How far a chain is verified: what goes on there needs nothing else of what was found before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifiedPlace {
+    number: i64,
+    hash: Hash,
+    before: Before,
+    part: Part,
+}
+
+/// What is being checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Part {
+    /// Links, with their entries and checkpoints.
+    Links,
+    /// Whether all entries have links, behind this one.
+    Entries(Option<unlinked::After>),
+}
+
 /// The checkpoint before the next one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Before {
     /// It was not read.
     Unread,
@@ -63,17 +82,32 @@ impl Verification {
             upper: i64::MAX,
             is_begun: false,
             with_register: true,
-            before: Before::None,
+            read: 0,
+            place: VerifiedPlace {
+                number: 0,
+                hash: Hash::default(),
+                before: Before::None,
+                part: Part::Links,
+            },
             found: Verified {
                 first: 1,
                 last: 0,
                 hash: Hash::default(),
                 signed: None,
                 is_unchecked: false,
-                is_complete: false,
+                further: None,
                 broken: None,
             },
         }
+    }
+
+    /// Goes on where [another](Verified::further) has stopped, of the same chain and the same moments.
+    #[must_use]
+    pub fn from_place(self, place: VerifiedPlace) -> Self {
+        let mut further = Self { place, ..self };
+        further.note();
+        further.found.first = place.number + 1;
+        further
     }
 
     /// Only from the first entry at or behind `from` to the last one at or before `to`.
@@ -82,7 +116,7 @@ impl Verification {
         Self { from, to, ..self }
     }
 
-    /// Not many more links than these.
+    /// Not many more links and entries than these are read: the rest is [further](Verified::further).
     #[must_use]
     pub fn most(self, most: i64) -> Self {
         Self { most, ..self }
@@ -116,73 +150,127 @@ impl Verification {
     ///
     /// [`DbError`].
     pub async fn run(self, db: &Db, on_page: impl Fn()) -> Result<Verified, DbError> {
-        let found = self.clone().once(db, &on_page).await?;
-        match found.broken {
-            None => Ok(found),
-            Some(_) => self.once(db, &on_page).await,
-        }
-    }
-
-    async fn once(mut self, db: &Db, on_page: &impl Fn()) -> Result<Verified, DbError> {
+        let (first, mut step) = (self.clone(), self.next(db).await?);
+        let mut is_again = false;
         loop {
-            let step = async move |c: &mut Connection| {
-                let is_done = self.step(c).await?;
-                Ok::<_, DbError>((self, is_done))
-            };
-            let (further, is_done) = db.read("verify audit chain", step).await?;
-            if is_done {
-                return Ok(further.found);
+            match step {
+                Step::Done(found) if found.broken.is_some() && !is_again => {
+                    is_again = true;
+                    step = first.next(db).await?;
+                }
+                Step::Done(found) => return Ok(found),
+                Step::Further(further) => {
+                    on_page();
+                    step = further.next(db).await?;
+                }
             }
-            self = further;
-            on_page();
         }
     }
 
-    /// Checks a page of links; whether that was the last.
-    async fn step(&mut self, c: &mut Connection) -> Result<bool, DbError> {
-        let checked = match self.page(c).await? {
-            Ok(false) => return Ok(false),
-            Ok(true) => self.beyond_links(c).await?,
-            Err(broken) => Err(broken),
+    /// Checks a page. After an error the same can be done again: all that was checked before is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`].
+    pub(super) async fn next(&self, db: &Db) -> Result<Step, DbError> {
+        let mut further = self.clone();
+        let step = async move |c: &mut Connection| {
+            let is_done = further.step(c).await?;
+            Ok::<_, DbError>(match is_done {
+                true => Step::Done(further.found),
+                false => Step::Further(Box::new(further)),
+            })
         };
-        self.found.broken = checked.err();
-        Ok(true)
+        db.read("verify audit chain", step).await
     }
 
+    /// Checks a page; whether that was the last.
+    async fn step(&mut self, c: &mut Connection) -> Result<bool, DbError> {
+        let checked = match self.place.part {
+            Part::Links => self.page(c).await?,
+            Part::Entries(after) => self.entries(c, after).await?,
+        };
+        let is_over = match checked {
+            Ok(is_over) => is_over,
+            Err(broken) => {
+                self.found.broken = Some(broken);
+                return Ok(true);
+            }
+        };
+        let is_done = is_over || self.read >= self.most;
+        if is_done {
+            self.found.further = (!is_over).then_some(self.place);
+            self.found.broken = self.register(c).await?.err();
+        }
+        Ok(is_done)
+    }
+
+    /// Checks a page of links; whether all is checked.
     async fn page(&mut self, c: &mut Connection) -> Result<Result<bool, Broken>, DbError> {
         // Before the links, so that these are not behind it.
-        let chain = Chain::find(c, self.tenant).await?;
+        let ending = Ending::find(c, self.tenant, self.known).await?;
         if !self.is_begun && !self.begin(c).await? {
-            self.found.is_complete = true;
-            return Ok(Ok(true));
+            return Ok(self.end_of_links(c, &ending).await?.map(|()| false));
         }
-        if self.found.last < chain.start {
-            match self.behind_retention(c, chain.start).await? {
+        if self.place.number < ending.start {
+            match self.behind_retention(c, ending.start).await? {
                 Ok(()) => {}
                 Err(fault) => return Ok(Err(self.broken(None, fault))),
             }
         }
-        let before = self.found.last;
+        let before = self.place.number;
         let page = links::page(c, self.tenant, before, self.upper).await?;
         let is_last = page.is_last;
         let up_to = page.last().unwrap_or(before);
         let checkpoints = checkpoint::between(c, self.tenant, before, up_to).await?;
-        if let Err(broken) = self.compare(&chain, page, checkpoints) {
+        if let Err(broken) = self.compare(&ending, page, checkpoints) {
             return Ok(Err(broken));
         }
-        if is_last && self.upper == i64::MAX && self.found.last < chain.newest(self.known) {
-            return Ok(Err(self.broken(None, Fault::EndMissing)));
+        self.read += self.place.number - before;
+        if !is_last {
+            return Ok(Ok(false));
         }
-        self.found.is_complete = is_last;
-        let is_enough = self.found.last - self.found.first >= self.most;
-        Ok(Ok(is_last || is_enough))
+        Ok(self.end_of_links(c, &ending).await?.map(|()| false))
     }
 
-    /// Checks what links do not show: entries without one, and what was signed of all chains.
-    async fn beyond_links(&mut self, c: &mut Connection) -> Result<Result<(), Broken>, DbError> {
-        if is_passed_over(c, self.tenant).await? {
+    /// Goes on with the entries once the chain has the end that it must have, be it behind what was asked for.
+    async fn end_of_links(
+        &mut self,
+        c: &mut Connection,
+        ending: &Ending,
+    ) -> Result<Result<(), Broken>, DbError> {
+        self.place.part = Part::Entries(None);
+        let last = match self.upper {
+            i64::MAX if self.place.number >= ending.newest() => return Ok(Ok(())),
+            _ => ending.last_link(c).await?.max(self.place.number),
+        };
+        Ok(match last < ending.newest() {
+            true => Err(Broken {
+                number: last + 1,
+                entry: None,
+                fault: Fault::EndMissing,
+            }),
+            false => Ok(()),
+        })
+    }
+
+    /// Checks a page of entries, of which links show none that has no link; whether all is checked.
+    async fn entries(
+        &mut self,
+        c: &mut Connection,
+        after: Option<unlinked::After>,
+    ) -> Result<Result<bool, Broken>, DbError> {
+        let seen = unlinked::look(c, self.tenant, after).await?;
+        if seen.is_passed_over {
             return Ok(Err(self.broken(None, Fault::EntryNotLinked)));
         }
+        self.read += seen.entries;
+        self.place.part = Part::Entries(seen.last);
+        Ok(Ok(seen.last.is_none()))
+    }
+
+    /// Checks what was signed of all chains.
+    async fn register(&mut self, c: &mut Connection) -> Result<Result<(), Broken>, DbError> {
         if self.with_register {
             match Register::load(c, &self.keys).await? {
                 Register::None | Register::Right(_) => {}
@@ -198,10 +286,12 @@ impl Verification {
         self.is_begun = true;
         let between = numbers_between(c, self.tenant, self.from, self.to).await?;
         let Some((lower, upper)) = between else {
+            // None of them can be missing but behind the last one.
+            self.upper = 0;
             return Ok(false);
         };
         self.upper = upper.unwrap_or(i64::MAX);
-        if self.from.is_none() {
+        if self.from.is_none() || self.place.number >= lower {
             return Ok(true);
         }
         let query = audit_link::table
@@ -209,10 +299,11 @@ impl Verification {
             .select(audit_link::hash);
         let before: Option<Vec<u8>> = on!(c, |c| query.first(c).await).optional()?;
         if let Some(before) = before {
-            self.found.hash = Hash::from_bytes(&before).unwrap_or_default();
-            self.found.last = lower - 1;
+            self.place.hash = Hash::from_bytes(&before).unwrap_or_default();
+            self.place.number = lower - 1;
+            self.place.before = Before::Unread;
+            self.note();
             self.found.first = lower;
-            self.before = Before::Unread;
         }
         Ok(lower <= self.upper)
     }
@@ -232,25 +323,31 @@ impl Verification {
         }
         let left = Checkpoint::from(left);
         // What it names as the one before it is gone.
-        self.before = Before::Unread;
+        self.place.before = Before::Unread;
         if let Err(fault) = self.count(&left) {
             return Ok(Err(fault));
         }
-        self.found.last = start;
+        self.place.number = start;
+        self.place.hash = left.hash();
+        self.note();
         self.found.first = start + 1;
-        self.found.hash = left.hash();
         Ok(Ok(()))
+    }
+
+    /// What was found goes as far as the place.
+    fn note(&mut self) {
+        (self.found.last, self.found.hash) = (self.place.number, self.place.hash);
     }
 
     fn compare(
         &mut self,
-        chain: &Chain,
+        ending: &Ending,
         page: links::Page,
         checkpoints: Vec<checkpoint::Row>,
     ) -> Result<(), Broken> {
         let mut checkpoints = checkpoints.into_iter().map(Checkpoint::from).peekable();
-        let from = (self.found.last, self.found.hash);
-        let known = [Some((chain.number, chain.hash)), self.known];
+        let from = (self.place.number, self.place.hash);
+        let known = [Some((ending.number, ending.hash)), self.known];
         let on_link = |number, right| {
             let mut known = known.into_iter().flatten();
             if known.any(|(at, hash)| at == number && hash != right) {
@@ -262,7 +359,8 @@ impl Verification {
                 }
                 self.count(&checkpoint)?;
             }
-            (self.found.last, self.found.hash) = (number, right);
+            (self.place.number, self.place.hash) = (number, right);
+            self.note();
             Ok(())
         };
         page.compute(from, on_link).map(drop)
@@ -270,7 +368,7 @@ impl Verification {
 
     /// What a checkpoint is worth, whose hash is right.
     fn count(&mut self, checkpoint: &Checkpoint) -> Result<(), Fault> {
-        let is_next = match self.before {
+        let is_next = match self.place.before {
             Before::Unread => true,
             Before::None => checkpoint.previous().is_none(),
             Before::Is { digest, .. } => checkpoint.previous() == Some(digest),
@@ -289,7 +387,7 @@ impl Verification {
         };
         // Since there is a key, all are signed.
         let was_signed = matches!(
-            self.before,
+            self.place.before,
             Before::Is {
                 is_signed: true,
                 ..
@@ -302,68 +400,21 @@ impl Verification {
             return Err(Fault::CheckpointMissing);
         }
         let digest = checkpoint.checkpoint.digest();
-        self.before = Before::Is { digest, is_signed };
+        self.place.before = Before::Is { digest, is_signed };
         Ok(())
     }
 
     fn broken(&self, entry: Option<EntryId>, fault: Fault) -> Broken {
         Broken {
-            number: self.found.last + 1,
+            number: self.place.number + 1,
             entry,
             fault,
         }
     }
 }
 
-/// What is written down of a chain beside its links.
-struct Chain {
-    start: i64,
-    number: i64,
-    hash: Hash,
-    /// The number of the newest checkpoint.
-    checked: i64,
-}
-
-impl Chain {
-    async fn find(c: &mut Connection, tenant: TenantId) -> Result<Self, DbError> {
-        let query = audit_chain::table.find(tenant).select((
-            audit_chain::start,
-            audit_chain::number,
-            audit_chain::hash,
-        ));
-        let found: Option<(i64, i64, Vec<u8>)> = on!(c, |c| query.first(c).await).optional()?;
-        let (start, number, hash) = found.unwrap_or_default();
-        let newest = audit_checkpoint::table
-            .filter(audit_checkpoint::tenant_id.eq(tenant))
-            .select(max(audit_checkpoint::number));
-        let checked: Option<i64> = on!(c, |c| newest.get_result(c).await)?;
-        Ok(Self {
-            start,
-            number,
-            hash: Hash::from_bytes(&hash).unwrap_or_default(),
-            checked: checked.unwrap_or_default(),
-        })
-    }
-
-    /// The number that the chain must reach.
-    fn newest(&self, known: Option<(i64, Hash)>) -> i64 {
-        let known = known.map_or(0, |(number, _)| number);
-        self.number.max(self.checked).max(known)
-    }
-}
-
-/// Whether a tenant has an entry without a link, though the sealer has gone on behind it. For a scope of the system.
-async fn is_passed_over(c: &mut Connection, tenant: TenantId) -> Result<bool, DbError> {
-    let place = audit_sealer::table
-        .find(1)
-        .select((audit_sealer::xid, audit_sealer::position));
-    let (xid, position): (i64, i64) = on!(c, |c| place.first(c).await)?;
-    let passed = audit_entry::xid.lt(xid).or(audit_entry::xid
-        .eq(xid)
-        .and(audit_entry::position.le(position)));
-    let link = audit_link::table.filter(audit_link::entry_id.eq(audit_entry::id));
-    let entries = audit_entry::table
-        .filter(audit_entry::tenant_id.eq(tenant))
-        .filter(passed.and(not(exists(link))));
-    on!(c, |c| diesel::select(exists(entries)).get_result(c).await)
+/// What a page has come to.
+pub(super) enum Step {
+    Done(Verified),
+    Further(Box<Verification>),
 }
