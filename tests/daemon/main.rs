@@ -10,6 +10,7 @@
 use dotmac_testkit as support;
 
 mod accounts;
+mod acts;
 mod admin;
 mod architecture;
 mod attack;

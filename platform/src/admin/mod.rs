@@ -2,10 +2,11 @@
 //!
 //! It has a thread and a runtime of its own, so it answers while all workers are busy and while actors
 //! hang. Nothing of it is reachable from another machine. Each action is logged with the user and the
-//! process that asked for it. The other end is `src/cli/admin.rs`; what they say to each other is in
+//! process that asked for it, and recorded in the audit log if the program has one. The other end is `src/cli/admin.rs`; what they say to each other is in
 //! [`messages`].
 
 pub(crate) mod messages;
+mod record;
 mod routes;
 mod socket;
 
@@ -16,6 +17,7 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, dev::ServerHandle, web::Data};
+use dotmac_db::ModuleDb;
 use dotmac_supervision::SupervisorHandle;
 use dotmac_telemetry::Telemetry;
 
@@ -37,6 +39,8 @@ pub(crate) struct AdminContext {
     /// The modules that are switched off.
     pub(crate) modules_off: Vec<&'static str>,
     pub(crate) explanations: Vec<Explanation>,
+    /// Where acts are recorded, if the program has an audit log.
+    pub(crate) audit: Option<ModuleDb>,
 }
 
 /// An open socket. Closed, and its file removed, when dropped.

@@ -21,9 +21,13 @@ use super::{
         ComponentStatus, ConnectionShare, LastError, LogLevel, ModuleStatus, RequestShare, Restart,
         SetLogLevel, Status, WorkerStatus,
     },
+    record::record,
     socket::Peer,
 };
-use crate::http::{Problem, WORKERS_BLOCKED};
+use crate::{
+    audit::operators::{DRAIN, LOG_LEVEL, RESTART, UNDRAIN},
+    http::{Problem, WORKERS_BLOCKED},
+};
 
 /// Longest time that a log level may be changed for.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -200,6 +204,8 @@ async fn set_log_level(
         .change_log_level(change)
         .map_err(|error| Problem::bad_request(dotmac_causes::chain(&error)))?;
     info!(by = %by(&request), former, for_ms, "the log level is now `{level}`");
+    let about = ("log_level", Some(level.clone()));
+    record(context.audit.as_ref(), LOG_LEVEL, about, by(&request)).await;
     Ok(Json(LogLevel { level }))
 }
 
@@ -219,6 +225,13 @@ async fn restart(
         ))
     })?;
     info!(by = %by(&request), actor.name = component, "a restart of `{component}` was asked for");
+    record(
+        context.audit.as_ref(),
+        RESTART,
+        (component.as_str(), None),
+        by(&request),
+    )
+    .await;
     Ok(HttpResponse::Accepted().finish())
 }
 
@@ -226,6 +239,13 @@ async fn restart(
 async fn drain(request: HttpRequest, context: Data<AdminContext>) -> HttpResponse {
     context.supervisor.drain();
     info!(by = %by(&request), "readiness was turned off; requests are still served");
+    record(
+        context.audit.as_ref(),
+        DRAIN,
+        ("readiness", None),
+        by(&request),
+    )
+    .await;
     HttpResponse::Accepted().finish()
 }
 
@@ -233,6 +253,13 @@ async fn drain(request: HttpRequest, context: Data<AdminContext>) -> HttpRespons
 async fn undrain(request: HttpRequest, context: Data<AdminContext>) -> HttpResponse {
     context.supervisor.undrain();
     info!(by = %by(&request), "readiness is no longer turned off");
+    record(
+        context.audit.as_ref(),
+        UNDRAIN,
+        ("readiness", None),
+        by(&request),
+    )
+    .await;
     HttpResponse::Accepted().finish()
 }
 

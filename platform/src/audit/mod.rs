@@ -45,6 +45,7 @@
 //! docs/services/audit.md says what the log promises.
 
 mod catalogue;
+pub(crate) mod operators;
 
 use std::time::Duration;
 

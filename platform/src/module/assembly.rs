@@ -63,7 +63,7 @@ pub(crate) struct Assembly {
     /// What handlers and actors take.
     pub(super) values: Values,
     /// This process among those that share its database.
-    instance: Arc<str>,
+    pub(super) instance: Arc<str>,
     /// The first mistake of the module that is being mounted.
     mistake: Option<MountError>,
     declared: Vec<routing::Route>,
@@ -85,6 +85,8 @@ pub(crate) struct Assembly {
     /// How long finished jobs are kept, if a module says so.
     pub(super) jobs_kept: Option<Kept>,
     pub(crate) audit: AuditParts,
+    /// The way to the database of what is done over the admin socket, if that is recorded.
+    pub(crate) admin_db: Option<ModuleDb>,
     /// What modules say of their work to operators.
     pub(crate) explanations: Vec<Explanation>,
     vault: bool,
@@ -159,6 +161,7 @@ impl Assembly {
             jobs_kept: None,
             audit: AuditParts::new(settings, modules),
             explanations: Vec::new(),
+            admin_db: None,
             vault: settings.vault.enabled,
             production: settings.app.environment == Environment::Production,
         };

@@ -167,6 +167,7 @@ impl Running {
             requests: assembly.requests,
             modules_off: settings.modules_off().collect(),
             explanations: assembly.explanations,
+            audit: assembly.admin_db,
         };
         let servers = match Servers::start(ports, parts, &settings, context) {
             Ok(servers) => servers,

@@ -4,7 +4,8 @@ use std::{io::Write as _, time::Duration};
 
 use dotmac_platform::{
     Exit,
-    db::{ModuleDb, TenantScope, types::Id},
+    audit::{Audit as _, SystemActs as _},
+    db::{ModuleDb, TenantScope, Tx, types::Id},
     events::{
         EventCatalogue, Filter, Page, Position, RewindTo, SubscriberStatus, is_event_type, read,
         read_all, subscribers,
@@ -13,7 +14,7 @@ use dotmac_platform::{
 };
 use uuid::Uuid;
 
-use crate::{EventsError, rules};
+use crate::{EventsError, acts, rules};
 
 /// Events of one reading.
 const AT_ONCE: u16 = 256;
@@ -91,8 +92,9 @@ impl ModuleCommand for EventsCommand {
             }
             Self::Rewind { name, to } => {
                 let db = on.db().await?.system("rewind a subscriber for an operator");
-                let rewound = db.transaction("rewind subscriber", async move |tx| {
-                    rules::rewind_subscriber(tx, &name, to).await
+                let rewound = db.act("rewind subscriber", async move |tx: &mut Tx| {
+                    let recorded = tx.audit(acts::rewind(&name, &to))?;
+                    rules::rewind_subscriber(tx, &name, to, recorded).await
                 });
                 let status = rewound.await.map_err(|error| on.failed(error))?;
                 println!("`{}` goes on behind {}", status.name, status.position);
@@ -102,8 +104,9 @@ impl ModuleCommand for EventsCommand {
                     .db()
                     .await?
                     .system("retry a subscriber's events for an operator");
-                let retried = db.transaction("retry parked events", async move |tx| {
-                    rules::retry(tx, &name).await
+                let retried = db.act("retry parked events", async move |tx: &mut Tx| {
+                    let recorded = tx.audit(acts::retry(&name))?;
+                    rules::retry(tx, &name, recorded).await
                 });
                 let status = retried.await.map_err(|error| on.failed(error))?;
                 println!("`{}` tries its parked events again", status.name);

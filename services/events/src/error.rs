@@ -1,6 +1,7 @@
 //! What can go wrong with events, and the answers to clients.
 
 use dotmac_platform::{
+    audit::AuditError,
     db::DbError,
     events::{EmitError, MAX_DATA, RewindError},
     http::Problem,
@@ -39,6 +40,9 @@ pub enum EventsError {
     /// The log does not take the event.
     #[error(transparent)]
     Emit(#[from] EmitError),
+    /// It was not recorded in the audit log, so it was not done.
+    #[error(transparent)]
+    Record(#[from] AuditError),
     /// The database did not do it.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -71,6 +75,7 @@ impl ApiError for EventsError {
                 format!("has {bytes} bytes of JSON; {MAX_DATA} are allowed"),
             ),
             Self::Emit(error) => DbError::from(error).into(),
+            Self::Record(error) => DbError::from(error).into(),
             Self::Db(error) => error.into(),
         }
     }

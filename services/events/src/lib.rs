@@ -4,6 +4,7 @@
 //! The log itself is a part of the platform (`dotmac_platform::events`) and there without this module. What this one adds
 //! is for clients and operators. docs/services/events.md is the page about it.
 
+mod acts;
 mod bodies;
 mod command;
 mod error;
@@ -47,6 +48,7 @@ impl Module for Events {
         Manifest::new("What happened, in one order: the log of events and its subscribers.")
             .permissions(PERMISSIONS)
             .operator_permissions(&[ReadSubscribers::SPEC, WriteSubscribers::SPEC])
+            .audits(acts::ACTS)
             .command::<EventsCommand>()
     }
 

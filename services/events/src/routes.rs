@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use dotmac_platform::{
+    audit::{Acts as _, Audit as _},
+    db::AcrossTx,
     events::{CloudEvent, EventId, Position, SubscriberStatus, subscribers},
     prelude::*,
     routing::InvalidRequest,
 };
 
 use crate::{
-    EventsError, Read, ReadSubscribers, Service, Write, WriteSubscribers,
+    EventsError, Read, ReadSubscribers, Service, Write, WriteSubscribers, acts,
     bodies::{Asked, NewEvent, Rewind, SubscriberBody, TypeBody},
     rules,
 };
@@ -108,10 +110,10 @@ async fn publish(
 ) -> Result<Created<CloudEvent>, EventsError> {
     let new = new.into_inner();
     let db = on.db.tenant(&who.scope());
-    let published = db.transaction("publish event", async move |tx| {
-        let body = rules::publish(tx, new).await?;
-        let location = format!("/api/v1/events/{}", body.id());
-        Ok(once.keep(tx, Created { location, body }))
+    let published = db.act("publish event", async move |tx| {
+        let published = rules::publish(tx, new).await?;
+        let location = format!("/api/v1/events/{}", published.id());
+        Ok(published.map(|body| once.keep(tx, Created { location, body })))
     });
     published.await
 }
@@ -131,8 +133,9 @@ async fn list_subscribers(
     Ok(Page::whole(found.await?.into_iter().map(body).collect()))
 }
 
+/// Recorded as an act of the caller, in the caller's tenant.
 async fn rewind(
-    _: Can<WriteSubscribers>,
+    who: Can<WriteSubscribers>,
     on: Use<Service>,
     name: Path<String>,
     asked: Valid<Rewind>,
@@ -142,22 +145,32 @@ async fn rewind(
         InvalidRequest::fields([("to", right.to_owned())])
     })?;
     let db = on.db.system("rewind a subscriber for an operator");
-    let rewound = db.transaction("rewind subscriber", async move |tx| {
-        rules::rewind_subscriber(tx, &name, to).await
+    let scope = who.scope();
+    let rewound = db.transaction_across("rewind subscriber", async move |mut tx: AcrossTx<'_>| {
+        let by = tx.tenant(&scope).await?;
+        let recorded = by.audit(acts::rewind(&name, &to))?;
+        let tx = tx.system().await?;
+        rules::rewind_subscriber(tx, &name, to, recorded).await
     });
-    Ok(shown(rewound.await?, &on))
+    Ok(shown(rewound.await?.into_inner(), &on))
 }
 
+/// Recorded as [`rewind`] is.
 async fn retry(
-    _: Can<WriteSubscribers>,
+    who: Can<WriteSubscribers>,
     on: Use<Service>,
     name: Path<String>,
 ) -> Result<Json<SubscriberBody>, EventsError> {
     let db = on.db.system("retry a subscriber's events for an operator");
-    let retried = db.transaction("retry parked events", async move |tx| {
-        rules::retry(tx, &name).await
-    });
-    Ok(shown(retried.await?, &on))
+    let scope = who.scope();
+    let retried =
+        db.transaction_across("retry parked events", async move |mut tx: AcrossTx<'_>| {
+            let by = tx.tenant(&scope).await?;
+            let recorded = by.audit(acts::retry(&name))?;
+            let tx = tx.system().await?;
+            rules::retry(tx, &name, recorded).await
+        });
+    Ok(shown(retried.await?.into_inner(), &on))
 }
 
 fn shown(status: SubscriberStatus, on: &Service) -> Json<SubscriberBody> {

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use dotmac_platform::{
+    audit::{Audit as _, Audited, Recorded},
     db::{TenantTx, Tx},
     events::{
         CUSTOM, CloudEvent, CustomEvent, EventId, Filter, MAX_SUBJECT, Position, RewindTo,
@@ -12,7 +13,7 @@ use dotmac_platform::{
 };
 
 use crate::{
-    EventsError,
+    EventsError, acts,
     bodies::{Asked, NewEvent},
 };
 
@@ -72,7 +73,10 @@ pub(crate) async fn one(tx: &mut TenantTx, id: EventId) -> Result<CloudEvent, Ev
 /// # Errors
 ///
 /// [`EventsError::Invalid`] names each field that is not acceptable; [`EventsError::Emit`] for too much data.
-pub(crate) async fn publish(tx: &mut TenantTx, new: NewEvent) -> Result<CloudEvent, EventsError> {
+pub(crate) async fn publish(
+    tx: &mut TenantTx,
+    new: NewEvent,
+) -> Result<Audited<CloudEvent>, EventsError> {
     let NewEvent {
         kind,
         subject,
@@ -95,6 +99,7 @@ pub(crate) async fn publish(tx: &mut TenantTx, new: NewEvent) -> Result<CloudEve
         return Err(InvalidRequest::fields(wrong).into());
     }
     let subject = subject.unwrap_or_else(|| kind.clone());
+    let of_kind = kind.clone();
     let id = emit_custom(
         tx,
         CustomEvent {
@@ -105,7 +110,8 @@ pub(crate) async fn publish(tx: &mut TenantTx, new: NewEvent) -> Result<CloudEve
     )?;
     // Written now, since the answer has its place in the log.
     flush(tx).await?;
-    one(tx, id).await
+    let recorded = tx.audit(acts::publish(id, &of_kind))?;
+    Ok(recorded.of(one(tx, id).await?))
 }
 
 /// What a text says of where to send a subscriber; `None` if it says nothing.
@@ -120,7 +126,7 @@ pub(crate) fn rewind_to(text: &str) -> Option<RewindTo> {
     Some(RewindTo::Time(time.into()))
 }
 
-/// Rewinds the subscriber `name` to another place of the log; how it is then.
+/// Rewinds the subscriber `name` to another place of the log; how it is then. `recorded` is the entry of [`acts::rewind`].
 ///
 /// # Errors
 ///
@@ -129,19 +135,24 @@ pub(crate) async fn rewind_subscriber(
     tx: &mut Tx,
     name: &str,
     to: RewindTo,
-) -> Result<SubscriberStatus, EventsError> {
+    recorded: Recorded,
+) -> Result<Audited<SubscriberStatus>, EventsError> {
     rewind(tx, name, to).await?;
-    status(tx, name).await
+    Ok(recorded.of(status(tx, name).await?))
 }
 
-/// Has the subscriber `name` try its parked events again; how it is then.
+/// Has the subscriber `name` try its parked events again; how it is then. `recorded` is the entry of [`acts::retry`].
 ///
 /// # Errors
 ///
 /// [`EventsError::NoSubscriber`].
-pub(crate) async fn retry(tx: &mut Tx, name: &str) -> Result<SubscriberStatus, EventsError> {
+pub(crate) async fn retry(
+    tx: &mut Tx,
+    name: &str,
+    recorded: Recorded,
+) -> Result<Audited<SubscriberStatus>, EventsError> {
     retry_parked(tx, name).await?;
-    status(tx, name).await
+    Ok(recorded.of(status(tx, name).await?))
 }
 
 async fn status(tx: &mut Tx, name: &str) -> Result<SubscriberStatus, EventsError> {

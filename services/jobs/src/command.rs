@@ -2,7 +2,8 @@
 
 use dotmac_platform::{
     Exit,
-    db::Db,
+    audit::{Acts as _, Audit as _, SystemActs as _},
+    db::{Db, ModuleDb, TenantScope, TenantTx, Tx},
     jobs::{
         JobFilter, JobId, JobState, KindSpec, KindStats, Schedule, StoredJob, find_any, list_all,
         list_all_schedules, stats_of_all,
@@ -11,9 +12,12 @@ use dotmac_platform::{
 };
 
 use crate::{
-    JobsError,
+    JobsError, acts,
     rules::{self, Act},
 };
+
+/// Why the command line works on the rows of tenants.
+const WHY: &str = "work on jobs for an operator";
 
 /// Jobs.
 #[derive(clap::Parser)]
@@ -93,13 +97,14 @@ impl ModuleCommand for JobsCommand {
             on.jobs()?.kinds().iter().for_each(print_kind);
             return Ok(());
         }
-        let db = of_all_tenants(&on).await?;
+        let db = on.db().await?;
         self.carry_out(&db).await.map_err(|error| on.failed(error))
     }
 }
 
 impl JobsCommand {
-    async fn carry_out(self, db: &Db) -> Result<(), JobsError> {
+    async fn carry_out(self, all: &ModuleDb) -> Result<(), JobsError> {
+        let db = &all.system(WHY);
         match self {
             // Needs no database.
             Self::Kinds => {}
@@ -119,9 +124,9 @@ impl JobsCommand {
                 let stats = db.read("count jobs", async |c| stats_of_all(c).await);
                 stats.await?.kinds.iter().for_each(print_stats);
             }
-            Self::Cancel { id } => act(db, id, Act::Cancel).await?,
-            Self::Retry { id } => act(db, id, Act::Retry).await?,
-            Self::RunNow { id } => act(db, id, Act::RunNow).await?,
+            Self::Cancel { id } => act(all, id, Act::Cancel).await?,
+            Self::Retry { id } => act(all, id, Act::Retry).await?,
+            Self::RunNow { id } => act(all, id, Act::RunNow).await?,
         }
         Ok(())
     }
@@ -164,7 +169,7 @@ impl ModuleCommand for SchedulesCommand {
 }
 
 async fn of_all_tenants(on: &CommandContext) -> Result<Db, Exit> {
-    Ok(on.db().await?.system("work on jobs for an operator"))
+    Ok(on.db().await?.system(WHY))
 }
 
 impl List {
@@ -177,18 +182,33 @@ impl List {
     }
 }
 
-async fn act(db: &Db, id: JobId, act: Act) -> Result<(), JobsError> {
-    let acted = db.transaction("change job", async move |tx| {
-        rules::act(tx, id, act).await?;
-        find_any(tx, id).await?.ok_or(JobsError::NotFound)
-    });
-    print_job(&acted.await?);
+/// Does it; recorded in the audit log of the job's tenant.
+async fn act(all: &ModuleDb, id: JobId, act: Act) -> Result<(), JobsError> {
+    let db = all.system(WHY);
+    let find = async || {
+        db.read("find job", async move |c| find_any(c, id).await)
+            .await
+    };
+    let job = find().await?.ok_or(JobsError::NotFound)?;
+    match job.tenant {
+        Some(tenant) => {
+            let work = async move |tx: &mut TenantTx| rules::act(tx, id, act).await;
+            let scope = TenantScope::system(tenant, WHY);
+            all.tenant(&scope).act("change job", work).await?;
+        }
+        None => {
+            let work = async move |tx: &mut Tx| rules::act(tx, id, act).await;
+            db.act("change job", work).await?;
+        }
+    }
+    print_job(&find().await?.ok_or(JobsError::NotFound)?);
     Ok(())
 }
 
 async fn set_paused(db: &Db, queue: String, is_paused: bool) -> Result<(), JobsError> {
-    let set = db.transaction("pause queue", async move |tx| {
-        rules::set_paused(tx, &queue, is_paused).await
+    let set = db.act("pause queue", async move |tx: &mut Tx| {
+        let recorded = tx.audit(acts::upon_queue(is_paused, &queue))?;
+        rules::set_paused(tx, &queue, is_paused, recorded).await
     });
     println!("{}", set.await?);
     Ok(())

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dotmac_platform::{
+    audit::AuditError,
     db::DbError,
     http::Problem,
     jobs::{EnqueueError, JobState, MAX_SCHEDULES, ScheduleError},
@@ -79,6 +80,9 @@ pub enum JobsError {
     /// The queue does not take the job.
     #[error(transparent)]
     Enqueue(EnqueueError),
+    /// It was not recorded in the audit log, so it was not done.
+    #[error(transparent)]
+    Record(#[from] AuditError),
     /// The database did not do it.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -141,6 +145,7 @@ impl ApiError for JobsError {
                 TOO_MANY.problem().detail(text).retry_after(RETRY_AFTER)
             }
             Self::Enqueue(error) => DbError::from(error).into(),
+            Self::Record(error) => DbError::from(error).into(),
             Self::Db(error) => error.into(),
         }
     }

@@ -3,6 +3,7 @@
 //! The queue itself is a part of the platform (`dotmac_platform::jobs`), and runs the jobs of every module without this
 //! one. What this one adds is for clients and operators. docs/services/jobs.md is the page about it.
 
+mod acts;
 mod bodies;
 mod command;
 mod echo;
@@ -59,6 +60,7 @@ impl Module for Jobs {
             .permissions(PERMISSIONS)
             .operator_permissions(&[ReadQueues::SPEC, WriteQueues::SPEC])
             .jobs::<Echo>()
+            .audits(acts::ACTS)
             .command::<JobsCommand>()
             .named_command::<QueuesCommand>("queues", "Queues of jobs.")
             .named_command::<SchedulesCommand>("schedules", "Schedules of jobs.")

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use dotmac_platform::{
+    audit::{Acts as _, Audit as _},
+    db::AcrossTx,
     jobs::{self, JobId},
     prelude::*,
 };
 
 use crate::{
-    JobsError, Read, ReadQueues, Service, Write, WriteQueues,
+    JobsError, Read, ReadQueues, Service, Write, WriteQueues, acts,
     bodies::{Asked, DetailBody, JobBody, NewJob, QueueBody, StatsBody},
     rules::{self, Act},
 };
@@ -97,10 +99,10 @@ async fn enqueue(
 ) -> Result<Accepted<JobBody>, JobsError> {
     let (new, catalogue) = (new.into_inner(), on.catalogue.clone());
     let db = on.db.tenant(&who.scope());
-    let enqueued = db.transaction("enqueue job", async move |tx| {
-        let body = rules::enqueue(tx, &catalogue, new).await?;
-        let location = format!("/api/v1/jobs/{}", body.id);
-        Ok(once.keep(tx, Accepted { location, body }))
+    let enqueued = db.act("enqueue job", async move |tx| {
+        let enqueued = rules::enqueue(tx, &catalogue, new).await?;
+        let location = format!("/api/v1/jobs/{}", enqueued.id);
+        Ok(enqueued.map(|body| once.keep(tx, Accepted { location, body })))
     });
     enqueued.await
 }
@@ -144,9 +146,10 @@ async fn act(
     act: Act,
 ) -> Result<Json<JobBody>, JobsError> {
     let db = on.db.tenant(&who.scope());
-    let acted = db.transaction("change job", async move |tx| {
-        rules::act(tx, id, act).await?;
-        rules::one(tx, id).await
+    let acted = db.act("change job", async move |tx| {
+        let acted = rules::act(tx, id, act).await?;
+        let body = rules::one(tx, id).await?;
+        Ok::<_, JobsError>(acted.map(|()| body))
     });
     Ok(Json(acted.await?))
 }
@@ -158,29 +161,37 @@ async fn list_queues(_: Can<ReadQueues>, on: Use<Service>) -> Result<Page<QueueB
 }
 
 async fn pause(
-    _: Can<WriteQueues>,
+    who: Can<WriteQueues>,
     on: Use<Service>,
     name: Path<String>,
 ) -> Result<Json<QueueBody>, JobsError> {
-    set_paused(&on, name.clone(), true).await
+    set_paused(&who, &on, name.clone(), true).await
 }
 
 async fn resume(
-    _: Can<WriteQueues>,
+    who: Can<WriteQueues>,
     on: Use<Service>,
     name: Path<String>,
 ) -> Result<Json<QueueBody>, JobsError> {
-    set_paused(&on, name.clone(), false).await
+    set_paused(&who, &on, name.clone(), false).await
 }
 
+/// Recorded as an act of the caller, in the caller's tenant.
 async fn set_paused(
+    who: &Can<WriteQueues>,
     on: &Service,
     name: String,
     is_paused: bool,
 ) -> Result<Json<QueueBody>, JobsError> {
-    let db = on.db.system("pause or resume a queue for an operator");
-    let set = db.transaction("pause queue", async move |tx| {
-        rules::set_paused(tx, &name, is_paused).await
+    let (db, scope) = (
+        on.db.system("pause or resume a queue for an operator"),
+        who.scope(),
+    );
+    let set = db.transaction_across("pause queue", async move |mut tx: AcrossTx<'_>| {
+        let by = tx.tenant(&scope).await?;
+        let recorded = by.audit(acts::upon_queue(is_paused, &name))?;
+        let tx = tx.system().await?;
+        rules::set_paused(tx, &name, is_paused, recorded).await
     });
-    Ok(Json(set.await?))
+    Ok(Json(set.await?.into_inner()))
 }

@@ -1,6 +1,7 @@
 //! What may happen with jobs. Each rule is a function over a transaction.
 
 use dotmac_platform::{
+    audit::{Audit as _, Audited, AuditedAct, Recorded},
     db::{Connection, TenantTx, Tx},
     jobs::{
         self, Acted, Enqueue as _, EnqueueOptions, JobCatalogue, JobFilter, JobId, JobState,
@@ -10,7 +11,7 @@ use dotmac_platform::{
 };
 
 use crate::{
-    JobsError,
+    JobsError, acts,
     bodies::{Asked, AttemptBody, DetailBody, JobBody, NewJob, QueueBody},
 };
 
@@ -85,7 +86,7 @@ pub(crate) async fn enqueue(
     tx: &mut TenantTx,
     catalogue: &JobCatalogue,
     new: NewJob,
-) -> Result<JobBody, JobsError> {
+) -> Result<Audited<JobBody>, JobsError> {
     let mut wrong = Vec::new();
     let spec = catalogue
         .find(&new.kind)
@@ -124,7 +125,9 @@ pub(crate) async fn enqueue(
     let id = tx.enqueue_args(&spec, &new.args, options).await?.id();
     // Written now, since the answer shows it.
     jobs::flush(tx).await?;
-    one(tx, id).await
+    let entry = acts::upon_job(acts::ENQUEUE, id).detail("kind", spec.kind);
+    let recorded = tx.audit(entry)?;
+    Ok(recorded.of(one(tx, id).await?))
 }
 
 /// What would be right for a kind.
@@ -146,6 +149,14 @@ pub(crate) enum Act {
 }
 
 impl Act {
+    fn recorded_as(self) -> AuditedAct {
+        match self {
+            Self::Cancel => acts::CANCEL,
+            Self::Retry => acts::RETRY,
+            Self::RunNow => acts::RUN_NOW,
+        }
+    }
+
     fn wanted(self) -> &'static str {
         match self {
             Self::Cancel => "only one that is not finished can be cancelled",
@@ -160,14 +171,14 @@ impl Act {
 /// # Errors
 ///
 /// [`JobsError::NotFound`], [`JobsError::State`].
-pub(crate) async fn act(tx: &mut Tx, id: JobId, act: Act) -> Result<(), JobsError> {
+pub(crate) async fn act(tx: &mut Tx, id: JobId, act: Act) -> Result<Audited<()>, JobsError> {
     let acted = match act {
         Act::Cancel => jobs::cancel(tx, id).await?,
         Act::Retry => jobs::retry(tx, id).await?,
         Act::RunNow => jobs::run_now(tx, id).await?,
     };
     match acted {
-        Acted::Done(_) => Ok(()),
+        Acted::Done(_) => Ok(tx.audit(acts::upon_job(act.recorded_as(), id))?.of(())),
         Acted::Unknown => Err(JobsError::NotFound),
         Acted::Refused(state) => Err(JobsError::State {
             state,
@@ -188,7 +199,7 @@ pub(crate) async fn queues(c: &mut Connection) -> Result<Vec<QueueBody>, JobsErr
     Ok(queues.into_iter().map(body).collect())
 }
 
-/// Has jobs of a queue begin, or not.
+/// Has jobs of a queue begin, or not; `recorded` is the entry of [`acts::upon_queue`].
 ///
 /// # Errors
 ///
@@ -197,7 +208,8 @@ pub(crate) async fn set_paused(
     tx: &mut Tx,
     name: &str,
     is_paused: bool,
-) -> Result<QueueBody, JobsError> {
+    recorded: Recorded,
+) -> Result<Audited<QueueBody>, JobsError> {
     let is_there = match is_paused {
         true => jobs::pause(tx, name).await?,
         false => jobs::resume(tx, name).await?,
@@ -208,6 +220,6 @@ pub(crate) async fn set_paused(
     let stats = jobs::stats_of_all(tx).await?;
     let queues = jobs::queues(tx).await?;
     let this = queues.into_iter().find(|it| it.name == name);
-    this.map(|it| QueueBody::new(it, &stats))
-        .ok_or(JobsError::NoQueue)
+    let this = this.ok_or(JobsError::NoQueue)?;
+    Ok(recorded.of(QueueBody::new(this, &stats)))
 }

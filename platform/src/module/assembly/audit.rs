@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::{Assembly, AssemblyError, enabled};
 use crate::{
-    audit::{self, AuditCatalogue, KeptLog},
+    audit::{self, AuditCatalogue, AuditedAct, KeptLog, operators},
     module::Registered,
     settings::{APP_MASTER_KEY, Settings},
 };
@@ -32,6 +32,10 @@ impl AuditParts {
     pub(super) fn new(settings: &Settings, modules: &[Registered]) -> Self {
         let recorded = enabled(settings, modules);
         let recorded = recorded.map(|module| (module.name, module.manifest.acts));
+        let mut recorded: Vec<_> = recorded.filter(|(_, acts)| !acts.is_empty()).collect();
+        if !recorded.is_empty() {
+            recorded.push((operators::MODULE, operators::ACTS));
+        }
         Self {
             catalogue: AuditCatalogue::new(recorded),
             kept: None,
@@ -74,6 +78,11 @@ impl Assembly {
         if self.audit.catalogue.is_empty() {
             return Ok(());
         }
+        audit::declare(
+            operators::MODULE,
+            operators::ACTS.iter().map(AuditedAct::name),
+        );
+        self.admin_db = Some(self.db.for_module(operators::MODULE, Share::HALF));
         let kept = self.audit.kept.unwrap_or_default();
         let signing = self.sealer.clone();
         let db = |name| self.db.for_module(name, Share::HALF);

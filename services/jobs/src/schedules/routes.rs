@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dotmac_platform::{
+    audit::Acts as _,
     db::types::Moment,
     jobs::{JobCatalogue, Schedule, ScheduleId, list_occurrences, list_schedules},
     prelude::*,
@@ -77,11 +78,13 @@ async fn create(
 ) -> Result<Created<Versioned<ScheduleBody>>, JobsError> {
     let (new, catalogue) = (new.into_inner(), on.catalogue.clone());
     let db = on.db.tenant(&who.scope());
-    let created = db.transaction("create schedule", async move |tx| {
-        let schedule = rules::create(tx, &catalogue, new).await?;
-        let location = format!("/api/v1/schedules/{}", schedule.id);
-        let body = versioned(schedule, &catalogue);
-        Ok(once.keep(tx, Created { location, body }))
+    let created = db.act("create schedule", async move |tx| {
+        let created = rules::create(tx, &catalogue, new).await?;
+        let location = format!("/api/v1/schedules/{}", created.id);
+        Ok(created.map(|schedule| {
+            let body = versioned(schedule, &catalogue);
+            once.keep(tx, Created { location, body })
+        }))
     });
     created.await
 }
@@ -105,7 +108,7 @@ async fn change(
 ) -> Result<Versioned<ScheduleBody>, JobsError> {
     let (patch, catalogue) = (patch.into_inner(), on.catalogue.clone());
     let db = on.db.tenant(&who.scope());
-    let changed = db.transaction("change schedule", async move |tx| {
+    let changed = db.act("change schedule", async move |tx| {
         rules::change(tx, &catalogue, *id, &seen, patch).await
     });
     Ok(versioned(changed.await?, &on.catalogue))
@@ -118,7 +121,7 @@ async fn delete(
     seen: IfMatch,
 ) -> Result<NoContent, JobsError> {
     let db = on.db.tenant(&who.scope());
-    let deleted = db.transaction("delete schedule", async move |tx| {
+    let deleted = db.act("delete schedule", async move |tx| {
         rules::delete(tx, *id, &seen).await
     });
     deleted.await?;
@@ -157,11 +160,11 @@ async fn trigger(
 ) -> Result<Accepted<OccurrenceBody>, JobsError> {
     let catalogue = on.catalogue.clone();
     let db = on.db.tenant(&who.scope());
-    let triggered = db.transaction("trigger schedule", async move |tx| {
-        let body = rules::trigger(tx, &catalogue, *id).await?;
-        let job = body.job_id.unwrap_or_default();
+    let triggered = db.act("trigger schedule", async move |tx| {
+        let triggered = rules::trigger(tx, &catalogue, *id).await?;
+        let job = triggered.job_id.unwrap_or_default();
         let location = format!("/api/v1/jobs/{job}");
-        Ok(once.keep(tx, Accepted { location, body }))
+        Ok(triggered.map(|body| once.keep(tx, Accepted { location, body })))
     });
     triggered.await
 }

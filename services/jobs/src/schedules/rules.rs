@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dotmac_platform::{
+    audit::{Audit as _, Audited},
     db::TenantTx,
     jobs::{
         Draft, JobCatalogue, KindSpec, MAX_ARGS, Missed, Schedule, ScheduleId, Timing, TimingError,
@@ -13,7 +14,7 @@ use dotmac_platform::{
 use serde_json::Value;
 
 use super::bodies::{NewSchedule, OccurrenceBody, SchedulePatch, Span};
-use crate::{JobsError, rules::no_such_kind};
+use crate::{JobsError, acts, rules::no_such_kind};
 
 /// How late an occurrence may be enqueued, unless it is said.
 const GRACE: Duration = Duration::from_secs(60 * 60);
@@ -34,7 +35,7 @@ pub(crate) async fn create(
     tx: &mut TenantTx,
     catalogue: &JobCatalogue,
     new: NewSchedule,
-) -> Result<Schedule, JobsError> {
+) -> Result<Audited<Schedule>, JobsError> {
     let mut wrong = Wrong::new();
     match public(catalogue, &new.kind) {
         Some(spec) => check_args(&spec, &new.args, &mut wrong),
@@ -56,7 +57,9 @@ pub(crate) async fn create(
         grace,
         is_paused: false,
     };
-    Ok(create_schedule(tx, draft).await?)
+    let made = create_schedule(tx, draft).await?;
+    let entry = acts::upon_schedule(acts::ADD_SCHEDULE, made.id);
+    Ok(tx.audit(entry)?.of(made))
 }
 
 /// The schedule of that id.
@@ -79,7 +82,7 @@ pub(crate) async fn change(
     id: ScheduleId,
     seen: &IfMatch,
     patch: SchedulePatch,
-) -> Result<Schedule, JobsError> {
+) -> Result<Audited<Schedule>, JobsError> {
     let former = find(tx, id).await?;
     seen.check(former.version)?;
     let mut wrong = Wrong::new();
@@ -123,8 +126,14 @@ pub(crate) async fn change(
     if !wrong.is_empty() {
         return Err(InvalidRequest::fields(wrong).into());
     }
+    let entry = acts::upon_schedule(acts::CHANGE_SCHEDULE, id);
+    let is_held = draft.is_paused;
+    let entry = match is_held == former.draft.is_paused {
+        true => entry,
+        false => entry.detail("paused", is_held.to_string()),
+    };
     let changed = replace_schedule(tx, &former, draft).await?;
-    Ok(changed.ok_or(PreconditionFailed)?)
+    Ok(tx.audit(entry)?.of(changed.ok_or(PreconditionFailed)?))
 }
 
 /// Takes the schedule of that id away, if it is in a version that the client has seen.
@@ -136,11 +145,14 @@ pub(crate) async fn delete(
     tx: &mut TenantTx,
     id: ScheduleId,
     seen: &IfMatch,
-) -> Result<(), JobsError> {
+) -> Result<Audited<()>, JobsError> {
     let schedule = find(tx, id).await?;
     seen.check(schedule.version)?;
     match delete_schedule(tx, id, schedule.version).await? {
-        true => Ok(()),
+        true => {
+            let entry = acts::upon_schedule(acts::DELETE_SCHEDULE, id);
+            Ok(tx.audit(entry)?.of(()))
+        }
         false => Err(PreconditionFailed.into()),
     }
 }
@@ -155,11 +167,13 @@ pub(crate) async fn trigger(
     tx: &mut TenantTx,
     catalogue: &JobCatalogue,
     id: ScheduleId,
-) -> Result<OccurrenceBody, JobsError> {
+) -> Result<Audited<OccurrenceBody>, JobsError> {
     let schedule = find(tx, id).await?;
     let spec = catalogue.find(&schedule.draft.kind);
     let spec = spec.ok_or(JobsError::NoKind)?;
-    Ok(trigger_schedule(tx, &schedule, &spec).await?.into())
+    let triggered = trigger_schedule(tx, &schedule, &spec).await?;
+    let entry = acts::upon_schedule(acts::TRIGGER_SCHEDULE, id);
+    Ok(tx.audit(entry)?.of(triggered.into()))
 }
 
 /// The kind of that name, if callers may enqueue it.
