@@ -121,6 +121,14 @@ pub const REMEDIES: &[(&str, &str)] = &[
         "find out why it was so far behind; rewind it to the beginning of what is there",
     ),
     (
+        "broker_unreachable",
+        "the log has what the broker says; bring it back",
+    ),
+    (
+        "broker_not_durable",
+        "give the stream what it lacks; rewind the relay if the broker has lost events",
+    ),
+    (
         "too_many_held",
         "mend the cause; held events are still tried again",
     ),

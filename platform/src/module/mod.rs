@@ -44,6 +44,7 @@ mod measured;
 mod mount;
 mod needs;
 mod registered;
+mod relay;
 mod single;
 mod subscription;
 #[cfg(test)]

@@ -304,13 +304,13 @@ impl Mount<'_> {
     }
 
     /// The module, and whether the program is not ready without it.
-    const fn owner(&self) -> (&'static str, bool) {
+    pub(super) const fn owner(&self) -> (&'static str, bool) {
         (self.module, self.is_required)
     }
 
     /// The component's name in `/ready`, metrics and logs. Kept for the life of the process: there is one for each
     /// component that is mounted.
-    fn component(&self, name: &str) -> &'static str {
+    pub(super) fn component(&self, name: &str) -> &'static str {
         if name.is_empty() {
             self.module
         } else {

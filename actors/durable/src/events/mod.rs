@@ -58,6 +58,7 @@ mod emit;
 mod event;
 mod horizon;
 mod log;
+mod relay;
 mod retention;
 mod status;
 mod stored;
@@ -71,6 +72,7 @@ pub use event::{
     is_custom_type, is_event_type, is_subject,
 };
 pub use log::{Filter, Page, find, read, read_all};
+pub use relay::{BROKER_NOT_DURABLE, BROKER_UNREACHABLE, Broker, NotDurable, relay};
 pub use retention::{RETENTION, maintain, retention};
 pub use status::{FailedEvent, SubscriberState, SubscriberStatus, subscribers};
 pub use stored::{CloudEvent, Position, PositionError, Received, StoredEvent};

@@ -16,7 +16,7 @@ struct Waiting {
 
 static WAITING: Mutex<Vec<Waiting>> = Mutex::new(Vec::new());
 
-/// A signal for events or jobs of any of `kinds`, for as long as it is kept. Many signals before it is waited for are one.
+/// A signal for events or jobs of any of `kinds`, of all if there are none, for as long as it is kept. Many signals before it is waited for are one.
 pub(crate) fn signal(kinds: Vec<&'static str>) -> Arc<Notify> {
     let signal = Arc::new(Notify::new());
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -38,7 +38,7 @@ pub(crate) fn wake<K: AsRef<str>>(kinds: &[K]) {
 fn wake_here(is_meant: impl Fn(&str) -> bool) {
     let waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     for it in waiting.iter() {
-        if it.kinds.iter().any(|kind| is_meant(kind))
+        if (it.kinds.is_empty() || it.kinds.iter().any(|kind| is_meant(kind)))
             && let Some(wake) = it.wake.upgrade()
         {
             wake.notify_one();

@@ -9,6 +9,7 @@ mod emitting;
 mod instance;
 mod interleaving;
 mod killing;
+mod relaying;
 mod retaining;
 mod rig;
 mod subscribing;
