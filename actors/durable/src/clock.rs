@@ -8,8 +8,12 @@ use diesel_async::RunQueryDsl;
 use dotmac_db::{Connection, DbError, Querying, types::Moment};
 use serde::{Serialize, Serializer};
 
-/// The time of the database server. SQLite has none: its file is on this machine.
-pub(crate) async fn now(c: &mut Connection) -> Result<Moment, DbError> {
+/// The time of the database server, by which instances agree whose clocks differ. SQLite has none: its file is on this machine.
+///
+/// # Errors
+///
+/// [`DbError`].
+pub async fn now(c: &mut Connection) -> Result<Moment, DbError> {
     let c = c.connection();
     let Connection::Postgres(postgres) = c else {
         return Ok(Moment::now());

@@ -4,11 +4,13 @@
 //! [`events`] is the log: [`Emit::emit`](events::Emit::emit) on a transaction, [`Subscriber`](events::Subscriber) for
 //! what follows. [`jobs`] is the queue: [`Enqueue::enqueue`](jobs::Enqueue::enqueue) on a transaction,
 //! [`Runner`](jobs::Runner) for what does them. [`audit`] is the audit log: [`Audit::audit`](audit::Audit::audit) on a
-//! transaction, [`sealer`](audit::sealer) for its chain. The crate knows databases and supervision, and no HTTP.
+//! transaction, [`sealer`](audit::sealer) for its chain. [`delivery`] is what services share that hand something on to others. The
+//! crate knows databases and supervision, and no HTTP.
 
 pub mod audit;
 mod clock;
 mod declared;
+pub mod delivery;
 pub mod events;
 pub mod jobs;
 mod json_text;

@@ -24,7 +24,7 @@ pub(crate) fn trace_id() -> Option<String> {
 }
 
 /// The context of a text that [`traceparent`] made; `None` if it is none.
-pub(crate) fn context(traceparent: &str) -> Option<Context> {
+fn context(traceparent: &str) -> Option<Context> {
     let mut parts = traceparent.split('-').skip(1);
     let trace = TraceId::from_hex(parts.next()?).ok()?;
     let span = SpanId::from_hex(parts.next()?).ok()?;
@@ -33,6 +33,14 @@ pub(crate) fn context(traceparent: &str) -> Option<Context> {
     remote
         .is_valid()
         .then(|| Context::new().with_remote_span_context(remote))
+}
+
+/// Makes `span` a part of the trace in which `traceparent` was written down: what is done because of an event or a request
+/// belongs to the trace of that. A text that is none changes nothing.
+pub fn follow(span: &Span, traceparent: &str) {
+    if let Some(cause) = context(traceparent) {
+        span.set_parent(cause).ok();
+    }
 }
 
 #[cfg(test)]

@@ -167,7 +167,7 @@ impl Db {
         &self,
         operation: &'static str,
         work: W,
-    ) -> impl Future<Output = Result<T, E>> + Send
+    ) -> impl Future<Output = Result<T, E>> + Send + use<T, E, W>
     where
         for<'c> W: AsyncFnOnce(AcrossTx<'c>) -> Result<T, E>
             + Work<AcrossTx<'c>, Result<T, E>, Future: Send>
@@ -186,6 +186,18 @@ impl Db {
     #[must_use]
     pub fn tenant(&self, scope: &TenantScope) -> TenantDb {
         TenantDb::new(&self.route, scope)
+    }
+
+    /// The same way for what a caller asks for and the system does, as to end the caller's sessions in all tenants: the actor
+    /// of its events and audit entries is the caller. Without the system's scope ([`ModuleDb::system`]) it changes nothing.
+    #[must_use]
+    pub fn asked_by(&self, caller: &TenantScope) -> Self {
+        Self {
+            route: Route {
+                scope: self.route.scope.asked_by(caller.actor()),
+                ..self.route.clone()
+            },
+        }
     }
 
     /// The way to the database for one module of the program, whose work holds at most `share` of the
@@ -259,7 +271,7 @@ impl ModuleDb {
         note_system_scope(why);
         Db {
             route: Route {
-                scope: Scope::System(why),
+                scope: Scope::System(why, None),
                 ..self.route.clone()
             },
         }

@@ -87,6 +87,11 @@ impl TenantScope {
     pub const fn tenant(&self) -> TenantId {
         self.tenant
     }
+
+    /// Who acts.
+    pub(crate) const fn actor(&self) -> Actor {
+        self.actor
+    }
 }
 
 /// Counts a scope that no authentication gave, and logs it: the first for each reason as INFO.
@@ -109,15 +114,15 @@ pub(crate) enum Scope {
     /// Tables without tenants.
     Open,
     Tenant(TenantId, Actor),
-    /// Rows of all tenants, and why.
-    System(&'static str),
+    /// Rows of all tenants, and why; who asked for it, if it was a caller.
+    System(&'static str, Option<Actor>),
 }
 
 impl Scope {
     pub(crate) fn tenant(self) -> Option<TenantId> {
         match self {
             Self::Tenant(tenant, _) => Some(tenant),
-            Self::Open | Self::System(_) => None,
+            Self::Open | Self::System(..) => None,
         }
     }
 
@@ -125,16 +130,24 @@ impl Scope {
         match self {
             Self::Open => None,
             Self::Tenant(_, actor) => Some(actor),
-            Self::System(why) => Some(Actor::System(why)),
+            Self::System(why, caller) => Some(caller.unwrap_or(Actor::System(why))),
+        }
+    }
+
+    /// The same of the system with `actor` as who asked for it. A tenant's has its own actor already.
+    pub(crate) fn asked_by(self, actor: Actor) -> Self {
+        match self {
+            Self::System(why, _) => Self::System(why, Some(actor)),
+            scope => scope,
         }
     }
 
     /// What lets row-level security know the scope until the end of the transaction; nothing for no scope.
-    fn setting(self) -> Option<String> {
+    pub(super) fn setting(self) -> Option<String> {
         match self {
             Self::Open => None,
             Self::Tenant(tenant, _) => Some(format!("SET LOCAL dotmac.tenant_id = '{tenant}'")),
-            Self::System(_) => Some("SET LOCAL dotmac.tenant_id = '*'".to_owned()),
+            Self::System(..) => Some("SET LOCAL dotmac.tenant_id = '*'".to_owned()),
         }
     }
 
@@ -208,13 +221,11 @@ impl Querying for TenantTx {
 /// does for many of them is committed together. Made by [`Db::transaction_across`](crate::Db::transaction_across).
 pub struct AcrossTx<'c> {
     lent: &'c mut TenantTx,
-    outer: Scope,
 }
 
 impl<'c> AcrossTx<'c> {
     pub(crate) fn new(lent: &'c mut TenantTx) -> Self {
-        let outer = lent.0.scope;
-        Self { lent, outer }
+        Self { lent }
     }
 
     /// The same transaction on the rows of one tenant, from now until another scope is entered.
@@ -223,7 +234,8 @@ impl<'c> AcrossTx<'c> {
     ///
     /// [`DbError`]: row-level security could not be told.
     pub async fn tenant(&mut self, scope: &TenantScope) -> Result<&mut TenantTx, DbError> {
-        self.enter(Scope::Tenant(scope.tenant, scope.actor)).await?;
+        let scope = Scope::Tenant(scope.tenant, scope.actor);
+        self.lent.0.enter(scope).await?;
         Ok(self.lent)
     }
 
@@ -233,22 +245,9 @@ impl<'c> AcrossTx<'c> {
     ///
     /// As [`tenant`](Self::tenant).
     pub async fn system(&mut self) -> Result<&mut Tx, DbError> {
-        self.enter(self.outer).await?;
-        Ok(&mut self.lent.0)
-    }
-
-    async fn enter(&mut self, scope: Scope) -> Result<(), DbError> {
         let tx = &mut self.lent.0;
-        if tx.scope == scope {
-            return Ok(());
-        }
-        if let (Connection::Postgres(c), Some(setting)) = (tx.connection(), scope.setting()) {
-            let setting = diesel::sql_query(setting);
-            let set = diesel_async::RunQueryDsl::execute(setting, &mut **c).await;
-            tx.classified(set)?;
-        }
-        tx.scope = scope;
-        Ok(())
+        tx.enter(tx.begun).await?;
+        Ok(tx)
     }
 }
 

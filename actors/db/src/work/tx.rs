@@ -69,7 +69,9 @@ impl Querying for Tx {
 /// ```
 pub struct Tx {
     connection: Connection,
-    pub(crate) scope: Scope,
+    scope: Scope,
+    /// The scope that it began with.
+    pub(super) begun: Scope,
     module: Option<&'static str>,
     before: Vec<(&'static str, Box<dyn Hook>)>,
     after: Vec<AfterCommit>,
@@ -84,6 +86,7 @@ impl Tx {
         Self {
             connection,
             scope,
+            begun: scope,
             module,
             before: Vec::new(),
             after: Vec::new(),
@@ -101,6 +104,27 @@ impl Tx {
     #[must_use]
     pub fn actor(&self) -> Option<Actor> {
         self.scope.actor()
+    }
+
+    /// From now on a transaction of the system acts for `actor`, who has proved within it who it is, as at a sign-in: its events
+    /// and audit entries say so. For modules that authenticate callers. A tenant's transaction keeps the actor of its scope.
+    pub fn authenticated(&mut self, actor: Actor) {
+        self.scope = self.scope.asked_by(actor);
+        self.begun = self.begun.asked_by(actor);
+    }
+
+    /// Goes on in another scope.
+    pub(super) async fn enter(&mut self, scope: Scope) -> Result<(), DbError> {
+        if self.scope.tenant() != scope.tenant()
+            && let (Connection::Postgres(c), Some(setting)) =
+                (&mut self.connection, scope.setting())
+        {
+            let setting = diesel::sql_query(setting);
+            let set = diesel_async::RunQueryDsl::execute(setting, &mut **c).await;
+            self.connection.classified(set)?;
+        }
+        self.scope = scope;
+        Ok(())
     }
 
     /// The module whose work it is; `None` for work of the platform's own.
@@ -146,8 +170,12 @@ impl Tx {
         slot
     }
 
-    /// Runs what is to happen before the commit, in the order in which it was added.
+    /// Runs what is to happen before the commit, in the order in which it was added; in the scope that the transaction began
+    /// with, since what was collected may be of several tenants.
     pub(crate) async fn prepare_commit(&mut self) -> Result<(), DbError> {
+        if !self.before.is_empty() && self.begun != Scope::Open {
+            self.enter(self.begun).await?;
+        }
         while !self.before.is_empty() {
             let (_, hook) = self.before.remove(0);
             hook.run(self).await?;

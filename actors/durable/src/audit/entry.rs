@@ -228,6 +228,12 @@ pub enum AuditError {
         /// The module.
         module: &'static str,
     },
+    /// The transaction is of another tenant than the act.
+    #[error("an audit entry `{action}` of one tenant is not recorded on a transaction of another")]
+    OtherTenant {
+        /// The act.
+        action: &'static str,
+    },
     /// The transaction has no scope.
     #[error("an audit entry `{action}` needs a transaction with a scope, which says who acts")]
     NoActor {

@@ -95,7 +95,7 @@ pub use fault::{Broken, Fault, Verified};
 pub use log::{Filter, LinkedEntry, find, follow, list};
 pub use personal::{ERASE, SUBJECT_KEYS, erase};
 pub use range::numbers_between;
-pub use record::{Acts, Audit, Audited, Recorded, SystemActs, declare};
+pub use record::{AcrossActs, Acts, Audit, Audited, Recorded, SystemActs, audit_for, declare};
 pub use retention::{RETENTION, maintain, retention};
 pub use sealer::{Sealing, seal_some, sealer};
 pub use signing::{PublicKey, SIGNING_KEYS, SigningKey, SigningKeyId, SigningKeys};

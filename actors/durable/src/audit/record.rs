@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Deref, sync::LazyLock};
 
 use diesel::prelude::*;
 use dotmac_db::{
-    Db, DbError, TenantDb, TenantId, TenantTx, Tx, Work, insert_all,
+    AcrossTx, Db, DbError, TenantDb, TenantId, TenantTx, Tx, Work, insert_all,
     types::{Id, Json},
 };
 use opentelemetry::{KeyValue, global, metrics::Counter};
@@ -68,6 +68,11 @@ impl<T> Audited<T> {
         self.0
     }
 
+    /// What came of it, and the proof alone: for what is made of it by further queries.
+    pub fn into_parts(self) -> (T, Audited<()>) {
+        (self.0, Audited((), self.1))
+    }
+
     /// The same act, with something else made of what came of it.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Audited<U> {
         Audited(change(self.0), self.1)
@@ -84,22 +89,22 @@ impl<T> Deref for Audited<T> {
 
 /// A way to the database on which work proves that its act is recorded.
 macro_rules! acts {
-    ($(#[$doc:meta])+ $name:ident, $db:ty, $tx:ty) => {
+    ($(#[$doc:meta])+ $name:ident, $act:ident by $transaction:ident, $db:ty, $lent:ty) => {
         $(#[$doc])+
         pub trait $name {
-            /// As `transaction`, for work that changes something, and proves that its act is recorded.
+            /// As the transaction of the same kind, for work that changes something, and proves that its act is recorded.
             ///
             /// # Errors
             ///
             /// As there.
-            fn act<T, E, W>(
+            fn $act<T, E, W>(
                 &self,
                 operation: &'static str,
                 work: W,
-            ) -> impl Future<Output = Result<T, E>> + Send
+            ) -> impl Future<Output = Result<T, E>> + Send + use<Self, T, E, W>
             where
-                for<'c> W: AsyncFnOnce(&'c mut $tx) -> Result<Audited<T>, E>
-                    + Work<&'c mut $tx, Result<Audited<T>, E>, Future: Send>
+                for<'c> W: AsyncFnOnce($lent) -> Result<Audited<T>, E>
+                    + Work<$lent, Result<Audited<T>, E>, Future: Send>
                     + Send
                     + 'static,
                 T: Send + 'static,
@@ -107,20 +112,20 @@ macro_rules! acts {
         }
 
         impl $name for $db {
-            fn act<T, E, W>(
+            fn $act<T, E, W>(
                 &self,
                 operation: &'static str,
                 work: W,
-            ) -> impl Future<Output = Result<T, E>> + Send
+            ) -> impl Future<Output = Result<T, E>> + Send + use<T, E, W>
             where
-                for<'c> W: AsyncFnOnce(&'c mut $tx) -> Result<Audited<T>, E>
-                    + Work<&'c mut $tx, Result<Audited<T>, E>, Future: Send>
+                for<'c> W: AsyncFnOnce($lent) -> Result<Audited<T>, E>
+                    + Work<$lent, Result<Audited<T>, E>, Future: Send>
                     + Send
                     + 'static,
                 T: Send + 'static,
                 E: From<DbError> + Send + 'static,
             {
-                let done = self.transaction(operation, work);
+                let done = self.$transaction(operation, work);
                 async move { Ok(done.await?.into_inner()) }
             }
         }
@@ -129,11 +134,15 @@ macro_rules! acts {
 
 acts! {
     /// Transactions of a tenant that change something.
-    Acts, TenantDb, TenantTx
+    Acts, act by transaction, TenantDb, &'c mut TenantTx
 }
 acts! {
     /// Transactions of the system that change something.
-    SystemActs, Db, Tx
+    SystemActs, act by transaction, Db, &'c mut Tx
+}
+acts! {
+    /// Transactions of the system on the rows of several tenants that change something.
+    AcrossActs, act_across by transaction_across, Db, AcrossTx<'c>
 }
 
 /// What a transaction has recorded.
@@ -164,25 +173,47 @@ struct NewRow {
 
 impl Audit for Tx {
     fn audit(&mut self, entry: Entry) -> Result<Recorded, AuditError> {
-        let row = row(self, entry);
-        self.before_commit(HOOK, async |tx: &mut Tx| write(tx).await);
-        let collected = self.slot::<Collected>();
-        match row {
-            Ok(row) => {
-                collected.count += 1;
-                collected.waiting.push(row);
-                Ok(Recorded(()))
-            }
-            Err(error) => {
-                collected.refused.get_or_insert_with(|| error.clone());
-                Err(error)
-            }
+        let tenant = self.tenant().unwrap_or(SYSTEM);
+        collect(self, tenant, entry)
+    }
+}
+
+/// As [`Audit::audit`], for an act that concerns `tenant` on a transaction of the system, which works for all tenants and has none
+/// of its own.
+///
+/// # Errors
+///
+/// As there; [`AuditError::OtherTenant`] on a transaction of another tenant.
+pub fn audit_for(tx: &mut Tx, tenant: TenantId, entry: Entry) -> Result<Recorded, AuditError> {
+    collect(tx, tenant, entry)
+}
+
+fn collect(tx: &mut Tx, tenant: TenantId, entry: Entry) -> Result<Recorded, AuditError> {
+    let row = row(tx, tenant, entry);
+    tx.before_commit(HOOK, async |tx: &mut Tx| write(tx).await);
+    let collected = tx.slot::<Collected>();
+    match row {
+        Ok(row) => {
+            collected.count += 1;
+            collected.waiting.push(row);
+            Ok(Recorded(()))
+        }
+        Err(error) => {
+            collected.refused.get_or_insert_with(|| error.clone());
+            Err(error)
         }
     }
 }
 
-fn row(tx: &mut Tx, entry: Entry) -> Result<(NewRow, Option<Personal>), AuditError> {
+fn row(
+    tx: &mut Tx,
+    tenant: TenantId,
+    entry: Entry,
+) -> Result<(NewRow, Option<Personal>), AuditError> {
     let action = entry.action;
+    if tx.tenant().is_some_and(|own| own != tenant) {
+        return Err(AuditError::OtherTenant { action });
+    }
     if tx.slot::<Collected>().count >= MAX_ENTRIES {
         return Err(AuditError::TooMany { action });
     }
@@ -193,7 +224,7 @@ fn row(tx: &mut Tx, entry: Entry) -> Result<(NewRow, Option<Personal>), AuditErr
     let entry = entry.checked()?;
     let row = NewRow {
         id: Id::new(),
-        tenant_id: tx.tenant().unwrap_or(SYSTEM),
+        tenant_id: tenant,
         actor: actor.to_string(),
         action,
         resource_type: entry.resource_type,

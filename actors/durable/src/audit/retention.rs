@@ -1,34 +1,66 @@
 //! How long entries are kept. They are taken away from the beginning of a chain up to a checkpoint, which stays: behind it
-//! the rest can still be verified.
+//! the rest can still be verified. The same worker seals the keys of the log anew after a change of the master key.
 
 use std::{sync::Arc, time::Duration};
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_db::{
-    Connection, Db, DbError, ModuleDb, OptionalExtension, TenantId, Tx, on, types::Moment,
+    Connection, Db, DbError, ModuleDb, OptionalExtension, TenantId, Tx, on,
+    sealing::{ResealError, Resealing, Sealer},
+    types::Moment,
 };
 use dotmac_supervision::{Schedule, WorkerSpec};
 
 use super::{
-    MIN_RETENTION,
+    MIN_RETENTION, SIGNING_KEYS, SUBJECT_KEYS,
     tables::{audit_chain, audit_checkpoint, audit_entry, audit_link},
 };
 
 /// How long entries are kept unless said otherwise: 400 days.
 pub const RETENTION: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
-/// How often old entries are taken away.
-const INTERVAL: Duration = Duration::from_secs(3600);
+/// How often old entries are taken away, and keys that a former master key sealed are sealed anew.
+const INTERVAL: Duration = Duration::from_secs(600);
 
-/// The worker that takes away entries that are older than `keep`, at least 90 days. Any number of instances may run it.
+/// Keys that are sealed anew with one transaction.
+const RESEALED: u32 = 100;
+
+/// The worker that takes away entries that are older than `keep`, at least 90 days, and that seals anew what another key of
+/// `sealer` than the first one sealed. Any number of instances may run it.
 #[must_use]
-pub fn retention(name: &'static str, db: &ModuleDb, keep: Duration) -> WorkerSpec {
+pub fn retention(
+    name: &'static str,
+    db: &ModuleDb,
+    sealer: Option<Sealer>,
+    keep: Duration,
+) -> WorkerSpec {
     let db = Arc::new(db.system("audit entries of all tenants expire"));
     WorkerSpec::new(name, Schedule::Every(INTERVAL), move |_| {
-        let db = Arc::clone(&db);
-        async move { maintain(&db, Moment::now(), keep).await.map(drop) }
+        let (db, sealer) = (Arc::clone(&db), sealer.clone());
+        async move {
+            if let Some(sealer) = sealer {
+                reseal(&db, &sealer).await?;
+            }
+            maintain(&db, Moment::now(), keep).await.map(drop)
+        }
     })
+}
+
+/// Seals the signing keys and those of personal fields anew after a change of the master key. Without a master key they are left
+/// as they are.
+async fn reseal(db: &Db, sealer: &Sealer) -> Result<(), DbError> {
+    for column in [SIGNING_KEYS, SUBJECT_KEYS] {
+        let mut resealing = Resealing::new(column);
+        loop {
+            match resealing.step(db, sealer, RESEALED).await {
+                Ok(step) if !step.is_done => {}
+                Ok(_) | Err(ResealError::Sealing(_)) => break,
+                Err(ResealError::Db(error)) => return Err(error),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Takes away entries that are older than `keep`, as of `now`; how many. What is younger than 90 days stays. `db` has the

@@ -180,7 +180,7 @@ impl Verifier {
                 Step::Done(found) if found.broken.is_some() && !is_again => {
                     (at, is_again) = (first.clone(), true);
                 }
-                Step::Done(found) => break found,
+                Step::Done(found) => break *found,
             }
         };
         let has_room = known.is_some() || self.known.len() < MOST_KNOWN;

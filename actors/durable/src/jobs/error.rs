@@ -79,7 +79,7 @@ impl JobError {
 }
 
 /// At most `most` bytes of `text`, and no NUL, which PostgreSQL takes nowhere.
-pub(super) fn cut(mut text: String, most: usize) -> String {
+pub(crate) fn cut(mut text: String, most: usize) -> String {
     if text.contains('\0') {
         text = text.replace('\0', "\u{fffd}");
     }

@@ -74,6 +74,7 @@ mod waiting;
 
 pub use control::{Acted, cancel, pause, resume, retry, run_now};
 pub use enqueue::{Enqueue, EnqueueError, Enqueued, MAX_JOBS, declare, flush};
+pub(crate) use error::cut;
 pub use error::{JobError, LeaseLost};
 pub use handler::JobHandler;
 pub use kind::{

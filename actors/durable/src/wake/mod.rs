@@ -16,8 +16,9 @@ struct Waiting {
 
 static WAITING: Mutex<Vec<Waiting>> = Mutex::new(Vec::new());
 
-/// A signal for events or jobs of any of `kinds`, of all if there are none, for as long as it is kept. Many signals before it is waited for are one.
-pub(crate) fn signal(kinds: Vec<&'static str>) -> Arc<Notify> {
+/// A signal for events or jobs of any of `kinds`, of all if there is none, for as long as it is kept. Many signals before it
+/// is waited for are one. A service whose worker claims rows of its own uses the worker's name as a kind.
+pub fn signal(kinds: Vec<&'static str>) -> Arc<Notify> {
     let signal = Arc::new(Notify::new());
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     waiting.retain(|other| other.wake.strong_count() > 0);
@@ -28,8 +29,8 @@ pub(crate) fn signal(kinds: Vec<&'static str>) -> Arc<Notify> {
     signal
 }
 
-/// Wakes those who wait for any of `kinds`, here and on other instances.
-pub(crate) fn wake<K: AsRef<str>>(kinds: &[K]) {
+/// Wakes those who wait for any of `kinds`, here and on other instances. For [`Tx::after_commit`](dotmac_db::Tx::after_commit).
+pub fn wake<K: AsRef<str>>(kinds: &[K]) {
     wake_here(|kind| kinds.iter().any(|it| it.as_ref() == kind));
     exchange::tell(kinds);
 }
@@ -55,10 +56,12 @@ mod tests {
     #[tokio::test]
     async fn a_signal_is_for_its_kinds_and_many_are_one() {
         let (notes, files) = (signal(vec!["note.added.v1"]), signal(vec!["file.added.v1"]));
+        let all = signal(Vec::new());
         for _ in 0..3 {
             wake(&["note.added.v1"]);
         }
         notes.notified().await;
+        all.notified().await;
         for idle in [notes.notified(), files.notified()] {
             let short = Duration::from_millis(10);
             assert!(tokio::time::timeout(short, idle).await.is_err());

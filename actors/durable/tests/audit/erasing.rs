@@ -3,10 +3,11 @@
 use diesel_async::RunQueryDsl;
 use dotmac_db::{Connection, DbError, TenantTx, on, sealing::Sealer, types::Id};
 use dotmac_durable::audit::{
-    Acts as _, Audit as _, AuditError, Entry, Filter, LinkedEntry, SubjectId, erase, list,
+    Acts as _, Audit as _, AuditError, Entry, Filter, LinkedEntry, RETENTION, SubjectId, erase,
+    list, retention,
 };
 
-use crate::rig::{Rig, another_scope, master, on_both, other_master, scope};
+use crate::rig::{Rig, another_scope, both_masters, master, on_both, other_master, scope};
 
 fn person(number: u128) -> SubjectId {
     Id::from_uuid(uuid::Uuid::from_u128(number))
@@ -140,6 +141,34 @@ async fn without_its_key_a_personal_field_is_refused_and_so_is_the_act() {
             .transaction("act", personal("No name"))
             .await;
         assert!(refused.is_err());
+        rig.supervisor.halt().await;
+    })
+    .await;
+}
+
+#[actix::test]
+async fn keys_are_sealed_anew_after_a_change_of_the_master_key() {
+    on_both(async |target| {
+        let rig = Rig::start(&target, |_| Vec::new()).await;
+        sign_in(&rig, &scope(), person(1), master()).await.unwrap();
+        rig.seal().await;
+        rig.supervisor.halt().await;
+
+        let rig = Rig::start(&target, |db| {
+            vec![retention("retention", db, Some(both_masters()), RETENTION)]
+        })
+        .await;
+        crate::support::eventually("the key to be sealed anew", || async {
+            let found = all(&rig, other_master()).await;
+            found[0].personal.is_some().then_some(())
+        })
+        .await;
+        sign_in(&rig, &scope(), person(1), other_master())
+            .await
+            .unwrap();
+        // The signing key too: what it signed can be checked without the former master key.
+        let keys = rig.keys(Some(&other_master())).await;
+        assert_eq!(keys.public().len(), 1);
         rig.supervisor.halt().await;
     })
     .await;

@@ -9,6 +9,7 @@ mod exporting;
 #[path = "../instance.rs"]
 mod instance;
 mod killing;
+mod parts;
 mod recording;
 mod rig;
 mod verifying;

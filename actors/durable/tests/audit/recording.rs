@@ -1,10 +1,10 @@
 //! What is recorded, and what is refused.
 
 use diesel_async::RunQueryDsl;
-use dotmac_db::{DbError, TenantTx, Tx, on};
+use dotmac_db::{AcrossTx, Actor, DbError, TenantTx, Tx, on};
 use dotmac_durable::audit::{
-    Acts as _, Audit as _, AuditError, Audited, Entry, Filter, MAX_ENTRIES, MAX_ENTRY, Outcome,
-    Recorded, SYSTEM, SystemActs as _, declare, find, list,
+    AcrossActs as _, Acts as _, Audit as _, AuditError, Audited, Entry, Filter, MAX_ENTRIES,
+    MAX_ENTRY, Outcome, Recorded, SYSTEM, SystemActs as _, audit_for, declare, find, list,
 };
 
 use crate::rig::{Rig, another_scope, change, on_both, scope};
@@ -262,6 +262,92 @@ async fn an_entry_is_never_changed_by_a_statement_alone() {
             let refused = format!("{refused:?}");
             assert!(refused.contains("are never changed"), "{sql}: {refused}");
         }
+        rig.supervisor.halt().await;
+    })
+    .await;
+}
+
+#[actix::test]
+async fn the_system_records_for_tenants_and_on_behalf_of_callers() {
+    on_both(async |target| {
+        let rig = Rig::start(&target, |_| Vec::new()).await;
+        let (one, other) = (scope(), another_scope());
+        let caller = Actor::Principal {
+            kind: "user",
+            id: uuid::Uuid::from_u128(7),
+        };
+        // One after the other in the scopes of two tenants; what was recorded first is written in that of the system.
+        let (first, second) = (one.clone(), other.clone());
+        let across = async move |mut tx: AcrossTx<'_>| {
+            let of_one = tx.tenant(&first).await?;
+            of_one
+                .audit(Entry::new("tenant_act", "test.number", "1"))?
+                .of(());
+            let of_other = tx.tenant(&second).await?;
+            let recorded = of_other.audit(Entry::new("tenant_act", "test.number", "2"))?;
+            Ok::<_, DbError>(recorded.of(()))
+        };
+        rig.system().act_across("across", across).await.unwrap();
+
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it stands for a module that checks credentials"
+        )]
+        let signed_in = async move |tx: &mut Tx| {
+            let before = audit_for(
+                tx,
+                scope().tenant(),
+                Entry::new("login_try", "test.user", "7"),
+            );
+            before?.of(());
+            tx.authenticated(caller);
+            let entry = Entry::new("login", "test.user", "7");
+            Ok::<_, DbError>(audit_for(tx, scope().tenant(), entry)?.of(()))
+        };
+        rig.system().act("sign in", signed_in).await.unwrap();
+        let asked = async move |tx: &mut Tx| {
+            let entry = Entry::new("asked", "test.user", "7");
+            Ok::<_, DbError>(audit_for(tx, another_scope().tenant(), entry)?.of(()))
+        };
+        let by_one = rig.system().asked_by(&one);
+        by_one.act("ask", asked).await.unwrap();
+
+        rig.seal().await;
+        let listed = async |scope: &dotmac_db::TenantScope| {
+            let read =
+                async |tx: &mut TenantTx| list(tx, &Filter::default(), i64::MAX, 10, None).await;
+            let found = rig.db.tenant(scope).read("list", read).await.unwrap();
+            let acts = found
+                .into_iter()
+                .map(|it| (it.entry.action, it.entry.actor));
+            acts.collect::<Vec<_>>()
+        };
+        let pair = |action: &str, actor: &str| (action.to_owned(), actor.to_owned());
+        let user = "user:00000000-0000-0000-0000-000000000007";
+        assert_eq!(
+            listed(&one).await,
+            [
+                pair("login", user),
+                pair("login_try", "system:test"),
+                pair("tenant_act", "system:test")
+            ]
+        );
+        assert_eq!(
+            listed(&other).await,
+            [
+                pair("asked", "system:test"),
+                pair("tenant_act", "system:test")
+            ]
+        );
+
+        // A tenant's transaction records for no other tenant, and has no other actor than its scope's.
+        let foreign = async |tx: &mut TenantTx| {
+            let entry = Entry::new("foreign", "test.number", "3");
+            Ok::<_, DbError>(audit_for(tx, another_scope().tenant(), entry)?.of(()))
+        };
+        let refused = rig.db.tenant(&one).act("foreign", foreign).await;
+        let refused = format!("{:?}", refused.unwrap_err());
+        assert!(refused.contains("OtherTenant"), "{refused}");
         rig.supervisor.halt().await;
     })
     .await;

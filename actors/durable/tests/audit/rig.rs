@@ -15,14 +15,22 @@ use dotmac_supervision::WorkerSpec;
 pub use crate::instance::{Rig, on_both, patiently, postgres, scope, sqlite};
 use crate::support;
 
+const KEY: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
+const OTHER_KEY: &str = "ISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+P0A=";
+
 /// Keys that everything is sealed with.
 pub fn master() -> Sealer {
-    keys("AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=")
+    keys(KEY)
 }
 
 /// Others.
 pub fn other_master() -> Sealer {
-    keys("ISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+P0A=")
+    keys(OTHER_KEY)
+}
+
+/// Others that seal, and the first ones to open with: while the master key is changed.
+pub fn both_masters() -> Sealer {
+    keys(&format!("{OTHER_KEY},{KEY}"))
 }
 
 fn keys(text: &str) -> Sealer {

@@ -101,6 +101,11 @@ impl SecretFeed {
         }
     }
 
+    /// Gives consumers what was loaded without an actor, for a command that starts none.
+    pub fn provide(&self, store: &Arc<SecretStore>) {
+        self.tell(store);
+    }
+
     /// Says that the secret of `key` is of no use, so that it is asked for anew. May be said at will.
     pub fn refuse(&self, key: &str) {
         self.state().refused.insert(key.to_owned());

@@ -18,11 +18,6 @@ CREATE TABLE audit_entry (
     trace_id      TEXT
 );
 CREATE INDEX audit_entry_of_tenant ON audit_entry (tenant_id, at);
--- For reading by what an entry says; in the order of positions, which is that of the chain.
-CREATE INDEX audit_entry_by_actor ON audit_entry (tenant_id, actor, xid, position);
-CREATE INDEX audit_entry_by_action ON audit_entry (tenant_id, action, xid, position);
-CREATE INDEX audit_entry_by_type ON audit_entry (tenant_id, resource_type, xid, position);
-CREATE INDEX audit_entry_by_resource ON audit_entry (tenant_id, resource_id, xid, position);
 
 -- The chain of each tenant: link after link, in the order of commits.
 CREATE TABLE audit_link (

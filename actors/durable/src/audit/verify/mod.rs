@@ -1,6 +1,7 @@
 //! Computing a chain again, page by page, and comparing it with its checkpoints and the register.
 
 mod ending;
+mod place;
 mod unlinked;
 
 use std::{sync::Arc, time::Duration};
@@ -8,13 +9,15 @@ use std::{sync::Arc, time::Duration};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_db::{Connection, Db, DbError, OptionalExtension, TenantId, on, types::Moment};
-use serde::{Deserialize, Serialize};
 
 use super::{
     Broken, Checkpoint, EntryId, Fault, Hash, SigningKeys, Verified, checkpoint, links,
     range::numbers_between, register::Register, signing::Signed, tables::audit_link,
 };
+pub use place::VerifiedPlace;
+
 use ending::Ending;
+use place::{Before, Part};
 
 /// What is younger than this is never taken away by retention.
 pub const MIN_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -36,35 +39,6 @@ pub struct Verification {
     read: i64,
     place: VerifiedPlace,
     found: Verified,
-}
-
-/// How far a chain is verified: what goes on there needs nothing else of what was found before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VerifiedPlace {
-    number: i64,
-    hash: Hash,
-    before: Before,
-    part: Part,
-}
-
-/// What is being checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Part {
-    /// Links, with their entries and checkpoints.
-    Links,
-    /// Whether all entries have links, behind this one.
-    Entries(Option<unlinked::After>),
-}
-
-/// The checkpoint before the next one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Before {
-    /// It was not read.
-    Unread,
-    /// There is none.
-    None,
-    /// It has this digest, and a signature or not.
-    Is { digest: Hash, is_signed: bool },
 }
 
 impl Verification {
@@ -158,7 +132,7 @@ impl Verification {
                     is_again = true;
                     step = first.next(db).await?;
                 }
-                Step::Done(found) => return Ok(found),
+                Step::Done(found) => return Ok(*found),
                 Step::Further(further) => {
                     on_page();
                     step = further.next(db).await?;
@@ -177,7 +151,7 @@ impl Verification {
         let step = async move |c: &mut Connection| {
             let is_done = further.step(c).await?;
             Ok::<_, DbError>(match is_done {
-                true => Step::Done(further.found),
+                true => Step::Done(Box::new(further.found)),
                 false => Step::Further(Box::new(further)),
             })
         };
@@ -415,6 +389,6 @@ impl Verification {
 
 /// What a page has come to.
 pub(super) enum Step {
-    Done(Verified),
+    Done(Box<Verified>),
     Further(Box<Verification>),
 }

@@ -159,7 +159,8 @@ impl Subscriber {
         )
     }
 
-    /// A subscriber to events of any of `kinds`, of all tenants and of the system, on transactions of the system.
+    /// A subscriber to events of any of `kinds`, of every type if there is none, of all tenants and of the system, on
+    /// transactions of the system.
     pub fn across_tenants<H, X>(
         name: &'static str,
         kinds: &'static [&'static str],

@@ -12,7 +12,6 @@ use dotmac_supervision::{WorkerContext, panic_message};
 use futures_util::FutureExt;
 use tokio::time::sleep;
 use tracing::{Instrument, field, info_span};
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{
     ends::end_of,
@@ -214,8 +213,8 @@ impl Life {
             otel.status_code = field::Empty, job.id = %job.lease.id, job.attempt = job.attempt,
             job.queue = job.queue,
         );
-        if let Some(cause) = job.traceparent.as_deref().and_then(trace::context) {
-            span.set_parent(cause).ok();
+        if let Some(cause) = &job.traceparent {
+            trace::follow(&span, cause);
         }
         let (life, state, entered) = (Arc::clone(self), Arc::clone(&run), span.clone());
         let task = async move {

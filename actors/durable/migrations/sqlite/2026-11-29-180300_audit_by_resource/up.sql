@@ -1,0 +1,2 @@
+-- For reading by resource; in the order of positions, which is that of the chain.
+CREATE INDEX audit_entry_by_resource ON audit_entry (tenant_id, resource_id, xid, position);
