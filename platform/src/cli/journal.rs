@@ -14,7 +14,7 @@ use crate::{
 #[derive(Args)]
 pub(super) struct Arguments {
     /// Number of events, counted from the newest.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     last: u32,
     /// Only events of this component, such as db; `runtime` for starts and stops of processes.
     #[arg(long)]

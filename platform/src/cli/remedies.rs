@@ -144,7 +144,23 @@ pub const REMEDIES: &[(&str, &str)] = &[
         "audit_not_signed",
         "set `DOTMAC_APP_MASTER_KEY` to keys of which one has sealed the signing key; the log names the key that is missing",
     ),
+    (
+        "storage_full",
+        "free space in the store of files, or enlarge it",
+    ),
+    (
+        "storage_refused",
+        "check `DOTMAC_FILES_ACCESS_KEY`, `DOTMAC_FILES_SECRET_KEY` and what they may do with the bucket",
+    ),
+    (
+        "storage_unusable",
+        "check `DOTMAC_FILES_PATH` and who may write there, or `DOTMAC_FILES_ENDPOINT` and `DOTMAC_FILES_BUCKET`; the log has the error",
+    ),
     ("no_answer", "look at the collector; nothing else is slowed"),
+    (
+        "relay_refuses",
+        "look at its log; `dotmac check --connect` has its words",
+    ),
     ("rejected", "check protocol, path and credentials"),
     ("misconfigured", "check `DOTMAC_TELEMETRY_OTLP_ENDPOINT`"),
     ("no_resources", "check the limit on threads"),

@@ -15,7 +15,8 @@ use tracing::{Dispatch, Instrument, instrument::WithSubscriber};
 use url::Url;
 
 use super::{
-    EgressAnswer, EgressError, EgressRequest, Inner, lookup::Pinned, policy::Destination, span,
+    EgressAnswer, EgressError, EgressRequest, Inner, lookup::Pinned, measure::Measured,
+    policy::Destination, span,
 };
 
 /// Headers that another host may be sent.
@@ -71,7 +72,7 @@ impl EgressRequest {
         url: &Url,
         destination: &Destination,
     ) -> Result<EgressAnswer, EgressError> {
-        let attempt = span::of(&self.method, destination);
+        let (attempt, measured) = (span::of(&self.method, destination), Measured::begin());
         let within = async {
             let mut headers = self.headers.clone();
             span::inject(&mut headers);
@@ -80,6 +81,7 @@ impl EgressRequest {
         };
         let outcome = within.instrument(attempt.span.clone()).await;
         attempt.finish(&outcome);
+        measured.end(&outcome);
         outcome
     }
 
@@ -106,11 +108,26 @@ impl EgressRequest {
         let mut answer = request.send().await.map_err(failed)?;
         let status = answer.status();
         let headers = std::mem::take(answer.headers_mut());
-        let body = read(answer, self.answer_limit, destination).await?;
+        let is_direct = inner.config.proxy.is_none();
+        let address = answer.remote_addr().filter(|_| is_direct);
+        let limit = self.answer_limit;
+        let said = answer.content_length().unwrap_or_default();
+        let is_said_long = usize::try_from(said).map_or(true, |said| said > limit);
+        let mut read = (Bytes::new(), is_said_long);
+        if !is_said_long || self.cuts_answer {
+            read = read_up_to(limit, &mut answer, destination).await?;
+        }
+        let (body, is_cut) = read;
+        if is_cut && !self.cuts_answer {
+            let host = destination.host.clone();
+            return Err(EgressError::AnswerTooLarge { host, limit });
+        }
         Ok(EgressAnswer {
             status,
             headers,
             body,
+            is_cut,
+            address: address.map(|it| it.ip()),
         })
     }
 }
@@ -176,30 +193,23 @@ fn unusable(error: reqwest::Error) -> EgressError {
     }
 }
 
-/// Reads the body, counting: what the answer says of its length is a claim.
-async fn read(
-    mut answer: Response,
+/// Reads the body up to `limit`, and whether there is more. Counted: what the answer says of its length is a claim.
+async fn read_up_to(
     limit: usize,
+    answer: &mut Response,
     destination: &Destination,
-) -> Result<Bytes, EgressError> {
-    let host = || destination.host.clone();
-    let too_large = || EgressError::AnswerTooLarge {
-        host: host(),
-        limit,
-    };
-    let said = answer.content_length().unwrap_or_default();
-    if usize::try_from(said).map_or(true, |said| said > limit) {
-        return Err(too_large());
-    }
+) -> Result<(Bytes, bool), EgressError> {
     let mut body = Vec::new();
     let lost = |error| failure(destination, &error);
     while let Some(piece) = answer.chunk().await.map_err(lost)? {
-        if piece.len() > limit - body.len() {
-            return Err(too_large());
+        let room = limit - body.len();
+        if piece.len() > room {
+            body.extend_from_slice(&piece[..room]);
+            return Ok((body.into(), true));
         }
         body.extend_from_slice(&piece);
     }
-    Ok(body.into())
+    Ok((body.into(), false))
 }
 
 /// Where an answer leads on to, if it is a redirect.

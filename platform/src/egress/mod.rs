@@ -28,6 +28,7 @@ mod address;
 mod error;
 mod exchange;
 mod lookup;
+mod measure;
 mod policy;
 mod request;
 mod slots;
@@ -90,6 +91,11 @@ impl Egress {
             lookup: Box::new(lookup),
             config,
         }))
+    }
+
+    /// Shows its metrics from now on, for a program in which a module calls out.
+    pub(crate) fn measure(&self) {
+        measure::register();
     }
 
     /// Files and sockets that its calls have open at the most: each has two sockets while it tries an address of either

@@ -1,6 +1,6 @@
 //! A call as a module puts it together, and the answer that it gets.
 
-use std::{fmt, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use reqwest::{
@@ -29,6 +29,7 @@ pub struct EgressRequest {
     pub(super) body: Bytes,
     pub(super) timeout: Duration,
     pub(super) answer_limit: usize,
+    pub(super) cuts_answer: bool,
     pub(super) redirects: u8,
 }
 
@@ -42,6 +43,10 @@ pub struct EgressAnswer {
     pub headers: HeaderMap,
     /// The body as it came, not unpacked.
     pub body: Bytes,
+    /// Whether there was more of the body than was read: see [`EgressRequest::cut_answer`].
+    pub is_cut: bool,
+    /// The address that answered; `None` through a proxy, which chooses it.
+    pub address: Option<IpAddr>,
 }
 
 impl EgressRequest {
@@ -53,6 +58,7 @@ impl EgressRequest {
             body: Bytes::new(),
             timeout: egress.0.config.timeout,
             answer_limit: egress.0.config.answer_limit,
+            cuts_answer: false,
             redirects: 0,
             egress,
         }
@@ -97,6 +103,13 @@ impl EgressRequest {
     /// How much of the answer is read, in bytes, in place of `DOTMAC_EGRESS_ANSWER_LIMIT`. All of it is kept in memory.
     pub fn answer_limit(mut self, bytes: usize) -> Self {
         self.answer_limit = bytes;
+        self
+    }
+
+    /// Reads the answer up to the limit and leaves the rest, in place of the error `answer_too_large`: for callers to whom
+    /// the status says all.
+    pub fn cut_answer(mut self) -> Self {
+        self.cuts_answer = true;
         self
     }
 

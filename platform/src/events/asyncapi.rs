@@ -28,8 +28,8 @@ pub(crate) fn document(name: &str, version: &str, catalogue: &EventCatalogue) ->
         })
         .collect();
     for subscription in catalogue.subscriptions() {
-        let known = |kind: &&&'static str| types.iter().any(|it| it.kind() == **kind);
-        for kind in subscription.kinds.iter().filter(known) {
+        let kinds = types.iter().map(EventType::kind);
+        for kind in kinds.filter(|kind| subscription.handles(kind)) {
             let operation = json!({
                 "action": "receive",
                 "channel": { "$ref": format!("#/channels/{kind}") },

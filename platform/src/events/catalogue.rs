@@ -136,8 +136,16 @@ pub struct Subscription {
     pub name: &'static str,
     /// The module whose worker it is.
     pub module: &'static str,
-    /// The types of the events that it handles.
+    /// The types of the events that it handles; none for all.
     pub kinds: &'static [&'static str],
+}
+
+impl Subscription {
+    /// Whether it handles events of the type `kind`.
+    #[must_use]
+    pub fn handles(&self, kind: &str) -> bool {
+        self.kinds.is_empty() || self.kinds.contains(&kind)
+    }
 }
 
 /// The events of a program: types, and subscribers. Clones are the same. Handlers take it as

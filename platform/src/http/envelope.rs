@@ -13,7 +13,7 @@ use std::{
 };
 
 use actix_web::{
-    Error, HttpMessage,
+    Error, HttpMessage, HttpRequest,
     dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform},
     http::{Method, header},
 };
@@ -138,6 +138,7 @@ where
         if method == Method::HEAD {
             // Routed as GET; actix leaves the body out when it writes the response.
             request.head_mut().method = Method::GET;
+            request.extensions_mut().insert(RoutedAsGet);
         }
         let exchanging = Exchanging::begin(&request);
         let served = Rc::clone(&self.desk).serve(request, method);
@@ -148,6 +149,14 @@ where
             Ok(exchanging.until_sent(served.await?))
         }))
     }
+}
+
+/// Among the extensions of a `HEAD`.
+struct RoutedAsGet;
+
+/// Whether the client sent `HEAD`, which is routed as `GET`: a handler whose body costs something need not make it.
+pub(crate) fn is_head(request: &HttpRequest) -> bool {
+    request.extensions().get::<RoutedAsGet>().is_some()
 }
 
 /// A probe as orchestrators send it. With a body, or from a page of another origin, or malformed, it

@@ -142,7 +142,7 @@ pub(crate) fn unsupported(wanted: &str) -> Problem {
 }
 
 /// A body that did not arrive whole.
-pub(super) fn body(error: &PayloadError) -> Problem {
+pub(crate) fn body(error: &PayloadError) -> Problem {
     match error {
         PayloadError::Overflow => Problem::new(StatusCode::PAYLOAD_TOO_LARGE)
             .detail("the body is too large")

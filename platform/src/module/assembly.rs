@@ -19,7 +19,7 @@ use self::{
     values::PLATFORM,
 };
 pub(crate) use self::{error::AssemblyError, values::Values};
-use super::{Mount, MountError, Registered, explanation::Explanation};
+use super::{ConnectionCheck, Later, Mount, MountError, Registered, explanation::Explanation};
 use crate::{
     MIGRATIONS,
     access::{Authentication, Authenticator},
@@ -28,6 +28,7 @@ use crate::{
     events::{self, EventCatalogue},
     http::{self, Routes},
     jobs::{JobCatalogue, JobHandler, Kept},
+    mail::{Mailer, SharedMailQueue},
     metrics,
     routing::{self, Limiter, ModuleRequests, MountedRoutes, Route, RoutesError},
     settings::{Appliers, Environment, Migrate, Settings},
@@ -42,6 +43,9 @@ use dotmac_secrets::{
 use dotmac_supervision::{ActorHandle, Published, SupervisionTree};
 use dotmac_telemetry::Telemetry;
 use tracing::warn;
+
+/// Looks for a value that is awaited.
+type Find = Box<dyn FnOnce(&Values)>;
 
 /// Everything that will run, not started yet.
 pub(crate) struct Assembly {
@@ -61,7 +65,10 @@ pub(crate) struct Assembly {
     /// There once a module seals.
     pub(super) sealer: Option<Sealer>,
     /// What handlers and actors take.
-    pub(super) values: Values,
+    pub(crate) values: Values,
+    /// What is shared later than it is asked for: each looks for its value once all modules are mounted.
+    awaited: Vec<Find>,
+    pub(super) mailer: Mailer,
     /// This process among those that share its database.
     pub(super) instance: Arc<str>,
     /// The first mistake of the module that is being mounted.
@@ -89,6 +96,8 @@ pub(crate) struct Assembly {
     pub(crate) admin_db: Option<ModuleDb>,
     /// What modules say of their work to operators.
     pub(crate) explanations: Vec<Explanation>,
+    /// What `check --connect` tries of what modules depend on.
+    pub(crate) checks: Vec<ConnectionCheck>,
     vault: bool,
     production: bool,
 }
@@ -129,6 +138,7 @@ impl Assembly {
         }
 
         let db = Db::new(pool);
+        let mail_queue = Later::<SharedMailQueue>::new();
         let emitted = enabled(settings, modules);
         let emitted = emitted.map(|module| (module.name, module.manifest.events.as_slice()));
         let done = enabled(settings, modules);
@@ -146,6 +156,8 @@ impl Assembly {
             calls_out: Cell::new(false),
             sealer: None,
             values: Values::default(),
+            awaited: Vec::new(),
+            mailer: Mailer::new(mail_queue.clone()),
             instance: uuid::Uuid::now_v7().to_string().into(),
             mistake: None,
             declared: Vec::new(),
@@ -162,12 +174,15 @@ impl Assembly {
             audit: AuditParts::new(settings, modules),
             explanations: Vec::new(),
             admin_db: None,
+            checks: Vec::new(),
             vault: settings.vault.enabled,
             production: settings.app.environment == Environment::Production,
         };
         assembly.values.share(PLATFORM, assembly.egress.clone())?;
         assembly.values.share(PLATFORM, assembly.events.clone())?;
         assembly.values.share(PLATFORM, assembly.jobs.clone())?;
+        assembly.values.share(PLATFORM, assembly.mailer.clone())?;
+        assembly.await_shared(mail_queue);
         Ok(assembly)
     }
 
@@ -274,10 +289,29 @@ impl Assembly {
         }
     }
 
+    /// A `T` that is shared by now or by a module that follows.
+    pub(super) fn later<T: Clone + Send + Sync + 'static>(&mut self) -> Later<T> {
+        let later = Later::new();
+        self.await_shared(later.clone());
+        later
+    }
+
+    fn await_shared<T: Clone + Send + Sync + 'static>(&mut self, later: Later<T>) {
+        let find = move |values: &Values| {
+            if let Some(value) = values.shared() {
+                later.set(value);
+            }
+        };
+        self.awaited.push(Box::new(find));
+    }
+
     /// Checks what only the whole can tell: that handlers get what they take, and that routes can be reached.
     fn finish(&mut self, settings: &Settings, modules: &[Registered]) -> Result<(), AssemblyError> {
         if let Some(mistake) = self.misdeclared.take() {
             return Err(mistake.into());
+        }
+        for find in std::mem::take(&mut self.awaited) {
+            find(&self.values);
         }
         self.provide_cursor_key(settings)?;
         self.provide_key_store(settings)?;
@@ -314,7 +348,9 @@ impl Assembly {
 
     /// The client for calls to the outside, for a module.
     pub(super) fn take_egress(&self) -> Egress {
-        self.calls_out.set(true);
+        if !self.calls_out.replace(true) {
+            self.egress.measure();
+        }
         self.egress.clone()
     }
 

@@ -5,6 +5,7 @@ use std::{error::Error, sync::Arc};
 use actix_web::ResponseError as _;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use dotmac_db::{Credentials, MIGRATION_PENDING, ModuleDb, Share, Target, sealing::Sealer};
+use dotmac_secrets::{SecretFeed, SecretWatch};
 use dotmac_supervision::{Board, SupervisorHandle};
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::OnceCell;
@@ -17,7 +18,7 @@ use crate::{
     events::EventCatalogue,
     jobs::JobCatalogue,
     routing::ApiError,
-    settings::{Group, Settings},
+    settings::{Group, SecretSetting, Settings},
 };
 
 /// What a module can be asked to do from the command line, beside serving.
@@ -47,6 +48,7 @@ struct Inner {
 struct Opened {
     db: ModuleDb,
     sealer: Option<Sealer>,
+    feed: SecretFeed,
     supervisor: SupervisorHandle,
 }
 
@@ -86,6 +88,17 @@ impl CommandContext {
     pub async fn sealer(&self) -> Result<Option<Sealer>, Exit> {
         let opened = self.0.database.get_or_try_init(|| self.open()).await?;
         Ok(opened.sealer.clone())
+    }
+
+    /// A secret of a module's settings, whether it is written out, in a file or in Vault. Opens the database as
+    /// [`db`](Self::db) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`db`](Self::db).
+    pub async fn secret(&self, secret: &SecretSetting) -> Result<SecretWatch, Exit> {
+        let opened = self.0.database.get_or_try_init(|| self.open()).await?;
+        Ok(opened.feed.watch("command", secret.key()))
     }
 
     /// Reports what kept the command from its work, with its causes, on standard error. [`Exit::Unavailable`] for what is
@@ -148,7 +161,7 @@ impl CommandContext {
         let assembly = Assembly::for_database(settings, modules);
         let assembly = assembly.map_err(|error| refused(&error))?;
         let db = assembly.db.for_module("command", Share::default());
-        let sealer = assembly.sealer;
+        let (sealer, feed) = (assembly.sealer, assembly.feed);
         let supervisor = assembly.tree.start();
         let decided = |board: &Board| {
             let db = board.component("db");
@@ -168,6 +181,7 @@ impl CommandContext {
             return Ok(Opened {
                 db,
                 sealer,
+                feed,
                 supervisor,
             });
         }

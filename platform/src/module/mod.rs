@@ -33,6 +33,7 @@
 
 mod assembly;
 mod audit;
+mod check;
 mod command;
 mod component;
 mod error;
@@ -62,9 +63,11 @@ pub use needs::Needs;
 pub use subscription::SubscriptionBuilder;
 
 pub(crate) use assembly::{Assembly, migrations};
+pub(crate) use check::ConnectionCheck;
 pub(crate) use explanation::Explanation;
 pub(crate) use registered::{Registered, RegistrationError};
 
+pub use crate::later::Later;
 use crate::settings::Group;
 
 /// A service that a program can mount: see [`Platform::module`](crate::Platform::module).

@@ -11,13 +11,14 @@ use dotmac_supervision::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    Assembly, ComponentBuilder, Measured, MountError, Needs, SubscriptionBuilder, WorkerError,
-    component, explanation::Explanation, single,
+    Assembly, ComponentBuilder, Later, Measured, MountError, Needs, SubscriptionBuilder,
+    WorkerError, check::ConnectionCheck, component, explanation::Explanation, single,
 };
 use crate::{
     access::Authenticator,
     egress::Egress,
     events::{Event, EventCatalogue, HandlerError, Handles, Received, StoredEvent, Subscriber},
+    mail::Mailer,
     routing::{ModuleRequests, Routes},
     settings::{Applied, Group, Live, SecretSetting},
 };
@@ -92,6 +93,22 @@ impl Mount<'_> {
         sealer.ok_or_else(|| {
             MountError::other("it takes a sealer, and its manifest does not say `seals()`")
         })
+    }
+
+    /// The same for a module that seals only what others give it, and starts without a key: sealing then fails with
+    /// [`SealingError::NoKey`](dotmac_db::sealing::SealingError::NoKey).
+    pub fn optional_sealer(&mut self) -> Sealer {
+        self.assembly.sealer_of_master_key()
+    }
+
+    /// Has `check --connect` try something that the module depends on: `try_it` says in a sentence what it found, or what is
+    /// wrong and what to do. Secrets of the module have their values by then.
+    pub fn check_connection<R>(&mut self, what: &'static str, try_it: impl FnOnce() -> R + 'static)
+    where
+        R: Future<Output = Result<String, String>> + 'static,
+    {
+        let check = ConnectionCheck::new(what, try_it);
+        self.assembly.checks.push(check);
     }
 
     /// A supervised actor. `factory` builds a fresh value for each life, from the [`Lifeline`] by which the actor
@@ -177,8 +194,8 @@ impl Mount<'_> {
         SubscriptionBuilder::new(self, Subscriber::new(name, handler))
     }
 
-    /// As [`subscribe`](Self::subscribe), to events of any of `kinds`, of all tenants and of the system, on transactions
-    /// of the system.
+    /// As [`subscribe`](Self::subscribe), to events of any of `kinds`, of every type if there is none, of all tenants and of
+    /// the system, on transactions of the system.
     pub fn subscribe_across_tenants<H, X>(
         &mut self,
         name: &str,
@@ -274,6 +291,17 @@ impl Mount<'_> {
         let value = std::any::type_name::<T>();
         let shared = self.assembly.values.shared();
         shared.ok_or(MountError::NotShared { value })
+    }
+
+    /// What some module of the program [shares](Self::share), be it mounted before this one or after.
+    pub fn later<T: Clone + Send + Sync + 'static>(&mut self) -> Later<T> {
+        self.assembly.later()
+    }
+
+    /// The way to send mail, whichever module fulfils it. Handlers take it as [`Use<Mailer>`](crate::routing::Use).
+    #[must_use]
+    pub fn mailer(&self) -> Mailer {
+        self.assembly.mailer.clone()
     }
 
     /// Serves routes below `/api/v1` and `prefix` (`/notes`), which is not empty. May be called more than once.

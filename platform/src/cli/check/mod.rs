@@ -21,7 +21,7 @@ use crate::{Exit, program::Program, settings::enabled_key};
 /// What to check beyond the settings.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// Also try Vault, the database and the collector, and say what is missing.
+    /// Also try Vault, the database, the collector and what modules depend on, and say what is missing.
     #[arg(long)]
     connect: bool,
 }
@@ -32,7 +32,7 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
         Err(exit) => return exit,
     };
     // All modules are put together, and nothing is started: what `serve` would refuse is reported here.
-    let assembly = match super::assembled(program, &settings) {
+    let mut assembly = match super::assembled(program, &settings) {
         Ok(assembly) => assembly,
         Err(exit) => return exit,
     };
@@ -55,6 +55,12 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
     let found = try_vault(&settings, own, &mut table).await;
     try_database(program, &settings, found.credentials, &mut table).await;
     try_collectors(&settings, &mut table).await;
+    assembly.feed.provide(&found.secrets);
+    for check in std::mem::take(&mut assembly.checks) {
+        let (what, trying) = check.run();
+        let tried = async { trying.await.map(|words| ((), words)) };
+        table.attempt(what, tried, |problem: String| problem).await;
+    }
     if let Some(vault) = found.vault {
         vault.revoke_all().await;
     }

@@ -1,10 +1,12 @@
 //! Vault, step by step: there, able to serve, who we are, what we may read.
 
+use std::sync::Arc;
+
 use super::table::{Outcome, Table};
 use crate::{
     components, credentials,
     db::Credentials,
-    secrets::{self, SecretsError, Vault, Wanted, WantedSource},
+    secrets::{self, SecretStore, SecretsError, Vault, Wanted, WantedSource},
     settings::Settings,
 };
 
@@ -12,6 +14,8 @@ use crate::{
 pub(super) struct Found {
     pub(super) credentials: Option<Credentials>,
     pub(super) vault: Option<Vault>,
+    /// All secrets that could be read, those of the settings among them.
+    pub(super) secrets: Arc<SecretStore>,
 }
 
 /// Tries each step as far as it gets.
@@ -24,6 +28,7 @@ pub(super) async fn try_vault(settings: &Settings, own: Vec<Wanted>, table: &mut
     let nothing = |credentials| Found {
         credentials,
         vault: None,
+        secrets: Arc::new(literals.clone()),
     };
     let Some(vault_config) = config.vault.clone() else {
         table.note(
@@ -71,10 +76,10 @@ pub(super) async fn try_vault(settings: &Settings, own: Vec<Wanted>, table: &mut
     for wanted in &config.wanted {
         try_secret(&vault, mount, wanted, table).await;
     }
+    let loaded = secrets::load(&vault, &config.wanted, None).await;
     let credentials = match &config.database_role {
         Some(role) => try_role(&vault, role, table).await,
         None => {
-            let loaded = secrets::load(&vault, &config.wanted, None).await;
             let complete = loaded.failures.is_empty();
             complete.then(|| credentials::fixed(&loaded.store))
         }
@@ -82,6 +87,7 @@ pub(super) async fn try_vault(settings: &Settings, own: Vec<Wanted>, table: &mut
     Found {
         credentials,
         vault: Some(vault),
+        secrets: Arc::new(loaded.store),
     }
 }
 

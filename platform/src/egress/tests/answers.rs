@@ -41,6 +41,20 @@ async fn an_answer_is_read_up_to_the_limit_and_not_a_byte_further() {
 }
 
 #[tokio::test]
+async fn a_caller_to_whom_the_status_says_all_gets_as_much_as_there_is_room_for() {
+    let server =
+        FakeHttpServer::start(|_, stream| write_for_ever(stream, &[b'a'; 8192], Duration::ZERO));
+    let short = FakeHttpServer::start(|_, stream| write_answer(stream, "200 OK", "short"));
+    let egress = egress(development(), &everything_here());
+    let answer = egress.get(url(&server)).cut_answer().send().await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.body.len()), (200, 64 << 10));
+    assert!(answer.is_cut);
+    let answer = egress.get(url(&short)).cut_answer().send().await.unwrap();
+    assert_eq!((&*answer.body, answer.is_cut), (&b"short"[..], false));
+    assert_eq!(answer.address, Some(LOOPBACK));
+}
+
+#[tokio::test]
 async fn an_endless_answer_is_cut() {
     let server =
         FakeHttpServer::start(|_, stream| write_for_ever(stream, &[b'a'; 8192], Duration::ZERO));

@@ -101,6 +101,48 @@ pub(crate) struct ProblemBody<'a> {
     errors: &'a [FieldError],
 }
 
+/// An error as a part of a larger answer: that of one item of a batch.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ItemProblem {
+    /// The status that a request about this item alone would have.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What happened, for programs.
+    code: Cow<'static, str>,
+    /// What happened, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<Cow<'static, str>>,
+    /// The fields at fault, if it was a field.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+}
+
+impl ItemProblem {
+    /// The status that a request about this item alone would have.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+}
+
+impl From<Problem> for ItemProblem {
+    fn from(problem: Problem) -> Self {
+        let Parts {
+            status,
+            code,
+            detail,
+            errors,
+            ..
+        } = *problem.0;
+        Self {
+            status: status.as_u16(),
+            code,
+            detail,
+            errors,
+        }
+    }
+}
+
 impl Problem {
     /// An error with this status; the code is the status in words (`not_found`) until [`code`](Self::code) says better.
     pub fn new(status: StatusCode) -> Self {

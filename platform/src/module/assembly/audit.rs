@@ -88,8 +88,8 @@ impl Assembly {
         let db = |name| self.db.for_module(name, Share::HALF);
         let workers: [WorkerSpec; 3] = [
             audit::sealer(SEALER, &db(SEALER), signing.clone()),
-            audit::verifier(VERIFIER, &db(VERIFIER), signing, kept.verify_every),
-            audit::retention(RETENTION, &db(RETENTION), kept.retention),
+            audit::verifier(VERIFIER, &db(VERIFIER), signing.clone(), kept.verify_every),
+            audit::retention(RETENTION, &db(RETENTION), signing, kept.retention),
         ];
         for spec in workers {
             let spec = spec

@@ -114,6 +114,16 @@ impl Assembly {
         }
     }
 
+    /// What seals with the master key, if there is one.
+    pub(in crate::module) fn sealer_of_master_key(&mut self) -> Sealer {
+        self.follow_master_key();
+        let feed = &self.feed;
+        let sealer = self
+            .sealer
+            .get_or_insert_with(|| Sealer::new(master_key::follow(feed)));
+        sealer.clone()
+    }
+
     /// Where idempotency keys are kept, and the worker that deletes them, if there are routes that take any.
     pub(super) fn provide_key_store(&mut self, settings: &Settings) -> Result<(), AssemblyError> {
         if !self.declared.iter().any(Route::needs::<KeyStore>) {

@@ -40,6 +40,10 @@ fn acts_of_all_modules_are_known_by_name() {
     let acts = assembly.audit.catalogue.acts().iter();
     let acts: Vec<_> = acts.map(|(module, act)| (act.name(), *module)).collect();
     let expected = [
+        ("component_restart", "admin"),
+        ("log_level_change", "admin"),
+        ("readiness_off", "admin"),
+        ("readiness_on", "admin"),
         ("room_add", "floors"),
         ("room_add", "rooms"),
         ("room_delete", "rooms"),

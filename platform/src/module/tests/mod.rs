@@ -118,7 +118,7 @@ fn assembled_with<M: Module, N: Module>(
         .map_err(|error| dotmac_causes::chain(&error))
 }
 
-fn refusal<M: Module, N: Module>() -> String {
+pub(crate) fn refusal<M: Module, N: Module>() -> String {
     match assembled::<M, N>(&[]) {
         Ok(_) => "nothing is refused".to_owned(),
         Err(why) => why,
