@@ -11,7 +11,9 @@ use reqwest::{Method, Response};
 use serde_json::Value;
 
 use super::{
-    PATIENCE, built, eventually,
+    PATIENCE, built,
+    dns::FakeDns,
+    eventually,
     process::{Process, give_away, unprivileged},
 };
 
@@ -46,6 +48,7 @@ pub struct Builder {
     program: PathBuf,
     unprivileged: bool,
     open_files: Option<(u32, u32)>,
+    resolv_conf: Option<PathBuf>,
     environment: BTreeMap<String, String>,
 }
 
@@ -68,11 +71,34 @@ impl Builder {
         self
     }
 
+    /// With these modules switched off: in production some need more settings than a test of something else gives.
+    pub fn without(mut self, modules: &[&str]) -> Self {
+        for module in modules {
+            let key = format!("DOTMAC_{}_ENABLED", module.to_uppercase());
+            self = self.env(&key, "false");
+        }
+        self
+    }
+
+    /// Asking `dns` for names in place of the system's servers.
+    pub fn resolver(mut self, dns: &FakeDns) -> Self {
+        self.resolv_conf = Some(dns.resolv_conf());
+        self
+    }
+
     fn command(&self, directory: &Path) -> Command {
         let mut command = match (self.unprivileged, self.open_files) {
             (true, _) => {
                 give_away(directory);
                 unprivileged(&self.program)
+            }
+            (false, None) if self.resolv_conf.is_some() => {
+                // A file system of its own, in which one file is another.
+                let mounted = r#"mount --bind "$0" /etc/resolv.conf && exec "$@""#;
+                let mut unshared = Command::new("unshare");
+                unshared.args(["--mount", "sh", "-c", mounted]);
+                unshared.args(&self.resolv_conf).arg(&self.program);
+                unshared
             }
             (false, None) => Command::new(&self.program),
             (false, Some((soft, hard))) => {
@@ -178,6 +204,7 @@ impl Daemon {
             program,
             unprivileged: false,
             open_files: None,
+            resolv_conf: None,
             environment,
         }
     }

@@ -42,6 +42,8 @@ pub struct FakeRequest {
     pub at: Instant,
     /// Request line and headers, in lower case.
     pub head: String,
+    /// The same as it came.
+    pub raw_head: String,
     /// The body.
     pub body: String,
 }
@@ -50,6 +52,14 @@ impl FakeRequest {
     /// Its path, in lower case.
     pub fn path(&self) -> &str {
         self.head.split(' ').nth(1).unwrap_or_default()
+    }
+
+    /// The value of a header as it came; `name` is in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.raw_head.lines().skip(1);
+        let mut headers = lines.filter_map(|line| line.split_once(':'));
+        let (_, value) = headers.find(|(it, _)| it.eq_ignore_ascii_case(name))?;
+        Some(value.trim())
     }
 }
 
@@ -89,7 +99,7 @@ fn serve(
 ) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {
-        let (mut head, mut length) = (String::new(), 0);
+        let (mut head, mut raw_head, mut length) = (String::new(), String::new(), 0);
         loop {
             let mut line = String::new();
             if reader.read_line(&mut line)? == 0 {
@@ -98,6 +108,7 @@ fn serve(
             if line == "\r\n" {
                 break;
             }
+            raw_head.push_str(&line);
             let line = line.to_ascii_lowercase();
             if let Some(value) = line.strip_prefix("content-length:") {
                 length = value.trim().parse().unwrap();
@@ -109,6 +120,7 @@ fn serve(
         let request = FakeRequest {
             at: Instant::now(),
             head,
+            raw_head,
             body: String::from_utf8_lossy(&body).into_owned(),
         };
         asked.lock().unwrap().push(request.clone());

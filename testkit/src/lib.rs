@@ -10,6 +10,7 @@
 
 pub mod collector;
 pub mod daemon;
+pub mod dns;
 pub mod fakes;
 pub mod leaks;
 pub mod openbao;
@@ -18,12 +19,14 @@ pub mod process;
 pub mod prometheus;
 pub mod proxy;
 pub mod small_disk;
+pub mod smtp;
 pub mod sqlite;
 pub mod tls;
 
 pub use daemon::Daemon;
 pub use openbao::OpenBao;
 pub use postgres::Postgres;
+pub use smtp::Smtp;
 
 use std::{
     fs,

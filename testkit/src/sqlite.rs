@@ -20,6 +20,22 @@ pub fn execute(file: &Path, statements: &str) {
     connection.batch_execute(statements).unwrap();
 }
 
+/// How many rows a table of the file has, beside whatever has it open.
+pub fn count(file: &Path, table: &str) -> i64 {
+    #[derive(QueryableByName)]
+    struct Counted {
+        #[diesel(sql_type = BigInt)]
+        rows: i64,
+    }
+    let mut connection = SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+    connection
+        .batch_execute("PRAGMA busy_timeout = 10000")
+        .unwrap();
+    let query = format!("SELECT count(*) AS rows FROM {table}");
+    let counted: Counted = sql_query(query).get_result(&mut connection).unwrap();
+    counted.rows
+}
+
 /// Overwrites the page on which a table begins.
 pub fn damage(file: &Path, table: &str) {
     #[derive(QueryableByName)]
