@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The commands of a section of the page, each with the output below it.
-fn commands(page: &str, section: &str) -> Vec<(String, String)> {
+pub fn commands(page: &str, section: &str) -> Vec<(String, String)> {
     let begin = page.find(section).unwrap() + section.len();
     let text = page[begin..].split("\n## ").next().unwrap();
     let mut commands: Vec<(String, String)> = Vec::new();
@@ -33,19 +33,21 @@ fn commands(page: &str, section: &str) -> Vec<(String, String)> {
 
 /// What a reader puts in the place of `…`: what an earlier command has shown.
 #[derive(Default)]
-struct Seen {
+pub struct Seen {
     link: String,
     access_token: String,
+    file: String,
 }
 
 impl Seen {
-    fn fill(&self, command: &str) -> String {
+    pub fn fill(&self, command: &str) -> String {
         command
+            .replace("/files/…", &format!("/files/{}", self.file))
             .replace("dmo_…", &self.link)
             .replace("Bearer …", &format!("Bearer {}", self.access_token))
     }
 
-    fn note(&mut self, shown: &str) {
+    pub fn note(&mut self, shown: &str) {
         let Ok(shown) = serde_json::from_str::<Value>(shown) else {
             return;
         };
@@ -57,10 +59,13 @@ impl Seen {
                 text.clone_into(place);
             }
         }
+        if let (Some(id), Some(_)) = (shown["id"].as_str(), shown["sha256"].as_str()) {
+            id.clone_into(&mut self.file);
+        }
     }
 }
 
-fn run(line: &str, directory: &Path) -> String {
+pub fn run(line: &str, directory: &Path) -> String {
     let mut path = built("dotmac").parent().unwrap().as_os_str().to_owned();
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap_or_default());

@@ -10,6 +10,7 @@ use crate::AccountsError;
 
 const SESSION: &str = "__Host-dotmac_session";
 const DEVICE: &str = "__Host-dotmac_device";
+const FLOW: &str = "__Host-dotmac_flow";
 
 /// How long a device is known.
 pub(crate) const DEVICE_KNOWN: Duration = Duration::from_secs(180 * 24 * 3600);
@@ -30,6 +31,15 @@ pub(crate) fn device_name(is_secure: bool) -> &'static str {
         DEVICE
     } else {
         &DEVICE["__Host-".len()..]
+    }
+}
+
+/// The name of the cookie by which a browser shows that it asked for a mail.
+pub(crate) fn flow_name(is_secure: bool) -> &'static str {
+    if is_secure {
+        FLOW
+    } else {
+        &FLOW["__Host-".len()..]
     }
 }
 

@@ -4,9 +4,12 @@ use std::{borrow::Cow, time::Duration};
 
 use dotmac_platform::{
     access::AuthError,
+    audit::AuditError,
     db::DbError,
     events::EmitError,
     http::Problem,
+    jobs::EnqueueError,
+    mail::MailError,
     module::WorkerError,
     routing::{ApiError, InvalidRequest, PreconditionFailed, ProblemType},
     sealing::SealingError,
@@ -122,6 +125,11 @@ pub enum AccountsError {
     /// A stored hash is none that may be computed.
     #[error("a stored password hash cannot be used")]
     HashNotUsable,
+    /// The pepper of a stored hash is not there, or what is there is none.
+    #[error(
+        "the pepper of passwords cannot be used, or that of a stored hash is not there any more"
+    )]
+    PepperNotUsable,
     /// A second factor cannot be computed.
     #[error("a second factor cannot be used")]
     FactorNotUsable,
@@ -140,6 +148,9 @@ pub enum AccountsError {
     /// Whether credentials are right cannot be found out now, and clients learn no more of it.
     #[error("credentials cannot be checked now")]
     Unavailable(#[source] Box<Self>),
+    /// A mail was not queued.
+    #[error(transparent)]
+    Mail(#[from] MailError),
     /// The database did not do it.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -162,11 +173,13 @@ impl AccountsError {
     pub(crate) fn of_credentials(self) -> Self {
         match self {
             Self::Db(_)
+            | Self::Mail(_)
             | Self::NoRandom
             | Self::Signing
             | Self::Sealing(_)
             | Self::NoSigningKey
             | Self::HashNotUsable
+            | Self::PepperNotUsable
             | Self::FactorNotUsable => Self::Unavailable(Box::new(self)),
             error => error,
         }
@@ -191,6 +204,21 @@ impl From<Problem> for AccountsError {
     }
 }
 
+impl From<AuditError> for AccountsError {
+    fn from(error: AuditError) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+impl From<EnqueueError> for AccountsError {
+    fn from(error: EnqueueError) -> Self {
+        match error {
+            EnqueueError::TooManyWaiting { .. } => Self::Busy,
+            error => Self::Db(error.into()),
+        }
+    }
+}
+
 impl From<EmitError> for AccountsError {
     fn from(error: EmitError) -> Self {
         Self::Db(error.into())
@@ -206,7 +234,7 @@ impl From<PreconditionFailed> for AccountsError {
 impl WorkerError for AccountsError {
     fn upstream(&self) -> Option<Reason> {
         match self {
-            Self::Db(error) => error.reason(),
+            Self::Db(error) | Self::Mail(MailError::Database(error)) => error.reason(),
             _ => None,
         }
     }
@@ -254,6 +282,7 @@ impl ApiError for AccountsError {
             Self::Busy => AUTH_BUSY.problem().retry_after(Duration::from_secs(2)),
             error @ (Self::Unavailable(_)
             | Self::NoSigningKey
+            | Self::PepperNotUsable
             | Self::Sealing(SealingError::NoKey { .. })) => {
                 let problem = AUTH_UNAVAILABLE
                     .problem()
@@ -262,6 +291,7 @@ impl ApiError for AccountsError {
             }
             Self::Db(error) if error.is_unique_violation() => CONFLICT.problem(),
             Self::Db(error) => error.into(),
+            Self::Mail(error) => error.into(),
             Self::Problem(problem) => problem,
             error @ (Self::HashNotUsable
             | Self::FactorNotUsable

@@ -132,6 +132,24 @@ events! {
         /// The user or the service account.
         principal: Uuid
     }
+    /// A user or a service account got a permission without a role.
+    GrantCreated = "grant.created.v1", "grants" {
+        /// The grant.
+        grant: Uuid,
+        /// The permission.
+        permission: String,
+        /// The user or the service account.
+        principal: Uuid
+    }
+    /// A permission that was given without a role was taken away.
+    GrantDeleted = "grant.deleted.v1", "grants" {
+        /// The grant.
+        grant: Uuid,
+        /// The permission.
+        permission: String,
+        /// The user or the service account.
+        principal: Uuid
+    }
     /// An API key was made.
     ApiKeyCreated = "api_key.created.v1", "api-keys" {
         /// The key's id, which is no part of its text.
@@ -152,6 +170,11 @@ events! {
         api_key: Uuid,
         /// The user or the service account whose it is.
         owner: Option<Uuid>
+    }
+    /// All personal API keys of a user in the tenant were revoked.
+    ApiKeysRevoked = "api_keys.revoked.v1", "users" {
+        /// Whose.
+        user: UserId
     }
 }
 

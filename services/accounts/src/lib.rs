@@ -4,12 +4,13 @@
 //! up once. `authenticator` finds out who calls; `changes` is what it remembers of that and how it stays true on every
 //! instance; `keys` are those that tokens are signed with; `password` hashes on threads of its own.
 
-mod act;
+mod audit;
 mod authenticator;
 mod cache;
 mod changes;
 mod command;
 mod cookies;
+mod directory;
 mod error;
 mod events;
 mod jwt;
@@ -25,19 +26,21 @@ mod settings;
 mod store;
 mod workers;
 
-use std::time::Duration;
+use std::{path::Path, sync::Arc, time::Duration};
 
 use dotmac_platform::{
-    access::Permission as _, migrations, permissions, prelude::*, supervision::Schedule,
+    access::Permission as _, directory::SharedDirectory, jobs::Run, migrations, permissions,
+    prelude::*, supervision::Schedule,
 };
 
-use act::Act;
+use audit::Sampler;
 use authenticator::AccountsAuthenticator;
 use changes::Changes;
 use command::{AccountsCommand, UserCommand};
 pub use error::AccountsError;
 use keys::KeyRing;
-use password::{HashParams, Hasher};
+use password::{BreachFilter, HashParams, Hasher, Peppers};
+use rules::mail::{self, AskedMail};
 use service::{Inner, Service, Uses};
 pub use settings::AccountsSettings;
 
@@ -76,6 +79,14 @@ const SWEEP: Duration = Duration::from_secs(600);
 /// How often uses of API keys are written down.
 const USES: Duration = Duration::from_secs(60);
 
+/// Opens the filter of breached passwords.
+fn breach_filter(path: &Path) -> Result<BreachFilter, MountError> {
+    BreachFilter::open(path).map_err(|error| {
+        let path = path.display();
+        MountError::other(format!("the filter of breached passwords {path}: {error}"))
+    })
+}
+
 /// The module.
 pub struct Accounts;
 
@@ -89,6 +100,8 @@ impl Module for Accounts {
             .permissions(PERMISSIONS)
             .operator_permissions(&[CreateTenants::SPEC])
             .seals()
+            .audits(audit::ACTS)
+            .jobs::<AskedMail>()
             .command::<AccountsCommand>()
             .named_command::<UserCommand>("user", "Users of all tenants, for operators.");
         events::declare(manifest)
@@ -110,7 +123,11 @@ impl Module for Accounts {
             t: settings.argon2_t,
             p: settings.argon2_p,
         };
-        let hasher = Hasher::new(cost, settings.hash_threads);
+        let pepper = on.secret(&settings.pepper);
+        let peppers = Peppers::new(move || pepper.get());
+        let breached = settings.breach_filter_path.as_deref();
+        let breached = breached.map(breach_filter).transpose()?;
+        let hasher = Hasher::new(cost, peppers, breached, settings.hash_threads);
         metrics::observe(&hasher, &changes);
         let every = settings.changes_interval;
         let service = Service::new(Inner {
@@ -121,6 +138,8 @@ impl Module for Accounts {
             hasher,
             changes,
             uses: Uses::default(),
+            failures: Sampler::default(),
+            mailer: on.mailer(),
         });
         on.authenticator(AccountsAuthenticator(service.clone()))?;
         let followed = service.clone();
@@ -138,6 +157,9 @@ impl Module for Accounts {
             workers::sweep(swept.clone(), context)
         })
         .add()?;
+        on.share::<SharedDirectory>(Arc::new(directory::Users));
+        let written = service.clone();
+        on.job(async move |run: Run<AskedMail>| mail::write(written.clone(), run).await)?;
         on.provide(service);
         routes::mount(on);
         Ok(())

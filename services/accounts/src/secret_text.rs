@@ -41,6 +41,8 @@ pub(crate) enum Prefix {
     Device,
     /// A sign-in that waits for a second factor.
     Flow,
+    /// The cookie of a browser that has asked for a mail.
+    Browser,
 }
 
 impl Prefix {
@@ -53,6 +55,7 @@ impl Prefix {
             Self::OneTime => "dmo_",
             Self::Device => "dmd_",
             Self::Flow => "dmf_",
+            Self::Browser => "dmb_",
         }
     }
 }
@@ -97,6 +100,18 @@ pub(crate) fn mint_pair(prefix: Prefix) -> Result<MintedPair, AccountsError> {
         public_id,
         hash,
     })
+}
+
+/// A code of eight decimal digits, each code as likely as any other: 26 bits, good for few tries.
+pub(crate) fn mail_code() -> Result<SecretString, AccountsError> {
+    const CODES: u32 = 100_000_000;
+    loop {
+        let number = u32::from_be_bytes(*random::<4>()?);
+        // What is beyond the largest multiple would make some codes likelier.
+        if number < u32::MAX / CODES * CODES {
+            return Ok(format!("{:08}", number % CODES).into());
+        }
+    }
 }
 
 /// Another secret part behind the public part of a secret that there is.
@@ -262,6 +277,15 @@ mod tests {
                 let changed = String::from_utf8(changed).expect("ASCII");
                 assert!(decode::<38>(Prefix::Refresh, &changed).is_none());
             }
+        }
+    }
+
+    #[test]
+    fn a_code_of_a_mail_has_eight_digits() {
+        for _ in 0..100 {
+            let code = mail_code().expect("random bytes");
+            let code = code.expose_secret();
+            assert!(code.len() == 8 && code.bytes().all(|it| it.is_ascii_digit()));
         }
     }
 

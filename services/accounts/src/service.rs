@@ -12,11 +12,13 @@ use dotmac_platform::{
     access::{AuthError, PermissionSet, Principal, PrincipalKind},
     db::{Db, ModuleDb, TenantId, types::Moment},
     http::Problem,
+    mail::Mailer,
     routing::PreconditionFailed,
 };
 
 use crate::{
     AccountsError, AccountsSettings,
+    audit::Sampler,
     changes::Changes,
     keys::KeyRing,
     password::Hasher,
@@ -40,6 +42,9 @@ pub(crate) struct Inner {
     pub(crate) hasher: Hasher,
     pub(crate) changes: Changes,
     pub(crate) uses: Uses,
+    /// Which failures of sign-ins are recorded.
+    pub(crate) failures: Sampler,
+    pub(crate) mailer: Mailer,
 }
 
 impl Service {
@@ -110,6 +115,11 @@ pub(crate) const ADMIN_AGE: Duration = Duration::from_secs(12 * 3600);
 const STEP_UP_AGE: Duration = Duration::from_secs(15 * 60);
 
 impl Inner {
+    /// The way to the rows of all tenants for what the caller asks for: the actor of its acts and events is the caller.
+    pub(crate) fn asked_by(&self, who: &Principal) -> Db {
+        self.open_db.asked_by(&who.scope())
+    }
+
     /// Whether the caller was authenticated just now, and strongly enough.
     ///
     /// # Errors

@@ -2,8 +2,22 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use dotmac_platform::settings::{Environment, Facts, Rules, between, computed, fixed, lasting};
+use dotmac_platform::settings::{
+    Environment, Facts, Rules, SecretSetting, between, computed, fixed, lasting,
+};
 use url::Url;
+
+dotmac_platform::choice! {
+    /// Who may make an account of their own.
+    pub enum RegistrationMode {
+        /// Nobody: administrators make accounts.
+        Closed = "closed",
+        /// Those for whose address an administrator has made an account, which has no password yet.
+        Invite = "invite",
+        /// Everybody who receives mail.
+        Open = "open",
+    }
+}
 
 dotmac_platform::settings! {
     title: "Accounts", prefix: "ACCOUNTS_", rules: AccountsSettings::rules;
@@ -37,6 +51,13 @@ dotmac_platform::settings! {
             range: between::<usize>("1", "64"),
         }
 
+        /// Keys of 32 random bytes in base64 (`openssl rand -base64 32`) that passwords are hashed with, kept apart from the database. Of
+        /// several, with commas between, the first hashes and all verify. A hash whose key is not there any more lets nobody in.
+        pepper: SecretSetting { vault: "accounts/pepper", optional: true }
+
+        /// A file of `accounts breach-filter build`: new passwords must not be in it.
+        breach_filter_path: Option<PathBuf> {}
+
         /// How long an access token is good.
         access_ttl: Duration { default: fixed("15m"), range: lasting("1m", "1h") }
 
@@ -62,6 +83,10 @@ dotmac_platform::settings! {
             default: computed("`2` in production, `1` elsewhere", admin_acr),
             range: between::<u8>("1", "2"),
         }
+
+        /// Who makes accounts: `closed` administrators alone; `invite` also those for whose address an administrator has made an
+        /// account that has no password yet; `open` everybody who receives mail.
+        registration: RegistrationMode { default: fixed("closed") }
 
         /// How often an instance reads which sessions, users and keys were changed on others.
         changes_interval: Duration { default: fixed("1s"), range: lasting("100ms", "1s") }

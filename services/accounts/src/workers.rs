@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use dotmac_platform::{db::types::Moment, supervision::WorkerContext};
+use dotmac_platform::{
+    db::{DbError, Tx, types::Moment},
+    supervision::WorkerContext,
+};
 
 use crate::{
     AccountsError,
     cookies::DEVICE_KNOWN,
     service::Service,
-    store::{api_keys, changes, devices, flows, one_time, sessions, throttle},
+    store::{api_keys, changes, devices, flows, one_time, registrations, sessions, throttle},
 };
 
 /// How long sessions stay after their end, for the list and for questions about them.
@@ -20,7 +23,7 @@ const CHANGES_KEPT: Duration = Duration::from_secs(3600);
 /// Failures are counted for a day.
 const FAILURES_KEPT: Duration = Duration::from_secs(25 * 3600);
 
-/// Sessions that are deleted with one transaction.
+/// Rows that are deleted with one transaction.
 const BATCH: i64 = 500;
 
 /// Keeps this instance's memory true: reads what changed on others, and the keys if they did.
@@ -63,32 +66,58 @@ pub(crate) async fn write_uses(service: Service) -> Result<(), AccountsError> {
     written.await
 }
 
+/// What is deleted once it is over.
+#[derive(Clone, Copy)]
+enum Swept {
+    Sessions,
+    Links,
+    Registrations,
+    Flows,
+    Failures,
+    Devices,
+    Changes,
+}
+
+impl Swept {
+    const ALL: [Self; 7] = [
+        Self::Sessions,
+        Self::Links,
+        Self::Registrations,
+        Self::Flows,
+        Self::Failures,
+        Self::Devices,
+        Self::Changes,
+    ];
+
+    /// Deletes some of it; how many rows.
+    async fn delete(self, tx: &mut Tx, now: Moment) -> Result<usize, DbError> {
+        match self {
+            Self::Sessions => sessions::delete_over(tx, now - ENDED_KEPT, BATCH).await,
+            Self::Links => one_time::delete_over(tx, now, BATCH).await,
+            Self::Registrations => registrations::delete_over(tx, now, BATCH).await,
+            Self::Flows => flows::delete_over(tx, now, BATCH).await,
+            Self::Failures => throttle::delete_over(tx, now - FAILURES_KEPT, BATCH).await,
+            Self::Devices => devices::delete_older(tx, now - DEVICE_KNOWN, BATCH).await,
+            Self::Changes => changes::delete_older(tx, now - CHANGES_KEPT, BATCH).await,
+        }
+    }
+}
+
 /// Deletes what is over, seals anew what a former master key sealed, and replaces the signing key when it is due. One instance does it at a time.
 pub(crate) async fn sweep(service: Service, context: WorkerContext) -> Result<(), AccountsError> {
     unless_sealed(service.keys.reseal().await)?;
     unless_sealed(service.keys.rotate_if_due().await)?;
     let now = Moment::now();
-    loop {
-        let deleted = service
-            .open_db
-            .transaction("delete ended sessions", async move |tx| {
-                sessions::delete_over(tx, now - ENDED_KEPT, BATCH).await
-            });
-        let deleted = deleted.await?;
-        context.beat();
-        if i64::try_from(deleted).is_ok_and(|deleted| deleted < BATCH) {
-            break;
+    for swept in Swept::ALL {
+        loop {
+            let delete = async move |tx: &mut Tx| swept.delete(tx, now).await;
+            let deleted = service.open_db.transaction("delete what is over", delete);
+            let deleted = deleted.await?;
+            context.beat();
+            if i64::try_from(deleted).is_ok_and(|deleted| deleted < BATCH) {
+                break;
+            }
         }
     }
-    let swept = service
-        .open_db
-        .transaction("sweep accounts", async move |tx| {
-            one_time::delete_over(tx, now).await?;
-            flows::delete_over(tx, now).await?;
-            throttle::delete_over(tx, now - FAILURES_KEPT).await?;
-            devices::delete_older(tx, now - DEVICE_KNOWN).await?;
-            changes::delete_older(tx, now - CHANGES_KEPT).await?;
-            Ok::<_, AccountsError>(())
-        });
-    swept.await
+    Ok(())
 }

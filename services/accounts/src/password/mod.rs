@@ -1,9 +1,13 @@
 //! Passwords: what is accepted as one, and how they are hashed.
 
+mod breach;
 mod hasher;
+mod pepper;
 mod phc;
 mod policy;
 
+pub(crate) use breach::{BreachFilter, build as build_breach_filter};
 pub(crate) use hasher::{Asker, Hasher, Verdict};
-pub(crate) use phc::HashParams;
-pub(crate) use policy::{Context, PasswordFault, check};
+pub(crate) use pepper::Peppers;
+pub(crate) use phc::{HashParams, hash_once};
+pub(crate) use policy::{Context, PasswordFault};

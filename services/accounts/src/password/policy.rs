@@ -10,7 +10,7 @@ const SHORTEST: usize = 15;
 const LONGEST: usize = 128;
 
 /// Bytes at most, checked before anything else is done with a password.
-pub(crate) const LONGEST_BYTES: usize = 1024;
+const LONGEST_BYTES: usize = 1024;
 
 /// Characters that are estimated: the time grows with the square of the length.
 const ESTIMATED: usize = 72;
@@ -29,6 +29,7 @@ pub(crate) enum PasswordFault {
     TooLong,
     Common,
     Context,
+    Breached,
 }
 
 impl PasswordFault {
@@ -38,6 +39,7 @@ impl PasswordFault {
             Self::TooLong => "password_too_long",
             Self::Common => "password_common",
             Self::Context => "password_context",
+            Self::Breached => "password_breached",
         }
     }
 
@@ -46,13 +48,16 @@ impl PasswordFault {
             Self::TooShort => "must have at least 15 characters",
             Self::TooLong => "must have at most 128 characters and 1024 bytes",
             Self::Common => "is one that attackers try early; several unrelated words are better",
+            Self::Breached => {
+                "was found in a breach of another service; choose one that is used nowhere else"
+            }
             Self::Context => "must not be made of the name, the address or the service's name",
         }
     }
 }
 
 /// Whether `password` is accepted. Takes up to some milliseconds, so it is not for the threads that serve requests.
-pub(crate) fn check(password: &str, context: &Context) -> Result<(), PasswordFault> {
+pub(super) fn check(password: &str, context: &Context) -> Result<(), PasswordFault> {
     if password.len() > LONGEST_BYTES {
         return Err(PasswordFault::TooLong);
     }

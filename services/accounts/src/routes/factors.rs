@@ -1,6 +1,7 @@
 //! The caller's own second factors. To change them takes an authentication of a moment ago, with the factor that there is.
 
 use dotmac_platform::{
+    audit::SystemActs as _,
     db::types::{Id, Moment},
     prelude::*,
 };
@@ -152,7 +153,7 @@ async fn confirm_totp(
 async fn remove_totp(who: Authenticated, on: Use<Service>) -> Result<NoContent, AccountsError> {
     service::person(&who)?;
     let (principal, changes) = ((*who).clone(), on.changes.clone());
-    let removed = on.open_db.transaction("remove TOTP", async move |tx| {
+    let removed = on.asked_by(&who).act("remove TOTP", async move |tx| {
         rules::remove_own(tx, &changes, &principal).await
     });
     removed.await?;

@@ -2,6 +2,7 @@
 
 use dotmac_platform::{
     access::PrincipalKind,
+    audit::Acts as _,
     db::types::{Id, Moment},
     prelude::*,
     routing::{Change, IfMatch, Versioned},
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{BODY, CALLS, auth::TenantBody, etag};
+use super::{BODY, CALLS, etag, session::TenantBody};
 use crate::{
     AccountsError,
     rules::{sessions as rules, users as user_rules},
@@ -221,7 +222,7 @@ async fn change_me(
     let updated = on
         .db
         .tenant(&who.scope())
-        .transaction("change me", async move |tx| {
+        .act("change me", async move |tx| {
             let row = users::find(tx, id).await?.ok_or(AccountsError::NotFound)?;
             seen.check(row.version)?;
             user_rules::update_own(tx, &row, change).await
@@ -276,9 +277,11 @@ async fn end_session(
 ) -> Result<NoContent, AccountsError> {
     service::person(&who)?;
     let (user, changes, id) = (Id::from_uuid(who.id), on.changes.clone(), *id);
-    let ended = on.open_db.transaction("end own session", async move |tx| {
-        rules::end_own(tx, &changes, user, id).await
-    });
+    let ended = on
+        .asked_by(&who)
+        .transaction("end own session", async move |tx| {
+            rules::end_own(tx, &changes, user, id).await
+        });
     ended.await?;
     Ok(NoContent)
 }

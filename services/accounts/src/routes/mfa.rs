@@ -12,9 +12,8 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    BODY, PASSWORDS, SECOND_FACTORS, WIDE_SECOND_FACTORS,
-    auth::{SessionBody, answer, floored},
-    refused,
+    BODY, PASSWORDS, SECOND_FACTORS, WIDE_SECOND_FACTORS, refused,
+    session::{SessionBody, answer, floored},
 };
 use crate::{
     AccountsError, cookies,

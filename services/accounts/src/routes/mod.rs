@@ -3,11 +3,19 @@
 mod api_keys;
 mod auth;
 mod factors;
+mod flow;
+mod grants;
+mod links;
+mod mail;
 mod me;
 mod mfa;
+mod pages;
 mod passwords;
+mod register;
+mod role_bindings;
 mod roles;
 mod service_accounts;
+mod session;
 mod tenants;
 mod users;
 mod well_known;
@@ -45,8 +53,17 @@ const CONFIRMATIONS: RateLimit = RateLimit::per_principal(10, HOUR);
 /// Sets of recovery codes of one caller: ten slow hashes each.
 const CODE_SETS: RateLimit = RateLimit::per_principal(3, HOUR);
 
-/// Links and mails for one client network.
+/// Links that one client network uses.
 const LINKS: RateLimit = RateLimit::per_network(20, MINUTE);
+
+/// Mails that one client network asks for.
+const MAILS: RateLimit = RateLimit::per_network(10, HOUR);
+
+/// Addresses that one caller wants for the account.
+const CHANGES: RateLimit = RateLimit::per_principal(10, HOUR);
+
+/// Accounts that one client network makes.
+const REGISTRATIONS: RateLimit = RateLimit::per_network(5, HOUR);
 
 /// Sessions in other tenants that one caller begins: each is a row, and a change that all instances read.
 const SWITCHES: RateLimit = RateLimit::per_principal(10, MINUTE);
@@ -72,19 +89,24 @@ pub(crate) fn mount(on: &mut Mount<'_>) {
         auth::declare(routes);
         mfa::declare(routes);
         passwords::declare(routes);
+        mail::declare(routes);
+        links::declare(routes);
+        register::declare(routes);
         me::declare(routes);
     });
     below("/auth/me/factors", &factors::declare);
-    below("/auth/me/api-keys", &api_keys::declare_own);
+    below("/auth/me/api-keys", &api_keys::own::declare);
     below("/users", &users::declare);
     below("/permissions", &roles::declare_permissions);
     below("/roles", &roles::declare);
-    below("/role-bindings", &roles::declare_bindings);
+    below("/role-bindings", &role_bindings::declare);
+    below("/grants", &grants::declare);
     below("/tenants", &tenants::declare);
     below("/service-accounts", &service_accounts::declare);
     below("/api-keys", &api_keys::declare);
-    below("/keys", &api_keys::declare_reports);
+    below("/keys", &api_keys::reports::declare);
     on.root_routes("/.well-known", well_known::declare);
+    on.root_routes("/account", pages::declare);
 }
 
 /// What an object has as `etag`, and its answer as the header `ETag`.

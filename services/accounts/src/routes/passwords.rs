@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{BODY, LINKS, PASSWORDS, auth::floored};
+use super::{BODY, LINKS, PASSWORDS, links::given, session::floored};
 use crate::{
     AccountsError, cookies,
     password::Asker,
@@ -47,6 +47,10 @@ struct Reset {
     #[garde(length(bytes, min = 1, max = 1024))]
     #[schema(format = Password)]
     password: String,
+    /// The code of the mail, in another browser than the one that asked for it.
+    #[serde(default)]
+    #[garde(inner(length(bytes, min = 1, max = 64)))]
+    code: Option<String>,
 }
 
 /// The present password and the new one.
@@ -76,16 +80,22 @@ const fn yes() -> bool {
 async fn reset_password(
     _: Public,
     on: Use<Service>,
+    head: RequestHead,
     from: ClientAddress,
     body: Valid<Reset>,
 ) -> Result<NoContent, AccountsError> {
     let began = Instant::now();
-    let Reset { token, password } = body.into_inner();
+    let Reset {
+        token,
+        password,
+        code,
+    } = body.into_inner();
+    let given = given(&on, &head, token, code)?;
     let asker = Asker {
         network: Some(service::network(from.0)),
         is_known: false,
     };
-    let reset = passwords::reset(&on, asker, token.into(), password.into()).await;
+    let reset = passwords::reset(&on, asker, given, password.into()).await;
     floored(began, reset).await?;
     Ok(NoContent)
 }

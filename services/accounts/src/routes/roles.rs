@@ -1,7 +1,8 @@
-//! Roles of the tenant, who has them, and all permissions that there are.
+//! Roles of the tenant, and all permissions that there are.
 
 use dotmac_platform::{
     access::PermissionSet,
+    audit::Acts as _,
     db::types::{Id, Moment},
     prelude::*,
     routing::{CursorScope, Idempotency, IfMatch, Page, Paging, Versioned},
@@ -16,11 +17,7 @@ use crate::{
     AccountsError, ReadRoles, WriteRoles,
     rules::roles as rules,
     service::Service,
-    store::{
-        bindings::{self, Binding, BindingRow, Holder},
-        roles::{self as store, Role, RoleGrants, RoleRow},
-        service_accounts, users,
-    },
+    store::roles::{self as store, Role, RoleGrants, RoleRow},
 };
 
 pub(super) fn declare_permissions(routes: &mut Routes) {
@@ -52,22 +49,6 @@ pub(super) fn declare(routes: &mut Routes) {
     routes
         .delete("/{id}", delete_role)
         .summary("Delete a role")
-        .rate_limit(CALLS);
-}
-
-pub(super) fn declare_bindings(routes: &mut Routes) {
-    routes
-        .get("", list_bindings)
-        .summary("Who has which role")
-        .rate_limit(CALLS);
-    routes
-        .post("", create_binding)
-        .summary("Give somebody a role")
-        .rate_limit(CALLS)
-        .body_limit(BODY);
-    routes
-        .delete("/{id}", delete_binding)
-        .summary("Take a role away")
         .rate_limit(CALLS);
 }
 
@@ -128,35 +109,6 @@ struct PermissionList {
     items: Vec<PermissionBody>,
 }
 
-/// Somebody's role.
-#[derive(Serialize, ToSchema)]
-struct BindingBody {
-    id: Uuid,
-    /// A user or a service account.
-    principal: Uuid,
-    /// `user` or `service`.
-    kind: &'static str,
-    /// The role's id.
-    role: Uuid,
-    granted_by: String,
-    created_at: Moment,
-    expires_at: Option<Moment>,
-}
-
-/// A role to give.
-#[derive(Deserialize, Validate, ToSchema)]
-struct BindingPost {
-    /// A user or a service account of the tenant.
-    #[garde(skip)]
-    principal: Uuid,
-    /// The role's id or its name.
-    #[garde(length(chars, min = 1, max = 100))]
-    role: String,
-    #[serde(default)]
-    #[garde(skip)]
-    expires_at: Option<Moment>,
-}
-
 fn versioned((row, grants): (RoleRow, RoleGrants)) -> Versioned<RoleBody> {
     Versioned {
         version: row.version,
@@ -174,23 +126,6 @@ fn body(row: RoleRow, grants: RoleGrants) -> RoleBody {
         denied: grants.deny,
         created_at: row.created_at,
         etag: etag(row.version),
-    }
-}
-
-fn binding(row: &BindingRow) -> BindingBody {
-    let (principal, kind) = match (row.user_id, row.service_account_id) {
-        (Some(user), _) => (user.uuid(), "user"),
-        (None, Some(service)) => (service.uuid(), "service"),
-        (None, None) => (Uuid::nil(), "service"),
-    };
-    BindingBody {
-        id: row.id.uuid(),
-        principal,
-        kind,
-        role: row.role_id.uuid(),
-        granted_by: row.granted_by.clone(),
-        created_at: row.created_at,
-        expires_at: row.expires_at,
     }
 }
 
@@ -252,11 +187,12 @@ async fn create_role(
     let created = on
         .db
         .tenant(&who.scope())
-        .transaction("create role", async move |tx| {
-            let row = rules::create(tx, &principal, name, description, grants).await?;
-            let body = versioned(rules::find(tx, row.id).await?);
-            let location = format!("/api/v1/roles/{}", row.id);
-            Ok::<_, AccountsError>(once.keep(tx, Created { location, body }))
+        .act("create role", async move |tx| {
+            let made = rules::create(tx, &principal, name, description, grants).await?;
+            let body = versioned(rules::find(tx, made.id).await?);
+            let location = format!("/api/v1/roles/{}", made.id);
+            let kept = once.keep(tx, Created { location, body });
+            Ok::<_, AccountsError>(made.map(|_| kept))
         });
     created.await
 }
@@ -293,7 +229,7 @@ async fn change_role(
     let updated = on
         .db
         .tenant(&who.scope())
-        .transaction("change role", async move |tx| {
+        .act("change role", async move |tx| {
             let (row, present) = rules::find(tx, id).await?;
             seen.check(row.version)?;
             let texts = (
@@ -305,16 +241,10 @@ async fn change_role(
                 permissions.unwrap_or(present.allow),
                 denied.unwrap_or(present.deny),
             );
-            rules::update(
-                tx,
-                &changes,
-                &principal,
-                row,
-                texts,
-                is_given.then_some(new),
-            )
-            .await?;
-            rules::find(tx, id).await
+            let new = is_given.then_some(new);
+            let done = rules::update(tx, &changes, &principal, row, texts, new).await?;
+            let found = rules::find(tx, id).await?;
+            Ok::<_, AccountsError>(done.map(|()| found))
         });
     Ok(versioned(updated.await?))
 }
@@ -330,82 +260,10 @@ async fn delete_role(
     let deleted = on
         .db
         .tenant(&who.scope())
-        .transaction("delete role", async move |tx| {
+        .act("delete role", async move |tx| {
             let (row, _) = rules::find(tx, id).await?;
             seen.check(row.version)?;
             rules::delete(tx, &changes, &principal, &row).await
-        });
-    deleted.await?;
-    Ok(NoContent)
-}
-
-async fn list_bindings(
-    who: Can<ReadRoles>,
-    on: Use<Service>,
-    paging: Paging,
-) -> Result<Page<BindingBody>, AccountsError> {
-    let bound = CursorScope::of(who.tenant, "role-bindings");
-    let (after, rows) = (paging.after::<Id<Binding>>(&bound)?, paging.rows());
-    let read = on
-        .db
-        .tenant(&who.scope())
-        .read("list role bindings", async move |tx| {
-            bindings::page(tx, after, rows).await
-        });
-    let items = read.await?.iter().map(binding).collect();
-    Ok(paging.page(&bound, items, |binding| {
-        Id::<Binding>::from_uuid(binding.id)
-    }))
-}
-
-async fn create_binding(
-    who: Can<WriteRoles>,
-    on: Use<Service>,
-    new: Valid<BindingPost>,
-    once: Idempotency,
-) -> Result<Created<BindingBody>, AccountsError> {
-    on.stepped_up_person(&who)?;
-    let BindingPost {
-        principal,
-        role,
-        expires_at,
-    } = new.into_inner();
-    let (me, changes) = ((*who).clone(), on.changes.clone());
-    let created = on
-        .db
-        .tenant(&who.scope())
-        .transaction("give role", async move |tx| {
-            let role = match role.parse() {
-                Ok(id) => rules::find(tx, id).await?.0,
-                Err(_) => rules::named(tx, &role).await?,
-            };
-            let holder = match users::find_member(tx, Id::from_uuid(principal)).await? {
-                Some(user) => Holder::User(user.id),
-                None => {
-                    let account = service_accounts::find(tx, Id::from_uuid(principal)).await?;
-                    Holder::Service(account.ok_or(AccountsError::NotFound)?.id)
-                }
-            };
-            let row = rules::bind(tx, &changes, &me, holder, &role, expires_at).await?;
-            let location = format!("/api/v1/role-bindings/{}", row.id);
-            let body = binding(&row);
-            Ok::<_, AccountsError>(once.keep(tx, Created { location, body }))
-        });
-    created.await
-}
-
-async fn delete_binding(
-    who: Can<WriteRoles>,
-    on: Use<Service>,
-    id: Path<Id<Binding>>,
-) -> Result<NoContent, AccountsError> {
-    on.stepped_up_person(&who)?;
-    let (principal, changes, id) = ((*who).clone(), on.changes.clone(), *id);
-    let deleted = on
-        .db
-        .tenant(&who.scope())
-        .transaction("take role away", async move |tx| {
-            rules::unbind(tx, &changes, &principal, id).await
         });
     deleted.await?;
     Ok(NoContent)

@@ -1,6 +1,7 @@
 //! Service accounts of the tenant.
 
 use dotmac_platform::{
+    audit::Acts as _,
     db::types::{Id, Moment},
     prelude::*,
     routing::{CursorScope, Idempotency, IfMatch, Page, Paging, Versioned},
@@ -124,15 +125,17 @@ async fn create_service_account(
     once: Idempotency,
 ) -> Result<Created<Versioned<ServiceAccountBody>>, AccountsError> {
     let (principal, name) = ((*who).clone(), new.into_inner().name);
-    let created =
-        on.db
-            .tenant(&who.scope())
-            .transaction("create service account", async move |tx| {
-                let row = rules::create(tx, &principal, name).await?;
+    let created = on
+        .db
+        .tenant(&who.scope())
+        .act("create service account", async move |tx| {
+            let made = rules::create(tx, &principal, name).await?;
+            Ok::<_, AccountsError>(made.map(|row| {
                 let location = format!("/api/v1/service-accounts/{}", row.id);
                 let body = versioned(row);
-                Ok::<_, AccountsError>(once.keep(tx, Created { location, body }))
-            });
+                once.keep(tx, Created { location, body })
+            }))
+        });
     created.await
 }
 
@@ -158,22 +161,23 @@ async fn change_service_account(
     on.stepped_up_person(&who)?;
     let ServiceAccountPatch { name, status } = patch.into_inner();
     let (principal, changes, id) = ((*who).clone(), on.changes.clone(), *id);
-    let updated =
-        on.db
-            .tenant(&who.scope())
-            .transaction("change service account", async move |tx| {
-                let row = rules::find(tx, id).await?;
-                seen.check(row.version)?;
-                let name = name.unwrap_or_else(|| row.name.clone());
-                let is_active = match status {
-                    Some(Status::Active) => true,
-                    Some(Status::Disabled) => false,
-                    None => row.status == ACTIVE,
-                };
-                let status = if is_active { ACTIVE } else { DISABLED };
-                rules::update(tx, &changes, &principal, &row, name, status).await?;
-                rules::find(tx, id).await
-            });
+    let updated = on
+        .db
+        .tenant(&who.scope())
+        .act("change service account", async move |tx| {
+            let row = rules::find(tx, id).await?;
+            seen.check(row.version)?;
+            let name = name.unwrap_or_else(|| row.name.clone());
+            let is_active = match status {
+                Some(Status::Active) => true,
+                Some(Status::Disabled) => false,
+                None => row.status == ACTIVE,
+            };
+            let status = if is_active { ACTIVE } else { DISABLED };
+            let done = rules::update(tx, &changes, &principal, &row, name, status).await?;
+            let found = rules::find(tx, id).await?;
+            Ok::<_, AccountsError>(done.map(|()| found))
+        });
     Ok(versioned(updated.await?))
 }
 
@@ -185,14 +189,14 @@ async fn delete_service_account(
 ) -> Result<NoContent, AccountsError> {
     on.stepped_up_person(&who)?;
     let (principal, changes, id) = ((*who).clone(), on.changes.clone(), *id);
-    let deleted =
-        on.db
-            .tenant(&who.scope())
-            .transaction("delete service account", async move |tx| {
-                let row = rules::find(tx, id).await?;
-                seen.check(row.version)?;
-                rules::delete(tx, &changes, &principal, &row).await
-            });
+    let deleted = on
+        .db
+        .tenant(&who.scope())
+        .act("delete service account", async move |tx| {
+            let row = rules::find(tx, id).await?;
+            seen.check(row.version)?;
+            rules::delete(tx, &changes, &principal, &row).await
+        });
     deleted.await?;
     Ok(NoContent)
 }

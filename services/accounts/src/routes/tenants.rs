@@ -1,6 +1,7 @@
 //! The caller's tenant, its members, and new tenants.
 
 use dotmac_platform::{
+    audit::{AcrossActs as _, Acts as _},
     db::{
         AcrossTx, Tenant,
         types::{Id, Moment},
@@ -165,8 +166,8 @@ async fn create_tenant(
     let TenantPost { slug, name } = new.into_inner();
     let (owner, changes) = (Id::from_uuid(who.id), on.changes.clone());
     let created = on
-        .open_db
-        .transaction_across("create tenant", async move |mut tx: AcrossTx<'_>| {
+        .asked_by(&who)
+        .act_across("create tenant", async move |mut tx: AcrossTx<'_>| {
             rules::create(&mut tx, &changes, owner, slug, name).await
         });
     let row = created.await?;
@@ -249,7 +250,7 @@ async fn remove_member(
     let removed = on
         .db
         .tenant(&who.scope())
-        .transaction("remove member", async move |tx| {
+        .act("remove member", async move |tx| {
             rules::find(tx, tenant).await?;
             rules::remove_member(tx, &changes, &principal, user).await
         });

@@ -1,12 +1,13 @@
 //! API keys: their text is shown once, and only its hash is stored.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use aws_lc_rs::constant_time;
 use dotmac_platform::{
     access::{PermissionSet, Principal},
+    audit::Audited,
     db::{
-        TenantTx, Tx,
+        TenantId, TenantTx, Tx,
         types::{Id, Json, Moment},
     },
     events::Emit as _,
@@ -15,9 +16,13 @@ use secrecy::SecretString;
 
 use super::{holders, roles, service_accounts};
 use crate::{
-    AccountsError, Act,
+    AccountsError,
+    audit::{
+        API_KEY_CREATED, API_KEY_REPORTED, API_KEY_REVOKED, API_KEY_ROTATED, API_KEYS_REVOKED, Act,
+        Action, Resource,
+    },
     changes::{Change, Changes},
-    events::{self, ApiKeyCreated, ApiKeyRevoked, ApiKeyRotated},
+    events::{self, ApiKeyCreated, ApiKeyRevoked, ApiKeyRotated, ApiKeysRevoked},
     secret_text::{self, MintedPair, Prefix},
     service,
     store::{
@@ -50,7 +55,7 @@ pub(crate) async fn create(
     tx: &mut TenantTx,
     who: &Principal,
     new: NewKey,
-) -> Result<(ApiKeyRow, SecretString), AccountsError> {
+) -> Result<Audited<(ApiKeyRow, SecretString)>, AccountsError> {
     roles::exists(tx, new.holder).await?;
     may_manage(tx, who, new.holder).await?;
     check_scopes(who, &new.rules)?;
@@ -98,12 +103,11 @@ pub(crate) async fn create(
         revoked_at: None,
     };
     store::insert(tx, &row).await?;
-    Act::success("api_key_created", "api_key", row.id.uuid()).record(tx);
     tx.emit(&ApiKeyCreated {
         api_key: row.id.uuid(),
         owner: events::owner(&row),
     })?;
-    Ok((row, text))
+    Ok(act(API_KEY_CREATED, &row).record(tx)?.of((row, text)))
 }
 
 /// What the text of a key of `holder` begins with.
@@ -137,7 +141,7 @@ pub(crate) async fn revoke(
     changes: &Changes,
     who: &Principal,
     row: &ApiKeyRow,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     service::person(who)?;
     let holder = row.holder().ok_or(AccountsError::NotFound)?;
     if holder.uuid() != who.id {
@@ -155,24 +159,48 @@ pub(crate) async fn revoke_personal(
     changes: &Changes,
     user: UserId,
 ) -> Result<(), AccountsError> {
+    // One entry and one event for each tenant: a user may have more keys than a transaction may have of these.
+    let mut of_tenants: BTreeMap<TenantId, usize> = BTreeMap::new();
     for row in store::personal(tx, user).await? {
-        revoke_any(tx, changes, &row).await?;
+        if store::revoke(tx, row.id).await? > 0 {
+            changes.record(tx, Change::ApiKey(row.id)).await?;
+            *of_tenants.entry(row.tenant_id).or_default() += 1;
+        }
+    }
+    for (tenant, keys) in of_tenants {
+        let act = Act::on_user(API_KEYS_REVOKED, user).detail("keys", keys.to_string());
+        act.record_in(tx, tenant)?.of(());
+        events::emit_in(tx, tenant, &ApiKeysRevoked { user })?;
     }
     Ok(())
 }
 
-async fn revoke_any(tx: &mut Tx, changes: &Changes, row: &ApiKeyRow) -> Result<(), AccountsError> {
+/// Revokes a key that counts; `NotFound` if another request was faster.
+async fn revoke_any(
+    tx: &mut Tx,
+    changes: &Changes,
+    row: &ApiKeyRow,
+) -> Result<Audited<()>, AccountsError> {
     let id = row.id;
-    if store::revoke(tx, id).await? > 0 {
-        changes.record(tx, Change::ApiKey(id)).await?;
-        Act::success("api_key_revoked", "api_key", id.uuid()).record(tx);
-        let revoked = ApiKeyRevoked {
-            api_key: id.uuid(),
-            owner: events::owner(row),
-        };
-        events::emit_in(tx, row.tenant_id, &revoked)?;
+    if store::revoke(tx, id).await? == 0 {
+        return Err(AccountsError::NotFound);
     }
-    Ok(())
+    changes.record(tx, Change::ApiKey(id)).await?;
+    let revoked = ApiKeyRevoked {
+        api_key: id.uuid(),
+        owner: events::owner(row),
+    };
+    events::emit_in(tx, row.tenant_id, &revoked)?;
+    Ok(act(API_KEY_REVOKED, row)
+        .record_in(tx, row.tenant_id)?
+        .of(()))
+}
+
+/// An act upon a key.
+fn act(action: Action, row: &ApiKeyRow) -> Act {
+    let owner = row.holder().map(|holder| holder.uuid());
+    let owner = owner.unwrap_or_default().to_string();
+    Act::done(action, Resource::ApiKey, row.id.uuid()).detail("owner", owner)
 }
 
 /// Gives the key another secret; the former counts for `overlap` beside it.
@@ -182,7 +210,7 @@ pub(crate) async fn rotate(
     who: &Principal,
     row: &ApiKeyRow,
     overlap: Duration,
-) -> Result<SecretString, AccountsError> {
+) -> Result<Audited<SecretString>, AccountsError> {
     let holder = row.holder().ok_or(AccountsError::NotFound)?;
     may_manage(tx, who, holder).await?;
     // Its owner may get roles later, so what counts is what the key could do then.
@@ -194,12 +222,11 @@ pub(crate) async fn rotate(
         return Err(AccountsError::Conflict);
     }
     changes.record(tx, Change::ApiKey(row.id)).await?;
-    Act::success("api_key_rotated", "api_key", row.id.uuid()).record(tx);
     tx.emit(&ApiKeyRotated {
         api_key: row.id.uuid(),
         owner: events::owner(row),
     })?;
-    Ok(minted.text)
+    Ok(act(API_KEY_ROTATED, row).record(tx)?.of(minted.text))
 }
 
 /// Whether the text may be a key's. What is none costs no query.
@@ -234,8 +261,13 @@ pub(crate) async fn report(
             .flatten()
             .any(|hash| constant_time::verify_slices_are_equal(hash, &given.hash).is_ok());
         if is_right && row.revoked_at.is_none() {
-            revoke_any(tx, changes, &row).await?;
-            Act::success("api_key_reported", "api_key", row.id.uuid()).record(tx);
+            match revoke_any(tx, changes, &row).await {
+                // Another report was faster.
+                Err(AccountsError::NotFound) => continue,
+                revoked => revoked?,
+            };
+            let reported = act(API_KEY_REPORTED, &row);
+            reported.record_in(tx, row.tenant_id)?.of(());
         }
     }
     Ok(())

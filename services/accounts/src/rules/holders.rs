@@ -19,6 +19,7 @@ use crate::{
     service::permissions,
     store::{
         bindings::{self, Holder},
+        grants,
         roles::{self as store, RoleGrants, RoleId, RoleRow},
         service_accounts,
         users::{self, Hold, UserId},
@@ -138,18 +139,31 @@ pub(super) async fn check_role(
     role: &RoleRow,
     new: &RoleGrants,
 ) -> Result<(), AccountsError> {
-    let mut roles_of: BTreeMap<_, BTreeSet<RoleId>> = BTreeMap::new();
+    let mut roles_of: BTreeMap<Holder, BTreeSet<RoleId>> = BTreeMap::new();
     for (holder, bound) in bindings::all_now(tx).await? {
         roles_of.entry(holder).or_default().insert(bound);
     }
+    let mut direct_of: BTreeMap<Holder, BTreeSet<String>> = BTreeMap::new();
+    for (holder, permission) in grants::all_now(tx).await? {
+        direct_of.entry(holder).or_default().insert(permission);
+    }
+    let none = BTreeSet::new();
+    let has = |holder: &Holder| {
+        let set = roles_of.get(holder)?;
+        Some((set, direct_of.get(holder).unwrap_or(&none)))
+    };
     // Many have the same roles, which are judged once.
-    let sets: BTreeSet<_> = roles_of.values().collect();
-    let sets = sets.into_iter().filter(|set| set.contains(&role.id));
-    let mut growing: BTreeMap<&BTreeSet<RoleId>, PermissionSet> = BTreeMap::new();
+    let all: BTreeSet<_> = roles_of.keys().filter_map(has).collect();
+    let of_role = all.into_iter().filter(|(set, _)| set.contains(&role.id));
+    let mut growing = BTreeMap::new();
     let owner = store::find_named(tx, OWNER).await?.map(|owner| owner.id);
     let mut known: BTreeMap<RoleId, RoleGrants> = BTreeMap::new();
-    for set in sets {
-        let (mut before, mut after) = (RoleGrants::default(), RoleGrants::default());
+    for (set, direct) in of_role {
+        let direct_grants = RoleGrants {
+            allow: direct.iter().cloned().collect(),
+            deny: Vec::new(),
+        };
+        let (mut before, mut after) = (direct_grants.clone(), direct_grants);
         for id in set {
             let grants = &*match known.entry(*id) {
                 Entry::Occupied(known) => known.into_mut(),
@@ -163,7 +177,7 @@ pub(super) async fn check_role(
         check_effect(who, &before, &after)?;
         if !before.covers(&after) {
             check_lasting(tx, who, &gained(&before, &after), None).await?;
-            growing.insert(set, after);
+            growing.insert((set, direct), after);
         }
         let is_owner = owner.is_some_and(|owner| set.contains(&owner));
         if is_owner && !new.deny.is_empty() {
@@ -171,8 +185,7 @@ pub(super) async fn check_role(
         }
     }
     for (user, maker) in bindings::set_passwords(tx, role.id).await? {
-        let set = roles_of.get(&Holder::User(user));
-        let after = set.and_then(|set| growing.get(set));
+        let after = has(&Holder::User(user)).and_then(|it| growing.get(&it));
         if let (Some(after), Some(maker)) = (after, maker) {
             check_maker(tx, maker, after).await?;
         }

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use aws_lc_rs::constant_time;
-use dotmac_platform::db::{
-    Tx,
-    types::{Id, Json, Moment},
+use dotmac_platform::{
+    audit::SystemActs as _,
+    db::{
+        Tx,
+        types::{Id, Json, Moment},
+    },
 };
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
@@ -18,7 +21,8 @@ use super::{
     throttle::{self, Limit},
 };
 use crate::{
-    AccountsError, Act,
+    AccountsError,
+    audit::{Act, LOGIN_SUCCESS, MFA_FAIL, act_as},
     keys::Keys,
     password::Asker,
     secret_text::{self, Prefix},
@@ -152,9 +156,10 @@ pub(crate) async fn verify(
         return Err(AccountsError::InvalidCredentials);
     };
     let (settings, changes) = (service.settings.clone(), service.changes.clone());
+    let sealer = service.keys.sealer().clone();
     let began = service
         .open_db
-        .transaction("sign in by second factor", async move |tx| {
+        .act("sign in by second factor", async move |tx| {
             if flows::delete(tx, flow.id).await? == 0 {
                 return Err(AccountsError::LinkGone);
             }
@@ -172,6 +177,7 @@ pub(crate) async fn verify(
                 client,
                 device,
                 password_epoch,
+                first,
             } = flow.data.0;
             if epoch(users::password(tx, user.id).await?.as_ref()) != password_epoch {
                 return Err(AccountsError::LinkGone);
@@ -179,6 +185,8 @@ pub(crate) async fn verify(
             let tenants = users::tenants(tx, user.id).await?;
             let tenant = *tenants.first().ok_or(AccountsError::InvalidCredentials)?;
             throttle::forget(tx, key).await?;
+            act_as(tx, user.id);
+            let act = Act::on_user(LOGIN_SUCCESS, user.id).seen(&sealer, user.id, &client);
             let mode = if kind == COOKIE {
                 Mode::Cookie
             } else {
@@ -188,7 +196,7 @@ pub(crate) async fn verify(
                 user: user.id,
                 tenant,
                 acr: TWO_FACTORS,
-                amr: format!("pwd {}", proof.amr()),
+                amr: format!("{first} {}", proof.amr()),
                 auth_time: Moment::now(),
                 client,
                 mode,
@@ -196,12 +204,13 @@ pub(crate) async fn verify(
             };
             let issued = sessions::begin(tx, &keys, &settings, &changes, beginning).await?;
             let device = known_device(tx, &user, device.map(Id::from_uuid), mode).await?;
-            Act::success("authn_login_success", "user", user.id.uuid()).record(tx);
-            Ok(SignedIn {
+            let act = act.detail("session", issued.session.id.to_string());
+            let act = act.detail("amr", issued.session.amr.clone());
+            Ok(act.record_in(tx, tenant)?.of(SignedIn {
                 issued,
                 user,
                 device,
-            })
+            }))
         });
     began.await
 }
@@ -235,15 +244,15 @@ pub(super) async fn count_failure(
     let changes = service.changes.clone();
     let counted = service
         .open_db
-        .transaction("count failure of second factor", async move |tx| {
+        .act("count failure of second factor", async move |tx| {
             let held = throttle::check(tx, key.clone()).await;
             let failures = throttle::count(tx, key, Limit::FACTOR).await?;
             if let Some(session) = session.filter(|_| failures == Some(Limit::FACTOR.most)) {
                 sessions::end_by_id(tx, &changes, session, "too_many_failures").await?;
             }
-            Act::failure("authn_mfa_fail", "user", user.uuid()).record(tx);
+            let act = Act::on_user(MFA_FAIL, user).failed("the code is not right");
             // The count is kept, whatever the answer.
-            Ok::<_, AccountsError>(held)
+            Ok::<_, AccountsError>(act.record_of(tx, user).await?.of(held))
         });
     counted.await?
 }

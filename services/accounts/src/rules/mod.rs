@@ -1,12 +1,18 @@
-//! What may happen with accounts. Each rule is a function over a transaction, and writes down its act.
+//! What may happen with accounts. Each rule is a function over a transaction; one that changes something records that as an act.
 
+pub(crate) mod addresses;
 pub(crate) mod api_keys;
 pub(crate) mod factors;
+pub(crate) mod grants;
 mod holders;
+pub(crate) mod mail;
+pub(crate) mod mail_sign_in;
 pub(crate) mod mfa;
 pub(crate) mod one_time;
 pub(crate) mod passwords;
 pub(crate) mod refresh;
+pub(crate) mod registration;
+pub(crate) mod role_bindings;
 pub(crate) mod roles;
 pub(crate) mod service_accounts;
 pub(crate) mod sessions;

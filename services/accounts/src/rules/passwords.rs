@@ -1,19 +1,27 @@
 //! Passwords: set by a link, changed by their owner.
 
-use dotmac_platform::db::{Connection, Tx, types::Moment};
+use dotmac_platform::{
+    audit::{Audited, SystemActs as _},
+    db::{Connection, Tx, types::Moment},
+};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    api_keys, one_time, sessions,
+    addresses, api_keys,
+    mail::{self, notices},
+    one_time::{self, Given, NewLink},
+    sessions,
     standing::Standing,
     throttle::{self, Limit},
     users,
 };
 use crate::{
-    AccountsError, Act,
+    AccountsError,
+    audit::{Act, PASSWORD_CHANGE, PASSWORD_CHECK, RESET_LINK_CREATED, act_as},
     events::{self, PasswordChanged},
     names,
-    password::{self, Asker, Context, Verdict},
+    password::{Asker, Context, Verdict},
+    secret_text::MintedPair,
     service::Service,
     store::{
         devices,
@@ -41,23 +49,23 @@ pub(crate) async fn reset_link(
     tx: &mut Tx,
     user: &UserRow,
     made_by: Option<UserId>,
-) -> Result<(crate::secret_text::MintedPair, Moment), AccountsError> {
+) -> Result<Audited<(MintedPair, Moment)>, AccountsError> {
     if !user.is_active() {
         return Err(AccountsError::NotFound);
     }
     // Of two links that are made at once the later one is the only one.
     store::hold(tx, user.id, Hold::Alone).await?;
-    let bound_to = epoch(store::password(tx, user.id).await?.as_ref());
-    let issued = one_time::issue(
-        tx,
-        user.id,
-        one_time::PASSWORD,
-        bound_to,
-        (one_time::PASSWORD_FOR, made_by),
-    )
-    .await?;
-    Act::success("user_reset_link_created", "user", user.id.uuid()).record(tx);
-    Ok(issued)
+    let link = NewLink {
+        user: user.id,
+        purpose: one_time::PASSWORD,
+        bound_to: epoch(store::password(tx, user.id).await?.as_ref()),
+        good_for: one_time::PASSWORD_FOR,
+        made_by,
+        address: None,
+    };
+    let issued = one_time::issue(tx, link).await?;
+    let act = Act::on_user(RESET_LINK_CREATED, user.id);
+    Ok(act.record_of(tx, user.id).await?.of(issued))
 }
 
 /// Words that an attacker tries first for this user.
@@ -94,50 +102,52 @@ pub(crate) async fn hash_new(
     password: SecretString,
 ) -> Result<String, AccountsError> {
     let context = context(service, user);
-    let checked = password.clone();
-    let check = move || password::check(checked.expose_secret(), &context);
-    let accepted = service.hasher.check(asker, check).await?;
+    let judged = service.hasher.judge(asker, password.clone(), context);
+    let accepted = judged.await?;
     accepted.map_err(|fault| AccountsError::password(field, fault))?;
     let normal = SecretString::from(names::password(password.expose_secret()).as_str());
     service.hasher.hash(asker, normal).await
 }
 
 /// Sets the password that a link allows to set: uses the link up, ends all sessions and revokes all personal keys. It does not
-/// sign in.
+/// sign in. One that was mailed proves the address as well.
 ///
 /// # Errors
 ///
-/// [`AccountsError::LinkGone`]; what [`hash_new`] says.
+/// [`AccountsError::LinkGone`]; what [`one_time::prove`] and [`hash_new`] say.
 pub(crate) async fn reset(
     service: &Service,
     asker: Asker,
-    token: SecretString,
+    given: Given,
     password: SecretString,
 ) -> Result<(), AccountsError> {
-    if !one_time::is_well_formed(token.expose_secret()) {
-        return Err(AccountsError::LinkGone);
-    }
-    let looked = service.open_db.read("look at reset link", async move |c| {
-        let row = one_time::look(c, one_time::PASSWORD, token.expose_secret()).await?;
-        still_bound(c, row).await
-    });
-    let (row, user) = looked.await?;
-    let phc = hash_new(service, asker, &user, "password", password).await?;
-    let (changes, keys) = (service.changes.clone(), service.keys.get().await?);
-    let set = service
+    let row = one_time::prove(service, &[one_time::PASSWORD], &given).await?;
+    let read = service
         .open_db
-        .transaction("reset password", async move |tx| {
-            store::hold(tx, row.user_id, Hold::Alone).await?;
-            let (row, user) = still_bound(tx, row).await?;
-            one_time::use_up(tx, &row).await?;
-            set(tx, user.id, phc, row.made_by).await?;
-            // The owner has come: what others have failed counts no longer, and no device counts that they may have made.
-            users::forget_failures(tx, &keys, &user).await?;
-            devices::delete_of(tx, user.id, None).await?;
-            api_keys::revoke_personal(tx, &changes, user.id).await?;
-            sessions::end_all(tx, &changes, user.id, None, "password_reset").await?;
-            Ok::<_, AccountsError>(())
+        .read("read whom link is for", async move |c| {
+            still_bound(c, row).await
         });
+    let (row, user) = read.await?;
+    let phc = hash_new(service, asker, &user, "password", password).await?;
+    let (keys, worked) = (service.keys.get().await?, service.clone());
+    let set = service.open_db.act("reset password", async move |tx| {
+        store::hold(tx, row.user_id, Hold::Alone).await?;
+        let (row, user) = still_bound(tx, row).await?;
+        one_time::use_up(tx, &row).await?;
+        act_as(tx, user.id);
+        if row.browser.is_some() {
+            addresses::set_verified(tx, &user).await?;
+        }
+        let set = set(tx, user.id, phc, row.made_by).await?;
+        notices::password_changed(tx, &worked, user.id).await?;
+        // The owner has come: what others have failed counts no longer, and no device counts that they may have made.
+        users::forget_failures(tx, &keys, &user).await?;
+        devices::delete_of(tx, user.id, None).await?;
+        let changes = &worked.changes;
+        api_keys::revoke_personal(tx, changes, user.id).await?;
+        sessions::end_all(tx, changes, user.id, None, "password_reset").await?;
+        Ok::<_, AccountsError>(set)
+    });
     set.await
 }
 
@@ -149,11 +159,20 @@ async fn still_bound(
     let user = user
         .filter(UserRow::is_active)
         .ok_or(AccountsError::LinkGone)?;
-    let password = store::password(c, user.id).await?;
-    if epoch(password.as_ref()) != row.bound_to || !is_still_allowed(c, &row, &user).await? {
+    if !is_bound(c, &row, &user).await? || !is_still_allowed(c, &row, &user).await? {
         return Err(AccountsError::LinkGone);
     }
     Ok((row, user))
+}
+
+/// Whether the link is bound to the account as it is: to its password, and if it was mailed to its address.
+pub(super) async fn is_bound(
+    c: &mut Connection,
+    row: &OneTimeRow,
+    user: &UserRow,
+) -> Result<bool, AccountsError> {
+    let epoch = epoch(store::password(c, user.id).await?.as_ref());
+    Ok(row.bound_to == epoch || row.bound_to == mail::bound_to(user, &epoch))
 }
 
 /// Whether the administrator who made the link could make it now: its user may have got roles meanwhile.
@@ -177,7 +196,7 @@ async fn set(
     user: UserId,
     phc: String,
     set_by: Option<UserId>,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     let row = PasswordRow {
         user_id: user,
         phc,
@@ -185,8 +204,15 @@ async fn set(
         set_by,
     };
     store::set_password(tx, row).await?;
-    Act::success("authn_password_change", "user", user.uuid()).record(tx);
-    events::emit_of_user(tx, user, &PasswordChanged { user }).await
+    events::emit_of_user(tx, user, &PasswordChanged { user }).await?;
+    let act = Act::on_user(PASSWORD_CHANGE, user);
+    Ok(act.record_of(tx, user).await?.of(()))
+}
+
+/// Sets the first password of a user who has made the account.
+pub(super) async fn set_own(tx: &mut Tx, user: UserId, phc: String) -> Result<(), AccountsError> {
+    set(tx, user, phc, None).await?;
+    Ok(())
 }
 
 /// Sets the first password of a user that an administrator makes.
@@ -195,7 +221,7 @@ pub(crate) async fn set_first(
     user: UserId,
     phc: String,
     set_by: UserId,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     set(tx, user, phc, Some(set_by)).await
 }
 
@@ -263,14 +289,14 @@ pub(super) async fn prove(
     if verify(service, Asker::signed_in(), given, stored).await? != Verdict::Wrong {
         return Ok(Proved { row, epoch, key });
     }
-    let counted = service
-        .open_db
-        .transaction("count failure", async move |tx| {
-            let held = throttle::check(tx, key.clone()).await;
-            throttle::count(tx, key, Limit::PRESENT_PASSWORD).await?;
-            Act::failure("authn_password_check", "user", user.uuid()).record(tx);
-            Ok::<_, AccountsError>(held)
-        });
+    let counted = service.open_db.act("count failure", async move |tx| {
+        act_as(tx, user);
+        let held = throttle::check(tx, key.clone()).await;
+        throttle::count(tx, key, Limit::PRESENT_PASSWORD).await?;
+        let act = Act::on_user(PASSWORD_CHECK, user).failed("the password is not right");
+        // The count is kept, whatever the answer.
+        Ok::<_, AccountsError>(act.record_of(tx, user).await?.of(held))
+    });
     counted.await??;
     Err(AccountsError::field(
         field,
@@ -304,26 +330,27 @@ pub(crate) async fn change(
     let _place = service.hasher.place_of(user.uuid())?;
     let proved = prove(service, user, "current", current).await?;
     let phc = hash_new(service, Asker::signed_in(), &proved.row, "new", new).await?;
-    let changes = service.changes.clone();
-    let changed = service
-        .open_db
-        .transaction("change password", async move |tx| {
-            store::hold(tx, user, Hold::Alone).await?;
-            proved.accept(tx).await?;
-            // Another request may have changed it since the present one was checked.
-            let present = store::password(tx, user).await?;
-            if epoch(present.as_ref()) != proved.epoch {
-                return Err(AccountsError::Changed);
-            }
-            set(tx, user, phc, present.and_then(|row| row.set_by)).await?;
-            if ends.keys {
-                api_keys::revoke_personal(tx, &changes, user).await?;
-            }
-            if ends.others {
-                devices::delete_of(tx, user, ends.device).await?;
-                sessions::end_all(tx, &changes, user, Some(session), "password_changed").await?;
-            }
-            Ok(())
-        });
+    let worked = service.clone();
+    let changed = service.open_db.act("change password", async move |tx| {
+        act_as(tx, user);
+        store::hold(tx, user, Hold::Alone).await?;
+        proved.accept(tx).await?;
+        // Another request may have changed it since the present one was checked.
+        let present = store::password(tx, user).await?;
+        if epoch(present.as_ref()) != proved.epoch {
+            return Err(AccountsError::Changed);
+        }
+        let set = set(tx, user, phc, present.and_then(|row| row.set_by)).await?;
+        notices::password_changed(tx, &worked, user).await?;
+        let changes = &worked.changes;
+        if ends.keys {
+            api_keys::revoke_personal(tx, changes, user).await?;
+        }
+        if ends.others {
+            devices::delete_of(tx, user, ends.device).await?;
+            sessions::end_all(tx, changes, user, Some(session), "password_changed").await?;
+        }
+        Ok(set)
+    });
     changed.await
 }

@@ -10,12 +10,16 @@ use dotmac_platform::db::{Tx, types::Moment};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::sessions::{self, Issued, Secret};
+use super::{
+    mail::notices,
+    sessions::{self, Issued, Secret},
+};
 use crate::{
-    AccountsError, AccountsSettings, Act,
-    changes::Changes,
+    AccountsError, AccountsSettings,
+    audit::{Act, Resource, TOKEN_REUSE},
     keys::{CODE_BYTES, Keys},
     secret_text::{self, Prefix, random},
+    service::Service,
     store::sessions::{self as store, By, Found, RefreshRow, SessionId, SessionRow},
 };
 
@@ -123,11 +127,11 @@ pub(crate) fn is_well_formed(text: &str) -> bool {
 /// [`AccountsError::TokenInvalid`], which changes nothing; [`AccountsError::SessionEnded`].
 pub(crate) async fn refresh(
     tx: &mut Tx,
+    service: &Service,
     keys: &Keys,
-    settings: &AccountsSettings,
-    changes: &Changes,
     text: &str,
 ) -> Result<Refreshed, AccountsError> {
+    let (settings, changes) = (&service.settings, &service.changes);
     let given = read(text).ok_or(AccountsError::TokenInvalid)?;
     let (found, row) = checked(tx, keys, &given).await?;
     let now = Moment::now();
@@ -155,7 +159,11 @@ pub(crate) async fn refresh(
         Step::Invalid => return Err(AccountsError::TokenInvalid),
         Step::Reuse => {
             sessions::end(tx, changes, &found.session, "refresh_reused").await?;
-            Act::failure("authn_token_reuse", "session", given.session.uuid()).record(tx);
+            let act = Act::done(TOKEN_REUSE, Resource::Session, given.session.uuid());
+            let act = act.failed("a refresh token was used a second time");
+            let act = act.detail("user", found.session.user_id.to_string());
+            act.record_in(tx, found.session.tenant_id)?.of(());
+            notices::refresh_reused(tx, service, found.session.user_id).await?;
             return Ok(Refreshed::Reused);
         }
     }

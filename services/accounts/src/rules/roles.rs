@@ -1,22 +1,23 @@
-//! Roles and who has them. Nobody grants what they lack, changes their own roles, or takes the last owner away.
+//! Roles of a tenant, and what they give and deny. Nobody makes or changes what they lack.
 
 use dotmac_platform::{
     access::{PermissionSet, Principal},
+    audit::Audited,
     db::{
         TenantTx,
         types::{Id, Moment},
     },
-    events::Emit as _,
 };
+use uuid::Uuid;
 
-use super::holders::{self, powers};
+use super::holders;
 use crate::{
-    AccountsError, Act,
+    AccountsError,
+    audit::{AUTHZ_CHANGE, Act, ROLE_CREATED, ROLE_DELETED, Resource},
     changes::{Change, Changes},
-    events::{RoleBindingCreated, RoleBindingDeleted},
     service::{self, permissions},
     store::{
-        bindings::{self, BindingId, BindingRow, Holder},
+        bindings::{self, Holder},
         roles::{self as store, RoleGrants, RoleId, RoleRow},
         service_accounts,
         users::{self, UserId},
@@ -97,7 +98,7 @@ pub(crate) async fn create(
     name: String,
     description: String,
     grants: RoleGrants,
-) -> Result<RoleRow, AccountsError> {
+) -> Result<Audited<RoleRow>, AccountsError> {
     service::person(who)?;
     check_named(who, &grants)?;
     if store::count(tx).await? >= MOST_ROLES {
@@ -116,8 +117,8 @@ pub(crate) async fn create(
     };
     store::insert(tx, &row).await?;
     store::set_grants(tx, row.id, grants).await?;
-    Act::success("role_created", "role", row.id.uuid()).record(tx);
-    Ok(row)
+    let act = Act::done(ROLE_CREATED, Resource::Role, row.id.uuid());
+    Ok(act.record(tx)?.of(row))
 }
 
 /// Changes a role that is the tenant's own, in the version that the client has seen.
@@ -128,7 +129,7 @@ pub(crate) async fn update(
     row: RoleRow,
     (name, description): (String, String),
     grants: Option<RoleGrants>,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     service::person(who)?;
     own(&row)?;
     not_held_by(tx, who, row.id).await?;
@@ -147,8 +148,8 @@ pub(crate) async fn update(
     }
     let tenant = tx.tenant();
     changes.record(tx, Change::Tenant(tenant)).await?;
-    Act::success("authz_change", "role", row.id.uuid()).record(tx);
-    Ok(())
+    let act = Act::done(AUTHZ_CHANGE, Resource::Role, row.id.uuid());
+    Ok(act.detail("change", "role_changed").record(tx)?.of(()))
 }
 
 /// Deletes a role that is the tenant's own.
@@ -157,7 +158,7 @@ pub(crate) async fn delete(
     changes: &Changes,
     who: &Principal,
     row: &RoleRow,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     service::person(who)?;
     own(row)?;
     not_held_by(tx, who, row.id).await?;
@@ -167,88 +168,8 @@ pub(crate) async fn delete(
     service::changed(store::delete(tx, row).await?)?;
     let tenant = tx.tenant();
     changes.record(tx, Change::Tenant(tenant)).await?;
-    Act::success("role_deleted", "role", row.id.uuid()).record(tx);
-    Ok(())
-}
-
-/// Gives `holder` a role.
-pub(crate) async fn bind(
-    tx: &mut TenantTx,
-    changes: &Changes,
-    who: &Principal,
-    holder: Holder,
-    role: &RoleRow,
-    expires_at: Option<Moment>,
-) -> Result<BindingRow, AccountsError> {
-    service::person(who)?;
-    not_self(who, holder)?;
-    exists(tx, holder).await?;
-    let before = powers(tx, holder).await?;
-    // What it gives is not changed while it gets another holder.
-    store::hold(tx, role.id).await?;
-    let grants = store::grants(tx, role.id).await?;
-    check_grants(who, &grants)?;
-    // Also of what the holder has already, which may end earlier.
-    let given = permissions(tx.tenant(), &grants);
-    holders::check_lasting(tx, who, &given, expires_at).await?;
-    if !grants.deny.is_empty() && is_owner(tx, holder).await? {
-        return Err(AccountsError::Forbidden(holders::OWNER_IS_DENIED));
-    }
-    let row = bound(tx, holder, role.id, format!("user:{}", who.id), expires_at);
-    bindings::insert(tx, &row).await?;
-    holders::check_holder(tx, who, holder, &before, expires_at).await?;
-    forget(tx, changes, holder).await?;
-    Act::success("authz_change", "role_binding", row.id.uuid()).record(tx);
-    tx.emit(&RoleBindingCreated::of(&row))?;
-    Ok(row)
-}
-
-/// Gives a role without anybody who grants it: the first administrator's.
-pub(crate) async fn bind_by_operator(
-    tx: &mut TenantTx,
-    changes: &Changes,
-    user: UserId,
-    role: &RoleRow,
-) -> Result<(), AccountsError> {
-    if bindings::has_role(tx, user, role.id).await? {
-        return Ok(());
-    }
-    let holder = Holder::User(user);
-    let row = bound(tx, holder, role.id, "operator".to_owned(), None);
-    bindings::insert(tx, &row).await?;
-    forget(tx, changes, holder).await?;
-    Act::success("authz_change", "role_binding", row.id.uuid()).record(tx);
-    tx.emit(&RoleBindingCreated::of(&row))?;
-    Ok(())
-}
-
-/// Takes a role away.
-pub(crate) async fn unbind(
-    tx: &mut TenantTx,
-    changes: &Changes,
-    who: &Principal,
-    id: BindingId,
-) -> Result<(), AccountsError> {
-    service::person(who)?;
-    let row = bindings::find(tx, id)
-        .await?
-        .ok_or(AccountsError::NotFound)?;
-    let user = row.user_id.map(Holder::User);
-    let holder = user
-        .or(row.service_account_id.map(Holder::Service))
-        .ok_or(AccountsError::NotFound)?;
-    not_self(who, holder)?;
-    check_grants(who, &store::grants(tx, row.role_id).await?)?;
-    let before = powers(tx, holder).await?;
-    if let Holder::User(user) = holder {
-        keeps_owner_without(tx, user, Some(row.role_id)).await?;
-    }
-    bindings::delete(tx, id).await?;
-    holders::check_holder(tx, who, holder, &before, None).await?;
-    forget(tx, changes, holder).await?;
-    Act::success("authz_change", "role_binding", id.uuid()).record(tx);
-    tx.emit(&RoleBindingDeleted::of(&row))?;
-    Ok(())
+    let act = Act::done(ROLE_DELETED, Resource::Role, row.id.uuid());
+    Ok(act.record(tx)?.of(()))
 }
 
 /// Whether the tenant has an active owner if `user` is none any more. With `role`, only if that is the owner's.
@@ -290,14 +211,6 @@ async fn has_owner(tx: &mut TenantTx, except: Option<UserId>) -> Result<bool, Ac
         }
     }
     Ok(false)
-}
-
-/// Whether `holder` has the owner's role.
-async fn is_owner(tx: &mut TenantTx, holder: Holder) -> Result<bool, AccountsError> {
-    match (holder, store::find_named(tx, OWNER).await?) {
-        (Holder::User(user), Some(owner)) => Ok(bindings::has_role(tx, user, owner.id).await?),
-        _ => Ok(false),
-    }
 }
 
 /// Whether everything that `grants` comes to is theirs.
@@ -363,13 +276,6 @@ fn own(row: &RoleRow) -> Result<(), AccountsError> {
     Ok(())
 }
 
-fn not_self(who: &Principal, holder: Holder) -> Result<(), AccountsError> {
-    if holder.uuid() == who.id {
-        return Err(AccountsError::Forbidden("nobody changes their own roles"));
-    }
-    Ok(())
-}
-
 /// A role that they have themselves is not theirs to change.
 async fn not_held_by(
     tx: &mut TenantTx,
@@ -380,6 +286,19 @@ async fn not_held_by(
         return Err(AccountsError::Forbidden("nobody changes their own roles"));
     }
     Ok(())
+}
+
+/// The user or the service account of the tenant that has the id.
+///
+/// # Errors
+///
+/// [`AccountsError::NotFound`].
+pub(crate) async fn holder(tx: &mut TenantTx, id: Uuid) -> Result<Holder, AccountsError> {
+    if let Some(user) = users::find_member(tx, Id::from_uuid(id)).await? {
+        return Ok(Holder::User(user.id));
+    }
+    let account = service_accounts::find(tx, Id::from_uuid(id)).await?;
+    Ok(Holder::Service(account.ok_or(AccountsError::NotFound)?.id))
 }
 
 /// Whether `holder` is of the tenant.
@@ -393,31 +312,4 @@ pub(crate) async fn exists(tx: &mut TenantTx, holder: Holder) -> Result<(), Acco
     } else {
         Err(AccountsError::NotFound)
     }
-}
-
-fn bound(
-    tx: &TenantTx,
-    holder: Holder,
-    role: RoleId,
-    granted_by: String,
-    expires_at: Option<Moment>,
-) -> BindingRow {
-    BindingRow {
-        id: Id::new(),
-        tenant_id: tx.tenant(),
-        user_id: holder.user(),
-        service_account_id: holder.service(),
-        role_id: role,
-        granted_by,
-        created_at: Moment::now(),
-        expires_at,
-    }
-}
-
-async fn forget(tx: &mut TenantTx, changes: &Changes, holder: Holder) -> Result<(), AccountsError> {
-    let change = match holder {
-        Holder::User(id) => Change::User(id),
-        Holder::Service(id) => Change::Service(id),
-    };
-    changes.record(tx, change).await
 }

@@ -2,6 +2,7 @@
 
 use dotmac_platform::{
     access::Principal,
+    audit::Audited,
     db::{
         TenantTx,
         types::{Id, Moment},
@@ -10,7 +11,10 @@ use dotmac_platform::{
 
 use super::roles;
 use crate::{
-    AccountsError, Act,
+    AccountsError,
+    audit::{
+        Act, Resource, SERVICE_ACCOUNT_CREATED, SERVICE_ACCOUNT_DELETED, SERVICE_ACCOUNT_UPDATED,
+    },
     changes::{Change, Changes},
     service,
     store::{
@@ -27,7 +31,7 @@ pub(crate) async fn create(
     tx: &mut TenantTx,
     who: &Principal,
     name: String,
-) -> Result<ServiceAccountRow, AccountsError> {
+) -> Result<Audited<ServiceAccountRow>, AccountsError> {
     service::person(who)?;
     if store::count(tx).await? >= MOST {
         return Err(AccountsError::Forbidden(
@@ -43,8 +47,12 @@ pub(crate) async fn create(
         created_at: Moment::now(),
     };
     store::insert(tx, &row).await?;
-    Act::success("service_account_created", "service_account", row.id.uuid()).record(tx);
-    Ok(row)
+    let act = Act::done(
+        SERVICE_ACCOUNT_CREATED,
+        Resource::ServiceAccount,
+        row.id.uuid(),
+    );
+    Ok(act.record(tx)?.of(row))
 }
 
 pub(crate) async fn find(
@@ -61,12 +69,16 @@ pub(crate) async fn update(
     row: &ServiceAccountRow,
     name: String,
     status: &'static str,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     may_change(tx, who, row.id).await?;
     service::changed(store::update(tx, row, name, status.to_owned()).await?)?;
     changes.record(tx, Change::Service(row.id)).await?;
-    Act::success("service_account_updated", "service_account", row.id.uuid()).record(tx);
-    Ok(())
+    let act = Act::done(
+        SERVICE_ACCOUNT_UPDATED,
+        Resource::ServiceAccount,
+        row.id.uuid(),
+    );
+    Ok(act.detail("status", status).record(tx)?.of(()))
 }
 
 pub(crate) async fn delete(
@@ -74,12 +86,16 @@ pub(crate) async fn delete(
     changes: &Changes,
     who: &Principal,
     row: &ServiceAccountRow,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     may_change(tx, who, row.id).await?;
     service::changed(store::delete(tx, row).await?)?;
     changes.record(tx, Change::Service(row.id)).await?;
-    Act::success("service_account_deleted", "service_account", row.id.uuid()).record(tx);
-    Ok(())
+    let act = Act::done(
+        SERVICE_ACCOUNT_DELETED,
+        Resource::ServiceAccount,
+        row.id.uuid(),
+    );
+    Ok(act.record(tx)?.of(()))
 }
 
 /// Whether they may do all that the account may: else its key would give them more.

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use dotmac_platform::db::{
-    TenantId, Tx,
-    types::{Json, Moment},
+use dotmac_platform::{
+    audit::Audited,
+    db::{
+        TenantId, Tx,
+        types::{Json, Moment},
+    },
 };
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
 use super::refresh;
 use crate::{
-    AccountsError, AccountsSettings, Act,
+    AccountsError, AccountsSettings,
+    audit::{Act, Resource, SESSION_ENDED, SESSIONS_ENDED, TENANT_SWITCH},
     changes::{Change, Changes},
     events::{self, SessionRevoked},
     jwt::Claims,
@@ -25,8 +29,11 @@ use crate::{
     },
 };
 
-/// Sessions that one sign-in looks at, and may end: more than the most that may be set.
-const MOST_ENDED: i64 = 1100;
+/// Sessions that one sign-in reads: more than the most that may be set.
+const MOST_READ: i64 = 1100;
+
+/// Sessions that one sign-in ends. After the most that may be had was set lower, several sign-ins come down to it.
+const MOST_ENDED: usize = 20;
 
 /// How a client wants to hold its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +86,7 @@ pub(crate) async fn begin(
     beginning: Beginning,
 ) -> Result<Issued, AccountsError> {
     let most = usize::try_from(settings.max_sessions).unwrap_or(usize::MAX);
-    let live = store::of_user(tx, beginning.user, MOST_ENDED).await?;
+    let live = store::of_user(tx, beginning.user, MOST_READ).await?;
     let now = Moment::now();
     let expires_at = beginning
         .expires_at
@@ -119,7 +126,8 @@ pub(crate) async fn begin(
         }
     };
     // Last: each is written down under a lock that all instances share.
-    for idle in live.iter().skip(most.saturating_sub(1)) {
+    let too_many = live.iter().skip(most.saturating_sub(1));
+    for idle in too_many.rev().take(MOST_ENDED) {
         end(tx, changes, idle, "too_many_sessions").await?;
     }
     Ok(Issued { session, secret })
@@ -172,7 +180,11 @@ pub(crate) async fn end(
     let has_ended = store::end(tx, Which::One(id), reason).await? > 0;
     if has_ended {
         changes.record(tx, Change::Session(id)).await?;
-        Act::success("session_ended", "session", id.uuid()).record(tx);
+        let act = Act::done(SESSION_ENDED, Resource::Session, id.uuid());
+        let act = act.detail("user", session.user_id.to_string());
+        act.detail("reason", reason)
+            .record_in(tx, session.tenant_id)?
+            .of(());
         let revoked = SessionRevoked {
             user: session.user_id,
             session: Some(id),
@@ -209,7 +221,7 @@ pub(crate) async fn switch(
     changes: &Changes,
     id: SessionId,
     tenant: TenantId,
-) -> Result<Issued, AccountsError> {
+) -> Result<Audited<Issued>, AccountsError> {
     let session = live(tx, id).await?;
     let is_active = tenants::find(tx, tenant)
         .await?
@@ -223,7 +235,14 @@ pub(crate) async fn switch(
         authentication,
         reason: "switched_tenant",
     };
-    replace(tx, keys, settings, changes, session, switched).await
+    let former = session.tenant_id;
+    let issued = replace(tx, keys, settings, changes, session, switched).await?;
+    let act = Act::on_user(TENANT_SWITCH, issued.session.user_id);
+    let act = act.detail("session", issued.session.id.to_string());
+    let recorded = act
+        .detail("from", former.to_string())
+        .record_in(tx, tenant)?;
+    Ok(recorded.of(issued))
 }
 
 /// The live session of that id. Its user is held, so that all that is read from now on stays until another session is begun.
@@ -293,7 +312,7 @@ pub(crate) async fn end_all(
     user: UserId,
     kept: Option<SessionId>,
     reason: &'static str,
-) -> Result<usize, AccountsError> {
+) -> Result<Audited<usize>, AccountsError> {
     let which = match kept {
         Some(kept) => Which::OfUserButOne(user, kept),
         None => Which::OfUser(user),
@@ -304,7 +323,6 @@ pub(crate) async fn end_all(
     // Also without a session: keys of the user may be remembered.
     changes.record(tx, Change::User(user)).await?;
     if ended > 0 {
-        Act::success("sessions_ended", "user", user.uuid()).record(tx);
         let revoked = SessionRevoked {
             user,
             session: None,
@@ -312,7 +330,9 @@ pub(crate) async fn end_all(
         };
         events::emit_of_user(tx, user, &revoked).await?;
     }
-    Ok(ended)
+    let act = Act::on_user(SESSIONS_ENDED, user).detail("reason", reason);
+    let act = act.detail("sessions", ended.to_string());
+    Ok(act.record_of(tx, user).await?.of(ended))
 }
 
 /// Ends a session of `user`; another's is not found.

@@ -1,19 +1,26 @@
 //! Signing in by a password. An identifier that nobody has, a wrong password, a disabled user and one without a password
 //! are answered with the same words, after the same work.
 
-use dotmac_platform::db::{
-    Tx,
-    types::{Id, Moment},
+use dotmac_platform::{
+    audit::{Audited, SystemActs as _},
+    db::{
+        Tx,
+        types::{Id, Moment},
+    },
 };
 use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
 
 use super::{
+    mail::notices,
     mfa, passwords,
     sessions::{self, Beginning, Issued, Mode},
     throttle::{self, Limit},
 };
 use crate::{
-    AccountsError, Act,
+    AccountsError,
+    audit::{Act, LOGIN_FAIL, LOGIN_FIRST_FACTOR, LOGIN_LOCK, LOGIN_SUCCESS, act_as},
+    keys::Keys,
     metrics::{self, Outcome},
     names::{self, Identifier},
     password::{Asker, Verdict},
@@ -109,12 +116,13 @@ async fn try_to_sign_in(service: &Service, attempt: Attempt) -> Result<FirstStep
     let stored = candidate.allowed().and(candidate.password.as_ref());
     let stored = stored.map(|row| row.phc.clone());
     let given = SecretString::from(names::password(attempt.password.expose_secret()).as_str());
-    let known = (
-        candidate.user.as_ref().map(|it| it.id),
-        candidate.key.clone(),
-    );
+    let refused = Refused {
+        user: candidate.user.as_ref().map(|it| it.id),
+        key: candidate.key.clone(),
+        client: attempt.client.clone(),
+    };
     let renewed = match passwords::verify(service, asker, given, stored).await? {
-        Verdict::Wrong => return refuse(service, known).await,
+        Verdict::Wrong => return refuse(service, refused).await,
         Verdict::Right => None,
         Verdict::RightAndRenewed(phc) => Some(phc),
     };
@@ -127,14 +135,14 @@ async fn try_to_sign_in(service: &Service, attempt: Attempt) -> Result<FirstStep
     else {
         return Err(AccountsError::InvalidCredentials);
     };
-    let (settings, changes) = (service.settings.clone(), service.changes.clone());
+    let worked = service.clone();
     let Attempt {
         identifier,
         client,
         mode,
         ..
     } = attempt;
-    let began = service.open_db.transaction("sign in", async move |tx| {
+    let began = service.open_db.act("sign in", async move |tx| {
         // A password that is being set meanwhile ends what begins here, or is seen here.
         users::hold(tx, user.id, Hold::Shared).await?;
         // Failures of others meanwhile count against a right guess among many at once.
@@ -145,8 +153,7 @@ async fn try_to_sign_in(service: &Service, attempt: Attempt) -> Result<FirstStep
         if still.is_none_or(|still| still.phc != password.phc) {
             return Err(AccountsError::InvalidCredentials);
         }
-        let tenants = users::tenants(tx, user.id).await?;
-        let tenant = *tenants.first().ok_or(AccountsError::InvalidCredentials)?;
+        act_as(tx, user.id);
         if let Some(phc) = renewed {
             users::renew_hash(tx, &password, phc).await?;
         }
@@ -156,42 +163,88 @@ async fn try_to_sign_in(service: &Service, attempt: Attempt) -> Result<FirstStep
             let strangers = keys.throttle_key(SCOPE, identifier.text())?;
             throttle::forget(tx, strangers).await?;
         }
-        if factors::has_totp(tx, user.id).await? {
-            let data = FlowData {
-                kind: mfa::kind(mode).to_owned(),
-                client,
-                device: device.map(Id::uuid),
-                password_epoch: passwords::epoch(users::password(tx, user.id).await?.as_ref()),
-            };
-            Act::success("authn_login_first_factor", "user", user.id.uuid()).record(tx);
-            return Ok(FirstStep::SecondFactor(
-                mfa::begin(tx, user.id, data).await?,
-            ));
-        }
-        let beginning = Beginning {
-            user: user.id,
-            tenant,
-            acr: 1,
-            amr: "pwd".to_owned(),
-            auth_time: Moment::now(),
+        let first = FirstFactor {
+            user,
+            amr: "pwd",
+            device,
             client,
             mode,
-            expires_at: None,
         };
-        let issued = sessions::begin(tx, &keys, &settings, &changes, beginning).await?;
-        let device = known_device(tx, &user, device, mode).await?;
-        Act::success("authn_login_success", "user", user.id.uuid()).record(tx);
-        Ok(FirstStep::Done(Box::new(SignedIn {
-            issued,
-            user,
-            device,
-        })))
+        go_on(tx, &worked, &keys, first).await
     });
     match began.await {
         // What has changed since the password was checked counts as a failure like any other.
-        Err(AccountsError::InvalidCredentials) => refuse(service, known).await,
+        Err(AccountsError::InvalidCredentials) => refuse(service, refused).await,
         began => began,
     }
+}
+
+/// A user who has shown the first factor. The row is held, and the transaction acts for the user.
+pub(super) struct FirstFactor {
+    pub(super) user: UserRow,
+    /// The factor, as a session has it (RFC 8176).
+    pub(super) amr: &'static str,
+    /// The known device of the client.
+    pub(super) device: Option<Id<devices::Device>>,
+    pub(super) client: Client,
+    pub(super) mode: Mode,
+}
+
+/// Begins a session, or has the sign-in wait for the second factor of the user.
+///
+/// # Errors
+///
+/// [`AccountsError::InvalidCredentials`] for a user who is in no tenant.
+pub(super) async fn go_on(
+    tx: &mut Tx,
+    service: &Service,
+    keys: &Keys,
+    first: FirstFactor,
+) -> Result<Audited<FirstStep>, AccountsError> {
+    let FirstFactor {
+        user,
+        amr,
+        device,
+        client,
+        mode,
+    } = first;
+    let tenants = users::tenants(tx, user.id).await?;
+    let tenant = *tenants.first().ok_or(AccountsError::InvalidCredentials)?;
+    let sealer = service.keys.sealer();
+    if factors::has_totp(tx, user.id).await? {
+        let act = Act::on_user(LOGIN_FIRST_FACTOR, user.id).seen(sealer, user.id, &client);
+        let recorded = act.detail("amr", amr).record_in(tx, tenant)?;
+        let data = FlowData {
+            kind: mfa::kind(mode).to_owned(),
+            client,
+            device: device.map(Id::uuid),
+            password_epoch: passwords::epoch(users::password(tx, user.id).await?.as_ref()),
+            first: amr.to_owned(),
+        };
+        let flow = mfa::begin(tx, user.id, data).await?;
+        return Ok(recorded.of(FirstStep::SecondFactor(flow)));
+    }
+    let act = Act::on_user(LOGIN_SUCCESS, user.id).seen(sealer, user.id, &client);
+    let beginning = Beginning {
+        user: user.id,
+        tenant,
+        acr: 1,
+        amr: amr.to_owned(),
+        auth_time: Moment::now(),
+        client,
+        mode,
+        expires_at: None,
+    };
+    let (settings, changes) = (&service.settings, &service.changes);
+    let issued = sessions::begin(tx, keys, settings, changes, beginning).await?;
+    let device = known_device(tx, &user, device, mode).await?;
+    let act = act.detail("session", issued.session.id.to_string());
+    let recorded = act.detail("amr", amr).record_in(tx, tenant)?;
+    Ok(recorded.of(FirstStep::Done(Box::new(SignedIn {
+        issued,
+        user,
+        device,
+    }))))
 }
 
 async fn candidate(service: &Service, attempt: &Attempt) -> Result<Candidate, AccountsError> {
@@ -221,12 +274,24 @@ async fn candidate(service: &Service, attempt: &Attempt) -> Result<Candidate, Ac
     found.await
 }
 
+/// What did not let its sender in.
+struct Refused {
+    user: Option<UserId>,
+    /// What failures are counted by.
+    key: Vec<u8>,
+    client: Client,
+}
+
 /// Counts the failure, the same for identifiers that nobody has. If failures of others have throttled the identifier
 /// meanwhile, that is the answer, as it is for the right password.
 async fn refuse(
     service: &Service,
-    (user, key): (Option<UserId>, Vec<u8>),
+    Refused { user, key, client }: Refused,
 ) -> Result<FirstStep, AccountsError> {
+    let stands_for = service.failures.sample(&client.network);
+    // Of an identifier that nobody has: the nil id, and not a new one.
+    let user = user.unwrap_or(Id::from_uuid(Uuid::nil()));
+    let worked = service.clone();
     let counted = service
         .open_db
         .transaction("count failure", async move |tx| {
@@ -234,9 +299,16 @@ async fn refuse(
             let failures = throttle::count(tx, key, Limit::SIGN_IN).await?;
             if failures == Some(Limit::SIGN_IN.most) {
                 tx.after_commit(metrics::locked_out);
+                let act = Act::on_user(LOGIN_LOCK, user).failed("there were too many failures");
+                act.record_of(tx, user).await?.of(());
+                notices::locked(tx, &worked, user).await?;
             }
-            let id = user.map(UserId::uuid).unwrap_or_default();
-            Act::failure("authn_login_fail", "user", id).record(tx);
+            if let Some(stands_for) = stands_for {
+                let act = Act::on_user(LOGIN_FAIL, user).failed("the credentials are not right");
+                let act = act.seen(worked.keys.sealer(), user, &client);
+                let act = act.detail("stands_for", stands_for.to_string());
+                act.record_of(tx, user).await?.of(());
+            }
             // The count is kept, whatever the answer.
             Ok::<_, AccountsError>(held)
         });

@@ -2,6 +2,7 @@
 
 use dotmac_platform::{
     access::Principal,
+    audit::{Audited, SystemActs as _},
     db::{
         Tx,
         types::{Id, Moment},
@@ -17,7 +18,8 @@ use super::{
     throttle,
 };
 use crate::{
-    AccountsError, Act,
+    AccountsError,
+    audit::{Act, STEP_UP, act_as},
     password::Asker,
     service::{self, Service},
     store::{
@@ -47,7 +49,7 @@ pub(crate) async fn by_password(
     let proved = passwords::prove(service, user, "password", password).await?;
     let worked = service.clone();
     let keys = service.keys.get().await?;
-    let stepped_up = service.open_db.transaction("step up", async move |tx| {
+    let stepped_up = service.open_db.act("step up", async move |tx| {
         let session = sessions::live(tx, session).await?;
         proved.accept(tx).await?;
         let password = users::password(tx, session.user_id).await?;
@@ -90,7 +92,7 @@ pub(crate) async fn by_code(
         return Err(factors::wrong_code());
     };
     let worked = service.clone();
-    let stepped_up = service.open_db.transaction("step up", async move |tx| {
+    let stepped_up = service.open_db.act("step up", async move |tx| {
         let session = sessions::live(tx, session).await?;
         throttle::check(tx, key.clone()).await?;
         throttle::forget(tx, key).await?;
@@ -119,17 +121,20 @@ async fn replace(
     keys: &crate::keys::Keys,
     session: SessionRow,
     (acr, amr): (i32, String),
-) -> Result<(Issued, UserRow), AccountsError> {
+) -> Result<Audited<(Issued, UserRow)>, AccountsError> {
     let user = users::find(tx, session.user_id)
         .await?
         .ok_or(AccountsError::SessionEnded)?;
+    act_as(tx, user.id);
+    let act = Act::on_user(STEP_UP, user.id).detail("amr", amr.clone());
     let successor = Successor {
         tenant: session.tenant_id,
         authentication: (acr, amr, Moment::now()),
         reason: "stepped_up",
     };
-    Act::success("authn_step_up", "user", user.id.uuid()).record(tx);
     let (settings, changes) = (&service.settings, &service.changes);
     let issued = sessions::replace(tx, keys, settings, changes, session, successor).await?;
-    Ok((issued, user))
+    let act = act.detail("session", issued.session.id.to_string());
+    let recorded = act.record_in(tx, issued.session.tenant_id)?;
+    Ok(recorded.of((issued, user)))
 }

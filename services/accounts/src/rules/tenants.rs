@@ -2,6 +2,7 @@
 
 use dotmac_platform::{
     access::Principal,
+    audit::Audited,
     db::{
         AcrossTx, TenantId, TenantScope, TenantTx,
         types::{Id, Moment},
@@ -9,9 +10,10 @@ use dotmac_platform::{
     events::Emit as _,
 };
 
-use super::roles;
+use super::{role_bindings, roles};
 use crate::{
-    AccountsError, Act,
+    AccountsError,
+    audit::{Act, MEMBERSHIP_REMOVED, Resource, TENANT_CREATED, TENANT_UPDATED},
     changes::{Change, Changes},
     events::MemberRemoved,
     service,
@@ -33,7 +35,7 @@ pub(crate) async fn create(
     owner: UserId,
     slug: String,
     name: String,
-) -> Result<TenantRow, AccountsError> {
+) -> Result<Audited<TenantRow>, AccountsError> {
     if RESERVED.contains(&slug.as_str()) {
         return Err(AccountsError::field("slug", "slug_reserved", "is reserved"));
     }
@@ -47,13 +49,20 @@ pub(crate) async fn create(
     };
     store::insert(tx.system().await?, &row).await?;
     let scope = TenantScope::system(row.id, "make a tenant");
-    let tx = tx.tenant(&scope).await?;
-    roles::seed(tx).await?;
-    users::join(tx, row.id, owner).await?;
-    let role = roles::named(tx, roles::OWNER).await?;
-    roles::bind_by_operator(tx, changes, owner, &role).await?;
-    Act::success("tenant_created", "tenant", row.id.uuid()).record(tx);
-    Ok(row)
+    let own = tx.tenant(&scope).await?;
+    roles::seed(own).await?;
+    users::join(own, row.id, owner).await?;
+    let role = roles::named(own, roles::OWNER).await?;
+    role_bindings::bind_by_operator(own, changes, owner, &role).await?;
+    // In its own log and in that of the operators, of whom its maker is one.
+    let system = tx.system().await?;
+    let act = || {
+        let act = Act::done(TENANT_CREATED, Resource::Tenant, row.id.uuid());
+        act.detail("owner", owner.to_string())
+    };
+    act().record_in(system, row.id)?.of(());
+    let recorded = act().record(system)?;
+    Ok(recorded.of(row))
 }
 
 /// The tenant of the transaction, if it is the one of that id.
@@ -73,10 +82,10 @@ pub(crate) async fn rename(
     tx: &mut TenantTx,
     seen: &TenantRow,
     name: String,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     service::changed(store::rename(tx, seen, name).await?)?;
-    Act::success("tenant_updated", "tenant", seen.id.uuid()).record(tx);
-    Ok(())
+    let act = Act::done(TENANT_UPDATED, Resource::Tenant, seen.id.uuid());
+    Ok(act.record(tx)?.of(()))
 }
 
 /// Ends the membership of a user; its roles, sessions and keys of the tenant end with it.
@@ -85,7 +94,7 @@ pub(crate) async fn remove_member(
     changes: &Changes,
     who: &Principal,
     id: UserId,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     service::person(who)?;
     if who.id == id.uuid() {
         return Err(AccountsError::Forbidden("nobody does this to themselves"));
@@ -98,7 +107,6 @@ pub(crate) async fn remove_member(
     roles::keeps_owner_without(tx, id, None).await?;
     users::leave(tx, id).await?;
     changes.record(tx, Change::User(id)).await?;
-    Act::success("membership_removed", "user", id.uuid()).record(tx);
     tx.emit(&MemberRemoved { user: id })?;
-    Ok(())
+    Ok(Act::on_user(MEMBERSHIP_REMOVED, id).record(tx)?.of(()))
 }

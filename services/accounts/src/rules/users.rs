@@ -2,6 +2,7 @@
 
 use dotmac_platform::{
     access::Principal,
+    audit::Audited,
     db::{
         AcrossTx, TenantScope, TenantTx,
         types::{Id, Moment},
@@ -9,13 +10,17 @@ use dotmac_platform::{
     events::Emit as _,
 };
 
-use super::{api_keys, passwords, roles, sessions, sign_in, standing::Standing};
+use super::{api_keys, passwords, role_bindings, roles, sessions, sign_in, standing::Standing};
 use crate::{
-    AccountsError, Act,
+    AccountsError,
+    audit::{
+        Act, USER_CREATED, USER_DELETED, USER_DISABLED, USER_ENABLED, USER_UNLOCKED, USER_UPDATED,
+    },
     changes::{Change, Changes},
     events::{UserCreated, UserDeleted, UserDisabled, UserEnabled, UserUpdated},
     keys::Keys,
     names::{self, Identifier},
+    secret_text::MintedPair,
     service,
     store::{
         ACTIVE, DISABLED,
@@ -80,7 +85,7 @@ pub(crate) async fn create(
     row: &UserRow,
     phc: Option<String>,
     role_names: &[String],
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     store::insert(tx, row).await?;
     let tenant = tx.tenant();
     store::join(tx, tenant, row.id).await?;
@@ -89,11 +94,10 @@ pub(crate) async fn create(
     }
     for name in role_names {
         let role = roles::named(tx, name).await?;
-        roles::bind(tx, changes, who, Holder::User(row.id), &role, None).await?;
+        role_bindings::bind(tx, changes, who, Holder::User(row.id), &role, None).await?;
     }
-    Act::success("user_created", "user", row.id.uuid()).record(tx);
     tx.emit(&UserCreated { user: row.id })?;
-    Ok(())
+    Ok(Act::on_user(USER_CREATED, row.id).record(tx)?.of(()))
 }
 
 /// A member of the tenant, with the names of its roles.
@@ -134,7 +138,7 @@ pub(crate) async fn update(
     who: &Principal,
     seen: &UserRow,
     mut change: ProfileChange,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     managed(tx, who, seen.id).await?;
     if let Some(name) = change.username.take() {
         let name = name.map(username).transpose()?;
@@ -149,7 +153,7 @@ pub(crate) async fn update_own(
     tx: &mut TenantTx,
     seen: &UserRow,
     change: ProfileChange,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     change_profile(tx, seen, change).await
 }
 
@@ -157,12 +161,11 @@ async fn change_profile(
     tx: &mut TenantTx,
     seen: &UserRow,
     change: ProfileChange,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     let id = seen.id;
     service::changed(store::change_profile(tx, seen, change).await?)?;
-    Act::success("user_updated", "user", id.uuid()).record(tx);
     tx.emit(&UserUpdated { user: id })?;
-    Ok(())
+    Ok(Act::on_user(USER_UPDATED, id).record(tx)?.of(()))
 }
 
 /// Lets the user in no more, ends all sessions and revokes all personal keys, those in other tenants among them.
@@ -171,17 +174,18 @@ pub(crate) async fn disable(
     changes: &Changes,
     who: &Principal,
     id: UserId,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     not_self(who, id)?;
     subordinate(tx, who, id).await?;
     keeps_owners_without(tx, id).await?;
     let own = tx.tenant(&who.scope()).await?;
     store::set_status(own, id, DISABLED).await?;
-    Act::success("user_disabled", "user", id.uuid()).record(own);
+    let recorded = Act::on_user(USER_DISABLED, id).record(own)?;
     own.emit(&UserDisabled { user: id })?;
     // They would count again once the user is let in again.
     api_keys::revoke_personal(tx.system().await?, changes, id).await?;
-    end_sessions(tx, changes, id, "user_disabled").await
+    end_sessions(tx, changes, id, "user_disabled").await?;
+    Ok(recorded.of(()))
 }
 
 /// Ends all sessions of the user. Those in other tenants are the system's to end: row-level security hides them from a tenant.
@@ -190,10 +194,8 @@ async fn end_sessions(
     changes: &Changes,
     id: UserId,
     reason: &'static str,
-) -> Result<(), AccountsError> {
-    sessions::end_all(tx.system().await?, changes, id, None, reason)
-        .await
-        .map(drop)
+) -> Result<Audited<usize>, AccountsError> {
+    sessions::end_all(tx.system().await?, changes, id, None, reason).await
 }
 
 /// Whether every tenant that the user is a member of keeps an owner without them.
@@ -237,14 +239,13 @@ pub(crate) async fn enable(
     changes: &Changes,
     who: &Principal,
     id: UserId,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     subordinate(tx, who, id).await?;
     let tx = tx.tenant(&who.scope()).await?;
     store::set_status(tx, id, ACTIVE).await?;
     changes.record(tx, Change::User(id)).await?;
-    Act::success("user_enabled", "user", id.uuid()).record(tx);
     tx.emit(&UserEnabled { user: id })?;
-    Ok(())
+    Ok(Act::on_user(USER_ENABLED, id).record(tx)?.of(()))
 }
 
 /// Deletes the user, in the version that the client has seen: the account is gone for everybody, the name and the address
@@ -254,16 +255,17 @@ pub(crate) async fn delete(
     changes: &Changes,
     who: &Principal,
     seen: &UserRow,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     let id = seen.id;
     not_self(who, id)?;
     subordinate(tx, who, id).await?;
     keeps_owners_without(tx, id).await?;
     let own = tx.tenant(&who.scope()).await?;
     service::changed(store::set_deleted(own, seen).await?)?;
-    Act::success("user_deleted", "user", id.uuid()).record(own);
+    let recorded = Act::on_user(USER_DELETED, id).record(own)?;
     own.emit(&UserDeleted { user: id })?;
-    end_sessions(tx, changes, id, "user_deleted").await
+    end_sessions(tx, changes, id, "user_deleted").await?;
+    Ok(recorded.of(()))
 }
 
 /// Ends all sessions of a member, those in other tenants among them.
@@ -272,9 +274,10 @@ pub(crate) async fn sign_out(
     changes: &Changes,
     who: &Principal,
     id: UserId,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     subordinate(tx, who, id).await?;
-    end_sessions(tx, changes, id, "ended_by_administrator").await
+    let ended = end_sessions(tx, changes, id, "ended_by_administrator").await?;
+    Ok(ended.map(drop))
 }
 
 /// Forgets the failed sign-ins of a member.
@@ -283,12 +286,11 @@ pub(crate) async fn unlock(
     keys: &Keys,
     who: &Principal,
     id: UserId,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     let row = subordinate(tx, who, id).await?;
     let tx = tx.tenant(&who.scope()).await?;
     forget_failures(tx, keys, &row).await?;
-    Act::success("user_unlocked", "user", id.uuid()).record(tx);
-    Ok(())
+    Ok(Act::on_user(USER_UNLOCKED, id).record(tx)?.of(()))
 }
 
 /// Forgets the failed passwords: of sign-ins by either name, from unknown devices and from those that are known, and of the
@@ -321,7 +323,7 @@ pub(crate) async fn reset_link(
     tx: &mut AcrossTx<'_>,
     who: &Principal,
     id: UserId,
-) -> Result<(crate::secret_text::MintedPair, Moment), AccountsError> {
+) -> Result<Audited<(MintedPair, Moment)>, AccountsError> {
     not_self(who, id)?;
     let row = subordinate(tx, who, id).await?;
     let made_by = Some(Id::from_uuid(who.id));

@@ -8,6 +8,7 @@ use dotmac_platform::db::{
 };
 
 use super::{
+    grants,
     roles::{RoleGrants, RoleId, split},
     schema::{passwords, role_bindings, role_permissions, roles, users},
     service_accounts::ServiceAccountId,
@@ -60,6 +61,14 @@ pub(crate) struct BindingRow {
     pub(crate) granted_by: String,
     pub(crate) created_at: Moment,
     pub(crate) expires_at: Option<Moment>,
+}
+
+impl BindingRow {
+    /// Who has the role. A row has exactly one of both, which the table checks.
+    pub(crate) fn holder(&self) -> Option<Holder> {
+        let user = self.user_id.map(Holder::User);
+        user.or(self.service_account_id.map(Holder::Service))
+    }
 }
 
 pub(crate) async fn insert(tx: &mut TenantTx, row: &BindingRow) -> Result<(), DbError> {
@@ -165,7 +174,7 @@ pub(crate) async fn grants_in(
     grants_at(tx, tenant, holder, Moment::now()).await
 }
 
-/// What those of its roles give and deny that it has until `time` at least.
+/// What those of its roles give and deny, and its direct grants give, that it has until `time` at least.
 pub(crate) async fn grants_at(
     tx: &mut Connection,
     tenant: TenantId,
@@ -191,10 +200,14 @@ pub(crate) async fn grants_at(
         };
         query.load(c).await
     })?;
-    Ok(split(rows))
+    let mut given = split(rows);
+    given
+        .allow
+        .extend(grants::names_at(tx, tenant, holder, time).await?);
+    Ok(given)
 }
 
-/// When the first of its roles ends that `holder` has in the tenant now: until then it may do the same.
+/// When the first of its roles or direct grants ends that `holder` has in the tenant now: until then it may do the same.
 pub(crate) async fn first_end(
     tx: &mut Connection,
     tenant: TenantId,
@@ -214,7 +227,8 @@ pub(crate) async fn first_end(
         query.first(c).await
     })
     .optional()?;
-    Ok(end.flatten())
+    let direct = grants::first_end(tx, tenant, holder).await?;
+    Ok([end.flatten(), direct].into_iter().flatten().min())
 }
 
 /// The names of the roles that `holder` has in the tenant now, sorted.

@@ -61,11 +61,18 @@ pub(crate) async fn last(tx: &mut Connection) -> Result<i64, DbError> {
     Ok(last.unwrap_or_default())
 }
 
-/// Deletes changes of before `time`, but never the last one.
-pub(crate) async fn delete_older(tx: &mut Tx, time: Moment) -> Result<usize, DbError> {
+/// Deletes changes of before `time`, at most `limit` and never the last one; how many that were.
+pub(crate) async fn delete_older(tx: &mut Tx, time: Moment, limit: i64) -> Result<usize, DbError> {
     let last = last(tx).await?;
-    let old = changes::at.lt(time).and(changes::seq.lt(last));
-    on!(tx, |c| diesel::delete(changes::table.filter(old))
-        .execute(c)
-        .await)
+    let old = changes::table
+        .filter(changes::at.lt(time).and(changes::seq.lt(last)))
+        .select(changes::seq)
+        .order(changes::seq.asc())
+        .limit(limit);
+    let old: Vec<i64> = on!(tx, |c| old.load(c).await)?;
+    on!(tx, |c| diesel::delete(
+        changes::table.filter(changes::seq.eq_any(old))
+    )
+    .execute(c)
+    .await)
 }

@@ -83,10 +83,15 @@ pub(crate) async fn touch(tx: &mut Tx, id: Id<Device>) -> Result<usize, DbError>
     on!(tx, |c| update.execute(c).await)
 }
 
-/// Forgets devices that were not seen since `time`.
-pub(crate) async fn delete_older(tx: &mut Tx, time: Moment) -> Result<usize, DbError> {
+/// Forgets devices that were not seen since `time`, at most `limit`; how many that were.
+pub(crate) async fn delete_older(tx: &mut Tx, time: Moment, limit: i64) -> Result<usize, DbError> {
+    let old = devices::table
+        .filter(devices::last_seen.lt(time))
+        .select(devices::id)
+        .limit(limit);
+    let old: Vec<Id<Device>> = on!(tx, |c| old.load(c).await)?;
     on!(tx, |c| diesel::delete(
-        devices::table.filter(devices::last_seen.lt(time))
+        devices::table.filter(devices::id.eq_any(old))
     )
     .execute(c)
     .await)

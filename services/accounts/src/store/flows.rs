@@ -37,6 +37,14 @@ pub(crate) struct FlowData {
     pub(crate) device: Option<Uuid>,
     /// When the password was set that was right: once it is another, the flow is over.
     pub(crate) password_epoch: String,
+    /// The first factor, as a session has it (RFC 8176).
+    #[serde(default = "password")]
+    pub(crate) first: String,
+}
+
+/// What it was before there was another.
+fn password() -> String {
+    "pwd".to_owned()
 }
 
 pub(crate) async fn insert(tx: &mut Tx, row: &FlowRow) -> Result<(), DbError> {
@@ -68,9 +76,15 @@ pub(crate) async fn delete(tx: &mut Tx, id: Id<Flow>) -> Result<usize, DbError> 
     .await)
 }
 
-pub(crate) async fn delete_over(tx: &mut Tx, time: Moment) -> Result<usize, DbError> {
+/// Deletes those that were over before `time`, at most `limit`; how many that were.
+pub(crate) async fn delete_over(tx: &mut Tx, time: Moment, limit: i64) -> Result<usize, DbError> {
+    let over = flows::table
+        .filter(flows::expires_at.lt(time))
+        .select(flows::id)
+        .limit(limit);
+    let over: Vec<Id<Flow>> = on!(tx, |c| over.load(c).await)?;
     on!(tx, |c| diesel::delete(
-        flows::table.filter(flows::expires_at.lt(time))
+        flows::table.filter(flows::id.eq_any(over))
     )
     .execute(c)
     .await)

@@ -194,6 +194,46 @@ diesel::table! {
         expires_at -> Timestamp,
         used_at -> Nullable<Timestamp>,
         made_by -> Nullable<Uuid>,
+        browser -> Nullable<Binary>,
+        code_hmac -> Nullable<Binary>,
+        tries -> Integer,
+        address -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
+    grants (id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        user_id -> Nullable<Uuid>,
+        service_account_id -> Nullable<Uuid>,
+        permission -> Text,
+        granted_by -> Text,
+        created_at -> Timestamp,
+        expires_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
+    registrations (id) {
+        id -> Uuid,
+        email -> Text,
+        email_normal -> Text,
+        username -> Nullable<Text>,
+        full_name -> Nullable<Text>,
+        phc -> Nullable<Text>,
+        browser -> Binary,
+        public_id -> Nullable<Text>,
+        hash -> Nullable<Binary>,
+        code_hmac -> Nullable<Binary>,
+        tries -> Integer,
+        link_until -> Timestamp,
+        created_at -> Timestamp,
+        expires_at -> Timestamp,
     }
 }
 

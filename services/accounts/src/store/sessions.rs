@@ -290,14 +290,10 @@ pub(crate) async fn delete_over(tx: &mut Tx, time: Moment, limit: i64) -> Result
         .order(sessions::expires_at.asc())
         .limit(limit)
         .select(sessions::id);
-    let ids: Vec<SessionId> = on!(tx, |c| over.load(c).await)?;
-    let mut deleted = 0;
-    for id in ids {
-        deleted += on!(tx, |c| diesel::delete(
-            sessions::table.filter(sessions::id.eq(id))
-        )
-        .execute(c)
-        .await)?;
-    }
-    Ok(deleted)
+    let over: Vec<SessionId> = on!(tx, |c| over.load(c).await)?;
+    on!(tx, |c| diesel::delete(
+        sessions::table.filter(sessions::id.eq_any(over))
+    )
+    .execute(c)
+    .await)
 }

@@ -65,12 +65,19 @@ pub(crate) async fn delete(tx: &mut Tx, key: Vec<u8>) -> Result<usize, DbError> 
     .await)
 }
 
-/// Forgets what began before `time` and holds nobody back any more.
-pub(crate) async fn delete_over(tx: &mut Tx, time: Moment) -> Result<usize, DbError> {
-    let over = throttle::window_start
+/// Forgets what began before `time` and holds nobody back any more, at most `limit`; how many that were.
+pub(crate) async fn delete_over(tx: &mut Tx, time: Moment, limit: i64) -> Result<usize, DbError> {
+    let is_over = throttle::window_start
         .lt(time)
         .and(throttle::until.lt(Moment::now()));
-    on!(tx, |c| diesel::delete(throttle::table.filter(over))
-        .execute(c)
-        .await)
+    let over = throttle::table
+        .filter(is_over)
+        .select(throttle::key_hmac)
+        .limit(limit);
+    let over: Vec<Vec<u8>> = on!(tx, |c| over.load(c).await)?;
+    on!(tx, |c| diesel::delete(
+        throttle::table.filter(throttle::key_hmac.eq_any(over))
+    )
+    .execute(c)
+    .await)
 }

@@ -77,6 +77,18 @@ pub(crate) async fn find(tx: &mut Connection, id: UserId) -> Result<Option<UserR
     on!(tx, |c| query.select(UserRow::as_select()).first(c).await).optional()
 }
 
+/// The tenant that manages the account.
+pub(crate) async fn managing_tenant(
+    tx: &mut Connection,
+    id: UserId,
+) -> Result<Option<TenantId>, DbError> {
+    let query = users::table
+        .filter(users::id.eq(id))
+        .select(users::managed_by);
+    let found: Option<Option<TenantId>> = on!(tx, |c| query.first(c).await).optional()?;
+    Ok(found.flatten())
+}
+
 /// The user who signs in by `identifier`.
 pub(crate) async fn find_by(
     tx: &mut Connection,
@@ -104,6 +116,24 @@ pub(crate) async fn find_member(tx: &mut TenantTx, id: UserId) -> Result<Option<
         .inner_join(memberships::table.on(of_tenant))
         .filter(users::id.eq(id).and(users::deleted_at.is_null()));
     on!(tx, |c| query.select(UserRow::as_select()).first(c).await).optional()
+}
+
+/// Those of `ids` that are active members of the tenant.
+pub(crate) async fn active_members(
+    tx: &mut TenantTx,
+    ids: Vec<UserId>,
+) -> Result<Vec<UserRow>, DbError> {
+    let of_tenant = memberships::tenant_id
+        .eq(tx.tenant())
+        .and(memberships::user_id.eq(users::id));
+    let is_active = users::status
+        .eq(ACTIVE)
+        .and(memberships::status.eq(ACTIVE))
+        .and(users::deleted_at.is_null());
+    let query = users::table
+        .inner_join(memberships::table.on(of_tenant))
+        .filter(users::id.eq_any(ids).and(is_active));
+    on!(tx, |c| query.select(UserRow::as_select()).load(c).await)
 }
 
 /// At most `limit` members of the tenant after the user `after`, by id.
@@ -205,6 +235,42 @@ pub(crate) async fn set_status(
         users::updated_at.eq(Moment::now()),
     ));
     on!(tx, |c| update.execute(c).await)
+}
+
+/// The user has proved to receive mail at the address.
+pub(crate) async fn set_verified(tx: &mut Tx, id: UserId) -> Result<usize, DbError> {
+    let update = diesel::update(users::table.filter(users::id.eq(id))).set((
+        users::email_verified_at.eq(Some(Moment::now())),
+        users::version.eq(users::version + 1),
+        users::updated_at.eq(Moment::now()),
+    ));
+    on!(tx, |c| update.execute(c).await)
+}
+
+/// Gives the account another address, which the user has proved.
+pub(crate) async fn set_address(
+    tx: &mut Tx,
+    id: UserId,
+    address: String,
+    normal: String,
+) -> Result<usize, DbError> {
+    let update = diesel::update(users::table.filter(users::id.eq(id))).set((
+        users::email.eq(Some(address)),
+        users::email_normal.eq(Some(normal)),
+        users::email_verified_at.eq(Some(Moment::now())),
+        users::version.eq(users::version + 1),
+        users::updated_at.eq(Moment::now()),
+    ));
+    on!(tx, |c| update.execute(c).await)
+}
+
+/// Takes the password away.
+pub(crate) async fn delete_password(tx: &mut Tx, id: UserId) -> Result<usize, DbError> {
+    on!(tx, |c| diesel::delete(
+        passwords::table.filter(passwords::user_id.eq(id))
+    )
+    .execute(c)
+    .await)
 }
 
 /// Marks the user as deleted, in the version that was seen; 0 if it has another one. The name and the address stay taken

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::{House, PASSWORD};
+use crate::{ADMIN, House, PASSWORD};
 
 #[tokio::test]
 async fn a_key_does_what_its_owner_and_its_scopes_allow_and_ends_when_it_is_revoked() {
@@ -256,4 +256,33 @@ async fn keys_of_a_user_end_with_the_password_that_is_set_or_changed_and_while_t
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_pepper_hashes_and_its_successor_takes_over_at_the_next_sign_in() {
+    let one = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+    let both =
+        "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=,AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+    let other = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+    let mut house = House::on_sqlite(1, &[]).await;
+    house.administrator().await;
+    assert!(!house.dump().await.contains("keyid="));
+    for (pepper, expected) in [
+        (one, (200, "")),
+        (both, (200, "")),
+        (other, (200, "")),
+        (one, (503, "auth_unavailable")),
+    ] {
+        house.instances.pop().unwrap().stop().await;
+        house
+            .settings
+            .retain(|(key, _)| *key != "DOTMAC_ACCOUNTS_PEPPER");
+        house
+            .settings
+            .push(("DOTMAC_ACCOUNTS_PEPPER", pepper.to_owned()));
+        house.spawn(1).await;
+        let session = house.login(ADMIN, PASSWORD).await;
+        assert_eq!(session.short(), expected, "{session:?}");
+    }
+    assert!(house.dump().await.contains("keyid="));
 }

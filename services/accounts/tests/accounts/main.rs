@@ -10,7 +10,9 @@ mod attacks;
 mod browsers;
 mod escalation;
 mod factors;
+mod grants;
 mod keys;
+mod mail;
 mod races;
 mod sign_in;
 mod start;
@@ -38,6 +40,13 @@ fn program() -> Builder {
         .env("DOTMAC_SUPERVISION_START_TIMEOUT", "30s")
 }
 
+/// The same with a module that writes mails to a file.
+fn mailing_program() -> Builder {
+    Daemon::example("outbox")
+        .env("DOTMAC_HTTP_REQUEST_TIMEOUT", "30s")
+        .env("DOTMAC_SUPERVISION_START_TIMEOUT", "30s")
+}
+
 /// Instances of the program on one database, which has an administrator.
 struct House {
     /// The first one makes changes, the others learn of them.
@@ -46,6 +55,7 @@ struct House {
     settings: Vec<(&'static str, String)>,
     postgres: Option<Postgres>,
     directory: tempfile::TempDir,
+    program: fn() -> Builder,
 }
 
 /// What a request was answered with.
@@ -114,18 +124,61 @@ impl House {
             settings: settings.collect(),
             postgres,
             directory,
+            program,
         };
-        for _ in 0..instances {
-            let daemon = house.builder().spawn().await;
-            daemon.until("/ready", 200).await;
-            house.instances.push(daemon);
-        }
+        house.spawn(instances).await;
         house
+    }
+
+    async fn spawn(&mut self, instances: usize) {
+        for _ in 0..instances {
+            let daemon = self.builder().spawn().await;
+            daemon.until("/ready", 200).await;
+            self.instances.push(daemon);
+        }
+    }
+
+    /// A house on each back end whose mails are in a file, which has an administrator.
+    async fn with_mail(settings: &[(&'static str, &str)], test: impl AsyncFn(Self)) {
+        for mut house in [
+            Self::on_sqlite(0, settings).await,
+            Self::on_postgres(0, settings).await,
+        ] {
+            let outbox = house.outbox().display().to_string();
+            house.settings.push(("DOTMAC_OUTBOX_PATH", outbox));
+            house.program = mailing_program;
+            house.spawn(1).await;
+            house.administrator().await;
+            test(house).await;
+        }
+    }
+
+    fn outbox(&self) -> PathBuf {
+        self.directory.path().join("outbox.ndjson")
+    }
+
+    /// The mails so far, the newest last.
+    fn mails(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.outbox()).unwrap_or_default();
+        let lines = text.lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// The newest mail of that purpose to that address, once there are so many.
+    async fn mail(&self, purpose: &str, to: &str, count: usize) -> Value {
+        dotmac_testkit::eventually(&format!("{count} mails {purpose} to {to}"), || async {
+            let mut mails = self.mails();
+            mails.retain(|mail| mail["purpose"] == purpose && mail["to"] == to);
+            (mails.len() == count).then(|| mails.pop())?
+        })
+        .await
     }
 
     /// A daemon, or a command, of this house.
     fn builder(&self) -> Builder {
-        let builder = program()
+        let builder = (self.program)()
             .env("DOTMAC_DATABASE_URL", &self.url)
             .env("DOTMAC_APP_MASTER_KEY", MASTER_KEY)
             .env("DOTMAC_APP_SECRET_KEY", SECRET_KEY);
@@ -274,6 +327,20 @@ impl House {
             None => {
                 let file = self.directory.path().join("house.db");
                 dotmac_testkit::sqlite::execute(&file, statements);
+            }
+        }
+    }
+
+    /// How many rows a table has.
+    async fn rows(&self, table: &str) -> i64 {
+        match &self.postgres {
+            Some(postgres) => {
+                let query = format!("SELECT count(*) FROM {table}");
+                postgres.query(&query).await.trim().parse().unwrap()
+            }
+            None => {
+                let file = self.directory.path().join("house.db");
+                dotmac_testkit::sqlite::count(&file, table)
             }
         }
     }

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
 
-use crate::{ADMIN, PASSWORD, program};
+use crate::{ADMIN, House, PASSWORD, program};
 
 #[tokio::test]
 async fn in_development_it_works_without_a_setting() {
@@ -94,4 +94,55 @@ async fn in_production_what_is_missing_is_named() {
         .spawn()
         .await;
     off.until("/ready", 200).await;
+}
+
+#[tokio::test]
+async fn a_password_of_the_breach_filter_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let (list, filter) = (
+        directory.path().join("list.txt"),
+        directory.path().join("breached.filter"),
+    );
+    // The second one is that of the password below.
+    let hashes =
+        "1B4D7A3BA1F1E9A2A1B0D0A9D8C7B6A5F4E3D2C1:7\n284AF5848D44D0678F01543E8BD91EFD527112C7:2\n";
+    std::fs::write(&list, hashes).unwrap();
+    let arguments = [
+        "accounts",
+        "breach-filter",
+        "build",
+        list.to_str().unwrap(),
+        filter.to_str().unwrap(),
+    ];
+    let built = program().run(&arguments).await;
+    assert_eq!(built.code, 0, "{}", built.text());
+    assert!(built.text().contains("2 entries"), "{}", built.text());
+
+    let path = filter.display().to_string();
+    let house = House::on_sqlite(1, &[("DOTMAC_ACCOUNTS_BREACH_FILTER_PATH", &path)]).await;
+    let admin = house.admin_session().await.text("access_token");
+    let breached =
+        json!({ "email": "ann@example.com", "password": "nine quiet rivers under snow" });
+    let refused = house.post("/users", Some(&admin), breached).await;
+    assert_eq!(
+        refused.body["errors"][0]["code"], "password_breached",
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn calibrate_proposes_settings_that_the_program_takes() {
+    let arguments = ["accounts", "calibrate", "--target", "1ms"];
+    let ended = program().run(&arguments).await;
+    assert_eq!(ended.code, 0, "{}", ended.text());
+    let text = ended.text();
+    for line in [
+        "DOTMAC_ACCOUNTS_ARGON2_M=19456",
+        "DOTMAC_ACCOUNTS_ARGON2_T=2",
+        "DOTMAC_ACCOUNTS_ARGON2_P=1",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    let wrong = ["accounts", "calibrate", "--target", "soon"];
+    assert_eq!(program().run(&wrong).await.code, 64);
 }

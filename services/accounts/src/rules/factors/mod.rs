@@ -1,42 +1,37 @@
 //! Second factors: an authenticator app (TOTP, RFC 6238) and recovery codes. A secret is made here and never taken from a
 //! client; it counts once a first code has proved that the app has it.
 
+mod recovery;
+
 use dotmac_platform::{
     access::Principal,
+    audit::{Audited, SystemActs as _},
     db::{
         Tx,
         types::{Id, Moment},
     },
 };
 use secrecy::{ExposeSecret, SecretString};
-use zeroize::Zeroizing;
 
-use super::{mfa, sessions};
+use super::sessions;
 use crate::{
-    AccountsError, Act,
+    AccountsError,
+    audit::{Act, FACTOR_ADDED, FACTOR_BEGUN, FACTOR_REMOVED, act_as},
     changes::Changes,
     events::{self, FactorAdded, FactorRemoved},
-    password::{Asker, Verdict},
     secret_text::random,
     service::{self, Service},
     store::{
-        factors::{self as store, CodeRow, TOTP, Totp, TotpRow},
+        factors::{self as store, TOTP, Totp, TotpRow},
         sessions::{self as session_store, SessionId},
         users::{self, Hold, UserId, UserRow},
     },
 };
+use recovery::new_codes;
+pub(crate) use recovery::{prove_recovery, renew_codes};
 
 /// Bytes of a secret: as many as its hash has (RFC 4226, 4, R6).
 const SECRET: usize = 20;
-
-/// Recovery codes of a user.
-const CODES: i32 = 10;
-
-/// Characters of a recovery code: 60 bits.
-const CODE_CHARACTERS: usize = 12;
-
-/// Crockford's base 32: no character is taken for another.
-const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// What an authenticator app is set up by, shown once.
 pub(crate) struct Setup {
@@ -101,15 +96,16 @@ pub(crate) async fn begin_totp(
         created_at: Moment::now(),
         confirmed_at: None,
     };
-    let begun = service.open_db.transaction("begin TOTP", async move |tx| {
+    let begun = service.open_db.act("begin TOTP", async move |tx| {
+        act_as(tx, id);
         users::hold(tx, id, Hold::Alone).await?;
         if store::has_totp(tx, id).await? {
             return Err(AccountsError::Conflict);
         }
         store::delete_pending_totp(tx, id).await?;
         store::insert_totp(tx, row).await?;
-        Act::success("authn_factor_begun", "user", id.uuid()).record(tx);
-        Ok(())
+        let act = Act::on_user(FACTOR_BEGUN, id).detail("factor", "totp");
+        Ok(act.record_of(tx, id).await?.of(()))
     });
     begun.await?;
     let name = user.email.as_deref().or(user.username.as_deref());
@@ -147,23 +143,22 @@ pub(crate) async fn confirm_totp(
     let step = matched(service, &row, code)?.ok_or_else(wrong_code)?;
     let (codes, rows) = new_codes(service, user).await?;
     let (id, changes) = (row.id, service.changes.clone());
-    let confirmed = service
-        .open_db
-        .transaction("confirm TOTP", async move |tx| {
-            users::hold(tx, user, Hold::Alone).await?;
-            if store::use_step(tx, id, step).await? == 0 || store::confirm_totp(tx, id).await? == 0
-            {
-                return Err(AccountsError::Conflict);
-            }
-            store::replace_codes(tx, user, rows).await?;
-            sessions::end_all(tx, &changes, user, session, "factor_added").await?;
-            Act::success("authn_factor_added", "user", user.uuid()).record(tx);
-            let added = FactorAdded {
-                user,
-                factor: "totp",
-            };
-            events::emit_of_user(tx, user, &added).await
-        });
+    let confirmed = service.open_db.act("confirm TOTP", async move |tx| {
+        act_as(tx, user);
+        users::hold(tx, user, Hold::Alone).await?;
+        if store::use_step(tx, id, step).await? == 0 || store::confirm_totp(tx, id).await? == 0 {
+            return Err(AccountsError::Conflict);
+        }
+        store::replace_codes(tx, user, rows).await?;
+        sessions::end_all(tx, &changes, user, session, "factor_added").await?;
+        let added = FactorAdded {
+            user,
+            factor: "totp",
+        };
+        events::emit_of_user(tx, user, &added).await?;
+        let act = Act::on_user(FACTOR_ADDED, user).detail("factor", "totp");
+        Ok(act.record_of(tx, user).await?.of(()))
+    });
     confirmed.await?;
     Ok(codes)
 }
@@ -177,7 +172,7 @@ pub(crate) async fn remove_own(
     tx: &mut Tx,
     changes: &Changes,
     who: &Principal,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     let user = Id::from_uuid(who.id);
     // No app comes to count between the check and the end.
     users::hold(tx, user, Hold::Alone).await?;
@@ -201,7 +196,7 @@ pub(crate) async fn remove(
     changes: &Changes,
     user: UserId,
     session: Option<SessionId>,
-) -> Result<(), AccountsError> {
+) -> Result<Audited<()>, AccountsError> {
     users::hold(tx, user, Hold::Alone).await?;
     if store::delete_totp(tx, user).await? == 0 {
         return Err(AccountsError::NotFound);
@@ -211,43 +206,13 @@ pub(crate) async fn remove(
         session_store::weaken(tx, session).await?;
     }
     sessions::end_all(tx, changes, user, session, "factor_removed").await?;
-    Act::success("authn_factor_removed", "user", user.uuid()).record(tx);
     let removed = FactorRemoved {
         user,
         factor: "totp",
     };
-    events::emit_of_user(tx, user, &removed).await
-}
-
-/// New recovery codes in place of the former ones.
-///
-/// # Errors
-///
-/// [`AccountsError::NotFound`] without an app: a code is for the day on which that is lost. 403 `step_up_required` unless that
-/// was shown just now.
-pub(crate) async fn renew_codes(
-    service: &Service,
-    who: &Principal,
-) -> Result<Vec<SecretString>, AccountsError> {
-    let user = Id::from_uuid(who.id);
-    service::authenticated_now(who, mfa::needed(service, user).await?)?;
-    let caller = who.clone();
-    let (codes, rows) = new_codes(service, user).await?;
-    let renewed = service
-        .open_db
-        .transaction("renew recovery codes", async move |tx| {
-            users::hold(tx, user, Hold::Alone).await?;
-            if !store::has_totp(tx, user).await? {
-                return Err(AccountsError::NotFound);
-            }
-            // It may have come to count since.
-            service::authenticated_now(&caller, 2)?;
-            store::replace_codes(tx, user, rows).await?;
-            Act::success("authn_recovery_codes_renewed", "user", user.uuid()).record(tx);
-            Ok(())
-        });
-    renewed.await?;
-    Ok(codes)
+    events::emit_of_user(tx, user, &removed).await?;
+    let act = Act::on_user(FACTOR_REMOVED, user).detail("factor", "totp");
+    Ok(act.record_of(tx, user).await?.of(()))
 }
 
 /// What a code of the app proves; `None` for any other text, and for the code of a step that was used.
@@ -268,30 +233,6 @@ pub(crate) async fn prove_totp(
     };
     let step = matched(service, &row, code)?.filter(|step| *step > row.last_step);
     Ok(step.map(|step| Proof::Totp { id: row.id, step }))
-}
-
-/// What a recovery code proves; `None` for any other text.
-///
-/// # Errors
-///
-/// As [`prove_totp`]; [`AccountsError::Busy`].
-pub(crate) async fn prove_recovery(
-    service: &Service,
-    asker: Asker,
-    user: UserId,
-    code: &str,
-) -> Result<Option<Proof>, AccountsError> {
-    let Some((number, secret)) = read_code(code) else {
-        return Ok(None);
-    };
-    let read = service.open_db.read("read recovery code", async move |c| {
-        store::code(c, user, number).await
-    });
-    // As much work for a code that was used, or that there never was.
-    let stored = read.await?;
-    let verdict = service.hasher.verify(asker, secret, stored.clone()).await?;
-    let proof = stored.map(|phc| Proof::Recovery { user, number, phc });
-    Ok(proof.filter(|_| verdict != Verdict::Wrong))
 }
 
 /// Uses the proof up.
@@ -333,97 +274,10 @@ fn totp(secret: &[u8], issuer: String, name: String) -> Result<totp_rs::Totp, Ac
         .map_err(|_| AccountsError::FactorNotUsable)
 }
 
-/// Codes with their rows: slow hashes, since 60 bits are few (ASVS 5.0, 6.5.2).
-async fn new_codes(
-    service: &Service,
-    user: UserId,
-) -> Result<(Vec<SecretString>, Vec<CodeRow>), AccountsError> {
-    let _place = service.hasher.place_of(user.uuid())?;
-    let (mut codes, mut rows) = (Vec::new(), Vec::new());
-    for number in 0..CODES {
-        let secret = new_code()?;
-        let hashed = SecretString::from(secret.as_str());
-        rows.push(CodeRow {
-            user_id: user,
-            number,
-            phc: service.hasher.hash(Asker::signed_in(), hashed).await?,
-            used_at: None,
-        });
-        codes.push(shown(number, &secret));
-    }
-    Ok((codes, rows))
-}
-
-/// 12 characters, each as likely as any other: 32 of them are 5 bits.
-fn new_code() -> Result<Zeroizing<String>, AccountsError> {
-    let bytes = random::<CODE_CHARACTERS>()?;
-    let digits = bytes
-        .iter()
-        .map(|byte| char::from(DIGITS[usize::from(byte % 32)]));
-    Ok(Zeroizing::new(digits.collect()))
-}
-
-/// `NN-XXXX-XXXX-XXXX`: the number finds the row, so that a try costs one hash.
-fn shown(number: i32, secret: &str) -> SecretString {
-    let (first, rest) = secret.split_at(CODE_CHARACTERS / 3);
-    let (second, third) = rest.split_at(CODE_CHARACTERS / 3);
-    format!("{number:02}-{first}-{second}-{third}").into()
-}
-
-/// The number and the secret of a code as people type it: in any case, with blanks, `O` for zero.
-fn read_code(text: &str) -> Option<(i32, SecretString)> {
-    if text.len() > 64 {
-        return None;
-    }
-    let kept = text.chars().filter(|it| !it.is_whitespace() && *it != '-');
-    let normal: Zeroizing<String> = Zeroizing::new(
-        kept.map(|it| match it.to_ascii_uppercase() {
-            'O' => '0',
-            'I' | 'L' => '1',
-            it => it,
-        })
-        .collect(),
-    );
-    let (number, secret) = normal.split_at_checked(2)?;
-    let is_code = secret.len() == CODE_CHARACTERS
-        && secret.bytes().all(|it| DIGITS.contains(&it))
-        && number.bytes().all(|it| it.is_ascii_digit());
-    if !is_code {
-        return None;
-    }
-    Some((number.parse().ok()?, secret.into()))
-}
-
 #[cfg(test)]
 #[expect(clippy::expect_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_recovery_code_is_read_as_people_type_it() {
-        let code = new_code().expect("random bytes");
-        let text = shown(7, &code);
-        let text = text.expose_secret();
-        assert_eq!(text.len(), 17, "{text}");
-        for typed in [
-            text.to_owned(),
-            text.to_lowercase(),
-            text.replace('-', " "),
-            text.replace('0', "o").replace('1', "L"),
-        ] {
-            let (number, secret) = read_code(&typed).expect("a code");
-            assert_eq!((number, secret.expose_secret()), (7, code.as_str()));
-        }
-        for other in [
-            "",
-            "07",
-            "07-ABCD-EFGH",
-            "xx-0000-0000-0000",
-            "07-UUUU-0000-0000",
-        ] {
-            assert!(read_code(other).is_none(), "{other}");
-        }
-    }
 
     #[test]
     fn codes_are_those_of_rfc_6238() {

@@ -1,26 +1,31 @@
-//! API keys: those of the tenant for its administrators, and the caller's own.
+//! API keys: those of the tenant for its administrators; the caller's [own]; those that were [found](reports).
+
+pub(super) mod own;
+pub(super) mod reports;
 
 use std::time::Duration;
 
 use dotmac_platform::{
+    access::Principal,
+    audit::Acts as _,
     db::types::{Id, Moment},
     prelude::*,
-    routing::{CursorScope, Idempotency, IfMatch, Noted, Page, Paging},
+    routing::{CursorScope, Idempotency, IfMatch, Page, Paging, Versioned},
 };
 use garde::Validate;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{BODY, CALLS, REPORTS, etag, refused, visible};
+use super::{BODY, CALLS, etag, refused, visible};
 use crate::{
     AccountsError, ReadApiKeys, WriteApiKeys,
     rules::{
         api_keys::{self as rules, LONGEST_OVERLAP, NewKey},
         roles,
     },
-    service::{self, Service},
+    service::Service,
     store::{
         api_keys::{self as store, ApiKey, ApiKeyRow, KeyRules},
         bindings::Holder,
@@ -54,38 +59,6 @@ pub(super) fn declare(routes: &mut Routes) {
         .post("/{id}/rotate", rotate_key)
         .summary("Give an API key another secret")
         .rate_limit(CALLS)
-        .body_limit(BODY);
-}
-
-/// Those of the caller, below `/auth/me/api-keys`.
-pub(super) fn declare_own(routes: &mut Routes) {
-    routes
-        .get("", list_own_keys)
-        .summary("Your own API keys")
-        .rate_limit(CALLS);
-    routes
-        .post("", create_own_key)
-        .summary("Make an API key of your own")
-        .rate_limit(CALLS)
-        .body_limit(BODY)
-        .secret_answer();
-    routes
-        .delete("/{id}", revoke_own_key)
-        .summary("Revoke an API key of your own")
-        .rate_limit(CALLS);
-    routes
-        .post("/{id}/rotate", rotate_own_key)
-        .summary("Give an API key of your own another secret")
-        .rate_limit(CALLS)
-        .body_limit(BODY);
-}
-
-/// Below `/keys`: for scanners, and for anybody who finds one.
-pub(super) fn declare_reports(routes: &mut Routes) {
-    routes
-        .post("/report", report_key)
-        .summary("Report an API key that was found; it is revoked")
-        .rate_limit(REPORTS)
         .body_limit(BODY);
 }
 
@@ -151,13 +124,6 @@ struct Rotation {
     overlap: Option<String>,
 }
 
-/// A key that was found.
-#[derive(Deserialize, Validate, ToSchema)]
-struct Report {
-    #[garde(length(bytes, min = 1, max = 256))]
-    key: String,
-}
-
 fn body(row: ApiKeyRow) -> KeyBody {
     let prefix = row
         .holder()
@@ -181,7 +147,7 @@ fn body(row: ApiKeyRow) -> KeyBody {
 }
 
 async fn page(
-    who: &dotmac_platform::access::Principal,
+    who: &Principal,
     on: &Service,
     of: Option<UserId>,
     paging: Paging,
@@ -205,7 +171,7 @@ async fn page(
 }
 
 async fn make(
-    who: &dotmac_platform::access::Principal,
+    who: &Principal,
     on: &Service,
     new: KeyPost,
     once: Idempotency,
@@ -236,20 +202,22 @@ async fn make(
     let created = on
         .db
         .tenant(&who.scope())
-        .transaction("create API key", async move |tx| {
-            let (row, text) = rules::create(tx, &principal, new).await?;
-            let location = format!("/api/v1/api-keys/{}", row.id);
-            let body = MadeKey {
-                key: text.expose_secret().to_owned(),
-                about: body(row),
-            };
-            Ok::<_, AccountsError>(once.keep(tx, Created { location, body }))
+        .act("create API key", async move |tx| {
+            let made = rules::create(tx, &principal, new).await?;
+            Ok::<_, AccountsError>(made.map(|(row, text)| {
+                let location = format!("/api/v1/api-keys/{}", row.id);
+                let body = MadeKey {
+                    key: text.expose_secret().to_owned(),
+                    about: body(row),
+                };
+                once.keep(tx, Created { location, body })
+            }))
         });
     created.await
 }
 
 async fn revoke(
-    who: &dotmac_platform::access::Principal,
+    who: &Principal,
     on: &Service,
     id: Id<ApiKey>,
     of: Option<UserId>,
@@ -259,7 +227,7 @@ async fn revoke(
     let revoked = on
         .db
         .tenant(&who.scope())
-        .transaction("revoke API key", async move |tx| {
+        .act("revoke API key", async move |tx| {
             let row = rules::find(tx, id, of).await?;
             seen.check(row.version)?;
             rules::revoke(tx, &changes, &principal, &row).await
@@ -269,7 +237,7 @@ async fn revoke(
 }
 
 async fn rotate(
-    who: &dotmac_platform::access::Principal,
+    who: &Principal,
     on: &Service,
     id: Id<ApiKey>,
     of: Option<UserId>,
@@ -293,10 +261,11 @@ async fn rotate(
     let rotated = on
         .db
         .tenant(&who.scope())
-        .transaction("rotate API key", async move |tx| {
+        .act("rotate API key", async move |tx| {
             let row = rules::find(tx, id, of).await?;
-            let text = rules::rotate(tx, &changes, &principal, &row, overlap).await?;
-            Ok::<(SecretString, ApiKeyRow), AccountsError>((text, rules::find(tx, id, of).await?))
+            let rotated = rules::rotate(tx, &changes, &principal, &row, overlap).await?;
+            let row = rules::find(tx, id, of).await?;
+            Ok::<_, AccountsError>(rotated.map(|text| (text, row)))
         });
     let (text, row) = rotated.await?;
     Ok(Json(MadeKey {
@@ -326,14 +295,14 @@ async fn find_key(
     who: Can<ReadApiKeys>,
     on: Use<Service>,
     id: Path<Id<ApiKey>>,
-) -> Result<dotmac_platform::routing::Versioned<KeyBody>, AccountsError> {
+) -> Result<Versioned<KeyBody>, AccountsError> {
     let db = on.db.tenant(&who.scope());
     let row = db
         .read("find API key", async move |tx| {
             rules::find(tx, *id, None).await
         })
         .await?;
-    Ok(dotmac_platform::routing::Versioned {
+    Ok(Versioned {
         version: row.version,
         body: body(row),
     })
@@ -355,70 +324,4 @@ async fn rotate_key(
     rotation: Valid<Rotation>,
 ) -> Result<Json<MadeKey>, AccountsError> {
     rotate(&who, &on, *id, None, rotation.into_inner()).await
-}
-
-async fn list_own_keys(
-    who: Authenticated,
-    on: Use<Service>,
-    paging: Paging,
-) -> Result<Page<KeyBody>, AccountsError> {
-    service::person(&who)?;
-    let me = Id::from_uuid(who.id);
-    page(&who, &on, Some(me), paging).await
-}
-
-async fn create_own_key(
-    who: Authenticated,
-    on: Use<Service>,
-    new: Valid<KeyPost>,
-    once: Idempotency,
-) -> Result<Created<MadeKey>, AccountsError> {
-    let new = new.into_inner();
-    if new.service_account_id.is_some() {
-        return Err(refused(
-            "service_account_id",
-            "is for POST /api/v1/api-keys",
-        ));
-    }
-    make(&who, &on, new, once).await
-}
-
-async fn revoke_own_key(
-    who: Authenticated,
-    on: Use<Service>,
-    id: Path<Id<ApiKey>>,
-    seen: IfMatch,
-) -> Result<NoContent, AccountsError> {
-    let me = Id::from_uuid(who.id);
-    revoke(&who, &on, *id, Some(me), seen).await
-}
-
-async fn rotate_own_key(
-    who: Authenticated,
-    on: Use<Service>,
-    id: Path<Id<ApiKey>>,
-    rotation: Valid<Rotation>,
-) -> Result<Json<MadeKey>, AccountsError> {
-    let me = Id::from_uuid(who.id);
-    rotate(&who, &on, *id, Some(me), rotation.into_inner()).await
-}
-
-/// The same answer whether it was a key or not.
-async fn report_key(
-    _: Public,
-    on: Use<Service>,
-    report: Valid<Report>,
-) -> Result<Noted, AccountsError> {
-    let (changes, key) = (
-        on.changes.clone(),
-        SecretString::from(report.into_inner().key),
-    );
-    if !rules::is_well_formed(key.expose_secret()) {
-        return Ok(Noted);
-    }
-    let reported = on.open_db.transaction("report API key", async move |tx| {
-        rules::report(tx, &changes, key.expose_secret()).await
-    });
-    reported.await?;
-    Ok(Noted)
 }

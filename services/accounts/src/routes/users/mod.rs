@@ -1,7 +1,9 @@
 //! Users of the tenant, for its administrators.
 
+mod status;
+
 use dotmac_platform::{
-    access::Principal,
+    audit::{AcrossActs as _, Acts as _},
     db::{
         AcrossTx,
         types::{Id, Moment},
@@ -10,7 +12,7 @@ use dotmac_platform::{
     routing::{Change, CursorScope, Idempotency, IfMatch, InvalidRequest, Page, Paging, Versioned},
 };
 use garde::Validate;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -55,26 +57,7 @@ pub(super) fn declare(routes: &mut Routes) {
         .delete("/{id}", delete_user)
         .summary("Delete a user")
         .rate_limit(CALLS);
-    routes
-        .post("/{id}/disable", disable_user)
-        .summary("Let a user in no more, and end all sessions")
-        .rate_limit(CALLS);
-    routes
-        .post("/{id}/enable", enable_user)
-        .summary("Let a user in again")
-        .rate_limit(CALLS);
-    routes
-        .post("/{id}/unlock", unlock_user)
-        .summary("Forget a user's failed sign-ins")
-        .rate_limit(CALLS);
-    routes
-        .post("/{id}/sign-out", sign_out_user)
-        .summary("End a user's sessions")
-        .rate_limit(CALLS);
-    routes
-        .post("/{id}/reset-link", reset_link)
-        .summary("A link by which a user sets a password")
-        .rate_limit(CALLS);
+    status::declare(routes);
 }
 
 /// A user.
@@ -137,15 +120,6 @@ struct UserPatch {
 struct UserFilter {
     /// `active` or `disabled`.
     status: Option<String>,
-}
-
-/// A link by which a user sets a password. It is shown once.
-#[derive(Serialize, ToSchema)]
-struct ResetLink {
-    /// For `POST /auth/password/reset`.
-    token: String,
-    url: String,
-    expires_at: Moment,
 }
 
 fn body(row: UserRow, roles: Vec<String>) -> UserBody {
@@ -242,11 +216,12 @@ async fn create_user(
     let created = on
         .db
         .tenant(&who.scope())
-        .transaction("create user", async move |tx| {
-            rules::create(tx, &changes, &principal, &row, phc, &roles).await?;
+        .act("create user", async move |tx| {
+            let made = rules::create(tx, &changes, &principal, &row, phc, &roles).await?;
             let body = versioned(rules::find(tx, row.id).await?);
             let location = format!("/api/v1/users/{}", row.id);
-            Ok::<_, AccountsError>(once.keep(tx, Created { location, body }))
+            let kept = once.keep(tx, Created { location, body });
+            Ok::<_, AccountsError>(made.map(|()| kept))
         });
     created.await
 }
@@ -289,11 +264,12 @@ async fn change_user(
     let updated = on
         .db
         .tenant(&who.scope())
-        .transaction("change user", async move |tx| {
+        .act("change user", async move |tx| {
             let (row, _) = rules::find(tx, id).await?;
             seen.check(row.version)?;
-            rules::update(tx, &principal, &row, change).await?;
-            rules::find(tx, id).await
+            let done = rules::update(tx, &principal, &row, change).await?;
+            let found = rules::find(tx, id).await?;
+            Ok::<_, AccountsError>(done.map(|()| found))
         });
     Ok(versioned(updated.await?))
 }
@@ -306,106 +282,13 @@ async fn delete_user(
 ) -> Result<NoContent, AccountsError> {
     on.stepped_up_person(&who)?;
     let (principal, changes, id) = ((*who).clone(), on.changes.clone(), *id);
-    let deleted =
-        on.open_db
-            .transaction_across("delete user", async move |mut tx: AcrossTx<'_>| {
-                let (row, _) = rules::find(tx.tenant(&principal.scope()).await?, id).await?;
-                seen.check(row.version)?;
-                rules::delete(&mut tx, &changes, &principal, &row).await
-            });
+    let deleted = on
+        .asked_by(&who)
+        .act_across("delete user", async move |mut tx: AcrossTx<'_>| {
+            let (row, _) = rules::find(tx.tenant(&principal.scope()).await?, id).await?;
+            seen.check(row.version)?;
+            rules::delete(&mut tx, &changes, &principal, &row).await
+        });
     deleted.await?;
     Ok(NoContent)
-}
-
-/// What an administrator has done about a user.
-#[derive(Clone, Copy)]
-enum Order {
-    Disable,
-    Enable,
-    SignOut,
-}
-
-async fn carry_out(
-    who: &Principal,
-    on: &Service,
-    id: Id<User>,
-    order: Order,
-) -> Result<NoContent, AccountsError> {
-    on.stepped_up_person(who)?;
-    let (who, changes) = (who.clone(), on.changes.clone());
-    let operation = match order {
-        Order::Disable => "disable user",
-        Order::Enable => "enable user",
-        Order::SignOut => "sign user out",
-    };
-    let done = on
-        .open_db
-        .transaction_across(operation, async move |mut tx: AcrossTx<'_>| match order {
-            Order::Disable => rules::disable(&mut tx, &changes, &who, id).await,
-            Order::Enable => rules::enable(&mut tx, &changes, &who, id).await,
-            Order::SignOut => rules::sign_out(&mut tx, &changes, &who, id).await,
-        });
-    done.await?;
-    Ok(NoContent)
-}
-
-async fn disable_user(
-    who: Can<WriteUsers>,
-    on: Use<Service>,
-    id: Path<Id<User>>,
-) -> Result<NoContent, AccountsError> {
-    carry_out(&who, &on, *id, Order::Disable).await
-}
-
-async fn enable_user(
-    who: Can<WriteUsers>,
-    on: Use<Service>,
-    id: Path<Id<User>>,
-) -> Result<NoContent, AccountsError> {
-    carry_out(&who, &on, *id, Order::Enable).await
-}
-
-async fn unlock_user(
-    who: Can<WriteUsers>,
-    on: Use<Service>,
-    id: Path<Id<User>>,
-) -> Result<NoContent, AccountsError> {
-    on.stepped_up_person(&who)?;
-    let (principal, keys, id) = ((*who).clone(), on.keys.get().await?, *id);
-    let done = on
-        .open_db
-        .transaction_across("unlock user", async move |mut tx: AcrossTx<'_>| {
-            rules::unlock(&mut tx, &keys, &principal, id).await
-        });
-    done.await?;
-    Ok(NoContent)
-}
-
-async fn sign_out_user(
-    who: Can<WriteUsers>,
-    on: Use<Service>,
-    id: Path<Id<User>>,
-) -> Result<NoContent, AccountsError> {
-    carry_out(&who, &on, *id, Order::SignOut).await
-}
-
-async fn reset_link(
-    who: Can<WriteUsers>,
-    on: Use<Service>,
-    id: Path<Id<User>>,
-) -> Result<Json<ResetLink>, AccountsError> {
-    on.stepped_up_person(&who)?;
-    let (principal, id) = ((*who).clone(), *id);
-    let made = on
-        .open_db
-        .transaction_across("make reset link", async move |mut tx: AcrossTx<'_>| {
-            rules::reset_link(&mut tx, &principal, id).await
-        });
-    let (minted, expires_at) = made.await?;
-    let token = minted.text.expose_secret().to_owned();
-    Ok(Json(ResetLink {
-        url: format!("{}/account/reset#token={token}", on.settings.issuer()),
-        token,
-        expires_at,
-    }))
 }

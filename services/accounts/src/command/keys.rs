@@ -1,0 +1,60 @@
+//! `dotmac accounts keys …`.
+
+use dotmac_platform::{audit::SystemActs as _, db::types::Moment};
+
+use super::{Failure, Operator, print};
+use crate::{AccountsError, keys, store};
+
+/// Signing keys.
+#[derive(clap::Subcommand)]
+pub(crate) enum KeysCommand {
+    /// All keys that are accepted.
+    List,
+    /// Publish a new key; it signs in 11 minutes.
+    Rotate,
+    /// Accept a key no more, at once and everywhere. All tokens that it signed end.
+    Revoke {
+        /// The key's id (`kid`).
+        kid: String,
+    },
+}
+
+impl Operator {
+    pub(super) async fn keys(&self, command: KeysCommand) -> Result<(), Failure> {
+        match command {
+            KeysCommand::List => {
+                let read = self.db.read("list keys", async |c| {
+                    store::keys::signing(c, Moment::now()).await
+                });
+                let now = Moment::now();
+                for key in read.await? {
+                    let state = match key.retire_at {
+                        _ if key.activate_at > now => "next",
+                        None => "active",
+                        Some(_) => "retiring",
+                    };
+                    print(format_args!(
+                        "{}  {state:8}  since {}",
+                        key.kid, key.activate_at
+                    ));
+                }
+            }
+            KeysCommand::Rotate => {
+                let kid = self.key_ring().await?.rotate().await?;
+                print(format_args!("{kid} is published; it signs in 11 minutes"));
+            }
+            KeysCommand::Revoke { kid } => {
+                let (changes, revoked) = (self.changes.clone(), kid.clone());
+                let done = self.db.act("revoke signing key", async move |tx| {
+                    keys::revoke(tx, &changes, &revoked).await
+                });
+                done.await.map_err(|error| match error {
+                    AccountsError::NotFound => Failure::Refused(format!("no key has the id {kid}")),
+                    error => error.into(),
+                })?;
+                print(format_args!("{kid} is not accepted any more"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! The queue as sign-ins meet it.
+
+use std::{net::Ipv4Addr, sync::mpsc};
+
+use super::{queue::MOST_WAITING, *};
+
+fn hasher() -> Hasher {
+    Hasher::new(
+        HashParams { m: 64, t: 2, p: 1 },
+        Peppers::fixed(None),
+        None,
+        1,
+    )
+}
+
+#[tokio::test]
+async fn right_wrong_and_nobodys_passwords_are_told_apart_only_by_the_answer() {
+    let hasher = hasher();
+    let asker = Asker::default();
+    let stored = hasher.hash(asker, "a".into()).await.expect("hashed");
+    let verify = |password: &str, stored| hasher.verify(asker, password.into(), stored);
+    assert_eq!(
+        verify("a", Some(stored.clone())).await.expect("checked"),
+        Verdict::Right
+    );
+    assert_eq!(
+        verify("b", Some(stored)).await.expect("checked"),
+        Verdict::Wrong
+    );
+    assert_eq!(verify("a", None).await.expect("checked"), Verdict::Wrong);
+}
+
+#[tokio::test]
+async fn a_full_queue_is_busy_and_one_network_does_not_fill_it() {
+    let hasher = hasher();
+    let (go, gone) = mpsc::channel::<()>();
+    let (begun, beginning) = oneshot::channel();
+    let holder = hasher.clone();
+    let held = tokio::spawn(async move {
+        let hold = move || {
+            begun.send(()).ok();
+            gone.recv().ok();
+        };
+        holder.check(Asker::default(), hold).await
+    });
+    beginning.await.expect("begun");
+
+    let asker = |last| Asker {
+        network: Some(Ipv4Addr::new(192, 0, 2, last).into()),
+        is_known: false,
+    };
+    let waiting = |asker| {
+        let hasher = hasher.clone();
+        let mut check = Box::pin(async move { hasher.check(asker, || ()).await });
+        // Polled once, so that it stands in the queue.
+        let polled = futures_util::FutureExt::now_or_never(&mut check);
+        (polled.is_some(), check)
+    };
+    let first: Vec<_> = (0..2).map(|_| waiting(asker(1))).collect();
+    assert!(first.iter().all(|(is_refused, _)| !is_refused));
+    assert!(waiting(asker(1)).0, "a third of one network");
+    let known = Asker {
+        is_known: true,
+        ..asker(1)
+    };
+    assert!(!waiting(known).0, "a known device of that network");
+    let others: Vec<_> = (2..200).map(|last| waiting(asker(last))).collect();
+    let refused = others.iter().filter(|(is_refused, _)| *is_refused).count();
+    assert_eq!(others.len() - refused, MOST_WAITING - 3);
+    // Full of strangers, it takes known devices in their place, and the first of them goes first.
+    let known: Vec<_> = (0..3).map(|_| waiting(known)).collect();
+    assert!(known.iter().all(|(is_refused, _)| !is_refused));
+    {
+        let waits = hasher.0.queue();
+        assert_eq!((waits.len(), waits.known.len()), (MOST_WAITING, 4));
+        assert!(waits.known.iter().is_sorted_by_key(|job| job.since));
+    }
+    go.send(()).expect("it waits");
+    held.await.expect("joined").expect("done");
+}
+
+#[test]
+fn known_jobs_go_first_but_every_fourth_is_one_of_the_others() {
+    let job = |last| Job {
+        network: Some(Ipv4Addr::new(192, 0, 2, last).into()),
+        since: Instant::now(),
+        run: Box::new(|_| ()),
+    };
+    let mut queue = Queue::default();
+    for last in 1..=7 {
+        assert!(queue.push(job(last), true));
+    }
+    for last in 101..=103 {
+        assert!(queue.push(job(last), false));
+    }
+    let taken: Vec<_> = std::iter::from_fn(|| queue.pop())
+        .filter_map(|job| job.network)
+        .collect();
+    let expected = [1, 2, 3, 101, 4, 5, 6, 102, 7, 103];
+    let expected: [IpAddr; 10] = expected.map(|last| Ipv4Addr::new(192, 0, 2, last).into());
+    assert_eq!(taken, expected);
+}
+
+#[test]
+fn a_signed_in_caller_has_two_places() {
+    let hasher = hasher();
+    let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let first = hasher.place_of(one);
+    let second = hasher.place_of(one);
+    assert!(first.is_ok() && second.is_ok() && hasher.place_of(one).is_err());
+    assert!(hasher.place_of(other).is_ok());
+    drop(first);
+    assert!(hasher.place_of(one).is_ok());
+}

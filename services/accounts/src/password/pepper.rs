@@ -1,0 +1,95 @@
+//! The pepper: a key without which a stolen table of hashes is worth nothing, since it is not in the database.
+//!
+//! Several are a list, with commas between: the first hashes, all verify. A hash names its pepper, so one that is not in the
+//! list any more cannot be checked. It is hashed anew with the first one at the next sign-in.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
+
+use crate::AccountsError;
+
+/// Bytes of a pepper, as of the hash.
+const BYTES: usize = 32;
+
+/// Bytes of the id by which a hash names its pepper.
+const ID: usize = 4;
+
+/// The peppers that there are, followed live.
+#[derive(Clone)]
+pub(crate) struct Peppers(Arc<dyn Fn() -> Option<SecretString> + Send + Sync>);
+
+/// One of them.
+pub(super) struct Pepper {
+    pub(super) id: [u8; ID],
+    pub(super) key: Zeroizing<Vec<u8>>,
+}
+
+impl Peppers {
+    /// Of the list that `text` gives at each moment.
+    pub(crate) fn new(text: impl Fn() -> Option<SecretString> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(text))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn fixed(text: Option<&str>) -> Self {
+        let text = text.map(SecretString::from);
+        Self::new(move || text.clone())
+    }
+
+    /// Those of this moment, the one that hashes first.
+    ///
+    /// # Errors
+    ///
+    /// [`AccountsError::PepperNotUsable`].
+    pub(super) fn now(&self) -> Result<Vec<Pepper>, AccountsError> {
+        let Some(text) = (self.0)() else {
+            return Ok(Vec::new());
+        };
+        let keys = text.expose_secret().split(',').map(str::trim);
+        keys.filter(|key| !key.is_empty())
+            .map(Pepper::read)
+            .collect()
+    }
+}
+
+impl Pepper {
+    fn read(text: &str) -> Result<Self, AccountsError> {
+        let key = STANDARD.decode(text).map(Zeroizing::new);
+        let key = key.map_err(|_| AccountsError::PepperNotUsable)?;
+        if key.len() != BYTES {
+            return Err(AccountsError::PepperNotUsable);
+        }
+        // Of a hash of its own, so that it says nothing about the key.
+        let named = Zeroizing::new([b"dotmac pepper id".as_slice(), &key].concat());
+        let digest = digest::digest(&digest::SHA256, &named);
+        let id = digest.as_ref().first_chunk();
+        Ok(Self {
+            id: *id.ok_or(AccountsError::PepperNotUsable)?,
+            key,
+        })
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_a_list_hashes_and_what_is_no_key_is_refused() {
+        let (one, other) = (STANDARD.encode([1; 32]), STANDARD.encode([2; 32]));
+        let both = Peppers::fixed(Some(&format!("{one}, {other}")));
+        let both = both.now().expect("two keys");
+        let alone = Peppers::fixed(Some(&one)).now().expect("one key");
+        assert_eq!((both.len(), both[0].id), (2, alone[0].id));
+        assert_ne!(both[0].id, both[1].id);
+        assert!(Peppers::fixed(None).now().expect("none").is_empty());
+        for wrong in ["pepper", &STANDARD.encode([1; 16])] {
+            assert!(Peppers::fixed(Some(wrong)).now().is_err(), "{wrong}");
+        }
+    }
+}

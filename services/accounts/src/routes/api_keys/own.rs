@@ -1,0 +1,84 @@
+//! The caller's own API keys.
+
+use dotmac_platform::{
+    db::types::Id,
+    prelude::*,
+    routing::{Idempotency, IfMatch, Page, Paging},
+};
+
+use super::{KeyBody, KeyPost, MadeKey, Rotation, make, page, revoke, rotate};
+use crate::{
+    AccountsError,
+    routes::{BODY, CALLS, refused},
+    service::{self, Service},
+    store::api_keys::ApiKey,
+};
+
+/// Those of the caller, below `/auth/me/api-keys`.
+pub(in crate::routes) fn declare(routes: &mut Routes) {
+    routes
+        .get("", list_own_keys)
+        .summary("Your own API keys")
+        .rate_limit(CALLS);
+    routes
+        .post("", create_own_key)
+        .summary("Make an API key of your own")
+        .rate_limit(CALLS)
+        .body_limit(BODY)
+        .secret_answer();
+    routes
+        .delete("/{id}", revoke_own_key)
+        .summary("Revoke an API key of your own")
+        .rate_limit(CALLS);
+    routes
+        .post("/{id}/rotate", rotate_own_key)
+        .summary("Give an API key of your own another secret")
+        .rate_limit(CALLS)
+        .body_limit(BODY);
+}
+
+async fn list_own_keys(
+    who: Authenticated,
+    on: Use<Service>,
+    paging: Paging,
+) -> Result<Page<KeyBody>, AccountsError> {
+    service::person(&who)?;
+    let me = Id::from_uuid(who.id);
+    page(&who, &on, Some(me), paging).await
+}
+
+async fn create_own_key(
+    who: Authenticated,
+    on: Use<Service>,
+    new: Valid<KeyPost>,
+    once: Idempotency,
+) -> Result<Created<MadeKey>, AccountsError> {
+    let new = new.into_inner();
+    if new.service_account_id.is_some() {
+        return Err(refused(
+            "service_account_id",
+            "is for POST /api/v1/api-keys",
+        ));
+    }
+    make(&who, &on, new, once).await
+}
+
+async fn revoke_own_key(
+    who: Authenticated,
+    on: Use<Service>,
+    id: Path<Id<ApiKey>>,
+    seen: IfMatch,
+) -> Result<NoContent, AccountsError> {
+    let me = Id::from_uuid(who.id);
+    revoke(&who, &on, *id, Some(me), seen).await
+}
+
+async fn rotate_own_key(
+    who: Authenticated,
+    on: Use<Service>,
+    id: Path<Id<ApiKey>>,
+    rotation: Valid<Rotation>,
+) -> Result<Json<MadeKey>, AccountsError> {
+    let me = Id::from_uuid(who.id);
+    rotate(&who, &on, *id, Some(me), rotation.into_inner()).await
+}
