@@ -1,0 +1,3 @@
+DROP TABLE file;
+DROP TABLE file_blob;
+DROP TABLE file_usage;

@@ -1,0 +1,32 @@
+//! What the audit log has of files: who uploaded, changed, copied, deleted and restored which. Their names are not there.
+
+use dotmac_platform::{
+    audit::{Audit as _, AuditError, AuditedAct, Entry, Recorded},
+    db::TenantTx,
+};
+
+use crate::store::files::FileId;
+
+pub(crate) const UPLOAD: AuditedAct = AuditedAct::new("file_upload", "A file was uploaded.");
+pub(crate) const CHANGE: AuditedAct = AuditedAct::new(
+    "file_change",
+    "The name, the folder or the metadata of a file was changed.",
+);
+pub(crate) const COPY: AuditedAct = AuditedAct::new("file_copy", "A file was copied.");
+pub(crate) const DELETE: AuditedAct = AuditedAct::new("file_delete", "A file went to the trash.");
+pub(crate) const RESTORE: AuditedAct =
+    AuditedAct::new("file_restore", "A file was taken from the trash.");
+pub(crate) const PURGE: AuditedAct =
+    AuditedAct::new("file_purge", "A file in the trash was deleted for good.");
+
+/// All acts of the module.
+pub(crate) const ACTS: &[AuditedAct] = &[UPLOAD, CHANGE, COPY, DELETE, RESTORE, PURGE];
+
+/// Records an act upon a file in the transaction that does it.
+pub(crate) fn record(
+    tx: &mut TenantTx,
+    act: AuditedAct,
+    file: FileId,
+) -> Result<Recorded, AuditError> {
+    tx.audit(Entry::new(act.name(), "files.file", file.to_string()))
+}

@@ -1,0 +1,213 @@
+//! Compares the store with the tables: bytes without a blob, blobs without bytes, wrong numbers of files and of used bytes.
+//!
+//! All of it is 0 while the rules hold, whatever instances are killed: a row is there before its first byte and until after
+//! its last. What is found anyway was done past this program, or shows a mistake in it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use dotmac_platform::db::{Isolation, Retry, TenantId, TenantScope, types::Moment};
+use futures_util::TryStreamExt as _;
+
+use crate::{
+    FilesError,
+    service::Service,
+    storage::Stored,
+    store::{
+        blobs::{self, BlobId},
+        files,
+        usage::{self, OwnerId, Usage, WHOLE},
+    },
+};
+
+/// Bytes that are younger may be those of a blob whose row was just deleted.
+const GRACE: Duration = Duration::from_secs(10 * 60);
+
+/// Rows, and names of the store, that are compared at once.
+const BATCH: usize = 500;
+
+/// What is done about what is found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    /// Deletes bytes that belong to no blob.
+    pub(crate) deletes_orphans: bool,
+    /// Corrects the numbers of used bytes.
+    pub(crate) corrects_usage: bool,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// Blobs that were looked for.
+    pub(crate) blobs: u64,
+    /// Names in the store that belong to no blob.
+    pub(crate) orphans: Vec<String>,
+    /// Blobs whose bytes are not there, or not of their size.
+    pub(crate) missing: Vec<BlobId>,
+    /// Blobs whose number of files is another one than they say.
+    pub(crate) miscounted: Vec<BlobId>,
+    /// Tenants and owners whose used bytes are others than they say.
+    pub(crate) usage: Vec<(TenantId, OwnerId)>,
+}
+
+impl Report {
+    pub(crate) fn is_clean(&self) -> bool {
+        self.orphans.is_empty()
+            && self.missing.is_empty()
+            && self.miscounted.is_empty()
+            && self.usage.is_empty()
+    }
+}
+
+/// Compares everything. `beat` is called with each step.
+///
+/// # Errors
+///
+/// The store or the database did not answer; what was found until then is not shown.
+pub(crate) async fn run(
+    on: &Service,
+    options: Options,
+    beat: &(dyn Fn() + Sync),
+) -> Result<Report, FilesError> {
+    let mut report = Report::default();
+    orphans(on, options, beat, &mut report).await?;
+    missing(on, beat, &mut report).await?;
+    used(on, options, &mut report).await?;
+    on.found
+        .set(report.orphans.len() as u64, report.missing.len() as u64);
+    Ok(report)
+}
+
+/// What is in the store and belongs to no blob.
+async fn orphans(
+    on: &Service,
+    options: Options,
+    beat: &(dyn Fn() + Sync),
+    report: &mut Report,
+) -> Result<(), FilesError> {
+    let mut stored = on.storage.list().await?.try_chunks(BATCH);
+    loop {
+        let some = stored.try_next().await.map_err(|error| error.1)?;
+        let Some(some) = some else {
+            return Ok(());
+        };
+        beat();
+        let ids: Vec<BlobId> = some.iter().filter_map(|it| it.blob).collect();
+        let known = on
+            .system
+            .read("find blobs", async move |c| blobs::known(c, ids).await);
+        let known: BTreeSet<BlobId> = known.await?.into_iter().collect();
+        let youngest = Moment::now() - GRACE;
+        let is_orphan = |it: &&Stored| {
+            let has_row = it.blob.is_some_and(|blob| known.contains(&blob));
+            !has_row && it.modified < youngest
+        };
+        for orphan in some.iter().filter(is_orphan) {
+            if options.deletes_orphans {
+                on.storage.delete_stored(orphan).await?;
+                tracing::warn!(
+                    name = orphan.name,
+                    size = orphan.size,
+                    "deleted bytes that belong to no blob"
+                );
+            }
+            report.orphans.push(orphan.name.clone());
+        }
+    }
+}
+
+/// Blobs whose bytes are not there, and those that say another number of files than there are.
+async fn missing(
+    on: &Service,
+    beat: &(dyn Fn() + Sync),
+    report: &mut Report,
+) -> Result<(), FilesError> {
+    let mut after = None;
+    loop {
+        let most = i64::try_from(BATCH).unwrap_or(i64::MAX);
+        let rows = on.system.read("list blobs", async move |c| {
+            blobs::kept_after(c, after, most).await
+        });
+        let rows = rows.await?;
+        let Some(last) = rows.last() else {
+            return Ok(());
+        };
+        after = Some(last.id);
+        for row in rows {
+            beat();
+            report.blobs += 1;
+            let size = on.storage.size(row.id).await?;
+            let is_there = size.is_some_and(|size| i64::try_from(size) == Ok(row.size));
+            let (tenant, id) = (row.tenant_id, row.id);
+            let counted = on.system.read("count files of blob", async move |c| {
+                let files = files::count_of(c, tenant, id).await?;
+                Ok::<_, FilesError>((files, blobs::find(c, tenant, id).await?))
+            });
+            // It may have changed since it was listed.
+            let (files, now) = counted.await?;
+            let Some(now) = now.filter(|it| it.state == blobs::KEPT) else {
+                continue;
+            };
+            if !is_there {
+                report.missing.push(id);
+            }
+            if files != now.refs {
+                report.miscounted.push(id);
+            }
+        }
+    }
+}
+
+/// What files and uploads use, and what the table of used bytes says.
+async fn used(on: &Service, options: Options, report: &mut Report) -> Result<(), FilesError> {
+    // All of it as of one moment, whatever is committed meanwhile.
+    let snapshot = Retry::new().isolation(Isolation::RepeatableRead);
+    let read = on
+        .system
+        .retrying_transaction("compare used bytes", snapshot, async |tx| {
+            let (files, reserved) = (files::used(tx).await?, blobs::reserved(tx).await?);
+            Ok::<_, FilesError>((files, reserved, usage::all(tx).await?))
+        });
+    let (files, reserved, kept) = read.await?;
+    let mut found: BTreeMap<(TenantId, OwnerId), Usage> = BTreeMap::new();
+    let mut add = |tenant, owner, more: Usage| {
+        for owner in [WHOLE, owner] {
+            let sum = found.entry((tenant, owner)).or_default();
+            sum.used += more.used;
+            sum.reserved += more.reserved;
+            sum.files += more.files;
+        }
+    };
+    files
+        .into_iter()
+        .for_each(|(tenant, owner, usage)| add(tenant, owner, usage));
+    for (tenant, owner, reserved) in reserved {
+        add(
+            tenant,
+            owner,
+            Usage {
+                reserved,
+                ..Usage::default()
+            },
+        );
+    }
+    for (tenant, owner, kept) in kept {
+        let right = found.get(&(tenant, owner)).copied().unwrap_or_default();
+        if right == kept {
+            continue;
+        }
+        report.usage.push((tenant, owner));
+        if options.corrects_usage {
+            let scope = TenantScope::system(tenant, "correct used bytes");
+            let db = on.db.tenant(&scope);
+            let corrected = db.transaction("correct used bytes", async move |tx| {
+                usage::change(tx, owner, kept.until(right)).await?;
+                Ok::<_, FilesError>(())
+            });
+            corrected.await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! The hash of a file, and what its sender says that it is: `Content-Digest` (RFC 9530) or `X-Content-SHA256`.
+
+use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use dotmac_platform::routing::RequestHead;
+
+use crate::FilesError;
+
+const CONTENT_DIGEST: &str = "content-digest";
+const X_CONTENT_SHA256: &str = "x-content-sha256";
+
+/// A SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sha256([u8; SHA256_OUTPUT_LEN]);
+
+impl Sha256 {
+    /// In 64 hexadecimal digits of lower case.
+    pub(crate) fn hex(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn from_hex(text: &str) -> Option<Self> {
+        let text = text.as_bytes();
+        if text.len() != 2 * SHA256_OUTPUT_LEN {
+            return None;
+        }
+        let mut bytes = [0; SHA256_OUTPUT_LEN];
+        for (byte, digits) in bytes.iter_mut().zip(text.chunks(2)) {
+            let high = char::from(digits[0]).to_digit(16)?;
+            let low = char::from(digits[1]).to_digit(16)?;
+            *byte = u8::try_from(high * 16 + low).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
+    fn from_base64(text: &str) -> Option<Self> {
+        Some(Self(STANDARD.decode(text).ok()?.try_into().ok()?))
+    }
+}
+
+/// Hashes a file as it arrives.
+pub(crate) struct Hasher(Context);
+
+impl Hasher {
+    pub(crate) fn new() -> Self {
+        Self(Context::new(&SHA256))
+    }
+
+    pub(crate) fn read(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    pub(crate) fn finish(self) -> Sha256 {
+        let mut bytes = [0; SHA256_OUTPUT_LEN];
+        bytes.copy_from_slice(self.0.finish().as_ref());
+        Sha256(bytes)
+    }
+}
+
+/// What the sender of a request says that the body's hash is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Announced(Vec<(&'static str, Sha256)>);
+
+impl Announced {
+    /// Reads both headers.
+    ///
+    /// # Errors
+    ///
+    /// [`FilesError::Digest`] for one that is not understood, or that only has hashes of other algorithms: to take it for
+    /// none would be to say that it was checked.
+    pub(crate) fn of(head: &RequestHead) -> Result<Self, FilesError> {
+        let mut announced = Vec::new();
+        if let Some(text) = head.header(CONTENT_DIGEST) {
+            announced.push((CONTENT_DIGEST, content_digest(text)?));
+        }
+        if let Some(text) = head.header(X_CONTENT_SHA256) {
+            let hash = Sha256::from_hex(text.trim());
+            let hash = hash.ok_or(FilesError::Digest(
+                X_CONTENT_SHA256,
+                "has 64 hexadecimal digits",
+            ))?;
+            announced.push((X_CONTENT_SHA256, hash));
+        }
+        Ok(Self(announced))
+    }
+
+    /// Refuses a request with such a header, of which only a part is a file.
+    ///
+    /// # Errors
+    ///
+    /// [`FilesError::Digest`].
+    pub(crate) fn refuse(head: &RequestHead) -> Result<(), FilesError> {
+        for header in [CONTENT_DIGEST, X_CONTENT_SHA256] {
+            if head.header(header).is_some() {
+                return Err(FilesError::Digest(
+                    header,
+                    "is only checked of a file that is the body of its request",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares with the hash of what has arrived.
+    ///
+    /// # Errors
+    ///
+    /// [`FilesError::DigestMismatch`].
+    pub(crate) fn check(&self, found: Sha256) -> Result<(), FilesError> {
+        match self.0.iter().find(|(_, announced)| *announced != found) {
+            Some((header, _)) => Err(FilesError::DigestMismatch { header, found }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `sha-256=:…:`, alone or among others.
+fn content_digest(text: &str) -> Result<Sha256, FilesError> {
+    let wrong = |problem| FilesError::Digest(CONTENT_DIGEST, problem);
+    let entries = text.split(',').map(|entry| entry.trim().split_once('='));
+    let mut found = None;
+    for entry in entries {
+        let (algorithm, value) = entry.ok_or(wrong("is a list like `sha-256=:…:`"))?;
+        if algorithm.trim().eq_ignore_ascii_case("sha-256") {
+            let value = value
+                .trim()
+                .strip_prefix(':')
+                .and_then(|it| it.strip_suffix(':'));
+            let hash = value.and_then(Sha256::from_base64);
+            found = Some(hash.ok_or(wrong("has 32 bytes in base64 between two colons"))?);
+        }
+    }
+    found.ok_or(wrong(
+        "has no `sha-256`, which is the algorithm that is checked",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_read_in_both_notations() {
+        let mut hasher = Hasher::new();
+        hasher.read(b"he");
+        hasher.read(b"llo");
+        let hash = hasher.finish();
+        let hex = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+        assert_eq!(hash.hex(), hex);
+        assert_eq!(Sha256::from_hex(&hex.to_uppercase()), Some(hash));
+        let text = "sha-512=:YQ==:, sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:";
+        assert_eq!(content_digest(text).ok(), Some(hash));
+        for text in [
+            "",
+            "sha-256",
+            "sha-256=abc",
+            "sha-256=:abc:",
+            "sha-512=:YQ==:",
+            "md5=:YQ==:",
+        ] {
+            assert!(content_digest(text).is_err(), "{text}");
+        }
+        for text in [
+            "",
+            "2cf2",
+            &hex[..63],
+            &hex.replace('2', "g"),
+            "+1".repeat(32).as_str(),
+        ] {
+            assert_eq!(Sha256::from_hex(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What can go wrong with files, and the answers to clients.
+
+use std::{borrow::Cow, time::Duration};
+
+use dotmac_platform::{
+    audit::AuditError,
+    db::DbError,
+    events::EmitError,
+    http::Problem,
+    module::WorkerError,
+    routing::{ApiError, InvalidRequest, PreconditionFailed, ProblemType},
+    supervision::Reason,
+};
+
+use crate::{digest::Sha256, storage::StorageError};
+
+const DIGEST: ProblemType = ProblemType::new(
+    400,
+    "invalid_digest",
+    "the hash that the request announces cannot be understood",
+);
+const FORM: ProblemType = ProblemType::new(
+    400,
+    "invalid_form",
+    "the form must have one field `file`, and at most one of each of `name`, `folder` and `metadata`",
+);
+const FORBIDDEN: ProblemType =
+    ProblemType::new(403, "forbidden", "the permission for this is missing");
+const NOT_FOUND: ProblemType = ProblemType::new(404, "file_not_found", "there is no such file");
+const SLOW: ProblemType =
+    ProblemType::new(408, "slow_body", "nothing of the body came for too long");
+const STATE: ProblemType =
+    ProblemType::new(409, "file_state", "the state of the file does not allow it");
+const TOO_LARGE: ProblemType = ProblemType::new(
+    413,
+    "file_too_large",
+    "the file is larger than one that is uploaded in one request",
+);
+const QUOTA: ProblemType = ProblemType::new(
+    413,
+    "quota_exceeded",
+    "the files would exceed the quota; `GET /files/usage` says what there is",
+);
+const DIGEST_MISMATCH: ProblemType = ProblemType::new(
+    422,
+    "digest_mismatch",
+    "what has arrived is not what the request announces",
+);
+const TYPE_MISMATCH: ProblemType = ProblemType::new(
+    422,
+    "type_mismatch",
+    "the file is not of the type that the request announces",
+);
+const BUSY: ProblemType = ProblemType::new(
+    503,
+    "too_many_uploads",
+    "as many uploads are under way as there may be",
+);
+const STORAGE: ProblemType = ProblemType::new(
+    503,
+    "storage_unavailable",
+    "the store of files is not available",
+);
+const FULL: ProblemType =
+    ProblemType::new(503, "storage_full", "the store of files has no space left");
+const LOST: ProblemType = ProblemType::new(
+    503,
+    "upload_lost",
+    "the upload was interrupted on the server; send it again",
+);
+
+/// When another try may find the store well.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Whose quota is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QuotaOf {
+    Tenant,
+    User,
+}
+
+/// Why something cannot be done with files.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FilesError {
+    /// The header with the hash cannot be understood; its name, and what it should be.
+    #[error("`{0}` {1}")]
+    Digest(&'static str, &'static str),
+    /// The form is not of the fields that it should have; which one, and what is wrong.
+    #[error("`{0}` {1}")]
+    Form(Cow<'static, str>, &'static str),
+    /// A part of a batch needs a permission that the caller does not have.
+    #[error("the permission `{0}` is missing")]
+    Forbidden(&'static str),
+    /// No file of that id belongs to the tenant.
+    #[error("there is no such file")]
+    NotFound,
+    /// Nothing of the body came for too long.
+    #[error("nothing of the body came for too long")]
+    Slow,
+    /// The state of the file.
+    #[error("the file is {0}")]
+    State(String),
+    /// The most bytes that a file of one request may have.
+    #[error("the file has more than {0} bytes")]
+    TooLarge(u64),
+    /// The quota is used up.
+    #[error("the quota is used up")]
+    Quota(QuotaOf),
+    /// The header that says so, and what has arrived.
+    #[error("the file has another hash than `{header}` announces")]
+    DigestMismatch { header: &'static str, found: Sha256 },
+    /// What the file is.
+    #[error("the file is {0}")]
+    TypeMismatch(String),
+    /// Too many uploads are under way.
+    #[error("too many uploads are under way")]
+    Busy,
+    /// The upload was taken for one that has ended, or its bytes are not there.
+    #[error("the upload was interrupted")]
+    Lost,
+    /// Values of the request are not acceptable.
+    #[error(transparent)]
+    Invalid(#[from] InvalidRequest),
+    /// The file was changed since the client saw it.
+    #[error(transparent)]
+    Changed(#[from] PreconditionFailed),
+    /// The store did not do it.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The database did not do it.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The event of what happened was not taken.
+    #[error(transparent)]
+    Emit(#[from] EmitError),
+    /// The entry of what was done was not taken.
+    #[error(transparent)]
+    Record(#[from] AuditError),
+    /// Anything that the platform answers as it is.
+    #[error("{0}")]
+    Problem(Problem),
+}
+
+impl FilesError {
+    /// A value that is not acceptable: 422.
+    pub(crate) fn field(field: &'static str, problem: impl Into<Cow<'static, str>>) -> Self {
+        InvalidRequest::field(field, "invalid", problem).into()
+    }
+
+    /// Whether a commit may have taken place all the same.
+    pub(crate) const fn is_outcome_unknown(&self) -> bool {
+        matches!(self, Self::Db(DbError::OutcomeUnknown(_)))
+    }
+}
+
+impl From<Problem> for FilesError {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl WorkerError for FilesError {
+    fn upstream(&self) -> Option<Reason> {
+        match self {
+            Self::Db(error) => error.reason(),
+            Self::Storage(error) => Some(error.reason()),
+            _ => None,
+        }
+    }
+}
+
+impl From<StorageError> for Problem {
+    fn from(error: StorageError) -> Self {
+        let kind = match &error {
+            error if error.reason() == crate::storage::FULL => FULL,
+            _ => STORAGE,
+        };
+        kind.problem().retry_after(RETRY_AFTER).caused_by(error)
+    }
+}
+
+impl ApiError for FilesError {
+    const PROBLEMS: &'static [ProblemType] = &[
+        DIGEST,
+        FORM,
+        NOT_FOUND,
+        SLOW,
+        STATE,
+        TOO_LARGE,
+        QUOTA,
+        DIGEST_MISMATCH,
+        TYPE_MISMATCH,
+        BUSY,
+        STORAGE,
+        FULL,
+        LOST,
+    ];
+
+    fn into_problem(self) -> Problem {
+        let text = self.to_string();
+        match self {
+            Self::Digest(header, problem) => DIGEST.problem().field_error(header, problem),
+            Self::Form(field, problem) => FORM.problem().field_error(field, problem),
+            Self::Forbidden(_) => FORBIDDEN.problem().detail(text),
+            Self::NotFound => NOT_FOUND.problem(),
+            Self::Slow => SLOW.problem(),
+            Self::State(_) => STATE.problem().field_error("state", text),
+            Self::TooLarge(_) => TOO_LARGE.problem().field_error("file", text),
+            Self::Quota(of) => {
+                let field = match of {
+                    QuotaOf::Tenant => "tenant",
+                    QuotaOf::User => "user",
+                };
+                QUOTA.problem().field_error(field, "has used its quota")
+            }
+            Self::DigestMismatch { header, found } => {
+                let found = format!("what has arrived has the SHA-256 {}", found.hex());
+                DIGEST_MISMATCH.problem().field_error(header, found)
+            }
+            Self::TypeMismatch(_) => TYPE_MISMATCH.problem().field_error("type", text),
+            Self::Busy => BUSY.problem().retry_after(Duration::from_secs(1)),
+            Self::Lost => LOST.problem().retry_after(Duration::from_secs(1)),
+            Self::Invalid(error) => error.into(),
+            Self::Changed(error) => error.into(),
+            Self::Storage(error) => error.into(),
+            Self::Db(error) => error.into(),
+            Self::Emit(error) => DbError::from(error).into(),
+            Self::Record(error) => DbError::from(error).into(),
+            Self::Problem(problem) => problem,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Takes requests apart, calls rules, puts answers together.
+
+mod batch;
+mod bodies;
+mod content;
+mod files;
+mod uploads;
+
+use std::time::Duration;
+
+use dotmac_platform::prelude::*;
+
+use crate::{FilesError, FilesSettings, store::files::FileRow};
+use bodies::FileBody;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How often one caller may upload.
+const UPLOADS: RateLimit = RateLimit::per_principal(6000, MINUTE);
+
+/// What a form has around its file, in bytes: its lines, a name, a folder and metadata.
+const FORM: usize = 256 * 1024;
+
+pub(crate) fn declare(routes: &mut Routes, settings: &FilesSettings) {
+    routes.no_store();
+    let (most, longest) = (settings.max_upload(), settings.upload_timeout);
+    routes
+        .put("/content", uploads::upload)
+        .summary("Upload a file as the body of the request")
+        .description(
+            "`Content-Digest: sha-256=:…:` or `X-Content-SHA256` is compared with what has arrived. The type is found out from \
+             the bytes; a `Content-Type` that says of something else that it is an image, a sound, a film, a font or a PDF is refused.",
+        )
+        .body_limit(most)
+        .time_limit(longest)
+        .rate_limit(UPLOADS);
+    routes
+        .post("", uploads::upload_form)
+        .summary("Upload a file by a form")
+        .description("Fields: `file`, and optionally `name`, `folder` and `metadata` (a JSON object), in any order.")
+        .body_limit(most.saturating_add(FORM))
+        .time_limit(longest)
+        .rate_limit(UPLOADS);
+    routes
+        .get("", files::list)
+        .summary("The tenant's files, the newest first");
+    routes
+        .get("/usage", files::usage)
+        .summary("What is used of the quotas");
+    routes
+        .post("/batch", batch::batch)
+        .summary("Move, copy, delete and restore up to 100 files, each for itself")
+        .description(
+            "Each item is done or not whatever comes of the others; the answer says which.",
+        );
+    routes.get("/{id}", files::find).summary("One file");
+    routes
+        .patch("/{id}", files::change)
+        .summary("Change the name, the folder or the metadata of a file");
+    routes
+        .delete("/{id}", files::delete)
+        .summary("Put a file into the trash");
+    routes
+        .get("/{id}/content", content::content)
+        .summary("The bytes of a file");
+    routes
+        .post("/{id}/move", files::move_to)
+        .summary("Move a file to another folder, or give it another name");
+    routes
+        .post("/{id}/copy", files::copy)
+        .summary("Copy a file; its bytes are not copied");
+    routes
+        .post("/{id}/restore", files::restore)
+        .summary("Take a file from the trash");
+}
+
+fn versioned(row: FileRow) -> Versioned<FileBody> {
+    Versioned {
+        version: row.version,
+        body: row.into(),
+    }
+}
+
+fn created(row: FileRow) -> Created<Versioned<FileBody>> {
+    Created {
+        location: format!("/api/v1/files/{}", row.id),
+        body: versioned(row),
+    }
+}
+
+type FileReply = Result<Versioned<FileBody>, FilesError>;

@@ -1,0 +1,216 @@
+//! Bytes in the store, from before the first one is written until after the last one is deleted.
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use dotmac_platform::db::{
+    Connection, DbError, OptionalExtension, TenantId, TenantTx, Tx, on,
+    types::{Id, Moment},
+};
+
+use super::{schema::file_blob, usage::OwnerId};
+
+/// A mark for ids.
+pub(crate) enum Blob {}
+
+pub(crate) type BlobId = Id<Blob>;
+
+/// They arrive.
+pub(crate) const WRITING: &str = "writing";
+/// Files have them.
+pub(crate) const KEPT: &str = "kept";
+/// They are to be deleted.
+pub(crate) const DROPPING: &str = "dropping";
+
+#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
+#[diesel(table_name = file_blob)]
+pub(crate) struct BlobRow {
+    pub(crate) tenant_id: TenantId,
+    pub(crate) id: BlobId,
+    pub(crate) owner_id: OwnerId,
+    pub(crate) state: String,
+    pub(crate) size: i64,
+    pub(crate) refs: i64,
+    pub(crate) reserved: i64,
+    pub(crate) lease_until: Moment,
+    pub(crate) created_at: Moment,
+}
+
+pub(crate) async fn insert(tx: &mut TenantTx, row: BlobRow) -> Result<(), DbError> {
+    on!(tx, |c| diesel::insert_into(file_blob::table)
+        .values(&row)
+        .execute(c)
+        .await)
+    .map(drop)
+}
+
+/// Goes on writing until then, with `reserved` bytes more; whether the blob is still being written.
+pub(crate) async fn renew(
+    tx: &mut TenantTx,
+    id: BlobId,
+    until: Moment,
+    reserved: i64,
+) -> Result<bool, DbError> {
+    let row = file_blob::table
+        .find((tx.tenant(), id))
+        .filter(file_blob::state.eq(WRITING));
+    let values = (
+        file_blob::lease_until.eq(until),
+        file_blob::reserved.eq(file_blob::reserved + reserved),
+    );
+    let renewed = on!(tx, |c| diesel::update(row).set(values).execute(c).await)?;
+    Ok(renewed > 0)
+}
+
+/// The blob has arrived; what was reserved for it, or `None` if it is not being written any more.
+pub(crate) async fn keep(tx: &mut TenantTx, id: BlobId, size: i64) -> Result<Option<i64>, DbError> {
+    let values = (
+        file_blob::state.eq(KEPT),
+        file_blob::size.eq(size),
+        file_blob::refs.eq(1_i64),
+    );
+    let tenant = tx.tenant();
+    let row = file_blob::table
+        .find((tenant, id))
+        .filter(file_blob::state.eq(WRITING));
+    let update = diesel::update(row).set(values);
+    if on!(tx, |c| update.execute(c).await)? == 0 {
+        return Ok(None);
+    }
+    take_reservation(tx, tenant, id).await.map(Some)
+}
+
+/// Gives up what is being written; whose it is and what was reserved for it, or `None` if it is not being written any more.
+pub(crate) async fn give_up(
+    tx: &mut TenantTx,
+    id: BlobId,
+) -> Result<Option<(OwnerId, i64)>, DbError> {
+    let tenant = tx.tenant();
+    let row = file_blob::table
+        .find((tenant, id))
+        .filter(file_blob::state.eq(WRITING));
+    let update = diesel::update(row).set(file_blob::state.eq(DROPPING));
+    if on!(tx, |c| update.execute(c).await)? == 0 {
+        return Ok(None);
+    }
+    let row = file_blob::table.find((tenant, id));
+    let owner = on!(tx, |c| row.select(file_blob::owner_id).first(c).await)?;
+    let reserved = take_reservation(tx, tenant, id).await?;
+    Ok(Some((owner, reserved)))
+}
+
+/// The row is this transaction's since the update before.
+async fn take_reservation(tx: &mut TenantTx, tenant: TenantId, id: BlobId) -> Result<i64, DbError> {
+    let row = || file_blob::table.find((tenant, id));
+    let reserved = on!(tx, |c| row().select(file_blob::reserved).first(c).await)?;
+    let none = diesel::update(row()).set(file_blob::reserved.eq(0_i64));
+    on!(tx, |c| none.execute(c).await)?;
+    Ok(reserved)
+}
+
+/// One file more has the blob; whether it is kept still.
+pub(crate) async fn share(tx: &mut TenantTx, id: BlobId) -> Result<bool, DbError> {
+    let row = file_blob::table
+        .find((tx.tenant(), id))
+        .filter(file_blob::state.eq(KEPT));
+    let update = diesel::update(row).set(file_blob::refs.eq(file_blob::refs + 1_i64));
+    Ok(on!(tx, |c| update.execute(c).await)? > 0)
+}
+
+/// One file less has it. If it was the last one, the blob is to be deleted.
+pub(crate) async fn unshare(tx: &mut TenantTx, id: BlobId) -> Result<(), DbError> {
+    let tenant = tx.tenant();
+    let row = || file_blob::table.find((tenant, id));
+    let less = diesel::update(row()).set(file_blob::refs.eq(file_blob::refs - 1_i64));
+    on!(tx, |c| less.execute(c).await)?;
+    let unused = row().filter(file_blob::refs.le(0_i64));
+    let drop_it = diesel::update(unused).set(file_blob::state.eq(DROPPING));
+    on!(tx, |c| drop_it.execute(c).await).map(drop)
+}
+
+/// Blobs that no instance writes any more, of all tenants.
+pub(crate) async fn left_behind(
+    c: &mut Connection,
+    now: Moment,
+    most: i64,
+) -> Result<Vec<(TenantId, BlobId)>, DbError> {
+    let query = file_blob::table
+        .filter(
+            file_blob::state
+                .eq(WRITING)
+                .and(file_blob::lease_until.lt(now)),
+        )
+        .order(file_blob::lease_until)
+        .limit(most)
+        .select((file_blob::tenant_id, file_blob::id));
+    on!(c, |c| query.load(c).await)
+}
+
+/// Blobs that are to be deleted from the store, of all tenants.
+pub(crate) async fn to_drop(
+    c: &mut Connection,
+    most: i64,
+) -> Result<Vec<(TenantId, BlobId)>, DbError> {
+    let query = file_blob::table
+        .filter(file_blob::state.eq(DROPPING))
+        .order(file_blob::lease_until)
+        .limit(most)
+        .select((file_blob::tenant_id, file_blob::id));
+    on!(c, |c| query.load(c).await)
+}
+
+/// The store has deleted it.
+pub(crate) async fn forget(tx: &mut Tx, tenant: TenantId, id: BlobId) -> Result<(), DbError> {
+    let row = file_blob::table
+        .find((tenant, id))
+        .filter(file_blob::state.eq(DROPPING));
+    on!(tx, |c| diesel::delete(row).execute(c).await).map(drop)
+}
+
+/// Those of the ids that are blobs, in whatever state.
+pub(crate) async fn known(c: &mut Connection, ids: Vec<BlobId>) -> Result<Vec<BlobId>, DbError> {
+    let query = file_blob::table
+        .filter(file_blob::id.eq_any(ids))
+        .select(file_blob::id);
+    on!(c, |c| query.load(c).await)
+}
+
+/// Blobs that files have, by id, of all tenants.
+pub(crate) async fn kept_after(
+    c: &mut Connection,
+    after: Option<BlobId>,
+    most: i64,
+) -> Result<Vec<BlobRow>, DbError> {
+    on!(c, |c| {
+        let mut query = file_blob::table
+            .filter(file_blob::state.eq(KEPT))
+            .order(file_blob::id)
+            .limit(most)
+            .select(BlobRow::as_select())
+            .into_boxed();
+        if let Some(after) = after {
+            query = query.filter(file_blob::id.gt(after));
+        }
+        query.load(c).await
+    })
+}
+
+pub(crate) async fn find(
+    c: &mut Connection,
+    tenant: TenantId,
+    id: BlobId,
+) -> Result<Option<BlobRow>, DbError> {
+    let row = file_blob::table.find((tenant, id));
+    on!(c, |c| row.select(BlobRow::as_select()).first(c).await).optional()
+}
+
+/// What is reserved for uploads, by tenant and owner.
+pub(crate) async fn reserved(c: &mut Connection) -> Result<Vec<(TenantId, OwnerId, i64)>, DbError> {
+    let query = file_blob::table
+        .filter(file_blob::state.eq(WRITING))
+        .select((
+            file_blob::tenant_id,
+            file_blob::owner_id,
+            file_blob::reserved,
+        ));
+    on!(c, |c| query.load(c).await)
+}

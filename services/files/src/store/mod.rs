@@ -1,0 +1,6 @@
+//! Every query on the tables of files, a file for each table.
+
+pub(crate) mod blobs;
+pub(crate) mod files;
+mod schema;
+pub(crate) mod usage;

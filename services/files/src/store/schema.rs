@@ -1,0 +1,52 @@
+//! The tables. Private to `store`: nothing else names one.
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
+    file (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        blob_id -> Uuid,
+        name -> Text,
+        name_folded -> Text,
+        folder -> Text,
+        size -> BigInt,
+        sha256 -> Text,
+        media_type -> Text,
+        state -> Text,
+        details -> Json,
+        owner_id -> Uuid,
+        version -> BigInt,
+        created_at -> Timestamp,
+        updated_at -> Timestamp,
+        deleted_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
+    file_blob (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        owner_id -> Uuid,
+        state -> Text,
+        size -> BigInt,
+        refs -> BigInt,
+        reserved -> BigInt,
+        lease_until -> Timestamp,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
+    file_usage (tenant_id, owner_id) {
+        tenant_id -> Uuid,
+        owner_id -> Uuid,
+        used -> BigInt,
+        reserved -> BigInt,
+        files -> BigInt,
+    }
+}

@@ -1,0 +1,186 @@
+//! What happens to files without a request.
+
+use std::time::Duration;
+
+use dotmac_platform::{
+    audit::Acts as _,
+    db::{TenantScope, types::Moment},
+    supervision::{Serving, WorkerContext},
+};
+
+use crate::{
+    FilesError,
+    check::{self, Options},
+    rules::files as file_rules,
+    service::{Abandoned, Service},
+    storage::StorageError,
+    store::{blobs, files},
+    upload,
+};
+
+/// Things that are read with one query, and done one after another.
+const BATCH: i64 = 100;
+
+/// How often an upload that was cut off is tried to be cleared away at once, and how long after each other.
+const TRIES: u32 = 10;
+/// How often it is looked for a row that is not there.
+const ABSENT: u32 = 3;
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Clears away uploads whose clients went away. What it does not do is done by the sweep.
+pub(crate) async fn clear(service: Service, context: WorkerContext) -> Result<(), FilesError> {
+    let mut abandoned = service.to_clear.lock().await;
+    loop {
+        let next = tokio::select! {
+            next = abandoned.recv() => next,
+            () = context.stopping() => None,
+        };
+        let Some(next) = next else {
+            return Ok(());
+        };
+        let (scope, blob) = (next.scope.clone(), next.blob);
+        upload::abort(next).await;
+        for tried in 1..=TRIES {
+            match upload::release(&service, &scope, blob).await {
+                Ok(true) => break,
+                // Its row may be about to be committed.
+                Ok(false) if tried < ABSENT => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::debug!(%error, "failed to clear away an upload; trying again")
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+        context.beat();
+    }
+}
+
+/// Writes, reads and deletes something in the store: what `/ready` says of it is true of both.
+pub(crate) async fn probe(service: Service, context: WorkerContext) -> Result<(), FilesError> {
+    let failed = service.storage.probe().await.err();
+    let reason = failed.as_ref().map(StorageError::reason);
+    match (&failed, service.is_new_state(reason)) {
+        (Some(error), true) => {
+            let error = dotmac_causes::chain(error);
+            tracing::warn!(error, "the store of files is unavailable; retrying");
+        }
+        (None, true) => tracing::info!("the store of files is available"),
+        (_, false) => {}
+    }
+    match reason {
+        // What needs no bytes, as lists and changes, is done all the same.
+        Some(reason) => context.lifeline().degraded(reason, Serving::default()),
+        None => context.lifeline().ready(Serving::default()),
+    }
+    Ok(())
+}
+
+/// Deletes what uploads have left behind, and what was in the trash for long enough. One instance does it at a time.
+pub(crate) async fn sweep(service: Service, context: WorkerContext) -> Result<(), FilesError> {
+    give_up(&service, &context).await?;
+    purge(&service, &context).await?;
+    drop_blobs(&service, &context).await
+}
+
+/// Gives up uploads whose instance has not said for a while that it goes on.
+async fn give_up(service: &Service, context: &WorkerContext) -> Result<(), FilesError> {
+    loop {
+        let left = service
+            .system
+            .read("find uploads left behind", async move |c| {
+                blobs::left_behind(c, Moment::now(), BATCH).await
+            });
+        let left = left.await?;
+        let is_last = is_last(left.len());
+        for (tenant, blob) in left {
+            let scope = TenantScope::system(tenant, "give up uploads left behind");
+            tracing::info!(%blob, "gave up an upload that its instance left behind");
+            upload::clear(
+                service,
+                Abandoned {
+                    scope,
+                    blob,
+                    writer: None,
+                },
+            )
+            .await?;
+            context.beat();
+        }
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+/// Deletes files that were in the trash for long enough.
+async fn purge(service: &Service, context: &WorkerContext) -> Result<(), FilesError> {
+    let oldest = Moment::now() - service.settings.trash_retention;
+    loop {
+        let tenants = service.system.read("find files to purge", async move |c| {
+            files::tenants_to_purge(c, oldest, BATCH).await
+        });
+        let tenants = tenants.await?;
+        if tenants.is_empty() {
+            return Ok(());
+        }
+        for tenant in tenants {
+            let scope = TenantScope::system(tenant, "purge the trash of files");
+            let db = service.db.tenant(&scope);
+            let rows = db.read("find files to purge", async move |tx| {
+                files::to_purge(tx, oldest, BATCH).await
+            });
+            for row in rows.await? {
+                let purged = db.act("purge file", async move |tx| {
+                    file_rules::purge(tx, row).await
+                });
+                match purged.await {
+                    Ok(()) | Err(FilesError::Changed(_)) => {}
+                    Err(error) => return Err(error),
+                }
+                context.beat();
+            }
+        }
+    }
+}
+
+/// Deletes bytes that no file has.
+async fn drop_blobs(service: &Service, context: &WorkerContext) -> Result<(), FilesError> {
+    loop {
+        let unused = service.system.read("find blobs to drop", async move |c| {
+            blobs::to_drop(c, BATCH).await
+        });
+        let unused = unused.await?;
+        let is_last = is_last(unused.len());
+        for (tenant, blob) in unused {
+            upload::drop_blob(service, tenant, blob).await?;
+            context.beat();
+        }
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+fn is_last(found: usize) -> bool {
+    i64::try_from(found).is_ok_and(|found| found < BATCH)
+}
+
+/// Compares the store with the tables, and deletes what belongs to no blob. One instance does it at a time.
+pub(crate) async fn check(service: Service, context: WorkerContext) -> Result<(), FilesError> {
+    let options = Options {
+        deletes_orphans: true,
+        ..Options::default()
+    };
+    let report = check::run(&service, options, &|| context.beat()).await?;
+    if report.is_clean() {
+        tracing::debug!(blobs = report.blobs, "the store has what the tables say");
+    } else {
+        tracing::error!(
+            orphans = report.orphans.len(),
+            missing = report.missing.len(),
+            "the store does not have what the tables say: `dotmac files check` names it"
+        );
+    }
+    Ok(())
+}

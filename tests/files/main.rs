@@ -1,0 +1,13 @@
+//! Files as clients, operators and attackers meet them: the daemon on both back ends, two instances of it, killed and cut off.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod faults;
+mod house;
+mod quotas;
+mod reading;
+mod sorting;
+mod uploads;
