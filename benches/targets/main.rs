@@ -33,6 +33,7 @@ mod secrets;
 mod start;
 mod subject;
 mod throughput;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -60,6 +61,9 @@ fn main() -> ExitCode {
     if let Some(port) = management::crowd_asked_for() {
         management::crowd(port);
         return ExitCode::SUCCESS;
+    }
+    if webhooks::asked_for() {
+        return webhooks::serve();
     }
     // As a program has one: without any, tracing makes text of every span for the crate `log`.
     let nobody = tracing::subscriber::NoSubscriber::default();
@@ -103,6 +107,9 @@ fn main() -> ExitCode {
         }
         if wanted("secrets") {
             secrets::measure(&mut report).await;
+        }
+        if wanted("webhooks") {
+            webhooks::measure(&mut report).await;
         }
     });
     if wanted("management") {

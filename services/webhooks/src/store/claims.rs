@@ -1,0 +1,285 @@
+//! Claims: which deliveries an instance sends next, and what comes of them.
+//!
+//! A claim walks from endpoint to endpoint with pending deliveries, by one step through an index for each, and begins where the
+//! last one ended, so that no endpoint waits for the others. It locks their lanes, passing over those that another
+//! transaction has, and takes as many due deliveries of each as its lane has room for.
+
+use std::collections::HashMap;
+
+use diesel::{
+    prelude::*,
+    sql_query,
+    sql_types::{BigInt, Bool, Integer, Text, Timestamp},
+};
+use diesel_async::RunQueryDsl;
+use dotmac_platform::{
+    db::{
+        Connection, DbError, Querying as _, TenantId, Tx, on,
+        types::{Moment, sql::Uuid},
+    },
+    delivery::{LaneRules, database_now},
+};
+use uuid::Uuid as PlainUuid;
+
+use super::{
+    deliveries::DeliveryId,
+    endpoints::EndpointId,
+    lanes::LaneRow,
+    messages::MessageId,
+    records,
+    schema::{webhook_endpoint as endpoint, webhook_lane as lane},
+    states::EndpointState,
+};
+
+/// A life of a sender; a mark for ids.
+pub(crate) enum Worker {}
+
+pub(crate) type WorkerId = dotmac_platform::db::types::Id<Worker>;
+
+/// Endpoints that one claim looks at.
+const LANES: i64 = 256;
+
+/// A delivery that was claimed.
+#[derive(Clone, Debug, QueryableByName)]
+pub(crate) struct Claimed {
+    #[diesel(sql_type = Uuid)]
+    pub(crate) tenant_id: TenantId,
+    #[diesel(sql_type = Uuid)]
+    pub(crate) id: DeliveryId,
+    #[diesel(sql_type = Uuid)]
+    pub(crate) endpoint_id: EndpointId,
+    #[diesel(sql_type = Uuid)]
+    pub(crate) message_id: MessageId,
+    #[diesel(sql_type = BigInt)]
+    pub(crate) lease: i64,
+    #[diesel(sql_type = Integer)]
+    pub(crate) attempts: i32,
+    #[diesel(sql_type = Integer)]
+    pub(crate) tries: i32,
+}
+
+/// What an instance asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) worker: WorkerId,
+    /// How many deliveries it has room for.
+    pub(crate) most: i64,
+    /// Behind which endpoint it begins.
+    pub(crate) turn: EndpointId,
+    pub(crate) rules: LaneRules,
+    pub(crate) now: Moment,
+    pub(crate) leased_until: Moment,
+}
+
+/// What it got.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    pub(crate) deliveries: Vec<Claimed>,
+    /// Behind which endpoint the next claim begins.
+    pub(crate) turn: Option<EndpointId>,
+}
+
+#[derive(QueryableByName)]
+struct EndpointFound {
+    #[diesel(sql_type = Uuid)]
+    endpoint_id: EndpointId,
+}
+
+#[derive(QueryableByName)]
+struct UnderWay {
+    #[diesel(sql_type = Uuid)]
+    endpoint_id: EndpointId,
+    #[diesel(sql_type = BigInt)]
+    sending: i64,
+}
+
+const CLAIMED: &str = "state = 'sending', attempts = webhook_delivery.attempts + 1, tries = webhook_delivery.tries + 1, \
+                       lease = webhook_delivery.lease + 1";
+const RETURNED: &str = "webhook_delivery.tenant_id, webhook_delivery.id, webhook_delivery.endpoint_id, \
+                        webhook_delivery.message_id, webhook_delivery.lease, webhook_delivery.attempts, webhook_delivery.tries";
+
+/// Whether there is something to do.
+#[derive(Clone, Copy, Debug, QueryableByName)]
+pub(crate) struct Look {
+    /// There are deliveries that wait, due or not.
+    #[diesel(sql_type = Bool)]
+    pub(crate) has_pending: bool,
+    /// There are deliveries whose instance did not end them.
+    #[diesel(sql_type = Bool)]
+    pub(crate) has_expired: bool,
+}
+
+/// Looks without a lock.
+pub(crate) async fn look(c: &mut Connection) -> Result<Look, DbError> {
+    let now = database_now(c).await?;
+    let query = sql_query(
+        "SELECT EXISTS (SELECT 1 FROM webhook_delivery WHERE state = 'pending') AS has_pending, \
+         EXISTS (SELECT 1 FROM webhook_delivery WHERE state = 'sending' AND leased_until < $1) AS has_expired",
+    );
+    let query = query.bind::<Timestamp, _>(now);
+    on!(c, |c| query.get_result(c).await)
+}
+
+/// Claims deliveries that are due.
+pub(crate) async fn claim(tx: &mut Tx, wanted: Wanted) -> Result<Claims, DbError> {
+    let mut found = endpoints_from(tx, wanted.turn).await?;
+    let is_end = i64::try_from(found.len()).is_ok_and(|found| found < LANES);
+    if is_end && wanted.turn.uuid() != PlainUuid::nil() {
+        let first = endpoints_from(tx, EndpointId::from_uuid(PlainUuid::nil())).await?;
+        found.extend(first.into_iter().filter(|it| *it <= wanted.turn));
+    }
+    if found.is_empty() {
+        return Ok(Claims::default());
+    }
+    let lanes = lock_open(tx, found.clone(), wanted.now).await?;
+    let under_way = under_way(tx, lanes.keys().copied().collect()).await?;
+    let mut rooms = Vec::new();
+    let mut left = wanted.most;
+    let mut turn = None;
+    for endpoint in found {
+        if left <= 0 {
+            break;
+        }
+        turn = Some(endpoint);
+        let Some(row) = lanes.get(&endpoint) else {
+            continue;
+        };
+        let sending = under_way.get(&endpoint).copied().unwrap_or_default();
+        let room = i64::from(row.lane().room(&wanted.rules, sending, wanted.now));
+        if room > 0 {
+            rooms.push((endpoint, room.min(left)));
+            left -= room.min(left);
+        }
+    }
+    let deliveries = take(tx, rooms, wanted).await?;
+    Ok(Claims { deliveries, turn })
+}
+
+/// Endpoints behind `turn` with deliveries that wait, due or not, in the order of their ids.
+async fn endpoints_from(tx: &mut Tx, turn: EndpointId) -> Result<Vec<EndpointId>, DbError> {
+    let step = |condition: &str| {
+        format!(
+            "(SELECT endpoint_id FROM webhook_delivery WHERE state = 'pending' AND endpoint_id > {condition} \
+             ORDER BY endpoint_id LIMIT 1)"
+        )
+    };
+    let query = sql_query(format!(
+        "WITH RECURSIVE found (endpoint_id, number) AS (SELECT {}, 1 UNION ALL SELECT {}, number + 1 FROM found \
+         WHERE endpoint_id IS NOT NULL AND number < $2) SELECT endpoint_id FROM found WHERE endpoint_id IS NOT NULL",
+        step("$1"),
+        step("found.endpoint_id"),
+    ));
+    let query = query.bind::<Uuid, _>(turn).bind::<BigInt, _>(LANES);
+    let found: Vec<EndpointFound> = on!(tx, |c| query.load(c).await)?;
+    Ok(found.into_iter().map(|it| it.endpoint_id).collect())
+}
+
+/// Locks those lanes of active endpoints that are not held, but for those that another transaction has.
+async fn lock_open(
+    tx: &mut Tx,
+    endpoints: Vec<EndpointId>,
+    now: Moment,
+) -> Result<HashMap<EndpointId, LaneRow>, DbError> {
+    let is_open = lane::held_until.is_null().or(lane::held_until.le(now));
+    let active = endpoint::table
+        .filter(endpoint::tenant_id.eq(lane::tenant_id))
+        .filter(endpoint::id.eq(lane::endpoint_id))
+        .filter(endpoint::state.eq(EndpointState::Active));
+    let query = lane::table
+        .filter(lane::endpoint_id.eq_any(endpoints))
+        .filter(is_open)
+        .filter(diesel::dsl::exists(active))
+        .order(lane::endpoint_id);
+    let found = match tx.connection() {
+        Connection::Postgres(c) => {
+            let query = query.select(LaneRow::as_select());
+            let query = query.for_update().skip_locked();
+            query.load(&mut **c).await
+        }
+        // The transaction has the only write lock there is.
+        Connection::Sqlite(c) => {
+            let query = query.select(LaneRow::as_select());
+            query.load(&mut **c).await
+        }
+    };
+    let found: Vec<LaneRow> = tx.classified(found)?;
+    Ok(found.into_iter().map(|it| (it.endpoint_id, it)).collect())
+}
+
+/// How many attempts are under way to each of these endpoints, on any instance.
+async fn under_way(
+    tx: &mut Tx,
+    endpoints: Vec<EndpointId>,
+) -> Result<HashMap<EndpointId, u32>, DbError> {
+    let fields = [("endpoint_id", "uuid")];
+    let wanted: Vec<_> = endpoints
+        .into_iter()
+        .map(|endpoint_id| serde_json::json!({ "endpoint_id": endpoint_id }))
+        .collect();
+    let query = sql_query(format!(
+        "SELECT d.endpoint_id, count(*) AS sending FROM {} JOIN webhook_delivery AS d \
+         ON d.endpoint_id = r.endpoint_id AND d.state = 'sending' GROUP BY d.endpoint_id",
+        records::relation(tx.connection(), "$1", &fields)
+    ));
+    let wanted = serde_json::to_string(&wanted).unwrap_or_default();
+    let found: Vec<UnderWay> = on!(tx, |c| query.bind::<Text, _>(wanted).load(c).await)?;
+    let counted = found.into_iter().map(|it| {
+        let sending = u32::try_from(it.sending).unwrap_or(u32::MAX);
+        (it.endpoint_id, sending)
+    });
+    Ok(counted.collect())
+}
+
+/// Claims at most so many due deliveries of each endpoint. Their lanes are locked.
+async fn take(
+    tx: &mut Tx,
+    rooms: Vec<(EndpointId, i64)>,
+    wanted: Wanted,
+) -> Result<Vec<Claimed>, DbError> {
+    if rooms.is_empty() {
+        return Ok(Vec::new());
+    }
+    if matches!(tx.connection(), Connection::Postgres(_)) {
+        let query = sql_query(format!(
+            "WITH picked AS MATERIALIZED (SELECT found.tenant_id, found.id FROM {} CROSS JOIN LATERAL \
+             (SELECT d.tenant_id, d.id FROM webhook_delivery AS d WHERE d.state = 'pending' AND d.endpoint_id = r.endpoint_id \
+             AND d.due_at <= $2 ORDER BY d.due_at LIMIT r.room) AS found) \
+             UPDATE webhook_delivery SET started_at = $2, worker = $3, leased_until = $4, {CLAIMED} FROM picked \
+             WHERE webhook_delivery.tenant_id = picked.tenant_id AND webhook_delivery.id = picked.id \
+             AND webhook_delivery.state = 'pending' RETURNING {RETURNED}",
+            records::relation(
+                tx.connection(),
+                "$1",
+                &[("endpoint_id", "uuid"), ("room", "bigint")]
+            )
+        ));
+        let rooms: Vec<_> = rooms
+            .into_iter()
+            .map(|(endpoint_id, room)| serde_json::json!({ "endpoint_id": endpoint_id, "room": room }))
+            .collect();
+        let query = query
+            .bind::<Text, _>(serde_json::to_string(&rooms).unwrap_or_default())
+            .bind::<Timestamp, _>(wanted.now)
+            .bind::<Uuid, _>(wanted.worker)
+            .bind::<Timestamp, _>(wanted.leased_until);
+        return on!(tx, |c| query.load(c).await);
+    }
+    let mut claimed = Vec::new();
+    for (endpoint, room) in rooms {
+        let query = sql_query(format!(
+            "UPDATE webhook_delivery SET started_at = $1, worker = $2, leased_until = $3, {CLAIMED} \
+             WHERE id IN (SELECT id FROM webhook_delivery WHERE state = 'pending' AND endpoint_id = $4 AND due_at <= $1 \
+             ORDER BY due_at LIMIT $5) RETURNING {}",
+            RETURNED.replace("webhook_delivery.", "")
+        ));
+        let query = query
+            .bind::<Timestamp, _>(wanted.now)
+            .bind::<Uuid, _>(wanted.worker)
+            .bind::<Timestamp, _>(wanted.leased_until)
+            .bind::<Uuid, _>(endpoint)
+            .bind::<BigInt, _>(room);
+        let found: Vec<Claimed> = on!(tx, |c| query.load(c).await)?;
+        claimed.extend(found);
+    }
+    Ok(claimed)
+}
