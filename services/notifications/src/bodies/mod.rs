@@ -1,0 +1,17 @@
+//! What requests and answers have in them.
+
+mod deliveries;
+mod inbox;
+mod new;
+mod preferences;
+mod templates;
+
+pub(crate) use deliveries::{
+    Asked, DeliveryBody, DeliveryDetail, NotificationBody, SentBody, SentDelivery,
+};
+pub(crate) use inbox::{InboxAsked, InboxItem, ReadAllBody, UnreadBody};
+pub(crate) use new::{NewContent, NewNotification, NewRecipient, TemplateRef, TemplateVersionRef};
+pub(crate) use preferences::{Preference, Preferences, SuppressionBody, SuppressionsAsked};
+pub(crate) use templates::{
+    NewTemplate, RenderAsked, RenderedBody, TemplateBody, TemplatePatch, TestAsked, VersionBody,
+};

@@ -1,0 +1,110 @@
+//! Notifications: mail and the inbox of each user, with templates, preferences and suppressions.
+//!
+//! Two modules: [`Smtp`], the relay that mail is handed to, and [`Notifications`], everything else. A request goes down once,
+//! from `routes` over `rules` to `store`, and comes up once. `rules::deliver` is where a mail meets the relay; `queue` is the
+//! contract by which other services send theirs. docs/services/notifications.md is the page about it.
+
+mod audit;
+mod bodies;
+mod channel;
+mod content;
+mod error;
+mod events;
+mod jobs;
+mod metrics;
+mod queue;
+mod render;
+mod routes;
+mod rules;
+mod service;
+mod settings;
+mod smtp;
+mod store;
+mod watch;
+mod workers;
+
+use std::{sync::Arc, time::Duration};
+
+use dotmac_platform::{
+    db::TenantTx, jobs::Run, mail::SharedMailQueue, migrations, permissions, prelude::*,
+    supervision::Schedule,
+};
+
+use jobs::{Deliver, Publish};
+use service::{Inner, Service};
+pub use settings::NotificationsSettings;
+pub use smtp::{AUTHENTICATION_FAILED, RELAY_REFUSES, Smtp, SmtpSettings, TLS_FAILED};
+
+permissions! {
+    /// Read the tenant's notifications and deliveries.
+    pub Read = "notifications.notifications.read";
+    /// Send notifications, and retry and cancel deliveries.
+    pub Write = "notifications.notifications.write";
+    /// Send notifications of the category `transactional`, which preferences do not switch off.
+    pub WriteTransactional = "notifications.transactional.write";
+    /// Read templates, and render them.
+    pub ReadTemplates = "notifications.templates.read";
+    /// Add, change and delete templates.
+    pub WriteTemplates = "notifications.templates.write";
+    /// Read which recipients are sent nothing.
+    pub ReadSuppressions = "notifications.suppressions.read";
+    /// Let recipients be sent messages again.
+    pub WriteSuppressions = "notifications.suppressions.write";
+    /// Read mail that is held in development.
+    pub ReadOutbox = "notifications.outbox.read";
+}
+
+/// How often what is old is deleted.
+const SWEEP: Duration = Duration::from_secs(600);
+
+/// The module.
+pub struct Notifications;
+
+impl Module for Notifications {
+    const NAME: &'static str = "notifications";
+    type Settings = NotificationsSettings;
+
+    fn manifest() -> Manifest {
+        let manifest = Manifest::new("Mail and inboxes, templates, preferences, suppressions.")
+            .migrations(migrations!("migrations"))
+            .permissions(PERMISSIONS)
+            .jobs::<Deliver>()
+            .jobs::<Publish>()
+            .audits(audit::ACTS);
+        events::declare(manifest)
+    }
+
+    fn mount(settings: NotificationsSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
+        let db = on.db();
+        let every = settings.status_interval;
+        let relay = on.shared::<smtp::Relay>().ok();
+        let has_relay = relay.is_some();
+        let service = Service::new(Inner {
+            open_db: db.system("find who unsubscribes by a link"),
+            db,
+            settings,
+            relay,
+            directory: on.later(),
+            sealer: on.optional_sealer(),
+        });
+        let delivering = service.clone();
+        on.job(async move |run: Run<Deliver>| {
+            Box::pin(rules::deliver::deliver(delivering, run)).await
+        })?;
+        let publishing = service.clone();
+        on.job_in_transaction(async move |tx: &mut TenantTx, run: Arc<Run<Publish>>| {
+            rules::publish::publish(tx, &publishing, &run).await
+        })?;
+        let swept = service.clone();
+        on.single_worker("sweep", Schedule::Every(SWEEP), move |context, _| {
+            workers::sweep(swept.clone(), context)
+        })
+        .add()?;
+        watch::add(on, every, has_relay)?;
+        metrics::begin();
+        on.share::<SharedMailQueue>(Arc::new(service.clone()));
+        on.provide(service);
+        routes::mount(on);
+        Ok(())
+    }
+}

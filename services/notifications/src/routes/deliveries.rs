@@ -1,0 +1,119 @@
+//! Deliveries.
+
+use dotmac_platform::{audit::Acts as _, db::types::Id, prelude::*, routing::InvalidRequest};
+
+use crate::{
+    Read, Write,
+    bodies::{Asked, DeliveryBody, DeliveryDetail},
+    channel::{Channel, State},
+    error::NotificationsError,
+    rules::act,
+    service::Service,
+    store::deliveries::{self, DeliveryId, Filter},
+};
+
+pub(super) fn declare(routes: &mut Routes) {
+    routes
+        .get("", list_deliveries)
+        .summary("The tenant's deliveries, the newest first");
+    routes
+        .get("/{id}", find_delivery)
+        .summary("One delivery, with its attempts");
+    routes
+        .post("/{id}/retry", retry_delivery)
+        .summary("Send a mail after all, or again")
+        .description("One that is `unknown` may have arrived; sending it again may double it.");
+    routes
+        .post("/{id}/cancel", cancel_delivery)
+        .summary("Call off a delivery that waits");
+}
+
+fn filter(asked: &Asked) -> Result<Filter, InvalidRequest> {
+    let states = || {
+        let states: Vec<_> = State::ALL.iter().map(|it| it.as_str()).collect();
+        format!("is one of {}", states.join(", "))
+    };
+    let channels = || {
+        let channels: Vec<_> = Channel::ALL.iter().map(|it| it.as_str()).collect();
+        format!("is one of {}", channels.join(", "))
+    };
+    let state = asked
+        .state
+        .as_deref()
+        .map(|it| State::read(it).ok_or_else(|| InvalidRequest::query("state", states())));
+    let channel = asked
+        .channel
+        .as_deref()
+        .map(|it| Channel::read(it).ok_or_else(|| InvalidRequest::query("channel", channels())));
+    Ok(Filter {
+        state: state.transpose()?,
+        channel: channel.transpose()?,
+        notification: asked.notification.map(Id::from_uuid),
+    })
+}
+
+async fn list_deliveries(
+    who: Can<Read>,
+    on: Use<Service>,
+    asked: Query<Asked>,
+    paging: Paging,
+) -> Result<Page<DeliveryBody>, NotificationsError> {
+    let filter = filter(&asked)?;
+    let bound_filter = format!("{filter:?}");
+    let scope = CursorScope {
+        filter: &bound_filter,
+        ..CursorScope::of(who.tenant, "deliveries")
+    };
+    let (after, rows) = (paging.after::<DeliveryId>(&scope)?, paging.rows());
+    let db = on.db.tenant(&who.scope());
+    let found = db.read("list deliveries", async move |tx| {
+        deliveries::page(tx, filter, after, rows).await
+    });
+    let found = found.await?.into_iter().map(DeliveryBody::from).collect();
+    Ok(paging.page(&scope, found, |it| it.id))
+}
+
+async fn find_delivery(
+    who: Can<Read>,
+    on: Use<Service>,
+    id: Path<DeliveryId>,
+) -> Result<Json<DeliveryDetail>, NotificationsError> {
+    let db = on.db.tenant(&who.scope());
+    let found = db.read("find delivery", async move |tx| {
+        let delivery = act::find(tx, *id).await?;
+        let history = deliveries::attempts(tx, *id).await?;
+        Ok::<_, NotificationsError>((delivery, history))
+    });
+    let (delivery, history) = found.await?;
+    let history = history
+        .iter()
+        .filter_map(|it| serde_json::from_str(it).ok());
+    Ok(Json(DeliveryDetail {
+        delivery: delivery.into(),
+        history: history.collect(),
+    }))
+}
+
+async fn retry_delivery(
+    who: Can<Write>,
+    on: Use<Service>,
+    id: Path<DeliveryId>,
+) -> Result<Json<DeliveryBody>, NotificationsError> {
+    let (service, db) = (on.0.clone(), on.db.tenant(&who.scope()));
+    let done = db.act("retry delivery", async move |tx| {
+        act::retry(tx, &service, *id).await
+    });
+    Ok(Json(done.await?.into()))
+}
+
+async fn cancel_delivery(
+    who: Can<Write>,
+    on: Use<Service>,
+    id: Path<DeliveryId>,
+) -> Result<Json<DeliveryBody>, NotificationsError> {
+    let db = on.db.tenant(&who.scope());
+    let done = db.act("cancel delivery", async move |tx| {
+        act::cancel(tx, *id).await
+    });
+    Ok(Json(done.await?.into()))
+}

@@ -1,0 +1,99 @@
+//! Notifications, and mail that is held.
+
+use dotmac_platform::{audit::Acts as _, prelude::*, routing::JsonOrHtml};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{BODY, CALLS};
+use crate::{
+    Read, ReadOutbox, Write, WriteTransactional,
+    bodies::{NewNotification, NotificationBody, SentBody},
+    error::{Missing, NotificationsError},
+    rules::{
+        outbox::{self, HeldMail},
+        send,
+    },
+    service::Service,
+    store::{
+        deliveries::{self, DeliveryId},
+        notifications::{self, NotificationId},
+    },
+};
+
+pub(super) fn declare(routes: &mut Routes) {
+    routes
+        .post("", send_notification)
+        .summary("Send a notification")
+        .description(
+            "Accepted is not sent: the state of a delivery is what the next hop answered, and `GET /notifications/{id}` has it.",
+        )
+        .rate_limit(CALLS)
+        .body_limit(BODY);
+    routes
+        .get("/outbox", read_outbox)
+        .summary("Mail that is held in development, as JSON or as a page");
+    routes
+        .get("/{id}", find_notification)
+        .summary("One notification, with its deliveries");
+}
+
+/// Mail that is held, a page of it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = HeldMails)]
+struct HeldPage {
+    /// The mails, the newest first.
+    items: Vec<HeldMail>,
+    /// What to give as `cursor` for the next page; `null` on the last one.
+    next_cursor: Option<String>,
+}
+
+async fn send_notification(
+    who: Can<Write>,
+    on: Use<Service>,
+    new: Valid<NewNotification>,
+    once: Idempotency,
+) -> Result<Accepted<SentBody>, NotificationsError> {
+    let may_be_transactional = who.may::<WriteTransactional>();
+    let (service, new) = (on.0.clone(), new.into_inner());
+    let db = on.db.tenant(&who.scope());
+    let sent = db.act("send notification", async move |tx| {
+        let sent = send::send(tx, &service, may_be_transactional, new).await?;
+        Ok::<_, NotificationsError>(sent.map(|body| {
+            let location = format!("/api/v1/notifications/{}", body.id);
+            once.keep(tx, Accepted { location, body })
+        }))
+    });
+    sent.await
+}
+
+async fn find_notification(
+    who: Can<Read>,
+    on: Use<Service>,
+    id: Path<NotificationId>,
+) -> Result<Json<NotificationBody>, NotificationsError> {
+    let db = on.db.tenant(&who.scope());
+    let found = db.read("find notification", async move |tx| {
+        let row = notifications::find(tx, *id).await?;
+        let row = row.ok_or(NotificationsError::NotFound(Missing::Notification))?;
+        let deliveries = deliveries::of_notification(tx, row.id).await?;
+        Ok::<_, NotificationsError>(NotificationBody::new(row, deliveries))
+    });
+    Ok(Json(found.await?))
+}
+
+async fn read_outbox(
+    who: Can<ReadOutbox>,
+    on: Use<Service>,
+    paging: Paging,
+) -> Result<JsonOrHtml<HeldPage>, NotificationsError> {
+    let scope = CursorScope::of(who.tenant, "outbox");
+    let (after, rows) = (paging.after::<DeliveryId>(&scope)?, paging.rows());
+    let (service, db) = (on.0.clone(), on.db.tenant(&who.scope()));
+    let held = db.act("read held mail", async move |tx| {
+        outbox::list(tx, &service, after, rows).await
+    });
+    let Page { items, next_cursor } = paging.page(&scope, held.await?, |it| it.id);
+    let page = outbox::page(&items);
+    let body = HeldPage { items, next_cursor };
+    Ok(JsonOrHtml { body, page })
+}

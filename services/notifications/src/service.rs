@@ -1,0 +1,109 @@
+//! What handlers, jobs and workers share.
+
+use std::{ops::Deref, sync::Arc};
+
+use dotmac_platform::{
+    db::{Db, ModuleDb},
+    directory::SharedDirectory,
+    module::Later,
+    sealing::{Sealer, SealingError},
+};
+
+use crate::{
+    NotificationsSettings,
+    content::{Content, ContentError},
+    smtp::Relay,
+    store::notifications::{NotificationId, NotificationRow, SEALED},
+};
+
+/// Clones share it.
+#[derive(Clone)]
+pub(crate) struct Service(Arc<Inner>);
+
+pub(crate) struct Inner {
+    /// For work of a tenant.
+    pub(crate) db: ModuleDb,
+    /// For links that name no tenant.
+    pub(crate) open_db: Db,
+    pub(crate) settings: NotificationsSettings,
+    pub(crate) relay: Option<Relay>,
+    pub(crate) directory: Later<SharedDirectory>,
+    pub(crate) sealer: Sealer,
+}
+
+/// What becomes of mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MailRoute {
+    /// It is handed to the relay.
+    Relay,
+    /// It is held, to be read.
+    Outbox,
+    /// Nothing: it is refused.
+    Nowhere,
+}
+
+impl Service {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+}
+
+impl Deref for Service {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Inner {
+    /// What becomes of mail here.
+    pub(crate) fn mail_route(&self) -> MailRoute {
+        match (&self.relay, self.settings.outbox) {
+            (Some(_), _) => MailRoute::Relay,
+            (None, true) => MailRoute::Outbox,
+            (None, false) => MailRoute::Nowhere,
+        }
+    }
+
+    /// Puts what a secret notification says into its row: sealed. Where mail is held for developers there need be no key, and
+    /// without one it lies there as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`SealingError`].
+    pub(crate) fn seal(
+        &self,
+        row: NotificationRow,
+        content: &Content,
+    ) -> Result<NotificationRow, SealingError> {
+        let written = content.written();
+        match self.sealer.seal(SEALED.of(row.id), written.as_str()) {
+            Ok(sealed) => Ok(NotificationRow {
+                sealed: Some(sealed),
+                ..row
+            }),
+            Err(SealingError::NoKey { .. }) if self.settings.outbox => Ok(NotificationRow {
+                content: Some(written),
+                ..row
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a notification says, as it is stored.
+    ///
+    /// # Errors
+    ///
+    /// [`ContentError`].
+    pub(crate) fn content(&self, row: &NotificationRow) -> Result<Content, ContentError> {
+        use secrecy::ExposeSecret as _;
+        if let Some(sealed) = &row.sealed {
+            let id: NotificationId = row.id;
+            let opened = self.sealer.open(SEALED.of(id), sealed)?;
+            return Content::read(opened.expose_secret()).ok_or(ContentError::Gone);
+        }
+        let content = row.content.as_deref().and_then(Content::read);
+        content.ok_or(ContentError::Gone)
+    }
+}

@@ -1,0 +1,213 @@
+//! A mail as it is handed to the relay: always text and HTML, and no header that somebody else wrote.
+
+use std::time::SystemTime;
+
+use chrono::{DateTime, Utc};
+use dotmac_platform::{db::types::Moment, mail::EmailAddress};
+use lettre::{
+    Message,
+    message::{
+        Mailbox, MultiPart, SinglePart,
+        header::{ContentType, HeaderName, HeaderValue},
+    },
+};
+
+use super::relay::mailbox;
+
+/// The largest mail, in bytes as it is sent.
+const MAX_MAIL: usize = 10 * 1024 * 1024;
+
+/// What a mail says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MailText {
+    pub(crate) subject: String,
+    pub(crate) text: String,
+    pub(crate) html: String,
+}
+
+/// What a mail is made of.
+pub(crate) struct MailParts<'a> {
+    pub(crate) from: &'a Mailbox,
+    pub(crate) reply_to: Option<&'a Mailbox>,
+    pub(crate) to: &'a EmailAddress,
+    pub(crate) name: Option<&'a str>,
+    /// The same for each attempt, so that a mail which arrives twice is known to be one.
+    pub(crate) message_id: &'a str,
+    pub(crate) at: Moment,
+    pub(crate) text: MailText,
+    /// Where a `POST` unsubscribes the recipient.
+    pub(crate) unsubscribe: Option<&'a str>,
+    /// Mail of a program, to which no program should answer.
+    pub(crate) category: &'a str,
+}
+
+/// The mail, with its recipient's address.
+pub(crate) fn build(parts: MailParts<'_>) -> Result<(Vec<u8>, lettre::Address), String> {
+    let to = mailbox(parts.to, parts.name.and_then(shown_name))?;
+    let address = to.email.clone();
+    let at: DateTime<Utc> = parts.at.into();
+    let mut message = Message::builder()
+        .from(parts.from.clone())
+        .to(to)
+        .date(SystemTime::from(at))
+        .message_id(Some(format!(
+            "<{}@{}>",
+            parts.message_id,
+            parts.from.email.domain()
+        )))
+        .subject(one_line(&parts.text.subject));
+    if let Some(reply_to) = parts.reply_to {
+        message = message.reply_to(reply_to.clone());
+    }
+    message = message
+        .raw_header(raw("Auto-Submitted", "auto-generated"))
+        .raw_header(raw("X-Dotmac-Category", parts.category));
+    if let Some(url) = parts.unsubscribe.filter(|url| is_plain(url)) {
+        message = message
+            .raw_header(raw("List-Unsubscribe", &format!("<{url}>")))
+            .raw_header(raw("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"));
+    }
+    let MailText { text, html, .. } = parts.text;
+    let both = MultiPart::alternative()
+        .singlepart(part(ContentType::TEXT_PLAIN, text))
+        .singlepart(part(ContentType::TEXT_HTML, html));
+    let message = message.multipart(both).map_err(|error| error.to_string())?;
+    let content = message.formatted();
+    if content.len() > MAX_MAIL {
+        return Err(format!(
+            "it has {} bytes; {MAX_MAIL} are allowed",
+            content.len()
+        ));
+    }
+    Ok((content, address))
+}
+
+fn part(kind: ContentType, body: String) -> SinglePart {
+    SinglePart::builder().header(kind).body(body)
+}
+
+/// A header as it is: what is given is ASCII without line ends.
+fn raw(name: &'static str, value: &str) -> HeaderValue {
+    let value: String = value.chars().filter(|it| is_plain_char(*it)).collect();
+    let name = HeaderName::new_from_ascii_str(name);
+    HeaderValue::dangerous_new_pre_encoded(name, value.clone(), value)
+}
+
+fn is_plain(text: &str) -> bool {
+    text.chars().all(is_plain_char)
+}
+
+const fn is_plain_char(letter: char) -> bool {
+    matches!(letter, ' '..='~')
+}
+
+/// A subject is one line: what could end it is left out.
+fn one_line(text: &str) -> String {
+    let text: String = text
+        .chars()
+        .map(|it| if it.is_control() { ' ' } else { it })
+        .collect();
+    text.trim().to_owned()
+}
+
+/// A name that cannot be taken for an address, nor end its header.
+fn shown_name(name: &str) -> Option<String> {
+    let name: String = name
+        .chars()
+        .filter(|it| !it.is_control() && !matches!(it, '<' | '>' | '"' | '@'))
+        .take(100)
+        .collect();
+    let name = name.trim();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn mail(subject: &str, name: &str, unsubscribe: Option<&str>) -> String {
+        let from = mailbox(&EmailAddress::parse("noreply@example.com").unwrap(), None).unwrap();
+        let parts = MailParts {
+            from: &from,
+            reply_to: None,
+            to: &EmailAddress::parse("ann@example.org").unwrap(),
+            name: Some(name),
+            message_id: "0192",
+            at: Moment::now(),
+            text: MailText {
+                subject: subject.to_owned(),
+                text: "Grüße\n.\nBcc: x@example.com".to_owned(),
+                html: "<p>Grüße</p>".to_owned(),
+            },
+            unsubscribe,
+            category: "news",
+        };
+        String::from_utf8(build(parts).unwrap().0).unwrap()
+    }
+
+    fn head(mail: &str) -> &str {
+        mail.split("\r\n\r\n").next().unwrap()
+    }
+
+    #[test]
+    fn no_field_adds_a_header() {
+        for hostile in [
+            "a\r\nBcc: x@example.com",
+            "a\nBcc: x@example.com",
+            "a\rBcc: x@example.com",
+            "a\u{85}Bcc: x@example.com",
+            "a\u{2028}Bcc: x@example.com",
+            "a\0\r\n\r\nbody",
+        ] {
+            let mail = mail(hostile, hostile, Some(hostile));
+            let names: Vec<_> = head(&mail)
+                .split("\r\n")
+                .filter(|line| !line.starts_with([' ', '\t']))
+                .filter_map(|line| Some(line.split_once(':')?.0.to_ascii_lowercase()))
+                .collect();
+            let allowed = [
+                "from",
+                "to",
+                "date",
+                "message-id",
+                "subject",
+                "auto-submitted",
+                "x-dotmac-category",
+                "mime-version",
+                "content-type",
+                "content-transfer-encoding",
+            ];
+            assert!(
+                names.iter().all(|it| allowed.contains(&&**it)),
+                "{hostile:?}: {names:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_click_is_offered_as_the_standard_says() {
+        let url = format!("https://example.com/api/v1/u/{}", "a".repeat(120));
+        let mail = mail("News", "Ann", Some(&url));
+        assert!(
+            mail.contains(&format!("\r\nList-Unsubscribe: <{url}>\r\n")),
+            "{mail}"
+        );
+        assert!(mail.contains("\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"));
+        assert!(
+            mail.contains("multipart/alternative")
+                && mail.contains("text/plain")
+                && mail.contains("text/html")
+        );
+        assert!(mail.contains("Message-ID: <0192@example.com>"), "{mail}");
+    }
+
+    #[test]
+    fn a_name_is_not_an_address() {
+        assert_eq!(
+            shown_name("\"boss@example.com\" <x>"),
+            Some("bossexample.com x".to_owned())
+        );
+        assert_eq!(shown_name(" \r\n "), None);
+    }
+}

@@ -1,0 +1,125 @@
+//! The keys of the relay.
+
+use std::{path::PathBuf, time::Duration};
+
+use dotmac_platform::{
+    mail::EmailAddress,
+    settings::{HostName, Rules, SecretSetting, between, fixed, lasting},
+};
+
+dotmac_platform::choice! {
+    /// How the connection to the relay is encrypted.
+    pub enum SmtpTls {
+        /// `STARTTLS`, and nothing is sent without it.
+        StartTls = "starttls",
+        /// TLS from the first byte, usually port 465.
+        Tls = "tls",
+        /// Not at all.
+        None = "none",
+    }
+}
+
+dotmac_platform::settings! {
+    title: "SMTP", prefix: "SMTP_", rules: SmtpSettings::rules;
+    /// The relay that mail is handed to. Without one, mail is held in development and refused in production. DKIM is the
+    /// relay's.
+    pub struct SmtpSettings {
+        /// Name or address of the relay.
+        host: Option<HostName> {}
+
+        /// Its port: 587 for `starttls`, 465 for `tls`.
+        port: u16 { default: fixed("587"), range: between::<u16>("1", "65535") }
+
+        /// User name for the relay. Without one there is no `AUTH`.
+        username: SecretSetting { vault: "smtp/username", optional: true, guessable: true }
+
+        /// Password for the relay.
+        password: SecretSetting { vault: "smtp/password", optional: true }
+
+        /// How the connection is encrypted. `none` is refused in production unless the relay is on this machine.
+        tls: SmtpTls { default: fixed("starttls") }
+
+        /// PEM file with authorities that may have signed the relay's certificate, besides those of the system.
+        ca_cert: Option<PathBuf> {}
+
+        /// Address that mail comes from. Needed with `DOTMAC_SMTP_HOST`.
+        from_address: Option<String> {}
+
+        /// Name that mail comes from.
+        from_name: Option<String> {}
+
+        /// Address that answers go to, if not to the sender's.
+        reply_to: Option<String> {}
+
+        /// Connections to the relay at a time, from this instance.
+        connections: usize { default: fixed("4"), range: between::<usize>("1", "64") }
+
+        /// Longest wait for each answer of the relay.
+        timeout: Duration { default: fixed("60s"), range: lasting("100ms", "10m") }
+
+        /// How often the relay is asked whether it can be used, while no mail shows that.
+        check_interval: Duration { default: fixed("60s"), range: lasting("1s", "1h") }
+    }
+}
+
+impl SmtpSettings {
+    fn rules(&self, rules: &mut Rules<'_>) {
+        let has_relay = self.host.is_some();
+        rules.refuse(
+            has_relay && self.from_address.is_none(),
+            &["from_address"],
+            "mail needs a sender",
+            "set it to an address as noreply@example.com",
+        );
+        for (field, address) in [
+            ("from_address", &self.from_address),
+            ("reply_to", &self.reply_to),
+        ] {
+            let is_wrong = address
+                .as_deref()
+                .is_some_and(|it| EmailAddress::parse(it).is_none());
+            rules.refuse(
+                is_wrong,
+                &[field],
+                "it is not an e-mail address",
+                "write one as noreply@example.com",
+            );
+        }
+        let has_controls = |text: &Option<String>| {
+            text.as_deref()
+                .is_some_and(|it| it.chars().any(char::is_control))
+        };
+        rules.refuse(
+            has_controls(&self.from_name),
+            &["from_name"],
+            "it has control characters",
+            "write a name on one line",
+        );
+        let is_local = self.host.as_deref().is_none_or(is_loopback);
+        rules.refuse(
+            rules.in_production() && has_relay && self.tls == SmtpTls::None && !is_local,
+            &["tls"],
+            "mail and the relay's password would travel in the clear",
+            "use `starttls` or `tls`",
+        );
+    }
+}
+
+/// Whether the relay is on this machine.
+fn is_loopback(host: &str) -> bool {
+    let address = host.parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|it| it.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use dotmac_platform::settings::docs;
+
+    use super::SmtpSettings;
+
+    #[test]
+    fn the_readme_has_every_key() {
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/src/smtp/README.md");
+        docs::assert_documented::<SmtpSettings>("smtp", readme);
+    }
+}

@@ -1,0 +1,35 @@
+//! What happens to notifications without a request.
+
+use dotmac_platform::{db::types::Moment, supervision::WorkerContext};
+
+use crate::{error::NotificationsError, service::Service, store::notifications};
+
+/// Notifications that one transaction deletes, so that it is short.
+const BATCH: i64 = 500;
+
+/// Deletes what is older than it is kept, in batches, and what secret mails say whose time is over.
+pub(crate) async fn sweep(
+    service: Service,
+    context: WorkerContext,
+) -> Result<(), NotificationsError> {
+    let now = Moment::now();
+    let oldest = now - service.settings.retention;
+    let db = service.db.system("delete old notifications");
+    let forgotten = db.transaction("forget expired mail", async move |tx| {
+        notifications::forget_expired(tx, now).await
+    });
+    let forgotten = forgotten.await?;
+    if forgotten > 0 {
+        tracing::info!(forgotten, "deleted the content of expired mail");
+    }
+    loop {
+        let deleted = db.transaction("sweep notifications", async move |tx| {
+            notifications::delete_older(tx, oldest, BATCH).await
+        });
+        context.beat();
+        match deleted.await? {
+            0 => return Ok(()),
+            deleted => tracing::info!(deleted, "deleted old notifications"),
+        }
+    }
+}
