@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use dotmac_audit::Audit;
 use dotmac_events::Events;
 use dotmac_jobs::Jobs;
+use dotmac_notifications::{Notifications, Smtp};
 use dotmac_platform::{
     Platform,
     access::{
@@ -15,6 +16,7 @@ use dotmac_platform::{
     },
     db::types::{Id, Moment},
 };
+use dotmac_webhooks::Webhooks;
 use futures_util::future::{LocalBoxFuture, ready};
 
 struct TenantAuthenticator;
@@ -57,5 +59,8 @@ fn main() -> ExitCode {
         .module::<Events>()
         .module::<Jobs>()
         .module::<Audit>()
+        .module::<Webhooks>()
+        .module::<Smtp>()
+        .module::<Notifications>()
         .main()
 }

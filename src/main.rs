@@ -5,8 +5,11 @@ use std::process::ExitCode;
 use dotmac_accounts::Accounts;
 use dotmac_audit::Audit;
 use dotmac_events::Events;
+use dotmac_files::Files;
 use dotmac_jobs::Jobs;
+use dotmac_notifications::{Notifications, Smtp};
 use dotmac_platform::{Platform, build_info};
+use dotmac_webhooks::Webhooks;
 
 /// Why: docs/DEPENDENCIES.md, "Allocator".
 #[cfg(feature = "jemalloc")]
@@ -21,5 +24,9 @@ fn main() -> ExitCode {
         .module::<Events>()
         .module::<Jobs>()
         .module::<Audit>()
+        .module::<Webhooks>()
+        .module::<Smtp>()
+        .module::<Notifications>()
+        .module::<Files>()
         .main()
 }

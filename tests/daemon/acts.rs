@@ -24,7 +24,7 @@ fn recorded_notes(url: &str) -> Builder {
 
 impl Client<'_> {
     /// The status, and the answer with its `ETag`.
-    async fn send(
+    async fn exchange(
         &self,
         method: Method,
         path: &str,
@@ -46,13 +46,13 @@ impl Client<'_> {
     }
 
     async fn done(&self, path: &str, body: Value) -> Value {
-        let (status, answer, _) = self.send(Method::POST, path, None, body).await;
+        let (status, answer, _) = self.exchange(Method::POST, path, None, body).await;
         assert!((200..300).contains(&status), "{path} {answer}");
         answer
     }
 
     /// The only entry of that act.
-    async fn act(&self, action: &str) -> Value {
+    async fn entry_of(&self, action: &str) -> Value {
         eventually(&format!("the entry of {action}"), || async {
             let path = format!("/api/v1/audit/events?action={action}");
             let (status, page) = self.get(&path).await;
@@ -83,7 +83,9 @@ async fn what_callers_do_is_recorded_with_the_caller_on_both_back_ends() {
         let of_job = format!("{JOBS}/{id}");
         // What is refused has no entry.
         let retry = format!("{of_job}/retry");
-        let refused = client.send(Method::POST, &retry, None, Value::Null).await;
+        let refused = client
+            .exchange(Method::POST, &retry, None, Value::Null)
+            .await;
         assert_eq!(refused.0, 409);
         client
             .done("/api/v1/queues/default/pause", Value::Null)
@@ -97,7 +99,9 @@ async fn what_callers_do_is_recorded_with_the_caller_on_both_back_ends() {
         let schedule = json!({
             "name": "nightly", "kind": "system.echo", "args": {"text": "good night"}, "cron": "30 2 * * *",
         });
-        let (status, schedule, tag) = client.send(Method::POST, SCHEDULES, None, schedule).await;
+        let (status, schedule, tag) = client
+            .exchange(Method::POST, SCHEDULES, None, schedule)
+            .await;
         assert_eq!(status, 201, "{schedule}");
         let schedule_id = schedule["id"].as_str().unwrap();
         let of_schedule = format!("{SCHEDULES}/{schedule_id}");
@@ -106,10 +110,10 @@ async fn what_callers_do_is_recorded_with_the_caller_on_both_back_ends() {
             .await;
         let paused = json!({"paused": true});
         let (status, changed, tag) = client
-            .send(Method::PATCH, &of_schedule, tag.as_deref(), paused)
+            .exchange(Method::PATCH, &of_schedule, tag.as_deref(), paused)
             .await;
         assert_eq!(status, 200, "{changed}");
-        let deleted = client.send(Method::DELETE, &of_schedule, tag.as_deref(), Value::Null);
+        let deleted = client.exchange(Method::DELETE, &of_schedule, tag.as_deref(), Value::Null);
         assert_eq!(deleted.await.0, 204);
         let event = json!({"type": "custom.order.paid.v1", "data": {"order": 7}});
         let event = client.done("/api/v1/events", event).await;
@@ -163,7 +167,7 @@ async fn what_callers_do_is_recorded_with_the_caller_on_both_back_ends() {
                 json!({}),
             ),
         ] {
-            let entry = client.act(action).await;
+            let entry = client.entry_of(action).await;
             assert_eq!(
                 entry["resource"],
                 json!({"type": kind, "id": id}),
@@ -201,7 +205,7 @@ async fn what_operators_do_is_recorded() {
     command(&["jobs", "cancel", id]).await;
     command(&["queues", "pause", "default"]).await;
     command(&["events", "rewind", "notes.tags", "beginning"]).await;
-    let entry = client.act("job_cancel").await;
+    let entry = client.entry_of("job_cancel").await;
     assert_eq!(entry["actor"], "system:work on jobs for an operator");
     for arguments in [
         &["log-level", "debug", "--for", "1m"][..],

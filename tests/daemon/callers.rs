@@ -13,14 +13,26 @@ const ADMIN: &str = "admin@example.com";
 const PASSWORD: &str = "seven green boxes in a row";
 
 /// What anybody may call. A route that joins them is a decision.
-const PUBLIC: [&str; 7] = [
+const PUBLIC: [&str; 19] = [
     "GET /.well-known/jwks.json",
+    "GET /account/assets/link.js",
+    "GET /account/{page}",
+    "GET /api/v1/u/{token}",
+    "POST /api/v1/auth/code",
+    "POST /api/v1/auth/code/confirm",
+    "POST /api/v1/auth/email/resend",
+    "POST /api/v1/auth/email/undo",
+    "POST /api/v1/auth/email/verify",
     "POST /api/v1/auth/login",
+    "POST /api/v1/auth/magic-link",
+    "POST /api/v1/auth/magic-link/confirm",
     "POST /api/v1/auth/mfa/verify",
+    "POST /api/v1/auth/password/forgot",
     "POST /api/v1/auth/password/reset",
     "POST /api/v1/auth/refresh",
     "POST /api/v1/auth/register",
     "POST /api/v1/keys/report",
+    "POST /api/v1/u/{token}",
 ];
 
 /// Permissions of other modules than accounts that reach all tenants.
@@ -110,6 +122,8 @@ impl House {
         let account = self
             .make("/service-accounts", json!({ "name": "ci" }))
             .await;
+        let grant = json!({ "principal": account, "permission": "accounts.users.read" });
+        let grant = self.make("/grants", grant).await;
         let key = json!({ "name": "key", "scopes": ["accounts.users.read"], "service_account_id": account });
         let key = self.make("/api-keys", key).await;
         let own = json!({ "name": "own", "scopes": ["accounts.users.read"] });
@@ -118,6 +132,15 @@ impl House {
         let job = self.make("/jobs", echo).await;
         let daily = json!({ "name": "daily", "kind": "system.echo", "args": { "text": "a" }, "every": 86_400 });
         let schedule = self.make("/schedules", daily).await;
+        let hook = json!({ "url": "http://127.0.0.1:1/", "events": ["custom.*"] });
+        let hook = self.make("/webhooks", hook).await;
+        let delivery = self
+            .make(&format!("/webhooks/{hook}/test"), json!({}))
+            .await;
+        let template = json!({ "key": "welcome", "subject": "Welcome", "text": "Hello" });
+        let template = self.make("/templates", template).await;
+        let notification = self.notify(json!({ "email": "ann@example.com" })).await;
+        let item = self.item().await;
         let first = async |path: &str| {
             eventually(path, || async {
                 let list = self.get(path, Credentials::Bearer(&self.admin)).await.1;
@@ -126,10 +149,13 @@ impl House {
             })
             .await
         };
+        let file = self.upload().await;
         self.ids = vec![
+            ("/files/", file),
             ("/users/", ann.clone()),
             ("/members/", ann),
             ("/roles/", role),
+            ("/grants/", grant),
             ("/service-accounts/", account),
             ("/me/api-keys/", own),
             ("/api-keys/", key),
@@ -140,13 +166,51 @@ impl House {
             ("/audit/events/", first("/audit/events").await),
             ("/events/", first("/events").await),
             ("/jobs/", job),
+            ("/templates/", template),
+            ("/suppressions/", self.suppression().await),
+            ("/notifications/", notification.0),
+            ("/deliveries/", notification.1),
+            ("/inbox/", item),
             ("/queues/", "default".to_owned()),
             ("/schedules/", schedule),
+            ("/webhooks/", hook),
+            ("/webhook-deliveries/", delivery),
             (
                 "/tenants/",
                 "01900000-0000-7000-8000-000000000001".to_owned(),
             ),
         ];
+    }
+
+    /// Sends a notification; its id, and that of its delivery.
+    async fn notify(&self, to: Value) -> (String, String) {
+        let new = json!({ "to": [to], "content": { "subject": "Hello", "text": "Good day." } });
+        let admin = Credentials::Bearer(&self.admin);
+        let (status, sent) = self.post("/notifications", admin, new).await;
+        assert_eq!(status, 202, "{sent}");
+        let id = |it: &Value| it["id"].as_str().unwrap().to_owned();
+        (id(&sent), id(&sent["deliveries"][0]))
+    }
+
+    /// An item in the inbox of the administrator.
+    async fn item(&self) -> String {
+        let me = self
+            .get("/auth/me", Credentials::Bearer(&self.admin))
+            .await
+            .1;
+        self.notify(json!({ "user": me["id"] })).await.1
+    }
+
+    /// A recipient that has unsubscribed.
+    async fn suppression(&self) -> String {
+        let admin = Credentials::Bearer(&self.admin);
+        let held = self.get("/notifications/outbox", admin).await.1;
+        let link = held["items"][0]["unsubscribe_url"].as_str().unwrap();
+        let (_, path) = link.split_once("/api/v1").unwrap();
+        let clicked = self.post(path, Credentials::None, json!({})).await;
+        assert_eq!(clicked.0, 200, "{clicked:?}");
+        let all = self.get("/suppressions", admin).await.1;
+        all["items"][0]["id"].as_str().unwrap().to_owned()
     }
 
     async fn login(&self, identifier: &str) -> String {
@@ -163,6 +227,16 @@ impl House {
             .await;
         assert!(matches!(made.0, 201 | 202), "{path}: {made:?}");
         made.1["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A file of the administrator; its id.
+    async fn upload(&self) -> String {
+        let url = format!("{}/api/v1/files/content?name=a.txt", self.daemon.base);
+        let request = self.daemon.client.put(url).body("hello");
+        let answer = request.bearer_auth(&self.admin).send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+        let file: Value = answer.json().await.unwrap();
+        file["id"].as_str().unwrap().to_owned()
     }
 
     async fn get(&self, path: &str, credentials: Credentials<'_>) -> (u16, Value) {

@@ -141,6 +141,9 @@ async fn three_daemons_at_once_migrate_once() {
         "migrations/postgres",
         "actors/durable/migrations/postgres",
         "services/accounts/migrations/postgres",
+        "services/webhooks/migrations/postgres",
+        "services/notifications/migrations/postgres",
+        "services/files/migrations/postgres",
     ];
     let migrations = files(&places, "sql");
     let ups = migrations.iter().filter(|file| file.ends_with("up.sql"));

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use dotmac_accounts::AccountsSettings;
+use dotmac_files::FilesSettings;
 use dotmac_platform::{
     Exit,
     settings::{Catalogue, Settings, Sources},
@@ -70,6 +71,7 @@ fn keys(text: &str) -> BTreeSet<String> {
 fn every_setting_in_a_deployment_file_exists() {
     let mut catalogue = Catalogue::platform();
     catalogue.add::<AccountsSettings>("accounts").unwrap();
+    catalogue.add::<FilesSettings>("files").unwrap();
     let settings =
         Settings::from_sources(&catalogue, &Sources::new([("DOTMAC_ENVIRONMENT", "test")]));
     // `DOTMAC_BUILD_…` are for the compiler.

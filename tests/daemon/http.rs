@@ -54,7 +54,7 @@ async fn in_production_there_is_no_documentation_unless_asked_for() {
             .env("DOTMAC_ENVIRONMENT", "production")
             .env("DOTMAC_APP_SECRET_KEY", "0123456789abcdef0123456789abcdef")
             .env("DOTMAC_DATABASE_ALLOW_SQLITE", "true")
-            .env("DOTMAC_ACCOUNTS_ENABLED", "false")
+            .without(&["accounts", "webhooks"])
             .env("DOTMAC_SHUTDOWN_DRAIN_DELAY", "0s")
     };
     let (hidden, shown) = tokio::join!(

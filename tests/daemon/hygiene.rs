@@ -221,7 +221,7 @@ async fn in_production_memory_and_environment_are_nobody_elses_and_never_dumped(
         let daemon = Daemon::builder()
             .env("DOTMAC_ENVIRONMENT", environment)
             .env("DOTMAC_APP_SECRET_KEY", "0123456789abcdef0123456789abcdef")
-            .env("DOTMAC_ACCOUNTS_ENABLED", "false")
+            .without(&["accounts", "webhooks"])
             .env("DOTMAC_DATABASE_ALLOW_SQLITE", "true")
             .unprivileged()
             .spawn()

@@ -9,6 +9,7 @@
 
 use dotmac_testkit as support;
 
+mod account_acts;
 mod accounts;
 mod acts;
 mod admin;
@@ -24,6 +25,7 @@ mod deployment;
 mod documentation;
 mod embedding;
 mod events;
+mod files;
 mod first_service;
 mod http;
 mod hygiene;
@@ -33,6 +35,7 @@ mod leases;
 mod management;
 mod metrics;
 mod notes;
+mod notifications;
 mod page;
 mod probes;
 mod program;
@@ -44,4 +47,5 @@ mod systemd;
 mod telemetry;
 mod traces;
 mod views;
+mod webhooks;
 mod workers;

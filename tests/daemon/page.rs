@@ -2,7 +2,9 @@
 
 use std::{fs, process::Command};
 
-use crate::support::{Daemon, PATIENCE, daemon::Builder, repository};
+use crate::support::{
+    Daemon, PATIENCE, daemon::Builder, eventually, free_port, process::Process, repository,
+};
 
 /// What the page has a reader do.
 #[derive(Debug, PartialEq)]
@@ -107,13 +109,15 @@ impl<'p> CargoRun<'p> {
 
 /// Carries out the tour of a page, which is its section `heading`, on the program that the first command of the tour starts;
 /// how many outputs were compared. `program` has what a reader has set for the program of that name. What is shown of a
-/// question may come a moment later; what changes something is done once.
+/// question may come a moment later; what changes something is done once. A command that ends in ` &` runs beside the others
+/// until the end of the tour; the port 9000, which it may listen on, stands for a free one.
 pub async fn tour(page: &str, heading: &str, program: impl Fn(&str) -> Builder) -> usize {
     let text = fs::read_to_string(repository().join(page)).unwrap();
     let section = text.split(&format!("\n## {heading}\n")).nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
     let mut daemon = None::<Daemon>;
-    let mut compared = 0;
+    let (mut compared, mut beside) = (0, Vec::new());
+    let port = free_port().to_string();
     for step in steps(section) {
         let (line, output) = match step {
             Step::Run(line, output) => (line, output),
@@ -122,6 +126,21 @@ pub async fn tour(page: &str, heading: &str, program: impl Fn(&str) -> Builder) 
                 continue;
             }
         };
+        let line = line.replace("9000", &port);
+        if let Some(line) = line.strip_suffix(" &") {
+            let listens = line.contains(&port);
+            let mut shell = Command::new("sh");
+            shell.arg("-c").arg(format!("exec {line}"));
+            beside.push(Process::spawn(&mut shell));
+            if listens {
+                let address = format!("127.0.0.1:{port}");
+                eventually("the port of the tour to be listened on", || async {
+                    tokio::net::TcpStream::connect(&address).await.ok()
+                })
+                .await;
+            }
+            continue;
+        }
         let run = CargoRun::parse(&line);
         if let Some(run) = run.as_ref().filter(|run| !run.is_shown) {
             let started = run.builder(&program).spawn().await;
@@ -131,6 +150,7 @@ pub async fn tour(page: &str, heading: &str, program: impl Fn(&str) -> Builder) 
         }
         let daemon = daemon.as_ref().unwrap();
         let output = output.unwrap_or_else(|| "…".to_owned());
+        let output = output.replace("9000", &port);
         let begun = std::time::Instant::now();
         loop {
             let shown = match &run {

@@ -240,10 +240,7 @@ async fn a_command_that_panics_ends_with_70_and_names_its_module() {
 #[tokio::test]
 async fn without_an_authenticator_a_guarded_route_answers_401() {
     // Accounts are the authenticator of the daemon.
-    let daemon = Daemon::builder()
-        .env("DOTMAC_ACCOUNTS_ENABLED", "false")
-        .spawn()
-        .await;
+    let daemon = Daemon::builder().without(&["accounts"]).spawn().await;
     daemon.until("/ready", 200).await;
     for (token, code) in [
         (None, "unauthenticated"),

@@ -394,7 +394,7 @@ async fn in_production_missing_secrets_end_the_start_with_69_and_say_what_to_do(
     let silent = FakeSilentServer::start();
     let stopped = Daemon::builder()
         .env("DOTMAC_ENVIRONMENT", "production")
-        .env("DOTMAC_ACCOUNTS_ENABLED", "false")
+        .without(&["accounts", "webhooks"])
         .env(
             "DOTMAC_VAULT_ADDR",
             format!("http://127.0.0.1:{}", silent.port),

@@ -144,7 +144,10 @@ async fn every_metric_that_a_view_names_is_in_a_real_scrape() {
     let (daemon, _servers) = exercised().await;
     let scrape = daemon.get("/metrics").await.text().await.unwrap()
         + &events_and_jobs().await
-        + &crate::accounts::measured().await;
+        + &crate::accounts::measured().await
+        + &crate::webhooks::measured().await
+        + &crate::notifications::measured().await
+        + &crate::files::measured().await;
     let samples: BTreeSet<&str> = scrape
         .lines()
         .filter(|line| !line.starts_with('#'))

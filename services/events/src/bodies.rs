@@ -81,7 +81,7 @@ pub(crate) struct SubscriberBody {
     name: String,
     /// The module whose worker it is; `null` for one that this program does not have.
     module: Option<String>,
-    /// The types of events that it handles; `null` for one that this program does not have.
+    /// The types of events that it handles; `null` for one that this program does not have; empty for all.
     types: Option<Vec<String>>,
     /// `running`; `failing` at an event that it tries again; `parked` if it has given up on one; `held_back` by an open
     /// transaction; `expired` if events are gone that it had not handled; `ahead` of the database, which was restored into

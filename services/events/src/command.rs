@@ -119,9 +119,7 @@ impl ModuleCommand for EventsCommand {
 fn print_types(catalogue: &EventCatalogue) {
     let subscriptions = catalogue.subscriptions();
     for it in catalogue.types() {
-        let handlers = subscriptions
-            .iter()
-            .filter(|by| by.kinds.contains(&it.kind()));
+        let handlers = subscriptions.iter().filter(|by| by.handles(it.kind()));
         let handlers: Vec<_> = handlers.map(|by| by.name).collect();
         let handled = match handlers.as_slice() {
             [] => String::new(),

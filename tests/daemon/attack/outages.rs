@@ -96,7 +96,7 @@ async fn a_start_in_production_waits_for_a_dead_postgresql_as_long_as_it_takes()
     let daemon = stage
         .builder()
         .env("DOTMAC_ENVIRONMENT", "production")
-        .env("DOTMAC_ACCOUNTS_ENABLED", "false")
+        .without(&["accounts", "webhooks"])
         .env("DOTMAC_SUPERVISION_START_TIMEOUT", "1s")
         .spawn()
         .await;

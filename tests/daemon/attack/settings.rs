@@ -48,7 +48,7 @@ async fn a_token_that_is_not_used_stops_no_start() {
     assert_eq!(code, 0, "{text}");
     let by_approle = Daemon::builder()
         .env("DOTMAC_ENVIRONMENT", "production")
-        .env("DOTMAC_ACCOUNTS_ENABLED", "false")
+        .without(&["accounts", "webhooks"])
         .env("DOTMAC_DATABASE_ALLOW_SQLITE", "true")
         .env("DOTMAC_VAULT_ADDR", "https://vault.example:8200")
         .env("DOTMAC_VAULT_AUTH", "approle")

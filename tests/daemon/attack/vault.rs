@@ -51,7 +51,7 @@ fn by_approle(address: &str) -> Builder {
 fn in_production(address: &str) -> Builder {
     builder(address)
         .env("DOTMAC_ENVIRONMENT", "production")
-        .env("DOTMAC_ACCOUNTS_ENABLED", "false")
+        .without(&["accounts", "webhooks"])
         .env("DOTMAC_DATABASE_ALLOW_SQLITE", "true")
 }
 
@@ -334,6 +334,7 @@ async fn a_real_quota_says_when_and_is_kept() {
     bao.call(Method::POST, "sys/quotas/config", headers).await;
     let daemon = reading_a_key(&bao)
         // The quota allows for the one secret that is read.
+        .without(&["accounts", "files", "notifications", "smtp", "webhooks"])
         .env("DOTMAC_APP_SECRET_KEY", "0123456789abcdef0123456789abcdef")
         .env(
             "DOTMAC_APP_MASTER_KEY",
