@@ -216,7 +216,7 @@ impl KeyRing {
                     keys.secrets.insert(number, secret);
                 }
                 Err(error) => {
-                    tracing::warn!(number, %error, "a key of refresh tokens does not open here")
+                    tracing::warn!(number, %error, "a key of refresh tokens cannot be opened with the master key of this instance")
                 }
             }
         }
@@ -225,11 +225,11 @@ impl KeyRing {
 
     fn add_signing(&self, keys: &mut Keys, row: SigningKeyRow) {
         let Ok(jwk) = serde_json::from_value::<Jwk>(row.public_jwk.0.clone()) else {
-            tracing::error!(kid = row.kid, "a stored signing key is none");
+            tracing::error!(kid = row.kid, "a stored signing key is malformed");
             return;
         };
         let Ok(public) = DecodingKey::from_jwk(&jwk) else {
-            tracing::error!(kid = row.kid, "a stored signing key is none");
+            tracing::error!(kid = row.kid, "a stored signing key is malformed");
             return;
         };
         keys.verifying.insert(row.kid.clone(), public);
@@ -241,7 +241,7 @@ impl KeyRing {
                 activate_at: row.activate_at,
             }),
             Err(error) => {
-                tracing::warn!(kid = row.kid, %error, "a signing key does not open here; another signs")
+                tracing::warn!(kid = row.kid, %error, "a signing key cannot be opened with the master key of this instance; another one signs")
             }
         }
     }
