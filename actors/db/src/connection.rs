@@ -56,31 +56,40 @@ macro_rules! on {
     }};
 }
 
-/// Inserts many rows, some hundred with each statement, and gives their number: `insert_all!(connection,
-/// table, rows)`, where `rows` is a `Vec` of something `Insertable` that is `Clone` and owns what it holds.
+/// Inserts rows, up to [`ROWS_AT_ONCE`](crate::ROWS_AT_ONCE) with each statement, and gives their number:
+/// `insert_all!(connection, table, rows)`, where `rows` is a `Vec` of something `Insertable` that is `Clone` and owns what it
+/// holds.
 ///
-/// Not one statement: call it in a transaction if all or none shall be there.
+/// Not one statement: call it in a transaction if all or none shall be there. A single row is the commonest case; its
+/// statement is prepared once on a connection of PostgreSQL, where that of several rows is prepared anew each time.
 #[macro_export]
 macro_rules! insert_all {
     ($connection:expr, $table:expr, $rows:expr) => {{
-        let rows: Vec<_> = $rows;
+        let mut rows: Vec<_> = $rows;
         let connection = $crate::Querying::connection($connection);
         let result = match connection {
-            $crate::Connection::Postgres(c) => {
-                let mut inserted = Ok(0);
-                for rows in rows.chunks($crate::ROWS_AT_ONCE) {
-                    let insert = ::diesel::insert_into($table).values(rows);
-                    let done = ::diesel_async::RunQueryDsl::execute(insert, &mut **c).await;
-                    inserted = match (inserted, done) {
-                        (Ok(before), Ok(now)) => Ok(before + now),
-                        (_, Err(error)) | (Err(error), _) => Err(error),
-                    };
-                    if inserted.is_err() {
-                        break;
-                    }
+            $crate::Connection::Postgres(c) => match rows.pop() {
+                Some(row) if rows.is_empty() => {
+                    let insert = ::diesel::insert_into($table).values(row);
+                    ::diesel_async::RunQueryDsl::execute(insert, &mut **c).await
                 }
-                inserted
-            }
+                last => {
+                    rows.extend(last);
+                    let mut inserted = Ok(0);
+                    for rows in rows.chunks($crate::ROWS_AT_ONCE) {
+                        let insert = ::diesel::insert_into($table).values(rows);
+                        let done = ::diesel_async::RunQueryDsl::execute(insert, &mut **c).await;
+                        inserted = match (inserted, done) {
+                            (Ok(before), Ok(now)) => Ok(before + now),
+                            (_, Err(error)) | (Err(error), _) => Err(error),
+                        };
+                        if inserted.is_err() {
+                            break;
+                        }
+                    }
+                    inserted
+                }
+            },
             // diesel-async cannot carry a batch to SQLite's thread, so the rows themselves go there.
             $crate::Connection::Sqlite(c) => {
                 c.spawn_blocking(move |c| {
