@@ -9,7 +9,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -27,7 +27,8 @@ struct Table {
     /// Keyed anew in each process, so that no client can choose its set.
     hasher: RandomState,
     began: Instant,
-    sets: Box<[Mutex<[Place; PLACES]>]>,
+    /// Made for the first caller: a megabyte, which a program without limits does not need.
+    sets: OnceLock<Box<[Mutex<[Place; PLACES]>]>>,
 }
 
 /// One caller.
@@ -63,11 +64,10 @@ pub(super) struct Verdict {
 
 impl Limiter {
     pub(crate) fn new() -> Self {
-        let sets = (0..SETS).map(|_| Mutex::default()).collect();
         Self(Arc::new(Table {
             hasher: RandomState::new(),
             began: Instant::now(),
-            sets,
+            sets: OnceLock::new(),
         }))
     }
 
@@ -79,9 +79,11 @@ impl Limiter {
     fn count_at(&self, now: Duration, caller: impl std::hash::Hash, quota: Quota) -> Verdict {
         let caller = self.0.hasher.hash_one(caller).max(1);
         let set = usize::try_from(caller).unwrap_or_default() % SETS;
-        let mut set = self.0.sets[set]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let sets = self
+            .0
+            .sets
+            .get_or_init(|| (0..SETS).map(|_| Mutex::default()).collect());
+        let mut set = sets[set].lock().unwrap_or_else(PoisonError::into_inner);
         let (now, window) = (nanos(now), nanos(quota.window));
         let known = set.iter().position(|place| place.caller == caller);
         let oldest = || (0..PLACES).min_by_key(|at| set[*at].whole_at);

@@ -23,11 +23,19 @@ use crate::{
 
 /// Collects what the types of a handler say: see [`Argument::describe`](super::Argument::describe) and
 /// [`Reply::describe`](super::Reply::describe).
+///
+/// They say it twice. At a start, only what requests are served by is kept. What is documentation alone (bodies, answers,
+/// schemas) is made when the document is asked for: the schemas of all routes take some 30 KiB a route and a good part of
+/// the time to start.
 #[derive(Default)]
 pub struct Operation {
+    /// Whether it is made for the document.
+    is_documented: bool,
     is_public: bool,
     permission: Option<PermissionSpec>,
     pub(super) parameters: Vec<Parameter>,
+    /// Names of the parameters in the query.
+    query: Vec<String>,
     /// Schemas of the path's segments, in their order.
     pub(super) segments: Vec<RefOr<Schema>>,
     body: Option<RequestBody>,
@@ -53,6 +61,14 @@ pub(crate) struct Needed {
 }
 
 impl Operation {
+    /// One that keeps what the document says as well.
+    pub(super) fn documented() -> Self {
+        Self {
+            is_documented: true,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn guard<G: Guard>(&mut self) {
         self.is_public = G::IS_PUBLIC;
         self.permission = G::PERMISSION;
@@ -104,20 +120,24 @@ impl Operation {
     /// Takes a parameter in the query, a header or a cookie. A request with a parameter in its query that no argument takes is
     /// refused.
     pub fn parameter(&mut self, parameter: Parameter) {
-        self.parameters.push(parameter);
+        if matches!(parameter.parameter_in, ParameterIn::Query) {
+            self.query.push(parameter.name.clone());
+        }
+        if self.is_documented {
+            self.parameters.push(parameter);
+        }
     }
 
     /// The names of all parameters in the query; `None` if any may be there.
     pub(super) fn query_parameters(&self) -> Option<Vec<String>> {
-        let in_query = self
-            .parameters
-            .iter()
-            .filter(|parameter| matches!(parameter.parameter_in, ParameterIn::Query));
-        (!self.reads_request).then(|| in_query.map(|it| it.name.clone()).collect())
+        (!self.reads_request).then(|| self.query.clone())
     }
 
     /// Takes a body of type `T` in this media type.
     pub fn body<T: ToSchema>(&mut self, content_type: &str) {
+        if !self.is_documented {
+            return;
+        }
         let schema = self.schema::<T>();
         let content = ContentBuilder::new().schema(Some(schema)).build();
         let body = RequestBodyBuilder::new().content(content_type, content);
@@ -126,6 +146,9 @@ impl Operation {
 
     /// Answers with `status` and a JSON body of type `T`.
     pub fn answer<T: ToSchema>(&mut self, status: StatusCode, description: &str) {
+        if !self.is_documented {
+            return;
+        }
         let schema = self.schema::<T>();
         self.answer_with(status, description, Some(schema));
     }
@@ -141,6 +164,9 @@ impl Operation {
         description: &str,
         schema: Option<RefOr<Schema>>,
     ) {
+        if !self.is_documented {
+            return;
+        }
         let mut response = ResponseBuilder::new().description(description);
         if let Some(schema) = schema {
             let content = ContentBuilder::new().schema(Some(schema)).build();
@@ -156,6 +182,9 @@ impl Operation {
 
     /// Answers with `status` and a file of that media type.
     pub fn file_answer(&mut self, status: StatusCode, content_type: &str, description: &str) {
+        if !self.is_documented {
+            return;
+        }
         let content = ContentBuilder::new()
             .schema(Some(<String as PartialSchema>::schema()))
             .build();
@@ -176,6 +205,9 @@ impl Operation {
 
     /// May answer with this problem.
     pub fn problem(&mut self, problem: ProblemType) {
+        if !self.is_documented {
+            return;
+        }
         let of_status = self.problems.entry(problem.status).or_default();
         if !of_status.contains(&problem) {
             of_status.push(problem);
@@ -184,6 +216,9 @@ impl Operation {
 
     /// The schema of `T`: by reference, with `T` and what it refers to among the document's components.
     pub fn schema<T: ToSchema>(&mut self) -> RefOr<Schema> {
+        if !self.is_documented {
+            return RefOr::Ref(Ref::new(String::new()));
+        }
         T::schemas(&mut self.schemas);
         let name = T::name().into_owned();
         let schema = <T as PartialSchema>::schema();

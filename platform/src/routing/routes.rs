@@ -36,13 +36,18 @@ pub struct Route {
     pub(super) id: String,
     pub(super) summary: Option<String>,
     pub(super) description: Option<String>,
+    /// What its types say, without what is documentation alone.
     pub(super) operation: Operation,
+    describe: Describe,
     pub(super) body_limit: Option<usize>,
     pub(super) rules: Arc<RouteRules>,
     call: Arc<Call>,
     /// The values that its handler takes, once all are known.
     pub(super) inserts: Vec<Insert>,
 }
+
+/// [`Endpoint::describe`] of its handler.
+type Describe = fn(&mut Operation);
 
 /// [`Endpoint::call`] of its handler.
 type Call = dyn Fn(
@@ -156,11 +161,9 @@ impl Routes {
         declared: &str,
         handler: H,
     ) -> &mut Route {
-        let mut operation = Operation::default();
-        H::describe(&mut operation);
         let call = move |request, payload, rules| handler.call(request, payload, rules);
         let function = std::any::type_name::<H>();
-        self.add_described(method, declared, operation, function, Arc::new(call))
+        self.add_described(method, declared, H::describe, function, Arc::new(call))
     }
 
     /// The part of [`add`](Self::add) that knows no types of the handler.
@@ -168,7 +171,7 @@ impl Routes {
         &mut self,
         method: RouteMethod,
         declared: &str,
-        mut operation: Operation,
+        describe: Describe,
         function: &'static str,
         call: Arc<Call>,
     ) -> &mut Route {
@@ -178,13 +181,12 @@ impl Routes {
             self.mistake
                 .get_or_insert(RoutesError::Path { module, path });
         }
-        let parameters = argument::path_parameters(&path, &operation.segments);
-        operation.parameters.splice(0..0, parameters);
+        let mut operation = Operation::default();
+        describe(&mut operation);
         let takes_key = method == RouteMethod::Post && operation.can_take_key();
         if takes_key {
             idempotency::describe(&mut operation);
         }
-        operation.problem(bulkhead::OVERLOADED);
         let rules = RouteRules {
             name: format!("{} {path}", method.http()),
             module: Arc::clone(&self.requests),
@@ -204,6 +206,7 @@ impl Routes {
             summary: None,
             description: None,
             operation,
+            describe,
             body_limit: None,
             rules: Arc::new(rules),
             call,
@@ -234,6 +237,22 @@ impl Route {
         web::method(self.method.http()).to(move |request: HttpRequest, payload: Payload| {
             call(request, payload.into_inner(), Arc::clone(&rules))
         })
+    }
+
+    /// Its operation with all that the document says of it.
+    pub(super) fn documented(&self) -> Operation {
+        let mut operation = Operation::documented();
+        (self.describe)(&mut operation);
+        let parameters = argument::path_parameters(&self.path, &operation.segments);
+        operation.parameters.splice(0..0, parameters);
+        if self.rules.takes_key {
+            idempotency::describe(&mut operation);
+        }
+        operation.problem(bulkhead::OVERLOADED);
+        if !self.rules.limits.is_empty() {
+            rate_limit::describe(&mut operation);
+        }
+        operation
     }
 
     /// Whether its handler takes a `T` of the program.

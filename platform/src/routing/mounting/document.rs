@@ -12,7 +12,10 @@ use utoipa::{
 };
 
 use super::{
-    super::{operation::About, routes::Route},
+    super::{
+        operation::{About, Operation},
+        routes::Route,
+    },
     RoutesError,
     references::References as _,
 };
@@ -20,7 +23,7 @@ use crate::http::ProblemBody;
 
 /// All operations, and the schemas of each module.
 pub(super) struct Documents<'a> {
-    routes: &'a [Route],
+    operations: Vec<(&'a Route, Operation)>,
     modules: BTreeMap<&'static str, Schemas>,
 }
 
@@ -37,10 +40,12 @@ impl<'a> Documents<'a> {
         // Every operation refers to these.
         let of_problems = schemas_of_problems();
         let mut modules: BTreeMap<_, Schemas> = BTreeMap::new();
-        for route in routes {
+        let operations = routes.iter().map(|route| (route, route.documented()));
+        let operations: Vec<_> = operations.collect();
+        for (route, operation) in &operations {
             let module = route.module;
             let of_module = modules.entry(module).or_default();
-            for (name, schema) in route.operation.schemas() {
+            for (name, schema) in operation.schemas() {
                 let known = of_problems.get(name).or_else(|| of_module.get(name));
                 match known {
                     Some(first) if first != schema => {
@@ -52,21 +57,24 @@ impl<'a> Documents<'a> {
                 }
             }
         }
-        Ok(Self { routes, modules })
+        Ok(Self {
+            operations,
+            modules,
+        })
     }
 
     /// Adds them to `document`.
     pub(super) fn write(&self, document: &mut OpenApi) {
         let of_platform = schemas_of(document);
         let ambiguous = self.ambiguous(&of_platform);
-        for route in self.routes {
+        for (route, operation) in &self.operations {
             let about = About {
                 id: &route.id,
                 tag: route.module,
                 summary: route.summary.as_deref(),
                 description: route.description.as_deref(),
             };
-            let mut item = route.operation.item(route.method.documented(), &about);
+            let mut item = operation.item(route.method.documented(), &about);
             item.rename(|name| qualified_name(name, route.module, &ambiguous));
             add(document, &without_patterns(&route.path), item);
         }
