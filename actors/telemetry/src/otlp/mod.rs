@@ -3,7 +3,6 @@
 //! Building must happen inside the runtime that will drive the connections: the gRPC channel takes
 //! the reactor it finds.
 
-mod encode;
 mod outlet;
 mod pieces;
 mod queue;
