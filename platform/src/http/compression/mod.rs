@@ -32,10 +32,10 @@ use streamed::Streamed;
 /// Below this many bytes the encoding costs more than it saves: it all fits into one packet.
 const LEAST: usize = 1000;
 
-/// Up to this many bytes a body is compressed at once, on the worker's thread: that takes some 2 ms at most, so nobody
-/// behind it waits for long. A metrics page of a dozen modules is smaller; compressed in pieces, it would be kept whole for
-/// each client that does not read.
-const AT_ONCE: usize = 256 * 1024;
+/// Up to this many bytes a body is compressed at once, on the worker's thread: 3 ms by zstd and 8 by gzip at the most. What
+/// is that large is the metrics page of a daemon that has done everything once, with some 300 KiB; compressed in pieces, it
+/// would be kept whole for each client that does not read.
+const AT_ONCE: usize = 1024 * 1024;
 
 /// Responses that may hold an encoder at the same time, over all workers.
 const MOST_ENCODERS: usize = 64;
