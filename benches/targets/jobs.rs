@@ -16,10 +16,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use diesel::{QueryableByName, sql_types::BigInt};
 use dotmac_durable::MIGRATIONS;
 use dotmac_platform::{
-    db::{Db, DbError, MigrateMode, ModuleDb, Target, TenantId, TenantScope, TenantTx},
-    jobs::{Enqueue, Job, JobHandler, Rules, Run, Runner, stats_of_all},
+    db::{
+        Connection, Db, DbError, MigrateMode, ModuleDb, Target, TenantId, TenantScope, TenantTx,
+        types::{Moment, sql::Timestamp},
+    },
+    jobs::{Enqueue, Job, JobHandler, Rules, Run, Runner},
+    on,
     supervision::SupervisorHandle,
 };
 use serde::{Deserialize, Serialize};
@@ -27,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     database::{self, config, target_of},
     report::{Report, median},
-    support::{self, Postgres},
+    support::Postgres,
 };
 
 /// Whose the jobs are: of one tenant and kind, 10,000 may wait.
@@ -218,12 +223,17 @@ struct Ours {
     round: Arc<Round>,
 }
 
+#[derive(QueryableByName)]
+struct Counted {
+    #[diesel(sql_type = BigInt)]
+    number: i64,
+}
+
 /// What handlers did in a round.
 struct Round {
     since: Instant,
     /// When the first job began, in nanoseconds since `since`; 0 if none has.
     first: AtomicU64,
-    handled: AtomicU64,
 }
 
 impl Ours {
@@ -233,7 +243,6 @@ impl Ours {
         let round = Arc::new(Round {
             since: Instant::now(),
             first: AtomicU64::new(0),
-            handled: AtomicU64::new(0),
         });
         let noted = Arc::clone(&round);
         let (db, supervisor) = database::start(config, move |db| {
@@ -253,8 +262,9 @@ impl Ours {
             round,
         };
         // Makes the queue known, so that it can be paused.
+        let since = Moment::now();
         ours.enqueue(0..1).await;
-        ours.until_handled(1).await;
+        ours.until_finished(1, since).await;
         ours
     }
 
@@ -276,24 +286,28 @@ impl Ours {
             self.enqueue(from..jobs.min(from + AT_ONCE)).await;
         }
         self.round.first.store(0, Relaxed);
-        self.round.handled.store(0, Relaxed);
+        let since = Moment::now();
         pause(false).await;
-        self.until_handled(jobs).await;
+        self.until_finished(jobs, since).await;
         jobs as f64 / self.round.elapsed().as_secs_f64()
     }
 
-    async fn until_handled(&self, jobs: u64) {
-        while self.round.handled.load(Relaxed) < jobs {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+    /// Waits for the commit that completes the last of so many jobs: of those that have finished from `since` on.
+    async fn until_finished(&self, jobs: u64, since: Moment) {
+        use diesel_async::RunQueryDsl;
+
+        let query = "SELECT count(*) AS number FROM job WHERE finished_at >= $1";
+        loop {
+            let count = async move |c: &mut Connection| {
+                let query = diesel::sql_query(query).bind::<Timestamp, _>(since);
+                on!(c, |c| RunQueryDsl::get_result::<Counted>(query, c).await)
+            };
+            let finished = self.all.read("count jobs", count).await.unwrap();
+            if finished.number >= jobs as i64 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        // A handler has ended before its job is completed.
-        support::eventually("the jobs to be done", || async {
-            let stats = self.all.read("count jobs", async |c| stats_of_all(c).await);
-            let stats = stats.await.unwrap();
-            let left = stats.kinds.iter().map(|it| it.ready + it.running);
-            (left.sum::<i64>() == 0).then_some(())
-        })
-        .await;
     }
 
     async fn enqueue(&self, numbers: std::ops::Range<u64>) {
@@ -318,7 +332,6 @@ impl Round {
     fn note(&self) {
         let now = self.since.elapsed().as_nanos() as u64;
         self.first.compare_exchange(0, now, Relaxed, Relaxed).ok();
-        self.handled.fetch_add(1, Relaxed);
     }
 
     /// Since the first job began.

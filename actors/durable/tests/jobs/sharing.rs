@@ -12,7 +12,10 @@ use dotmac_db::ModuleDb;
 use dotmac_durable::jobs::{EnqueueOptions, Job, JobError, JobHandler, Rate, Rules, Run, Runner};
 use serde::{Deserialize, Serialize};
 
-use crate::rig::{Rig, on_both, tenant};
+use crate::{
+    rig::{Rig, on_both, postgres, tenant},
+    support::Postgres,
+};
 
 /// A kind of which one job runs at a time.
 #[derive(Clone, Serialize, Deserialize)]
@@ -264,4 +267,53 @@ async fn each_queue_has_slots_of_its_own() {
         rig.supervisor.halt().await;
     })
     .await;
+}
+
+/// While a reader keeps its snapshot, the index keeps the entries of all jobs that were claimed, and to look through it takes
+/// long. Tenants have their turns all the same, and a tenant that had no job before is found.
+#[actix::test]
+async fn tenants_take_turns_while_a_reader_keeps_its_snapshot() {
+    let server = Postgres::start().await;
+    let target = postgres(server.port);
+    let log = Log::default();
+    let rig = Rig::start(&target, |_| vec![logging(&log)]).await;
+    let (reader, connection) = tokio_postgres::connect(&server.url(), tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let pin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM job";
+    reader.batch_execute(pin).await.unwrap();
+    // As many jobs as leave entries for a look of some 20 ms.
+    server
+        .query(
+            "INSERT INTO job (id, tenant_id, kind, queue, state, priority, run_at, max_attempts, created_at) \
+             SELECT gen_random_uuid(), '00000000-0000-0000-0000-000000000001', 'test.single', 'default', 'ready', 0, \
+             now(), 3, now() FROM generate_series(1, 100000)",
+        )
+        .await;
+    server
+        .query("UPDATE job SET state = 'completed', finished_at = now() WHERE state <> 'completed'")
+        .await;
+    for number in 0..20 {
+        for of in 1..=4 {
+            let job = Single { tenant: of, number };
+            rig.enqueue_for(&tenant(of), job, EnqueueOptions::new())
+                .await;
+        }
+    }
+    let order = until_logged(&log, 80).await;
+    for of in 1..=4 {
+        let of_tenant = order.iter().filter(|it| it.0 == of);
+        assert!(of_tenant.is_sorted_by_key(|it| it.1), "{order:?}");
+    }
+    let job = Single {
+        tenant: 5,
+        number: 0,
+    };
+    rig.enqueue_for(&tenant(5), job, EnqueueOptions::new())
+        .await;
+    let order = until_logged(&log, 81).await;
+    assert_eq!(order.last(), Some(&(5, 0)));
+    drop(reader);
+    rig.supervisor.halt().await;
 }

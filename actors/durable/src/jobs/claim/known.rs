@@ -2,25 +2,25 @@
 //!
 //! While some transaction keeps its snapshot, PostgreSQL cannot remove the entries of claimed jobs from the index, and to
 //! look for the first job of a tenant leads past all of them. So an instance whose look took long claims on where its last
-//! claims ended, and looks again when ten times as long is over.
+//! claims ended. It looks again beside its claims, on a connection of its own, when ten times as long is over, or three
+//! times if there is nothing to claim.
 
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 
-use chrono::{DateTime, Utc};
-use dotmac_db::{TenantId, types::Moment};
-use serde::Serialize;
-use uuid::Uuid;
-
 use super::{JobId, Row};
 use crate::clock::Stamp;
+use dotmac_db::{TenantId, types::Moment};
+use serde::Serialize;
 
-/// A look that takes no longer is never put off.
+/// A look that takes no longer is part of each claim.
 const QUICK: Duration = Duration::from_millis(4);
-/// The time between two looks, by what the last one took.
+/// The time between two looks that took long, by what the last one took.
 const APART: u32 = 10;
+/// The same while there is nothing to claim.
+const APART_IDLE: u32 = 3;
 
 /// A kind and a queue.
 pub(super) type Which = (&'static str, String);
@@ -34,18 +34,26 @@ pub(in crate::jobs) struct Known {
     pub(super) places: HashMap<Which, Vec<Place>>,
     /// When the last look was over, and how long it took.
     pub(super) looked: Option<(Instant, Duration)>,
+    /// The last claim found nothing.
+    pub(super) is_idle: bool,
 }
 
 impl Known {
+    /// Whether the last look took so long that the next one is made beside the claims.
+    pub(in crate::jobs) fn is_slow(&self) -> bool {
+        self.looked.is_some_and(|(_, took)| took > QUICK)
+    }
+
     /// How long the next look is put off; `None` if it is not.
     pub(in crate::jobs) fn put_off(&self) -> Option<Duration> {
-        let (at, took) = self.looked.filter(|(_, took)| *took > QUICK)?;
-        let left = (took * APART).checked_sub(at.elapsed())?;
+        let (at, took) = self.looked.filter(|_| self.is_slow())?;
+        let apart = if self.is_idle { APART_IDLE } else { APART };
+        let left = (took * apart).checked_sub(at.elapsed())?;
         (!left.is_zero()).then_some(left)
     }
 }
 
-/// From where the jobs of a tenant are claimed, in the order of the index.
+/// From where the jobs of a tenant are claimed, in the order of the index: the first that may be ready.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Place {
     pub(super) tenant_id: TenantId,
@@ -60,17 +68,7 @@ fn stamp<S: serde::Serializer>(at: &Moment, serializer: S) -> Result<S::Ok, S::E
 }
 
 impl Place {
-    /// Before all jobs of the tenant.
-    pub(super) fn first(tenant_id: TenantId) -> Self {
-        Self {
-            tenant_id,
-            priority: i32::MIN,
-            run_at: DateTime::<Utc>::UNIX_EPOCH.into(),
-            id: JobId::from_uuid(Uuid::nil()),
-        }
-    }
-
-    /// After those of `claimed`, if any of them is the tenant's.
+    /// The last of `claimed`, if any of them is the tenant's.
     pub(super) fn after(self, claimed: &[Row]) -> Self {
         let mine = claimed
             .iter()
@@ -93,6 +91,11 @@ mod tests {
         };
         assert_eq!(Known::default().put_off(), None);
         assert_eq!(took(QUICK).put_off(), None);
+        let idle = Known {
+            is_idle: true,
+            ..took(Duration::from_secs(2))
+        };
+        assert!(idle.put_off() < Some(Duration::from_secs(7)));
         let left = took(Duration::from_secs(2)).put_off();
         assert!(
             left.is_some_and(|it| it > Duration::from_secs(19)),

@@ -153,12 +153,13 @@ pub(super) async fn claim(
         }
         let round = Round { me, now, paused };
         let known = wanted.known;
-        let mut claims = if known.put_off().is_some() {
+        let mut claims = if known.is_slow() {
             claim_on(tx, &round, &wanted.rooms, known).await?
         } else {
             claim_anew(tx, &round, &wanted.rooms, known).await?
         };
         rows.append(&mut claims.rows);
+        claims.known.is_idle = rows.is_empty();
         Ok(Some(Claims {
             jobs: with_payloads(tx, rows, now).await?,
             known: claims.known,
@@ -201,7 +202,8 @@ impl Round {
         Ok(most)
     }
 
-    /// Claims at most `most` jobs from `places`, and notes where they end.
+    /// Claims at most `most` jobs from `places`, and notes where they end; the next claim begins with the tenant after the last
+    /// that had its turn.
     async fn take(
         &self,
         tx: &mut Tx,
@@ -214,13 +216,39 @@ impl Round {
         let rows = take::take(tx, self, &which, &places, most).await?;
         bounds::spend(tx, &room.spec, rows.len()).await?;
         let places = places.into_iter().map(|place| place.after(&rows));
-        found.known.places.insert(which, places.collect());
+        let mut places: Vec<_> = places.collect();
+        let turns = usize::try_from(most).unwrap_or(usize::MAX);
+        let served = turns.min(places.len());
+        places.rotate_left(served);
+        found.known.places.insert(which, places);
         found.rows.extend(rows);
         Ok(())
     }
 }
 
-/// Looks through all queues.
+/// Looks through all queues, without a claim: what the next claims go on from.
+pub(super) async fn look(db: &Db, rooms: Vec<Room>, before: Known) -> Result<Known, DbError> {
+    let look = async move |c: &mut Connection| {
+        let (mut known, began) = (Known::default(), Instant::now());
+        for (at, queue) in look::ready(c, &rooms).await? {
+            let Some(room) = rooms.get(at) else {
+                continue;
+            };
+            let which = (room.spec.kind, queue);
+            let begin = before.turns.get(&which).copied().unwrap_or(SYSTEM);
+            let lanes = look::lanes(c, &which, begin, room.elsewhere.into()).await?;
+            if let Some(next) = lanes.next {
+                known.turns.insert(which.clone(), next);
+            }
+            known.places.insert(which, lanes.places);
+        }
+        known.looked = Some((Instant::now(), began.elapsed()));
+        Ok::<_, DbError>(known)
+    };
+    db.read("look for ready jobs", look).await
+}
+
+/// Looks through all queues, and claims.
 async fn claim_anew(
     tx: &mut Tx,
     round: &Round,
@@ -247,9 +275,8 @@ async fn claim_anew(
         if let Some(next) = lanes.next {
             found.known.turns.insert(which.clone(), next);
         }
-        let places = lanes.tenants.into_iter().map(Place::first).collect();
         round
-            .take(tx, room, which.1, (places, most), &mut found)
+            .take(tx, room, which.1, (lanes.places, most), &mut found)
             .await?;
     }
     found.known.looked = Some((Instant::now(), took));

@@ -17,7 +17,7 @@ use super::{
 
 const IS_READY: &str = "state = 'ready' AND crashes = 0";
 
-/// Claims at most `most` jobs after `places`, as many of each tenant.
+/// Claims at most `most` jobs from `places` on, as many of each tenant.
 pub(super) async fn take(
     tx: &mut Tx,
     round: &Round,
@@ -45,7 +45,7 @@ async fn of_all(
         "WITH picked AS MATERIALIZED (SELECT found.id FROM json_to_recordset($1::json) \
          AS place (tenant_id uuid, priority integer, run_at timestamp, id uuid) \
          CROSS JOIN LATERAL (SELECT id FROM job WHERE {IS_READY} AND queue = $2 AND kind = $3 \
-         AND tenant_id = place.tenant_id AND (priority, run_at, id) > (place.priority, place.run_at, place.id) \
+         AND tenant_id = place.tenant_id AND (priority, run_at, id) >= (place.priority, place.run_at, place.id) \
          ORDER BY priority, run_at, id LIMIT $4 FOR UPDATE SKIP LOCKED) AS found \
          LIMIT $5) UPDATE job SET worker = $6, started_at = $7, {CLAIMED} FROM picked WHERE job.id = picked.id \
          RETURNING {}",
@@ -79,7 +79,7 @@ async fn one_by_one(
         let query = sql_query(format!(
             "UPDATE job SET worker = $1, started_at = $2, {CLAIMED} WHERE id IN (SELECT id FROM job \
              WHERE {IS_READY} AND queue = $3 AND kind = $4 AND tenant_id = $5 \
-             AND (priority, run_at, id) > ($6, $7, $8) ORDER BY priority, run_at, id LIMIT $9) RETURNING {}",
+             AND (priority, run_at, id) >= ($6, $7, $8) ORDER BY priority, run_at, id LIMIT $9) RETURNING {}",
             returning(""),
         ));
         let query = query

@@ -8,6 +8,7 @@ use std::{
 
 use dotmac_db::DbError;
 use dotmac_supervision::{Serving, WorkerContext};
+use futures_util::future::BoxFuture;
 use tokio::{
     sync::{Notify, mpsc},
     task::AbortHandle,
@@ -80,6 +81,9 @@ pub(super) async fn run(
     Ok(())
 }
 
+/// A look through all queues.
+pub(super) type Looking = BoxFuture<'static, Result<Known, DbError>>;
+
 /// One incarnation.
 pub(super) struct Life {
     pub(super) this: Arc<Running>,
@@ -94,6 +98,8 @@ pub(super) struct Life {
     pub(super) beat: Mutex<Instant>,
     /// What the last claim knew.
     pub(super) known: Mutex<Known>,
+    /// A look through all queues that is under way beside the claims.
+    pub(super) looking: Mutex<Option<Looking>>,
     pub(super) ahead: Ahead,
     /// Tasks that were given up.
     pub(super) given_up: Mutex<Vec<(AbortHandle, Instant)>>,
@@ -125,6 +131,7 @@ async fn live(this: &Arc<Running>, context: &WorkerContext) -> Result<Over, Faul
         moved: Notify::new(),
         beat: Mutex::new(Instant::now()),
         known: Mutex::default(),
+        looking: Mutex::default(),
         ahead: Ahead::new(this.handlers.keys().copied()),
         given_up: Mutex::default(),
     });

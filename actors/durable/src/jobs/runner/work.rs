@@ -20,7 +20,7 @@ use super::{
 use crate::{
     jobs::{
         JobError, JobState, KindSpec,
-        claim::{self, Claimed, Room, Wanted},
+        claim::{self, Claimed, Known, Room, Wanted},
         due,
         run::RunState,
         settle::End,
@@ -31,6 +31,8 @@ use crate::{
 
 /// Jobs that run here at a time, or are claimed ahead.
 const MAX_HELD: usize = 1024;
+/// How soon it is asked whether a look is over.
+const LOOKING: Duration = Duration::from_millis(20);
 
 impl Life {
     /// Claims and starts jobs.
@@ -99,11 +101,7 @@ impl Life {
         if is_full || self.are_threads_held() {
             return Ok(Some(Vec::new()));
         }
-        let known = self
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let known = self.known(&rooms, wait)?;
         let wanted = Wanted {
             rooms,
             takes_suspect,
@@ -120,6 +118,28 @@ impl Life {
         }
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = claims.known;
         Ok(Some(claims.jobs))
+    }
+
+    /// What is known of the queues. If looking through them takes long, the next look is begun here when it is due, and what
+    /// it found is taken when it is over: it goes on in the meantime, in a task of the database's.
+    fn known(&self, rooms: &[Room], wait: &mut Duration) -> Result<Known, DbError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        if looking.is_none() && known.is_slow() && known.put_off().is_none() {
+            let (db, rooms, before) = (self.this.db.clone(), rooms.to_vec(), known.clone());
+            *looking = Some(Box::pin(
+                async move { claim::look(&db, rooms, before).await },
+            ));
+        }
+        match looking.as_mut().map(|look| look.now_or_never()) {
+            None => {}
+            Some(None) => *wait = (*wait).min(LOOKING),
+            Some(Some(looked)) => {
+                *looking = None;
+                *known = looked?;
+            }
+        }
+        Ok(known.clone())
     }
 
     /// What there is room for, and whether that is any in the queues that kinds have by themselves.
