@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+pub mod clamd;
 pub mod collector;
 pub mod daemon;
 pub mod dns;
@@ -18,14 +19,17 @@ pub mod postgres;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;
+pub mod seaweed;
 pub mod small_disk;
 pub mod smtp;
 pub mod sqlite;
 pub mod tls;
 
+pub use clamd::Clamd;
 pub use daemon::Daemon;
 pub use openbao::OpenBao;
 pub use postgres::Postgres;
+pub use seaweed::Seaweed;
 pub use smtp::Smtp;
 
 use std::{
