@@ -1,4 +1,4 @@
-//! What the audit log has of files: who uploaded, changed, copied, deleted and restored which. Their names are not there.
+//! What the audit log has of files: who uploaded, changed, copied, deleted and restored which, and what scans found. Their names are not there.
 
 use dotmac_platform::{
     audit::{Audit as _, AuditError, AuditedAct, Entry, Recorded},
@@ -19,8 +19,17 @@ pub(crate) const RESTORE: AuditedAct =
 pub(crate) const PURGE: AuditedAct =
     AuditedAct::new("file_purge", "A file in the trash was deleted for good.");
 
+pub(crate) const QUARANTINE: AuditedAct =
+    AuditedAct::new("file_quarantine", "A virus was found in a file.");
+pub(crate) const REJECT: AuditedAct = AuditedAct::new(
+    "file_reject",
+    "A file that cannot be scanned for viruses was rejected.",
+);
+
 /// All acts of the module.
-pub(crate) const ACTS: &[AuditedAct] = &[UPLOAD, CHANGE, COPY, DELETE, RESTORE, PURGE];
+pub(crate) const ACTS: &[AuditedAct] = &[
+    UPLOAD, CHANGE, COPY, DELETE, RESTORE, PURGE, QUARANTINE, REJECT,
+];
 
 /// Records an act upon a file in the transaction that does it.
 pub(crate) fn record(

@@ -17,7 +17,7 @@ use crate::{
     storage::Stored,
     store::{
         blobs::{self, BlobId},
-        files,
+        files, renditions,
         usage::{self, OwnerId, Usage, WHOLE},
     },
 };
@@ -142,7 +142,8 @@ async fn missing(
             let is_there = size.is_some_and(|size| i64::try_from(size) == Ok(row.size));
             let (tenant, id) = (row.tenant_id, row.id);
             let counted = on.system.read("count files of blob", async move |c| {
-                let files = files::count_of(c, tenant, id).await?;
+                let files = files::count_of(c, tenant, id).await?
+                    + renditions::count_of(c, tenant, id).await?;
                 Ok::<_, FilesError>((files, blobs::find(c, tenant, id).await?))
             });
             // It may have changed since it was listed.

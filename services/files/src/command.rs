@@ -8,6 +8,7 @@ use dotmac_platform::{
 use crate::{
     FilesSettings,
     check::{self, Options, Report},
+    decoding,
     service::Service,
     storage::Storage,
 };
@@ -24,11 +25,22 @@ pub(crate) enum FilesCommand {
         #[arg(long)]
         repair: bool,
     },
+    /// Decode a file: what the daemon runs, confined, for each one.
+    #[command(hide = true)]
+    Decode,
 }
 
 impl ModuleCommand for FilesCommand {
     async fn run(self, on: CommandContext) -> Result<(), Exit> {
-        let Self::Check { repair } = self;
+        let repair = match self {
+            Self::Check { repair } => repair,
+            Self::Decode => {
+                return decoding::run().map_err(|error| {
+                    eprintln!("{}", dotmac_causes::chain(&error));
+                    Exit::Unavailable
+                });
+            }
+        };
         let Some(settings) = on.settings::<FilesSettings>().cloned() else {
             eprintln!("the module `files` is switched off: DOTMAC_FILES_ENABLED=false");
             return Err(Exit::Settings);

@@ -6,13 +6,14 @@ use dotmac_platform::{
     audit::AuditError,
     db::DbError,
     events::EmitError,
-    http::Problem,
+    http::{FieldError, Problem},
+    jobs::EnqueueError,
     module::WorkerError,
     routing::{ApiError, InvalidRequest, PreconditionFailed, ProblemType},
     supervision::Reason,
 };
 
-use crate::{digest::Sha256, storage::StorageError};
+use crate::{digest::Sha256, storage::StorageError, store::files::FileId};
 
 const DIGEST: ProblemType = ProblemType::new(
     400,
@@ -51,6 +52,38 @@ const TYPE_MISMATCH: ProblemType = ProblemType::new(
     "type_mismatch",
     "the file is not of the type that the request announces",
 );
+const UNDECODABLE: ProblemType = ProblemType::new(
+    422,
+    "type_not_supported",
+    "a file of this type cannot be decoded",
+);
+const RENDITIONS: ProblemType = ProblemType::new(
+    422,
+    "too_many_renditions",
+    "the file has as many renditions as a file may have",
+);
+const FAILED: ProblemType = ProblemType::new(
+    422,
+    "rendition_failed",
+    "it cannot be made of the file; `errors` says why",
+);
+const MALWARE: ProblemType = ProblemType::new(
+    422,
+    "malware_found",
+    "the file has a virus: it is kept in the state `quarantined`, and cannot be read",
+);
+const NOT_SCANNED: ProblemType = ProblemType::new(
+    422,
+    "scan_refused",
+    "the file cannot be scanned for viruses: it is kept in the state `rejected`, and cannot be read",
+);
+const WAITING: ProblemType = ProblemType::new(
+    429,
+    "too_many_jobs",
+    "as many jobs of the tenant wait as may wait",
+);
+const PENDING: ProblemType =
+    ProblemType::new(503, "rendition_pending", "it is being made; ask again");
 const BUSY: ProblemType = ProblemType::new(
     503,
     "too_many_uploads",
@@ -112,6 +145,24 @@ pub(crate) enum FilesError {
     /// What the file is.
     #[error("the file is {0}")]
     TypeMismatch(String),
+    /// Nothing of the kind can be made of a file of this type.
+    #[error("the file is {0}")]
+    Undecodable(String),
+    /// The most renditions that a file may have.
+    #[error("a file has at most {0} renditions")]
+    Renditions(u32),
+    /// What was asked for cannot be made of the file; why.
+    #[error("it cannot be made of the file: {0}")]
+    Failed(String),
+    /// What was asked for is not made yet.
+    #[error("it is being made")]
+    Pending,
+    /// The file has a virus.
+    #[error("the file `{0}` has a virus")]
+    Malware(FileId),
+    /// The file cannot be scanned to its end.
+    #[error("the file `{0}` cannot be scanned")]
+    NotScanned(FileId),
     /// Too many uploads are under way.
     #[error("too many uploads are under way")]
     Busy,
@@ -130,6 +181,9 @@ pub(crate) enum FilesError {
     /// The database did not do it.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// The job of what is to be done was not taken.
+    #[error(transparent)]
+    Enqueue(EnqueueError),
     /// The event of what happened was not taken.
     #[error(transparent)]
     Emit(#[from] EmitError),
@@ -156,6 +210,15 @@ impl FilesError {
 impl From<Problem> for FilesError {
     fn from(problem: Problem) -> Self {
         Self::Problem(problem)
+    }
+}
+
+impl From<EnqueueError> for FilesError {
+    fn from(error: EnqueueError) -> Self {
+        match error {
+            EnqueueError::Database(error) => Self::Db(error),
+            error => Self::Enqueue(error),
+        }
     }
 }
 
@@ -190,6 +253,13 @@ impl ApiError for FilesError {
         QUOTA,
         DIGEST_MISMATCH,
         TYPE_MISMATCH,
+        UNDECODABLE,
+        RENDITIONS,
+        FAILED,
+        MALWARE,
+        NOT_SCANNED,
+        WAITING,
+        PENDING,
         BUSY,
         STORAGE,
         FULL,
@@ -218,12 +288,26 @@ impl ApiError for FilesError {
                 DIGEST_MISMATCH.problem().field_error(header, found)
             }
             Self::TypeMismatch(_) => TYPE_MISMATCH.problem().field_error("type", text),
+            Self::Undecodable(_) => UNDECODABLE.problem().field_error("type", text),
+            Self::Renditions(_) => RENDITIONS.problem().field_error("rendition", text),
+            Self::Failed(fault) => {
+                let message = "cannot be made of the file";
+                let error = FieldError::new("rendition", fault, message);
+                FAILED.problem().field(error)
+            }
+            Self::Pending => PENDING.problem().retry_after(Duration::from_secs(1)),
+            Self::Malware(_) => MALWARE.problem().field_error("file", text),
+            Self::NotScanned(_) => NOT_SCANNED.problem().field_error("file", text),
+            Self::Enqueue(EnqueueError::TooManyWaiting { .. }) => {
+                WAITING.problem().detail(text).retry_after(RETRY_AFTER)
+            }
             Self::Busy => BUSY.problem().retry_after(Duration::from_secs(1)),
             Self::Lost => LOST.problem().retry_after(Duration::from_secs(1)),
             Self::Invalid(error) => error.into(),
             Self::Changed(error) => error.into(),
             Self::Storage(error) => error.into(),
             Self::Db(error) => error.into(),
+            Self::Enqueue(error) => DbError::from(error).into(),
             Self::Emit(error) => DbError::from(error).into(),
             Self::Record(error) => DbError::from(error).into(),
             Self::Problem(problem) => problem,

@@ -44,6 +44,22 @@ pub(crate) struct FileDeleted {
     permanent: bool,
 }
 
+/// A virus was found in a file: it is kept, and cannot be read.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FileQuarantined {
+    /// Its id.
+    file: FileId,
+    /// Its size in bytes.
+    size: i64,
+    /// Its SHA-256, in hexadecimal digits.
+    sha256: String,
+    /// Its media type, by its bytes.
+    #[serde(rename = "type")]
+    media_type: String,
+    /// What was found, as the scanner calls it.
+    finding: String,
+}
+
 impl FileCreated {
     pub(crate) fn of(row: &FileRow) -> Self {
         Self {
@@ -52,6 +68,18 @@ impl FileCreated {
             sha256: row.sha256.clone(),
             media_type: row.media_type.clone(),
             version: row.version,
+        }
+    }
+}
+
+impl FileQuarantined {
+    pub(crate) fn of(row: &FileRow, finding: &str) -> Self {
+        Self {
+            file: row.id,
+            size: row.size,
+            sha256: row.sha256.clone(),
+            media_type: row.media_type.clone(),
+            finding: finding.to_owned(),
         }
     }
 }
@@ -94,6 +122,14 @@ impl Event for FileUpdated {
 
 impl Event for FileDeleted {
     const TYPE: &'static str = "file.deleted.v1";
+
+    fn subject(&self) -> String {
+        subject(self.file)
+    }
+}
+
+impl Event for FileQuarantined {
+    const TYPE: &'static str = "file.quarantined.v1";
 
     fn subject(&self) -> String {
         subject(self.file)

@@ -7,14 +7,19 @@
 mod audit;
 mod check;
 mod command;
+mod decoding;
 mod digest;
 mod error;
 mod events;
+mod jobs;
 mod media;
 mod metrics;
 mod names;
+mod rendering;
 mod routes;
 mod rules;
+mod scanner;
+mod scanning;
 mod service;
 mod settings;
 mod storage;
@@ -24,11 +29,12 @@ mod workers;
 
 use std::time::Duration;
 
-use dotmac_platform::{migrations, permissions, prelude::*, supervision::Schedule};
+use dotmac_platform::{jobs::Run, migrations, permissions, prelude::*, supervision::Schedule};
 
 use command::FilesCommand;
 pub(crate) use error::FilesError;
-use events::{FileCreated, FileDeleted, FileUpdated};
+use events::{FileCreated, FileDeleted, FileQuarantined, FileUpdated};
+use jobs::{Render, Scan};
 use service::Service;
 pub use settings::{FilesSettings, Provider};
 use storage::Storage;
@@ -42,7 +48,7 @@ permissions! {
     pub Delete = "files.files.delete";
 }
 
-/// How often the store is written to and read, to know how it is.
+/// How often the store is written to and read, and clamd asked, to know how they are.
 const PROBE: Duration = Duration::from_secs(15);
 
 /// The longest that the check of a large store may take.
@@ -62,6 +68,9 @@ impl Module for Files {
             .emits::<FileCreated>()
             .emits::<FileUpdated>()
             .emits::<FileDeleted>()
+            .emits::<FileQuarantined>()
+            .jobs::<Render>()
+            .jobs::<Scan>()
             .audits(audit::ACTS)
             .command::<FilesCommand>()
     }
@@ -94,6 +103,17 @@ impl Module for Files {
         })
         .run_limit(CHECK)
         .add()?;
+        let renders = service.clone();
+        on.job(async move |run: Run<Render>| Box::pin(rendering::render(renders, run)).await)?;
+        let scans = service.clone();
+        on.job(async move |run: Run<Scan>| Box::pin(scanning::scan(scans, run)).await)?;
+        if service.scanner.is_some() {
+            let pinged = service.clone();
+            on.worker("scanner", Schedule::Every(PROBE), move |context| {
+                workers::ping(pinged.clone(), context)
+            })
+            .add()?;
+        }
         on.provide(service);
         on.routes("/files", |routes| routes::declare(routes, &settings));
         Ok(())

@@ -11,7 +11,7 @@ use opentelemetry::{
 };
 use tokio::sync::Semaphore;
 
-use crate::FilesError;
+use crate::{FilesError, decoding::Fault};
 
 static UPLOADS: LazyLock<Counter<u64>> =
     LazyLock::new(|| counter("dotmac.files.uploads", "Uploads, by what came of them"));
@@ -32,6 +32,49 @@ static DROPPED: LazyLock<Counter<u64>> = LazyLock::new(|| {
         "Blobs that were deleted from the store, since no file has them",
     )
 });
+
+static DECODES: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    counter(
+        "dotmac.files.decodes",
+        "Files that were decoded for renditions, texts and what they say of themselves, by what came of it",
+    )
+});
+
+static SCANS: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    counter(
+        "dotmac.files.scans",
+        "Files that were scanned for viruses, by what came of it",
+    )
+});
+
+/// A file was decoded.
+pub(crate) const DECODED: &str = "ok";
+/// The store, the database or the machine did not do its part.
+pub(crate) const DECODE_FAILED: &str = "failed";
+
+/// What came of a scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scanned {
+    Clean,
+    Infected,
+    /// The scanner did not take all of it.
+    Incomplete,
+    /// The scanner or the store did not do its part.
+    Failed,
+}
+
+impl Scanned {
+    const ALL: [Self; 4] = [Self::Clean, Self::Infected, Self::Incomplete, Self::Failed];
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Infected => "infected",
+            Self::Incomplete => "incomplete",
+            Self::Failed => "failed",
+        }
+    }
+}
 
 /// What came of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +136,13 @@ pub(crate) fn observe(uploads: &Arc<Semaphore>, most: usize, found: &Found) {
     for outcome in Outcome::ALL {
         UPLOADS.add(0, &[label(outcome)]);
     }
+    let faults = Fault::ALL.map(Fault::text).into_iter();
+    for outcome in faults.chain([DECODED, DECODE_FAILED]) {
+        DECODES.add(0, &[outcome_of(outcome)]);
+    }
+    for scanned in Scanned::ALL {
+        SCANS.add(0, &[outcome_of(scanned.text())]);
+    }
     RECEIVED.add(0, &[]);
     SENT.add(0, &[]);
     DROPPED.add(0, &[]);
@@ -141,8 +191,21 @@ pub(crate) fn dropped() {
     DROPPED.add(1, &[]);
 }
 
+/// `outcome` is a fault, [`DECODED`] or [`DECODE_FAILED`].
+pub(crate) fn decoded(outcome: &'static str) {
+    DECODES.add(1, &[outcome_of(outcome)]);
+}
+
+pub(crate) fn scanned(scanned: Scanned) {
+    SCANS.add(1, &[outcome_of(scanned.text())]);
+}
+
 fn label(outcome: Outcome) -> KeyValue {
-    KeyValue::new("outcome", outcome.text())
+    outcome_of(outcome.text())
+}
+
+fn outcome_of(text: &'static str) -> KeyValue {
+    KeyValue::new("outcome", text)
 }
 
 fn counter(name: &'static str, description: &'static str) -> Counter<u64> {

@@ -16,6 +16,7 @@ use crate::{
     FilesError, FilesSettings,
     error::QuotaOf,
     metrics::{self, Found},
+    scanner::Scanner,
     storage::{Storage, Writer},
     store::blobs::BlobId,
 };
@@ -34,10 +35,14 @@ pub(crate) struct Inner {
     pub(crate) system: Db,
     pub(crate) settings: FilesSettings,
     pub(crate) storage: Storage,
+    /// What scans files for viruses, if they are scanned.
+    pub(crate) scanner: Option<Scanner>,
     /// A permit for each upload that may be under way.
     pub(crate) uploads: Arc<Semaphore>,
     /// Why the store was not available when it was last probed.
-    storage_reason: std::sync::Mutex<Option<Option<Reason>>>,
+    storage_reason: LastReason,
+    /// Why clamd was not.
+    scanner_reason: LastReason,
     /// What the last check found.
     pub(crate) found: Found,
     abandoned: mpsc::Sender<Abandoned>,
@@ -58,14 +63,18 @@ impl Service {
         let (abandoned, to_clear) = mpsc::channel(MOST_ABANDONED);
         let uploads = Arc::new(Semaphore::new(settings.max_uploads));
         let found = Found::default();
+        let address = settings.clamd();
+        let scanner = address.map(|address| Scanner::new(address, settings.scan_timeout));
         metrics::observe(&uploads, settings.max_uploads, &found);
         Self(Arc::new(Inner {
             db,
             system,
             settings,
             storage,
+            scanner,
             uploads,
-            storage_reason: std::sync::Mutex::new(None),
+            storage_reason: LastReason::default(),
+            scanner_reason: LastReason::default(),
             found,
             abandoned,
             to_clear: Mutex::new(to_clear),
@@ -81,9 +90,12 @@ impl Service {
 
     /// Notes how the store is; whether that is news.
     pub(crate) fn is_new_state(&self, reason: Option<Reason>) -> bool {
-        let last = self.storage_reason.lock();
-        let last = last.unwrap_or_else(PoisonError::into_inner).replace(reason);
-        last.map_or(reason.is_some(), |last| last != reason)
+        self.storage_reason.is_new(reason)
+    }
+
+    /// The same of clamd.
+    pub(crate) fn is_new_scanner_state(&self, reason: Option<Reason>) -> bool {
+        self.scanner_reason.is_new(reason)
     }
 
     /// The quotas, in bytes.
@@ -92,6 +104,18 @@ impl Service {
             tenant: whole(self.settings.tenant_quota),
             user: whole(self.settings.user_quota),
         }
+    }
+}
+
+/// How something was when it was last asked; `None` before the first time.
+#[derive(Default)]
+struct LastReason(std::sync::Mutex<Option<Option<Reason>>>);
+
+impl LastReason {
+    fn is_new(&self, reason: Option<Reason>) -> bool {
+        let last = self.0.lock();
+        let last = last.unwrap_or_else(PoisonError::into_inner).replace(reason);
+        last.map_or(reason.is_some(), |last| last != reason)
     }
 }
 

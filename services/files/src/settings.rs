@@ -5,6 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use dotmac_platform::settings::{ByteSize, Rules, SecretSetting, between, fixed, lasting, sized};
 use url::Url;
 
+use crate::{decoding::Limits, scanner::Address};
+
 dotmac_platform::choice! {
     /// What keeps the bytes of files.
     pub enum Provider {
@@ -67,6 +69,27 @@ dotmac_platform::settings! {
         /// How long a deleted file can be restored.
         trash_retention: Duration { default: fixed("30d"), range: lasting("1s", "3650d") }
 
+        /// Images that are kept of one file in other sizes. Further ones are answered 422.
+        max_renditions: u32 { default: fixed("32"), range: between::<u32>("1", "10000") }
+
+        /// How long images in other sizes, texts and what a file says of itself are kept. They are made anew when they are asked for.
+        rendition_retention: Duration { default: fixed("30d"), range: lasting("1s", "3650d") }
+
+        /// Memory that decoding one file may take.
+        decode_memory: ByteSize { default: fixed("512MiB"), range: sized("32MiB", "16GiB") }
+
+        /// Processor time that decoding one file may take.
+        decode_cpu_time: Duration { default: fixed("20s"), range: lasting("1s", "60s") }
+
+        /// Pixels that an image may have that is decoded.
+        decode_pixels: u64 { default: fixed("100000000"), range: between::<u64>("1", "1000000000") }
+
+        /// Where clamd listens, which scans files for viruses: `tcp://127.0.0.1:3310` or `unix:/run/clamav/clamd.ctl`. Unset means that none is scanned.
+        clamd: Option<String> {}
+
+        /// Longest time for one scan.
+        scan_timeout: Duration { default: fixed("2m"), range: lasting("1s", "30m") }
+
         /// How often is deleted what uploads have left behind and what was in the trash for long enough.
         sweep_interval: Duration { default: fixed("1m"), range: lasting("100ms", "1d") }
 
@@ -77,6 +100,12 @@ dotmac_platform::settings! {
 
 impl FilesSettings {
     fn rules(&self, rules: &mut Rules<'_>) {
+        rules.refuse(
+            self.clamd.is_some() && self.clamd().is_none(),
+            &["clamd"],
+            "it is no address of clamd",
+            "write `tcp://HOST:PORT` or `unix:/PATH`",
+        );
         if self.provider.is_local() {
             return;
         }
@@ -89,6 +118,20 @@ impl FilesSettings {
         let why = format!("the provider `{}` needs it", self.provider);
         rules.need(&self.access_key, why.clone());
         rules.need(&self.secret_key, why);
+    }
+
+    /// Where clamd listens, if files are scanned.
+    pub(crate) fn clamd(&self) -> Option<Address> {
+        Address::parse(self.clamd.as_deref()?)
+    }
+
+    /// What decoding a file may take.
+    pub(crate) fn decode_limits(&self) -> Limits {
+        Limits {
+            memory: self.decode_memory.bytes(),
+            cpu: self.decode_cpu_time.as_secs(),
+            pixels: self.decode_pixels,
+        }
     }
 
     /// The largest file of one request, in bytes.

@@ -28,11 +28,13 @@ use crate::{
     media::{self, TextSearch},
     metrics::{self, Outcome},
     rules::{self, GivenUp, files::Create},
+    scanning,
     service::{Abandoned, Quotas, Service, bytes},
     storage::Writer,
     store::{
         blobs::{self, BlobId, BlobRow, WRITING},
         files::FileRow,
+        renditions,
         usage::{Change, OwnerId},
     },
 };
@@ -92,6 +94,8 @@ pub(crate) struct Facts {
     pub(crate) size: u64,
     pub(crate) sha256: Sha256,
     pub(crate) media_type: String,
+    /// Whether it is to be scanned before it can be read.
+    pub(crate) scans: bool,
 }
 
 /// Takes in bytes, up to their end.
@@ -121,7 +125,10 @@ impl Received {
             Ok(kept) => {
                 writing.is_over = true;
                 metrics::uploaded(Outcome::Ok);
-                Ok(kept)
+                let (on, scope) = (writing.on.clone(), writing.scope.clone());
+                // It is no upload any more.
+                drop(writing);
+                scanning::settled(&on, &scope, kept).await
             }
             // If there is a file, its bytes must stay; if not, the sweep finds them.
             Err(error) if error.is_outcome_unknown() => {
@@ -340,6 +347,7 @@ async fn fill(
         size,
         sha256,
         media_type,
+        scans: writing.on.scanner.is_some(),
     })
 }
 
@@ -405,6 +413,9 @@ pub(crate) async fn drop_blob(
 ) -> Result<(), FilesError> {
     on.storage.delete(blob).await?;
     let forgotten = on.system.transaction("forget blob", async move |tx| {
+        for made in renditions::of_source(tx, tenant, blob).await? {
+            renditions::remove(tx, &made).await?;
+        }
         blobs::forget(tx, tenant, blob).await?;
         Ok::<_, FilesError>(())
     });

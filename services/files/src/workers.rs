@@ -12,14 +12,18 @@ use crate::{
     FilesError,
     check::{self, Options},
     rules::files as file_rules,
+    scanner::UNAVAILABLE,
     service::{Abandoned, Service},
     storage::StorageError,
-    store::{blobs, files},
+    store::{blobs, files, renditions},
     upload,
 };
 
 /// Things that are read with one query, and done one after another.
 const BATCH: i64 = 100;
+
+/// How long it is remembered that something could not be made of a file, and waited for what is being made.
+const NOT_MADE: Duration = Duration::from_secs(3600);
 
 /// How often an upload that was cut off is tried to be cleared away at once, and how long after each other.
 const TRIES: u32 = 10;
@@ -76,10 +80,33 @@ pub(crate) async fn probe(service: Service, context: WorkerContext) -> Result<()
     Ok(())
 }
 
+/// Asks clamd whether it answers. Files are uploaded all the same, and wait for it.
+pub(crate) async fn ping(service: Service, context: WorkerContext) -> Result<(), FilesError> {
+    let Some(scanner) = &service.scanner else {
+        return Ok(());
+    };
+    let failed = scanner.ping().await.err();
+    let reason = failed.as_ref().map(|_| UNAVAILABLE);
+    match (&failed, service.is_new_scanner_state(reason)) {
+        (Some(error), true) => {
+            let error = dotmac_causes::chain(error);
+            tracing::warn!(error, "clamd is unavailable; retrying");
+        }
+        (None, true) => tracing::info!("clamd is available"),
+        (_, false) => {}
+    }
+    match reason {
+        Some(reason) => context.lifeline().degraded(reason, Serving::default()),
+        None => context.lifeline().ready(Serving::default()),
+    }
+    Ok(())
+}
+
 /// Deletes what uploads have left behind, and what was in the trash for long enough. One instance does it at a time.
 pub(crate) async fn sweep(service: Service, context: WorkerContext) -> Result<(), FilesError> {
     give_up(&service, &context).await?;
     purge(&service, &context).await?;
+    expire(&service, &context).await?;
     drop_blobs(&service, &context).await
 }
 
@@ -141,6 +168,27 @@ async fn purge(service: &Service, context: &WorkerContext) -> Result<(), FilesEr
                 context.beat();
             }
         }
+    }
+}
+
+/// Forgets renditions that are old, and those that were not made: both are made anew when they are asked for.
+async fn expire(service: &Service, context: &WorkerContext) -> Result<(), FilesError> {
+    let made = Moment::now() - service.settings.rendition_retention;
+    let asked = Moment::now() - NOT_MADE;
+    loop {
+        let expired = service
+            .system
+            .transaction("expire renditions", async move |tx| {
+                let expired = renditions::expired(tx, made, asked, BATCH).await?;
+                for row in &expired {
+                    renditions::remove(tx, row).await?;
+                }
+                Ok::<_, FilesError>(expired.len())
+            });
+        if is_last(expired.await?) {
+            return Ok(());
+        }
+        context.beat();
     }
 }
 

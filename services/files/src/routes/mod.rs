@@ -4,6 +4,7 @@ mod batch;
 mod bodies;
 mod content;
 mod files;
+mod renditions;
 mod uploads;
 
 use std::time::Duration;
@@ -17,6 +18,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// How often one caller may upload.
 const UPLOADS: RateLimit = RateLimit::per_principal(6000, MINUTE);
+
+/// How often one caller may ask for what is made of files.
+const RENDITIONS: RateLimit = RateLimit::per_principal(6000, MINUTE);
 
 /// What a form has around its file, in bytes: its lines, a name, a folder and metadata.
 const FORM: usize = 256 * 1024;
@@ -63,6 +67,22 @@ pub(crate) fn declare(routes: &mut Routes, settings: &FilesSettings) {
     routes
         .get("/{id}/content", content::content)
         .summary("The bytes of a file");
+    routes
+        .get("/{id}/renditions/{rendition}", renditions::image)
+        .summary("An image in another size: `400x300.webp`")
+        .description(
+            "As large as fits into the width and the height, and not larger than it is; `jpg`, `png` or `webp`. It is turned as EXIF \
+             says, and has nothing of the file but its pixels. It is made when it is first asked for, and kept.",
+        )
+        .rate_limit(RENDITIONS);
+    routes
+        .get("/{id}/text", renditions::text)
+        .summary("The text of a PDF")
+        .rate_limit(RENDITIONS);
+    routes
+        .get("/{id}/info", renditions::info)
+        .summary("What an image or a PDF says of itself")
+        .rate_limit(RENDITIONS);
     routes
         .post("/{id}/move", files::move_to)
         .summary("Move a file to another folder, or give it another name");

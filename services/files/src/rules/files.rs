@@ -9,6 +9,7 @@ use dotmac_platform::{
         types::{Json, Moment},
     },
     events::Emit as _,
+    jobs::Enqueue as _,
     routing::{IfMatch, InvalidRequest, PreconditionFailed},
 };
 
@@ -16,12 +17,13 @@ use crate::{
     FilesError,
     audit::{CHANGE, COPY, DELETE, PURGE, RESTORE, UPLOAD, record},
     events::{FileCreated, FileDeleted, FileUpdated},
+    jobs::Scan,
     names,
     rules::{settle, take},
     service::{Quotas, bytes},
     store::{
         blobs,
-        files::{self as store, Details, FileId, FileRow, READY},
+        files::{self as store, Details, FileId, FileRow, READY, SCANNING},
         usage::{Change, OwnerId},
     },
     upload::Facts,
@@ -160,7 +162,7 @@ pub(crate) async fn create(
         size,
         sha256: facts.sha256.hex(),
         media_type: facts.media_type,
-        state: READY.to_owned(),
+        state: if facts.scans { SCANNING } else { READY }.to_owned(),
         details: Json(Details {
             metadata: labels.metadata,
             type_declared: create.declared,
@@ -172,7 +174,11 @@ pub(crate) async fn create(
         deleted_at: None,
     };
     store::insert(tx, row.clone()).await?;
-    tx.emit(&FileCreated::of(&row))?;
+    if facts.scans {
+        tx.enqueue(&Scan { file: row.id }).await?;
+    } else {
+        tx.emit(&FileCreated::of(&row))?;
+    }
     Ok(record(tx, UPLOAD, row.id)?.of(row))
 }
 

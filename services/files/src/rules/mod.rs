@@ -1,6 +1,8 @@
 //! What may happen with files. Each rule is a function over a transaction of one tenant.
 
 pub(crate) mod files;
+pub(crate) mod renditions;
+pub(crate) mod scans;
 
 use dotmac_platform::db::TenantTx;
 

@@ -116,6 +116,28 @@ pub(crate) async fn share(tx: &mut TenantTx, id: BlobId) -> Result<bool, DbError
     Ok(on!(tx, |c| update.execute(c).await)? > 0)
 }
 
+/// Keeps others from dropping the blob until the end of the transaction; whether files have it.
+pub(crate) async fn hold(tx: &mut TenantTx, id: BlobId) -> Result<bool, DbError> {
+    let row = file_blob::table
+        .find((tx.tenant(), id))
+        .filter(file_blob::state.eq(KEPT));
+    let update = diesel::update(row).set(file_blob::refs.eq(file_blob::refs));
+    Ok(on!(tx, |c| update.execute(c).await)? > 0)
+}
+
+/// The blob of a rendition is to be deleted.
+pub(crate) async fn drop_rendition(
+    tx: &mut Tx,
+    tenant: TenantId,
+    id: BlobId,
+) -> Result<(), DbError> {
+    let row = file_blob::table
+        .find((tenant, id))
+        .filter(file_blob::state.eq(KEPT));
+    let values = (file_blob::state.eq(DROPPING), file_blob::refs.eq(0_i64));
+    on!(tx, |c| diesel::update(row).set(values).execute(c).await).map(drop)
+}
+
 /// One file less has it. If it was the last one, the blob is to be deleted.
 pub(crate) async fn unshare(tx: &mut TenantTx, id: BlobId) -> Result<(), DbError> {
     let tenant = tx.tenant();

@@ -27,6 +27,12 @@ pub(crate) type FileId = Id<File>;
 
 /// All of it was checked, and it can be read.
 pub(crate) const READY: &str = "ready";
+/// It is to be scanned for viruses.
+pub(crate) const SCANNING: &str = "scanning";
+/// It has a virus.
+pub(crate) const QUARANTINED: &str = "quarantined";
+/// It cannot be scanned to its end.
+pub(crate) const REJECTED: &str = "rejected";
 /// What clients see of a file in the trash.
 pub(crate) const DELETED: &str = "deleted";
 
@@ -196,6 +202,19 @@ pub(crate) async fn update(
     );
     let updated = on!(tx, |c| diesel::update(as_read).set(values).execute(c).await)?;
     Ok((updated > 0).then_some(next))
+}
+
+/// A scan has decided what becomes of a file; whether it was to be scanned. That is no other version of it.
+pub(crate) async fn decide(
+    tx: &mut TenantTx,
+    id: FileId,
+    state: &'static str,
+) -> Result<bool, DbError> {
+    let row = file::table
+        .find((tx.tenant(), id))
+        .filter(file::state.eq(SCANNING));
+    let update = diesel::update(row).set(file::state.eq(state));
+    Ok(on!(tx, |c| update.execute(c).await)? > 0)
 }
 
 /// Deletes a file in the version that was read; whether it was there.

@@ -2,5 +2,6 @@
 
 pub(crate) mod blobs;
 pub(crate) mod files;
+pub(crate) mod renditions;
 mod schema;
 pub(crate) mod usage;

@@ -50,3 +50,20 @@ diesel::table! {
         files -> BigInt,
     }
 }
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
+    file_rendition (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        source_id -> Uuid,
+        name -> Text,
+        state -> Text,
+        blob_id -> Nullable<Uuid>,
+        size -> BigInt,
+        sha256 -> Text,
+        fault -> Nullable<Text>,
+        created_at -> Timestamp,
+    }
+}
