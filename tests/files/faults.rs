@@ -41,7 +41,7 @@ async fn until_held(house: &House, bytes: i64) {
 
 #[tokio::test]
 async fn a_client_that_goes_away_leaves_nothing() {
-    House::on_both(&[], async |house| {
+    House::on_every(&[], async |house| {
         for sent in [0, 1, 100_000, 999_999] {
             let stream = begin(&house, 0, 1_000_000, sent).await;
             until_held(&house, 1_000_000).await;
@@ -104,7 +104,7 @@ async fn what_a_killed_instance_leaves_is_cleared_away_by_another() {
 #[tokio::test]
 async fn an_upload_that_was_given_up_makes_no_file() {
     let settings = [("DOTMAC_FILES_SWEEP_INTERVAL", "200ms")];
-    House::on_both(&settings, async |house| {
+    House::on_every(&settings, async |house| {
         let mut stream = begin(&house, 0, 300_000, 200_000).await;
         until_held(&house, 300_000).await;
         house

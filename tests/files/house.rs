@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
-use dotmac_testkit::{Daemon, Postgres, daemon::Builder, eventually};
+use dotmac_testkit::{Daemon, Postgres, Seaweed, daemon::Builder, eventually, seaweed::Keys};
 use reqwest::{Method, RequestBuilder, Response, header::HeaderMap};
 use serde_json::{Value, json};
+use tokio::sync::{OnceCell, oneshot};
+use uuid::Uuid;
 
 const ADMIN: &str = "admin@example.com";
 const PASSWORD: &str = "seven green boxes in a row";
@@ -22,8 +24,36 @@ pub(crate) struct House {
     url: String,
     settings: Vec<(&'static str, String)>,
     directory: tempfile::TempDir,
+    /// Where the bytes are that are in no directory.
+    bucket: Option<(&'static Seaweed, String)>,
     /// The administrator's.
     pub(crate) token: String,
+}
+
+/// The store that tests share, each with a bucket of its own. It ends with the process.
+async fn shared_store() -> &'static Seaweed {
+    static STORE: OnceCell<Seaweed> = OnceCell::const_new();
+    let start = async || {
+        let (send, receive) = oneshot::channel();
+        // The store ends with the thread that starts it.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            let store = runtime.block_on(Seaweed::start(&[shared_keys()]));
+            send.send(store).ok();
+            loop {
+                std::thread::park();
+            }
+        });
+        receive.await.unwrap()
+    };
+    STORE.get_or_init(start).await
+}
+
+fn shared_keys() -> Keys {
+    Keys::of("shared")
 }
 
 /// What a request was answered with.
@@ -88,6 +118,43 @@ impl House {
         test(Self::on_postgres(1, settings).await).await;
     }
 
+    /// The same, and one whose bytes are in a store that speaks S3.
+    pub(crate) async fn on_every(settings: Settings<'_>, test: impl AsyncFn(Self)) {
+        Self::on_both(settings, &test).await;
+        let (store, bucket) = (shared_store().await, format!("bucket-{}", Uuid::now_v7()));
+        let mut house = Self::on_s3(&store.endpoint(), &shared_keys(), &bucket, settings).await;
+        house.bucket = Some((store, bucket));
+        test(house).await;
+    }
+
+    /// With the bytes in a bucket.
+    pub(crate) async fn on_s3(
+        endpoint: &str,
+        keys: &Keys,
+        bucket: &str,
+        settings: Settings<'_>,
+    ) -> Self {
+        let keys = [
+            ("DOTMAC_FILES_ACCESS_KEY", keys.access.as_str()),
+            ("DOTMAC_FILES_SECRET_KEY", keys.secret.as_str()),
+        ];
+        Self::on_s3_by_vault(endpoint, bucket, &[settings, &keys].concat()).await
+    }
+
+    /// The same, with keys that are among the settings or in Vault.
+    pub(crate) async fn on_s3_by_vault(
+        endpoint: &str,
+        bucket: &str,
+        settings: Settings<'_>,
+    ) -> Self {
+        let store = [
+            ("DOTMAC_FILES_PROVIDER", "s3"),
+            ("DOTMAC_FILES_ENDPOINT", endpoint),
+            ("DOTMAC_FILES_BUCKET", bucket),
+        ];
+        Self::on_sqlite(1, &[settings, &store].concat()).await
+    }
+
     async fn open(
         url: String,
         postgres: Option<Postgres>,
@@ -104,6 +171,7 @@ impl House {
             url,
             settings: settings.collect(),
             directory,
+            bucket: None,
             token: String::new(),
         };
         for _ in 0..instances {
@@ -150,8 +218,12 @@ impl House {
         self.directory.path().join("store")
     }
 
-    /// Files below the directory of the bytes, whatever their names.
+    /// Files below the directory of the bytes, or in their bucket, whatever their names.
     pub(crate) fn stored(&self) -> Vec<PathBuf> {
+        if let Some((store, bucket)) = &self.bucket {
+            let listed = store.list(bucket, "blobs").into_iter();
+            return listed.map(|(name, _)| PathBuf::from(name)).collect();
+        }
         let mut found = Vec::new();
         let mut left = vec![self.store().join("blobs")];
         while let Some(directory) = left.pop() {
@@ -282,6 +354,18 @@ impl House {
         let made = self.put(query, bytes).await;
         assert_eq!(made.status, 201, "{made:?}");
         made
+    }
+
+    /// Deletes the smallest of what is stored, past the program.
+    pub(crate) fn lose_smallest(&self) {
+        if let Some((store, bucket)) = &self.bucket {
+            let listed = store.list(bucket, "blobs");
+            let smallest = listed.iter().min_by_key(|(_, size)| *size).unwrap();
+            return store.delete(&smallest.0);
+        }
+        let stored = self.stored();
+        let size = |it: &&PathBuf| std::fs::metadata(it).unwrap().len();
+        std::fs::remove_file(stored.iter().min_by_key(size).unwrap()).unwrap();
     }
 
     /// What the tenant uses: bytes, bytes that are held, files.

@@ -9,5 +9,8 @@ mod faults;
 mod house;
 mod quotas;
 mod reading;
+mod renditions;
+mod s3;
+mod scans;
 mod sorting;
 mod uploads;

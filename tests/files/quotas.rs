@@ -9,7 +9,7 @@ use crate::house::{House, noise};
 #[tokio::test]
 async fn of_uploads_that_come_at_once_as_many_are_taken_as_fit() {
     let settings = [("DOTMAC_FILES_TENANT_QUOTA", "1000000B")];
-    House::on_both(&settings, async |house| {
+    House::on_every(&settings, async |house| {
         let bytes = noise(1, 300_000);
         let (house, bytes) = (&house, &bytes);
         let all =
@@ -49,7 +49,7 @@ async fn of_uploads_that_come_at_once_as_many_are_taken_as_fit() {
 #[tokio::test]
 async fn each_user_has_a_quota_of_its_own() {
     let settings = [("DOTMAC_FILES_USER_QUOTA", "10B")];
-    House::on_both(&settings, async |house| {
+    House::on_every(&settings, async |house| {
         let user = house.user("ann@example.com", &["files.files.*"]).await;
         house.file("name=a", "0123456789").await;
         let refused = house.put("name=b", "0").await;

@@ -14,7 +14,7 @@ async fn read(house: &House, id: &str, headers: &[(&str, &str)]) -> Answer {
 
 #[tokio::test]
 async fn a_part_is_read_and_what_is_known_is_not_read_again() {
-    House::on_both(&[], async |house| {
+    House::on_every(&[], async |house| {
         let bytes = noise(7, 1_000_000);
         let made = house.file("name=a.bin", bytes.clone()).await;
         let (id, tag) = (made.text("id"), format!("\"{}\"", sha256(&bytes)));

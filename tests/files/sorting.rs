@@ -14,7 +14,7 @@ fn names(list: &Answer) -> Vec<&str> {
 
 #[tokio::test]
 async fn files_are_found_by_folder_type_name_owner_and_state() {
-    House::on_both(&[], async |house| {
+    House::on_every(&[], async |house| {
         let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01";
         house
             .file("name=Report%20100%25.txt&folder=/a", "text")
@@ -89,7 +89,7 @@ async fn files_are_found_by_folder_type_name_owner_and_state() {
 
 #[tokio::test]
 async fn a_change_needs_the_version_that_was_seen_and_keeps_what_it_does_not_name() {
-    House::on_both(&[], async |house| {
+    House::on_every(&[], async |house| {
         let made = house.file("name=a.txt&folder=/x", "hello").await;
         let path = format!("/files/{}", made.text("id"));
         let blind = house
@@ -160,7 +160,7 @@ async fn a_copy_shares_bytes_and_the_trash_gives_back_what_it_has() {
         ("DOTMAC_FILES_SWEEP_INTERVAL", "200ms"),
         ("DOTMAC_FILES_TRASH_RETENTION", "2s"),
     ];
-    House::on_both(&settings, async |house| {
+    House::on_every(&settings, async |house| {
         let made = house.file("name=a.txt", "hello").await;
         let path = format!("/files/{}", made.text("id"));
         let moved = house
@@ -236,7 +236,7 @@ async fn a_copy_shares_bytes_and_the_trash_gives_back_what_it_has() {
 
 #[tokio::test]
 async fn a_batch_says_of_each_item_what_came_of_it() {
-    House::on_both(&[], async |house| {
+    House::on_every(&[], async |house| {
         let (one, two) = (
             house.file("name=1", "1").await,
             house.file("name=2", "2").await,
@@ -299,7 +299,7 @@ async fn a_batch_says_of_each_item_what_came_of_it() {
 
 #[tokio::test]
 async fn permissions_and_tenants_are_kept_apart() {
-    House::on_both(&[], async |house| {
+    House::on_every(&[], async |house| {
         let made = house.file("name=a", "a").await;
         let path = format!("/files/{}", made.text("id"));
         let reader = house
@@ -363,7 +363,7 @@ async fn permissions_and_tenants_are_kept_apart() {
 
 #[tokio::test]
 async fn each_act_has_its_event_and_its_entry() {
-    House::on_both(&[("DOTMAC_FILES_SWEEP_INTERVAL", "200ms")], async |house| {
+    House::on_every(&[("DOTMAC_FILES_SWEEP_INTERVAL", "200ms")], async |house| {
         let made = house.file("name=secret-name.txt", "hello").await;
         let (id, path) = (made.text("id"), format!("/files/{}", made.text("id")));
         assert_eq!(house.patch(&path, "*", json!({ "folder": "/a" })).await.status, 200);

@@ -29,7 +29,7 @@ async fn send_form(house: &House, fields: &[(&str, &[u8])]) -> Answer {
 
 #[tokio::test]
 async fn a_file_is_what_was_sent_whatever_its_size() {
-    House::on_both(&[], async |house| {
+    House::on_every(&[], async |house| {
         let mut used = 0;
         let sizes = [0, 1, 131_071, 131_072, 131_073, 3_000_000];
         for (number, size) in sizes.into_iter().enumerate() {
@@ -77,7 +77,7 @@ async fn a_file_is_what_was_sent_whatever_its_size() {
 
 #[tokio::test]
 async fn what_lies_about_its_hash_or_its_type_is_refused_and_leaves_nothing() {
-    House::on_both(&[], async |house| {
+    House::on_every(&[], async |house| {
         let put = |headers: &[(&str, &str)], bytes: &'static [u8]| {
             let request = house.request(0, Method::PUT, "/files/content?name=a");
             let request = headers.iter().fold(request, |request, (name, value)| {
@@ -188,7 +188,7 @@ async fn a_name_that_is_none_is_refused_before_a_byte_is_taken() {
 
 #[tokio::test]
 async fn a_form_has_its_fields_in_any_order_and_no_others() {
-    House::on_both(&[], async |house| {
+    House::on_every(&[], async |house| {
         let file = ("name=\"file\"; filename=\"a.txt\"", &b"hello"[..]);
         let metadata = ("name=\"metadata\"", &br#"{"k":"v"}"#[..]);
         let folder = ("name=\"folder\"", &b"/x"[..]);
