@@ -237,4 +237,6 @@ pub(crate) struct RouteLimits {
     pub(crate) body: Option<usize>,
     /// The longest time to the head of the answer.
     pub(crate) time: Option<Duration>,
+    /// Whether a part of the path is a secret, which is in no span and no line of the log.
+    pub(crate) hides_path: bool,
 }

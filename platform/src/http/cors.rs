@@ -7,7 +7,7 @@ use super::config::CorsPolicy;
 use crate::settings::CorsOrigin;
 
 /// What scripts may read of an answer, beside what browsers show them anyway.
-const EXPOSED: [&str; 7] = [
+const EXPOSED: [&str; 15] = [
     "x-request-id",
     "etag",
     "idempotent-replayed",
@@ -15,6 +15,15 @@ const EXPOSED: [&str; 7] = [
     "ratelimit",
     "ratelimit-policy",
     "retry-after",
+    // What clients of resumable uploads read (tus 1.0).
+    "tus-checksum-algorithm",
+    "tus-extension",
+    "tus-max-size",
+    "tus-resumable",
+    "tus-version",
+    "upload-expires",
+    "upload-length",
+    "upload-offset",
 ];
 
 /// What is wrong with a cross-origin policy.

@@ -26,16 +26,21 @@ type Answer = LocalBoxFuture<'static, Result<ServiceResponse, Error>>;
 pub(super) struct RequestLimits {
     general: Limits,
     own: Vec<(String, Method, RouteLimits)>,
+    /// Patterns of the routes whose paths are secrets.
+    secret_paths: Vec<String>,
 }
 
 impl RequestLimits {
     pub(super) fn new(config: &Config, routes: Option<&dyn RouteSet>) -> Self {
+        let own = routes.map(RouteSet::limits).unwrap_or_default();
+        let secret = own.iter().filter(|(_, _, limits)| limits.hides_path);
         Self {
             general: Limits {
                 body: config.body_limit,
                 time: config.request_timeout,
             },
-            own: routes.map(RouteSet::limits).unwrap_or_default(),
+            secret_paths: secret.map(|(path, _, _)| path.clone()).collect(),
+            own,
         }
     }
 
@@ -54,6 +59,19 @@ impl RequestLimits {
             body: own.body.unwrap_or(self.general.body),
             time: own.time.unwrap_or(self.general.time),
         }
+    }
+
+    /// The pattern to show in place of a path that is a secret: that of its route, or, where no route takes the request, of one
+    /// that its path begins like.
+    pub(super) fn secret_path(&self, route: Option<&str>, path: &str) -> Option<&str> {
+        let is_secret = |pattern: &&String| match route {
+            Some(route) => pattern.as_str() == route,
+            None => {
+                let begin = pattern.split('{').next().unwrap_or_default();
+                path.starts_with(begin)
+            }
+        };
+        self.secret_paths.iter().find(is_secret).map(String::as_str)
     }
 }
 

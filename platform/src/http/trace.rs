@@ -59,6 +59,8 @@ pub(super) struct Exchange {
     scheme: &'static str,
     route: Option<String>,
     path: String,
+    /// What is shown in place of a path that has a secret in it.
+    shown_path: Option<String>,
     client: Option<IpAddr>,
     limits: Limits,
     body: Intake,
@@ -74,6 +76,8 @@ impl Exchange {
         limits: &RequestLimits,
     ) -> Self {
         let route = request.match_pattern();
+        let shown_path = limits.secret_path(route.as_deref(), request.path());
+        let shown_path = shown_path.map(str::to_owned);
         let limits = limits.of(route.as_deref(), request.method());
         Self {
             id: RequestId::of(request.headers()),
@@ -81,6 +85,7 @@ impl Exchange {
             scheme: trusted.scheme(request),
             route,
             limits,
+            shown_path,
             path: request.path().to_owned(),
             client: trusted.client(request),
             body: Intake::bound(request, limits.body),
@@ -109,6 +114,11 @@ impl Exchange {
 
     pub(super) fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The path, or the pattern of a route where the path is a secret.
+    fn shown_path(&self) -> &str {
+        self.shown_path.as_deref().unwrap_or(&self.path)
     }
 
     /// Probes and scrapes leave no span, no log line and no series: they would drown everything else.
@@ -154,7 +164,7 @@ impl Exchange {
             http.route = self.route.as_deref(),
             http.response.status_code = Empty,
             error.type = Empty,
-            url.path = self.path.as_str(),
+            url.path = self.shown_path(),
             url.scheme = self.scheme,
             server.address = trusted.checked_host(request).as_deref(),
             client.address = client.as_deref(),

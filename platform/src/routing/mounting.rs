@@ -89,6 +89,7 @@ impl RouteSet for MountedRoutes {
             let limits = RouteLimits {
                 body: route.body_limit,
                 time: route.rules.time_limit,
+                hides_path: route.hides_path,
             };
             (route.path.clone(), route.method.http(), limits)
         });

@@ -40,6 +40,7 @@ pub struct Route {
     pub(super) operation: Operation,
     describe: Describe,
     pub(super) body_limit: Option<usize>,
+    pub(super) hides_path: bool,
     pub(super) rules: Arc<RouteRules>,
     call: Arc<Call>,
     /// The values that its handler takes, once all are known.
@@ -58,7 +59,7 @@ type Call = dyn Fn(
     + Send
     + Sync;
 
-/// A method that routes can have. HEAD follows GET, and OPTIONS is answered for every path.
+/// A method that routes can have. HEAD follows GET, and OPTIONS is answered for every path that has none of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RouteMethod {
     Get,
@@ -66,6 +67,7 @@ pub(super) enum RouteMethod {
     Put,
     Patch,
     Delete,
+    Options,
 }
 
 impl RouteMethod {
@@ -76,6 +78,7 @@ impl RouteMethod {
             Self::Put => Method::PUT,
             Self::Patch => Method::PATCH,
             Self::Delete => Method::DELETE,
+            Self::Options => Method::OPTIONS,
         }
     }
 
@@ -86,6 +89,7 @@ impl RouteMethod {
             Self::Put => HttpMethod::Put,
             Self::Patch => HttpMethod::Patch,
             Self::Delete => HttpMethod::Delete,
+            Self::Options => HttpMethod::Options,
         }
     }
 }
@@ -141,6 +145,11 @@ impl Routes {
     /// Answers `DELETE`.
     pub fn delete<H: Endpoint<A>, A: 'static>(&mut self, path: &str, handler: H) -> &mut Route {
         self.add(RouteMethod::Delete, path, handler)
+    }
+
+    /// Answers `OPTIONS`, for protocols that say by it what they offer; of other paths it is answered anyway.
+    pub fn options<H: Endpoint<A>, A: 'static>(&mut self, path: &str, handler: H) -> &mut Route {
+        self.add(RouteMethod::Options, path, handler)
     }
 
     /// All of them.
@@ -208,6 +217,7 @@ impl Routes {
             operation,
             describe,
             body_limit: None,
+            hides_path: false,
             rules: Arc::new(rules),
             call,
             inserts: Vec::new(),
@@ -282,6 +292,12 @@ impl Route {
     /// The largest body in bytes, in place of `DOTMAC_HTTP_BODY_LIMIT`.
     pub fn body_limit(&mut self, bytes: usize) -> &mut Self {
         self.body_limit = Some(bytes);
+        self
+    }
+
+    /// A part of its path is a secret, such as a token: spans and lines of the log have its pattern in place of the path.
+    pub fn secret_path(&mut self) -> &mut Self {
+        self.hides_path = true;
         self
     }
 

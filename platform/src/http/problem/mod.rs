@@ -248,6 +248,16 @@ impl Problem {
         self.header(header::RETRY_AFTER, retry_after_seconds(wait))
     }
 
+    /// Sends a header along, by its name; one whose value has characters that headers must not have is left out.
+    #[must_use]
+    pub fn text_header(self, name: &'static str, value: &str) -> Self {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        match (name, HeaderValue::from_str(value)) {
+            (Ok(name), Ok(value)) => self.header(name, value),
+            _ => self,
+        }
+    }
+
     /// Remembers why, for the log. Clients never see it.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {

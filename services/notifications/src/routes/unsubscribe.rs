@@ -25,11 +25,13 @@ pub(super) fn declare(routes: &mut Routes) {
     routes
         .get("/{token}", show_unsubscribe)
         .summary("A page with a button to unsubscribe; it changes nothing")
+        .secret_path()
         .rate_limit(LINKS);
     routes
         .post("/{token}", unsubscribe)
         .summary("Unsubscribe the recipient of a mail from its category, by one click")
         .description("What a mail program sends as the body, `List-Unsubscribe=One-Click`, need not be there.")
+        .secret_path()
         .rate_limit(LINKS);
 }
 
