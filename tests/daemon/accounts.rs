@@ -37,23 +37,36 @@ pub struct Seen {
     link: String,
     access_token: String,
     file: String,
+    /// The path of a link to a file.
+    file_link: String,
+    /// The path of an upload in parts.
+    upload: String,
 }
 
 impl Seen {
     pub fn fill(&self, command: &str) -> String {
         command
             .replace("/files/…", &format!("/files/{}", self.file))
+            .replace("/f/…", &self.file_link)
+            .replace("/api/v1/files/tus/…", &self.upload)
             .replace("dmo_…", &self.link)
             .replace("Bearer …", &format!("Bearer {}", self.access_token))
     }
 
     pub fn note(&mut self, shown: &str) {
+        if let Some(path) = shown.trim().strip_prefix("location: ") {
+            path.clone_into(&mut self.upload);
+            // The file that it becomes has its id.
+            let id = path.rsplit('/').next().unwrap_or_default();
+            id.clone_into(&mut self.file);
+        }
         let Ok(shown) = serde_json::from_str::<Value>(shown) else {
             return;
         };
         for (field, place) in [
             ("token", &mut self.link),
             ("access_token", &mut self.access_token),
+            ("path", &mut self.file_link),
         ] {
             if let Some(text) = shown[field].as_str() {
                 text.clone_into(place);

@@ -5,12 +5,16 @@
     reason = "a test fails by panicking"
 )]
 
+mod clients;
 mod faults;
 mod house;
+mod links;
 mod quotas;
 mod reading;
 mod renditions;
 mod s3;
 mod scans;
 mod sorting;
+mod tus;
 mod uploads;
+mod versions;

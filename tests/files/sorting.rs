@@ -380,9 +380,9 @@ async fn each_act_has_its_event_and_its_entry() {
         };
         let created = json!({ "file": id, "size": 5, "sha256": made.text("sha256"), "type": "text/plain", "version": 1 });
         assert_eq!(of(0), ("file.created.v1", created));
-        assert_eq!(of(1), ("file.updated.v1", json!({ "file": id, "version": 2, "restored": false })));
+        assert_eq!(of(1), ("file.updated.v1", json!({ "file": id, "version": 2, "restored": false, "content": false })));
         assert_eq!(of(2), ("file.deleted.v1", json!({ "file": id, "version": 3, "permanent": false })));
-        assert_eq!(of(3), ("file.updated.v1", json!({ "file": id, "version": 4, "restored": true })));
+        assert_eq!(of(3), ("file.updated.v1", json!({ "file": id, "version": 4, "restored": true, "content": false })));
         assert!(!events.body.to_string().contains("secret-name"));
         for action in ["file_upload", "file_change", "file_delete", "file_restore"] {
             eventually(&format!("the entry of {action}"), || async {

@@ -18,6 +18,22 @@ pub(crate) const RESTORE: AuditedAct =
     AuditedAct::new("file_restore", "A file was taken from the trash.");
 pub(crate) const PURGE: AuditedAct =
     AuditedAct::new("file_purge", "A file in the trash was deleted for good.");
+pub(crate) const LINK: AuditedAct = AuditedAct::new(
+    "file_link",
+    "A link was made by which anybody reads a file.",
+);
+pub(crate) const REPLACE: AuditedAct =
+    AuditedAct::new("file_replace", "The content of a file was replaced.");
+pub(crate) const RESTORE_VERSION: AuditedAct = AuditedAct::new(
+    "file_version_restore",
+    "A former content of a file replaced the one that it had.",
+);
+pub(crate) const DELETE_VERSION: AuditedAct = AuditedAct::new(
+    "file_version_delete",
+    "A former content of a file was deleted for good.",
+);
+pub(crate) const UNLINK: AuditedAct =
+    AuditedAct::new("file_unlink", "A link to a file was revoked.");
 
 pub(crate) const QUARANTINE: AuditedAct =
     AuditedAct::new("file_quarantine", "A virus was found in a file.");
@@ -28,7 +44,19 @@ pub(crate) const REJECT: AuditedAct = AuditedAct::new(
 
 /// All acts of the module.
 pub(crate) const ACTS: &[AuditedAct] = &[
-    UPLOAD, CHANGE, COPY, DELETE, RESTORE, PURGE, QUARANTINE, REJECT,
+    UPLOAD,
+    CHANGE,
+    COPY,
+    DELETE,
+    RESTORE,
+    PURGE,
+    LINK,
+    UNLINK,
+    REPLACE,
+    RESTORE_VERSION,
+    DELETE_VERSION,
+    QUARANTINE,
+    REJECT,
 ];
 
 /// Records an act upon a file in the transaction that does it.

@@ -17,8 +17,9 @@ use crate::{
     storage::Stored,
     store::{
         blobs::{self, BlobId},
-        files, renditions,
+        files, renditions, uploads,
         usage::{self, OwnerId, Usage, WHOLE},
+        versions,
     },
 };
 
@@ -128,7 +129,7 @@ async fn missing(
     loop {
         let most = i64::try_from(BATCH).unwrap_or(i64::MAX);
         let rows = on.system.read("list blobs", async move |c| {
-            blobs::kept_after(c, after, most).await
+            blobs::stored_after(c, after, most).await
         });
         let rows = rows.await?;
         let Some(last) = rows.last() else {
@@ -143,18 +144,19 @@ async fn missing(
             let (tenant, id) = (row.tenant_id, row.id);
             let counted = on.system.read("count files of blob", async move |c| {
                 let files = files::count_of(c, tenant, id).await?
+                    + versions::count_of(c, tenant, id).await?
                     + renditions::count_of(c, tenant, id).await?;
                 Ok::<_, FilesError>((files, blobs::find(c, tenant, id).await?))
             });
             // It may have changed since it was listed.
             let (files, now) = counted.await?;
-            let Some(now) = now.filter(|it| it.state == blobs::KEPT) else {
+            let Some(now) = now.filter(|it| it.state == row.state) else {
                 continue;
             };
             if !is_there {
                 report.missing.push(id);
             }
-            if files != now.refs {
+            if row.state == blobs::KEPT && files != now.refs {
                 report.miscounted.push(id);
             }
         }
@@ -168,7 +170,9 @@ async fn used(on: &Service, options: Options, report: &mut Report) -> Result<(),
     let read = on
         .system
         .retrying_transaction("compare used bytes", snapshot, async |tx| {
-            let (files, reserved) = (files::used(tx).await?, blobs::reserved(tx).await?);
+            let (mut files, mut reserved) = (files::used(tx).await?, blobs::reserved(tx).await?);
+            files.extend(versions::used(tx).await?.into_iter().map(of_versions));
+            reserved.extend(uploads::reserved(tx).await?);
             Ok::<_, FilesError>((files, reserved, usage::all(tx).await?))
         });
     let (files, reserved, kept) = read.await?;
@@ -211,4 +215,13 @@ async fn used(on: &Service, options: Options, report: &mut Report) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Former contents have bytes, and are no files.
+fn of_versions((tenant, owner, used): (TenantId, OwnerId, i64)) -> (TenantId, OwnerId, Usage) {
+    let usage = Usage {
+        used,
+        ..Usage::default()
+    };
+    (tenant, owner, usage)
 }

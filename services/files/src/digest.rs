@@ -1,6 +1,6 @@
 //! The hash of a file, and what its sender says that it is: `Content-Digest` (RFC 9530) or `X-Content-SHA256`.
 
-use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
+use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA256_OUTPUT_LEN};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use dotmac_platform::routing::RequestHead;
 
@@ -133,6 +133,62 @@ fn content_digest(text: &str) -> Result<Sha256, FilesError> {
     found.ok_or(wrong(
         "has no `sha-256`, which is the algorithm that is checked",
     ))
+}
+
+/// What a request says that the hash of its own bytes is: `Upload-Checksum` of tus.
+pub(crate) struct Checksum {
+    context: Context,
+    announced: Vec<u8>,
+}
+
+impl Checksum {
+    /// Those that are understood, by their names in tus.
+    pub(crate) const ALGORITHMS: &'static str = "sha1,sha256";
+
+    /// Reads the header; `None` without one.
+    ///
+    /// # Errors
+    ///
+    /// [`FilesError::UploadHeader`].
+    pub(crate) fn of(head: &RequestHead) -> Result<Option<Self>, FilesError> {
+        const HEADER: &str = "upload-checksum";
+        let Some(text) = head.header(HEADER) else {
+            return Ok(None);
+        };
+        let wrong = |problem| FilesError::UploadHeader(HEADER, problem);
+        let (algorithm, hash) = text
+            .split_once(' ')
+            .ok_or(wrong("is an algorithm and a hash in base64"))?;
+        let algorithm = match algorithm {
+            // What tus wants every server to have; it finds accidents, and no attacks.
+            "sha1" => &SHA1_FOR_LEGACY_USE_ONLY,
+            "sha256" => &SHA256,
+            _ => return Err(wrong("has the algorithm `sha1` or `sha256`")),
+        };
+        let announced = STANDARD.decode(hash.trim());
+        let announced = announced.map_err(|_| wrong("is an algorithm and a hash in base64"))?;
+        Ok(Some(Self {
+            context: Context::new(algorithm),
+            announced,
+        }))
+    }
+
+    pub(crate) fn read(&mut self, piece: &[u8]) {
+        self.context.update(piece);
+    }
+
+    /// Compares with what was read.
+    ///
+    /// # Errors
+    ///
+    /// [`FilesError::Checksum`].
+    pub(crate) fn check(&self) -> Result<(), FilesError> {
+        if self.context.clone().finish().as_ref() == self.announced {
+            Ok(())
+        } else {
+            Err(FilesError::Checksum)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -28,6 +28,70 @@ const FORM: ProblemType = ProblemType::new(
 const FORBIDDEN: ProblemType =
     ProblemType::new(403, "forbidden", "the permission for this is missing");
 const NOT_FOUND: ProblemType = ProblemType::new(404, "file_not_found", "there is no such file");
+const NO_VERSION: ProblemType = ProblemType::new(
+    404,
+    "version_not_found",
+    "the file has no former content of that number",
+);
+const NO_LINK: ProblemType = ProblemType::new(404, "link_not_found", "there is no such link");
+const LINK_GONE: ProblemType = ProblemType::new(
+    410,
+    "link_gone",
+    "the link is over, was revoked, or was used as often as it may be",
+);
+const TOO_MANY_LINKS: ProblemType = ProblemType::new(
+    409,
+    "too_many_links",
+    "the file has as many links as it may have",
+);
+const NO_UPLOAD: ProblemType = ProblemType::new(404, "upload_not_found", "there is no such upload");
+const UPLOAD_EXPIRED: ProblemType = ProblemType::new(
+    410,
+    "upload_expired",
+    "the upload was not gone on with in time",
+);
+const UPLOAD: ProblemType = ProblemType::new(
+    400,
+    "invalid_upload",
+    "a header of the upload is missing or cannot be understood",
+);
+const OFFSET: ProblemType = ProblemType::new(
+    409,
+    "upload_offset",
+    "the upload has come to another place; `HEAD` says to which",
+);
+const TAKEN: ProblemType = ProblemType::new(
+    409,
+    "upload_taken",
+    "another request goes on with the upload",
+);
+const TUS_VERSION: ProblemType =
+    ProblemType::new(412, "tus_version", "`Tus-Resumable: 1.0.0` is needed");
+const TOO_LONG: ProblemType = ProblemType::new(
+    413,
+    "upload_too_long",
+    "more has come than the upload announced",
+);
+const OFFSET_STREAM: ProblemType = ProblemType::new(
+    415,
+    "unsupported_media_type",
+    "the body must be sent as application/offset+octet-stream",
+);
+const CHECKSUM: ProblemType = ProblemType::new(
+    460,
+    "checksum_mismatch",
+    "what has arrived has another hash than `Upload-Checksum`",
+);
+const TOO_MANY_BEGUN: ProblemType = ProblemType::new(
+    409,
+    "too_many_begun_uploads",
+    "as many uploads are begun and not ended as one user may have",
+);
+const TOO_MANY_PARTS: ProblemType = ProblemType::new(
+    409,
+    "too_many_parts",
+    "the upload came in more requests than it may have; begin again with larger ones",
+);
 const SLOW: ProblemType =
     ProblemType::new(408, "slow_body", "nothing of the body came for too long");
 const STATE: ProblemType =
@@ -35,7 +99,7 @@ const STATE: ProblemType =
 const TOO_LARGE: ProblemType = ProblemType::new(
     413,
     "file_too_large",
-    "the file is larger than one that is uploaded in one request",
+    "the file has more bytes than one that is uploaded so may have",
 );
 const QUOTA: ProblemType = ProblemType::new(
     413,
@@ -127,6 +191,54 @@ pub(crate) enum FilesError {
     /// No file of that id belongs to the tenant.
     #[error("there is no such file")]
     NotFound,
+    /// The file has no former content of that number.
+    #[error("the file has no such content")]
+    NoVersion,
+    /// No link of that id belongs to the file, or a token opens none.
+    #[error("there is no such link")]
+    NoLink,
+    /// The link opens nothing any more.
+    #[error("the link is over")]
+    LinkGone,
+    /// The file has as many links as it may have.
+    #[error("the file has too many links")]
+    TooManyLinks,
+    /// The operating system has no random bytes.
+    #[error("the operating system has no random bytes")]
+    NoRandom,
+    /// No upload of that id belongs to the caller.
+    #[error("there is no such upload")]
+    NoUpload,
+    /// The upload was not gone on with in time.
+    #[error("the upload has expired")]
+    UploadExpired,
+    /// A header of tus; its name, and what it should be.
+    #[error("`{0}` {1}")]
+    UploadHeader(&'static str, &'static str),
+    /// The upload has come to another place.
+    #[error("the upload has come to {0}")]
+    Offset(i64),
+    /// Another request goes on with the upload.
+    #[error("another request goes on with the upload")]
+    Taken,
+    /// The owner has begun too many uploads.
+    #[error("too many uploads are begun")]
+    TooManyBegun,
+    /// The upload has too many parts.
+    #[error("the upload has too many parts")]
+    TooManyParts,
+    /// The client speaks another version of tus.
+    #[error("the client speaks another version of tus")]
+    TusVersion,
+    /// More has come than was announced.
+    #[error("more has come than was announced")]
+    TooLong,
+    /// The body is not sent as tus has it.
+    #[error("the body is of another media type")]
+    NoOffsetStream,
+    /// What has come has another hash.
+    #[error("what has come has another hash")]
+    Checksum,
     /// Nothing of the body came for too long.
     #[error("nothing of the body came for too long")]
     Slow,
@@ -247,6 +359,21 @@ impl ApiError for FilesError {
         DIGEST,
         FORM,
         NOT_FOUND,
+        NO_VERSION,
+        NO_LINK,
+        NO_UPLOAD,
+        UPLOAD_EXPIRED,
+        UPLOAD,
+        OFFSET,
+        TAKEN,
+        TOO_MANY_BEGUN,
+        TOO_MANY_PARTS,
+        TUS_VERSION,
+        TOO_LONG,
+        OFFSET_STREAM,
+        CHECKSUM,
+        LINK_GONE,
+        TOO_MANY_LINKS,
         SLOW,
         STATE,
         TOO_LARGE,
@@ -273,6 +400,22 @@ impl ApiError for FilesError {
             Self::Form(field, problem) => FORM.problem().field_error(field, problem),
             Self::Forbidden(_) => FORBIDDEN.problem().detail(text),
             Self::NotFound => NOT_FOUND.problem(),
+            Self::NoVersion => NO_VERSION.problem(),
+            Self::NoLink => NO_LINK.problem(),
+            Self::NoUpload => NO_UPLOAD.problem(),
+            Self::UploadExpired => UPLOAD_EXPIRED.problem(),
+            Self::UploadHeader(header, problem) => UPLOAD.problem().field_error(header, problem),
+            Self::Offset(_) => OFFSET.problem().field_error("upload-offset", text),
+            Self::Taken => TAKEN.problem(),
+            Self::TooManyBegun => TOO_MANY_BEGUN.problem(),
+            Self::TooManyParts => TOO_MANY_PARTS.problem(),
+            Self::TusVersion => TUS_VERSION.problem().text_header("tus-version", "1.0.0"),
+            Self::TooLong => TOO_LONG.problem(),
+            Self::NoOffsetStream => OFFSET_STREAM.problem(),
+            Self::Checksum => CHECKSUM.problem(),
+            Self::LinkGone => LINK_GONE.problem(),
+            Self::TooManyLinks => TOO_MANY_LINKS.problem(),
+            error @ Self::NoRandom => Problem::internal(error),
             Self::Slow => SLOW.problem(),
             Self::State(_) => STATE.problem().field_error("state", text),
             Self::TooLarge(_) => TOO_LARGE.problem().field_error("file", text),

@@ -22,7 +22,7 @@ pub(crate) struct FileCreated {
     version: i64,
 }
 
-/// The name, the folder or the metadata of a file was changed, or it was taken from the trash.
+/// The name, the folder, the metadata or the content of a file was changed, or it was taken from the trash.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FileUpdated {
     /// Its id.
@@ -31,6 +31,8 @@ pub(crate) struct FileUpdated {
     version: i64,
     /// Whether it was taken from the trash.
     restored: bool,
+    /// Whether its content was replaced.
+    content: bool,
 }
 
 /// A file went to the trash, or was deleted for good.
@@ -85,11 +87,12 @@ impl FileQuarantined {
 }
 
 impl FileUpdated {
-    pub(crate) fn of(row: &FileRow, restored: bool) -> Self {
+    pub(crate) fn of(row: &FileRow, restored: bool, content: bool) -> Self {
         Self {
             file: row.id,
             version: row.version,
             restored,
+            content,
         }
     }
 }

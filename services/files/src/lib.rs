@@ -16,6 +16,7 @@ mod media;
 mod metrics;
 mod names;
 mod rendering;
+mod resumable;
 mod routes;
 mod rules;
 mod scanner;
@@ -26,6 +27,7 @@ mod storage;
 mod store;
 mod upload;
 mod workers;
+mod writing;
 
 use std::time::Duration;
 
@@ -46,6 +48,8 @@ permissions! {
     pub Write = "files.files.write";
     /// Delete the tenant's files.
     pub Delete = "files.files.delete";
+    /// Make and revoke links by which anybody reads a file.
+    pub WriteLinks = "files.links.write";
 }
 
 /// How often the store is written to and read, and clamd asked, to know how they are.
@@ -116,6 +120,7 @@ impl Module for Files {
         }
         on.provide(service);
         on.routes("/files", |routes| routes::declare(routes, &settings));
+        on.root_routes("/f", routes::declare_public);
         Ok(())
     }
 }

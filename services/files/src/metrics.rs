@@ -76,6 +76,20 @@ impl Scanned {
     }
 }
 
+static RESUMED: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    counter(
+        "dotmac.files.uploads.resumed",
+        "Requests that went on with an upload where an earlier request had ended",
+    )
+});
+
+static LINK_DOWNLOADS: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    counter(
+        "dotmac.files.links.downloads",
+        "Downloads by links, as the links count them",
+    )
+});
+
 /// What came of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -146,6 +160,8 @@ pub(crate) fn observe(uploads: &Arc<Semaphore>, most: usize, found: &Found) {
     RECEIVED.add(0, &[]);
     SENT.add(0, &[]);
     DROPPED.add(0, &[]);
+    RESUMED.add(0, &[]);
+    LINK_DOWNLOADS.add(0, &[]);
     let uploads = Arc::clone(uploads);
     meter()
         .u64_observable_gauge("dotmac.files.uploads.active")
@@ -198,6 +214,14 @@ pub(crate) fn decoded(outcome: &'static str) {
 
 pub(crate) fn scanned(scanned: Scanned) {
     SCANS.add(1, &[outcome_of(scanned.text())]);
+}
+
+pub(crate) fn resumed() {
+    RESUMED.add(1, &[]);
+}
+
+pub(crate) fn downloaded_by_link() {
+    LINK_DOWNLOADS.add(1, &[]);
 }
 
 fn label(outcome: Outcome) -> KeyValue {

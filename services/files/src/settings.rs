@@ -54,7 +54,13 @@ dotmac_platform::settings! {
         /// Largest file that is uploaded in one request.
         max_upload: ByteSize { default: fixed("100MiB"), range: sized("1KiB", "5GiB") }
 
-        /// Longest time for such a request.
+        /// Largest file that is uploaded in parts, by tus.
+        max_size: ByteSize { default: fixed("5GiB"), range: sized("1KiB", "5120GiB") }
+
+        /// How long an upload in parts can go on.
+        upload_expiry: Duration { default: fixed("24h"), range: lasting("1m", "30d") }
+
+        /// Longest time for one request that uploads.
         upload_timeout: Duration { default: fixed("1h"), range: lasting("1s", "24h") }
 
         /// Uploads under way at once on one instance. Further ones are answered 503.
@@ -65,6 +71,9 @@ dotmac_platform::settings! {
 
         /// Bytes that the files of one user or service account may have together.
         user_quota: ByteSize { default: fixed("100GiB"), range: sized("1B", "1000000GiB") }
+
+        /// Former contents that are kept of each file. They count as used bytes; the oldest goes when one more comes.
+        versions: usize { default: fixed("10"), range: between::<usize>("0", "100") }
 
         /// How long a deleted file can be restored.
         trash_retention: Duration { default: fixed("30d"), range: lasting("1s", "3650d") }

@@ -11,12 +11,13 @@ use dotmac_platform::{
 use crate::{
     FilesError,
     check::{self, Options},
+    resumable,
     rules::files as file_rules,
     scanner::UNAVAILABLE,
     service::{Abandoned, Service},
     storage::StorageError,
-    store::{blobs, files, renditions},
-    upload,
+    store::{blobs, files, links, renditions, uploads},
+    writing,
 };
 
 /// Things that are read with one query, and done one after another.
@@ -31,6 +32,15 @@ const TRIES: u32 = 10;
 const ABSENT: u32 = 3;
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How long the request that brought the last byte of an upload may be silent before another instance makes the file.
+const UNFINISHED: Duration = Duration::from_secs(60);
+
+/// How long after its expiry an upload that came whole is tried to be made a file of.
+const HOPELESS: Duration = Duration::from_secs(24 * 3600);
+
+/// How long links stay after their end, for those who ask how often they were used.
+const LINKS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// Clears away uploads whose clients went away. What it does not do is done by the sweep.
 pub(crate) async fn clear(service: Service, context: WorkerContext) -> Result<(), FilesError> {
     let mut abandoned = service.to_clear.lock().await;
@@ -43,9 +53,9 @@ pub(crate) async fn clear(service: Service, context: WorkerContext) -> Result<()
             return Ok(());
         };
         let (scope, blob) = (next.scope.clone(), next.blob);
-        upload::abort(next).await;
+        writing::abort(next).await;
         for tried in 1..=TRIES {
-            match upload::release(&service, &scope, blob).await {
+            match writing::release(&service, &scope, blob).await {
                 Ok(true) => break,
                 // Its row may be about to be committed.
                 Ok(false) if tried < ABSENT => {}
@@ -105,9 +115,16 @@ pub(crate) async fn ping(service: Service, context: WorkerContext) -> Result<(),
 /// Deletes what uploads have left behind, and what was in the trash for long enough. One instance does it at a time.
 pub(crate) async fn sweep(service: Service, context: WorkerContext) -> Result<(), FilesError> {
     give_up(&service, &context).await?;
+    end_expired(&service, &context).await?;
     purge(&service, &context).await?;
     expire(&service, &context).await?;
-    drop_blobs(&service, &context).await
+    drop_blobs(&service, &context).await?;
+    let oldest = Moment::now() - LINKS_KEPT;
+    let deleted = service.system.transaction("delete links", async move |tx| {
+        links::delete_over(tx, oldest).await
+    });
+    deleted.await?;
+    finish(&service, &context).await
 }
 
 /// Gives up uploads whose instance has not said for a while that it goes on.
@@ -123,7 +140,7 @@ async fn give_up(service: &Service, context: &WorkerContext) -> Result<(), Files
         for (tenant, blob) in left {
             let scope = TenantScope::system(tenant, "give up uploads left behind");
             tracing::info!(%blob, "gave up an upload that its instance left behind");
-            upload::clear(
+            writing::clear(
                 service,
                 Abandoned {
                     scope,
@@ -138,6 +155,54 @@ async fn give_up(service: &Service, context: &WorkerContext) -> Result<(), Files
             return Ok(());
         }
     }
+}
+
+/// Ends uploads in parts that have expired.
+async fn end_expired(service: &Service, context: &WorkerContext) -> Result<(), FilesError> {
+    loop {
+        let now = Moment::now();
+        let expired = service.system.read("find expired uploads", async move |c| {
+            uploads::expired(c, (now, now - HOPELESS), BATCH).await
+        });
+        let expired = expired.await?;
+        let is_last = is_last(expired.len());
+        for upload in expired {
+            let scope = TenantScope::system(upload.tenant_id, "end expired uploads");
+            if upload.received == upload.length {
+                tracing::error!(upload = %upload.id, "gave up an upload that came whole: no file could be made of it");
+            }
+            match resumable::end(service, &scope, upload).await {
+                Ok(()) | Err(FilesError::Taken) => context.beat(),
+                Err(error) => return Err(error),
+            }
+        }
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+/// Makes files of uploads that have come whole, and of which no request did. One that fails keeps no other waiting.
+async fn finish(service: &Service, context: &WorkerContext) -> Result<(), FilesError> {
+    let oldest = Moment::now() - UNFINISHED;
+    let unfinished = service
+        .system
+        .read("find unfinished uploads", async move |c| {
+            uploads::unfinished(c, oldest, BATCH).await
+        });
+    for upload in unfinished.await? {
+        let id = upload.id;
+        let scope = TenantScope::system(upload.tenant_id, "finish uploads");
+        match resumable::finish(service, &scope, upload, &|| context.beat()).await {
+            Ok(_) => tracing::info!(upload = %id, "made the file of an upload that came whole"),
+            Err(FilesError::Lost) => {}
+            Err(error) => {
+                tracing::warn!(%error, upload = %id, "failed to make the file of an upload that came whole");
+            }
+        }
+        context.beat();
+    }
+    Ok(())
 }
 
 /// Deletes files that were in the trash for long enough.
@@ -201,7 +266,7 @@ async fn drop_blobs(service: &Service, context: &WorkerContext) -> Result<(), Fi
         let unused = unused.await?;
         let is_last = is_last(unused.len());
         for (tenant, blob) in unused {
-            upload::drop_blob(service, tenant, blob).await?;
+            writing::drop_blob(service, tenant, blob).await?;
             context.beat();
         }
         if is_last {

@@ -24,11 +24,26 @@ pub(super) async fn content(
         rules::readable(tx, *id).await
     });
     let row = found.await?;
-    let facts = facts(&row);
-    let part = wanted.part(&facts)?;
+    let part = part_of(&row, &wanted)?;
+    send(&on, &row, part, wanted.is_head()).await
+}
+
+/// What a request wants of a file.
+pub(super) fn part_of(row: &FileRow, wanted: &ContentRequest) -> Result<ContentPart, FilesError> {
+    Ok(wanted.part(&facts(row))?)
+}
+
+/// Sends a part of a file, or the head of the answer alone.
+pub(super) async fn send(
+    on: &Service,
+    row: &FileRow,
+    part: ContentPart,
+    is_head: bool,
+) -> Result<Content, FilesError> {
+    let facts = facts(row);
     let range = match &part {
         ContentPart::NotModified => return Ok(Content::head(facts, part)),
-        _ if wanted.is_head() => return Ok(Content::head(facts, part)),
+        _ if is_head => return Ok(Content::head(facts, part)),
         ContentPart::Whole => 0..facts.size,
         ContentPart::Range(range) => range.clone(),
     };
@@ -42,12 +57,12 @@ pub(super) async fn content(
     Ok(Content::new(facts, part, counted))
 }
 
-/// What an answer says of a file. Its bytes never change, so it was modified when it was made.
+/// What an answer says of a file.
 fn facts(row: &FileRow) -> ContentFacts {
     ContentFacts {
         size: u64::try_from(row.size).unwrap_or_default(),
         tag: row.sha256.clone(),
-        modified: row.created_at.into(),
+        modified: row.content().at.into(),
         media_type: media::with_charset(&row.media_type),
         name: row.name.clone(),
         is_inline: media::is_inline(&row.media_type),

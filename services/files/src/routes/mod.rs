@@ -5,7 +5,10 @@ mod bodies;
 mod content;
 mod files;
 mod renditions;
+mod links;
+mod tus;
 mod uploads;
+mod versions;
 
 use std::time::Duration;
 
@@ -13,6 +16,7 @@ use dotmac_platform::prelude::*;
 
 use crate::{FilesError, FilesSettings, store::files::FileRow};
 use bodies::FileBody;
+pub(crate) use links::declare_public;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -92,6 +96,9 @@ pub(crate) fn declare(routes: &mut Routes, settings: &FilesSettings) {
     routes
         .post("/{id}/restore", files::restore)
         .summary("Take a file from the trash");
+    versions::declare(routes, settings);
+    links::declare(routes);
+    tus::declare(routes, settings);
 }
 
 fn versioned(row: FileRow) -> Versioned<FileBody> {

@@ -18,7 +18,7 @@ use crate::{
     names::ROOT,
     rules::files::{Create, Labels},
     service::Service,
-    upload::{Intent, Received, receive},
+    upload::{Goal, Intent, Received, receive},
 };
 
 /// The largest field of a form that is not its file, in bytes.
@@ -53,7 +53,7 @@ pub(super) async fn upload(
         labels,
         declared: declared.map(shortened),
     };
-    received.keep(create).await.map(created)
+    received.keep(Goal::Create(create)).await.map(created)
 }
 
 pub(super) async fn upload_form(
@@ -68,7 +68,10 @@ pub(super) async fn upload_form(
     let read = fields.read_all(&on, &who, &mut form).await;
     let create = read.and_then(|()| fields.create());
     match (fields.received.take(), create) {
-        (Some(received), Ok(create)) => received.keep(create).await.map(created),
+        (Some(received), Ok(create)) => {
+            let goal = Goal::Create(create);
+            received.keep(goal).await.map(created)
+        }
         (Some(received), Err(error)) => Err(received.refuse(error).await),
         (None, Err(error)) => Err(error),
         (None, Ok(_)) => Err(FilesError::Form("file".into(), "is missing")),
@@ -162,7 +165,7 @@ impl Fields {
 }
 
 /// What a sender says of a type is kept for people, up to a length.
-fn shortened(declared: String) -> String {
+pub(super) fn shortened(declared: String) -> String {
     declared
         .chars()
         .filter(|letter| !letter.is_control())

@@ -19,7 +19,7 @@ use crate::{
     events::{FileCreated, FileDeleted, FileUpdated},
     jobs::Scan,
     names,
-    rules::{settle, take},
+    rules::{settle, take, versions},
     service::{Quotas, bytes},
     store::{
         blobs,
@@ -139,6 +139,7 @@ pub(crate) struct Create {
 /// [`FilesError::Lost`] if the upload was given up meanwhile.
 pub(crate) async fn create(
     tx: &mut TenantTx,
+    id: FileId,
     facts: Facts,
     create: Create,
 ) -> Result<Audited<FileRow>, FilesError> {
@@ -154,7 +155,7 @@ pub(crate) async fn create(
     let (now, labels) = (Moment::now(), create.labels);
     let row = FileRow {
         tenant_id: tx.tenant(),
-        id: FileId::new(),
+        id,
         blob_id: facts.blob,
         name_folded: names::folded(&labels.name),
         name: labels.name,
@@ -166,6 +167,7 @@ pub(crate) async fn create(
         details: Json(Details {
             metadata: labels.metadata,
             type_declared: create.declared,
+            content: None,
         }),
         owner_id: facts.owner,
         version: 1,
@@ -229,7 +231,7 @@ pub(crate) async fn change(
         ..row
     };
     let changed = store::update(tx, row).await?.ok_or(PreconditionFailed)?;
-    tx.emit(&FileUpdated::of(&changed, false))?;
+    tx.emit(&FileUpdated::of(&changed, false, false))?;
     Ok(record(tx, CHANGE, id)?.of(changed))
 }
 
@@ -264,6 +266,7 @@ pub(crate) async fn copy(
         folder: labels.folder,
         details: Json(Details {
             metadata: labels.metadata,
+            content: None,
             ..from.details.0
         }),
         owner_id: owner,
@@ -312,7 +315,7 @@ pub(crate) async fn restore(tx: &mut TenantTx, id: FileId) -> Result<Audited<Fil
         ..row
     };
     let restored = store::update(tx, row).await?.ok_or(PreconditionFailed)?;
-    tx.emit(&FileUpdated::of(&restored, true))?;
+    tx.emit(&FileUpdated::of(&restored, true, false))?;
     Ok(record(tx, RESTORE, id)?.of(restored))
 }
 
@@ -322,6 +325,7 @@ pub(crate) async fn restore(tx: &mut TenantTx, id: FileId) -> Result<Audited<Fil
 ///
 /// [`FilesError::Changed`] if it was restored meanwhile.
 pub(crate) async fn purge(tx: &mut TenantTx, row: FileRow) -> Result<Audited<()>, FilesError> {
+    versions::delete_all(tx, &row).await?;
     if !store::delete(tx, &row).await? {
         return Err(PreconditionFailed.into());
     }
@@ -337,7 +341,11 @@ pub(crate) async fn purge(tx: &mut TenantTx, row: FileRow) -> Result<Audited<()>
 }
 
 /// A file that is not in the trash, in a version that the client has seen.
-async fn present(
+///
+/// # Errors
+///
+/// [`FilesError::NotFound`], [`FilesError::State`], [`FilesError::Changed`].
+pub(crate) async fn present(
     tx: &mut TenantTx,
     id: FileId,
     seen: Option<&IfMatch>,

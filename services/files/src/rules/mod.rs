@@ -3,6 +3,9 @@
 pub(crate) mod files;
 pub(crate) mod renditions;
 pub(crate) mod scans;
+pub(crate) mod links;
+pub(crate) mod uploads;
+pub(crate) mod versions;
 
 use dotmac_platform::db::TenantTx;
 

@@ -5,7 +5,7 @@ use dotmac_platform::{audit::Audited, db::TenantTx, events::Emit as _};
 use crate::{
     FilesError,
     audit::{QUARANTINE, REJECT, record},
-    events::{FileCreated, FileQuarantined},
+    events::{FileCreated, FileQuarantined, FileUpdated},
     store::files::{self as store, FileRow, QUARANTINED, READY, REJECTED, SCANNING},
 };
 
@@ -15,8 +15,10 @@ use crate::{
 ///
 /// The database or the event.
 pub(crate) async fn pass(tx: &mut TenantTx, row: FileRow) -> Result<bool, FilesError> {
-    let passed = store::decide(tx, row.id, READY).await?;
-    if passed {
+    let passed = store::turn(tx, row.id, (SCANNING, READY)).await?;
+    if passed && row.details.0.content.is_some() {
+        tx.emit(&FileUpdated::of(&row, false, true))?;
+    } else if passed {
         tx.emit(&FileCreated::of(&row))?;
     }
     Ok(passed)
@@ -32,7 +34,7 @@ pub(crate) async fn quarantine(
     row: FileRow,
     finding: &str,
 ) -> Result<Audited<()>, FilesError> {
-    if !store::decide(tx, row.id, QUARANTINED).await? {
+    if !store::turn(tx, row.id, (SCANNING, QUARANTINED)).await? {
         return Err(FilesError::State(row.state));
     }
     tx.emit(&FileQuarantined::of(&row, finding))?;
@@ -45,7 +47,7 @@ pub(crate) async fn quarantine(
 ///
 /// As [`quarantine`].
 pub(crate) async fn reject(tx: &mut TenantTx, row: FileRow) -> Result<Audited<()>, FilesError> {
-    if !store::decide(tx, row.id, REJECTED).await? {
+    if !store::turn(tx, row.id, (SCANNING, REJECTED)).await? {
         return Err(FilesError::State(row.state));
     }
     Ok(record(tx, REJECT, row.id)?.of(()))

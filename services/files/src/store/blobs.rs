@@ -7,7 +7,7 @@ use dotmac_platform::db::{
     types::{Id, Moment},
 };
 
-use super::{schema::file_blob, usage::OwnerId};
+use super::{files::FileId, schema::file_blob, usage::OwnerId};
 
 /// A mark for ids.
 pub(crate) enum Blob {}
@@ -18,6 +18,8 @@ pub(crate) type BlobId = Id<Blob>;
 pub(crate) const WRITING: &str = "writing";
 /// Files have them.
 pub(crate) const KEPT: &str = "kept";
+/// An upload that is not whole yet has them.
+pub(crate) const PART: &str = "part";
 /// They are to be deleted.
 pub(crate) const DROPPING: &str = "dropping";
 
@@ -196,15 +198,15 @@ pub(crate) async fn known(c: &mut Connection, ids: Vec<BlobId>) -> Result<Vec<Bl
     on!(c, |c| query.load(c).await)
 }
 
-/// Blobs that files have, by id, of all tenants.
-pub(crate) async fn kept_after(
+/// Blobs that files or uploads have, by id, of all tenants.
+pub(crate) async fn stored_after(
     c: &mut Connection,
     after: Option<BlobId>,
     most: i64,
 ) -> Result<Vec<BlobRow>, DbError> {
     on!(c, |c| {
         let mut query = file_blob::table
-            .filter(file_blob::state.eq(KEPT))
+            .filter(file_blob::state.eq(KEPT).or(file_blob::state.eq(PART)))
             .order(file_blob::id)
             .limit(most)
             .select(BlobRow::as_select())
@@ -235,4 +237,57 @@ pub(crate) async fn reserved(c: &mut Connection) -> Result<Vec<(TenantId, OwnerI
             file_blob::reserved,
         ));
     on!(c, |c| query.load(c).await)
+}
+
+/// A part of an upload has arrived: its place and its size; whether it was being written still.
+pub(crate) async fn become_part(
+    tx: &mut TenantTx,
+    id: BlobId,
+    upload: FileId,
+    (start, size): (i64, i64),
+) -> Result<bool, DbError> {
+    let row = file_blob::table
+        .find((tx.tenant(), id))
+        .filter(file_blob::state.eq(WRITING));
+    let values = (
+        file_blob::state.eq(PART),
+        file_blob::size.eq(size),
+        file_blob::upload_id.eq(upload),
+        file_blob::start_at.eq(start),
+    );
+    Ok(on!(tx, |c| diesel::update(row).set(values).execute(c).await)? > 0)
+}
+
+/// The parts of an upload in their order, each with its size.
+pub(crate) async fn parts(
+    tx: &mut TenantTx,
+    upload: FileId,
+) -> Result<Vec<(BlobId, i64)>, DbError> {
+    let query = file_blob::table
+        .filter(file_blob::tenant_id.eq(tx.tenant()))
+        .filter(file_blob::upload_id.eq(upload))
+        .filter(file_blob::state.eq(PART))
+        .order(file_blob::start_at)
+        .select((file_blob::id, file_blob::size));
+    on!(tx, |c| query.load(c).await)
+}
+
+/// How many parts an upload has.
+pub(crate) async fn count_parts(tx: &mut TenantTx, upload: FileId) -> Result<i64, DbError> {
+    let query = file_blob::table
+        .filter(file_blob::tenant_id.eq(tx.tenant()))
+        .filter(file_blob::upload_id.eq(upload))
+        .filter(file_blob::state.eq(PART))
+        .count();
+    on!(tx, |c| query.get_result(c).await)
+}
+
+/// The parts of an upload are to be deleted.
+pub(crate) async fn drop_parts(tx: &mut TenantTx, upload: FileId) -> Result<(), DbError> {
+    let parts = file_blob::table
+        .filter(file_blob::tenant_id.eq(tx.tenant()))
+        .filter(file_blob::upload_id.eq(upload))
+        .filter(file_blob::state.eq(PART));
+    let update = diesel::update(parts).set(file_blob::state.eq(DROPPING));
+    on!(tx, |c| update.execute(c).await).map(drop)
 }

@@ -42,6 +42,20 @@ pub(crate) struct Details {
     pub(crate) metadata: BTreeMap<String, String>,
     /// What the sender said that the file is.
     pub(crate) type_declared: Option<String>,
+    /// Which content it has, if that has replaced another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) content: Option<Replacement>,
+}
+
+/// A content that has replaced the first one.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Replacement {
+    /// 2 for the second content, one more for each after it.
+    pub(crate) number: i64,
+    /// Who sent it.
+    pub(crate) by: OwnerId,
+    /// When it came.
+    pub(crate) at: Moment,
 }
 
 #[derive(Clone, Debug, Insertable, Queryable, Selectable)]
@@ -66,6 +80,15 @@ pub(crate) struct FileRow {
 }
 
 impl FileRow {
+    /// The number of its content, and who sent it when.
+    pub(crate) fn content(&self) -> Replacement {
+        self.details.0.content.unwrap_or(Replacement {
+            number: 1,
+            by: self.owner_id,
+            at: self.created_at,
+        })
+    }
+
     /// Its state as clients see it.
     pub(crate) fn shown_state(&self) -> &str {
         match self.deleted_at {
@@ -199,21 +222,25 @@ pub(crate) async fn update(
         file::version.eq(next.version),
         file::updated_at.eq(next.updated_at),
         file::deleted_at.eq(next.deleted_at),
+        file::blob_id.eq(next.blob_id),
+        file::size.eq(next.size),
+        file::sha256.eq(next.sha256.clone()),
+        file::media_type.eq(next.media_type.clone()),
     );
     let updated = on!(tx, |c| diesel::update(as_read).set(values).execute(c).await)?;
     Ok((updated > 0).then_some(next))
 }
 
-/// A scan has decided what becomes of a file; whether it was to be scanned. That is no other version of it.
-pub(crate) async fn decide(
+/// A file goes from one state to another, if it is in that state. That is no other version of it.
+pub(crate) async fn turn(
     tx: &mut TenantTx,
     id: FileId,
-    state: &'static str,
+    (from, to): (&'static str, &'static str),
 ) -> Result<bool, DbError> {
     let row = file::table
         .find((tx.tenant(), id))
-        .filter(file::state.eq(SCANNING));
-    let update = diesel::update(row).set(file::state.eq(state));
+        .filter(file::state.eq(from));
+    let update = diesel::update(row).set(file::state.eq(to));
     Ok(on!(tx, |c| update.execute(c).await)? > 0)
 }
 

@@ -3,5 +3,8 @@
 pub(crate) mod blobs;
 pub(crate) mod files;
 pub(crate) mod renditions;
+pub(crate) mod links;
 mod schema;
+pub(crate) mod uploads;
 pub(crate) mod usage;
+pub(crate) mod versions;

@@ -36,6 +36,8 @@ diesel::table! {
         reserved -> BigInt,
         lease_until -> Timestamp,
         created_at -> Timestamp,
+        upload_id -> Nullable<Uuid>,
+        start_at -> Nullable<BigInt>,
     }
 }
 
@@ -67,3 +69,59 @@ diesel::table! {
         created_at -> Timestamp,
     }
 }
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
+    file_link (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        file_id -> Uuid,
+        token_hash -> Text,
+        created_by -> Uuid,
+        expires_at -> Timestamp,
+        max_downloads -> Nullable<BigInt>,
+        downloads -> BigInt,
+        downloaded_at -> Nullable<Timestamp>,
+        revoked_at -> Nullable<Timestamp>,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
+    file_upload (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        owner_id -> Uuid,
+        length -> BigInt,
+        received -> BigInt,
+        fence -> BigInt,
+        name -> Text,
+        folder -> Text,
+        metadata -> Json,
+        type_declared -> Nullable<Text>,
+        expires_at -> Timestamp,
+        touched_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
+    file_version (tenant_id, file_id, number) {
+        tenant_id -> Uuid,
+        file_id -> Uuid,
+        number -> BigInt,
+        blob_id -> Uuid,
+        size -> BigInt,
+        sha256 -> Text,
+        media_type -> Text,
+        type_declared -> Nullable<Text>,
+        created_by -> Uuid,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(file, file_version);

@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY file_blob_by_upload;

@@ -1,0 +1,1 @@
+DROP INDEX file_blob_by_upload;
