@@ -453,3 +453,26 @@ async fn killed_at_any_byte_an_upload_goes_on_elsewhere_with_the_same_hash() {
         house.assert_clean(1).await;
     }
 }
+
+#[tokio::test]
+async fn a_directory_takes_nothing_past_the_daemon() {
+    let house = House::on_sqlite(1, &[]).await;
+    let new = json!({ "name": "a", "size": 5, "sha256": sha256(b"hello") });
+    let refused = house.post("/files/direct", new).await;
+    assert_eq!(
+        refused.short(),
+        (422, "direct_not_configured"),
+        "{refused:?}"
+    );
+    let new = json!({ "name": "a", "size": 5, "sha256": "abc" });
+    let wrong = house.post("/files/direct", new).await;
+    assert_eq!(
+        (wrong.short(), wrong.field()),
+        ((422, "validation"), "sha256")
+    );
+    let path = create(&house, 5, "a").await;
+    let complete = format!("{}/complete", file_of(&path));
+    let other = house.post(&complete, json!({})).await;
+    assert_eq!(other.short(), (404, "upload_not_found"), "{other:?}");
+    assert_eq!(house.usage().await, (0, 5, 0));
+}

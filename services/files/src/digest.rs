@@ -19,7 +19,7 @@ impl Sha256 {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn from_hex(text: &str) -> Option<Self> {
+    pub(crate) fn from_hex(text: &str) -> Option<Self> {
         let text = text.as_bytes();
         if text.len() != 2 * SHA256_OUTPUT_LEN {
             return None;
@@ -82,6 +82,11 @@ impl Announced {
             announced.push((X_CONTENT_SHA256, hash));
         }
         Ok(Self(announced))
+    }
+
+    /// The field `field` says that it is this one.
+    pub(crate) fn by(field: &'static str, hash: Sha256) -> Self {
+        Self(vec![(field, hash)])
     }
 
     /// Refuses a request with such a header, of which only a part is a file.

@@ -92,6 +92,21 @@ const TOO_MANY_PARTS: ProblemType = ProblemType::new(
     "too_many_parts",
     "the upload came in more requests than it may have; begin again with larger ones",
 );
+const DIRECT: ProblemType = ProblemType::new(
+    409,
+    "upload_direct",
+    "the parts of the upload go to the store; `POST /files/{id}/complete` ends it",
+);
+const PARTS_MISSING: ProblemType = ProblemType::new(
+    409,
+    "parts_missing",
+    "parts are not in the store, or not in their size",
+);
+const NOT_DIRECT: ProblemType = ProblemType::new(
+    422,
+    "direct_not_configured",
+    "the store takes nothing from clients; only one that speaks S3 does",
+);
 const SLOW: ProblemType =
     ProblemType::new(408, "slow_body", "nothing of the body came for too long");
 const STATE: ProblemType =
@@ -169,6 +184,9 @@ const LOST: ProblemType = ProblemType::new(
 /// When another try may find the store well.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// Parts that an answer names.
+const MOST_NAMED: usize = 20;
+
 /// Whose quota is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QuotaOf {
@@ -221,6 +239,15 @@ pub(crate) enum FilesError {
     /// Another request goes on with the upload.
     #[error("another request goes on with the upload")]
     Taken,
+    /// The parts of the upload go to the store.
+    #[error("the parts of the upload go to the store")]
+    Direct,
+    /// Parts, by their numbers, are not in the store.
+    #[error("parts are not in the store")]
+    PartsMissing(Vec<usize>),
+    /// The store has no addresses for clients.
+    #[error("the store has no addresses for clients")]
+    NotDirect,
     /// The owner has begun too many uploads.
     #[error("too many uploads are begun")]
     TooManyBegun,
@@ -366,6 +393,9 @@ impl ApiError for FilesError {
         UPLOAD,
         OFFSET,
         TAKEN,
+        DIRECT,
+        PARTS_MISSING,
+        NOT_DIRECT,
         TOO_MANY_BEGUN,
         TOO_MANY_PARTS,
         TUS_VERSION,
@@ -407,6 +437,15 @@ impl ApiError for FilesError {
             Self::UploadHeader(header, problem) => UPLOAD.problem().field_error(header, problem),
             Self::Offset(_) => OFFSET.problem().field_error("upload-offset", text),
             Self::Taken => TAKEN.problem(),
+            Self::Direct => DIRECT.problem(),
+            Self::PartsMissing(numbers) => {
+                let numbers = numbers.into_iter().take(MOST_NAMED);
+                numbers.fold(PARTS_MISSING.problem(), |problem, number| {
+                    let field = format!("parts[{}]", number - 1);
+                    problem.field_error(field, "is not in the store, or has another size")
+                })
+            }
+            Self::NotDirect => NOT_DIRECT.problem(),
             Self::TooManyBegun => TOO_MANY_BEGUN.problem(),
             Self::TooManyParts => TOO_MANY_PARTS.problem(),
             Self::TusVersion => TUS_VERSION.problem().text_header("tus-version", "1.0.0"),

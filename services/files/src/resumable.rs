@@ -22,7 +22,7 @@ use tokio::{pin, time::timeout};
 
 use crate::{
     FilesError,
-    digest::{Announced, Checksum},
+    digest::{Announced, Checksum, Sha256},
     metrics::{self, Outcome},
     rules::uploads as rules,
     service::Service,
@@ -202,7 +202,8 @@ impl Arriving {
 ///
 /// # Errors
 ///
-/// [`FilesError::TypeMismatch`], after which the upload is gone; [`FilesError::Lost`] if another request made the file.
+/// [`FilesError::TypeMismatch`] and [`FilesError::DigestMismatch`], after which the upload is gone; [`FilesError::Lost`] if another
+/// request made the file.
 pub(crate) async fn finish(
     on: &Service,
     scope: &TenantScope,
@@ -218,7 +219,7 @@ pub(crate) async fn finish(
         Ok(facts) => facts,
         Err(error) => {
             writing.give_up().await;
-            if matches!(error, FilesError::TypeMismatch(_)) {
+            if is_refused(&error) {
                 metrics::uploaded(Outcome::Refused);
                 end(on, scope, upload).await?;
             } else {
@@ -248,6 +249,14 @@ pub(crate) async fn finish(
     }
 }
 
+/// Whether an upload can never become a file.
+const fn is_refused(error: &FilesError) -> bool {
+    matches!(
+        error,
+        FilesError::TypeMismatch(_) | FilesError::DigestMismatch { .. }
+    )
+}
+
 /// Writes the parts of an upload as one blob; what is known of it then. The upload's row says meanwhile that it is worked upon.
 async fn verify(
     writing: &mut Writing,
@@ -256,7 +265,10 @@ async fn verify(
     beat: &(dyn Fn() + Sync),
 ) -> Result<Facts, FilesError> {
     let (on, scope, id) = (writing.on.clone(), writing.scope.clone(), upload.id);
-    let digest = Announced::default();
+    let hash = upload.sha256.as_deref().and_then(Sha256::from_hex);
+    let digest = hash
+        .map(|hash| Announced::by("sha256", hash))
+        .unwrap_or_default();
     let intent = Intent {
         announced: None,
         declared: upload.type_declared.as_deref(),

@@ -261,7 +261,7 @@ async fn expire(service: &Service, context: &WorkerContext) -> Result<(), FilesE
 async fn drop_blobs(service: &Service, context: &WorkerContext) -> Result<(), FilesError> {
     loop {
         let unused = service.system.read("find blobs to drop", async move |c| {
-            blobs::to_drop(c, BATCH).await
+            blobs::to_drop(c, Moment::now(), BATCH).await
         });
         let unused = unused.await?;
         let is_last = is_last(unused.len());

@@ -336,10 +336,10 @@ pub(crate) async fn drop_blob(
         for made in renditions::of_source(tx, tenant, blob).await? {
             renditions::remove(tx, &made).await?;
         }
-        blobs::forget(tx, tenant, blob).await?;
-        Ok::<_, FilesError>(())
+        Ok::<_, FilesError>(blobs::forget(tx, tenant, blob, Moment::now()).await?)
     });
-    forgotten.await?;
-    metrics::dropped();
+    if forgotten.await? {
+        metrics::dropped();
+    }
     Ok(())
 }

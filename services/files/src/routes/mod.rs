@@ -3,6 +3,7 @@
 mod batch;
 mod bodies;
 mod content;
+mod direct;
 mod files;
 mod renditions;
 mod links;
@@ -99,6 +100,7 @@ pub(crate) fn declare(routes: &mut Routes, settings: &FilesSettings) {
     versions::declare(routes, settings);
     links::declare(routes);
     tus::declare(routes, settings);
+    direct::declare(routes, settings);
 }
 
 fn versioned(row: FileRow) -> Versioned<FileBody> {

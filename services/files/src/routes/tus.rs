@@ -159,7 +159,7 @@ pub(super) async fn tus_create(
     );
     let db = on.db.tenant(&who.scope());
     let begun = db.transaction("begin resumable upload", async move |tx| {
-        rules::begin(tx, owner, length, create, terms).await
+        rules::begin(tx, owner, (length, None), create, terms).await
     });
     let mut upload = begun.await?;
     if has_body {

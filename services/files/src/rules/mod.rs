@@ -1,5 +1,6 @@
 //! What may happen with files. Each rule is a function over a transaction of one tenant.
 
+pub(crate) mod direct;
 pub(crate) mod files;
 pub(crate) mod renditions;
 pub(crate) mod scans;

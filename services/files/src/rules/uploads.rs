@@ -40,7 +40,7 @@ const MOST_PARTS: i64 = 10_000;
 pub(crate) async fn begin(
     tx: &mut TenantTx,
     owner: OwnerId,
-    length: u64,
+    (length, sha256): (u64, Option<String>),
     create: Create,
     (quotas, expiry): (Quotas, Duration),
 ) -> Result<UploadRow, FilesError> {
@@ -67,6 +67,7 @@ pub(crate) async fn begin(
         type_declared: declared,
         expires_at: now + expiry,
         touched_at: now,
+        sha256,
     };
     store::insert(tx, row.clone()).await?;
     let change = Change {
@@ -129,7 +130,7 @@ pub(crate) async fn open(
 ///
 /// # Errors
 ///
-/// As [`find`]; [`FilesError::Offset`] if it has come to another place; [`FilesError::TooManyParts`].
+/// As [`find`]; [`FilesError::Offset`] if it has come to another place; [`FilesError::TooManyParts`]; [`FilesError::Direct`].
 pub(crate) async fn go_on(
     tx: &mut TenantTx,
     owner: OwnerId,
@@ -140,6 +141,9 @@ pub(crate) async fn go_on(
         Upload::Open(row) => row,
         Upload::File(row) => return Err(FilesError::Offset(row.size)),
     };
+    if row.sha256.is_some() {
+        return Err(FilesError::Direct);
+    }
     if blobs::count_parts(tx, id).await? >= MOST_PARTS {
         return Err(FilesError::TooManyParts);
     }

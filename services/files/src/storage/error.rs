@@ -23,6 +23,9 @@ pub(crate) enum StorageError {
     /// There are no keys for it.
     #[error("there are no keys for the store of files")]
     NoKeys,
+    /// A directory has no addresses by which clients write to it.
+    #[error("the store of files has no addresses for clients")]
+    NoAddresses,
     /// It took too long.
     #[error("the store of files did not answer within {0:?}")]
     TimedOut(Duration),

@@ -9,7 +9,13 @@ mod s3;
 mod writer;
 
 use std::{
-    fs::File, io, ops::Range, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc, time::Duration,
+    fs::File,
+    io,
+    ops::Range,
+    os::unix::fs::FileExt as _,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -23,12 +29,13 @@ use object_store::{
     local::LocalFileSystem, path::Path,
 };
 use tokio::{sync::OnceCell, task::spawn_blocking, time::timeout};
+use url::Url;
 use uuid::Uuid;
 
 pub(crate) use error::{FULL, StorageError};
 pub(crate) use writer::Writer;
 
-use crate::{FilesSettings, store::blobs::BlobId};
+use crate::{FilesSettings, Provider, store::blobs::BlobId};
 
 /// What the names of all bytes begin with.
 const BLOBS: &str = "blobs";
@@ -66,14 +73,26 @@ pub(crate) struct Stored {
 }
 
 impl Storage {
+    /// The store that the settings name.
     pub(crate) fn new(settings: &FilesSettings, access: SecretWatch, secret: SecretWatch) -> Self {
-        let place = match (settings.provider.is_local(), &settings.bucket) {
+        Self::of(settings.provider, settings, access, secret)
+    }
+
+    /// The store of a provider, whichever the settings name.
+    pub(crate) fn of(
+        provider: Provider,
+        settings: &FilesSettings,
+        access: SecretWatch,
+        secret: SecretWatch,
+    ) -> Self {
+        let place = match (provider.is_local(), &settings.bucket) {
             (false, Some(bucket)) => Place::S3(s3::Bucket {
                 endpoint: settings.endpoint.clone(),
                 bucket: bucket.clone(),
                 region: settings.region.clone(),
                 access,
                 secret,
+                opened: OnceLock::new(),
             }),
             _ => Place::Directory(settings.path.clone()),
         };
@@ -106,6 +125,23 @@ impl Storage {
             GetResultPayload::File(file, _) => pieces(file, range).boxed(),
             GetResultPayload::Stream(pieces) => pieces.map_err(StorageError::from).boxed(),
         })
+    }
+
+    /// Whether it can give addresses by which clients write to it.
+    pub(crate) fn signs(&self) -> bool {
+        matches!(self.0.place, Place::S3(_))
+    }
+
+    /// An address by which a client writes a blob for a time. What it writes is not known: it must be verified.
+    pub(crate) async fn signed_put(
+        &self,
+        blob: BlobId,
+        time: Duration,
+    ) -> Result<Url, StorageError> {
+        match &self.0.place {
+            Place::S3(bucket) => bucket.signed_put(&path(blob), time).await,
+            Place::Directory(_) => Err(StorageError::NoAddresses),
+        }
     }
 
     /// The size of a blob; `None` if it is not there.
@@ -195,7 +231,9 @@ impl Storage {
     async fn open(&self) -> Result<Arc<dyn ObjectStore>, StorageError> {
         let opening = self.0.opened.get_or_try_init(|| async {
             match &self.0.place {
-                Place::S3(bucket) => bucket.open(),
+                Place::S3(bucket) => bucket
+                    .open()
+                    .map(|store| Arc::new(store) as Arc<dyn ObjectStore>),
                 Place::Directory(directory) => {
                     let directory = directory.clone();
                     let opened = spawn_blocking(move || open_directory(&directory));

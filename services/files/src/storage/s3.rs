@@ -1,11 +1,19 @@
 //! A bucket of a store that speaks S3. Its keys are asked for with each request, so that new ones count at once.
 
-use std::{fmt, future::ready, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::ready,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use dotmac_platform::secrets::{ExposeSecret as _, SecretWatch};
 use object_store::{
-    ClientOptions, CredentialProvider, ObjectStore, RetryConfig,
-    aws::{AmazonS3Builder, AwsCredential},
+    ClientOptions, CredentialProvider, RetryConfig,
+    aws::{AmazonS3, AmazonS3Builder, AwsCredential},
+    path::Path,
+    signer::{Method, Signer as _},
 };
 use url::Url;
 
@@ -25,10 +33,30 @@ pub(super) struct Bucket {
     pub(super) region: String,
     pub(super) access: SecretWatch,
     pub(super) secret: SecretWatch,
+    pub(super) opened: OnceLock<AmazonS3>,
 }
 
 impl Bucket {
-    pub(super) fn open(&self) -> Result<Arc<dyn ObjectStore>, StorageError> {
+    /// An address by which a client writes a name for a time, whatever it writes.
+    pub(super) async fn signed_put(
+        &self,
+        path: &Path,
+        time: Duration,
+    ) -> Result<Url, StorageError> {
+        let store = self.open()?;
+        Ok(store.signed_url(Method::PUT, path, time).await?)
+    }
+
+    /// The client of the bucket. Clones share it.
+    pub(super) fn open(&self) -> Result<AmazonS3, StorageError> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened.clone());
+        }
+        let built = self.build()?;
+        Ok(self.opened.get_or_init(|| built).clone())
+    }
+
+    fn build(&self) -> Result<AmazonS3, StorageError> {
         let client = ClientOptions::new()
             .with_timeout(REQUEST)
             .with_connect_timeout(CONNECT);
@@ -52,7 +80,7 @@ impl Bucket {
                 .with_endpoint(endpoint.as_str().trim_end_matches('/'))
                 .with_allow_http(endpoint.scheme() == "http");
         }
-        Ok(Arc::new(builder.build()?))
+        Ok(builder.build()?)
     }
 }
 

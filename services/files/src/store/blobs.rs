@@ -172,22 +172,39 @@ pub(crate) async fn left_behind(
 /// Blobs that are to be deleted from the store, of all tenants.
 pub(crate) async fn to_drop(
     c: &mut Connection,
+    now: Moment,
     most: i64,
 ) -> Result<Vec<(TenantId, BlobId)>, DbError> {
     let query = file_blob::table
         .filter(file_blob::state.eq(DROPPING))
+        .filter(
+            file_blob::url_until
+                .is_null()
+                .or(file_blob::url_until.lt(now)),
+        )
         .order(file_blob::lease_until)
         .limit(most)
         .select((file_blob::tenant_id, file_blob::id));
     on!(c, |c| query.load(c).await)
 }
 
-/// The store has deleted it.
-pub(crate) async fn forget(tx: &mut Tx, tenant: TenantId, id: BlobId) -> Result<(), DbError> {
+/// The store has deleted it; whether that is all. What a client can still write by a signed address is deleted again later.
+pub(crate) async fn forget(
+    tx: &mut Tx,
+    tenant: TenantId,
+    id: BlobId,
+    now: Moment,
+) -> Result<bool, DbError> {
     let row = file_blob::table
         .find((tenant, id))
-        .filter(file_blob::state.eq(DROPPING));
-    on!(tx, |c| diesel::delete(row).execute(c).await).map(drop)
+        .filter(file_blob::state.eq(DROPPING))
+        .filter(
+            file_blob::url_until
+                .is_null()
+                .or(file_blob::url_until.lt(now)),
+        );
+    let delete = diesel::delete(row);
+    Ok(on!(tx, |c| delete.execute(c).await)? > 0)
 }
 
 /// Those of the ids that are blobs, in whatever state.
@@ -205,8 +222,12 @@ pub(crate) async fn stored_after(
     most: i64,
 ) -> Result<Vec<BlobRow>, DbError> {
     on!(c, |c| {
+        // What a client is to write may not be there yet.
+        let is_written_part = file_blob::state
+            .eq(PART)
+            .and(file_blob::url_until.is_null());
         let mut query = file_blob::table
-            .filter(file_blob::state.eq(KEPT).or(file_blob::state.eq(PART)))
+            .filter(file_blob::state.eq(KEPT).or(is_written_part))
             .order(file_blob::id)
             .limit(most)
             .select(BlobRow::as_select())
@@ -256,6 +277,19 @@ pub(crate) async fn become_part(
         file_blob::start_at.eq(start),
     );
     Ok(on!(tx, |c| diesel::update(row).set(values).execute(c).await)? > 0)
+}
+
+/// Clients can write the parts of an upload by signed addresses, until then.
+pub(crate) async fn sign_parts(
+    tx: &mut TenantTx,
+    upload: FileId,
+    until: Moment,
+) -> Result<(), DbError> {
+    let parts = file_blob::table
+        .filter(file_blob::tenant_id.eq(tx.tenant()))
+        .filter(file_blob::upload_id.eq(upload));
+    let update = diesel::update(parts).set(file_blob::url_until.eq(until));
+    on!(tx, |c| update.execute(c).await).map(drop)
 }
 
 /// The parts of an upload in their order, each with its size.

@@ -317,3 +317,15 @@ pub(crate) async fn used(c: &mut Connection) -> Result<Vec<(TenantId, OwnerId, U
     };
     Ok(rows.into_iter().map(usage).collect())
 }
+
+/// The hash of a blob, as a file has it.
+pub(crate) async fn hash_of(
+    c: &mut Connection,
+    tenant: TenantId,
+    blob: BlobId,
+) -> Result<Option<String>, DbError> {
+    let query = file::table
+        .filter(file::tenant_id.eq(tenant).and(file::blob_id.eq(blob)))
+        .select(file::sha256);
+    on!(c, |c| query.first(c).await).optional()
+}

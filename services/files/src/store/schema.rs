@@ -38,6 +38,7 @@ diesel::table! {
         created_at -> Timestamp,
         upload_id -> Nullable<Uuid>,
         start_at -> Nullable<BigInt>,
+        url_until -> Nullable<Timestamp>,
     }
 }
 
@@ -104,6 +105,7 @@ diesel::table! {
         type_declared -> Nullable<Text>,
         expires_at -> Timestamp,
         touched_at -> Timestamp,
+        sha256 -> Nullable<Text>,
     }
 }
 

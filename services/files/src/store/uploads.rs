@@ -28,6 +28,8 @@ pub(crate) struct UploadRow {
     pub(crate) expires_at: Moment,
     /// When something of it last came, or a file of it was last worked upon.
     pub(crate) touched_at: Moment,
+    /// What its client says that the hash is, if its parts go to the store.
+    pub(crate) sha256: Option<String>,
 }
 
 pub(crate) async fn insert(tx: &mut TenantTx, row: UploadRow) -> Result<(), DbError> {

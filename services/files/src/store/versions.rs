@@ -112,3 +112,19 @@ pub(crate) async fn used(c: &mut Connection) -> Result<Vec<(TenantId, OwnerId, i
         ));
     on!(c, |c| query.load(c).await)
 }
+
+/// The hash of a blob, as a former content has it.
+pub(crate) async fn hash_of(
+    c: &mut Connection,
+    tenant: TenantId,
+    blob: BlobId,
+) -> Result<Option<String>, DbError> {
+    let query = file_version::table
+        .filter(
+            file_version::tenant_id
+                .eq(tenant)
+                .and(file_version::blob_id.eq(blob)),
+        )
+        .select(file_version::sha256);
+    on!(c, |c| query.first(c).await).optional()
+}
