@@ -9,8 +9,7 @@ use dotmac_platform::{
 use crate::{
     FilesSettings, Provider,
     check::{self, Options, Report},
-    decoding,
-    migrate,
+    decoding, migrate,
     service::Service,
     storage::Storage,
 };

@@ -22,7 +22,7 @@ use crate::{
         files::FileRow,
         renditions::{self as store, FAILED, PENDING, READY, RenditionRow},
     },
-    upload,
+    writing,
 };
 
 /// How long a request waits for what is being made.
@@ -225,7 +225,7 @@ async fn clear(on: &Service, scope: &TenantScope, blob: BlobId) -> Result<(), Fi
         blob,
         writer: None,
     };
-    upload::clear(on, abandoned).await
+    writing::clear(on, abandoned).await
 }
 
 fn hash(result: &[u8]) -> Sha256 {

@@ -116,9 +116,6 @@ impl Received {
             Ok(kept) => {
                 writing.is_kept();
                 metrics::uploaded(Outcome::Ok);
-                let (on, scope) = (writing.on.clone(), writing.scope.clone());
-                // It is no upload any more.
-                drop(writing);
                 scanning::settled(&on, &scope, kept).await
             }
             // If there is a file, its bytes must stay; if not, the sweep finds them.

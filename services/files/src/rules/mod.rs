@@ -2,9 +2,9 @@
 
 pub(crate) mod direct;
 pub(crate) mod files;
+pub(crate) mod links;
 pub(crate) mod renditions;
 pub(crate) mod scans;
-pub(crate) mod links;
 pub(crate) mod uploads;
 pub(crate) mod versions;
 

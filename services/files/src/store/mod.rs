@@ -2,8 +2,8 @@
 
 pub(crate) mod blobs;
 pub(crate) mod files;
-pub(crate) mod renditions;
 pub(crate) mod links;
+pub(crate) mod renditions;
 mod schema;
 pub(crate) mod uploads;
 pub(crate) mod usage;
