@@ -181,12 +181,12 @@ impl Arriving {
         });
         match advanced.await {
             Ok(upload) => {
-                part.is_kept();
+                part.kept();
                 self.upload = upload;
                 Ok(())
             }
             Err(error) if error.is_outcome_unknown() => {
-                part.is_kept();
+                part.kept();
                 Err(error)
             }
             Err(error) => {
@@ -233,13 +233,13 @@ pub(crate) async fn finish(
     });
     match finished.await {
         Ok(row) => {
-            writing.is_kept();
+            writing.kept();
             metrics::uploaded(Outcome::Ok);
             drop_all(on, scope, parts).await;
             Ok(row)
         }
         Err(error) if error.is_outcome_unknown() => {
-            writing.is_kept();
+            writing.kept();
             Err(error)
         }
         Err(error) => {

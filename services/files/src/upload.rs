@@ -114,13 +114,13 @@ impl Received {
         });
         match kept.await {
             Ok(kept) => {
-                writing.is_kept();
+                writing.kept();
                 metrics::uploaded(Outcome::Ok);
                 scanning::settled(&on, &scope, kept).await
             }
             // If there is a file, its bytes must stay; if not, the sweep finds them.
             Err(error) if error.is_outcome_unknown() => {
-                writing.is_kept();
+                writing.kept();
                 metrics::uploaded(Outcome::of(&error));
                 Err(error)
             }

@@ -48,7 +48,7 @@ const ABORT: Duration = Duration::from_secs(5);
 /// What is reserved at once of the quota for a body whose size is not announced.
 const STEP: u64 = 8 * 1024 * 1024;
 
-/// Bytes that arrive. What is dropped is cleared away, unless it [is kept](Self::is_kept).
+/// Bytes that arrive. What is dropped is cleared away, unless it [is kept](Self::kept).
 pub(crate) struct Writing {
     pub(crate) on: Service,
     pub(crate) scope: TenantScope,
@@ -230,7 +230,7 @@ impl Writing {
     }
 
     /// Something has the bytes now, or may have them: then the sweep finds out.
-    pub(crate) fn is_kept(mut self) {
+    pub(crate) fn kept(mut self) {
         self.is_over = true;
     }
 
