@@ -8,6 +8,7 @@
 
 use dotmac_testkit as support;
 
+mod blocking;
 mod composing;
 mod faults;
 mod files;

@@ -12,17 +12,20 @@ use tracing::{error, info, warn};
 
 use super::{
     CREDENTIALS_REFUSED, Config, Db, Journal, MIGRATING, MIGRATION_FAILED, MigrateMode, OpenError,
-    Pool, Target,
+    Pool, Target, WORK_BLOCKED,
     account::{Rotation, Turn},
     migrations::{self, Status, Step},
     monitor::{Alarms, Health, Monitor},
     pool::{Access, ReusableTimer},
-    runtime::DbRuntime,
+    runtime::{DbRuntime, WORKER_THREADS},
 };
 use dotmac_supervision::{Lifeline, Published, Reason, Serving, SupervisedActor};
 
 /// Between two tries to open a database that is not there.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// Between two looks for work that blocks its thread.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Time for the journal's last lines at a stop, and for the connections to close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -113,7 +116,8 @@ impl DbActor {
     fn complain(&mut self, reason: Reason, problem: Option<&OpenError>) {
         self.lifeline.unavailable(reason);
         self.is_down = true;
-        if self.complaint.replace(reason) != Some(reason) {
+        // Work that blocks is named where it is found, which is to stay the last that was said.
+        if self.complaint.replace(reason) != Some(reason) && reason != WORK_BLOCKED {
             let error = problem.map(|problem| problem as &dyn Error);
             if let Some(OpenError::FileChanged { .. }) = problem {
                 error!(
@@ -166,8 +170,17 @@ impl DbActor {
         self.lifeline.publish(&self.slot, Arc::clone(pool));
         self.lifeline
             .degraded(reason, Serving::from(self.config.target.system()));
-        if self.complaint.replace(reason) != Some(reason) {
+        if self.complaint.replace(reason) != Some(reason) && reason != WORK_BLOCKED {
             warn!(reason = reason.as_str(), "database degraded");
+        }
+    }
+
+    /// Looks for work that blocks its thread. That is seen from here alone: the monitor shares those threads, and does not
+    /// come back while all of them are blocked.
+    fn look_for_blocked(&mut self) {
+        let Some(pool) = &self.pool else { return };
+        if pool.look_for_blocked() >= WORKER_THREADS {
+            self.complain(WORK_BLOCKED, None);
         }
     }
 
@@ -296,6 +309,7 @@ impl Actor for DbActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
+        context.run_interval(LOOK, |actor, _| actor.look_for_blocked());
         self.open(context);
     }
 }

@@ -2,12 +2,18 @@
 
 use std::{
     borrow::Cow,
+    cell::{Cell, RefCell},
     error::Error,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use diesel::{
-    QueryResult, SqliteConnection, connection::TransactionManager as _, result::Error as QueryError,
+    QueryResult, SqliteConnection,
+    connection::{SimpleConnection as _, TransactionManager as _},
+    result::Error as QueryError,
 };
 use diesel_async::{
     AnsiTransactionManager, AsyncPgConnection, TransactionManager,
@@ -17,7 +23,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{runtime::Handle, task::JoinHandle};
 use tracing::Span;
 
-use super::{DbError, Loan, monitor::ConnectionState};
+use super::{DbError, Loan, monitor::ConnectionState, work::Task};
 
 /// An asynchronous SQLite connection: its work is done on blocking threads of the database's runtime.
 pub(super) type AsyncSqliteConnection = SyncConnectionWrapper<SqliteConnection, Blocking>;
@@ -143,6 +149,32 @@ impl Connection {
         }
     }
 
+    /// What rolls its transaction back from another thread, while the work that has the connection makes no call on it, and
+    /// sets `is_undone` then. Nothing is done on the connection afterwards. `None` for PostgreSQL, where others need not wait.
+    pub(super) fn rollback_from_outside(&mut self, is_undone: Arc<AtomicBool>) -> Option<Task> {
+        let Self::Sqlite(c) = self else { return None };
+        let connection_state = Arc::clone(c.connection_state());
+        let rollback = move |c: &mut SqliteConnection| {
+            let mut is_open = false;
+            // Savepoints first.
+            while diesel::connection::AnsiTransactionManager::rollback_transaction(c).is_ok() {
+                is_open = true;
+            }
+            if is_open {
+                // A call that waits for this one would be committed by itself.
+                c.batch_execute("PRAGMA query_only = ON").ok();
+                connection_state.cut();
+                is_undone.store(true, Relaxed);
+            }
+            Ok(())
+        };
+        // Only so is there a way to the connection for two threads.
+        KEEPING.set(true);
+        drop(c.spawn_blocking(rollback));
+        KEEPING.set(false);
+        KEPT.take()
+    }
+
     /// `result` with its error told apart, as [`on!`](crate::on) does. For code that differs by back end.
     ///
     /// # Errors
@@ -182,6 +214,12 @@ impl Connection {
     }
 }
 
+thread_local! {
+    /// Whether the next call is kept in place of being run; see [`Connection::rollback_from_outside`].
+    static KEEPING: Cell<bool> = const { Cell::new(false) };
+    static KEPT: RefCell<Option<Task>> = const { RefCell::new(None) };
+}
+
 /// Where SQLite's calls run: on blocking threads of the database's runtime, inside the caller's span. A call
 /// that is given up is left to end there; nobody waits for it, and its connection is not lent again.
 pub struct Blocking {
@@ -198,14 +236,15 @@ impl Blocking {
     }
 
     /// Runs `task` on a thread. Knows no types, so that what the runtime has for a task is compiled once, not for each query.
-    fn spawn(&self, task: Box<dyn FnOnce() + Send>) -> JoinHandle<()> {
-        let (span, call) = (
-            Span::current(),
-            self.connection_state.as_ref().map(ConnectionState::call),
-        );
+    fn spawn(&self, task: Task) -> JoinHandle<()> {
+        let (span, connection_state) = (Span::current(), self.connection_state.clone());
+        let call = connection_state.as_ref().map(ConnectionState::call);
         self.runtime.spawn_blocking(move || {
             let _call = call;
-            span.in_scope(task);
+            // Its transaction was rolled back: what it does now would not be a part of it.
+            if !connection_state.is_some_and(|it| it.is_cut()) {
+                span.in_scope(task);
+            }
         })
     }
 }
@@ -225,7 +264,12 @@ impl SpawnBlocking for Blocking {
     {
         let result = Arc::new(Mutex::new(None));
         let filled = Arc::clone(&result);
-        let running = self.spawn(Box::new(move || *lock(&filled) = Some(task())));
+        let task: Task = Box::new(move || *lock(&filled) = Some(task()));
+        if KEEPING.get() {
+            KEPT.set(Some(task));
+            return async { Err("it is kept".into()) }.boxed();
+        }
+        let running = self.spawn(task);
         async move {
             running.await?;
             lock(&result).take().ok_or_else(|| "no result".into())

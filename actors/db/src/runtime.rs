@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::OpenError;
 
 /// Threads for queries' own work; the waiting is the database's.
-const WORKER_THREADS: usize = 2;
+pub(super) const WORKER_THREADS: usize = 2;
 
 /// SQLite's work blocks: one thread for each connection that may be asked for, and some for opening and
 /// watching. They are started when they are needed and end when they are not.

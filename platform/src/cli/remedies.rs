@@ -58,6 +58,10 @@ pub const REMEDIES: &[(&str, &str)] = &[
         "look for slow statements and work that lingers; then raise `DOTMAC_DATABASE_POOL_SIZE`",
     ),
     (
+        "work_blocked",
+        "the log names the work: it must not compute or wait within its transaction; move that before or after it",
+    ),
+    (
         "slow",
         "look at the network and the server's load; `db_client_operation_duration_seconds` has the times",
     ),

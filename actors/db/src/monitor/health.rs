@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     AUTHENTICATION_FAILED, DATA_CORRUPTED, OpenError, POOL_EXHAUSTED, SLOW, TOO_MANY_CONNECTIONS,
+    WORK_BLOCKED,
 };
 use dotmac_supervision::Reason;
 
@@ -43,6 +44,8 @@ pub(crate) struct Seen {
     pub(crate) user_gone: bool,
     /// The last answer took long.
     pub(crate) slow: bool,
+    /// Work blocks its thread.
+    pub(crate) blocked: bool,
 }
 
 /// What has to be remembered from look to look.
@@ -101,13 +104,18 @@ impl Judge {
             Err(problem) => return Health::Down(problem.reason(), Some(problem)),
         };
         if self.stuck {
-            return Health::Down(POOL_EXHAUSTED, None);
+            let reason = match seen.blocked {
+                true => WORK_BLOCKED,
+                false => POOL_EXHAUSTED,
+            };
+            return Health::Down(reason, None);
         }
         match refusal {
             Some(reason) if !seen.has_connections => return Health::Down(reason, None),
             // What does not pass by itself is told before what does.
             _ if seen.corrupted => return Health::Impaired(DATA_CORRUPTED),
             Some(reason) => return Health::Impaired(reason),
+            None if seen.blocked => return Health::Impaired(WORK_BLOCKED),
             None => {}
         }
         match self.exhausted_at {
@@ -152,6 +160,7 @@ mod tests {
             has_connections: true,
             user_gone: false,
             slow: false,
+            blocked: false,
         }
     }
 
@@ -220,6 +229,24 @@ mod tests {
         assert_eq!(at(13, true, false), ("down", "pool_exhausted"));
         assert_eq!(at(14, false, false), ("down", "pool_exhausted"));
         assert_eq!(at(15, false, true), ("good", ""));
+    }
+
+    #[test]
+    fn blocked_work_is_named_before_what_follows_from_it() {
+        let (mut judge, start) = (Judge::new(PATIENCE), Instant::now());
+        let mut at = |seconds, exhausted, used_up| {
+            let seen = Seen {
+                blocked: true,
+                exhausted,
+                used_up,
+                ..seen()
+            };
+            let now = start + Duration::from_secs(seconds);
+            word(&judge.verdict(Ok(()), seen, now))
+        };
+        assert_eq!(at(0, 0, false), ("impaired", "work_blocked"));
+        assert_eq!(at(1, 1, true), ("impaired", "work_blocked"));
+        assert_eq!(at(6, 1, true), ("down", "work_blocked"));
     }
 
     #[test]

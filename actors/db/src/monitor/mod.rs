@@ -152,6 +152,7 @@ impl Monitor {
             has_connections: status.idle + status.used > 0,
             user_gone: self.user_gone,
             slow: self.answered_in >= SLOW,
+            blocked: self.pool.has_blocked_work(),
         }
     }
 

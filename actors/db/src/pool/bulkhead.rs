@@ -74,6 +74,8 @@ pub(crate) struct Bulkhead {
     shared: Lane,
     /// For SQLite's only connection that writes.
     writer: Lane,
+    /// Pieces of work that keep a place of the writer, in place of which others write: they block their threads.
+    replaced: AtomicUsize,
 }
 
 impl Bulkhead {
@@ -83,7 +85,23 @@ impl Bulkhead {
             share,
             shared: Lane::new(),
             writer: Lane::new(),
+            replaced: AtomicUsize::new(0),
         }
+    }
+
+    /// Has another piece of work write in place of one that blocks its thread.
+    pub(crate) fn replace(&self) {
+        self.replaced.fetch_add(1, Relaxed);
+        self.writer.fit(self.writers());
+    }
+
+    /// That one has ended.
+    pub(crate) fn drop_replacement(&self) {
+        self.replaced.fetch_sub(1, Relaxed);
+    }
+
+    fn writers(&self) -> usize {
+        1 + self.replaced.load(Relaxed)
     }
 
     /// The module's name.
@@ -100,7 +118,7 @@ impl Bulkhead {
         timer: &mut ReusableTimer,
     ) -> Result<Place<'_>, DbError> {
         let lane = if pool.has_one_writer() && access == Access::Write {
-            self.writer.fit(1);
+            self.writer.fit(self.writers());
             &self.writer
         } else {
             self.shared.fit(self.share.of(pool.shared_connections()));

@@ -6,6 +6,7 @@
 mod bulkhead;
 mod loan;
 mod openers;
+mod replacing;
 mod reusable_timer;
 
 pub(crate) use bulkhead::{Bulkhead, Place};
@@ -15,7 +16,7 @@ pub(crate) use reusable_timer::ReusableTimer;
 
 use std::{
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -34,6 +35,7 @@ use super::{
     monitor::Alarms,
     runtime::DbRuntime,
     statement::Observing,
+    work::UnderWay,
 };
 use loan::{Opener, place};
 use openers::{postgres_opener, sqlite_opener};
@@ -60,6 +62,9 @@ pub struct Pool {
     pub(super) pool_timeout: Duration,
     /// The longest that one piece of work may keep a connection.
     pub(super) work_limit: Duration,
+    under_way: UnderWay,
+    /// Connections to SQLite that write in place of those that blocked work has: see `replacing`.
+    replacements: Mutex<usize>,
     pub(super) slow: Duration,
 }
 
@@ -137,6 +142,8 @@ impl Pool {
             min_idle: config.min_idle,
             pool_timeout: config.pool_timeout,
             work_limit: config.statement_timeout * 2,
+            under_way: UnderWay::default(),
+            replacements: Mutex::new(0),
             slow: config.slow_query,
         })
     }

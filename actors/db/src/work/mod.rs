@@ -1,11 +1,14 @@
 //! How a piece of work is done: with a connection, within its limits, to its end. Compiled once for all work,
 //! whatever it returns; `handle` puts the types around it.
 
+mod blocked;
 mod handle;
+mod piece;
 mod tenant;
 mod transaction;
 mod tx;
 
+pub(crate) use blocked::{NOTICED_AFTER, Task, UnderWay};
 pub use handle::{Db, ModuleDb, Work};
 pub use tenant::{AcrossTx, Actor, Tenant, TenantDb, TenantId, TenantScope, TenantTx};
 pub use transaction::{Isolation, Retry};
@@ -14,13 +17,14 @@ pub use tx::{Querying, Tx};
 use std::{
     any::Any,
     borrow::Cow,
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::FutureExt;
 use tracing::{Instrument, error, field, info_span, warn};
 
 use super::{
@@ -28,7 +32,9 @@ use super::{
     instruments::Outcome,
     pool::{Access, Bulkhead, Place, ReusableTimer},
 };
+use blocked::{Left, Ticket};
 use dotmac_supervision::{Published, panic_message};
+use piece::{Kept, Piece, Start};
 use tenant::Scope;
 use tx::AfterCommit;
 
@@ -74,70 +80,6 @@ impl Plan {
     }
 }
 
-/// Work, and what it returned. Its types are known to who made it and to nobody else.
-pub(super) trait Piece: Any + Send {
-    /// Does the work; says whether it succeeded.
-    fn attempt<'c>(&'c mut self, lent: &'c mut TenantTx) -> BoxFuture<'c, bool>;
-
-    /// Makes `error` what it returned.
-    fn refuse(&mut self, error: DbError);
-}
-
-/// Begins work on what is lent to it.
-pub(super) enum Start<T, E> {
-    /// Once at the most.
-    Once(Option<Box<Begin<T, E>>>),
-    /// As often as need be.
-    Again(Box<BeginAgain<T, E>>),
-}
-
-type Begin<T, E> = dyn for<'c> FnOnce(&'c mut TenantTx) -> BoxFuture<'c, Result<T, E>> + Send;
-type BeginAgain<T, E> = dyn for<'c> Fn(&'c mut TenantTx) -> BoxFuture<'c, Result<T, E>> + Send;
-
-impl<T, E> Start<T, E> {
-    pub(super) fn once(
-        begin: impl for<'c> FnOnce(&'c mut TenantTx) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
-    ) -> Self {
-        Self::Once(Some(Box::new(begin)))
-    }
-
-    pub(super) fn again(
-        begin: impl for<'c> Fn(&'c mut TenantTx) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
-    ) -> Self {
-        Self::Again(Box::new(begin))
-    }
-}
-
-/// The only [`Piece`].
-struct Kept<T, E> {
-    start: Start<T, E>,
-    result: Option<Result<T, E>>,
-}
-
-impl<T, E> Piece for Kept<T, E>
-where
-    T: Send + 'static,
-    E: From<DbError> + Send + 'static,
-{
-    fn attempt<'c>(&'c mut self, lent: &'c mut TenantTx) -> BoxFuture<'c, bool> {
-        let work = match &mut self.start {
-            Start::Once(begin) => begin.take().map(|begin| begin(lent)),
-            Start::Again(begin) => Some(begin(lent)),
-        };
-        let result = &mut self.result;
-        Box::pin(async move {
-            if let Some(work) = work {
-                *result = Some(work.await);
-            }
-            matches!(result, Some(Ok(_)))
-        })
-    }
-
-    fn refuse(&mut self, error: DbError) {
-        self.result = Some(Err(E::from(error)));
-    }
-}
-
 impl Route {
     /// Has the database's runtime do a piece of work in a task of its own: dropping this future does not cancel
     /// it.
@@ -151,14 +93,11 @@ impl Route {
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        let piece = Box::new(Kept {
-            start,
-            result: None,
-        });
+        let piece = Box::new(Kept::new(start));
         let lost = || Err(E::from(panicked(operation, "its result is lost")));
         match self.drive(operation, plan, piece).await {
             Ok(piece) => match (piece as Box<dyn Any>).downcast::<Kept<T, E>>() {
-                Ok(kept) => kept.result.unwrap_or_else(lost),
+                Ok(kept) => kept.into_result().unwrap_or_else(lost),
                 Err(_) => lost(),
             },
             Err(refused) => Err(E::from(refused)),
@@ -308,14 +247,19 @@ impl Job {
     ) -> (End, Vec<AfterCommit>) {
         let (pool, operation) = (&self.pool, self.operation);
         let (began, limit) = (Instant::now(), pool.work_limit);
-        let mut lent = TenantTx::new(Tx::new(
-            connection,
-            self.scope,
-            self.module.as_deref().map(Bulkhead::module),
-        ));
+        let module = self.module.as_deref().map(Bulkhead::module);
+        let mut lent = TenantTx::new(Tx::new(connection, self.scope, module));
+        let ticket = pool
+            .under_way()
+            .enter(operation, self.module.clone(), self.plan.access);
         let (end, sound) = {
-            let attempt = AssertUnwindSafe(self.transact(&mut lent, piece)).catch_unwind();
-            match timer.until((began + limit).into(), pin!(attempt)).await {
+            let attempt = AssertUnwindSafe(self.transact(&mut lent, piece, &ticket)).catch_unwind();
+            let mut attempt = pin!(attempt);
+            let polled = poll_fn(|context| {
+                let _polled = ticket.polled();
+                attempt.as_mut().poll(context)
+            });
+            match timer.until((began + limit).into(), pin!(polled)).await {
                 Some(Ok(end)) => end,
                 Some(Err(panic)) => {
                     let panicked = panicked(operation, panic_message(&*panic));
@@ -325,7 +269,11 @@ impl Job {
             }
         };
         let (mut connection, mut follow) = lent.into_parts();
+        let left = pool.under_way().leave(&ticket);
+        let sound = sound && left == Left::Alone;
         let end = match end {
+            // Whatever it made of it.
+            _ if ticket.is_undone() => End::Refused(DbError::Overran { operation, limit }),
             // Before it is acknowledged.
             End::Done if self.plan.access == Access::Write => {
                 match file::verify(&connection).await {
@@ -339,6 +287,9 @@ impl Job {
             end => end,
         };
         if !sound || !connection.is_fit() {
+            if left == Left::Replaced {
+                pool.drop_replacement(self.module.as_deref());
+            }
             connection.discard();
         }
         pool.alarms().finished();
@@ -358,7 +309,12 @@ impl Job {
     }
 
     /// Does the work in a transaction if it wants one; says whether the connection is fit for others afterwards.
-    async fn transact(&self, lent: &mut TenantTx, piece: &mut dyn Piece) -> (End, bool) {
+    async fn transact(
+        &self,
+        lent: &mut TenantTx,
+        piece: &mut dyn Piece,
+        ticket: &Ticket,
+    ) -> (End, bool) {
         let Some(begin) = self.begin(lent) else {
             if self.plan.access == Access::Write {
                 lent.connection_state().set_irrevocable();
@@ -369,6 +325,7 @@ impl Job {
         if let Err(error) = lent.begin(begin).await {
             return (End::Refused(lent.classify(error)), false);
         }
+        ticket.arm(|is_undone| lent.rollback_from_outside(is_undone));
         let succeeded = piece.attempt(lent).await;
         let mut end = self.end_of_work(lent, succeeded);
         if succeeded {

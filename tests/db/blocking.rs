@@ -1,0 +1,128 @@
+//! Work that blocks its thread: named, and no reason for others to wait for it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use dotmac_platform::db::{Config, Connection, Db, DbError, Share};
+use tokio::task::JoinHandle;
+
+use crate::{
+    rig::{Rig, config, count, insert, is_postgres, on_both, sqlite},
+    support::eventually,
+};
+
+type Flag = Arc<AtomicBool>;
+
+fn adapt(config: &mut Config) {
+    config.statement_timeout = Duration::from_secs(2);
+    config.pool_timeout = Duration::from_secs(30);
+}
+
+/// Computes, as it were, until it is let go on.
+fn block(go_on: &Flag) {
+    while !AtomicBool::load(go_on, Relaxed) {
+        #[expect(clippy::disallowed_methods, reason = "it blocks on purpose")]
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A transaction that inserts two rows and blocks its thread between them; begun.
+async fn blocked_write(db: &Db, go_on: &Flag) -> JoinHandle<Result<(), DbError>> {
+    let (begun, go_on) = (Flag::default(), Arc::clone(go_on));
+    let has_begun = Arc::clone(&begun);
+    let work = db.transaction("stand still", async move |c| {
+        insert(c, 1).await?;
+        has_begun.store(true, Relaxed);
+        block(&go_on);
+        insert(c, 2).await?;
+        Ok(())
+    });
+    let work = tokio::spawn(work);
+    eventually("the work to begin", || async {
+        AtomicBool::load(&begun, Relaxed).then_some(())
+    })
+    .await;
+    work
+}
+
+#[actix_web::test]
+async fn others_write_although_a_transaction_blocks_its_thread() {
+    on_both(adapt, async |rig: &Rig| {
+        let go_on = Flag::default();
+        let module = rig.db.for_module("notes", Share::HALF).system("test");
+        let blocked = blocked_write(&module, &go_on).await;
+        rig.until_reason("work_blocked").await;
+        // On SQLite once the time of the other one is used up; of the same module.
+        let other = module.transaction("other", async |c| insert(c, 3).await);
+        other.await.unwrap();
+        assert_eq!(count(&rig.db).await, 1);
+        go_on.store(true, Relaxed);
+        let ended = blocked.await.unwrap();
+        // On PostgreSQL nothing waited for it, so it is let go on in time.
+        let kept = match is_postgres(&rig.db).await {
+            true => {
+                ended.unwrap();
+                3
+            }
+            false => {
+                let is_overrun = matches!(&ended, Err(DbError::Overran { operation, .. }) if *operation == "stand still");
+                assert!(is_overrun, "{ended:?}");
+                1
+            }
+        };
+        for id in 4..8 {
+            let more = module.transaction("more", async move |c| insert(c, id).await);
+            more.await.unwrap();
+        }
+        assert_eq!(count(&rig.db).await, kept + 4);
+        let is_well = |board: &dotmac_platform::supervision::Board| {
+            board.readiness.serves() && board.components[0].reason.is_none()
+        };
+        rig.until(is_well).await;
+    })
+    .await;
+}
+
+/// Within its time nothing is taken from it.
+#[actix_web::test]
+async fn a_transaction_that_blocks_its_thread_for_a_while_is_committed() {
+    on_both(adapt, async |rig: &Rig| {
+        let go_on = Flag::default();
+        let blocked = blocked_write(&rig.db, &go_on).await;
+        rig.until_reason("work_blocked").await;
+        go_on.store(true, Relaxed);
+        blocked.await.unwrap().unwrap();
+        assert_eq!(count(&rig.db).await, 2);
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn a_database_all_of_whose_threads_are_blocked_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = Rig::ready(config(sqlite(directory.path()))).await;
+    let go_on = Flag::default();
+    let blocked: Vec<_> = (0..2)
+        .map(|_| {
+            let go_on = Arc::clone(&go_on);
+            let work = async move |_: &mut Connection| {
+                block(&go_on);
+                Ok::<_, DbError>(())
+            };
+            tokio::spawn(rig.db.read("stand still", work))
+        })
+        .collect();
+    rig.until(|board| !board.readiness.serves()).await;
+    rig.until_reason("work_blocked").await;
+    go_on.store(true, Relaxed);
+    for work in blocked {
+        work.await.unwrap().unwrap();
+    }
+    rig.until(|board| board.readiness.serves()).await;
+    rig.supervisor.halt().await;
+}
