@@ -71,6 +71,7 @@ mod link;
 mod links;
 mod log;
 mod personal;
+mod progress;
 mod proof;
 mod range;
 mod record;

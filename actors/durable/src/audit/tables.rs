@@ -91,5 +91,16 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use dotmac_db::types::sql::*;
+
+    audit_verifier (name) {
+        name -> Text,
+        place -> Text,
+        key_id -> Nullable<Uuid>,
+        signature -> Nullable<Text>,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(audit_entry, audit_link);
 diesel::allow_tables_to_appear_in_same_query!(audit_chain, audit_checkpoint);

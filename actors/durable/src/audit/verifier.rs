@@ -4,15 +4,17 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use dotmac_db::{Connection, Db, DbError, ModuleDb, TenantId, on, sealing::Sealer};
+use dotmac_db::{Connection, Db, DbError, ModuleDb, TenantId, Tx, on, sealing::Sealer};
 use dotmac_supervision::{Schedule, Serving, WorkerContext, WorkerSpec};
 use opentelemetry::{global, metrics::Gauge};
 use tokio::time::Instant;
-use tracing::error;
+use tracing::{error, info};
 
 use super::{
-    AUDIT_CHAIN_BROKEN, AUDIT_NOT_SIGNED, Hash, SigningKeys, Verification, Verified,
-    tables::audit_chain, verify::Step,
+    AUDIT_CHAIN_BROKEN, AUDIT_NOT_SIGNED, Hash, SigningKeys, Verification, Verified, VerifiedPlace,
+    progress::{self, Progress},
+    tables::audit_chain,
+    verify::Step,
 };
 use crate::outage;
 
@@ -25,9 +27,12 @@ const CHAINS_AT_ONCE: i64 = 100;
 const MOST_KNOWN: usize = 10_000;
 /// How long it waits before it tries again when the database is away.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often it keeps its place, besides at a stop.
+const KEPT_EVERY: Duration = Duration::from_secs(30);
 
 /// The worker that verifies all chains, and begins anew `every` so long after. Each instance does so for itself: one chain
-/// that is broken makes it degraded on each. It works half of the time at the most.
+/// that is broken makes it degraded on each. It works half of the time at the most. A round that a stop interrupts, or the end
+/// of the process, goes on in the next life, unless it has found a broken chain.
 #[must_use]
 pub fn verifier(
     name: &'static str,
@@ -39,9 +44,12 @@ pub fn verifier(
     let signing = Arc::new(signing);
     let run = move |context| {
         let verifier = Verifier {
+            name,
             db: Arc::clone(&db),
             signing: Arc::clone(&signing),
             known: HashMap::new(),
+            may_resume: true,
+            kept: None,
             broken: global::meter("dotmac.audit")
                 .u64_gauge("dotmac.audit.broken")
                 .with_description(
@@ -55,10 +63,15 @@ pub fn verifier(
 }
 
 struct Verifier {
+    name: &'static str,
     db: Arc<Db>,
     signing: Arc<Option<Sealer>>,
     /// The ends of chains as they were verified last.
     known: HashMap<TenantId, (i64, Hash)>,
+    /// Whether the next round goes on where one was interrupted.
+    may_resume: bool,
+    /// When its place was kept last.
+    kept: Option<Instant>,
     broken: Gauge<u64>,
 }
 
@@ -104,37 +117,105 @@ impl Verifier {
         let signing = Arc::clone(&self.signing);
         let load = async move |c: &mut Connection| SigningKeys::load(c, (*signing).as_ref()).await;
         let keys = Arc::new(self.db.read("load signing keys", load).await?);
-        let (mut round, mut after) = (Round::default(), None);
+        let begun = match self.may_resume {
+            true => self.begun(&keys).await?,
+            false => None,
+        };
+        // After an error the next round goes on.
+        self.may_resume = true;
+        let mut round = Round::default();
+        if let Some(Progress {
+            tenant,
+            place: Some(place),
+        }) = begun
+        {
+            self.chain(tenant, Some(place), &keys, &mut round, context)
+                .await?;
+        }
+        let mut after = begun.map(|it| it.tenant);
         while !context.is_stopping() {
             let tenants = chains(&self.db, after).await?;
-            let Some(last) = tenants.last() else { break };
+            let Some(last) = tenants.last() else {
+                self.save(None).await?;
+                self.may_resume = false;
+                break;
+            };
             after = Some(*last);
             for tenant in tenants {
                 if context.is_stopping() {
                     break;
                 }
-                let began = Instant::now();
-                let Some(found) = self.verify(tenant, &keys, round.broken, context).await? else {
-                    break;
-                };
-                round.is_unchecked |= found.is_unchecked;
-                if let Some(broken) = &found.broken {
-                    round.broken += 1;
-                    context
-                        .lifeline()
-                        .degraded(AUDIT_CHAIN_BROKEN, Serving::default());
-                    error!(
-                        tenant = %tenant,
-                        number = broken.number,
-                        entry = broken.entry.map(|it| it.to_string()),
-                        fault = broken.fault.as_str(),
-                        "the audit chain of tenant {tenant} is {broken}"
-                    );
-                }
-                tokio::time::sleep(began.elapsed()).await;
+                self.chain(tenant, None, &keys, &mut round, context).await?;
             }
         }
         Ok(round)
+    }
+
+    /// Where a round was interrupted.
+    async fn begun(&self, keys: &Arc<SigningKeys>) -> Result<Option<Progress>, DbError> {
+        let (name, keys) = (self.name, Arc::clone(keys));
+        let load = async move |c: &mut Connection| progress::load(c, name, &keys).await;
+        let begun = self.db.read("load place of verifier", load).await?;
+        if let Some(Progress { tenant, .. }) = begun {
+            info!(tenant = %tenant, "the verification of audit chains goes on with tenant {tenant}");
+        }
+        Ok(begun)
+    }
+
+    /// Keeps the place, from time to time or if this `is_last`. What was found in this round is not kept, so one that has found
+    /// something begins anew in the next life.
+    async fn keep(&mut self, progress: Progress, round: &Round, is_last: bool) {
+        let is_due = is_last || self.kept.is_none_or(|at| at.elapsed() >= KEPT_EVERY);
+        if is_due {
+            let is_clean = round.broken == 0 && !round.is_unchecked;
+            // If the database is away, the place before is as good.
+            self.save(is_clean.then_some(progress)).await.ok();
+            self.kept = Some(Instant::now());
+        }
+    }
+
+    async fn save(&self, progress: Option<Progress>) -> Result<(), DbError> {
+        let (name, signing) = (self.name, Arc::clone(&self.signing));
+        let save =
+            async move |tx: &mut Tx| progress::save(tx, name, (*signing).as_ref(), progress).await;
+        self.db.transaction("keep place of verifier", save).await
+    }
+
+    /// Verifies the chain of a tenant, from `place` if given, and adds what it finds to the round.
+    async fn chain(
+        &mut self,
+        tenant: TenantId,
+        place: Option<VerifiedPlace>,
+        keys: &Arc<SigningKeys>,
+        round: &mut Round,
+        context: &WorkerContext,
+    ) -> Result<(), DbError> {
+        let began = Instant::now();
+        let Some(found) = self.verify(tenant, place, keys, round, context).await? else {
+            return Ok(());
+        };
+        round.is_unchecked |= found.is_unchecked;
+        if let Some(broken) = &found.broken {
+            round.broken += 1;
+            context
+                .lifeline()
+                .degraded(AUDIT_CHAIN_BROKEN, Serving::default());
+            error!(
+                tenant = %tenant,
+                number = broken.number,
+                entry = broken.entry.map(|it| it.to_string()),
+                fault = broken.fault.as_str(),
+                "the audit chain of tenant {tenant} is {broken}"
+            );
+        }
+        let done = Progress {
+            tenant,
+            place: None,
+        };
+        let is_last = context.is_stopping() || found.broken.is_some();
+        self.keep(done, round, is_last).await;
+        tokio::time::sleep(began.elapsed()).await;
+        Ok(())
     }
 
     /// Verifies a chain, however long it takes: when the database is away meanwhile, it goes on where it was. `None` if the
@@ -142,14 +223,24 @@ impl Verifier {
     async fn verify(
         &mut self,
         tenant: TenantId,
+        place: Option<VerifiedPlace>,
         keys: &Arc<SigningKeys>,
-        broken: u64,
+        round: &Round,
         context: &WorkerContext,
     ) -> Result<Option<Verified>, DbError> {
         let known = self.known.get(&tenant).copied();
         let first = Verification::new(tenant, Arc::clone(keys)).known(known);
-        let (mut at, mut is_again, mut is_away) = (first.clone(), false, false);
+        let (mut is_again, mut is_away) = (false, false);
+        let mut at = match place {
+            Some(place) => first.clone().from_place(place),
+            None => first.clone(),
+        };
         let found = loop {
+            let progress = Progress {
+                tenant,
+                place: Some(at.place()),
+            };
+            self.keep(progress, round, context.is_stopping()).await;
             if context.is_stopping() {
                 return Ok(None);
             }
@@ -167,7 +258,7 @@ impl Verifier {
                 }
             };
             if std::mem::take(&mut is_away) {
-                match broken {
+                match round.broken {
                     0 => context.lifeline().ready(Serving::default()),
                     _ => context
                         .lifeline()

@@ -11,5 +11,6 @@ mod instance;
 mod killing;
 mod parts;
 mod recording;
+mod resuming;
 mod rig;
 mod verifying;

@@ -84,6 +84,11 @@ impl Verification {
         further
     }
 
+    /// Where it is.
+    pub(super) fn place(&self) -> VerifiedPlace {
+        self.place
+    }
+
     /// Only from the first entry at or behind `from` to the last one at or before `to`.
     #[must_use]
     pub fn between(self, from: Option<Moment>, to: Option<Moment>) -> Self {
