@@ -1,8 +1,10 @@
 //! `dotmac` at the prompt.
 
+use std::process::Stdio;
+
 use crate::{
     notes::notes,
-    support::{Daemon, Postgres},
+    support::{Daemon, Postgres, repository},
 };
 
 #[tokio::test]
@@ -178,4 +180,38 @@ async fn asyncapi_prints_what_the_daemon_serves() {
     assert_eq!(printed["asyncapi"], "3.0.0");
     let channel = &printed["channels"]["note.added.v1"];
     assert_eq!(channel["description"], "A note was added.");
+}
+
+/// What the schema of AsyncAPI's authors says about a document; nothing if it is valid.
+fn objections(document: &serde_json::Value) -> String {
+    let mut node = std::process::Command::new("node")
+        .arg(repository().join("tests/asyncapi.cjs"))
+        .env(
+            "NODE_PATH",
+            repository().join("target/tools/schemas/node_modules"),
+        )
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    serde_json::to_writer(node.stdin.take().unwrap(), document).unwrap();
+    let said = node.wait_with_output().unwrap();
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert_eq!(said.status.success(), text.is_empty(), "{text}");
+    text
+}
+
+#[tokio::test]
+async fn the_asyncapi_document_is_valid_by_the_schema_of_its_authors() {
+    for program in [Daemon::builder(), notes()] {
+        let printed = program.run(&["asyncapi"]).await;
+        let mut printed: serde_json::Value = serde_json::from_str(&printed.text()).unwrap();
+        assert_eq!(objections(&printed), "");
+        // `example` is a word of OpenAPI.
+        assert!(!printed.to_string().contains(r#""example":"#));
+        let version = &printed["components"]["schemas"]["CloudEvent"]["properties"]["specversion"];
+        assert_eq!(version["examples"], serde_json::json!(["1.0"]));
+        printed["channels"]["a"]["address"] = 1.into();
+        assert!(objections(&printed).contains("/channels/a/address"));
+    }
 }

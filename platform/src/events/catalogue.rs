@@ -94,6 +94,7 @@ pub(super) fn schema_at<T: ToSchema>(at: &str) -> Value {
     let written = |schema: &RefOr<Schema>| {
         let mut schema = serde_json::to_value(schema).unwrap_or_default();
         refer_to(&mut schema, &format!("{at}/$defs/"));
+        list_examples(&mut schema);
         schema
     };
     let mut others = Vec::new();
@@ -125,6 +126,30 @@ fn refer_to(schema: &mut Value, place: &str) {
             }
         }
         Value::Array(items) => items.iter_mut().for_each(|item| refer_to(item, place)),
+        _ => {}
+    }
+}
+
+/// Makes the `example` of each schema, a word of OpenAPI, the `examples` of JSON Schema and AsyncAPI.
+fn list_examples(schema: &mut Value) {
+    match schema {
+        Value::Object(words) => {
+            if let Some(example) = words.remove("example") {
+                words.insert("examples".to_owned(), Value::Array(vec![example]));
+            }
+            for (word, value) in words {
+                match (word.as_str(), value) {
+                    // Names of properties, be one of them `example`.
+                    ("properties" | "patternProperties" | "$defs", Value::Object(schemas)) => {
+                        schemas.values_mut().for_each(list_examples);
+                    }
+                    // Values, not schemas.
+                    ("examples" | "default" | "const" | "enum", _) => {}
+                    (_, value) => list_examples(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(list_examples),
         _ => {}
     }
 }
@@ -264,5 +289,23 @@ mod tests {
         let placed = tagged.schema_at("#/components/schemas/note.tagged.v1");
         let target = "#/components/schemas/note.tagged.v1/$defs/Tag";
         assert_eq!(placed["properties"]["tags"]["items"]["$ref"], target);
+    }
+
+    #[test]
+    fn the_example_of_a_schema_is_one_of_its_examples_and_a_property_of_that_name_stays() {
+        let mut schema = json!({
+            "example": { "example": 1 },
+            "properties": { "example": { "type": "string", "example": "a" } },
+            "default": { "example": 2 },
+            "items": { "oneOf": [{ "example": null }] },
+        });
+        list_examples(&mut schema);
+        let listed = json!({
+            "examples": [{ "example": 1 }],
+            "properties": { "example": { "type": "string", "examples": ["a"] } },
+            "default": { "example": 2 },
+            "items": { "oneOf": [{ "examples": [null] }] },
+        });
+        assert_eq!(schema, listed);
     }
 }
