@@ -27,10 +27,10 @@ attack: ## Attack the daemon for longer: SCALE times (10) as much of everything 
 	tests/setup
 	DOTMAC_ATTACK_SCALE=$${SCALE:-10} cargo test --workspace --locked --test daemon -- --nocapture --test-threads 1 attack::
 
-faults: ## Do what databases do, for longer: 100 kills under load, 200 first boots of three replicas, a million interleaved transactions
+faults: ## Do what databases do, for longer: 100 kills under load, kills before each statement, 200 first boots of three replicas, a million interleaved transactions
 	tests/setup
-	DOTMAC_FAULT_ROUNDS=100 DOTMAC_FAULT_BOOTS=200 DOTMAC_FAULT_EVENTS=1000000 cargo test --workspace --locked -- \
-	  --nocapture killed_under_load first_boot interleaved processes_are_killed
+	DOTMAC_FAULT_ROUNDS=100 DOTMAC_FAULT_STATEMENTS=1 DOTMAC_FAULT_BOOTS=200 DOTMAC_FAULT_EVENTS=1000000 \
+	  cargo test --workspace --locked -- --nocapture killed_under_load killed_before first_boot interleaved processes_are_killed
 
 bench: ## Measure what docs/benchmarks.md shows, each against its baseline, and write that file
 	tests/setup --bench

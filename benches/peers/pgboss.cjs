@@ -1,7 +1,8 @@
 // pg-boss runs no-op jobs: pgboss.cjs URL JOBS SLOTS [tuned]. Prints the seconds from the first to the last.
 //
-// Each of its workers asks for jobs every half second, which is the shortest pause it allows. By default for one job;
-// `tuned` asks for a thousand, which are completed by one statement.
+// Its own workers ask for jobs every half second, which is the shortest pause they allow. So by default each slot fetches and
+// completes one job after another by itself, without a pause; `tuned` is those workers with a thousand jobs each time, which are
+// completed by one statement.
 const PgBoss = require('pg-boss');
 
 const [connectionString, jobs, slots, tuned] = process.argv.slice(2);
@@ -19,15 +20,28 @@ async function main() {
   let done = 0;
   let finish;
   const finished = new Promise((resolve) => { finish = resolve; });
-  const options = { pollingIntervalSeconds: 0.5, batchSize: tuned ? 1000 : 1 };
-  for (let slot = 0; slot < Number(slots); slot += 1) {
-    await boss.work('noop', options, async (batch) => {
-      first ??= performance.now();
-      done += batch.length;
-      if (done === Number(jobs)) finish();
-    });
+  const handle = (batch) => {
+    first ??= performance.now();
+    done += batch.length;
+    if (done === Number(jobs)) finish();
+  };
+  const slot = async () => {
+    while (done < Number(jobs)) {
+      const batch = await boss.fetch('noop');
+      if (batch.length > 0) {
+        handle(batch);
+        await boss.complete('noop', batch.map(({ id }) => id));
+      }
+    }
+  };
+  const all = Array.from({ length: Number(slots) });
+  if (tuned) {
+    const options = { pollingIntervalSeconds: 0.5, batchSize: 1000 };
+    await Promise.all(all.map(() => boss.work('noop', options, async (batch) => handle(batch))));
+    await finished;
+  } else {
+    await Promise.all(all.map(slot));
   }
-  await finished;
   // A handler has ended before its jobs are completed.
   while ((await boss.getQueueSize('noop', { before: 'completed' })) > 0) {
     await new Promise((resolve) => setTimeout(resolve, 5));

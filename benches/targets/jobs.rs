@@ -83,7 +83,7 @@ const ON_POSTGRES: [Peer; 5] = [
     },
     PG_BOSS,
     Peer {
-        name: "pg-boss, a thousand at a time",
+        name: "pg-boss, by its workers, a thousand at a time",
         tuned: true,
         one_in: 1,
         ..PG_BOSS
@@ -100,7 +100,7 @@ const PG_BOSS: Peer = Peer {
     name: "pg-boss",
     script: "pgboss.cjs",
     tuned: false,
-    one_in: 100,
+    one_in: 10,
 };
 
 const HUEY: Peer = Peer {

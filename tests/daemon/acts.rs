@@ -203,6 +203,29 @@ async fn what_operators_do_is_recorded() {
         ended.text()
     };
     command(&["jobs", "cancel", id]).await;
+    let nightly = json!({
+        "name": "nightly", "kind": "system.echo", "args": {"text": "a"}, "cron": "0 3 * * *",
+    });
+    let schedule = client.done("/api/v1/schedules", nightly).await;
+    let schedule = schedule["id"].as_str().unwrap();
+    let paused = command(&["schedules", "pause", schedule]).await;
+    assert!(
+        paused.contains("nightly") && paused.contains("paused"),
+        "{paused}"
+    );
+    let triggered = command(&["schedules", "trigger", schedule]).await;
+    assert!(triggered.contains(r#""state":"triggered""#), "{triggered}");
+    assert!(
+        !command(&["schedules", "resume", schedule])
+            .await
+            .contains("paused")
+    );
+    let entry = client.entry_of("schedule_trigger").await;
+    assert_eq!(entry["resource"]["id"], schedule, "{entry}");
+    let unknown = recorded_notes(url)
+        .run_in(daemon.directory(), &["schedules", "trigger", id])
+        .await;
+    assert_ne!(unknown.code, 0, "a job is not a schedule");
     command(&["queues", "pause", "default"]).await;
     command(&["events", "rewind", "notes.tags", "beginning"]).await;
     let entry = client.entry_of("job_cancel").await;

@@ -64,7 +64,16 @@ impl Rig {
         target: &Target,
         workers: impl FnOnce(&ModuleDb) -> Vec<WorkerSpec>,
     ) -> Self {
-        let (slot, config) = (Published::<Pool>::new(), config(target.clone()));
+        Self::start_configured(table, config(target.clone()), workers).await
+    }
+
+    /// The same with settings of its own.
+    pub async fn start_configured(
+        table: &'static str,
+        config: Config,
+        workers: impl FnOnce(&ModuleDb) -> Vec<WorkerSpec>,
+    ) -> Self {
+        let slot = Published::<Pool>::new();
         let mut tree = SupervisionTree::new(Policy::default()).unwrap();
         let offered = slot.clone();
         let spec = ChildSpec::new("db", move |life| {

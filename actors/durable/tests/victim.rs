@@ -35,14 +35,20 @@ pub fn target(text: &str) -> Target {
 
 /// Starts a process that carries out the test `killing::victim`.
 pub fn start(database: &str, first: i64) -> Process {
+    start_as("killing::victim", database, first)
+}
+
+/// Starts a process that carries out a test, which finds out by [`told`] that it is one.
+pub fn start_as(test: &str, database: &str, first: i64) -> Process {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "killing::victim", "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env(VICTIM, format!("{first} {database}"));
     Process::spawn(&mut command)
 }
 
-fn acknowledged(process: &Process) -> impl Iterator<Item = i64> {
+/// The numbers that a process has said to be written.
+pub fn acknowledged(process: &Process) -> impl Iterator<Item = i64> {
     process.lines().into_iter().filter_map(|line| {
         let number = line.rsplit_once("acknowledged ")?.1;
         number.trim().parse().ok()

@@ -3,10 +3,10 @@
 use dotmac_platform::{
     Exit,
     audit::{Acts as _, Audit as _, SystemActs as _},
-    db::{Db, ModuleDb, TenantScope, TenantTx, Tx},
+    db::{Connection, Db, ModuleDb, TenantDb, TenantScope, TenantTx, Tx},
     jobs::{
-        JobFilter, JobId, JobState, KindSpec, KindStats, Schedule, StoredJob, find_any, list_all,
-        list_all_schedules, stats_of_all,
+        JobCatalogue, JobFilter, JobId, JobState, KindSpec, KindStats, Schedule, ScheduleId,
+        StoredJob, find_any, find_any_schedule, list_all, list_all_schedules, stats_of_all,
     },
     module::{CommandContext, ModuleCommand},
 };
@@ -14,6 +14,7 @@ use dotmac_platform::{
 use crate::{
     JobsError, acts,
     rules::{self, Act},
+    schedules::rules as schedules,
 };
 
 /// Why the command line works on the rows of tenants.
@@ -72,6 +73,21 @@ pub(crate) enum QueuesCommand {
 pub(crate) enum SchedulesCommand {
     /// Print schedules of all tenants, the newest first, at most 1000.
     List,
+    /// Enqueue a job of a schedule now, even if it is paused.
+    Trigger {
+        /// Its id.
+        id: ScheduleId,
+    },
+    /// Pause a schedule: it is not due until it is resumed.
+    Pause {
+        /// Its id.
+        id: ScheduleId,
+    },
+    /// Resume a schedule.
+    Resume {
+        /// Its id.
+        id: ScheduleId,
+    },
 }
 
 /// Which jobs, and how many.
@@ -155,17 +171,48 @@ impl QueuesCommand {
 
 impl ModuleCommand for SchedulesCommand {
     async fn run(self, on: CommandContext) -> Result<(), Exit> {
-        let Self::List = self;
-        let db = of_all_tenants(&on).await?;
-        let found = db.read("list schedules", async |c| {
-            list_all_schedules(c, None, 1000).await
-        });
-        let found = found
-            .await
-            .map_err(|error| on.failed(JobsError::from(error)))?;
-        found.iter().for_each(print_schedule);
+        let (db, catalogue) = (on.db().await?, on.jobs()?);
+        let done = self.carry_out(&db, catalogue).await;
+        done.map_err(|error| on.failed(error))
+    }
+}
+
+impl SchedulesCommand {
+    async fn carry_out(self, all: &ModuleDb, catalogue: JobCatalogue) -> Result<(), JobsError> {
+        match self {
+            Self::List => {
+                let found = all.system(WHY).read("list schedules", async |c| {
+                    list_all_schedules(c, None, 1000).await
+                });
+                found.await?.iter().for_each(print_schedule);
+            }
+            Self::Trigger { id } => {
+                let db = of_schedule(all, id).await?;
+                let work =
+                    async move |tx: &mut TenantTx| schedules::trigger(tx, &catalogue, id).await;
+                let triggered = db.act("trigger schedule", work).await?;
+                println!("{}", serde_json::to_string(&triggered).unwrap_or_default());
+            }
+            Self::Pause { id } => hold(all, id, true).await?,
+            Self::Resume { id } => hold(all, id, false).await?,
+        }
         Ok(())
     }
+}
+
+/// The way to the rows of the tenant whose schedule it is.
+async fn of_schedule(all: &ModuleDb, id: ScheduleId) -> Result<TenantDb, JobsError> {
+    let find = async move |c: &mut Connection| find_any_schedule(c, id).await;
+    let found = all.system(WHY).read("find schedule", find).await?;
+    let schedule = found.ok_or(JobsError::NoSchedule)?;
+    Ok(all.tenant(&TenantScope::system(schedule.tenant, WHY)))
+}
+
+async fn hold(all: &ModuleDb, id: ScheduleId, is_paused: bool) -> Result<(), JobsError> {
+    let db = of_schedule(all, id).await?;
+    let work = async move |tx: &mut TenantTx| schedules::set_paused(tx, id, is_paused).await;
+    print_schedule(&db.act("pause schedule", work).await?);
+    Ok(())
 }
 
 async fn of_all_tenants(on: &CommandContext) -> Result<Db, Exit> {

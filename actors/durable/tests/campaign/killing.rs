@@ -1,13 +1,15 @@
-//! The campaign: processes are killed at any statement, and on PostgreSQL so is the server, and its connections.
+//! The campaign: processes are killed at any moment, their pools are exhausted, readers keep their snapshots, and on PostgreSQL
+//! the server is killed, and its connections.
 
 use std::time::Duration;
 
-use dotmac_db::TenantTx;
+use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection as _};
+use dotmac_db::{Config, Connection, DbError, Target, TenantTx};
 use dotmac_durable::audit::Acts as _;
 
 use crate::{
     checker::check,
-    instance::{Rig, scope},
+    instance::{Rig, config, scope},
     support::Postgres,
     victim::{self, kill_again_and_again, target},
     work::{TABLES, workers, write},
@@ -15,6 +17,28 @@ use crate::{
 
 /// Processes that are killed on each back end, unless `DOTMAC_FAULT_ROUNDS` says otherwise.
 const ROUNDS: i64 = 4;
+/// In so many numbers of a process its pool is exhausted.
+const EXHAUSTED_EVERY: i64 = 50;
+
+/// Settings with which work is soon refused where connections are used up.
+pub fn hurried(target: &Target) -> Config {
+    Config {
+        pool_timeout: Duration::from_millis(500),
+        ..config(target.clone())
+    }
+}
+
+/// Takes all connections that read, or all there are, for longer than work waits for one.
+fn exhaust(rig: &Rig) {
+    for _ in 0..10 {
+        let hog = async |_: &mut Connection| {
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            Ok::<_, DbError>(())
+        };
+        // The process may end before.
+        drop(actix::spawn(rig.root.read("hog", hog)));
+    }
+}
 
 /// Not a test of its own: the process that is killed.
 #[actix::test]
@@ -22,8 +46,11 @@ async fn victim() {
     let Some((first, target)) = victim::told() else {
         return;
     };
-    let rig = Rig::start_with(TABLES, &target, workers).await;
+    let rig = Rig::start_configured(TABLES, hurried(&target), workers).await;
     for number in first.. {
+        if number % EXHAUSTED_EVERY == 10 {
+            exhaust(&rig);
+        }
         let act = async move |tx: &mut TenantTx| write(tx, number).await;
         match rig.db.tenant(&scope()).act("write", act).await {
             Ok(()) => println!("acknowledged {number}"),
@@ -47,7 +74,7 @@ async fn campaign(database: &str, disturb: impl AsyncFnMut(i64)) {
     rig.supervisor.halt().await;
 }
 
-/// Besides processes, connections and the server itself are killed, and a reader keeps its snapshot all the time.
+/// Besides processes and their pools, connections and the server itself are killed, and a reader keeps its snapshot all the time.
 #[actix::test]
 async fn rows_events_jobs_and_audit_entries_agree_when_processes_are_killed_on_postgresql() {
     let mut server = Postgres::start().await;
@@ -81,5 +108,17 @@ async fn rows_events_jobs_and_audit_entries_agree_when_processes_are_killed_on_p
 #[actix::test]
 async fn rows_events_jobs_and_audit_entries_agree_when_processes_are_killed_on_sqlite() {
     let directory = tempfile::tempdir().unwrap();
-    campaign(directory.path().to_str().unwrap(), async |_| {}).await;
+    let file = directory.path().join("test.db");
+    // A reader of another process, whose snapshot keeps the log of the file from being written back.
+    let mut pinned = None;
+    campaign(directory.path().to_str().unwrap(), async |round| {
+        pinned = (round % 2 == 1).then(|| {
+            let mut reader = SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+            let pin = "BEGIN; SELECT count(*) FROM event";
+            reader.batch_execute(pin).unwrap();
+            reader
+        });
+    })
+    .await;
+    drop(pinned);
 }

@@ -10,6 +10,7 @@ mod enqueuing;
 mod instance;
 mod killing;
 mod leasing;
+mod recovering;
 mod rig;
 mod running;
 mod scheduling;

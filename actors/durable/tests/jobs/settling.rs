@@ -126,7 +126,7 @@ fn short(begun: &Arc<AtomicU32>) -> JobHandler {
 }
 
 /// An instance that has 120 jobs, of which number 60 has the only slot; and them.
-async fn held_up(target: &Target, begun: &Arc<AtomicU32>) -> (Rig, Vec<JobId>) {
+pub async fn held_up(target: &Target, begun: &Arc<AtomicU32>) -> (Rig, Vec<JobId>) {
     let rig = Rig::start(target, |_| vec![short(begun)]).await;
     let first = rig.enqueue(Short { number: 0 }).await;
     rig.until_state(first, JobState::Completed).await;
@@ -143,7 +143,7 @@ async fn held_up(target: &Target, begun: &Arc<AtomicU32>) -> (Rig, Vec<JobId>) {
     (rig, ids)
 }
 
-async fn states(rig: &Rig, ids: &[JobId]) -> (usize, usize, usize) {
+pub async fn states(rig: &Rig, ids: &[JobId]) -> (usize, usize, usize) {
     let (mut completed, mut running, mut ready) = (0, 0, 0);
     for id in ids {
         let job = rig.find(*id).await.unwrap();

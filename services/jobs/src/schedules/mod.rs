@@ -2,6 +2,6 @@
 
 mod bodies;
 mod routes;
-mod rules;
+pub(crate) mod rules;
 
 pub(crate) use routes::declare;

@@ -136,6 +136,27 @@ pub(crate) async fn change(
     Ok(tx.audit(entry)?.of(changed.ok_or(PreconditionFailed)?))
 }
 
+/// Pauses or resumes the schedule of that id, in whatever version it is.
+///
+/// # Errors
+///
+/// [`JobsError::NoSchedule`], [`JobsError::Changed`].
+pub(crate) async fn set_paused(
+    tx: &mut TenantTx,
+    id: ScheduleId,
+    is_paused: bool,
+) -> Result<Audited<Schedule>, JobsError> {
+    let former = find(tx, id).await?;
+    let draft = Draft {
+        is_paused,
+        ..former.draft.clone()
+    };
+    let entry = acts::upon_schedule(acts::CHANGE_SCHEDULE, id);
+    let entry = entry.detail("paused", is_paused.to_string());
+    let changed = replace_schedule(tx, &former, draft).await?;
+    Ok(tx.audit(entry)?.of(changed.ok_or(PreconditionFailed)?))
+}
+
 /// Takes the schedule of that id away, if it is in a version that the client has seen.
 ///
 /// # Errors

@@ -18,8 +18,8 @@ pub use schedule::{
 };
 pub(super) use store::forget_occurrences;
 pub use store::{
-    create_schedule, delete_schedule, find_schedule, list_all_schedules, list_occurrences,
-    list_schedules, replace_schedule, trigger_schedule,
+    create_schedule, delete_schedule, find_any_schedule, find_schedule, list_all_schedules,
+    list_occurrences, list_schedules, replace_schedule, trigger_schedule,
 };
 pub(super) use tick::tick;
 pub use timing::{Timing, TimingError};

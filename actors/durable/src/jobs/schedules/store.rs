@@ -145,6 +145,24 @@ pub async fn find_schedule(tx: &mut TenantTx, id: ScheduleId) -> Result<Option<S
     Ok(row.and_then(readable))
 }
 
+/// The schedule of that id, whosever it is. For a scope of the system.
+///
+/// # Errors
+///
+/// [`DbError`].
+pub async fn find_any_schedule(
+    c: &mut Connection,
+    id: ScheduleId,
+) -> Result<Option<Schedule>, DbError> {
+    let query = job_schedule::table.find(id);
+    let row: Option<Row> = on!(c, |c| {
+        let query = query.select(Row::as_select());
+        query.first(c).await
+    })
+    .optional()?;
+    Ok(row.and_then(readable))
+}
+
 /// At most `limit` schedules of the transaction's tenant, the newest first, behind `after`.
 ///
 /// # Errors
