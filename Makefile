@@ -58,9 +58,11 @@ generate: ## Write the generated files anew: docs/settings.md, deploy/dotmac.env
 check-tools:
 	tests/setup --check
 
-features: ## Test the Vault adapter that is off by default
+features: ## Test what is off by default: the Vault adapter, and the relay to NATS in the daemon
 	cargo test --package dotmac --package dotmac-secrets --package dotmac-features --locked --features hashicorp_vault --lib
 	cargo test --package dotmac --package dotmac-secrets --package dotmac-features --locked --features hashicorp_vault --test openbao
+	cargo build --package dotmac --package dotmac-secrets --package dotmac-features --locked --features hashicorp_vault,nats --bin dotmac
+	$${CARGO_TARGET_DIR:-target}/debug/dotmac config | grep --quiet DOTMAC_NATS_URL
 
 fmt-check: ## Look whether the code is formatted
 	cargo fmt --all -- --check

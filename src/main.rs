@@ -17,7 +17,7 @@ use dotmac_webhooks::Webhooks;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    Platform::new("dotmac", env!("CARGO_PKG_VERSION"))
+    let platform = Platform::new("dotmac", env!("CARGO_PKG_VERSION"))
         .app_name("dotmac-platform")
         .build(build_info!())
         .module::<Accounts>()
@@ -27,6 +27,8 @@ fn main() -> ExitCode {
         .module::<Webhooks>()
         .module::<Smtp>()
         .module::<Notifications>()
-        .module::<Files>()
-        .main()
+        .module::<Files>();
+    #[cfg(feature = "nats")]
+    let platform = platform.module::<dotmac_nats::Nats>();
+    platform.main()
 }

@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod dns;
 pub mod fakes;
 pub mod leaks;
+pub mod nats;
 pub mod openbao;
 pub mod postgres;
 pub mod process;
@@ -27,6 +28,7 @@ pub mod tls;
 
 pub use clamd::Clamd;
 pub use daemon::Daemon;
+pub use nats::Nats;
 pub use openbao::OpenBao;
 pub use postgres::Postgres;
 pub use seaweed::Seaweed;

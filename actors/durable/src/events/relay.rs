@@ -29,10 +29,13 @@ pub const BROKER_NOT_DURABLE: Reason = Reason::new("broker_not_durable");
 const POLL: Duration = Duration::from_secs(1);
 /// Events of one publishing.
 const BATCH: u16 = 256;
-/// How long an instance relays without showing that it is there; longer than one publishing may take.
-const TTL: Duration = Duration::from_secs(90);
+/// How long an instance relays without showing that it is there, and so how long others wait for one that was killed; longer
+/// than a check and a publishing together may take.
+const TTL: Duration = Duration::from_secs(30);
 /// The longest that one publishing may take.
-const PUBLISHING: Duration = Duration::from_secs(60);
+const PUBLISHING: Duration = Duration::from_secs(20);
+/// The longest that the broker may take to say whether it keeps what it acknowledges.
+const CHECKING: Duration = Duration::from_secs(5);
 /// How often the broker is asked whether it keeps what it acknowledges.
 const CHECKED_EVERY: Duration = Duration::from_secs(30);
 const PROGRESS_WITHIN: Duration = Duration::from_secs(180);
@@ -177,8 +180,8 @@ impl<B: Broker> Relay<B> {
         if !self.checked.as_ref().is_none_or(is_due) {
             return Ok(());
         }
-        let found = tokio::time::timeout(PUBLISHING, self.broker.check()).await;
-        let found = found.map_err(|_| format!("no answer within {PUBLISHING:?}"))??;
+        let found = tokio::time::timeout(CHECKING, self.broker.check()).await;
+        let found = found.map_err(|_| format!("no answer within {CHECKING:?}"))??;
         let before = self.checked.take().and_then(|(_, found)| found);
         let name = self.name;
         match &found {

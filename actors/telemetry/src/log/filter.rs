@@ -33,8 +33,8 @@ const INTERNAL: [&str; 7] = [
 
 /// Quiet unless named by the operator. Export trouble has its own line, one per change (see
 /// `actor`), where the SDK would write one for each batch; what a client sends that is not HTTP must
-/// not raise errors here; and actix's own start and stop are told by ours.
-const QUIET: &str = "opentelemetry=off,actix_http=off,actix_server=warn";
+/// not raise errors here; and actix's own start and stop are told by ours, as are the connections of a client of NATS.
+const QUIET: &str = "opentelemetry=off,actix_http=off,actix_server=warn,async_nats=off";
 
 /// Filter of the log: the operator's directives for events, and every span that gives them
 /// context.
