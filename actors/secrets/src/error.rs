@@ -73,7 +73,7 @@ pub mod reason {
     ];
 }
 
-/// A secret that could not be had, and what we were doing.
+/// A secret that could not be had or kept, and what we were doing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretsError {
     /// The login itself failed; nothing was read.
@@ -91,6 +91,29 @@ pub enum SecretsError {
         /// What stood in the way.
         #[source]
         source: VaultFailure,
+    },
+    /// One secret could not be written.
+    #[error("failed to write secret `{path}` to Vault")]
+    Write {
+        /// The secret, below the mount.
+        path: SecretPath,
+        /// What stood in the way.
+        #[source]
+        source: VaultFailure,
+    },
+    /// Another version was there than the one that was to be replaced; nothing was written.
+    #[error("secret `{path}` was changed meanwhile; read it again")]
+    Changed {
+        /// The secret, below the mount.
+        path: SecretPath,
+    },
+    /// KV v1 has no versions to compare; nothing was written.
+    #[error(
+        "secret `{path}` cannot be compared before it is written: its engine is KV v1; use KV v2"
+    )]
+    Unversioned {
+        /// The secret, below the mount.
+        path: SecretPath,
     },
     /// A role brought no credentials.
     #[error("failed to get credentials of database role `{role}` from Vault")]
@@ -176,6 +199,7 @@ impl SecretsError {
         match self {
             Self::Login { source }
             | Self::Read { source, .. }
+            | Self::Write { source, .. }
             | Self::Issue { source, .. }
             | Self::Renew { source, .. } => source.reason(),
             // The cause, where it is known: that the lease has ended is what the database says.
@@ -185,7 +209,10 @@ impl SecretsError {
             Self::UnderWay { .. } => reason::TIMEOUT,
             Self::FieldMissing { .. } | Self::FieldUnclear { .. } => reason::FIELD_MISSING,
             Self::Busy { .. } => reason::RATE_LIMITED,
-            Self::VaultOff { .. } => reason::INVALID_CONFIGURATION,
+            // The first two are answers to a caller alone: the actor itself is well.
+            Self::Changed { .. } | Self::Unversioned { .. } | Self::VaultOff { .. } => {
+                reason::INVALID_CONFIGURATION
+            }
         }
     }
 
@@ -194,6 +221,7 @@ impl SecretsError {
         match self {
             Self::Login { source }
             | Self::Read { source, .. }
+            | Self::Write { source, .. }
             | Self::Issue { source, .. }
             | Self::Renew { source, .. } => Some(source),
             Self::LeaseExpired { source, .. } => source.as_ref(),
@@ -222,7 +250,10 @@ impl SecretsError {
                         VaultFailure::PathMissing { .. } | VaultFailure::BadAnswer { .. }
                     )
             }
-            Self::Issue { .. }
+            Self::Write { .. }
+            | Self::Changed { .. }
+            | Self::Unversioned { .. }
+            | Self::Issue { .. }
             | Self::Renew { .. }
             | Self::LeaseExpired { .. }
             | Self::UnderWay { .. }
@@ -245,6 +276,12 @@ impl SecretsError {
 
     pub(super) fn is_denied(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.is_denied())
+    }
+
+    /// Whether a policy forbids the write, so that nothing was written.
+    #[must_use]
+    pub fn is_write_denied(&self) -> bool {
+        matches!(self, Self::Write { source, .. } if source.is_denied())
     }
 }
 

@@ -33,8 +33,8 @@ pub use failure::VaultFailure;
 pub use feed::{Change, SecretFeed, SecretStore, SecretWatch, Subscription, Takes};
 pub use lease::LeaseHold;
 pub use loader::{Failed, Loaded, literals, load};
-pub use messages::{GetSecret, RefreshNow, Want};
+pub use messages::{GetSecret, PutSecret, RefreshNow, Want};
 pub use reference::{ReferenceError, SecretPath, SecretReference};
-pub use vault::{Auth, Credential, DatabaseRole, Document, Identity, Vault, backend};
+pub use vault::{Auth, Credential, DatabaseRole, Document, Expected, Identity, Vault, backend};
 
 pub use secrecy::{ExposeSecret, SecretString};

@@ -1,9 +1,11 @@
 //! What [`SecretsActor`](super::SecretsActor) can be asked.
 
+use std::collections::BTreeMap;
+
 use actix::Message;
 use secrecy::SecretString;
 
-use super::{SecretReference, SecretsError, Wanted};
+use super::{Expected, SecretPath, SecretReference, SecretsError, Wanted};
 
 /// Asks for one secret by its place, beyond those that the process is configured with. May be
 /// repeated at will. The copy is at most one refresh interval old.
@@ -16,6 +18,24 @@ use super::{SecretReference, SecretsError, Wanted};
 pub struct GetSecret {
     /// Which secret, and which field of it.
     pub reference: SecretReference,
+}
+
+/// Writes all fields of one secret, in the place of those that there are; answers the new version, `None` in KV v1. What
+/// [`GetSecret`] answers from then on is what was written.
+///
+/// # Errors
+///
+/// As [`Vault::write`](super::Vault::write). After [`SecretsError::UnderWay`] it may be written or not: read it before it is written
+/// again, or write with [`Expected::Version`].
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Option<u64>, SecretsError>")]
+pub struct PutSecret {
+    /// Which secret, below the mount.
+    pub path: SecretPath,
+    /// All of its fields.
+    pub fields: BTreeMap<String, SecretString>,
+    /// Which version it takes the place of.
+    pub expected: Expected,
 }
 
 /// Reads everything again now; for SIGHUP. May be repeated at will: whoever asks while a reading is

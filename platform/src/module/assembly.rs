@@ -431,6 +431,11 @@ impl Assembly {
         Ok(self.feed.watch(component, &key))
     }
 
+    /// Whether Vault is configured.
+    pub(super) const fn has_vault(&self) -> bool {
+        self.vault
+    }
+
     pub(crate) fn own_secrets(&self) -> MutexGuard<'_, Vec<Wanted>> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }

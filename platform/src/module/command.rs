@@ -10,7 +10,7 @@ use dotmac_supervision::{Board, SupervisorHandle};
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::OnceCell;
 
-use super::{Assembly, Registered};
+use super::{Assembly, ModuleVault, Registered};
 use crate::{
     Exit,
     audit::AuditCatalogue,
@@ -49,6 +49,7 @@ struct Opened {
     db: ModuleDb,
     sealer: Option<Sealer>,
     feed: SecretFeed,
+    vault: Option<ModuleVault>,
     supervisor: SupervisorHandle,
 }
 
@@ -99,6 +100,17 @@ impl CommandContext {
     pub async fn secret(&self, secret: &SecretSetting) -> Result<SecretWatch, Exit> {
         let opened = self.0.database.get_or_try_init(|| self.open()).await?;
         Ok(opened.feed.watch("command", secret.key()))
+    }
+
+    /// Vault, for secrets that the module makes itself; `None` if it is not configured. Opens the database as [`db`](Self::db)
+    /// does.
+    ///
+    /// # Errors
+    ///
+    /// As [`db`](Self::db).
+    pub async fn vault(&self) -> Result<Option<ModuleVault>, Exit> {
+        let opened = self.0.database.get_or_try_init(|| self.open()).await?;
+        Ok(opened.vault.clone())
     }
 
     /// Reports what kept the command from its work, with its causes, on standard error. [`Exit::Unavailable`] for what is
@@ -161,6 +173,7 @@ impl CommandContext {
         let assembly = Assembly::for_database(settings, modules);
         let assembly = assembly.map_err(|error| refused(&error))?;
         let db = assembly.db.for_module("command", Share::default());
+        let vault = assembly.module_vault();
         let (sealer, feed) = (assembly.sealer, assembly.feed);
         let supervisor = assembly.tree.start();
         let decided = |board: &Board| {
@@ -182,6 +195,7 @@ impl CommandContext {
                 db,
                 sealer,
                 feed,
+                vault,
                 supervisor,
             });
         }

@@ -50,6 +50,7 @@ mod single;
 mod subscription;
 #[cfg(test)]
 pub(crate) mod tests;
+mod vault;
 
 pub(crate) use command::Command;
 pub use command::{CommandContext, ModuleCommand};
@@ -61,6 +62,7 @@ pub use measured::{Gauge, Measured};
 pub use mount::Mount;
 pub use needs::Needs;
 pub use subscription::SubscriptionBuilder;
+pub use vault::{ModuleVault, ModuleVaultError};
 
 pub(crate) use assembly::{Assembly, migrations};
 pub(crate) use check::ConnectionCheck;

@@ -8,12 +8,12 @@ use tokio::sync::oneshot;
 use tracing::{Instrument, Span};
 
 use super::{Refreshed, SecretsActor};
-use crate::{GetSecret, RefreshNow, SecretReference, SecretsError, Want};
+use crate::{GetSecret, PutSecret, RefreshNow, SecretReference, SecretsError, Want};
 
 /// Of the time that a caller waits, this much is taken for an answer; the rest is for its way.
 const ANSWER_SHARE: f64 = 0.8;
 
-/// Reads for [`GetSecret`] under way at once, waiting ones included.
+/// Requests for [`GetSecret`] and [`PutSecret`] under way at once, waiting ones included.
 const READS_LIMIT: usize = 128;
 
 impl SecretsActor {
@@ -100,6 +100,45 @@ impl Handler<GetSecret> for SecretsActor {
             // A caller that has stopped waiting finds it in the cache.
             drop(asker.send(field));
         }));
+        self.in_time(answered)
+    }
+}
+
+impl Handler<PutSecret> for SecretsActor {
+    type Result = ResponseActFuture<Self, Result<Option<u64>, SecretsError>>;
+
+    fn handle(&mut self, put: PutSecret, ctx: &mut Self::Context) -> Self::Result {
+        let reference = SecretReference {
+            path: put.path.clone(),
+            field: None,
+        };
+        let Some(vault) = self.vault.clone() else {
+            return answer(Err(SecretsError::VaultOff { reference }));
+        };
+        if self.reads >= READS_LIMIT {
+            return answer(Err(SecretsError::Busy { reference }));
+        }
+        self.reads += 1;
+        let PutSecret {
+            path,
+            fields,
+            expected,
+        } = put;
+        let written = path.clone();
+        let write = async move { vault.write(&path, &fields, expected).await };
+        let write = write.instrument(Span::current());
+        let (asker, answered) = oneshot::channel();
+        ctx.spawn(
+            Box::pin(write)
+                .into_actor(self)
+                .map(move |version, actor, _| {
+                    actor.reads -= 1;
+                    // Whatever came of it, what was read before may be another version.
+                    actor.cache.forget(&written);
+                    // A caller that has stopped waiting reads it again.
+                    drop(asker.send(version));
+                }),
+        );
         self.in_time(answered)
     }
 }

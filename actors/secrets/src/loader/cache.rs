@@ -50,6 +50,11 @@ impl Cache {
             .retain(|_, (read_at, _)| now.saturating_duration_since(*read_at) < self.max_age);
     }
 
+    /// Drops one document.
+    pub(crate) fn forget(&mut self, path: &SecretPath) {
+        self.read.remove(path);
+    }
+
     pub(crate) fn clear(&mut self) {
         self.read.clear();
     }

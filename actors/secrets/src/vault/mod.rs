@@ -12,6 +12,7 @@ mod document;
 mod login;
 mod pause;
 mod session;
+mod write;
 
 pub use auth::{Auth, Credential};
 pub(crate) use backend::CallFailure;
@@ -23,6 +24,7 @@ pub(crate) use document::Version;
 pub(crate) use login::Unwrapped;
 pub use session::Identity;
 pub(crate) use session::{Lease, Outbox, Revocation};
+pub use write::Expected;
 
 use std::{future::Future, sync::Arc, time::Duration};
 

@@ -7,8 +7,8 @@ use std::{
 };
 
 use dotmac_secrets::{
-    Auth, Config, GetSecret, RefreshNow, SecretStore, SecretsError, Subscription, Takes,
-    VaultConfig, Wanted, WantedSource, reason,
+    Auth, Config, Expected, GetSecret, PutSecret, RefreshNow, SecretStore, SecretsError,
+    Subscription, Takes, VaultConfig, Wanted, WantedSource, reason,
 };
 use dotmac_supervision::State;
 use secrecy::ExposeSecret;
@@ -429,5 +429,41 @@ async fn a_hanging_server_does_not_hold_the_thread() -> Outcome {
         refreshed.map_err(|error| error.reason()),
         Err(reason::TIMEOUT)
     );
+    Ok(())
+}
+
+#[actix::test]
+async fn what_was_written_is_what_is_read_from_then_on() -> Outcome {
+    let server = OpenBao::start()?;
+    server.bao(&["kv", "put", "secret/made", "key=first"])?;
+    let running = Running::start(config(
+        Some(vault_config(&server.address, root())),
+        true,
+        Vec::new(),
+    ))?;
+    running.until_state(State::Ready).await?;
+    let get = async || -> Outcome<String> {
+        let reference = "vault:made#key".parse()?;
+        let secret = running.handle.call(GetSecret { reference }).await??;
+        Ok(secret.expose_secret().to_owned())
+    };
+    assert_eq!(get().await?, "first");
+    let put =
+        async |value: &str, expected: Expected| -> Outcome<Result<Option<u64>, SecretsError>> {
+            let put = PutSecret {
+                path: "made".parse()?,
+                fields: [("key".to_owned(), value.into())].into(),
+                expected,
+            };
+            Ok(running.handle.call(put).await?)
+        };
+    assert_eq!(put("second", Expected::Version(1)).await??, Some(2));
+    assert_eq!(get().await?, "second");
+    let refused = put("third", Expected::Version(1)).await?;
+    assert!(
+        matches!(refused, Err(SecretsError::Changed { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(get().await?, "second");
     Ok(())
 }

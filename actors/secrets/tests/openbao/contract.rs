@@ -3,9 +3,10 @@
 use std::net::TcpListener;
 
 use dotmac_secrets::{
-    Auth, Client, Document, KvVersion, SecretReference, SecretsError, Vault, VaultConfig, reason,
+    Auth, Client, Document, Expected, KvVersion, SecretPath, SecretReference, SecretsError, Vault,
+    VaultConfig, reason,
 };
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     chain, root,
@@ -379,6 +380,92 @@ async fn revoke_all_revokes_a_token_of_our_own_and_leaves_one_that_was_given() -
             vault.revoke_all().await;
             assert_eq!(tokens()?, before, "{client:?}");
         }
+    }
+    Ok(())
+}
+
+fn one(field: &str, value: &str) -> std::collections::BTreeMap<String, SecretString> {
+    [(field.to_owned(), value.into())].into()
+}
+
+#[actix::test]
+async fn a_secret_is_written_unless_another_version_is_there_than_expected() -> Outcome {
+    let server = OpenBao::start()?;
+    server.bao(&["secrets", "enable", "-path=old", "-version=1", "kv"])?;
+    for (place, client) in CLIENTS.iter().enumerate() {
+        let config = |mount: &str| VaultConfig {
+            mount: mount.to_owned(),
+            client: *client,
+            ..vault_config(&server.address, root())
+        };
+        let path: SecretPath = format!("accounts/signing/key-{place}").parse()?;
+        let reference = format!("vault:{path}#key");
+        let vault = Vault::new(config("secret"))?;
+        let first = vault
+            .write(&path, &one("key", "a"), Expected::Absent)
+            .await?;
+        assert_eq!(first, Some(1), "{client:?}");
+        for expected in [Expected::Absent, Expected::Version(2)] {
+            let refused = vault.write(&path, &one("key", "b"), expected).await;
+            let changed = matches!(refused, Err(SecretsError::Changed { .. }));
+            assert!(changed, "{client:?} {expected:?}: {refused:?}");
+        }
+        assert_eq!(field(&vault.read(&path).await?, &reference)?, "a");
+        let second = vault
+            .write(&path, &one("key", "b"), Expected::Version(1))
+            .await?;
+        assert_eq!(second, Some(2), "{client:?}");
+        let third = vault.write(&path, &one("key", "c"), Expected::Any).await?;
+        assert_eq!(third, Some(3), "{client:?}");
+        let document = vault.read(&path).await?;
+        assert_eq!(
+            (field(&document, &reference)?, document.version()),
+            ("c".to_owned(), third)
+        );
+
+        // KV v1 has no versions.
+        let old = Vault::new(config("old"))?;
+        assert_eq!(
+            old.write(&path, &one("key", "a"), Expected::Any).await?,
+            None
+        );
+        assert_eq!(field(&old.read(&path).await?, &reference)?, "a");
+        let refused = old.write(&path, &one("key", "b"), Expected::Absent).await;
+        let unversioned = matches!(refused, Err(SecretsError::Unversioned { .. }));
+        assert!(unversioned, "{client:?}: {refused:?}");
+    }
+    Ok(())
+}
+
+#[actix::test]
+async fn a_write_that_a_policy_forbids_names_the_path_and_nothing_that_was_to_be_written() -> Outcome
+{
+    let server = OpenBao::start()?;
+    let auth = app_role(&server, "1h")?;
+    for client in CLIENTS {
+        let config = VaultConfig {
+            client: *client,
+            ..vault_config(&server.address, auth.clone())
+        };
+        let vault = Vault::new(config)?;
+        let written = vault
+            .write(
+                &"app/key".parse()?,
+                &one("key", "planted"),
+                Expected::Absent,
+            )
+            .await;
+        let error = written.err().ok_or("it was not refused")?;
+        assert!(error.is_write_denied(), "{client:?}: {error:?}");
+        let text = chain(&error);
+        assert!(
+            text.contains("secret/data/app/key") && text.contains("create"),
+            "{client:?}: {text}"
+        );
+        assert!(
+            !format!("{text}{error:?}").contains("planted"),
+            "{client:?}"
+        );
     }
     Ok(())
 }

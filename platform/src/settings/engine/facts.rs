@@ -54,6 +54,18 @@ impl<'a> Facts<'a> {
             .unwrap_or(Environment::Development)
     }
 
+    /// Where the program is reached from its own machine: `localhost`, the port that it listens on, and `https` with a
+    /// certificate. With port `0`, which is not known before it listens, port 8000.
+    #[must_use]
+    pub fn local_url(&self) -> String {
+        let scheme = match self.given("DOTMAC_TLS_CERT") {
+            Some(_) => "https",
+            None => "http",
+        };
+        let port = self.given("DOTMAC_PORT").filter(|port| *port != "0");
+        format!("{scheme}://localhost:{}", port.unwrap_or("8000"))
+    }
+
     /// Processor cores that this process may use, at least 1.
     #[must_use]
     pub fn cores(&self) -> usize {
