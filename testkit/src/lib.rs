@@ -9,6 +9,7 @@
 )]
 
 pub mod clamd;
+pub mod browser;
 pub mod collector;
 pub mod daemon;
 pub mod dns;
@@ -27,6 +28,7 @@ pub mod sqlite;
 pub mod tls;
 
 pub use clamd::Clamd;
+pub use browser::Browser;
 pub use daemon::Daemon;
 pub use nats::Nats;
 pub use openbao::OpenBao;
