@@ -15,6 +15,7 @@
 
 use dotmac_testkit as support;
 
+mod accounts;
 mod actors;
 mod bare;
 mod compression;
@@ -65,6 +66,9 @@ fn main() -> ExitCode {
     if webhooks::asked_for() {
         return webhooks::serve();
     }
+    if accounts::asked_for() {
+        return accounts::serve();
+    }
     // As a program has one: without any, tracing makes text of every span for the crate `log`.
     let nobody = tracing::subscriber::NoSubscriber::default();
     tracing::subscriber::set_global_default(nobody).unwrap();
@@ -110,6 +114,9 @@ fn main() -> ExitCode {
         }
         if wanted("webhooks") {
             webhooks::measure(&mut report).await;
+        }
+        if wanted("accounts") {
+            accounts::measure(&mut report).await;
         }
     });
     if wanted("management") {

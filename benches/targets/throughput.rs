@@ -83,7 +83,8 @@ async fn latency(report: &mut Report, daemon: &Measured) {
     );
 }
 
-async fn p99(port: u16) -> Duration {
+/// Of `/health`, by [`CONNECTIONS`] connections that ask at a pace.
+pub async fn p99(port: u16) -> Duration {
     let clients = (0..CONNECTIONS).map(|n| {
         tokio::spawn(ask_at_a_pace(
             port,

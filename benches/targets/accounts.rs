@@ -1,0 +1,296 @@
+//! Accounts: what an authenticated route costs against a public one, what it costs to check a token for the first time and again,
+//! whether sign-ins are bound by the hash alone, and what a flood of them does to `/health`. This program, started as a platform
+//! with the module and two routes that do nothing.
+
+use std::{
+    process::{Command, ExitCode},
+    time::{Duration, Instant},
+};
+
+use dotmac_platform::{Platform, prelude::*};
+use futures_util::future::join_all;
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use crate::{
+    process::Measured,
+    report::{Report, median, ms, percentile, us},
+    support::{self, Postgres, tool},
+    throughput::{CONNECTIONS, p99, requests_a_second},
+};
+
+/// Variable that turns this program into the platform.
+pub const ASKED: &str = "ACCOUNTS_SERVER";
+const ROUNDS: usize = 5;
+/// Access tokens of one session, each checked for the first time once.
+const TOKENS: usize = 200;
+/// Sign-ins of one measurement, one after another on as many connections as there are threads that hash.
+const SIGN_INS: usize = 200;
+const USERS: usize = 20;
+const ADMIN: &str = "admin@example.com";
+const PASSWORD: &str = "seven green boxes in a row";
+const MASTER_KEY: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
+
+/// Two routes that are alike but for their guard.
+struct Routed;
+
+impl Module for Routed {
+    const NAME: &'static str = "routed";
+    type Settings = NoSettings;
+
+    fn mount(_: NoSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
+        on.routes("/routed", |routes| {
+            routes.get("/public", public).summary("For everybody");
+            routes
+                .get("/own", own)
+                .summary("For those who are signed in");
+        });
+        Ok(())
+    }
+}
+
+async fn public(_: Public) -> Json<bool> {
+    Json(true)
+}
+
+async fn own(_: Authenticated) -> Json<bool> {
+    Json(true)
+}
+
+pub fn asked_for() -> bool {
+    std::env::var_os(ASKED).is_some()
+}
+
+pub fn serve() -> ExitCode {
+    Platform::new("accounts", env!("CARGO_PKG_VERSION"))
+        .module::<dotmac_accounts::Accounts>()
+        .module::<Routed>()
+        .main()
+}
+
+struct Bed {
+    platform: Measured,
+    client: Client,
+    _server: Postgres,
+    _directory: tempfile::TempDir,
+}
+
+impl Bed {
+    async fn open() -> Self {
+        let (server, directory) = (Postgres::start().await, tempfile::tempdir().unwrap());
+        let settings = [
+            ("DOTMAC_DATABASE_URL", server.url()),
+            ("DOTMAC_APP_MASTER_KEY", MASTER_KEY.to_owned()),
+            // Each sign-in comes from a network of its own.
+            ("DOTMAC_HTTP_TRUSTED_PROXIES", "127.0.0.1".to_owned()),
+            ("DOTMAC_ACCOUNTS_HASH_THREADS", "1".to_owned()),
+        ];
+        let platform = Measured::this_program(directory.path(), ASKED, &settings);
+        platform.until("/ready");
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.env(ASKED, "yes").current_dir(directory.path());
+        command.envs(settings.iter().map(|(key, value)| (key, value)));
+        let made = command
+            .args(["user", "create-admin", "--email", ADMIN, "--json"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&made.stdout);
+        let line = text.lines().find(|line| line.contains("\"token\""));
+        let made: Value = serde_json::from_str(line.unwrap()).unwrap();
+        let bed = Self {
+            platform,
+            client: Client::builder().no_proxy().build().unwrap(),
+            _server: server,
+            _directory: directory,
+        };
+        let reset = json!({ "token": made["token"], "password": PASSWORD });
+        let reset = bed.post("/auth/password/reset", 0, reset).await;
+        assert_eq!(reset.0, 204, "{reset:?}");
+        bed
+    }
+
+    /// Sends a request as a client of the network `from`.
+    async fn post(&self, path: &str, from: usize, body: Value) -> (u16, Value) {
+        let url = format!("http://127.0.0.1:{}/api/v1{path}", self.platform.port);
+        let network = format!("10.{}.{}.1", from / 256 % 256, from % 256);
+        let request = self.client.post(url).header("x-forwarded-for", network);
+        let answer = request.json(&body).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or_default())
+    }
+
+    async fn sign_in(&self, identifier: &str, from: usize) -> (u16, Value) {
+        let body = json!({ "identifier": identifier, "password": PASSWORD, "mode": "token" });
+        self.post("/auth/login", from, body).await
+    }
+
+    /// How long the route takes to answer a token.
+    async fn asked(&self, token: &str) -> Duration {
+        let url = format!("http://127.0.0.1:{}/api/v1/routed/own", self.platform.port);
+        let began = Instant::now();
+        let answer = self.client.get(url).bearer_auth(token).send().await;
+        let took = began.elapsed();
+        assert_eq!(answer.unwrap().status(), 200);
+        took
+    }
+
+    /// Seconds for which the threads that hash have worked so far, and how many pieces of work that were.
+    fn hashed(&self) -> (f64, f64) {
+        let (_, text) = self.platform.get("/metrics").unwrap();
+        let of = |what: &str| {
+            let name = format!("dotmac_accounts_hash_duration_seconds_{what} ");
+            let mut lines = text.lines();
+            let value = lines.find_map(|line| line.strip_prefix(&name));
+            value.map_or(0.0, |value| value.trim().parse().unwrap())
+        };
+        (of("sum"), of("count"))
+    }
+}
+
+/// Requests a second with a token, and without.
+fn routes(report: &mut Report, bed: &Bed, token: &str) {
+    let rate = |path: &str, header: Option<&str>| {
+        let mut wrk = Command::new(tool("wrk"));
+        if let Some(header) = header {
+            wrk.args(["-H", header]);
+        }
+        requests_a_second(wrk, CONNECTIONS, bed.platform.port, path)
+    };
+    let header = format!("authorization: Bearer {token}");
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        theirs.push(rate("/api/v1/routed/public", None));
+        ours.push(rate("/api/v1/routed/own", Some(&header)));
+    }
+    let (ours, theirs) = (median(&mut ours), median(&mut theirs));
+    report.row(
+        "authenticated route, the same token again and again, 64 connections",
+        "at least 0.9 of a public route",
+        format!("{:.2} of it ({ours:.0}/s)", ours / theirs),
+        format!("public route, same answer: {theirs:.0}/s"),
+        ours >= 0.9 * theirs,
+    );
+    let added = 1_000_000.0 / ours - 1_000_000.0 / theirs;
+    report.row(
+        "check of a token that was checked before",
+        "under 2 µs a request",
+        format!("{added:.1} µs more of the machine a request"),
+        format!("public route: {:.1} µs", 1_000_000.0 / theirs),
+        added < 2.0,
+    );
+}
+
+/// What the first check of a token takes more than the second.
+async fn checks(report: &mut Report, bed: &Bed) {
+    let (status, session) = bed.sign_in(ADMIN, 1).await;
+    assert_eq!(status, 200, "{session}");
+    let mut session = session;
+    let (mut cold, mut warm) = (Vec::new(), Vec::new());
+    for number in 0..TOKENS {
+        let body = json!({ "refresh_token": session["refresh_token"] });
+        let (status, refreshed) = bed.post("/auth/refresh", number, body).await;
+        assert_eq!(status, 200, "{refreshed}");
+        session = refreshed;
+        let token = session["access_token"].as_str().unwrap();
+        cold.push(bed.asked(token).await);
+        warm.push(bed.asked(token).await);
+    }
+    let [cold, warm] = [&mut cold, &mut warm].map(|times| percentile(times, 0.5));
+    let added = cold.saturating_sub(warm);
+    report.row(
+        "first check of a token, its session known",
+        "under 50 µs more than a second one",
+        us(added),
+        format!("the whole request again: {}", us(warm)),
+        added < Duration::from_micros(50),
+    );
+}
+
+/// Sign-ins one after another, and for how much of that time a hash was computed.
+async fn sign_ins(report: &mut Report, bed: &Bed, users: &[String]) {
+    let (before, _) = bed.hashed();
+    let began = Instant::now();
+    // Two at a time: one is hashed while the other one's session is written.
+    let turns = join_all((0..2).map(|turn| async move {
+        for number in (turn..SIGN_INS).step_by(2) {
+            let (status, answer) = bed.sign_in(&users[number % users.len()], number).await;
+            assert_eq!(status, 200, "{answer}");
+        }
+    }));
+    turns.await;
+    let took = began.elapsed().as_secs_f64();
+    let hashing = bed.hashed().0 - before;
+    report.row(
+        "sign-ins, two at a time, one thread that hashes",
+        "a hash is computed for at least 0.9 of the time",
+        format!(
+            "{:.2} of it, {:.0} sign-ins/s",
+            hashing / took,
+            SIGN_INS as f64 / took
+        ),
+        format!("a hash: {:.1} ms", hashing * 1000.0 / SIGN_INS as f64),
+        hashing >= 0.9 * took,
+    );
+}
+
+/// `/health` while 200 clients sign in at once, again and again.
+async fn flood(report: &mut Report, bed: &Bed, users: &[String]) {
+    let port = bed.platform.port;
+    let alone = p99(port).await;
+    let flooding = async {
+        let mut statuses = [0_usize; 2];
+        let until = Instant::now() + Duration::from_secs(5);
+        let mut from = 1000;
+        while Instant::now() < until {
+            let at_once = (0..200).map(|number| {
+                let user = &users[number % users.len()];
+                bed.sign_in(user, from + number)
+            });
+            for (status, answer) in join_all(at_once).await {
+                assert!(matches!(status, 200 | 503), "{status}: {answer}");
+                statuses[usize::from(status == 503)] += 1;
+            }
+            from += 200;
+        }
+        statuses
+    };
+    let measuring = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        p99(port).await
+    };
+    let ([signed_in, busy], flooded) = tokio::join!(flooding, measuring);
+    report.row(
+        "p99 of /health while 200 clients sign in at once",
+        "at most 2 ms more than without them",
+        format!(
+            "{} ({signed_in} signed in, {busy} answered `auth_busy`)",
+            ms(flooded)
+        ),
+        format!("without them: {}", ms(alone)),
+        flooded < alone + Duration::from_millis(2),
+    );
+}
+
+pub async fn measure(report: &mut Report) {
+    let bed = Bed::open().await;
+    let (status, admin) = bed.sign_in(ADMIN, 0).await;
+    assert_eq!(status, 200, "{admin}");
+    let token = admin["access_token"].as_str().unwrap().to_owned();
+    routes(report, &bed, &token);
+    checks(report, &bed).await;
+    let mut users = Vec::new();
+    for number in 0..USERS {
+        let email = format!("user{number}@example.com");
+        let new = json!({ "email": email, "password": PASSWORD, "roles": ["member"] });
+        let url = format!("http://127.0.0.1:{}/api/v1/users", bed.platform.port);
+        support::eventually("a user", || async {
+            let request = bed.client.post(&url).bearer_auth(&token).json(&new);
+            let answer = request.send().await.unwrap();
+            (answer.status() == 201).then_some(())
+        })
+        .await;
+        users.push(email);
+    }
+    sign_ins(report, &bed, &users).await;
+    flood(report, &bed, &users).await;
+}
