@@ -11,6 +11,16 @@ path "secret/data/app/*" {
   capabilities = ["read"]
 }
 
+# Accounts: the key that passwords are hashed with, and private signing keys, which the daemon makes. Without the second rule they
+# are sealed in the database.
+path "secret/data/accounts/pepper" {
+  capabilities = ["read"]
+}
+
+path "secret/data/accounts/signing/*" {
+  capabilities = ["create", "read"]
+}
+
 # The version of the KV engine is asked for once. This path is open to whoever may read anything below
 # the mount, so it needs no rule; DOTMAC_VAULT_KV_VERSION=2 saves the question.
 

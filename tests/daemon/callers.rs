@@ -29,6 +29,8 @@ const PUBLIC: [&str; 21] = [
     "POST /api/v1/auth/magic-link",
     "POST /api/v1/auth/magic-link/confirm",
     "POST /api/v1/auth/mfa/verify",
+    "POST /api/v1/auth/passkey/options",
+    "POST /api/v1/auth/passkey/verify",
     "POST /api/v1/auth/password/forgot",
     "POST /api/v1/auth/password/reset",
     "POST /api/v1/auth/refresh",
@@ -178,6 +180,11 @@ impl House {
             ("/notifications/", notification.0),
             ("/deliveries/", notification.1),
             ("/inbox/", item),
+            // One that does not exist: a passkey is made by an authenticator alone.
+            (
+                "/passkeys/",
+                "01900000-0000-7000-8000-0000000000aa".to_owned(),
+            ),
             ("/queues/", "default".to_owned()),
             ("/schedules/", schedule),
             ("/webhooks/", hook),

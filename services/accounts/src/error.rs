@@ -10,7 +10,7 @@ use dotmac_platform::{
     http::Problem,
     jobs::EnqueueError,
     mail::MailError,
-    module::WorkerError,
+    module::{ModuleVaultError, WorkerError},
     routing::{ApiError, InvalidRequest, PreconditionFailed, ProblemType},
     sealing::SealingError,
     supervision::Reason,
@@ -55,6 +55,11 @@ const CONFLICT: ProblemType = ProblemType::new(
 );
 const LAST_OWNER: ProblemType =
     ProblemType::new(409, "last_owner", "the last owner of a tenant must stay");
+const LAST_FACTOR: ProblemType = ProblemType::new(
+    409,
+    "last_factor",
+    "the last passkey of a user without a password must stay",
+);
 const LINK_GONE: ProblemType = ProblemType::new(
     410,
     "link_used_or_expired",
@@ -110,6 +115,12 @@ pub enum AccountsError {
     /// A tenant keeps one owner.
     #[error("it is the last owner of the tenant")]
     LastOwner,
+    /// A user keeps a way in.
+    #[error("it is the last way in")]
+    LastFactor,
+    /// A user has as many passkeys as there may be.
+    #[error("there are as many passkeys as there may be")]
+    TooManyPasskeys,
     /// A link was used or is over.
     #[error("the link was used or has expired")]
     LinkGone,
@@ -130,9 +141,18 @@ pub enum AccountsError {
         "the pepper of passwords cannot be used, or that of a stored hash is not there any more"
     )]
     PepperNotUsable,
+    /// The filter of breached passwords, which new ones are checked with, cannot be read.
+    #[error("the filter of breached passwords cannot be read")]
+    BreachFilterNotUsable(#[source] std::io::Error),
     /// A second factor cannot be computed.
     #[error("a second factor cannot be used")]
     FactorNotUsable,
+    /// Vault did not read or write a key of the house.
+    #[error("failed to use Vault for a key of the house")]
+    Vault(#[from] ModuleVaultError),
+    /// A key of the house is in Vault, which is not configured here.
+    #[error("the key is in Vault, which is not configured on this instance")]
+    NoVault,
     /// There is no key to sign with yet.
     #[error("there is no key to sign tokens with")]
     NoSigningKey,
@@ -178,8 +198,11 @@ impl AccountsError {
             | Self::Signing
             | Self::Sealing(_)
             | Self::NoSigningKey
+            | Self::Vault(_)
+            | Self::NoVault
             | Self::HashNotUsable
             | Self::PepperNotUsable
+            | Self::BreachFilterNotUsable(_)
             | Self::FactorNotUsable => Self::Unavailable(Box::new(self)),
             error => error,
         }
@@ -254,6 +277,7 @@ impl ApiError for AccountsError {
         NOT_FOUND,
         CONFLICT,
         LAST_OWNER,
+        LAST_FACTOR,
         LINK_GONE,
         RATE_LIMITED,
         AUTH_BUSY,
@@ -276,13 +300,20 @@ impl ApiError for AccountsError {
                 .problem()
                 .detail("another request has changed it meanwhile"),
             Self::LastOwner => LAST_OWNER.problem(),
+            Self::LastFactor => LAST_FACTOR.problem(),
+            Self::TooManyPasskeys => CONFLICT
+                .problem()
+                .detail("there are as many passkeys as there may be"),
             Self::LinkGone => LINK_GONE.problem(),
             Self::Invalid(error) => error.into(),
             Self::Throttled(wait) => RATE_LIMITED.problem().retry_after(wait),
             Self::Busy => AUTH_BUSY.problem().retry_after(Duration::from_secs(2)),
             error @ (Self::Unavailable(_)
             | Self::NoSigningKey
+            | Self::Vault(_)
+            | Self::NoVault
             | Self::PepperNotUsable
+            | Self::BreachFilterNotUsable(_)
             | Self::Sealing(SealingError::NoKey { .. })) => {
                 let problem = AUTH_UNAVAILABLE
                     .problem()

@@ -95,14 +95,14 @@ events! {
     FactorAdded = "factor.added.v1", "users" {
         /// Whose.
         user: UserId,
-        /// Its kind: `totp`.
+        /// Its kind: `totp` or `passkey`.
         factor: &'static str
     }
     /// A second factor of a user was taken away.
     FactorRemoved = "factor.removed.v1", "users" {
         /// Whose.
         user: UserId,
-        /// Its kind: `totp`.
+        /// Its kind: `totp` or `passkey`.
         factor: &'static str
     }
     /// One or all sessions of a user were ended before their time.

@@ -18,6 +18,7 @@ mod keys;
 mod metrics;
 mod names;
 mod password;
+mod relying_party;
 mod routes;
 mod rules;
 mod secret_text;
@@ -114,6 +115,7 @@ impl Module for Accounts {
         let keys = KeyRing::new(
             open_db.clone(),
             on.sealer()?,
+            on.vault(),
             settings.development_key_path.clone(),
             settings.access_ttl,
             changes.clone(),
@@ -125,6 +127,10 @@ impl Module for Accounts {
         };
         let pepper = on.secret(&settings.pepper);
         let peppers = Peppers::new(move || pepper.get());
+        let checked = peppers.clone();
+        on.check_connection("accounts pepper", move || {
+            std::future::ready(checked.checked())
+        });
         let breached = settings.breach_filter_path.as_deref();
         let breached = breached.map(breach_filter).transpose()?;
         let hasher = Hasher::new(cost, peppers, breached, settings.hash_threads);

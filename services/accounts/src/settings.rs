@@ -23,9 +23,11 @@ dotmac_platform::settings! {
     title: "Accounts", prefix: "ACCOUNTS_", rules: AccountsSettings::rules;
     /// Users, sign-in, sessions, roles, tenants and keys.
     pub struct AccountsSettings {
-        /// Address by which clients reach this installation, the same for all instances. Links begin with it, and it is the
-        /// issuer (`iss`) of access tokens. Needed in production, with `https`.
-        public_url: Url { default: fixed("http://localhost:8000") }
+        /// Address by which clients reach this installation, the same for all instances. Links begin with it, it is the
+        /// issuer (`iss`) of access tokens, and passkeys work on its host and port alone. Needed in production, with `https`.
+        public_url: Url {
+            default: computed("`http://localhost` with the port of `DOTMAC_PORT`", |facts| facts.local_url()),
+        }
 
         /// The audience (`aud`) of access tokens: services that take them check it.
         audience: String { default: fixed("dotmac") }

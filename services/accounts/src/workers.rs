@@ -10,8 +10,11 @@ use dotmac_platform::{
 use crate::{
     AccountsError,
     cookies::DEVICE_KNOWN,
+    keys,
     service::Service,
-    store::{api_keys, changes, devices, flows, one_time, registrations, sessions, throttle},
+    store::{
+        api_keys, ceremonies, changes, devices, flows, one_time, registrations, sessions, throttle,
+    },
 };
 
 /// How long sessions stay after their end, for the list and for questions about them.
@@ -38,9 +41,15 @@ pub(crate) async fn follow(service: Service) -> Result<(), AccountsError> {
     Ok(())
 }
 
-/// Without a key to seal with each sign-in is refused, with its reason; the worker itself has not failed.
+/// Without a key to seal with, or while Vault does not answer, each sign-in that needs a new key is refused, with its reason; the
+/// worker itself has not failed.
 fn unless_sealed(result: Result<(), AccountsError>) -> Result<(), AccountsError> {
     match result {
+        Err(error @ AccountsError::Vault(_)) => {
+            let error = keys::causes(&error);
+            tracing::warn!(%error, "no new key of the house was made; retrying");
+            Ok(())
+        }
         Err(error @ (AccountsError::Sealing(_) | AccountsError::NoSigningKey)) => {
             tracing::warn!(%error, "sign-in is refused: there is no key to sign tokens with; set DOTMAC_APP_MASTER_KEY");
             Ok(())
@@ -73,17 +82,19 @@ enum Swept {
     Links,
     Registrations,
     Flows,
+    Ceremonies,
     Failures,
     Devices,
     Changes,
 }
 
 impl Swept {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Sessions,
         Self::Links,
         Self::Registrations,
         Self::Flows,
+        Self::Ceremonies,
         Self::Failures,
         Self::Devices,
         Self::Changes,
@@ -96,6 +107,7 @@ impl Swept {
             Self::Links => one_time::delete_over(tx, now, BATCH).await,
             Self::Registrations => registrations::delete_over(tx, now, BATCH).await,
             Self::Flows => flows::delete_over(tx, now, BATCH).await,
+            Self::Ceremonies => ceremonies::delete_over(tx, now, BATCH).await,
             Self::Failures => throttle::delete_over(tx, now - FAILURES_KEPT, BATCH).await,
             Self::Devices => devices::delete_older(tx, now - DEVICE_KNOWN, BATCH).await,
             Self::Changes => changes::delete_older(tx, now - CHANGES_KEPT, BATCH).await,

@@ -20,7 +20,9 @@ acts! {
     LOGIN_FAIL = "authn_login_fail", "A password did not let its sender in.";
     LOGIN_LOCK = "authn_login_lock", "Passwords let nobody in any more by an identifier, after too many failures.";
     LOGIN_FIRST_FACTOR = "authn_login_first_factor", "The first factor of a sign-in was right; a second one is to follow.";
-    MFA_FAIL = "authn_mfa_fail", "A code of a second factor was wrong.";
+    MFA_FAIL = "authn_mfa_fail", "A second factor was wrong.";
+    PASSKEY_COPIED = "authn_passkey_copied", "The counter of a passkey did not go up: there may be a copy of it.";
+    PASSKEY_BACKUP_CHANGED = "authn_passkey_backup_changed", "A passkey came to be one that is backed up, or is one no more.";
     STEP_UP = "authn_step_up", "A signed-in user proved anew who they are.";
     TENANT_SWITCH = "authn_tenant_switch", "A session was begun in the place of one of another tenant.";
     TOKEN_REUSE = "authn_token_reuse", "A refresh token was used a second time; its session was ended.";

@@ -108,9 +108,11 @@ impl Operator {
         let sealer = sealer.ok().flatten();
         let sealer =
             sealer.ok_or_else(|| Failure::Refused("nothing can be sealed or opened".to_owned()))?;
+        let vault = self.on.vault().await.ok().flatten();
         Ok(KeyRing::new(
             self.db.clone(),
             sealer,
+            vault,
             self.settings.development_key_path.clone(),
             self.settings.access_ttl,
             self.changes.clone(),

@@ -141,10 +141,10 @@ impl Operator {
                 roles.push((found.map(|tenant| tenant.slug).unwrap_or_default(), tenant));
             }
             let sessions = store::sessions::of_user(tx, id, 1000).await?;
-            let has_totp = store::factors::has_totp(tx, id).await?;
-            Ok::<_, AccountsError>((roles, sessions.len(), has_totp))
+            let held = store::factors::held(tx, id).await?;
+            Ok::<_, AccountsError>((roles, sessions.len(), held))
         });
-        let (tenants, sessions, has_totp) = read.await?;
+        let (tenants, sessions, held) = read.await?;
         let mut memberships = Vec::new();
         for (slug, tenant) in tenants {
             let scope = TenantScope::system(tenant, "an operator's command");
@@ -156,7 +156,8 @@ impl Operator {
         let mut shown = described(&user);
         shown["memberships"] = memberships.into();
         shown["sessions"] = sessions.into();
-        shown["second_factor"] = has_totp.into();
+        shown["second_factor"] = held.any().into();
+        shown["passkeys"] = held.passkeys.into();
         print(format_args!("{shown:#}"));
         Ok(())
     }
@@ -225,7 +226,7 @@ impl Operator {
         let user = self.find(&who.identifier).await?;
         let (changes, id) = (self.changes.clone(), user.id);
         let removed = self.db.act("remove factors", async move |tx| {
-            factors::remove(tx, &changes, id, None).await
+            factors::remove_all(tx, &changes, id).await
         });
         removed.await.map_err(|error| match error {
             AccountsError::NotFound => {

@@ -7,6 +7,7 @@
 mod file;
 mod rotation;
 mod set;
+mod vault;
 
 use std::{
     path::PathBuf,
@@ -17,6 +18,7 @@ use std::{
 use arc_swap::ArcSwap;
 use dotmac_platform::{
     db::{Db, types::Moment},
+    module::ModuleVault,
     sealing::{ResealError, Resealing, Sealer},
 };
 use jsonwebtoken::{DecodingKey, EncodingKey, jwk::Jwk};
@@ -25,6 +27,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use rotation::revoke;
 pub(crate) use set::{CODE_BYTES, Keys};
+pub(crate) use vault::causes;
 
 use crate::{
     AccountsError,
@@ -50,6 +53,8 @@ pub(crate) struct KeyRing(Arc<Inner>);
 struct Inner {
     db: Db,
     sealer: Sealer,
+    /// Where private signing keys are kept, if it is there.
+    vault: Option<ModuleVault>,
     /// Where a key to seal with is kept in development.
     key_file: Option<PathBuf>,
     access_ttl: Duration,
@@ -63,6 +68,7 @@ impl KeyRing {
     pub(crate) fn new(
         db: Db,
         sealer: Sealer,
+        vault: Option<ModuleVault>,
         key_file: Option<PathBuf>,
         access_ttl: Duration,
         changes: Changes,
@@ -70,6 +76,7 @@ impl KeyRing {
         Self(Arc::new(Inner {
             db,
             sealer,
+            vault,
             key_file,
             access_ttl,
             changes,
@@ -204,7 +211,7 @@ impl KeyRing {
             ..Keys::default()
         };
         for row in signing {
-            self.add_signing(&mut keys, row);
+            self.add_signing(&mut keys, row).await;
         }
         for row in secrets {
             let Ok(number) = u8::try_from(row.number) else {
@@ -223,7 +230,7 @@ impl KeyRing {
         Ok(keys)
     }
 
-    fn add_signing(&self, keys: &mut Keys, row: SigningKeyRow) {
+    async fn add_signing(&self, keys: &mut Keys, row: SigningKeyRow) {
         let Ok(jwk) = serde_json::from_value::<Jwk>(row.public_jwk.0.clone()) else {
             tracing::error!(kid = row.kid, "a stored signing key is malformed");
             return;
@@ -233,17 +240,29 @@ impl KeyRing {
             return;
         };
         keys.verifying.insert(row.kid.clone(), public);
-        keys.published.push(row.public_jwk.0);
-        match self.0.sealer.open(PRIVATE.of(row.id), &row.private_enc) {
+        keys.published.push(row.public_jwk.0.clone());
+        match self.private(&row).await {
             Ok(private) => keys.signing.push(Signing {
-                private: EncodingKey::from_ec_der(private.expose_secret()),
+                private: EncodingKey::from_ec_der(&private),
                 kid: row.kid,
                 activate_at: row.activate_at,
             }),
             Err(error) => {
-                tracing::warn!(kid = row.kid, %error, "a signing key cannot be opened with the master key of this instance; another one signs")
+                let causes = causes(&error);
+                tracing::warn!(kid = row.kid, error = %causes, "a signing key cannot be opened on this instance; another one signs");
+                keys.unusable.insert(row.kid);
             }
         }
+    }
+
+    /// The private part of a key, from where it lies.
+    async fn private(&self, row: &SigningKeyRow) -> Result<Zeroizing<Vec<u8>>, AccountsError> {
+        if !row.in_vault {
+            let private = self.0.sealer.open(PRIVATE.of(row.id), &row.private_enc)?;
+            return Ok(Zeroizing::new(private.expose_secret().to_vec()));
+        }
+        let vault = self.0.vault.as_ref().ok_or(AccountsError::NoVault)?;
+        vault::read(vault, &row.kid).await
     }
 
     /// In development the key that values are sealed with may come from a file, which is made if it is not there.

@@ -12,7 +12,7 @@ use dotmac_platform::{
 };
 use jsonwebtoken::jwk::Jwk;
 
-use super::KeyRing;
+use super::{KeyRing, vault};
 use crate::{
     AccountsError,
     audit::{Act, CRYPTO_KEY_CREATED, CRYPTO_KEY_REVOKED, Resource},
@@ -34,15 +34,25 @@ const REPLACED_AFTER: Duration = Duration::from_secs(90 * 24 * 3600);
 impl KeyRing {
     /// Makes what this instance can open none of. Two instances that begin together may each make one; both then count.
     pub(super) async fn make_missing(&self) -> Result<(), AccountsError> {
+        let now = Moment::now();
+        let present = self.0.now.load_full();
+        let signs = present.signing.iter().any(|key| key.activate_at <= now);
+        // Before the transaction, since it may be kept in Vault.
+        let new = match signs {
+            true => None,
+            false => Some(self.new_signing().await?),
+        };
+        let unusable = present.unusable.clone();
         let (sealer, changes) = (self.0.sealer.clone(), self.0.changes.clone());
         let made = self.0.db.transaction("make keys", async move |tx| {
-            let now = Moment::now();
-            let opens = |row: &SigningKeyRow| {
-                row.activate_at <= now && sealer.open(PRIVATE.of(row.id), &row.private_enc).is_ok()
-            };
-            if !store::signing(tx, now).await?.iter().any(opens) {
-                let (_, id) = insert_signing(tx, &sealer, now).await?;
-                changes.record(tx, Change::Keys(id)).await?;
+            if let Some(new) = new {
+                // Another instance may have been faster.
+                let is_usable =
+                    |row: &SigningKeyRow| row.activate_at <= now && !unusable.contains(&row.kid);
+                if !store::signing(tx, now).await?.iter().any(is_usable) {
+                    let (_, id) = insert_signing(tx, &sealer, new, now).await?;
+                    changes.record(tx, Change::Keys(id)).await?;
+                }
             }
             let opens =
                 |row: &SecretKeyRow| sealer.open(SECRET.of(row.id), &row.secret_enc).is_ok();
@@ -55,6 +65,16 @@ impl KeyRing {
         made.await
     }
 
+    /// A new signing key, whose private part is in Vault already if it is to be there.
+    async fn new_signing(&self) -> Result<NewSigning, AccountsError> {
+        let key = NewKey::generate()?;
+        let in_vault = match &self.0.vault {
+            Some(vault) => vault::keep(vault, &key).await?,
+            None => false,
+        };
+        Ok(NewSigning { key, in_vault })
+    }
+
     /// Has a new key take the place of the present one, after the time that verifiers need to learn of it. Returns its id.
     ///
     /// # Errors
@@ -62,6 +82,7 @@ impl KeyRing {
     /// As [`get`](Self::get).
     pub(crate) async fn rotate(&self) -> Result<String, AccountsError> {
         self.get().await?;
+        let new = self.new_signing().await?;
         let (sealer, changes, access_ttl) = (
             self.0.sealer.clone(),
             self.0.changes.clone(),
@@ -71,7 +92,7 @@ impl KeyRing {
             .0
             .db
             .transaction("rotate signing key", async move |tx| {
-                rotate(tx, &sealer, &changes, access_ttl).await
+                rotate(tx, &sealer, &changes, access_ttl, new).await
             });
         let kid = rotated.await?;
         self.load().await?;
@@ -97,19 +118,27 @@ impl KeyRing {
     }
 }
 
+/// A key that no row has yet.
+struct NewSigning {
+    key: NewKey,
+    in_vault: bool,
+}
+
 async fn insert_signing(
     tx: &mut Tx,
     sealer: &Sealer,
+    NewSigning { key: new, in_vault }: NewSigning,
     activate_at: Moment,
 ) -> Result<(String, HouseKeyId), AccountsError> {
-    let new = NewKey::generate()?;
+    let private: &[u8] = if in_vault { &[] } else { &new.pkcs8 };
     let id = HouseKeyId::new();
     let row = SigningKeyRow {
         id,
         kid: new.kid.clone(),
         alg: "ES256".to_owned(),
         public_jwk: Json(published(&new.jwk)?),
-        private_enc: sealer.seal::<[u8]>(PRIVATE.of(id), &new.pkcs8)?,
+        private_enc: sealer.seal::<[u8]>(PRIVATE.of(id), private)?,
+        in_vault,
         created_at: Moment::now(),
         activate_at,
         retire_at: None,
@@ -140,11 +169,12 @@ async fn rotate(
     sealer: &Sealer,
     changes: &Changes,
     access_ttl: Duration,
+    new: NewSigning,
 ) -> Result<String, AccountsError> {
     let now = Moment::now();
     let former = store::signing(tx, now).await?;
     let activate_at = now + PUBLISHED_BEFORE;
-    let (kid, id) = insert_signing(tx, sealer, activate_at).await?;
+    let (kid, id) = insert_signing(tx, sealer, new, activate_at).await?;
     for key in former {
         store::retire(tx, key.id, activate_at + access_ttl + KEPT_AFTER).await?;
     }

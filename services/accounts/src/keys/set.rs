@@ -1,6 +1,6 @@
 //! The keys of the house at one moment: those that sign, those that verify, and what codes are computed with.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use aws_lc_rs::hmac;
 use dotmac_platform::db::types::Moment;
@@ -16,6 +16,8 @@ pub(crate) const CODE_BYTES: usize = 16;
 #[derive(Default)]
 pub(crate) struct Keys {
     pub(super) signing: Vec<Signing>,
+    /// Those whose private part this instance cannot open.
+    pub(super) unusable: HashSet<String>,
     pub(super) verifying: HashMap<String, DecodingKey>,
     pub(super) published: Vec<serde_json::Value>,
     pub(super) secrets: BTreeMap<u8, Zeroizing<Vec<u8>>>,

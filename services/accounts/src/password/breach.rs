@@ -40,17 +40,26 @@ pub(crate) struct Built {
 }
 
 impl BreachFilter {
-    /// Opens the file.
+    /// Opens the file, and checks that all its parts are there.
     ///
     /// # Errors
     ///
-    /// [`io::Error`] for one that cannot be read, or is none.
+    /// [`io::Error`] for one that cannot be read, is none, or is cut off.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let mut magic = [0; MAGIC.len()];
         file.read_exact_at(&mut magic, 0)?;
         if &magic != MAGIC {
             return Err(wrong("it is no filter of `accounts breach-filter build`"));
+        }
+        let mut table = vec![0; PARTS * ENTRY];
+        file.read_exact_at(&mut table, MAGIC.len() as u64)?;
+        let length = file.metadata()?.len();
+        for entry in table.chunks_exact(ENTRY) {
+            let part = Part::read(entry)?;
+            if part.begin.saturating_add(part.length as u64) > length {
+                return Err(wrong("it is cut off"));
+            }
         }
         Ok(Self(file))
     }
@@ -66,22 +75,41 @@ impl BreachFilter {
         let mut entry = [0; ENTRY];
         let at = MAGIC.len() + part * ENTRY;
         self.0.read_exact_at(&mut entry, at as u64)?;
-        let mut rest = entry.as_slice();
-        let begin = u64::from_le_bytes(take(&mut rest)?);
-        let length = u32::from_le_bytes(take(&mut rest)?) as usize;
-        let checksum = u32::from_le_bytes(take(&mut rest)?);
-        if length == 0 {
+        let part = Part::read(&entry)?;
+        if part.length == 0 {
             return Ok(false);
         }
-        if length > LONGEST_PART {
-            return Err(wrong("a part is too long"));
-        }
-        let mut fingerprints = vec![0; length];
-        self.0.read_exact_at(&mut fingerprints, begin)?;
-        if checksum_of(rest, &fingerprints) != checksum {
+        let mut fingerprints = vec![0; part.length];
+        self.0.read_exact_at(&mut fingerprints, part.begin)?;
+        if checksum_of(part.descriptor, &fingerprints) != part.checksum {
             return Err(wrong("a part is damaged"));
         }
-        Ok(BinaryFuse8Ref::from_dma(rest, &fingerprints).contains(&key))
+        Ok(BinaryFuse8Ref::from_dma(part.descriptor, &fingerprints).contains(&key))
+    }
+}
+
+/// An entry of the table.
+struct Part<'t> {
+    begin: u64,
+    /// 0 for a part that no password is in.
+    length: usize,
+    checksum: u32,
+    descriptor: &'t [u8],
+}
+
+impl<'t> Part<'t> {
+    fn read(entry: &'t [u8]) -> io::Result<Self> {
+        let mut rest = entry;
+        let part = Self {
+            begin: u64::from_le_bytes(take(&mut rest)?),
+            length: u32::from_le_bytes(take(&mut rest)?) as usize,
+            checksum: u32::from_le_bytes(take(&mut rest)?),
+            descriptor: rest,
+        };
+        if part.length > LONGEST_PART {
+            return Err(wrong("a part is too long"));
+        }
+        Ok(part)
     }
 }
 
@@ -257,6 +285,9 @@ mod tests {
 
         build(sorted.as_bytes(), &path).expect("built");
         let mut bytes = std::fs::read(&path).expect("read");
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).expect("written");
+        let refused = BreachFilter::open(&path).expect_err("cut off");
+        assert!(refused.to_string().contains("cut off"), "{refused}");
         if let Some(last) = bytes.last_mut() {
             *last ^= 1;
         }

@@ -40,6 +40,22 @@ impl Peppers {
         Self::new(move || text.clone())
     }
 
+    /// What there is, for `check --connect`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, and what to do.
+    pub(crate) fn checked(&self) -> Result<String, String> {
+        let peppers = self.now().map_err(|_| {
+            "DOTMAC_ACCOUNTS_PEPPER is no list of keys: make one with `openssl rand -base64 32`"
+                .to_owned()
+        })?;
+        Ok(match peppers.len() {
+            0 => "none: a stolen table of hashes can be attacked; set DOTMAC_ACCOUNTS_PEPPER, or put `accounts/pepper` into Vault".to_owned(),
+            count => format!("passwords are hashed with the first of {count}"),
+        })
+    }
+
     /// Those of this moment, the one that hashes first.
     ///
     /// # Errors

@@ -25,9 +25,10 @@ use crate::{
     names::Identifier,
     password::Asker,
     rules::{
+        next_step::{FirstStep, SecondStep, SignedIn},
         refresh::{self, Refreshed},
         sessions::{self, Issued, Mode},
-        sign_in::{self, Attempt, FirstStep, SignedIn},
+        sign_in::{self, Attempt},
     },
     service::{self, Service},
     store::{
@@ -122,7 +123,7 @@ struct Mfa {
     /// Good for five minutes and five tries.
     flow: String,
     /// What may be shown.
-    methods: [&'static str; 2],
+    methods: Vec<&'static str>,
 }
 
 /// A refresh token.
@@ -211,10 +212,10 @@ pub(super) async fn first_step(
             let (body, cookies) = session.map_err(AccountsError::of_credentials)?;
             with_cookies(LoginBody::Session(body), cookies)
         }
-        FirstStep::SecondFactor(flow) => {
+        FirstStep::SecondFactor(SecondStep { flow, methods }) => {
             let mfa = Mfa {
                 flow: flow.expose_secret().to_owned(),
-                methods: ["totp", "recovery_code"],
+                methods,
             };
             let body = LoginBody::SecondFactor(SecondFactorBody { mfa });
             with_cookies(body, Vec::new())

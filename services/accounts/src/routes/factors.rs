@@ -10,10 +10,17 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{BODY, CALLS, CODE_SETS, CONFIRMATIONS, SECOND_FACTORS, visible};
+use super::{
+    BODY, CALLS, CODE_SETS, CONFIRMATIONS, SECOND_FACTORS,
+    passkeys::{self, PasskeyBody},
+    visible,
+};
 use crate::{
     AccountsError,
-    rules::factors as rules,
+    rules::{
+        factors::{self as rules, Factor},
+        mfa,
+    },
     service::{self, Service},
     store::{
         factors as store,
@@ -40,7 +47,7 @@ pub(super) fn declare(routes: &mut Routes) {
         .body_limit(BODY);
     routes
         .delete("/totp", remove_totp)
-        .summary("Take the app and the recovery codes away")
+        .summary("Take the app away, and the recovery codes with the last second factor")
         .rate_limit(CALLS);
     routes
         .post("/recovery-codes", renew_codes)
@@ -54,6 +61,8 @@ pub(super) fn declare(routes: &mut Routes) {
 struct Factors {
     /// The authenticator app, if one counts.
     totp: Option<TotpBody>,
+    /// The passkeys, the oldest first.
+    passkeys: Vec<PasskeyBody>,
     /// Recovery codes that were not used.
     recovery_codes_left: i64,
 }
@@ -94,7 +103,7 @@ struct FirstCode {
 /// Recovery codes, shown this once.
 #[derive(Serialize, ToSchema)]
 struct Codes {
-    /// Each is good once.
+    /// Each is good once. None if there are codes from an earlier second factor.
     recovery_codes: Vec<String>,
 }
 
@@ -112,6 +121,7 @@ async fn list_factors(
                 label,
                 confirmed_at,
             }),
+            passkeys: passkeys::list(c, user).await?,
             recovery_codes_left: store::codes_left(c, user).await?,
         })
     });
@@ -124,8 +134,8 @@ async fn begin_totp(
     new: Valid<TotpPost>,
 ) -> Result<Json<TotpSetup>, AccountsError> {
     service::person(&who)?;
-    service::authenticated_now(&who, 1)?;
     let id: UserId = Id::from_uuid(who.id);
+    service::authenticated_now(&who, mfa::needed(&on, id).await?)?;
     let read = on
         .open_db
         .read("read user", async move |c| users::find(c, id).await);
@@ -144,9 +154,7 @@ async fn confirm_totp(
 ) -> Result<Json<Codes>, AccountsError> {
     service::person(&who)?;
     service::authenticated_now(&who, 1)?;
-    let user = Id::from_uuid(who.id);
-    let session = who.session.map(Id::from_uuid);
-    let codes = rules::confirm_totp(&on, user, session, &first.code).await?;
+    let codes = rules::confirm_totp(&on, &who, &first.code).await?;
     Ok(shown(&codes))
 }
 
@@ -154,7 +162,7 @@ async fn remove_totp(who: Authenticated, on: Use<Service>) -> Result<NoContent, 
     service::person(&who)?;
     let (principal, changes) = ((*who).clone(), on.changes.clone());
     let removed = on.asked_by(&who).act("remove TOTP", async move |tx| {
-        rules::remove_own(tx, &changes, &principal).await
+        rules::remove_own(tx, &changes, &principal, Factor::Totp).await
     });
     removed.await?;
     Ok(NoContent)

@@ -70,15 +70,11 @@ struct GrantPost {
 }
 
 fn body(row: &GrantRow) -> GrantBody {
-    let (principal, kind) = match row.holder() {
-        Some(Holder::User(user)) => (user.uuid(), "user"),
-        Some(Holder::Service(service)) => (service.uuid(), "service"),
-        None => (Uuid::nil(), "service"),
-    };
+    let holder = row.holder();
     GrantBody {
         id: row.id.uuid(),
-        principal,
-        kind,
+        principal: holder.map(Holder::uuid).unwrap_or_default(),
+        kind: holder.map_or("service", Holder::kind),
         permission: row.permission.clone(),
         granted_by: row.granted_by.clone(),
         created_at: row.created_at,

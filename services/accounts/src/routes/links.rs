@@ -20,12 +20,7 @@ use super::{
 };
 use crate::{
     AccountsError, cookies,
-    rules::{
-        addresses,
-        mail_sign_in::{self, Wanted},
-        one_time::Given,
-        registration,
-    },
+    rules::{addresses, mail_sign_in, next_step::Wanted, one_time::Given, registration},
     service::{self, Service},
     store::sessions::Client,
 };
@@ -120,7 +115,8 @@ pub(super) fn given(
     })
 }
 
-fn wanted(
+/// What a session is made of that a client asks for.
+pub(super) fn wanted(
     on: &Service,
     head: &RequestHead,
     from: ClientAddress,

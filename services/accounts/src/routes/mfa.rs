@@ -7,8 +7,8 @@ use dotmac_platform::{
     routing::{ClientAddress, RequestHead, WithHeaders},
 };
 use garde::Validate;
-use secrecy::SecretString;
 use serde::Deserialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
@@ -20,8 +20,8 @@ use crate::{
     metrics::{self, Outcome},
     password::Asker,
     rules::{
-        mfa::{self, Method},
-        sign_in::SignedIn,
+        mfa::{self, Evidence, Method},
+        next_step::SignedIn,
         step_up,
     },
     service::{self, Service},
@@ -40,7 +40,7 @@ pub(super) fn declare(routes: &mut Routes) {
         .description(
             "What changes users, roles, tenants and keys answers 403 `step_up_required` once the authentication is too old, or too \
              weak. The session of this answer takes the place of the present one, with secrets of its own, and ends when that \
-             would have. A user with a second factor gives its code.",
+             would have. A user with a second factor gives its code, or shows a passkey.",
         )
         .rate_limit(PASSWORDS)
         .body_limit(BODY);
@@ -53,16 +53,29 @@ enum FactorMethod {
     /// The code that an authenticator app shows.
     #[default]
     Totp,
-    /// One of the codes for the day on which the app is lost.
+    /// One of the codes for the day on which app or passkeys are lost.
     RecoveryCode,
+    /// A passkey, asked for by `POST /api/v1/auth/passkey/options`.
+    Passkey,
 }
 
-impl From<FactorMethod> for Method {
-    fn from(method: FactorMethod) -> Self {
-        match method {
-            FactorMethod::Totp => Self::Totp,
-            FactorMethod::RecoveryCode => Self::RecoveryCode,
+/// What is brought as a second factor; a field that is missing or too many is refused.
+fn evidence(
+    method: FactorMethod,
+    code: Option<String>,
+    credential: Option<Value>,
+) -> Result<Evidence, AccountsError> {
+    match (method, code, credential) {
+        (FactorMethod::Totp, Some(code), None) => Ok(Evidence::Code(Method::Totp, code.into())),
+        (FactorMethod::RecoveryCode, Some(code), None) => {
+            Ok(Evidence::Code(Method::RecoveryCode, code.into()))
         }
+        (FactorMethod::Passkey, None, Some(credential)) => Ok(Evidence::Passkey(credential)),
+        (FactorMethod::Passkey, ..) => Err(refused(
+            "credential",
+            "is given for a passkey, and no `code`",
+        )),
+        _ => Err(refused("code", "is given, and no `credential`")),
     }
 }
 
@@ -75,12 +88,18 @@ struct Verification {
     /// Which factor.
     #[garde(skip)]
     method: FactorMethod,
-    /// The code.
-    #[garde(length(bytes, min = 1, max = 64))]
-    code: String,
+    /// The code, unless it is a passkey.
+    #[serde(default)]
+    #[garde(inner(length(bytes, min = 1, max = 64)))]
+    code: Option<String>,
+    /// Of a passkey: what `PublicKeyCredential.toJSON()` gives.
+    #[serde(default)]
+    #[garde(skip)]
+    #[schema(value_type = Option<Object>)]
+    credential: Option<Value>,
 }
 
-/// What the user is authenticated by: the password, or the code of a second factor if there is one.
+/// What the user is authenticated by: the password, or a second factor if there is one, its code or a passkey.
 #[derive(Deserialize, Validate, ToSchema)]
 struct StepUp {
     #[serde(default)]
@@ -94,6 +113,15 @@ struct StepUp {
     #[serde(default)]
     #[garde(inner(length(bytes, min = 1, max = 64)))]
     code: Option<String>,
+    /// Of a passkey: as `POST /api/v1/auth/step-up/options` gave it.
+    #[serde(default)]
+    #[garde(inner(length(bytes, min = 1, max = 256)))]
+    flow: Option<String>,
+    /// Of a passkey: what `PublicKeyCredential.toJSON()` gives.
+    #[serde(default)]
+    #[garde(skip)]
+    #[schema(value_type = Option<Object>)]
+    credential: Option<Value>,
 }
 
 async fn verify(
@@ -104,14 +132,19 @@ async fn verify(
     body: Valid<Verification>,
 ) -> Result<WithHeaders<Json<SessionBody>>, AccountsError> {
     let began = Instant::now();
-    let Verification { flow, method, code } = body.into_inner();
+    let Verification {
+        flow,
+        method,
+        code,
+        credential,
+    } = body.into_inner();
+    let evidence = evidence(method, code, credential)?;
     let asker = Asker {
         network: Some(service::network(from.0)),
         is_known: false,
     };
-    let code = SecretString::from(code);
     let is_of_this_site = cookies::check_sign_in(&head, &on.settings.public_url).is_ok();
-    let verified = mfa::verify(&on, asker, &flow, method.into(), &code, is_of_this_site).await;
+    let verified = mfa::verify(&on, asker, &flow, &evidence, is_of_this_site).await;
     metrics::signed_in(Outcome::of(&verified));
     let SignedIn {
         issued,
@@ -135,11 +168,30 @@ async fn step_up_session(
         password,
         method,
         code,
+        flow,
+        credential,
     } = body.into_inner();
-    let stepped_up = match (password, code) {
-        (Some(password), None) => step_up::by_password(&on, &who, password.into()).await,
-        (None, Some(code)) => step_up::by_code(&on, &who, method.into(), &code.into()).await,
-        _ => return Err(refused("password", "is given, or `code`, and not both")),
+    let stepped_up = match (password, code, flow, credential) {
+        (Some(password), None, None, None) => {
+            step_up::by_password(&on, &who, password.into()).await
+        }
+        (None, Some(code), None, None) => {
+            let method = match method {
+                FactorMethod::Totp => Method::Totp,
+                FactorMethod::RecoveryCode => Method::RecoveryCode,
+                FactorMethod::Passkey => return Err(refused("method", "is of a code here")),
+            };
+            step_up::by_code(&on, &who, method, &code.into()).await
+        }
+        (None, None, Some(flow), Some(credential)) => {
+            step_up::by_passkey(&on, &who, &flow, &credential).await
+        }
+        _ => {
+            return Err(refused(
+                "password",
+                "is given, or `code`, or `flow` and `credential`",
+            ));
+        }
     };
     let (issued, user) = floored(began, stepped_up).await?;
     answer(&on, &head, issued, user, None).await

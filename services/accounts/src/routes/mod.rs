@@ -10,6 +10,7 @@ mod mail;
 mod me;
 mod mfa;
 mod pages;
+mod passkeys;
 mod passwords;
 mod register;
 mod role_bindings;
@@ -50,6 +51,9 @@ const WIDE_SECOND_FACTORS: RateLimit = RateLimit::per_wide_network(200, MINUTE);
 /// First codes of apps of one caller, each of which makes ten recovery codes.
 const CONFIRMATIONS: RateLimit = RateLimit::per_principal(10, HOUR);
 
+/// Registrations of passkeys of one caller, the first of which makes ten recovery codes.
+const REGISTERED_PASSKEYS: RateLimit = RateLimit::per_principal(20, HOUR);
+
 /// Sets of recovery codes of one caller: ten slow hashes each.
 const CODE_SETS: RateLimit = RateLimit::per_principal(3, HOUR);
 
@@ -88,6 +92,7 @@ pub(crate) fn mount(on: &mut Mount<'_>) {
     below("/auth", &|routes| {
         auth::declare(routes);
         mfa::declare(routes);
+        passkeys::declare(routes);
         passwords::declare(routes);
         mail::declare(routes);
         links::declare(routes);
@@ -95,6 +100,7 @@ pub(crate) fn mount(on: &mut Mount<'_>) {
         me::declare(routes);
     });
     below("/auth/me/factors", &factors::declare);
+    below("/auth/me/factors/passkeys", &passkeys::own::declare);
     below("/auth/me/api-keys", &api_keys::own::declare);
     below("/users", &users::declare);
     below("/permissions", &roles::declare_permissions);

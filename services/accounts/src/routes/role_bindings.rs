@@ -65,15 +65,11 @@ struct BindingPost {
 }
 
 fn binding(row: &BindingRow) -> BindingBody {
-    let (principal, kind) = match row.holder() {
-        Some(Holder::User(user)) => (user.uuid(), "user"),
-        Some(Holder::Service(service)) => (service.uuid(), "service"),
-        None => (Uuid::nil(), "service"),
-    };
+    let holder = row.holder();
     BindingBody {
         id: row.id.uuid(),
-        principal,
-        kind,
+        principal: holder.map(Holder::uuid).unwrap_or_default(),
+        kind: holder.map_or("service", Holder::kind),
         role: row.role_id.uuid(),
         granted_by: row.granted_by.clone(),
         created_at: row.created_at,

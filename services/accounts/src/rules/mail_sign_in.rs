@@ -5,10 +5,10 @@ use secrecy::SecretString;
 
 use super::{
     addresses,
+    next_step::{self, FirstStep, Shown, Wanted},
     one_time::{self, Given},
     passwords,
-    sessions::Mode,
-    sign_in::{self, FirstFactor, FirstStep, SCOPE},
+    sign_in::SCOPE,
     throttle,
 };
 use crate::{
@@ -21,21 +21,12 @@ use crate::{
     store::{
         devices,
         one_time::{self as store, OneTimeRow},
-        sessions::Client,
         users::{self, Hold, UserRow},
     },
 };
 
 /// The factor, as a session has it: RFC 8176 has no word for it.
 const AMR: &str = "mail";
-
-/// What the session is made of.
-pub(crate) struct Wanted {
-    pub(crate) client: Client,
-    pub(crate) mode: Mode,
-    /// The cookie of a device that signed in before.
-    pub(crate) device: Option<String>,
-}
 
 /// Signs in by the link of a mail.
 ///
@@ -146,14 +137,14 @@ async fn sign_in(
             Some(hash) => devices::find(tx, user.id, hash).await?,
             None => None,
         };
-        let first = FirstFactor {
+        let shown = Shown {
             user,
-            amr: AMR,
+            amr: AMR.to_owned(),
             device,
             client,
             mode,
         };
-        sign_in::go_on(tx, &worked, &keys, first).await
+        next_step::go_on(tx, &worked, &keys, shown).await
     });
     began.await
 }

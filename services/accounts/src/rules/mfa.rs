@@ -11,24 +11,27 @@ use dotmac_platform::{
     },
 };
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
     factors::{self, Proof},
+    next_step::{self, Shown, SignedIn},
+    passkeys,
     passwords::epoch,
-    sessions::{self, Beginning, Mode},
-    sign_in::{SignedIn, known_device},
+    sessions::{self, Mode},
     throttle::{self, Limit},
 };
 use crate::{
     AccountsError,
-    audit::{Act, LOGIN_SUCCESS, MFA_FAIL, act_as},
+    audit::{Act, MFA_FAIL, act_as},
     keys::Keys,
     password::Asker,
     secret_text::{self, Prefix},
     service::Service,
     store::{
-        devices, factors as factor_store,
+        devices,
+        factors::{self as factor_store, Held},
         flows::{self, FlowData, FlowRow},
         sessions::{COOKIE, SessionId, TOKEN},
         users::{self, Hold, UserId, UserRow},
@@ -75,11 +78,40 @@ const TRIES: i32 = 5;
 /// Strength of a session with two factors.
 pub(super) const TWO_FACTORS: i32 = 2;
 
-/// The kind of second factor that a client brings.
+/// The kind of a code that a client brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
     Totp,
     RecoveryCode,
+}
+
+/// What a client brings as a second factor.
+pub(crate) enum Evidence {
+    Code(Method, SecretString),
+    /// The answer of an authenticator to what it was asked.
+    Passkey(Value),
+}
+
+impl Evidence {
+    /// The kind of its code. Failures of passkeys are not counted: there is nothing to guess.
+    const fn counted(&self) -> Option<Method> {
+        match self {
+            Self::Code(method, _) => Some(*method),
+            Self::Passkey(_) => None,
+        }
+    }
+}
+
+/// What a user with these factors may bring.
+pub(crate) fn methods(held: Held) -> Vec<&'static str> {
+    let passkey = held.passkeys > 0;
+    let methods = [
+        (passkey, "passkey"),
+        (held.totp, "totp"),
+        (true, "recovery_code"),
+    ];
+    let held = methods.into_iter().filter(|(is_held, _)| *is_held);
+    held.map(|(_, method)| method).collect()
 }
 
 /// Has the sign-in wait for a second factor; the text by which it goes on, handed out once.
@@ -110,6 +142,27 @@ pub(crate) const fn kind(mode: Mode) -> &'static str {
     }
 }
 
+/// The sign-in of that text, which waits for its second factor.
+///
+/// # Errors
+///
+/// [`AccountsError::LinkGone`] for one that is over.
+pub(super) async fn waiting(service: &Service, flow: &str) -> Result<FlowRow, AccountsError> {
+    let given = secret_text::read_pair(Prefix::Flow, flow).ok_or(AccountsError::LinkGone)?;
+    let public_id = given.public_id.to_owned();
+    let read = service.open_db.read("find sign-in", async move |c| {
+        flows::find(c, &public_id).await
+    });
+    let row = read.await?.filter(|row| {
+        is_of(row, &given.hash) && row.expires_at > Moment::now() && row.tries < TRIES
+    });
+    row.ok_or(AccountsError::LinkGone)
+}
+
+fn is_of(flow: &FlowRow, hash: &[u8]) -> bool {
+    constant_time::verify_slices_are_equal(&flow.hash, hash).is_ok()
+}
+
 /// Goes on with a sign-in by its second factor. That of a browser goes on from this site alone: else another one could sign the
 /// browser in to an account of its own.
 ///
@@ -121,13 +174,14 @@ pub(crate) async fn verify(
     service: &Service,
     asker: Asker,
     flow: &str,
-    method: Method,
-    code: &SecretString,
+    evidence: &Evidence,
     is_of_this_site: bool,
 ) -> Result<SignedIn, AccountsError> {
+    let text = flow;
     let given = secret_text::read_pair(Prefix::Flow, flow).ok_or(AccountsError::LinkGone)?;
     let keys = service.keys.get().await?;
     let (public_id, hash, throttles) = (given.public_id.to_owned(), given.hash, keys.clone());
+    let counted = evidence.counted();
     // Before the code is looked at, so that many requests at once have no more tries than one after the other.
     let taken = service
         .open_db
@@ -135,7 +189,7 @@ pub(crate) async fn verify(
             let flow = flows::find(tx, &public_id)
                 .await?
                 .ok_or(AccountsError::LinkGone)?;
-            let is_right = constant_time::verify_slices_are_equal(&flow.hash, &hash).is_ok();
+            let is_right = is_of(&flow, &hash);
             if is_right && flow.data.0.kind == COOKIE && !is_of_this_site {
                 return Err(AccountsError::Csrf);
             }
@@ -145,18 +199,28 @@ pub(crate) async fn verify(
             {
                 return Err(AccountsError::LinkGone);
             }
-            let scope = scope_of(method, flow.data.0.device);
-            let key = throttles.throttle_key(&scope, &flow.user_id.to_string())?;
-            throttle::check(tx, key.clone()).await?;
+            let scope = counted.map(|method| scope_of(method, flow.data.0.device));
+            let key = scope.map(|scope| throttles.throttle_key(&scope, &flow.user_id.to_string()));
+            let key = key.transpose()?;
+            if let Some(key) = key.clone() {
+                throttle::check(tx, key).await?;
+            }
             Ok((flow, key))
         });
     let (flow, key) = taken.await?;
-    let Some(proof) = prove(service, asker, flow.user_id, method, code).await? else {
-        count_failure(service, flow.user_id, key, None).await?;
+    let user = flow.user_id;
+    let proof = match evidence {
+        Evidence::Code(method, code) => prove(service, asker, user, *method, code).await?,
+        Evidence::Passkey(credential) => {
+            let used = passkeys::prove_second_factor(service, text, user, credential).await?;
+            used.map(Proof::Passkey)
+        }
+    };
+    let Some(proof) = proof else {
+        count_failure(service, user, key, None).await?;
         return Err(AccountsError::InvalidCredentials);
     };
-    let (settings, changes) = (service.settings.clone(), service.changes.clone());
-    let sealer = service.keys.sealer().clone();
+    let worked = service.clone();
     let began = service
         .open_db
         .act("sign in by second factor", async move |tx| {
@@ -164,11 +228,14 @@ pub(crate) async fn verify(
                 return Err(AccountsError::LinkGone);
             }
             // A password that is being set meanwhile ends what begins here, or is seen here.
-            users::hold(tx, flow.user_id, Hold::Shared).await?;
-            // Failures of others meanwhile count against a right code among many at once.
-            throttle::check(tx, key.clone()).await?;
+            users::hold(tx, user, Hold::Shared).await?;
+            if let Some(key) = key {
+                // Failures of others meanwhile count against a right code among many at once.
+                throttle::check(tx, key.clone()).await?;
+                throttle::forget(tx, key).await?;
+            }
             factors::spend(tx, &proof).await?;
-            let user = users::find(tx, flow.user_id).await?;
+            let user = users::find(tx, user).await?;
             let user = user
                 .filter(UserRow::is_active)
                 .ok_or(AccountsError::InvalidCredentials)?;
@@ -182,35 +249,19 @@ pub(crate) async fn verify(
             if epoch(users::password(tx, user.id).await?.as_ref()) != password_epoch {
                 return Err(AccountsError::LinkGone);
             }
-            let tenants = users::tenants(tx, user.id).await?;
-            let tenant = *tenants.first().ok_or(AccountsError::InvalidCredentials)?;
-            throttle::forget(tx, key).await?;
             act_as(tx, user.id);
-            let act = Act::on_user(LOGIN_SUCCESS, user.id).seen(&sealer, user.id, &client);
-            let mode = if kind == COOKIE {
-                Mode::Cookie
-            } else {
-                Mode::Token
-            };
-            let beginning = Beginning {
-                user: user.id,
-                tenant,
-                acr: TWO_FACTORS,
-                amr: format!("{first} {}", proof.amr()),
-                auth_time: Moment::now(),
-                client,
-                mode,
-                expires_at: None,
-            };
-            let issued = sessions::begin(tx, &keys, &settings, &changes, beginning).await?;
-            let device = known_device(tx, &user, device.map(Id::from_uuid), mode).await?;
-            let act = act.detail("session", issued.session.id.to_string());
-            let act = act.detail("amr", issued.session.amr.clone());
-            Ok(act.record_in(tx, tenant)?.of(SignedIn {
-                issued,
+            let shown = Shown {
                 user,
-                device,
-            }))
+                amr: format!("{first} {}", proof.amr()),
+                device: device.map(Id::from_uuid),
+                client,
+                mode: if kind == COOKIE {
+                    Mode::Cookie
+                } else {
+                    Mode::Token
+                },
+            };
+            next_step::begin(tx, &worked, &keys, shown, TWO_FACTORS).await
         });
     began.await
 }
@@ -230,7 +281,8 @@ pub(super) async fn prove(
     }
 }
 
-/// Counts the failure of the account over all its sign-ins, or those of its sessions, of which the last one ends that session.
+/// Records the failure, and counts one that has a key: of the account over all its sign-ins, or of its sessions, of which the
+/// last one ends that session.
 ///
 /// # Errors
 ///
@@ -238,19 +290,22 @@ pub(super) async fn prove(
 pub(super) async fn count_failure(
     service: &Service,
     user: UserId,
-    key: Vec<u8>,
+    key: Option<Vec<u8>>,
     session: Option<SessionId>,
 ) -> Result<(), AccountsError> {
     let changes = service.changes.clone();
     let counted = service
         .open_db
         .act("count failure of second factor", async move |tx| {
-            let held = throttle::check(tx, key.clone()).await;
-            let failures = throttle::count(tx, key, Limit::FACTOR).await?;
-            if let Some(session) = session.filter(|_| failures == Some(Limit::FACTOR.most)) {
-                sessions::end_by_id(tx, &changes, session, "too_many_failures").await?;
+            let mut held = Ok(());
+            if let Some(key) = key {
+                held = throttle::check(tx, key.clone()).await;
+                let failures = throttle::count(tx, key, Limit::FACTOR).await?;
+                if let Some(session) = session.filter(|_| failures == Some(Limit::FACTOR.most)) {
+                    sessions::end_by_id(tx, &changes, session, "too_many_failures").await?;
+                }
             }
-            let act = Act::on_user(MFA_FAIL, user).failed("the code is not right");
+            let act = Act::on_user(MFA_FAIL, user).failed("the second factor is not right");
             // The count is kept, whatever the answer.
             Ok::<_, AccountsError>(act.record_of(tx, user).await?.of(held))
         });
@@ -260,7 +315,7 @@ pub(super) async fn count_failure(
 /// Whether what is to be done needs both factors of the user, or one.
 pub(crate) async fn needed(service: &Service, user: UserId) -> Result<u8, AccountsError> {
     let read = service.open_db.read("read factors", async move |c| {
-        factor_store::has_totp(c, user).await
+        factor_store::held(c, user).await
     });
-    Ok(if read.await? { 2 } else { 1 })
+    Ok(read.await?.needed())
 }

@@ -2,34 +2,29 @@
 //! are answered with the same words, after the same work.
 
 use dotmac_platform::{
-    audit::{Audited, SystemActs as _},
-    db::{
-        Tx,
-        types::{Id, Moment},
-    },
+    audit::SystemActs as _,
+    db::{Tx, types::Id},
 };
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
 use super::{
     mail::notices,
-    mfa, passwords,
-    sessions::{self, Beginning, Issued, Mode},
+    next_step::{self, FirstStep, Shown},
+    passwords,
+    sessions::Mode,
     throttle::{self, Limit},
 };
 use crate::{
     AccountsError,
-    audit::{Act, LOGIN_FAIL, LOGIN_FIRST_FACTOR, LOGIN_LOCK, LOGIN_SUCCESS, act_as},
-    keys::Keys,
+    audit::{Act, LOGIN_FAIL, LOGIN_LOCK, act_as},
     metrics::{self, Outcome},
     names::{self, Identifier},
     password::{Asker, Verdict},
     secret_text::{self, Prefix},
     service::Service,
     store::{
-        devices::{self, DeviceRow},
-        factors,
-        flows::FlowData,
+        devices,
         sessions::Client,
         users::{self, Hold, PasswordRow, UserId, UserRow},
     },
@@ -37,9 +32,6 @@ use crate::{
 
 /// By what failures from unknown devices are counted, together with the identifier.
 pub(super) const SCOPE: &str = "login";
-
-/// Devices of one user that are known; the one that was seen the longest ago is forgotten for a further one.
-const MOST_DEVICES: usize = 20;
 
 /// By what failures from a known device are counted.
 pub(super) fn scope_of(device: Id<devices::Device>) -> String {
@@ -55,21 +47,6 @@ pub(crate) struct Attempt {
     pub(crate) asker: Asker,
     pub(crate) client: Client,
     pub(crate) mode: Mode,
-}
-
-/// A user who has signed in.
-pub(crate) struct SignedIn {
-    pub(crate) issued: Issued,
-    pub(crate) user: UserRow,
-    /// The cookie of a device that is new.
-    pub(crate) device: Option<SecretString>,
-}
-
-/// What a right password leads to.
-pub(crate) enum FirstStep {
-    Done(Box<SignedIn>),
-    /// The user has a second factor; the text by which the sign-in goes on.
-    SecondFactor(SecretString),
 }
 
 /// What is known before the password is checked.
@@ -163,88 +140,20 @@ async fn try_to_sign_in(service: &Service, attempt: Attempt) -> Result<FirstStep
             let strangers = keys.throttle_key(SCOPE, identifier.text())?;
             throttle::forget(tx, strangers).await?;
         }
-        let first = FirstFactor {
+        let shown = Shown {
             user,
-            amr: "pwd",
+            amr: "pwd".to_owned(),
             device,
             client,
             mode,
         };
-        go_on(tx, &worked, &keys, first).await
+        next_step::go_on(tx, &worked, &keys, shown).await
     });
     match began.await {
         // What has changed since the password was checked counts as a failure like any other.
         Err(AccountsError::InvalidCredentials) => refuse(service, refused).await,
         began => began,
     }
-}
-
-/// A user who has shown the first factor. The row is held, and the transaction acts for the user.
-pub(super) struct FirstFactor {
-    pub(super) user: UserRow,
-    /// The factor, as a session has it (RFC 8176).
-    pub(super) amr: &'static str,
-    /// The known device of the client.
-    pub(super) device: Option<Id<devices::Device>>,
-    pub(super) client: Client,
-    pub(super) mode: Mode,
-}
-
-/// Begins a session, or has the sign-in wait for the second factor of the user.
-///
-/// # Errors
-///
-/// [`AccountsError::InvalidCredentials`] for a user who is in no tenant.
-pub(super) async fn go_on(
-    tx: &mut Tx,
-    service: &Service,
-    keys: &Keys,
-    first: FirstFactor,
-) -> Result<Audited<FirstStep>, AccountsError> {
-    let FirstFactor {
-        user,
-        amr,
-        device,
-        client,
-        mode,
-    } = first;
-    let tenants = users::tenants(tx, user.id).await?;
-    let tenant = *tenants.first().ok_or(AccountsError::InvalidCredentials)?;
-    let sealer = service.keys.sealer();
-    if factors::has_totp(tx, user.id).await? {
-        let act = Act::on_user(LOGIN_FIRST_FACTOR, user.id).seen(sealer, user.id, &client);
-        let recorded = act.detail("amr", amr).record_in(tx, tenant)?;
-        let data = FlowData {
-            kind: mfa::kind(mode).to_owned(),
-            client,
-            device: device.map(Id::uuid),
-            password_epoch: passwords::epoch(users::password(tx, user.id).await?.as_ref()),
-            first: amr.to_owned(),
-        };
-        let flow = mfa::begin(tx, user.id, data).await?;
-        return Ok(recorded.of(FirstStep::SecondFactor(flow)));
-    }
-    let act = Act::on_user(LOGIN_SUCCESS, user.id).seen(sealer, user.id, &client);
-    let beginning = Beginning {
-        user: user.id,
-        tenant,
-        acr: 1,
-        amr: amr.to_owned(),
-        auth_time: Moment::now(),
-        client,
-        mode,
-        expires_at: None,
-    };
-    let (settings, changes) = (&service.settings, &service.changes);
-    let issued = sessions::begin(tx, keys, settings, changes, beginning).await?;
-    let device = known_device(tx, &user, device, mode).await?;
-    let act = act.detail("session", issued.session.id.to_string());
-    let recorded = act.detail("amr", amr).record_in(tx, tenant)?;
-    Ok(recorded.of(FirstStep::Done(Box::new(SignedIn {
-        issued,
-        user,
-        device,
-    }))))
 }
 
 async fn candidate(service: &Service, attempt: &Attempt) -> Result<Candidate, AccountsError> {
@@ -289,8 +198,7 @@ async fn refuse(
     Refused { user, key, client }: Refused,
 ) -> Result<FirstStep, AccountsError> {
     let stands_for = service.failures.sample(&client.network);
-    // Of an identifier that nobody has: the nil id, and not a new one.
-    let user = user.unwrap_or(Id::from_uuid(Uuid::nil()));
+    let user = user.unwrap_or(NO_USER);
     let worked = service.clone();
     let counted = service
         .open_db
@@ -304,10 +212,7 @@ async fn refuse(
                 notices::locked(tx, &worked, user).await?;
             }
             if let Some(stands_for) = stands_for {
-                let act = Act::on_user(LOGIN_FAIL, user).failed("the credentials are not right");
-                let act = act.seen(worked.keys.sealer(), user, &client);
-                let act = act.detail("stands_for", stands_for.to_string());
-                act.record_of(tx, user).await?.of(());
+                record_failure(tx, &worked, user, &client, stands_for).await?;
             }
             // The count is kept, whatever the answer.
             Ok::<_, AccountsError>(held)
@@ -316,36 +221,20 @@ async fn refuse(
     Err(AccountsError::InvalidCredentials)
 }
 
-/// Makes the device known; its cookie, if it is a browser that was not.
-pub(super) async fn known_device(
+/// Whose account a failure is about that is about none.
+pub(super) const NO_USER: UserId = Id::from_uuid(Uuid::nil());
+
+/// Records a sign-in that failed, in the place of `stands_for` of them.
+pub(super) async fn record_failure(
     tx: &mut Tx,
-    user: &UserRow,
-    known: Option<Id<devices::Device>>,
-    mode: Mode,
-) -> Result<Option<SecretString>, AccountsError> {
-    if let Some(id) = known {
-        devices::touch(tx, id).await?;
-        return Ok(None);
-    }
-    if mode == Mode::Token {
-        return Ok(None);
-    }
-    let minted = secret_text::mint(Prefix::Device)?;
-    let now = Moment::now();
-    let row = DeviceRow {
-        id: Id::new(),
-        user_id: user.id,
-        secret_hash: minted.hash,
-        first_seen: now,
-        last_seen: now,
-    };
-    devices::insert(tx, &row).await?;
-    for forgotten in devices::of_user(tx, user.id)
-        .await?
-        .iter()
-        .skip(MOST_DEVICES)
-    {
-        devices::delete(tx, *forgotten).await?;
-    }
-    Ok(Some(minted.text))
+    service: &Service,
+    user: UserId,
+    client: &Client,
+    stands_for: u32,
+) -> Result<(), AccountsError> {
+    let act = Act::on_user(LOGIN_FAIL, user).failed("the credentials are not right");
+    let act = act.seen(service.keys.sealer(), user, client);
+    let act = act.detail("stands_for", stands_for.to_string());
+    act.record_of(tx, user).await?.of(());
+    Ok(())
 }

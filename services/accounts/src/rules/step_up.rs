@@ -9,11 +9,12 @@ use dotmac_platform::{
     },
 };
 use secrecy::SecretString;
+use serde_json::Value;
 
 use super::{
     factors,
     mfa::{self, Method, TWO_FACTORS},
-    passwords,
+    passkeys, passwords,
     sessions::{self, Issued, Successor},
     throttle,
 };
@@ -88,7 +89,7 @@ pub(crate) async fn by_code(
     read.await?;
     let proof = mfa::prove(service, Asker::signed_in(), user, method, code).await?;
     let Some(proof) = proof else {
-        mfa::count_failure(service, user, key, Some(session)).await?;
+        mfa::count_failure(service, user, Some(key), Some(session)).await?;
         return Err(factors::wrong_code());
     };
     let worked = service.clone();
@@ -102,6 +103,37 @@ pub(crate) async fn by_code(
             error => error,
         })?;
         let authentication = (TWO_FACTORS, format!("pwd {}", proof.amr()));
+        replace(tx, &worked, &keys, session, authentication).await
+    });
+    stepped_up.await
+}
+
+/// The same by a passkey.
+///
+/// # Errors
+///
+/// [`AccountsError::Invalid`] with `credential` if that does not count; [`AccountsError::LinkGone`] if none was asked for;
+/// [`AccountsError::SessionEnded`].
+pub(crate) async fn by_passkey(
+    service: &Service,
+    who: &Principal,
+    flow: &str,
+    credential: &Value,
+) -> Result<(Issued, UserRow), AccountsError> {
+    let (user, session) = caller(who)?;
+    let keys = service.keys.get().await?;
+    let Some(used) = passkeys::prove_step_up(service, who, flow, credential).await? else {
+        mfa::count_failure(service, user, None, None).await?;
+        return Err(passkeys::wrong_credential());
+    };
+    let worked = service.clone();
+    let stepped_up = service.open_db.act("step up", async move |tx| {
+        let session = sessions::live(tx, session).await?;
+        used.spend(tx).await.map_err(|error| match error {
+            AccountsError::InvalidCredentials => passkeys::wrong_credential(),
+            error => error,
+        })?;
+        let authentication = (TWO_FACTORS, passkeys::AMR.to_owned());
         replace(tx, &worked, &keys, session, authentication).await
     });
     stepped_up.await

@@ -9,6 +9,7 @@ use dotmac_platform::db::{
 
 use super::{
     grants,
+    held::{held_rows, of_holder},
     roles::{RoleGrants, RoleId, split},
     schema::{passwords, role_bindings, role_permissions, roles, users},
     service_accounts::ServiceAccountId,
@@ -48,6 +49,14 @@ impl Holder {
             Self::Service(id) => id.uuid(),
         }
     }
+
+    /// `user` or `service`.
+    pub(crate) const fn kind(self) -> &'static str {
+        match self {
+            Self::User(_) => "user",
+            Self::Service(_) => "service",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Insertable, Queryable, Selectable)]
@@ -63,59 +72,10 @@ pub(crate) struct BindingRow {
     pub(crate) expires_at: Option<Moment>,
 }
 
-impl BindingRow {
-    /// Who has the role. A row has exactly one of both, which the table checks.
-    pub(crate) fn holder(&self) -> Option<Holder> {
-        let user = self.user_id.map(Holder::User);
-        user.or(self.service_account_id.map(Holder::Service))
-    }
-}
+held_rows!(role_bindings, BindingRow, BindingId);
 
 pub(crate) async fn insert(tx: &mut TenantTx, row: &BindingRow) -> Result<(), DbError> {
-    on!(tx, |c| diesel::insert_into(role_bindings::table)
-        .values(row)
-        .execute(c)
-        .await)
-    .map(drop)
-}
-
-pub(crate) async fn find(tx: &mut TenantTx, id: BindingId) -> Result<Option<BindingRow>, DbError> {
-    let this_one = role_bindings::tenant_id
-        .eq(tx.tenant())
-        .and(role_bindings::id.eq(id));
-    let query = role_bindings::table.filter(this_one);
-    on!(tx, |c| query.select(BindingRow::as_select()).first(c).await).optional()
-}
-
-pub(crate) async fn delete(tx: &mut TenantTx, id: BindingId) -> Result<usize, DbError> {
-    let this_one = role_bindings::tenant_id
-        .eq(tx.tenant())
-        .and(role_bindings::id.eq(id));
-    on!(tx, |c| diesel::delete(
-        role_bindings::table.filter(this_one)
-    )
-    .execute(c)
-    .await)
-}
-
-pub(crate) async fn page(
-    tx: &mut TenantTx,
-    after: Option<BindingId>,
-    limit: i64,
-) -> Result<Vec<BindingRow>, DbError> {
-    let tenant = tx.tenant();
-    on!(tx, |c| {
-        let mut query = role_bindings::table
-            .filter(role_bindings::tenant_id.eq(tenant))
-            .select(BindingRow::as_select())
-            .order(role_bindings::id.asc())
-            .limit(limit)
-            .into_boxed();
-        if let Some(after) = after {
-            query = query.filter(role_bindings::id.gt(after));
-        }
-        query.load(c).await
-    })
+    insert_row(tx, row).await
 }
 
 /// All principals of the tenant with each role that they have now.
@@ -125,19 +85,11 @@ pub(crate) async fn all_now(tx: &mut TenantTx) -> Result<Vec<(Holder, RoleId)>, 
         .or(role_bindings::expires_at.gt(Moment::now()));
     let query = role_bindings::table
         .filter(role_bindings::tenant_id.eq(tx.tenant()))
-        .filter(is_now)
-        .select((
-            role_bindings::user_id,
-            role_bindings::service_account_id,
-            role_bindings::role_id,
-        ));
-    let rows: Vec<(Option<UserId>, Option<ServiceAccountId>, RoleId)> =
-        on!(tx, |c| query.load(c).await)?;
-    let held = rows.into_iter().filter_map(|(user, service, role)| {
-        let user = user.map(Holder::User);
-        let holder = user.or(service.map(Holder::Service))?;
-        Some((holder, role))
-    });
+        .filter(is_now);
+    let rows: Vec<BindingRow> = on!(tx, |c| query.select(BindingRow::as_select()).load(c).await)?;
+    let held = rows
+        .into_iter()
+        .filter_map(|row| Some((row.holder()?, row.role_id)));
     Ok(held.collect())
 }
 
@@ -194,11 +146,7 @@ pub(crate) async fn grants_at(
             .filter(lasts)
             .select((role_permissions::permission, role_permissions::effect))
             .into_boxed();
-        let query = match holder {
-            Holder::User(id) => query.filter(role_bindings::user_id.eq(id)),
-            Holder::Service(id) => query.filter(role_bindings::service_account_id.eq(id)),
-        };
-        query.load(c).await
+        of_holder!(query, role_bindings, holder).load(c).await
     })?;
     let mut given = split(rows);
     given
@@ -213,22 +161,9 @@ pub(crate) async fn first_end(
     tenant: TenantId,
     holder: Holder,
 ) -> Result<Option<Moment>, DbError> {
-    let end: Option<Option<Moment>> = on!(tx, |c| {
-        let query = role_bindings::table
-            .filter(role_bindings::tenant_id.eq(tenant))
-            .filter(role_bindings::expires_at.gt(Moment::now()))
-            .order(role_bindings::expires_at.asc())
-            .select(role_bindings::expires_at)
-            .into_boxed();
-        let query = match holder {
-            Holder::User(id) => query.filter(role_bindings::user_id.eq(id)),
-            Holder::Service(id) => query.filter(role_bindings::service_account_id.eq(id)),
-        };
-        query.first(c).await
-    })
-    .optional()?;
-    let direct = grants::first_end(tx, tenant, holder).await?;
-    Ok([end.flatten(), direct].into_iter().flatten().min())
+    let roles = end_of_rows(tx, tenant, holder).await?;
+    let direct = grants::end_of_rows(tx, tenant, holder).await?;
+    Ok([roles, direct].into_iter().flatten().min())
 }
 
 /// The names of the roles that `holder` has in the tenant now, sorted.
@@ -248,11 +183,7 @@ pub(crate) async fn role_names(tx: &mut TenantTx, holder: Holder) -> Result<Vec<
             .order(roles::name.asc())
             .select(roles::name)
             .into_boxed();
-        let query = match holder {
-            Holder::User(id) => query.filter(role_bindings::user_id.eq(id)),
-            Holder::Service(id) => query.filter(role_bindings::service_account_id.eq(id)),
-        };
-        query.load(c).await
+        of_holder!(query, role_bindings, holder).load(c).await
     })
 }
 

@@ -1,4 +1,4 @@
-//! Second factors: one authenticator app of a user, and codes for the day on which it is lost.
+//! Second factors: one authenticator app of a user, and codes for the day on which app or passkeys are lost.
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -11,6 +11,7 @@ use dotmac_platform::{
 };
 
 use super::{
+    passkeys,
     schema::{recovery_codes as codes, totp_factors as totp},
     users::UserId,
 };
@@ -51,6 +52,34 @@ pub(crate) async fn insert_totp(tx: &mut Tx, row: TotpRow) -> Result<(), DbError
 pub(crate) async fn totp_of(c: &mut Connection, user: UserId) -> Result<Option<TotpRow>, DbError> {
     let query = totp::table.filter(totp::user_id.eq(user));
     on!(c, |c| query.select(TotpRow::as_select()).first(c).await).optional()
+}
+
+/// The second factors of a user that count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Whether there is an app.
+    pub(crate) totp: bool,
+    /// How many passkeys there are.
+    pub(crate) passkeys: i64,
+}
+
+impl Held {
+    /// Whether there is one.
+    pub(crate) const fn any(self) -> bool {
+        self.totp || self.passkeys > 0
+    }
+
+    /// How strong an authentication must be that changes what the user signs in by: with the second factor, if there is one.
+    pub(crate) const fn needed(self) -> u8 {
+        if self.any() { 2 } else { 1 }
+    }
+}
+
+pub(crate) async fn held(c: &mut Connection, user: UserId) -> Result<Held, DbError> {
+    Ok(Held {
+        totp: has_totp(c, user).await?,
+        passkeys: passkeys::count(c, user).await?,
+    })
 }
 
 pub(crate) async fn has_totp(c: &mut Connection, user: UserId) -> Result<bool, DbError> {

@@ -1,4 +1,5 @@
-//! Keys of the house: those that sign access tokens, and those that refresh tokens are derived with. Both lie here sealed.
+//! Keys of the house: those that sign access tokens, and those that refresh tokens are derived with. Both lie here sealed; the
+//! private parts of the former in Vault, if it is there.
 
 use diesel::{dsl::max, prelude::*};
 use diesel_async::RunQueryDsl;
@@ -30,7 +31,9 @@ pub(crate) struct SigningKeyRow {
     pub(crate) kid: String,
     pub(crate) alg: String,
     pub(crate) public_jwk: Json<serde_json::Value>,
+    /// Empty if it is in Vault.
     pub(crate) private_enc: Sealed<[u8]>,
+    pub(crate) in_vault: bool,
     pub(crate) created_at: Moment,
     pub(crate) activate_at: Moment,
     pub(crate) retire_at: Option<Moment>,

@@ -2,13 +2,16 @@
 
 pub(crate) mod api_keys;
 pub(crate) mod bindings;
+pub(crate) mod ceremonies;
 pub(crate) mod changes;
 pub(crate) mod devices;
 pub(crate) mod factors;
 pub(crate) mod flows;
 pub(crate) mod grants;
+mod held;
 pub(crate) mod keys;
 pub(crate) mod one_time;
+pub(crate) mod passkeys;
 pub(crate) mod registrations;
 pub(crate) mod roles;
 mod schema;

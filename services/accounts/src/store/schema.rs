@@ -257,6 +257,7 @@ diesel::table! {
         alg -> Text,
         public_jwk -> Json,
         private_enc -> Binary,
+        in_vault -> Bool,
         created_at -> Timestamp,
         activate_at -> Timestamp,
         retire_at -> Nullable<Timestamp>,
@@ -321,6 +322,43 @@ diesel::table! {
         hash -> Binary,
         data -> Json,
         tries -> Integer,
+        expires_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
+    passkeys (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        user_handle -> Binary,
+        credential_id -> Binary,
+        data -> Binary,
+        transports -> Integer,
+        aaguid -> Text,
+        label -> Nullable<Text>,
+        discoverable -> Nullable<Bool>,
+        backup_eligible -> Bool,
+        backup_state -> Bool,
+        sign_count -> BigInt,
+        created_at -> Timestamp,
+        last_used_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
+    passkey_ceremonies (id) {
+        id -> Uuid,
+        public_id -> Text,
+        hash -> Binary,
+        purpose -> Text,
+        user_id -> Nullable<Uuid>,
+        session_id -> Nullable<Uuid>,
+        browser -> Nullable<Binary>,
+        state -> Binary,
         expires_at -> Timestamp,
     }
 }

@@ -1,5 +1,6 @@
 //! API keys, and the keys that tokens are signed with.
 
+use dotmac_testkit::{OpenBao, openbao::ROOT_TOKEN};
 use reqwest::Method;
 use serde_json::json;
 
@@ -285,4 +286,74 @@ async fn a_pepper_hashes_and_its_successor_takes_over_at_the_next_sign_in() {
         assert_eq!(session.short(), expected, "{session:?}");
     }
     assert!(house.dump().await.contains("keyid="));
+}
+
+/// The ids of the published keys.
+async fn kids(house: &House) -> Vec<String> {
+    let jwks = house.get("/.well-known/jwks.json", None).await;
+    let keys = jwks.body["keys"].as_array().unwrap().iter();
+    keys.map(|key| key["kid"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn private_signing_keys_are_in_vault_for_all_instances_and_not_in_the_database() {
+    let bao = OpenBao::start().await;
+    let address = bao.address();
+    let vault = [
+        ("DOTMAC_VAULT_ADDR", address.as_str()),
+        ("DOTMAC_VAULT_TOKEN", ROOT_TOKEN),
+    ];
+    for house in [
+        House::on_sqlite(2, &vault).await,
+        House::on_postgres(2, &vault).await,
+    ] {
+        let token = house.admin_session().await.text("access_token");
+        for instance in 0..2 {
+            let me = house.send(instance, Method::GET, "/auth/me", Some(&token), None, &[]);
+            assert_eq!(me.await.status, 200);
+        }
+        let first = kids(&house).await;
+        house.command(&["accounts", "keys", "rotate"]).await;
+        let both = dotmac_testkit::eventually("the new key to be published", || async {
+            let kids = kids(&house).await;
+            (kids.len() == first.len() + 1).then_some(kids)
+        })
+        .await;
+        for kid in &both {
+            let path = format!("secret/data/accounts/signing/{kid}");
+            let kept = bao.call(Method::GET, &path, json!(null)).await;
+            let key = kept["data"]["data"]["key"].as_str().unwrap().to_owned();
+            assert!(key.len() > 100, "{kept}");
+            assert!(!house.dump().await.contains(&key));
+        }
+        let in_vault = i64::try_from(both.len()).unwrap();
+        assert_eq!(house.rows("signing_keys WHERE in_vault").await, in_vault);
+    }
+}
+
+#[tokio::test]
+async fn where_vault_does_not_allow_to_write_private_signing_keys_are_sealed_as_without_it() {
+    let bao = OpenBao::start().await;
+    let policy = r#"path "secret/data/*" { capabilities = ["read"] }"#;
+    let policy = json!({ "policy": policy });
+    bao.call(Method::PUT, "sys/policies/acl/reader", policy)
+        .await;
+    let token = json!({ "policies": ["reader"] });
+    let token = bao.call(Method::POST, "auth/token/create", token).await;
+    let token = token["auth"]["client_token"].as_str().unwrap().to_owned();
+    let address = bao.address();
+    let vault = [
+        ("DOTMAC_VAULT_ADDR", address.as_str()),
+        ("DOTMAC_VAULT_TOKEN", token.as_str()),
+    ];
+    let house = House::on_sqlite(1, &vault).await;
+    let token = house.admin_session().await.text("access_token");
+    assert_eq!(house.get("/auth/me", Some(&token)).await.status, 200);
+    assert_eq!(house.rows("signing_keys WHERE in_vault").await, 0);
+    let said = house.instances[0]
+        .logged("the private signing key is sealed in the database")
+        .await;
+    let advice = said["error"].as_str().unwrap();
+    assert!(advice.contains("capabilities = [\"create\"]"), "{advice}");
 }

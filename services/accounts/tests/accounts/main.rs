@@ -13,10 +13,13 @@ mod factors;
 mod grants;
 mod keys;
 mod mail;
+mod passkeys;
 mod races;
 mod sign_in;
 mod start;
 mod step_up;
+mod timing;
+mod tokens;
 
 use std::path::PathBuf;
 

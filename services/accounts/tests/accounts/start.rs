@@ -128,6 +128,25 @@ async fn a_password_of_the_breach_filter_is_refused() {
         refused.body["errors"][0]["code"], "password_breached",
         "{refused:?}"
     );
+
+    // What cannot be checked is not accepted, and an instance with a filter that is cut off does not start.
+    let bytes = std::fs::read(&filter).unwrap();
+    std::fs::write(&filter, &bytes[..64 * 1024]).unwrap();
+    let password = "ten silent lakes below the moon";
+    let unchecked = json!({ "email": "bob@example.com", "password": password });
+    let unchecked = house.post("/users", Some(&admin), unchecked).await;
+    assert_eq!(
+        unchecked.short(),
+        (503, "auth_unavailable"),
+        "{unchecked:?}"
+    );
+    let refused = house.builder().run_in(house.directory.path(), &[]).await;
+    assert_ne!(refused.code, 0, "{}", refused.text());
+    assert!(
+        refused.text().contains("the filter of breached passwords"),
+        "{}",
+        refused.text()
+    );
 }
 
 #[tokio::test]

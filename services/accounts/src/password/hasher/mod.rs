@@ -169,7 +169,7 @@ impl Hasher {
     ///
     /// # Errors
     ///
-    /// [`AccountsError::Busy`].
+    /// [`AccountsError::Busy`]; [`AccountsError::BreachFilterNotUsable`] if it cannot be checked with the filter.
     pub(crate) async fn judge(
         &self,
         asker: Asker,
@@ -179,13 +179,15 @@ impl Hasher {
         let inner = Arc::clone(&self.0);
         self.run(asker, move |_| {
             let password = password.expose_secret();
-            policy::check(password, &context)?;
-            match inner.is_breached(password) {
+            if let Err(fault) = policy::check(password, &context) {
+                return Ok(Err(fault));
+            }
+            Ok(match inner.is_breached(password)? {
                 true => Err(PasswordFault::Breached),
                 false => Ok(()),
-            }
+            })
         })
-        .await
+        .await?
     }
 
     /// Runs `check` on one of the threads.
@@ -327,16 +329,13 @@ impl Inner {
         }
     }
 
-    /// Whether the password is one of the filter of breached ones. A filter that cannot be read refuses no password.
-    fn is_breached(&self, password: &str) -> bool {
+    /// Whether the password is one of the filter of breached ones.
+    fn is_breached(&self, password: &str) -> Result<bool, AccountsError> {
         let Some(filter) = &self.breached else {
-            return false;
+            return Ok(false);
         };
-        let normal = names::password(password);
-        filter.contains(&normal).unwrap_or_else(|error| {
-            tracing::error!(%error, "the filter of breached passwords cannot be read; new passwords are not checked with it");
-            false
-        })
+        let found = filter.contains(&names::password(password));
+        found.map_err(AccountsError::BreachFilterNotUsable)
     }
 
     fn hash(&self, password: &str, memory: &mut Memory) -> Result<String, AccountsError> {

@@ -1,4 +1,4 @@
-//! Second factors: an authenticator app (TOTP, RFC 6238) and recovery codes. A secret is made here and never taken from a
+//! Second factors: an authenticator app (TOTP, RFC 6238), passkeys, and recovery codes. A secret is made here and never taken from a
 //! client; it counts once a first code has proved that the app has it.
 
 mod recovery;
@@ -13,7 +13,7 @@ use dotmac_platform::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::sessions;
+use super::{passkeys::UsedPasskey, sessions};
 use crate::{
     AccountsError,
     audit::{Act, FACTOR_ADDED, FACTOR_BEGUN, FACTOR_REMOVED, act_as},
@@ -23,12 +23,12 @@ use crate::{
     service::{self, Service},
     store::{
         factors::{self as store, TOTP, Totp, TotpRow},
+        passkeys::{self, PasskeyId},
         sessions::{self as session_store, SessionId},
         users::{self, Hold, UserId, UserRow},
     },
 };
-use recovery::new_codes;
-pub(crate) use recovery::{prove_recovery, renew_codes};
+pub(crate) use recovery::{first_codes, prove_recovery, renew_codes};
 
 /// Bytes of a secret: as many as its hash has (RFC 4226, 4, R6).
 const SECRET: usize = 20;
@@ -53,6 +53,24 @@ pub(crate) enum Proof {
         /// The hash that it was checked with: another code may have taken the number since.
         phc: String,
     },
+    Passkey(UsedPasskey),
+}
+
+/// A second factor that can be added and taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Factor {
+    Totp,
+    Passkey(PasskeyId),
+}
+
+impl Factor {
+    /// Its kind.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Totp => "totp",
+            Self::Passkey(_) => "passkey",
+        }
+    }
 }
 
 impl Proof {
@@ -61,6 +79,7 @@ impl Proof {
         match self {
             Self::Totp { .. } => "otp",
             Self::Recovery { .. } => "rc",
+            Self::Passkey(_) => "pop",
         }
     }
 }
@@ -120,18 +139,19 @@ pub(crate) async fn begin_totp(
     })
 }
 
-/// Lets the app count whose first code this is, and ends all sessions but `session`, which may be those of an attacker; the
-/// user's first recovery codes.
+/// Lets the caller's app count whose first code this is, and ends all other sessions, which may be those of an attacker. With
+/// the user's first second factor come the first recovery codes.
 ///
 /// # Errors
 ///
-/// [`AccountsError::Invalid`] for another code.
+/// [`AccountsError::Invalid`] for another code; 403 `step_up_required`.
 pub(crate) async fn confirm_totp(
     service: &Service,
-    user: UserId,
-    session: Option<SessionId>,
+    who: &Principal,
     code: &str,
 ) -> Result<Vec<SecretString>, AccountsError> {
+    let user: UserId = Id::from_uuid(who.id);
+    let session = who.session.map(Id::from_uuid);
     service.keys.get().await?;
     let read = service
         .open_db
@@ -141,77 +161,102 @@ pub(crate) async fn confirm_totp(
         return Err(AccountsError::Conflict);
     }
     let step = matched(service, &row, code)?.ok_or_else(wrong_code)?;
-    let (codes, rows) = new_codes(service, user).await?;
-    let (id, changes) = (row.id, service.changes.clone());
+    let first = first_codes(service, user).await?;
+    let (id, changes, caller) = (row.id, service.changes.clone(), who.clone());
     let confirmed = service.open_db.act("confirm TOTP", async move |tx| {
         act_as(tx, user);
         users::hold(tx, user, Hold::Alone).await?;
+        let held = store::held(tx, user).await?;
+        // A passkey may have come to count since.
+        service::authenticated_now(&caller, held.needed())?;
         if store::use_step(tx, id, step).await? == 0 || store::confirm_totp(tx, id).await? == 0 {
             return Err(AccountsError::Conflict);
         }
-        store::replace_codes(tx, user, rows).await?;
+        let codes = first.keep(tx, user, held).await?;
         sessions::end_all(tx, &changes, user, session, "factor_added").await?;
-        let added = FactorAdded {
-            user,
-            factor: "totp",
-        };
-        events::emit_of_user(tx, user, &added).await?;
-        let act = Act::on_user(FACTOR_ADDED, user).detail("factor", "totp");
-        Ok(act.record_of(tx, user).await?.of(()))
+        let factor = Factor::Totp.name();
+        events::emit_of_user(tx, user, &FactorAdded { user, factor }).await?;
+        let act = Act::on_user(FACTOR_ADDED, user).detail("factor", factor);
+        Ok(act.record_of(tx, user).await?.of(codes))
     });
-    confirmed.await?;
-    Ok(codes)
+    confirmed.await
 }
 
-/// Takes the caller's app away, as [`remove`] does. The factor that there is must have been shown just now.
+/// Takes a factor of the caller away, as [`remove`] does. A factor that there is must have been shown just now.
 ///
 /// # Errors
 ///
-/// 403 `step_up_required`; [`AccountsError::NotFound`] if there is none.
+/// 403 `step_up_required`; [`AccountsError::NotFound`] if there is none; [`AccountsError::LastFactor`] for the only passkey of a user
+/// without a password, who would have no way in but a mail.
 pub(crate) async fn remove_own(
     tx: &mut Tx,
     changes: &Changes,
     who: &Principal,
+    factor: Factor,
 ) -> Result<Audited<()>, AccountsError> {
     let user = Id::from_uuid(who.id);
-    // No app comes to count between the check and the end.
+    // No factor comes to count between the check and the end.
     users::hold(tx, user, Hold::Alone).await?;
-    let needed = if store::has_totp(tx, user).await? {
-        2
-    } else {
-        1
+    let held = store::held(tx, user).await?;
+    service::authenticated_now(who, held.needed())?;
+    let removed = match factor {
+        Factor::Totp => store::delete_totp(tx, user).await?,
+        Factor::Passkey(id) => passkeys::delete(tx, user, id).await?,
     };
-    service::authenticated_now(who, needed)?;
-    remove(tx, changes, user, who.session.map(Id::from_uuid)).await
+    if removed == 0 {
+        return Err(AccountsError::NotFound);
+    }
+    let is_last = matches!(factor, Factor::Passkey(_)) && held.passkeys == 1;
+    if is_last && users::password(tx, user).await?.is_none() {
+        return Err(AccountsError::LastFactor);
+    }
+    let session = who.session.map(Id::from_uuid);
+    removed_from(tx, changes, user, session, &[factor.name()]).await
 }
 
-/// Takes the app away, and the recovery codes with it: a password alone lets the user in then. All sessions end but `session`,
-/// which is worth no more than a password from now on.
+/// Takes all second factors away: a password alone lets the user in then.
 ///
 /// # Errors
 ///
 /// [`AccountsError::NotFound`] if there is none.
-pub(crate) async fn remove(
+pub(crate) async fn remove_all(
+    tx: &mut Tx,
+    changes: &Changes,
+    user: UserId,
+) -> Result<Audited<()>, AccountsError> {
+    users::hold(tx, user, Hold::Alone).await?;
+    let removed = [
+        (store::delete_totp(tx, user).await?, "totp"),
+        (passkeys::delete_all(tx, user).await?, "passkey"),
+    ];
+    let removed = removed.into_iter().filter(|(count, _)| *count > 0);
+    let kinds: Vec<&'static str> = removed.map(|(_, kind)| kind).collect();
+    if kinds.is_empty() {
+        return Err(AccountsError::NotFound);
+    }
+    removed_from(tx, changes, user, None, &kinds).await
+}
+
+/// What follows from the end of factors: all sessions end but `session`. If there is no second factor any more, that one is worth
+/// no more than a password from now on, and the recovery codes end.
+async fn removed_from(
     tx: &mut Tx,
     changes: &Changes,
     user: UserId,
     session: Option<SessionId>,
+    kinds: &[&'static str],
 ) -> Result<Audited<()>, AccountsError> {
-    users::hold(tx, user, Hold::Alone).await?;
-    if store::delete_totp(tx, user).await? == 0 {
-        return Err(AccountsError::NotFound);
-    }
-    store::replace_codes(tx, user, Vec::new()).await?;
-    if let Some(session) = session {
-        session_store::weaken(tx, session).await?;
+    if !store::held(tx, user).await?.any() {
+        store::replace_codes(tx, user, Vec::new()).await?;
+        if let Some(session) = session {
+            session_store::weaken(tx, session).await?;
+        }
     }
     sessions::end_all(tx, changes, user, session, "factor_removed").await?;
-    let removed = FactorRemoved {
-        user,
-        factor: "totp",
-    };
-    events::emit_of_user(tx, user, &removed).await?;
-    let act = Act::on_user(FACTOR_REMOVED, user).detail("factor", "totp");
+    for factor in kinds {
+        events::emit_of_user(tx, user, &FactorRemoved { user, factor }).await?;
+    }
+    let act = Act::on_user(FACTOR_REMOVED, user).detail("factor", kinds.join(" "));
     Ok(act.record_of(tx, user).await?.of(()))
 }
 
@@ -242,6 +287,7 @@ pub(crate) async fn prove_totp(
 /// [`AccountsError::InvalidCredentials`] if another request did before.
 pub(crate) async fn spend(tx: &mut Tx, proof: &Proof) -> Result<(), AccountsError> {
     let spent = match proof {
+        Proof::Passkey(used) => return used.spend(tx).await,
         Proof::Totp { id, step } => store::use_step(tx, *id, *step).await?,
         Proof::Recovery { user, number, phc } => store::use_code(tx, *user, *number, phc).await?,
     };

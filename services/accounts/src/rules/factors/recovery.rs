@@ -1,6 +1,10 @@
-//! Recovery codes, for the day on which the app is lost: ten, each good once.
+//! Recovery codes, for the day on which app or passkeys are lost: ten, each good once.
 
-use dotmac_platform::{access::Principal, audit::SystemActs as _, db::types::Id};
+use dotmac_platform::{
+    access::Principal,
+    audit::SystemActs as _,
+    db::{Tx, types::Id},
+};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
@@ -13,7 +17,7 @@ use crate::{
     secret_text::random,
     service::{self, Service},
     store::{
-        factors::{self as store, CodeRow},
+        factors::{self as store, CodeRow, Held},
         users::{self, Hold, UserId},
     },
 };
@@ -31,8 +35,8 @@ const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 ///
 /// # Errors
 ///
-/// [`AccountsError::NotFound`] without an app: a code is for the day on which that is lost. 403 `step_up_required` unless that
-/// was shown just now.
+/// [`AccountsError::NotFound`] without a second factor: a code is for the day on which that is lost. 403 `step_up_required` unless
+/// that was shown just now.
 pub(crate) async fn renew_codes(
     service: &Service,
     who: &Principal,
@@ -46,7 +50,7 @@ pub(crate) async fn renew_codes(
         .act("renew recovery codes", async move |tx| {
             act_as(tx, user);
             users::hold(tx, user, Hold::Alone).await?;
-            if !store::has_totp(tx, user).await? {
+            if !store::held(tx, user).await?.any() {
                 return Err(AccountsError::NotFound);
             }
             // It may have come to count since.
@@ -83,8 +87,51 @@ pub(crate) async fn prove_recovery(
     Ok(proof.filter(|_| verdict != Verdict::Wrong))
 }
 
+/// Recovery codes for a user's first second factor.
+pub(crate) struct FirstCodes(Option<(Vec<SecretString>, Vec<CodeRow>)>);
+
+/// Makes them, unless the user has a second factor, and codes, already.
+///
+/// # Errors
+///
+/// [`AccountsError::Busy`].
+pub(crate) async fn first_codes(
+    service: &Service,
+    user: UserId,
+) -> Result<FirstCodes, AccountsError> {
+    let read = service
+        .open_db
+        .read("read factors", async move |c| store::held(c, user).await);
+    let made = match read.await?.any() {
+        true => None,
+        false => Some(new_codes(service, user).await?),
+    };
+    Ok(FirstCodes(made))
+}
+
+impl FirstCodes {
+    /// Keeps them if the user, whose row is held, has no second factor yet; those that are to be shown.
+    ///
+    /// # Errors
+    ///
+    /// [`AccountsError::Changed`] if the factor that there was is gone.
+    pub(crate) async fn keep(
+        self,
+        tx: &mut Tx,
+        user: UserId,
+        held: Held,
+    ) -> Result<Vec<SecretString>, AccountsError> {
+        if held.any() {
+            return Ok(Vec::new());
+        }
+        let (codes, rows) = self.0.ok_or(AccountsError::Changed)?;
+        store::replace_codes(tx, user, rows).await?;
+        Ok(codes)
+    }
+}
+
 /// Codes with their rows: slow hashes, since 60 bits are few (ASVS 5.0, 6.5.2).
-pub(super) async fn new_codes(
+async fn new_codes(
     service: &Service,
     user: UserId,
 ) -> Result<(Vec<SecretString>, Vec<CodeRow>), AccountsError> {

@@ -1,0 +1,2 @@
+-- Whether the private part of a signing key is in Vault. What is sealed here is empty then.
+ALTER TABLE signing_keys ADD COLUMN in_vault boolean NOT NULL DEFAULT false;

@@ -1,0 +1,181 @@
+//! The caller's own passkeys.
+
+use dotmac_platform::{
+    audit::SystemActs as _,
+    db::{
+        Connection,
+        types::{Id, Moment},
+    },
+    prelude::*,
+};
+use garde::Validate;
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::CeremonyBody;
+use crate::{
+    AccountsError,
+    routes::{BODY, CALLS, REGISTERED_PASSKEYS, SECOND_FACTORS, visible},
+    rules::{
+        factors::{self, Factor},
+        passkeys as rules,
+    },
+    service::{self, Service},
+    store::{
+        passkeys::{self as store, Passkey, PasskeyRow},
+        users::UserId,
+    },
+};
+
+/// Below `/auth/me/factors/passkeys`.
+pub(in crate::routes) fn declare(routes: &mut Routes) {
+    routes
+        .get("", list_passkeys)
+        .summary("Your passkeys")
+        .rate_limit(CALLS);
+    routes
+        .post("", begin_passkey)
+        .summary("What your authenticator is asked for a new passkey, which does not count yet")
+        .rate_limit(CALLS);
+    routes
+        .post("/confirm", confirm_passkey)
+        .summary("Let the passkey count that your authenticator has made")
+        .rate_limit(SECOND_FACTORS)
+        .rate_limit(REGISTERED_PASSKEYS)
+        .body_limit(BODY);
+    routes
+        .delete("/{id}", remove_passkey)
+        .summary("Take a passkey away, and the recovery codes with the last second factor")
+        .rate_limit(CALLS);
+}
+
+/// A passkey.
+#[derive(Serialize, ToSchema)]
+pub(in crate::routes) struct PasskeyBody {
+    id: Uuid,
+    /// What its owner calls it.
+    label: Option<String>,
+    /// The model of the authenticator, as it says (AAGUID); zeros if it does not say.
+    aaguid: String,
+    /// Whether it is found without a user name; null if the browser did not say.
+    discoverable: Option<bool>,
+    /// Whether it may be on other devices as well.
+    backup_eligible: bool,
+    /// Whether it is.
+    backup_state: bool,
+    created_at: Moment,
+    last_used_at: Option<Moment>,
+}
+
+impl From<PasskeyRow> for PasskeyBody {
+    fn from(row: PasskeyRow) -> Self {
+        Self {
+            id: row.id.uuid(),
+            label: row.label,
+            aaguid: row.aaguid,
+            discoverable: row.discoverable,
+            backup_eligible: row.backup_eligible,
+            backup_state: row.backup_state,
+            created_at: row.created_at,
+            last_used_at: row.last_used_at,
+        }
+    }
+}
+
+/// The passkeys of the caller.
+#[derive(Serialize, ToSchema)]
+struct PasskeyList {
+    /// The oldest first.
+    items: Vec<PasskeyBody>,
+}
+
+/// A passkey that an authenticator has made.
+#[derive(Deserialize, Validate, ToSchema)]
+struct NewPasskey {
+    /// As the options came with it.
+    #[garde(length(bytes, min = 1, max = 256))]
+    flow: String,
+    /// What `PublicKeyCredential.toJSON()` gives.
+    #[garde(skip)]
+    #[schema(value_type = Object)]
+    credential: Value,
+    /// What the caller calls it.
+    #[serde(default)]
+    #[garde(inner(length(chars, min = 1, max = 100), custom(visible)))]
+    label: Option<String>,
+}
+
+/// A passkey that counts.
+#[derive(Serialize, ToSchema)]
+struct AddedPasskey {
+    passkey: PasskeyBody,
+    /// With the first second factor: ten codes, each good once, shown this once.
+    recovery_codes: Vec<String>,
+}
+
+/// The passkeys of the user, as they are answered.
+pub(in crate::routes) async fn list(
+    c: &mut Connection,
+    user: UserId,
+) -> Result<Vec<PasskeyBody>, AccountsError> {
+    let rows = store::of_user(c, user).await?;
+    Ok(rows.into_iter().map(PasskeyBody::from).collect())
+}
+
+async fn list_passkeys(
+    who: Authenticated,
+    on: Use<Service>,
+) -> Result<Json<PasskeyList>, AccountsError> {
+    service::person(&who)?;
+    let user = Id::from_uuid(who.id);
+    let read = on
+        .open_db
+        .read("list passkeys", async move |c| list(c, user).await);
+    Ok(Json(PasskeyList { items: read.await? }))
+}
+
+async fn begin_passkey(
+    who: Authenticated,
+    on: Use<Service>,
+) -> Result<Json<CeremonyBody>, AccountsError> {
+    service::person(&who)?;
+    let ceremony = rules::begin_registration(&on, &who).await?;
+    Ok(Json(ceremony.into()))
+}
+
+async fn confirm_passkey(
+    who: Authenticated,
+    on: Use<Service>,
+    new: Valid<NewPasskey>,
+) -> Result<Json<AddedPasskey>, AccountsError> {
+    service::person(&who)?;
+    let NewPasskey {
+        flow,
+        credential,
+        label,
+    } = new.into_inner();
+    let (passkey, codes) = rules::register(&on, &who, &flow, &credential, label).await?;
+    let codes = codes.iter().map(|code| code.expose_secret().to_owned());
+    Ok(Json(AddedPasskey {
+        passkey: passkey.into(),
+        recovery_codes: codes.collect(),
+    }))
+}
+
+async fn remove_passkey(
+    who: Authenticated,
+    on: Use<Service>,
+    id: Path<Id<Passkey>>,
+) -> Result<NoContent, AccountsError> {
+    service::person(&who)?;
+    let (principal, changes) = ((*who).clone(), on.changes.clone());
+    let factor = Factor::Passkey(*id);
+    let removed = on.asked_by(&who).act("remove passkey", async move |tx| {
+        factors::remove_own(tx, &changes, &principal, factor).await
+    });
+    removed.await?;
+    Ok(NoContent)
+}
