@@ -8,8 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
-pub mod clamd;
 pub mod browser;
+pub mod clamd;
 pub mod collector;
 pub mod daemon;
 pub mod dns;
@@ -27,8 +27,8 @@ pub mod smtp;
 pub mod sqlite;
 pub mod tls;
 
-pub use clamd::Clamd;
 pub use browser::Browser;
+pub use clamd::Clamd;
 pub use daemon::Daemon;
 pub use nats::Nats;
 pub use openbao::OpenBao;

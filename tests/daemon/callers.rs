@@ -13,7 +13,7 @@ const ADMIN: &str = "admin@example.com";
 const PASSWORD: &str = "seven green boxes in a row";
 
 /// What anybody may call. A route that joins them is a decision.
-const PUBLIC: [&str; 21] = [
+const PUBLIC: [&str; 23] = [
     "GET /.well-known/jwks.json",
     "GET /account/assets/link.js",
     "GET /account/{page}",

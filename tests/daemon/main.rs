@@ -27,6 +27,7 @@ mod embedding;
 mod events;
 mod files;
 mod first_service;
+mod fuzzing;
 mod http;
 mod hygiene;
 mod jobs;
