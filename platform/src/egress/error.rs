@@ -71,6 +71,8 @@ pub enum EgressError {
         host: String,
         /// What failed.
         problem: String,
+        /// Whether the host may have been given the request before.
+        is_sent: bool,
     },
     /// The host does not prove who it is, or speaks no TLS that we do.
     #[error("no TLS with `{host}`: {problem}")]
@@ -87,6 +89,8 @@ pub enum EgressError {
         host: String,
         /// The time that there was.
         limit: Duration,
+        /// Whether the host may have been given the request before.
+        is_sent: bool,
     },
     /// Too many calls wait already, for this host or for all.
     #[error("too many calls to `{host}` wait already")]
@@ -119,6 +123,24 @@ impl EgressError {
             Self::Timeout { .. } => "timeout",
             Self::Busy { .. } => "egress_busy",
             Self::Unusable { .. } => "egress_unusable",
+        }
+    }
+
+    /// Whether the host may have been given the request, so that it may have acted on it. A call that must not be made twice
+    /// is not repeated then.
+    #[must_use]
+    pub const fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::ConnectionFailed { is_sent, .. } | Self::Timeout { is_sent, .. } => *is_sent,
+            Self::AnswerTooLarge { .. } | Self::RedirectRefused { .. } => true,
+            Self::InvalidUrl { .. }
+            | Self::BlockedAddress { .. }
+            | Self::BlockedPort { .. }
+            | Self::InsecureUrl { .. }
+            | Self::NotResolved { .. }
+            | Self::TlsFailed { .. }
+            | Self::Busy { .. }
+            | Self::Unusable { .. } => false,
         }
     }
 

@@ -3,11 +3,14 @@
 //! `reqwest` and what is below it log URLs at their own levels; we report every failure ourselves, so their events are
 //! switched off around each call.
 
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use bytes::Bytes;
 use reqwest::{
-    Client, Method, Proxy, Response,
+    Client, ClientBuilder, Method, Proxy, Response,
     header::{ACCEPT, ACCEPT_LANGUAGE, HeaderMap, HeaderName, LOCATION, USER_AGENT},
     redirect,
 };
@@ -15,12 +18,20 @@ use tracing::{Dispatch, Instrument, instrument::WithSubscriber};
 use url::Url;
 
 use super::{
-    EgressAnswer, EgressError, EgressRequest, Inner, lookup::Pinned, measure::Measured,
-    policy::Destination, span,
+    EgressAnswer, EgressError, EgressRequest, Inner,
+    lookup::Pinned,
+    measure::Measured,
+    policy::Destination,
+    pool::{IDLE, Route},
+    span,
 };
 
 /// Headers that another host may be sent.
 const FOR_ANY_HOST: [HeaderName; 3] = [ACCEPT, ACCEPT_LANGUAGE, USER_AGENT];
+
+/// The part of the time of a call that opening a connection may take: so it is known of most calls that end without an answer
+/// whether the host was given anything.
+const TO_CONNECT: f64 = 0.6;
 
 /// What calls name themselves as, unless the module says otherwise.
 const AGENT: &str = concat!("dotmac-platform/", env!("CARGO_PKG_VERSION"));
@@ -29,18 +40,27 @@ impl EgressRequest {
     pub(super) async fn exchange(mut self) -> Result<EgressAnswer, EgressError> {
         let url = self.url.clone()?;
         let host = Destination::of(&url)?.host;
-        let limit = self.timeout;
-        tokio::time::timeout(limit, self.follow(url))
-            .await
-            .unwrap_or(Err(EgressError::Timeout { host, limit }))
+        let (limit, sent) = (self.timeout, AtomicBool::new(false));
+        let outcome = tokio::time::timeout(limit, self.follow(url, &sent)).await;
+        outcome.unwrap_or_else(|_| {
+            Err(EgressError::Timeout {
+                host,
+                limit,
+                is_sent: sent.load(Relaxed),
+            })
+        })
     }
 
     /// Sends it to `url`, and on to where the answer leads.
-    async fn follow(&mut self, mut url: Url) -> Result<EgressAnswer, EgressError> {
+    async fn follow(
+        &mut self,
+        mut url: Url,
+        sent: &AtomicBool,
+    ) -> Result<EgressAnswer, EgressError> {
         let mut followed = 0;
         loop {
             let destination = Destination::of(&url)?;
-            let answer = self.attempt(&url, &destination).await?;
+            let answer = self.attempt(&url, &destination, sent).await?;
             if self.redirects == 0 || !matches!(self.method, Method::GET | Method::HEAD) {
                 return Ok(answer);
             }
@@ -71,12 +91,13 @@ impl EgressRequest {
         &self,
         url: &Url,
         destination: &Destination,
+        sent: &AtomicBool,
     ) -> Result<EgressAnswer, EgressError> {
         let (attempt, measured) = (span::of(&self.method, destination), Measured::begin());
         let within = async {
             let mut headers = self.headers.clone();
             span::inject(&mut headers);
-            let sending = self.send_to(url, destination, headers);
+            let sending = self.send_to(url, destination, headers, sent);
             sending.with_subscriber(Dispatch::none()).await
         };
         let outcome = within.instrument(attempt.span.clone()).await;
@@ -90,9 +111,10 @@ impl EgressRequest {
         url: &Url,
         destination: &Destination,
         headers: HeaderMap,
+        sent: &AtomicBool,
     ) -> Result<EgressAnswer, EgressError> {
         let inner = &*self.egress.0;
-        let _slot = inner.slots.take(&destination.host).await?;
+        let _slot = inner.slots.take(destination).await?;
         let addresses = inner.addresses(destination).await?;
         inner.config.policy.judge(destination, &addresses)?;
         let client = inner.client(destination, addresses).await?;
@@ -105,6 +127,7 @@ impl EgressRequest {
             request.body(self.body.clone())
         };
         let failed = |error| failure(destination, &error);
+        sent.store(true, Relaxed);
         let mut answer = request.send().await.map_err(failed)?;
         let status = answer.status();
         let headers = std::mem::take(answer.headers_mut());
@@ -148,8 +171,9 @@ impl Inner {
         })
     }
 
-    /// A client for this one attempt, that knows no other addresses than those that were judged. Through a proxy it
-    /// knows those of the proxy, which an operator chose.
+    /// A client that knows no other addresses than those that were judged: one whose connections are kept, or a new one.
+    /// Through a proxy it knows those of the proxy, which an operator chose, and keeps none: a tunnel leads wherever the proxy
+    /// resolved the name to at that time.
     async fn client(
         &self,
         destination: &Destination,
@@ -161,29 +185,51 @@ impl Inner {
             .no_brotli()
             .no_zstd()
             .no_deflate()
-            .pool_max_idle_per_host(0)
+            .connect_timeout(self.config.timeout.mul_f64(TO_CONNECT))
             .redirect(redirect::Policy::none())
             .referer(false)
             .retry(reqwest::retry::never())
             .user_agent(AGENT);
-        let builder = match &self.config.proxy {
-            None => builder.no_proxy().dns_resolver(Pinned(judged)),
-            Some(proxy) => {
-                let addresses = self.addresses(&Destination::of(proxy)?).await?;
-                let proxy = Proxy::all(proxy.clone()).map_err(unusable)?;
-                builder.proxy(proxy).dns_resolver(Pinned(addresses))
+        let Some(proxy) = &self.config.proxy else {
+            let route = Route::of(destination, &judged);
+            if let Some(client) = route.as_ref().and_then(|route| self.pool.get(route)) {
+                return Ok(client);
             }
+            let most = route.as_ref().map_or(0, |_| self.pool.each());
+            let builder = builder
+                .no_proxy()
+                .dns_resolver(Pinned(judged))
+                .pool_max_idle_per_host(most)
+                .pool_idle_timeout(IDLE);
+            let builder = self.with_tls(builder, destination.is_encrypted).await?;
+            let client = builder.build().map_err(unusable)?;
+            return Ok(match route {
+                Some(route) => self.pool.put(route, client),
+                None => client,
+            });
         };
-        let proxy = self.config.proxy.as_ref();
-        let needs_tls =
-            destination.is_encrypted || proxy.is_some_and(|proxy| proxy.scheme() == "https");
-        let builder = if needs_tls {
+        let addresses = self.addresses(&Destination::of(proxy)?).await?;
+        let needs_tls = destination.is_encrypted || proxy.scheme() == "https";
+        let proxy = Proxy::all(proxy.clone()).map_err(unusable)?;
+        let builder = builder
+            .proxy(proxy)
+            .dns_resolver(Pinned(addresses))
+            .pool_max_idle_per_host(0);
+        let builder = self.with_tls(builder, needs_tls).await?;
+        builder.build().map_err(unusable)
+    }
+
+    async fn with_tls(
+        &self,
+        builder: ClientBuilder,
+        needs_tls: bool,
+    ) -> Result<ClientBuilder, EgressError> {
+        Ok(if needs_tls {
             builder.tls_backend_preconfigured(self.tls.config().await?)
         } else {
             // Nothing is encrypted, so nothing need be trusted.
             builder.tls_certs_only(Vec::new())
-        };
-        builder.build().map_err(unusable)
+        })
     }
 }
 
@@ -231,14 +277,16 @@ fn for_any_host(headers: &HeaderMap) -> HeaderMap {
 /// Tells a refused TLS session from other ways of having no answer.
 fn failure(destination: &Destination, error: &reqwest::Error) -> EgressError {
     let host = destination.host.clone();
+    let is_sent = !error.is_connect();
     match dotmac_causes::find::<rustls::Error>(error) {
-        Some(tls) => EgressError::TlsFailed {
+        Some(tls) if !is_sent => EgressError::TlsFailed {
             host,
             problem: tls.to_string(),
         },
-        None => EgressError::ConnectionFailed {
+        _ => EgressError::ConnectionFailed {
             host,
             problem: dotmac_causes::root(error).to_string(),
+            is_sent,
         },
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! Whoever chooses a URL could else make this process call what only it can reach (server-side request forgery): its own
 //! machine, the private network, a cloud's metadata service. So each attempt resolves the name, judges **all**
-//! addresses, and connects to just these; a name that means something else a moment later changes nothing. There is no
-//! pool of connections, so that no call goes out unjudged, and none depends on the runtime of another.
+//! addresses, and connects to just these; a name that means something else a moment later changes nothing. A connection that
+//! is open still is used again only by a call for which the very addresses were judged that it was opened for.
 //!
 //! A module gets it by [`Mount::egress`](crate::module::Mount::egress), a handler as
 //! [`Use<Egress>`](crate::routing::Use).
@@ -30,6 +30,7 @@ mod exchange;
 mod lookup;
 mod measure;
 mod policy;
+mod pool;
 mod request;
 mod slots;
 mod span;
@@ -52,6 +53,7 @@ pub use reqwest::{
 pub(crate) use policy::Policy;
 
 use lookup::{Lookup, SystemLookup};
+use pool::Pool;
 use slots::Slots;
 use tls::Tls;
 
@@ -75,6 +77,7 @@ struct Inner {
     config: Config,
     lookup: Box<dyn Lookup>,
     slots: Arc<Slots>,
+    pool: Pool,
     tls: Tls,
 }
 
@@ -87,6 +90,7 @@ impl Egress {
     fn with_lookup(config: Config, lookup: impl Lookup + 'static) -> Self {
         Self(Arc::new(Inner {
             slots: Slots::new(config.per_host, config.concurrency),
+            pool: Pool::new(config.per_host, config.concurrency),
             tls: Tls::new(config.ca_cert.clone()),
             lookup: Box::new(lookup),
             config,
@@ -99,10 +103,12 @@ impl Egress {
     }
 
     /// Files and sockets that its calls have open at the most: each has two sockets while it tries an address of either
-    /// family, and a name that takes long to look up may outlive its call.
+    /// family, a name that takes long to look up may outlive its call, and connections are kept for calls to come.
     pub(crate) fn most_descriptors(&self) -> usize {
-        let calls = self.0.config.concurrency;
-        calls.saturating_mul(2).saturating_add(lookup::LOOKUPS)
+        let calls = self.0.config.concurrency.saturating_mul(2);
+        calls
+            .saturating_add(lookup::LOOKUPS)
+            .saturating_add(self.0.pool.most_idle())
     }
 
     /// A call of `url` by `method`; nothing is sent before [`EgressRequest::send`], which reports a URL that is none.

@@ -1,4 +1,4 @@
-//! How many calls are under way: to one host, and to all.
+//! How many calls are under way: to one host and port, and to all.
 //!
 //! A host that is slow holds up calls to itself alone: whoever waits for it holds no place of the others.
 
@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::EgressError;
+use super::{EgressError, policy::Destination};
 
 /// How many times as many calls may wait as are under way.
 const QUEUE: usize = 8;
@@ -19,8 +19,11 @@ pub(super) struct Slots {
     per_host: usize,
     all: Arc<Semaphore>,
     most_users: usize,
-    hosts: Mutex<HashMap<String, Host>>,
+    hosts: Mutex<HashMap<Endpoint, Host>>,
 }
+
+/// A host and a port of it: what listens on one port need not be slow because another is.
+type Endpoint = (String, u16);
 
 /// A host that is being called.
 struct Host {
@@ -39,7 +42,7 @@ pub(super) struct Slot {
 /// One that counts among the users of a host.
 struct Registered {
     slots: Arc<Slots>,
-    host: String,
+    endpoint: Endpoint,
 }
 
 impl Slots {
@@ -53,16 +56,20 @@ impl Slots {
         })
     }
 
-    /// Waits for a place to call `host`.
+    /// Waits for a place to call the host and port of `destination`.
     ///
     /// # Errors
     ///
     /// [`EgressError::Busy`] if too many wait already.
-    pub(super) async fn take(self: &Arc<Self>, host: &str) -> Result<Slot, EgressError> {
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        destination: &Destination,
+    ) -> Result<Slot, EgressError> {
         let busy = || EgressError::Busy {
-            host: host.to_owned(),
+            host: destination.host.clone(),
         };
-        let (registered, places) = self.register(host).ok_or_else(busy)?;
+        let endpoint = (destination.host.clone(), destination.port);
+        let (registered, places) = self.register(endpoint).ok_or_else(busy)?;
         let of_host = places.acquire_owned().await.map_err(|_| busy())?;
         let all = Arc::clone(&self.all);
         let of_all = all.acquire_owned().await.map_err(|_| busy())?;
@@ -73,13 +80,13 @@ impl Slots {
         })
     }
 
-    fn register(self: &Arc<Self>, host: &str) -> Option<(Registered, Arc<Semaphore>)> {
+    fn register(self: &Arc<Self>, endpoint: Endpoint) -> Option<(Registered, Arc<Semaphore>)> {
         let mut hosts = self.hosts();
         let users: usize = hosts.values().map(|host| host.users).sum();
         if users >= self.most_users {
             return None;
         }
-        let entry = hosts.entry(host.to_owned()).or_insert_with(|| Host {
+        let entry = hosts.entry(endpoint.clone()).or_insert_with(|| Host {
             places: Arc::new(Semaphore::new(self.per_host)),
             users: 0,
         });
@@ -89,12 +96,12 @@ impl Slots {
         entry.users += 1;
         let registered = Registered {
             slots: Arc::clone(self),
-            host: host.to_owned(),
+            endpoint,
         };
         Some((registered, Arc::clone(&entry.places)))
     }
 
-    fn hosts(&self) -> MutexGuard<'_, HashMap<String, Host>> {
+    fn hosts(&self) -> MutexGuard<'_, HashMap<Endpoint, Host>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -108,10 +115,10 @@ impl Slots {
 impl Drop for Registered {
     fn drop(&mut self) {
         let mut hosts = self.slots.hosts();
-        if let Some(host) = hosts.get_mut(&self.host) {
+        if let Some(host) = hosts.get_mut(&self.endpoint) {
             host.users -= 1;
             if host.users == 0 {
-                hosts.remove(&self.host);
+                hosts.remove(&self.endpoint);
             }
         }
     }

@@ -158,7 +158,7 @@ async fn a_pool_that_a_reload_enlarges_gets_its_files_from_connections() {
     let daemon = Daemon::builder()
         .open_files(512, 512)
         // Calls to the outside have files of their own, more than there are here.
-        .without(&["webhooks"])
+        .without(&["notifications", "webhooks"])
         .env("DOTMAC_WORKERS", 2)
         .env("DOTMAC_HTTP_HEADER_TIMEOUT", "10m")
         .spawn_in(directory)

@@ -8,6 +8,7 @@
 
 mod addresses;
 mod answers;
+mod connections;
 mod destinations;
 mod places;
 mod redirects;

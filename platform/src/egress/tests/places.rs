@@ -90,6 +90,24 @@ async fn a_slow_host_holds_up_itself_alone() {
 }
 
 #[tokio::test]
+async fn what_listens_on_another_port_is_not_held_up() {
+    let (gate, server) = gated();
+    let quick = FakeHttpServer::start(|_, stream| write_answer(stream, "200 OK", ""));
+    let config = Config {
+        per_host: 1,
+        ..development()
+    };
+    let egress = egress(config, &everything_here());
+    let slow = format!("http://here.example:{}/slow", server.port);
+    let call = tokio::spawn(egress.get(slow).send());
+    gate.until(1).await;
+    let answer = egress.get(format!("http://here.example:{}/", quick.port));
+    assert_eq!(answer.send().await.unwrap().status, 200);
+    gate.open();
+    assert_eq!(call.await.unwrap().unwrap().status, 200);
+}
+
+#[tokio::test]
 async fn the_queue_for_a_host_ends_somewhere() {
     let (gate, server) = gated();
     let config = Config {

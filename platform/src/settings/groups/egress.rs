@@ -28,7 +28,7 @@ crate::settings! {
         /// How much of an answer is read, unless the module says otherwise. A longer one is an error.
         answer_limit: ByteSize { default: fixed("64KiB"), range: sized("1B", "64MiB") }
 
-        /// Calls under way at once to one host. Eight times as many may wait.
+        /// Calls under way at once to one host and port. Eight times as many may wait.
         per_host: usize { default: fixed("8"), range: between::<usize>("1", "1000") }
 
         /// Calls under way at once to all hosts.
