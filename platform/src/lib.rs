@@ -34,6 +34,7 @@ pub mod routing;
 mod run;
 pub mod settings;
 mod shown;
+pub mod standard_webhooks;
 mod tls;
 
 pub use about::Build;

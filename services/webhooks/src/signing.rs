@@ -1,13 +1,9 @@
-//! Standard Webhooks 1.x: what a delivery is signed with, and how.
-//!
-//! Signed is `id.timestamp.body`. A symmetric secret is written `whsec_` and base64, its signature `v1,` and base64 of
-//! HMAC-SHA256; of a key pair the receiver has `whpk_` and base64, and the signature is `v1a,` and base64 of Ed25519.
+//! What a delivery is signed with: secrets that are made here, and signatures by all that count at the time. The signatures
+//! themselves are those of `dotmac_platform::standard_webhooks`.
 
-use aws_lc_rs::{
-    hmac, rand,
-    signature::{Ed25519KeyPair, KeyPair as _},
-};
+use aws_lc_rs::rand;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use dotmac_platform::standard_webhooks::{Signed, public_key};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
@@ -45,8 +41,7 @@ impl NewSecret {
                 }
             }
             Signing::Ed25519 => {
-                let pair = Ed25519KeyPair::from_seed_unchecked(&bytes).map_err(|_| NoRandom)?;
-                let public = format!("whpk_{}", BASE64.encode(pair.public_key()));
+                let public = public_key(&bytes).ok_or(NoRandom)?;
                 Self {
                     shown: public.clone().into(),
                     public_key: Some(public),
@@ -64,18 +59,14 @@ pub(crate) fn sign<'s>(
     secrets: impl IntoIterator<Item = &'s [u8]>,
     (id, timestamp, body): (&str, i64, &str),
 ) -> String {
-    let signed = format!("{id}.{timestamp}.{body}");
+    let signed = Signed {
+        id,
+        timestamp,
+        body,
+    };
     let signatures = secrets.into_iter().filter_map(|secret| match signing {
-        Signing::Hmac => {
-            let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-            let tag = hmac::sign(&key, signed.as_bytes());
-            Some(format!("v1,{}", BASE64.encode(tag)))
-        }
-        Signing::Ed25519 => {
-            let pair = Ed25519KeyPair::from_seed_unchecked(secret).ok()?;
-            let signature = pair.sign(signed.as_bytes());
-            Some(format!("v1a,{}", BASE64.encode(signature)))
-        }
+        Signing::Hmac => Some(signed.by_secret(secret)),
+        Signing::Ed25519 => signed.by_key_pair(secret),
     });
     signatures.collect::<Vec<_>>().join(" ")
 }

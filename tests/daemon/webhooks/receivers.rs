@@ -1,6 +1,10 @@
 //! Receivers as the guide has them, with the standard's own libraries: docs/services/webhooks-receiving.md.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    io::Write as _,
+    process::{Command, Stdio},
+};
 
 use serde_json::json;
 
@@ -113,4 +117,67 @@ async fn the_crate_of_the_standard_accepts_ours() {
     assert!(verifier.verify(asked[0].body.as_bytes(), &headers).is_ok());
     let changed = asked[0].body.replace("4200", "1");
     assert!(verifier.verify(changed.as_bytes(), &headers).is_err());
+}
+
+/// The libraries of Svix, which verify what other senders of the standard sign: program and arguments.
+fn svix() -> [(&'static str, Command); 2] {
+    const PYTHON: &str = "import json, sys\n\
+        from svix.webhooks import Webhook, WebhookVerificationError\n\
+        given = json.load(sys.stdin)\n\
+        try:\n\
+        \u{20}   Webhook(given['secret']).verify(given['body'], given['headers'])\n\
+        except WebhookVerificationError as error:\n\
+        \u{20}   sys.exit(str(error))\n\
+        print(json.loads(given['body'])['type'])\n";
+    const NODE: &str = "const { Webhook } = require('svix');\n\
+        const given = JSON.parse(require('node:fs').readFileSync(0, 'utf8'));\n\
+        new Webhook(given.secret).verify(given.body, given.headers);\n\
+        console.log(JSON.parse(given.body).type);\n";
+    let tools = repository().join("target/tools/receivers");
+    let mut python = Command::new(tools.join("venv/bin/python"));
+    python.args(["-c", PYTHON]);
+    let mut node = Command::new("node");
+    node.env("NODE_PATH", tools.join("node_modules"));
+    node.args(["-e", NODE]);
+    [("svix of PyPI", python), ("svix of npm", node)]
+}
+
+#[tokio::test]
+async fn the_libraries_of_svix_accept_ours_and_refuse_others() {
+    let daemon = webhooks("sqlite:dotmac.db").spawn().await;
+    daemon.until("/ready", 200).await;
+    let (mine, one) = (receiver("204 No Content"), client(&daemon, ONE));
+    let webhook = one.webhook(&mine.address(), &["custom.*"]).await;
+    one.event("custom.order.paid.v1", json!({ "text": "äöü \"quoted\"" }))
+        .await;
+    let asked = until_asked(&mine, 1).await;
+    let mut headers = serde_json::Map::new();
+    for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
+        headers.insert(name.to_owned(), asked[0].header(name).unwrap().into());
+    }
+    let given = json!({ "secret": webhook["secret"], "headers": headers, "body": asked[0].body });
+    let mut forged = given.clone();
+    forged["body"] = asked[0].body.replace("quoted", "forged").into();
+    for (given, is_ours) in [(given, true), (forged, false)] {
+        for (library, mut command) in svix() {
+            let mut running = command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut input = running.stdin.take().unwrap();
+            input.write_all(given.to_string().as_bytes()).unwrap();
+            drop(input);
+            let ended = running.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+            let wrong = String::from_utf8_lossy(&ended.stderr).into_owned();
+            assert_eq!(ended.status.success(), is_ours, "{library}: {said} {wrong}");
+            assert_eq!(
+                said.trim() == "custom.order.paid.v1",
+                is_ours,
+                "{library}: {said}"
+            );
+        }
+    }
 }
