@@ -7,7 +7,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check attack faults bench soak rotations mutants generate check-tools features fmt-check lint doc supervision-alone deny
+.PHONY: help run test check attack faults faults-messages bench soak rotations mutants generate check-tools features fmt-check lint doc supervision-alone deny
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,11 @@ faults: ## Do what databases do, for longer: 100 kills under load, kills before 
 	tests/setup
 	DOTMAC_FAULT_ROUNDS=100 DOTMAC_FAULT_STATEMENTS=1 DOTMAC_FAULT_BOOTS=200 DOTMAC_FAULT_EVENTS=1000000 \
 	  cargo test --workspace --locked -- --nocapture killed_under_load killed_before first_boot interleaved processes_are_killed
+
+faults-messages: ## Kill the process that sends mails and webhooks KILLS times (10000, some eight hours), counted at the far end
+	tests/setup
+	cargo build --workspace --bins --examples --locked
+	DOTMAC_FAULT_ROUNDS=$${KILLS:-10000} cargo test --workspace --locked --test daemon -- --nocapture --test-threads 1 no_message_is_lost
 
 bench: ## Measure what docs/benchmarks.md shows, each against its baseline, and write that file
 	tests/setup --bench

@@ -23,6 +23,7 @@ mod database;
 mod durable;
 mod faults;
 mod jobs;
+mod mails;
 mod management;
 mod memory;
 mod modules;
@@ -62,6 +63,9 @@ fn main() -> ExitCode {
     if let Some(port) = management::crowd_asked_for() {
         management::crowd(port);
         return ExitCode::SUCCESS;
+    }
+    if mails::asked_for() {
+        return mails::serve();
     }
     if webhooks::asked_for() {
         return webhooks::serve();
@@ -117,6 +121,9 @@ fn main() -> ExitCode {
         }
         if wanted("accounts") {
             accounts::measure(&mut report).await;
+        }
+        if wanted("mails") {
+            mails::measure(&mut report).await;
         }
     });
     if wanted("management") {
