@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::{Seek as _, Write as _},
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -149,8 +150,17 @@ impl Builder {
 
     /// The same in a directory that exists already.
     pub async fn run_in(self, directory: &Path, arguments: &[&str]) -> Stopped {
+        self.run_reading(directory, arguments, "").await
+    }
+
+    /// The same with that text as its input.
+    pub async fn run_reading(self, directory: &Path, arguments: &[&str], input: &str) -> Stopped {
         let begun = Instant::now();
-        let mut process = Process::spawn(self.command(directory).args(arguments));
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(input.as_bytes()).unwrap();
+        file.rewind().unwrap();
+        let mut command = self.command(directory);
+        let mut process = Process::spawn_reading(command.args(arguments), file.into());
         let code = wait(&mut process).await;
         Stopped {
             code,

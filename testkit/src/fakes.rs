@@ -44,8 +44,10 @@ pub struct FakeRequest {
     pub head: String,
     /// The same as it came.
     pub raw_head: String,
-    /// The body.
+    /// The body; what is not UTF-8 of it is replaced.
     pub body: String,
+    /// The body as it came.
+    pub bytes: Vec<u8>,
 }
 
 impl FakeRequest {
@@ -122,6 +124,7 @@ fn serve(
             head,
             raw_head,
             body: String::from_utf8_lossy(&body).into_owned(),
+            bytes: body,
         };
         asked.lock().unwrap().push(request.clone());
         answer(&request, &mut stream)?;

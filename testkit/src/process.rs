@@ -20,9 +20,14 @@ pub struct Process {
 impl Process {
     /// Starts it without an input.
     pub fn spawn(command: &mut Command) -> Self {
+        Self::spawn_reading(command, Stdio::null())
+    }
+
+    /// Starts it with that as its input.
+    pub fn spawn_reading(command: &mut Command, input: Stdio) -> Self {
         let program = command.get_program().to_owned();
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

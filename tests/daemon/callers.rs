@@ -13,10 +13,11 @@ const ADMIN: &str = "admin@example.com";
 const PASSWORD: &str = "seven green boxes in a row";
 
 /// What anybody may call. A route that joins them is a decision.
-const PUBLIC: [&str; 23] = [
+const PUBLIC: [&str; 24] = [
     "GET /.well-known/jwks.json",
     "GET /account/assets/link.js",
     "GET /account/{page}",
+    "GET /api/v1/notifications/webhook-key",
     "GET /api/v1/u/{token}",
     "GET /f/{token}",
     "OPTIONS /api/v1/files/tus",
@@ -88,6 +89,11 @@ impl House {
         let daemon = Daemon::builder()
             .env("DOTMAC_DATABASE_URL", url)
             .env("DOTMAC_HTTP_REQUEST_TIMEOUT", "30s")
+            // That of RFC 8291's example: anybody's.
+            .env(
+                "DOTMAC_NOTIFICATIONS_PUSH_KEY",
+                "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw",
+            )
             .spawn()
             .await;
         daemon.until("/ready", 200).await;
@@ -145,6 +151,14 @@ impl House {
         let template = self.make("/templates", template).await;
         let notification = self.notify(json!({ "email": "ann@example.com" })).await;
         let item = self.item().await;
+        let browser = json!({
+            "endpoint": "https://push.example.com/send",
+            "keys": {
+                "p256dh": "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4",
+                "auth": "BTBZMqHH6r4Tts7J_aSIgg",
+            },
+        });
+        let browser = self.make("/push/subscriptions", browser).await;
         let first = async |path: &str| {
             eventually(path, || async {
                 let list = self.get(path, Credentials::Bearer(&self.admin)).await.1;
@@ -185,6 +199,7 @@ impl House {
                 "/passkeys/",
                 "01900000-0000-7000-8000-0000000000aa".to_owned(),
             ),
+            ("/push/subscriptions/", browser),
             ("/queues/", "default".to_owned()),
             ("/schedules/", schedule),
             ("/webhooks/", hook),

@@ -37,6 +37,18 @@ pub(crate) const PREFER: AuditedAct = AuditedAct::new(
     "notification_preferences_change",
     "A user changed what they want to get.",
 );
+pub(crate) const PUSH_SUBSCRIBE: AuditedAct = AuditedAct::new(
+    "notification_push_subscribe",
+    "A browser of a user takes push messages.",
+);
+pub(crate) const PUSH_UNSUBSCRIBE: AuditedAct = AuditedAct::new(
+    "notification_push_unsubscribe",
+    "A browser of a user takes no push messages any more.",
+);
+pub(crate) const BOUNCE: AuditedAct = AuditedAct::new(
+    "notification_bounce",
+    "A mail server reported what became of a mail that was accepted.",
+);
 pub(crate) const OUTBOX: AuditedAct =
     AuditedAct::new("notification_outbox_read", "Held mail was read.");
 
@@ -52,5 +64,8 @@ pub(crate) const ACTS: &[AuditedAct] = &[
     SUPPRESS,
     UNSUPPRESS,
     PREFER,
+    PUSH_SUBSCRIBE,
+    PUSH_UNSUBSCRIBE,
+    BOUNCE,
     OUTBOX,
 ];

@@ -30,6 +30,11 @@ const NO_TEMPLATE: ProblemType =
     ProblemType::new(404, "template_not_found", "there is no such template");
 const NO_SUPPRESSION: ProblemType =
     ProblemType::new(404, "suppression_not_found", "there is no such suppression");
+const NO_SUBSCRIPTION: ProblemType = ProblemType::new(
+    404,
+    "subscription_not_found",
+    "there is no such subscription to push messages",
+);
 const NO_LINK: ProblemType =
     ProblemType::new(404, "link_not_found", "the link is not good any more");
 const OUTBOX: ProblemType = ProblemType::new(
@@ -56,6 +61,11 @@ const TOO_MANY_TEMPLATES: ProblemType = ProblemType::new(
     409,
     "too_many_templates",
     "the tenant has as many templates as it may have",
+);
+const TOO_MANY_SUBSCRIPTIONS: ProblemType = ProblemType::new(
+    409,
+    "too_many_subscriptions",
+    "as many browsers of the user take push messages as may",
 );
 const STATE: ProblemType = ProblemType::new(
     409,
@@ -111,6 +121,7 @@ pub(crate) enum Missing {
     Item,
     Template,
     Suppression,
+    Subscription,
     Link,
 }
 
@@ -151,6 +162,8 @@ pub(crate) enum NotificationsError {
     TemplateExists,
     #[error("the tenant has {0} templates, which is all it may have")]
     TooManyTemplates(i64),
+    #[error("{0} browsers of the user take push messages, which is all that may")]
+    TooManySubscriptions(usize),
     #[error("the delivery is {state}, and {wanted}")]
     State { state: State, wanted: &'static str },
     #[error("what it said is not kept any more")]
@@ -230,11 +243,13 @@ impl ApiError for NotificationsError {
         NO_ITEM,
         NO_TEMPLATE,
         NO_SUPPRESSION,
+        NO_SUBSCRIPTION,
         NO_LINK,
         OUTBOX,
         NOT_A_PERSON,
         TEMPLATE_EXISTS,
         TOO_MANY_TEMPLATES,
+        TOO_MANY_SUBSCRIPTIONS,
         STATE,
         GONE,
         TOO_MANY,
@@ -256,6 +271,7 @@ impl ApiError for NotificationsError {
                 Missing::Item => NO_ITEM,
                 Missing::Template => NO_TEMPLATE,
                 Missing::Suppression => NO_SUPPRESSION,
+                Missing::Subscription => NO_SUBSCRIPTION,
                 Missing::Link => NO_LINK,
             }
             .problem(),
@@ -266,6 +282,7 @@ impl ApiError for NotificationsError {
                 .field_error("permission", "notifications.transactional.write"),
             Self::TemplateExists => TEMPLATE_EXISTS.problem().field_error("key", text),
             Self::TooManyTemplates(_) => TOO_MANY_TEMPLATES.problem().detail(text),
+            Self::TooManySubscriptions(_) => TOO_MANY_SUBSCRIPTIONS.problem().detail(text),
             Self::State { .. } => STATE.problem().detail(text),
             Self::ContentGone => GONE.problem(),
             Self::NotConfigured(channel) => match channel {

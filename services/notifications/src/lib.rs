@@ -7,11 +7,13 @@
 mod audit;
 mod bodies;
 mod channel;
+mod command;
 mod content;
 mod error;
 mod events;
 mod jobs;
 mod metrics;
+mod next_hop;
 mod queue;
 mod render;
 mod routes;
@@ -30,7 +32,11 @@ use dotmac_platform::{
     supervision::Schedule,
 };
 
-use jobs::{Deliver, Publish};
+use channel::Channel;
+use command::NotificationsCommand;
+use jobs::{CallUrl, Deliver, Publish, SendPush, SendText};
+pub use next_hop::SmsProvider;
+use next_hop::{SmsRoute, SmsSettings};
 use service::{Inner, Service};
 pub use settings::NotificationsSettings;
 pub use smtp::{AUTHENTICATION_FAILED, RELAY_REFUSES, Smtp, SmtpSettings, TLS_FAILED};
@@ -69,8 +75,12 @@ impl Module for Notifications {
             .migrations(migrations!("migrations"))
             .permissions(PERMISSIONS)
             .jobs::<Deliver>()
+            .jobs::<SendText>()
+            .jobs::<SendPush>()
+            .jobs::<CallUrl>()
             .jobs::<Publish>()
-            .audits(audit::ACTS);
+            .audits(audit::ACTS)
+            .command::<NotificationsCommand>();
         events::declare(manifest)
     }
 
@@ -79,6 +89,11 @@ impl Module for Notifications {
         let every = settings.status_interval;
         let relay = on.shared::<smtp::Relay>().ok();
         let has_relay = relay.is_some();
+        let (push_key, webhook_key) = (
+            on.secret(&settings.push_key),
+            on.secret(&settings.webhook_key),
+        );
+        let sms = sms_route(&settings, on);
         let service = Service::new(Inner {
             open_db: db.system("find who unsubscribes by a link"),
             db,
@@ -86,11 +101,21 @@ impl Module for Notifications {
             relay,
             directory: on.later(),
             sealer: on.optional_sealer(),
+            egress: on.egress(),
+            sms,
+            push_key,
+            webhook_key,
         });
         let delivering = service.clone();
         on.job(async move |run: Run<Deliver>| {
             Box::pin(rules::deliver::deliver(delivering, run)).await
         })?;
+        let texting = service.clone();
+        on.job(async move |run: Run<SendText>| Box::pin(rules::call::deliver(texting, run)).await)?;
+        let pushing = service.clone();
+        on.job(async move |run: Run<SendPush>| Box::pin(rules::call::deliver(pushing, run)).await)?;
+        let calling = service.clone();
+        on.job(async move |run: Run<CallUrl>| Box::pin(rules::call::deliver(calling, run)).await)?;
         let publishing = service.clone();
         on.job_in_transaction(async move |tx: &mut TenantTx, run: Arc<Run<Publish>>| {
             rules::publish::publish(tx, &publishing, &run).await
@@ -101,10 +126,28 @@ impl Module for Notifications {
         })
         .add()?;
         watch::add(on, every, has_relay)?;
-        metrics::begin();
+        let channels = Channel::ALL
+            .iter()
+            .copied()
+            .filter(|it| matches!(it, Channel::Email | Channel::InApp) || service.has(*it));
+        metrics::begin(&channels.collect::<Vec<_>>());
         on.share::<SharedMailQueue>(Arc::new(service.clone()));
         on.provide(service);
         routes::mount(on);
         Ok(())
     }
+}
+
+/// The way to the provider of text messages, if there is one.
+fn sms_route(settings: &NotificationsSettings, on: &Mount<'_>) -> Option<SmsRoute> {
+    let provider = settings.sms_provider?;
+    let twilio = || url::Url::parse("https://api.twilio.com").ok();
+    let secret = on.secret(&settings.sms_secret);
+    Some(SmsRoute(Arc::new(SmsSettings {
+        provider,
+        url: settings.sms_url.clone().or_else(twilio)?,
+        account: settings.sms_account.clone(),
+        from: settings.sms_from.clone(),
+        secret,
+    })))
 }

@@ -35,9 +35,9 @@ const COUNTED: [State; 7] = [
     State::Cancelled,
 ];
 
-/// Shows each series from the start, so that the first one that fails is a change.
-pub(crate) fn begin() {
-    for channel in [Channel::Email, Channel::InApp] {
+/// Shows each series of the channels that there are from the start, so that the first delivery that fails is a change.
+pub(crate) fn begin(channels: &[Channel]) {
+    for channel in channels.iter().copied() {
         for state in COUNTED {
             add(channel, state, 0);
         }

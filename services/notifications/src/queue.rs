@@ -16,7 +16,7 @@ use crate::{
     render::Sources,
     rules::{
         recipients::by_mail,
-        send::{delivery, enqueue_mail},
+        send::{delivery, enqueue},
     },
     service::{MailRoute, Service},
     store::{
@@ -89,7 +89,7 @@ async fn queue(
     let delivery = delivery(service, &row, to);
     deliveries::insert(tx, vec![delivery.clone()]).await?;
     if delivery.state == State::Queued {
-        enqueue_mail(tx, tenant, &delivery)
+        enqueue(tx, tenant, &delivery)
             .await
             .map_err(MailError::from)?;
     }

@@ -188,7 +188,15 @@ fn explained(error: &minijinja::Error) -> String {
 
 /// HTML that says the same as `text`: paragraphs, and links that can be followed.
 pub(crate) fn html_of(text: &str) -> String {
-    let mut html = String::from("<!doctype html><html><body>");
+    format!(
+        "<!doctype html><html><body>{}</body></html>",
+        paragraphs(text)
+    )
+}
+
+/// The same without what stands around it.
+pub(crate) fn paragraphs(text: &str) -> String {
+    let mut html = String::new();
     for paragraph in text.replace("\r\n", "\n").split("\n\n") {
         if paragraph.trim().is_empty() {
             continue;
@@ -196,7 +204,7 @@ pub(crate) fn html_of(text: &str) -> String {
         let lines: Vec<_> = paragraph.trim_end().split('\n').map(linked).collect();
         html += &format!("<p>{}</p>", lines.join("<br>"));
     }
-    html + "</body></html>"
+    html
 }
 
 /// A line of text as HTML, with its links.

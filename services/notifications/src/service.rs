@@ -5,13 +5,18 @@ use std::{ops::Deref, sync::Arc};
 use dotmac_platform::{
     db::{Db, ModuleDb},
     directory::SharedDirectory,
+    egress::Egress,
     module::Later,
     sealing::{Sealer, SealingError},
+    secrets::SecretWatch,
 };
+use secrecy::ExposeSecret as _;
 
 use crate::{
     NotificationsSettings,
+    channel::Channel,
     content::{Content, ContentError},
+    next_hop::{SigningKey, SmsRoute, VapidKey},
     smtp::Relay,
     store::notifications::{NotificationId, NotificationRow, SEALED},
 };
@@ -29,6 +34,12 @@ pub(crate) struct Inner {
     pub(crate) relay: Option<Relay>,
     pub(crate) directory: Later<SharedDirectory>,
     pub(crate) sealer: Sealer,
+    pub(crate) egress: Egress,
+    pub(crate) sms: Option<SmsRoute>,
+    /// Of VAPID.
+    pub(crate) push_key: SecretWatch,
+    /// That calls of URLs are signed with.
+    pub(crate) webhook_key: SecretWatch,
 }
 
 /// What becomes of mail.
@@ -66,6 +77,32 @@ impl Inner {
         }
     }
 
+    /// What push services are shown; `None` without a key, or with one that is none.
+    pub(crate) fn push_key(&self) -> Option<VapidKey> {
+        VapidKey::read(self.push_key.get()?.expose_secret())
+    }
+
+    /// What calls of URLs are signed with; `None` likewise.
+    pub(crate) fn webhook_key(&self) -> Option<SigningKey> {
+        SigningKey::read(self.webhook_key.get()?.expose_secret())
+    }
+
+    /// Whether anything can be sent by `channel`.
+    pub(crate) fn has(&self, channel: Channel) -> bool {
+        match channel {
+            Channel::InApp => true,
+            Channel::Email => self.mail_route() != MailRoute::Nowhere,
+            Channel::Sms => self.sms.is_some(),
+            Channel::Webhook => self.webhook_key().is_some(),
+            Channel::WebPush => self.push_key().is_some(),
+        }
+    }
+
+    /// Whether mails have senders of their own, so that reports of what became of them are told apart.
+    pub(crate) fn takes_bounces(&self) -> bool {
+        self.relay.as_ref().is_some_and(Relay::takes_bounces)
+    }
+
     /// Puts what a secret notification says into its row: sealed. Where mail is held for developers there need be no key, and
     /// without one it lies there as it is.
     ///
@@ -97,7 +134,6 @@ impl Inner {
     ///
     /// [`ContentError`].
     pub(crate) fn content(&self, row: &NotificationRow) -> Result<Content, ContentError> {
-        use secrecy::ExposeSecret as _;
         if let Some(sealed) = &row.sealed {
             let id: NotificationId = row.id;
             let opened = self.sealer.open(SEALED.of(id), sealed)?;

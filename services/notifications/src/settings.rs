@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use dotmac_platform::settings::{Environment, Facts, Rules, computed, fixed, lasting};
+use dotmac_platform::settings::{
+    Environment, Facts, Rules, SecretSetting, computed, fixed, lasting,
+};
 use url::Url;
+
+use crate::next_hop::SmsProvider;
 
 dotmac_platform::settings! {
     title: "Notifications", prefix: "NOTIFICATIONS_", rules: NotificationsSettings::rules;
@@ -20,6 +24,35 @@ dotmac_platform::settings! {
         /// How long notifications are kept, with their deliveries and what is in inboxes. Links by which recipients
         /// unsubscribe work as long.
         retention: Duration { default: fixed("90d"), range: lasting("1h", "3650d") }
+
+        /// Private key of VAPID, with which push services are shown who sends: 32 bytes, base64url, as `dotmac notifications
+        /// push-key` and other tools for web push make it. Browsers subscribe for one key: after a change they must do so anew.
+        /// Without it there are no push messages.
+        push_key: SecretSetting { vault: "notifications/push_key", optional: true }
+
+        /// How a push service reaches who runs this installation, as `mailto:ops@example.com` or an `https` address. Some push
+        /// services want it.
+        push_contact: Option<String> {}
+
+        /// Who is given text messages: `twilio`, or `http` for a gateway that is called with a signature. Without it there are
+        /// none.
+        sms_provider: Option<SmsProvider> {}
+
+        /// Address of the gateway, or of what speaks Twilio's API; `https://api.twilio.com` for Twilio.
+        sms_url: Option<Url> {}
+
+        /// Twilio's account, `AC…`.
+        sms_account: Option<String> {}
+
+        /// Number or name that text messages come from.
+        sms_from: Option<String> {}
+
+        /// Twilio's token, or for a gateway the secret that calls are signed with: `whsec_…`.
+        sms_secret: SecretSetting { vault: "notifications/sms_secret", optional: true }
+
+        /// Private key with which calls of URLs are signed, `whsk_…`, as `dotmac notifications webhook-key` makes it. Without it
+        /// there is no channel `webhook`.
+        webhook_key: SecretSetting { vault: "notifications/webhook_key", optional: true }
 
         /// How often what waits is measured, for metrics and `dotmac why`.
         status_interval: Duration { default: fixed("5s"), range: lasting("100ms", "10m") }
@@ -45,6 +78,56 @@ impl NotificationsSettings {
             "mail programs unsubscribe by https alone (RFC 8058)",
             "use an https:// address",
         );
+        let contact = self.push_contact.as_deref();
+        rules.refuse(
+            contact.is_some_and(|it| !it.starts_with("mailto:") && !it.starts_with("https://")),
+            &["push_contact"],
+            "push services take a mailto: or https: address alone (RFC 8292)",
+            "write it as mailto:ops@example.com",
+        );
+        self.sms_rules(rules);
+    }
+
+    fn sms_rules(&self, rules: &mut Rules<'_>) {
+        let is_twilio = self.sms_provider == Some(SmsProvider::Twilio);
+        rules.refuse(
+            self.sms_provider == Some(SmsProvider::Http) && self.sms_url.is_none(),
+            &["sms_url", "sms_provider"],
+            "a gateway has an address",
+            "set it to the URL that takes text messages",
+        );
+        for (field, is_there) in [
+            ("sms_account", self.sms_account.is_some()),
+            ("sms_from", self.sms_from.is_some()),
+        ] {
+            rules.refuse(
+                is_twilio && !is_there,
+                &[field, "sms_provider"],
+                "Twilio takes no text message without it",
+                "set it, or unset DOTMAC_NOTIFICATIONS_SMS_PROVIDER",
+            );
+        }
+        let is_plain = |it: &String| it.bytes().all(|it| it.is_ascii_alphanumeric());
+        rules.refuse(
+            self.sms_account.as_ref().is_some_and(|it| !is_plain(it)),
+            &["sms_account"],
+            "it is no account of Twilio",
+            "write it as AC and 32 digits",
+        );
+        let is_insecure = |it: &Url| it.scheme() != "https";
+        rules.refuse(
+            rules.in_production() && self.sms_url.as_ref().is_some_and(is_insecure),
+            &["sms_url"],
+            "numbers and texts would travel in the clear",
+            "use an https:// address",
+        );
+    }
+
+    /// How push services reach who runs the program.
+    pub(crate) fn push_contact(&self) -> Option<String> {
+        let url = self.public_url.as_ref().filter(|it| it.scheme() == "https");
+        let url = url.map(|it| it.as_str().to_owned());
+        self.push_contact.clone().or(url)
     }
 
     /// The link by which the recipient of the delivery with this token unsubscribes.

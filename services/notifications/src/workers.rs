@@ -1,17 +1,27 @@
 //! What happens to notifications without a request.
 
-use dotmac_platform::{db::types::Moment, supervision::WorkerContext};
+use dotmac_platform::{
+    db::types::Moment,
+    sealing::{ResealError, Resealing},
+    supervision::WorkerContext,
+};
 
-use crate::{error::NotificationsError, service::Service, store::notifications};
+use crate::{
+    error::NotificationsError,
+    service::Service,
+    store::{notifications, push::SUBSCRIPTION},
+};
 
 /// Notifications that one transaction deletes, so that it is short.
 const BATCH: i64 = 500;
 
-/// Deletes what is older than it is kept, in batches, and what secret mails say whose time is over.
+/// Deletes what is older than it is kept, in batches, and what secret mails say whose time is over; and seals anew what a former
+/// master key sealed.
 pub(crate) async fn sweep(
     service: Service,
     context: WorkerContext,
 ) -> Result<(), NotificationsError> {
+    reseal(&service, &context).await?;
     let now = Moment::now();
     let oldest = now - service.settings.retention;
     let db = service.db.system("delete old notifications");
@@ -30,6 +40,25 @@ pub(crate) async fn sweep(
         match deleted.await? {
             0 => return Ok(()),
             deleted => tracing::info!(deleted, "deleted old notifications"),
+        }
+    }
+}
+
+/// Moves what is kept of browsers to the first master key. Without one there are none.
+async fn reseal(service: &Service, context: &WorkerContext) -> Result<(), NotificationsError> {
+    let db = service.db.system("seal push subscriptions anew");
+    let mut resealing = Resealing::new(SUBSCRIPTION);
+    loop {
+        let step = resealing.step(&db, &service.sealer, 100).await;
+        context.beat();
+        match step {
+            Ok(done) if done.is_done => return Ok(()),
+            Ok(_) => {}
+            Err(ResealError::Sealing(error)) => {
+                tracing::debug!(%error, "no push subscription is sealed anew");
+                return Ok(());
+            }
+            Err(ResealError::Db(error)) => return Err(error.into()),
         }
     }
 }

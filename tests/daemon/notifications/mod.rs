@@ -1,9 +1,14 @@
 //! Notifications through the daemon, with a real relay beside it: `examples/tenants` has several tenants.
 
 mod acting;
+mod bounces;
+mod campaign;
+mod channels;
+mod digests;
 mod faults;
 mod inboxes;
 mod operating;
+mod quiet_hours;
 mod sending;
 mod templates;
 

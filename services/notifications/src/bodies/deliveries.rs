@@ -20,7 +20,7 @@ pub(crate) struct Asked {
     /// Only deliveries in this state: `queued`, `held`, `accepted`, `delivered`, `bounced`, `failed`, `suppressed`, `unknown`,
     /// `cancelled`.
     pub(crate) state: Option<String>,
-    /// Only deliveries by this channel: `email`, `in_app`.
+    /// Only deliveries by this channel: `email`, `in_app`, `webhook`, `web_push`, `sms`.
     pub(crate) channel: Option<String>,
     /// Only deliveries of this notification.
     pub(crate) notification: Option<Uuid>,
@@ -43,7 +43,7 @@ pub(crate) struct SentDelivery {
     pub(crate) id: DeliveryId,
     /// Its channel.
     pub(crate) channel: Channel,
-    /// Who it is for: an address, or the id of a user.
+    /// Who it is for: an address, a number, a URL, the id of a user, or of a user's browser.
     pub(crate) recipient: String,
     /// How it is.
     pub(crate) state: State,
@@ -153,6 +153,8 @@ impl From<DeliveryRow> for DeliveryBody {
 pub(crate) struct DeliveryDetail {
     #[serde(flatten)]
     pub(crate) delivery: DeliveryBody,
+    /// The delivery that it is sent with, if several become one mail; of the first its own.
+    pub(crate) digest_of: Option<DeliveryId>,
     /// Each attempt, the first 200 of them.
     pub(crate) history: Vec<Attempt>,
 }

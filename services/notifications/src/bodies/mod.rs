@@ -4,6 +4,7 @@ mod deliveries;
 mod inbox;
 mod new;
 mod preferences;
+mod push;
 mod templates;
 
 pub(crate) use deliveries::{
@@ -11,7 +12,12 @@ pub(crate) use deliveries::{
 };
 pub(crate) use inbox::{InboxAsked, InboxItem, ReadAllBody, UnreadBody};
 pub(crate) use new::{NewContent, NewNotification, NewRecipient, TemplateRef, TemplateVersionRef};
-pub(crate) use preferences::{Preference, Preferences, SuppressionBody, SuppressionsAsked};
+pub(crate) use preferences::{
+    Preference, Preferences, QuietHours, SuppressionBody, SuppressionsAsked,
+};
+pub(crate) use push::{
+    NewSubscription, OldSubscription, PublicKeyBody, SubscriptionBody, SubscriptionsBody,
+};
 pub(crate) use templates::{
     NewTemplate, RenderAsked, RenderedBody, TemplateBody, TemplatePatch, TestAsked, VersionBody,
 };

@@ -34,8 +34,8 @@ pub(crate) struct NewNotification {
     /// 1 to 1000 recipients.
     #[garde(length(min = 1, max = MOST_RECIPIENTS), dive)]
     pub(crate) to: Vec<NewRecipient>,
-    /// By which channels. Without it: an address by `email`; a user by `in_app`, and by `email` if mail is configured and the
-    /// user has an address.
+    /// By which channels. Without it: an address by `email`, a number by `sms`, a URL by `webhook`; a user by `in_app`, by
+    /// `email` if mail is configured and the user has an address, and by `web_push` in each browser that they subscribed.
     #[garde(inner(length(min = 1, max = 5)))]
     pub(crate) channels: Option<Vec<Channel>>,
     /// What it is about, for preferences: `general` unless it is given. `transactional` cannot be switched off, and needs the
@@ -52,6 +52,23 @@ pub(crate) struct NewNotification {
     /// Not after that time.
     #[garde(skip)]
     pub(crate) expires_at: Option<Moment>,
+    /// Mails wait for others of the same key and category to the same recipient, and become one.
+    #[garde(dive)]
+    pub(crate) digest: Option<NewDigest>,
+}
+
+/// Several mails that become one.
+#[derive(Clone, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewDigest {
+    /// What belongs together.
+    #[garde(length(chars, min = 1, max = 64))]
+    #[schema(example = "comments")]
+    pub(crate) key: String,
+    /// How long the first one waits for others, 1 minute to 7 days.
+    #[garde(skip)]
+    #[schema(example = "1h")]
+    pub(crate) window: String,
 }
 
 /// A template: its key or id, or one of these with a version.
@@ -110,11 +127,13 @@ pub(crate) struct NewRecipient {
     #[garde(skip)]
     #[schema(example = "ann@example.com")]
     pub(crate) email: Option<String>,
-    /// A telephone number.
+    /// A telephone number (E.164).
     #[garde(skip)]
+    #[schema(example = "+49301234567")]
     pub(crate) phone: Option<String>,
-    /// A URL.
+    /// A URL that takes a signed call (Standard Webhooks).
     #[garde(skip)]
+    #[schema(example = "https://hooks.example.com/notices")]
     pub(crate) url: Option<String>,
 }
 

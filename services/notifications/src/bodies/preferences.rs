@@ -16,6 +16,25 @@ pub(crate) struct Preferences {
     /// At most 200.
     #[garde(length(max = 200), dive)]
     pub(crate) items: Vec<Preference>,
+    /// When the caller is not to be disturbed; not at all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(skip)]
+    pub(crate) quiet_hours: Option<QuietHours>,
+}
+
+/// When mail, text messages and push messages wait, unless they are `transactional` or of high priority.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct QuietHours {
+    /// When they begin, by the clock there.
+    #[schema(example = "22:00")]
+    pub(crate) from: String,
+    /// When they end; before `from`, that is on the next day.
+    #[schema(example = "08:00")]
+    pub(crate) to: String,
+    /// Where that is: a time zone by its IANA name.
+    #[schema(example = "Europe/Berlin")]
+    pub(crate) zone: String,
 }
 
 /// Whether messages of a category are wanted by a channel.

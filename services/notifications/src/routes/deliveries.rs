@@ -9,7 +9,10 @@ use crate::{
     error::NotificationsError,
     rules::act,
     service::Service,
-    store::deliveries::{self, DeliveryId, Filter},
+    store::{
+        deliveries::{self, DeliveryId, Filter},
+        digests,
+    },
 };
 
 pub(super) fn declare(routes: &mut Routes) {
@@ -21,7 +24,7 @@ pub(super) fn declare(routes: &mut Routes) {
         .summary("One delivery, with its attempts");
     routes
         .post("/{id}/retry", retry_delivery)
-        .summary("Send a mail after all, or again")
+        .summary("Send a delivery after all, or again")
         .description("One that is `unknown` may have arrived; sending it again may double it.");
     routes
         .post("/{id}/cancel", cancel_delivery)
@@ -82,14 +85,16 @@ async fn find_delivery(
     let found = db.read("find delivery", async move |tx| {
         let delivery = act::find(tx, *id).await?;
         let history = deliveries::attempts(tx, *id).await?;
-        Ok::<_, NotificationsError>((delivery, history))
+        let digest_of = digests::first_of(tx, *id).await?;
+        Ok::<_, NotificationsError>((delivery, history, digest_of))
     });
-    let (delivery, history) = found.await?;
+    let (delivery, history, digest_of) = found.await?;
     let history = history
         .iter()
         .filter_map(|it| serde_json::from_str(it).ok());
     Ok(Json(DeliveryDetail {
         delivery: delivery.into(),
+        digest_of,
         history: history.collect(),
     }))
 }

@@ -4,6 +4,7 @@ mod deliveries;
 mod inbox;
 mod notifications;
 mod preferences;
+mod push;
 mod templates;
 mod unsubscribe;
 
@@ -52,6 +53,7 @@ pub(crate) fn mount(on: &mut Mount<'_>) {
     below("/inbox", &inbox::declare);
     below("/preferences", &preferences::declare);
     below("/templates", &templates::declare);
+    below("/push", &push::declare);
     below("/suppressions", &preferences::declare_suppressions);
     below("/u", &unsubscribe::declare);
 }

@@ -4,10 +4,11 @@ use dotmac_platform::{audit::Acts as _, prelude::*, routing::JsonOrHtml};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{BODY, CALLS};
+use super::{BODY, CALLS, LINKS};
 use crate::{
     Read, ReadOutbox, Write, WriteTransactional,
-    bodies::{NewNotification, NotificationBody, SentBody},
+    bodies::{NewNotification, NotificationBody, PublicKeyBody, SentBody},
+    channel::Channel,
     error::{Missing, NotificationsError},
     rules::{
         outbox::{self, HeldMail},
@@ -32,6 +33,10 @@ pub(super) fn declare(routes: &mut Routes) {
     routes
         .get("/outbox", read_outbox)
         .summary("Mail that is held in development, as JSON or as a page");
+    routes
+        .get("/webhook-key", find_webhook_key)
+        .summary("The key by which receivers of notifications at URLs verify them")
+        .rate_limit(LINKS);
     routes
         .get("/{id}", find_notification)
         .summary("One notification, with its deliveries");
@@ -64,6 +69,15 @@ async fn send_notification(
         }))
     });
     sent.await
+}
+
+async fn find_webhook_key(
+    _: Public,
+    on: Use<Service>,
+) -> Result<Json<PublicKeyBody>, NotificationsError> {
+    let public_key = on.webhook_key().and_then(|it| it.public());
+    let public_key = public_key.ok_or(NotificationsError::NotConfigured(Channel::Webhook))?;
+    Ok(Json(PublicKeyBody { public_key }))
 }
 
 async fn find_notification(

@@ -228,5 +228,6 @@ async fn test_mail(
         priority: None,
         send_at: None,
         expires_at: None,
+        digest: None,
     })
 }

@@ -9,6 +9,7 @@ use dotmac_platform::{
 
 use super::LINKS;
 use crate::{
+    channel::TRANSACTIONAL,
     error::{Missing, NotificationsError},
     rules::suppress,
     service::Service,
@@ -75,6 +76,8 @@ async fn unsubscribe(
     let db = on.db.tenant(&scope);
     let done = db.act("unsubscribe", async move |tx| {
         let notification = notifications::find(tx, delivery.notification_id).await?;
+        // What concerns a recipient personally has no link: its token is of the sender's address.
+        let notification = notification.filter(|it| it.category != TRANSACTIONAL);
         let notification = notification.ok_or(NotificationsError::NotFound(Missing::Link))?;
         suppress::unsubscribed(tx, &delivery, &notification.category).await
     });

@@ -5,7 +5,7 @@ use dotmac_platform::{
     db::TenantTx,
 };
 
-use super::send::enqueue_mail;
+use super::{digest, send::enqueue};
 use crate::{
     audit::{CANCEL, RETRY},
     channel::{Channel, State},
@@ -52,7 +52,11 @@ pub(crate) async fn retry(
     if !wanted.is_empty() {
         return Err(NotificationsError::State { state, wanted });
     }
-    if service.mail_route() != MailRoute::Relay {
+    let is_possible = match delivery.channel {
+        Channel::Email => service.mail_route() == MailRoute::Relay,
+        channel => service.has(channel),
+    };
+    if !is_possible {
         return Err(NotificationsError::NotConfigured(delivery.channel));
     }
     let notification = notifications::find(tx, delivery.notification_id).await?;
@@ -67,7 +71,7 @@ pub(crate) async fn retry(
         return Err(NotificationsError::State { state, wanted });
     }
     let tenant = tx.tenant();
-    enqueue_mail(tx, tenant, &delivery).await?;
+    enqueue(tx, tenant, &delivery).await?;
     let entry = Entry::new(RETRY.name(), "notifications.delivery", id.to_string());
     let recorded = tx.audit(entry.detail("state", state.as_str()))?;
     Ok(recorded.of(find(tx, id).await?))
@@ -93,6 +97,7 @@ pub(crate) async fn cancel(
         };
         return Err(NotificationsError::State { state, wanted });
     }
+    digest::pass_on(tx, &delivery).await?;
     if deliveries::are_over(tx, delivery.notification_id).await? {
         notifications::forget(tx, delivery.notification_id).await?;
     }

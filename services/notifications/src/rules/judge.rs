@@ -1,13 +1,16 @@
-//! Whether a recipient is sent something now: what is known to be unreachable, who unsubscribed, and what users prefer.
+//! Whether a recipient is sent something now: what is known to be unreachable, who unsubscribed, what users prefer, and when
+//! they are not to be disturbed.
 
-use dotmac_platform::db::{DbError, TenantTx};
+use dotmac_platform::db::{DbError, TenantTx, types::Moment};
 
+use super::quiet_hours::{Quiet, quiet_until};
 use crate::{
     channel::{ANY, Channel, TRANSACTIONAL},
     store::{
         deliveries::DeliveryRow,
+        notifications::NotificationRow,
         preferences::{self, PreferenceRow},
-        suppressions,
+        quiet_hours, suppressions,
     },
 };
 
@@ -18,27 +21,62 @@ pub(crate) const BOUNCED: &str = "bounced";
 /// Why a user gets nothing who does not want it.
 const PREFERENCE: &str = "preference";
 
-/// A word for why the recipient is sent nothing of that category; `None` if it is to be sent.
+/// What is decided of a delivery before it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    /// It is to be sent.
+    Send,
+    /// It is not, and the word for why.
+    Never(String),
+    /// Not before the end of the user's quiet hours.
+    Later(Quiet),
+}
+
+impl Judgement {
+    /// The word for why it is not to be sent at all.
+    pub(crate) fn refusal(self) -> Option<String> {
+        match self {
+            Self::Never(reason) => Some(reason),
+            Self::Send | Self::Later(_) => None,
+        }
+    }
+}
+
+/// Judges a delivery of `notification`, now.
 pub(crate) async fn judge(
     tx: &mut TenantTx,
     delivery: &DeliveryRow,
-    category: &str,
-) -> Result<Option<String>, DbError> {
+    notification: &NotificationRow,
+) -> Result<Judgement, DbError> {
     let (channel, key) = (delivery.channel, delivery.recipient_key.clone());
-    let known = suppressions::of_recipient(tx, channel, key, category.to_owned()).await?;
+    let category = &notification.category;
+    let known = suppressions::of_recipient(tx, channel, key, category.clone()).await?;
     let is_transactional = category == TRANSACTIONAL;
     let found = known
         .into_iter()
         .find(|it| !is_transactional || it.reason != UNSUBSCRIBED);
     if let Some(suppression) = found {
-        return Ok(Some(suppression.reason));
+        return Ok(Judgement::Never(suppression.reason));
     }
     let Some(user) = delivery.user_id.filter(|_| !is_transactional) else {
-        return Ok(None);
+        return Ok(Judgement::Send);
     };
     let preferences = preferences::of_user(tx, user).await?;
-    let is_wanted = is_wanted(&preferences, category, channel);
-    Ok((!is_wanted).then(|| PREFERENCE.to_owned()))
+    if !is_wanted(&preferences, category, channel) {
+        return Ok(Judgement::Never(PREFERENCE.to_owned()));
+    }
+    // What is urgent is sent at any time, and what is in an inbox disturbs nobody.
+    if notification.is_urgent() || !disturbs(channel) {
+        return Ok(Judgement::Send);
+    }
+    let quiet = quiet_hours::find(tx, user).await?;
+    let quiet = quiet.and_then(|it| quiet_until(&it, Moment::now()));
+    Ok(quiet.map_or(Judgement::Send, Judgement::Later))
+}
+
+/// Whether a message by that channel makes a device ring.
+const fn disturbs(channel: Channel) -> bool {
+    matches!(channel, Channel::Email | Channel::Sms | Channel::WebPush)
 }
 
 /// Whether a user with these preferences wants it: the most particular one counts, a category more than a channel.

@@ -7,14 +7,16 @@ use dotmac_platform::{
     db::{TenantTx, types::Moment},
 };
 
+use super::quiet_hours::{is_zone, read, shown};
 use crate::{
     audit::PREFER,
-    bodies::{Preference, Preferences},
+    bodies::{Preference, Preferences, QuietHours},
     channel::{ANY, Channel, TRANSACTIONAL, is_category},
     error::{NotificationsError, WrongField},
     store::{
         deliveries::UserId,
         preferences::{self as store, PreferenceRow},
+        quiet_hours::{self, QuietHoursRow},
     },
 };
 
@@ -29,9 +31,14 @@ pub(crate) async fn find(
         channel: it.channel,
         enabled: it.enabled,
     });
-    Ok(Preferences {
-        items: items.collect(),
-    })
+    let items = items.collect();
+    let quiet_hours = quiet_hours::find(tx, user).await?;
+    let quiet_hours = quiet_hours.map(|it| QuietHours {
+        from: shown(it.begins_at),
+        to: shown(it.ends_at),
+        zone: it.zone,
+    });
+    Ok(Preferences { items, quiet_hours })
 }
 
 /// Puts these in the place of all that the user had said.
@@ -62,6 +69,12 @@ pub(crate) async fn replace(
             refuse("category", "is given twice with that channel");
         }
     }
+    let quiet = match &new.quiet_hours {
+        Some(it) => quiet_hours_row(tx, user, it)
+            .map_err(|field| wrong.push(field))
+            .ok(),
+        None => None,
+    };
     if !wrong.is_empty() {
         return Err(NotificationsError::Wrong(wrong));
     }
@@ -75,8 +88,40 @@ pub(crate) async fn replace(
         updated_at,
     });
     store::replace(tx, user, rows.collect()).await?;
+    let has_quiet_hours = quiet.is_some();
+    quiet_hours::replace(tx, user, quiet).await?;
     let entry = Entry::new(PREFER.name(), "notifications.preferences", user.to_string());
-    let entry = entry.detail("items", new.items.len().to_string());
+    let entry = entry
+        .detail("items", new.items.len().to_string())
+        .detail("quiet_hours", has_quiet_hours.to_string());
     let recorded = tx.audit(entry)?;
     Ok(recorded.of(find(tx, user).await?))
+}
+
+/// The row of quiet hours; the field that is wrong.
+fn quiet_hours_row(
+    tx: &TenantTx,
+    user_id: UserId,
+    given: &QuietHours,
+) -> Result<QuietHoursRow, WrongField> {
+    let wrong = |field: &str, problem: &str| {
+        WrongField::new(format!("quiet_hours.{field}"), "invalid", problem)
+    };
+    let clock = "is no time of day as `22:00`";
+    let begins_at = read(&given.from).ok_or_else(|| wrong("from", clock))?;
+    let ends_at = read(&given.to).ok_or_else(|| wrong("to", clock))?;
+    if begins_at == ends_at {
+        return Err(wrong("to", "is when they begin"));
+    }
+    if !is_zone(&given.zone) {
+        return Err(wrong("zone", "is no time zone as `Europe/Berlin`"));
+    }
+    Ok(QuietHoursRow {
+        tenant_id: tx.tenant(),
+        user_id,
+        zone: given.zone.clone(),
+        begins_at,
+        ends_at,
+        updated_at: Moment::now(),
+    })
 }

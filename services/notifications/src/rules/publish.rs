@@ -108,7 +108,7 @@ pub(crate) async fn publish(
     for (place, delivery) in waiting.enumerate() {
         let outcome = if is_over {
             Outcome::decided(State::Cancelled, "expired")
-        } else if let Some(reason) = judge(tx, &delivery, &row.category).await? {
+        } else if let Some(reason) = judge(tx, &delivery, &row).await?.refusal() {
             Outcome::decided(State::Suppressed, reason)
         } else {
             Outcome {

@@ -1,5 +1,7 @@
 //! Accepting a notification: what it says, to whom, and the rows and jobs that follow.
 
+use std::collections::BTreeMap;
+
 use dotmac_platform::{
     audit::{Audit as _, Audited, Entry},
     db::{
@@ -7,44 +9,31 @@ use dotmac_platform::{
         types::{Id, Moment},
     },
     events::Emit as _,
-    jobs::{Enqueue as _, EnqueueOptions, MAX_JOBS},
+    jobs::{Enqueue as _, EnqueueOptions, Job, MAX_JOBS},
 };
-use serde_json::Map;
 use uuid::Uuid;
 
 use super::{
+    digest::{self, Window},
     judge::judge,
     publish,
     recipients::{self, Planned},
-    templates,
+    said::{Said, category, check_content, check_times, said},
 };
 use crate::{
     audit::SEND,
-    bodies::{NewContent, NewNotification, SentBody, SentDelivery, TemplateRef},
-    channel::{Channel, GENERAL, State, TRANSACTIONAL, is_category},
-    content::{Content, RECIPIENT, Recipient},
+    bodies::{NewNotification, SentBody, SentDelivery},
+    channel::{Channel, State, TRANSACTIONAL},
     error::NotificationsError,
     events::{self, NotificationCreated},
-    jobs::{Deliver, Publish},
+    jobs::{CallUrl, Deliver, Publish, SendPush, SendText},
     metrics,
     service::{MailRoute, Service},
     store::{
         deliveries::{self, DeliveryRow, user_id},
         notifications::{self, NotificationRow},
-        templates::VersionRow,
     },
 };
-
-/// The largest `data`, in bytes of JSON.
-const MOST_DATA: usize = 16 * 1024;
-/// The largest text and HTML together, in bytes: encoded it stays below 10 MiB.
-const MOST_WRITTEN: usize = 4 * 1024 * 1024;
-
-/// What is sent, once it is known to be right.
-struct Said {
-    content: Content,
-    template: Option<VersionRow>,
-}
 
 /// Accepts a notification. `may_be_transactional` says whether the caller has the permission for that category.
 ///
@@ -60,6 +49,7 @@ pub(crate) async fn send(
     let category = category(new.category.as_deref(), may_be_transactional)?;
     let now = Moment::now();
     check_times(new.send_at, new.expires_at, now)?;
+    let window = digest::window(&new, &category)?;
     let planned = recipients::plan(tx, service, &new.to, new.channels.as_deref()).await?;
     let said = said(tx, &new).await?;
     check_content(&said, &planned)?;
@@ -85,7 +75,7 @@ pub(crate) async fn send(
         created_at: now,
     };
     notifications::insert(tx, row.clone()).await?;
-    let rows = place(tx, service, &row, &said, planned).await?;
+    let rows = place(tx, service, &row, &said, (planned, window)).await?;
     tx.emit(&NotificationCreated {
         notification_id: row.id,
         category: category.clone(),
@@ -120,7 +110,7 @@ async fn place(
     service: &Service,
     row: &NotificationRow,
     said: &Said,
-    planned: Vec<Planned>,
+    (planned, window): (Vec<Planned>, Option<Window>),
 ) -> Result<Vec<DeliveryRow>, NotificationsError> {
     let is_later = row.send_at.is_some();
     let mut rows: Vec<_> = planned
@@ -130,7 +120,7 @@ async fn place(
     for it in &mut rows {
         // What waits is judged when its time comes.
         let is_now = (!is_later && it.channel == Channel::InApp) || it.state == State::Held;
-        if is_now && let Some(reason) = judge(tx, it, &row.category).await? {
+        if is_now && let Some(reason) = judge(tx, it, row).await?.refusal() {
             it.state = State::Suppressed;
             it.reason = Some(reason);
         } else if is_now && it.channel == Channel::InApp {
@@ -138,12 +128,17 @@ async fn place(
         }
     }
     let jobs = rows.iter().filter(|it| it.state == State::Queued);
-    let mails = jobs.filter(|it| it.channel == Channel::Email).count();
-    if mails > MAX_JOBS || (is_later && mails == MAX_JOBS) {
+    let jobs = jobs.filter(|it| it.channel != Channel::InApp).count();
+    if jobs > MAX_JOBS || (is_later && jobs == MAX_JOBS) {
         let problem = "is more than can wait for one notification";
         return Err(NotificationsError::field("to", "too_many", problem));
     }
+    let members = match &window {
+        Some(window) => digest::join(tx, window, &row.category, &mut rows).await?,
+        None => BTreeMap::new(),
+    };
     deliveries::insert(tx, rows.clone()).await?;
+    digest::add(tx, &members).await?;
     let options = || {
         let options = EnqueueOptions::new().priority(row.priority);
         row.send_at.map_or(options.clone(), |at| options.run_at(at))
@@ -151,15 +146,14 @@ async fn place(
     let (mut items, mut has_later_items) = (Vec::new(), false);
     for it in &rows {
         match (it.channel, it.state) {
-            (Channel::Email, State::Queued) => {
-                let job = Deliver {
-                    tenant: it.tenant_id,
-                    delivery: it.id,
-                };
-                tx.enqueue_with(&job, options()).await?;
-            }
             (Channel::InApp, State::Queued) => has_later_items = true,
             (Channel::InApp, State::Delivered) => items.push(it.clone()),
+            (_, State::Queued) => match members.get(&it.id) {
+                Some(first) if *first == it.id => digest::enqueue(tx, it).await?,
+                // It is sent with another.
+                Some(_) => {}
+                None => enqueue_with(tx, it.tenant_id, it, options()).await?,
+            },
             _ => {}
         }
         if it.state.is_final() {
@@ -192,7 +186,9 @@ pub(crate) fn delivery(service: &Service, row: &NotificationRow, to: Planned) ->
         _ => State::Queued,
     };
     let is_optional = row.category != TRANSACTIONAL;
-    let token = (to.channel == Channel::Email && is_optional).then(new_token);
+    // By which a recipient unsubscribes, and by which a report of its failure is known to be about it.
+    let is_named = to.channel == Channel::Email && (is_optional || service.takes_bounces());
+    let token = is_named.then(new_token);
     DeliveryRow {
         tenant_id: row.tenant_id,
         id: Id::new(),
@@ -218,180 +214,37 @@ fn new_token() -> String {
     Uuid::new_v4().simple().to_string()
 }
 
-/// Enqueues the job that hands a mail to the relay.
-pub(crate) async fn enqueue_mail(
+/// Enqueues the job that hands a delivery to its next hop.
+pub(crate) async fn enqueue(
     tx: &mut Tx,
     tenant: TenantId,
     delivery: &DeliveryRow,
 ) -> Result<(), NotificationsError> {
-    let job = Deliver {
-        tenant,
-        delivery: delivery.id,
-    };
-    tx.enqueue(&job).await?;
-    Ok(())
+    enqueue_with(tx, tenant, delivery, EnqueueOptions::new()).await
 }
 
-fn category(given: Option<&str>, may_be_transactional: bool) -> Result<String, NotificationsError> {
-    let category = given.unwrap_or(GENERAL);
-    if !is_category(category) {
-        let problem =
-            "has not 1 to 64 lower-case letters, digits, `_`, `-` and `.`, a letter first";
-        return Err(NotificationsError::field("category", "invalid", problem));
-    }
-    if category == TRANSACTIONAL && !may_be_transactional {
-        return Err(NotificationsError::NotTransactional);
-    }
-    Ok(category.to_owned())
-}
-
-fn check_times(
-    send_at: Option<Moment>,
-    expires_at: Option<Moment>,
-    now: Moment,
+/// The same, with these options. What is in an inbox has no next hop.
+async fn enqueue_with(
+    tx: &mut Tx,
+    tenant: TenantId,
+    to: &DeliveryRow,
+    options: EnqueueOptions,
 ) -> Result<(), NotificationsError> {
-    let begin = send_at.map_or(now, |at| at.max(now));
-    if send_at.is_some_and(|at| at > Moment::LAST) {
-        return Err(NotificationsError::field(
-            "send_at",
-            "invalid",
-            "is after the year 9999",
-        ));
-    }
-    if expires_at.is_some_and(|at| at <= begin || at > Moment::LAST) {
-        let problem = "is not after the time at which it is sent";
-        return Err(NotificationsError::field("expires_at", "invalid", problem));
-    }
-    Ok(())
-}
-
-/// What the request says, and the template that it names.
-async fn said(tx: &mut TenantTx, new: &NewNotification) -> Result<Said, NotificationsError> {
-    let data = new.data.clone().unwrap_or_default();
-    if data.contains_key(RECIPIENT) {
-        let problem = "is what a template knows its recipient by";
-        return Err(NotificationsError::field(
-            "data.recipient",
-            "reserved",
-            problem,
-        ));
-    }
-    let too_large = |it: &Map<_, _>| serde_json::to_string(it).map_or(0, |it| it.len()) > MOST_DATA;
-    if too_large(&data) {
-        let problem = format!("has more than {MOST_DATA} bytes of JSON");
-        return Err(NotificationsError::field("data", "too_large", problem));
-    }
-    match (&new.template, &new.content) {
-        (Some(template), None) => {
-            let (key, version) = match template {
-                TemplateRef::Key(key) => (key, None),
-                TemplateRef::Version(it) => (&it.key, it.version),
-            };
-            let version = templates::named(tx, key, version).await?;
-            let unknown = || {
-                NotificationsError::field(
-                    "template",
-                    "unknown_template",
-                    "is no template of the tenant",
-                )
-            };
-            Ok(Said {
-                template: Some(version.ok_or_else(unknown)?),
-                content: Content {
-                    data,
-                    ..Content::default()
-                },
-            })
-        }
-        (None, Some(content)) => {
-            if !data.is_empty() {
-                let problem = "is for templates; that of an item in an inbox is `content.data`";
-                return Err(NotificationsError::field("data", "unexpected", problem));
-            }
-            let content = written(content.clone());
-            if too_large(&content.data) {
-                let problem = format!("has more than {MOST_DATA} bytes of JSON");
-                return Err(NotificationsError::field(
-                    "content.data",
-                    "too_large",
-                    problem,
-                ));
-            }
-            let size = [&content.text, &content.html].into_iter().flatten();
-            if size.map(String::len).sum::<usize>() > MOST_WRITTEN {
-                let problem = format!("has more than {MOST_WRITTEN} bytes of text and HTML");
-                return Err(NotificationsError::field("content", "too_large", problem));
-            }
-            Ok(Said {
-                content,
-                template: None,
-            })
-        }
-        _ => {
-            let problem = "is given together with `content`, or neither is";
-            Err(NotificationsError::field("template", "invalid", problem))
-        }
+    let delivery = to.id;
+    match to.channel {
+        Channel::Email => add(tx, &Deliver::of(tenant, delivery), options).await,
+        Channel::Sms => add(tx, &SendText { tenant, delivery }, options).await,
+        Channel::WebPush => add(tx, &SendPush { tenant, delivery }, options).await,
+        Channel::Webhook => add(tx, &CallUrl { tenant, delivery }, options).await,
+        Channel::InApp => Ok(()),
     }
 }
 
-fn written(it: NewContent) -> Content {
-    Content {
-        subject: it.subject,
-        text: it.text,
-        html: it.html,
-        title: it.title,
-        body: it.body,
-        data: it.data.unwrap_or_default(),
-    }
-}
-
-/// Whether there is something to say by each channel. A template is rendered for the first recipient, so that one which
-/// fails is refused at once.
-fn check_content(said: &Said, planned: &[Planned]) -> Result<(), NotificationsError> {
-    let Some(first) = planned.first() else {
-        return Err(NotificationsError::field("to", "nobody", "reaches nobody"));
-    };
-    let (content, place) = match &said.template {
-        None => (said.content.clone(), "content"),
-        Some(version) => {
-            let recipient = Recipient {
-                address: &first.recipient,
-                name: first.name.as_deref(),
-                unsubscribe_url: Some(""),
-            };
-            let rendered = said
-                .content
-                .rendered(&templates::sources(version), &recipient);
-            let rendered = rendered.map_err(|fault| {
-                let problem = format!("{} {}", fault.part, fault.problem);
-                NotificationsError::field("template", "render", problem)
-            });
-            (rendered?, "template")
-        }
-    };
-    let mail = content.mail();
-    for (channel, field, is_there) in [
-        (Channel::Email, "subject", !mail.subject.trim().is_empty()),
-        (Channel::Email, "text", !mail.text.trim().is_empty()),
-        (
-            Channel::InApp,
-            "title",
-            !content.item().title.trim().is_empty(),
-        ),
-        (
-            Channel::InApp,
-            "body",
-            !content.item().body.trim().is_empty(),
-        ),
-    ] {
-        if !is_there && planned.iter().any(|it| it.channel == channel) {
-            let problem = format!("is needed for the channel `{channel}`");
-            return Err(NotificationsError::field(
-                format!("{place}.{field}"),
-                "missing_field",
-                problem,
-            ));
-        }
-    }
+pub(super) async fn add<J: Job>(
+    tx: &mut Tx,
+    job: &J,
+    options: EnqueueOptions,
+) -> Result<(), NotificationsError> {
+    tx.enqueue_with(job, options).await?;
     Ok(())
 }

@@ -16,6 +16,7 @@ use crate::{
     store::{
         deliveries::{self, DeliveryRow, Outcome},
         notifications::{self, NotificationRow},
+        push::{self, SubscriptionId},
     },
 };
 
@@ -29,8 +30,12 @@ pub(crate) struct Settled {
     pub(crate) outcome: Outcome,
     /// `None` for a decision without an attempt.
     pub(crate) attempt: Option<Attempt>,
-    /// No mail will reach the recipient either.
+    /// Nothing else will reach the recipient either.
     pub(crate) is_lasting: bool,
+    /// A browser that takes no messages any more.
+    pub(crate) gone: Option<SubscriptionId>,
+    /// What is sent with it, and has the same outcome.
+    pub(crate) members: Vec<DeliveryRow>,
 }
 
 /// Writes it down. Whether the delivery was still this attempt's.
@@ -47,9 +52,11 @@ async fn write(tx: &mut TenantTx, settled: Settled) -> Result<bool, Notification
         outcome,
         attempt,
         is_lasting,
+        gone,
+        members,
     } = settled;
     let number = delivery.attempts + i32::from(attempt.is_some());
-    // Somebody who found the mark of an attempt without its end has called it unknown; whoever knows better says so.
+    // A job that found the mark of an attempt without its end has called it unknown; the attempt itself knows better.
     let from = match sending_since {
         Some(_) => vec![State::Queued, State::Unknown],
         None => vec![State::Queued],
@@ -57,16 +64,23 @@ async fn write(tx: &mut TenantTx, settled: Settled) -> Result<bool, Notification
     let (state, status, reason) = (outcome.state, outcome.status, outcome.reason.clone());
     let detail = outcome.answer.clone();
     let mark = (from, sending_since);
+    let record = attempt.map(|it| serde_json::to_string(&it).unwrap_or_default());
+    let same = (mark.clone(), record.clone(), outcome.clone());
     if deliveries::settle(tx, delivery.id, mark, number, outcome).await? == 0 {
         return Ok(false);
     }
-    if let Some(attempt) = attempt {
-        let record = serde_json::to_string(&attempt).unwrap_or_default();
+    if let Some(record) = record {
         deliveries::insert_attempt(tx, delivery.id, number, record).await?;
     }
     events::emit(tx, &delivery, state, (status, reason))?;
+    for member in members {
+        settle_member(tx, &member, same.clone()).await?;
+    }
     if is_lasting {
         suppress::bounced(tx, &delivery, detail).await?;
+    }
+    if let Some(gone) = gone {
+        push::delete(tx, gone, None).await?;
     }
     if let (State::Accepted, Some(purpose)) = (state, &notification.purpose) {
         let id = delivery.id.to_string();
@@ -84,4 +98,26 @@ async fn write(tx: &mut TenantTx, settled: Settled) -> Result<bool, Notification
         tx.after_commit(move || metrics::settled(channel, state));
     }
     Ok(true)
+}
+
+/// The same outcome for a delivery that is sent with another; none for one that was called off meanwhile.
+async fn settle_member(
+    tx: &mut TenantTx,
+    member: &DeliveryRow,
+    (mark, record, outcome): ((Vec<State>, Option<Moment>), Option<String>, Outcome),
+) -> Result<(), NotificationsError> {
+    let number = member.attempts + i32::from(record.is_some());
+    let (state, told) = (outcome.state, (outcome.status, outcome.reason.clone()));
+    if deliveries::settle(tx, member.id, mark, number, outcome).await? == 0 {
+        return Ok(());
+    }
+    if let Some(record) = record {
+        deliveries::insert_attempt(tx, member.id, number, record).await?;
+    }
+    events::emit(tx, member, state, told)?;
+    if state.is_final() {
+        let channel = member.channel;
+        tx.after_commit(move || metrics::settled(channel, state));
+    }
+    Ok(())
 }

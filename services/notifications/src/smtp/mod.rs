@@ -20,9 +20,9 @@ use dotmac_platform::{
 use tracing::{info, warn};
 
 pub(crate) use message::{MailParts, MailText, build};
-pub(crate) use relay::Relay;
+pub(crate) use relay::{Envelope, Relay};
 use reply::Stage;
-pub(crate) use reply::{Fault, Reply, Verdict};
+pub(crate) use reply::{Fault, Reply, Verdict, is_lasting};
 pub use settings::SmtpSettings;
 
 /// The relay refuses the user name or the password.

@@ -41,6 +41,7 @@ struct Inner {
     opening: Opening,
     from: Mailbox,
     reply_to: Option<Mailbox>,
+    bounces: Option<Address>,
     username: SecretWatch,
     password: SecretWatch,
     pool: SessionPool,
@@ -51,6 +52,18 @@ struct Inner {
     good_at: AtomicU64,
     /// Why it could not be used when that was last asked; empty while it can.
     known_fault: std::sync::Mutex<Option<&'static str>>,
+}
+
+/// Who a mail comes from and goes to, as relays see it.
+pub(crate) struct Envelope {
+    sender: Address,
+    to: Address,
+}
+
+impl Envelope {
+    pub(crate) const fn new(sender: Address, to: Address) -> Self {
+        Self { sender, to }
+    }
 }
 
 /// A mail under way: the relay has taken sender and recipient, and waits for the content.
@@ -79,6 +92,9 @@ impl Relay {
         let from = mailbox(&from, settings.from_name.clone())?;
         let reply_to = settings.reply_to.as_deref().and_then(EmailAddress::parse);
         let reply_to = reply_to.map(|it| mailbox(&it, None)).transpose()?;
+        let bounces = settings.bounce_address.as_deref();
+        let bounces = bounces.and_then(EmailAddress::parse);
+        let bounces = bounces.map(|it| mailbox(&it, None)).transpose()?;
         let parameters = match settings.tls {
             SmtpTls::None => None,
             SmtpTls::StartTls | SmtpTls::Tls => Some(tls(&host, settings)?),
@@ -94,6 +110,7 @@ impl Relay {
             },
             from,
             reply_to,
+            bounces: bounces.map(|it| it.email),
             username,
             password,
             pool: SessionPool::new(settings.connections),
@@ -117,6 +134,24 @@ impl Relay {
     /// Whom answers go to.
     pub(crate) fn reply_to(&self) -> Option<&Mailbox> {
         self.0.reply_to.as_ref()
+    }
+
+    /// Whether reports of failures come back to an address of their own.
+    pub(crate) fn takes_bounces(&self) -> bool {
+        self.0.bounces.is_some()
+    }
+
+    /// The address that reports of a mail's failure go to: that of bounces with `token` in it, or the one that mail comes from.
+    ///
+    /// # Errors
+    ///
+    /// It is no address.
+    pub(crate) fn sender(&self, token: Option<&str>) -> Result<Address, String> {
+        let (Some(bounces), Some(token)) = (&self.0.bounces, token) else {
+            return Ok(self.0.from.email.clone());
+        };
+        let user = format!("{}+{token}", bounces.user());
+        Address::new(user, bounces.domain()).map_err(|error| error.to_string())
     }
 
     /// Whether it took a mail a moment ago.
@@ -145,13 +180,13 @@ impl Relay {
     }
 
     /// Gives it sender and recipient of a mail. A connection that the relay has closed meanwhile is replaced, once.
-    pub(crate) async fn begin(&self, to: &Address) -> Result<Begun, Fault> {
+    pub(crate) async fn begin(&self, envelope: &Envelope) -> Result<Begun, Fault> {
+        let Envelope { sender, to } = envelope;
         let closed = || Fault::new(Stage::Connect, "the connections to the relay are closed");
         let place = self.0.pool.place().await.ok_or_else(closed)?;
-        let from = &self.0.from.email;
         self.renew_credentials().await;
         if let Some(mut session) = self.0.pool.take() {
-            let begun = session.begin(from, to).await;
+            let begun = session.begin(sender, to).await;
             let is_stale = session.is_used() && !session.is_good();
             match begun {
                 Ok(()) => {
@@ -171,7 +206,7 @@ impl Relay {
             }
         }
         let mut session = self.open().await?;
-        match session.begin(from, to).await {
+        match session.begin(sender, to).await {
             Ok(()) => Ok(Begun {
                 session,
                 relay: self.clone(),

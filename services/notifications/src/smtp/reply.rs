@@ -148,7 +148,7 @@ impl Fault {
 }
 
 /// Whether no mail will ever reach that mailbox: it is not there, or does not take any.
-fn is_lasting(reply: &Reply) -> bool {
+pub(crate) fn is_lasting(reply: &Reply) -> bool {
     matches!(
         reply.enhanced(),
         Some((5, 1, 1 | 2 | 3 | 6 | 10) | (5, 2, 1))

@@ -51,6 +51,11 @@ dotmac_platform::settings! {
         /// Address that answers go to, if not to the sender's.
         reply_to: Option<String> {}
 
+        /// Address that reports of failures go to, as `bounces@example.com`. Mails are sent from it with a word of their own in it
+        /// (`bounces+4f1c…@example.com`), and the mail server that gets a report gives it to `dotmac notifications bounce`. Without
+        /// it they go to the sender, and what a relay accepted stays accepted.
+        bounce_address: Option<String> {}
+
         /// Connections to the relay at a time, from this instance.
         connections: usize { default: fixed("4"), range: between::<usize>("1", "64") }
 
@@ -74,6 +79,7 @@ impl SmtpSettings {
         for (field, address) in [
             ("from_address", &self.from_address),
             ("reply_to", &self.reply_to),
+            ("bounce_address", &self.bounce_address),
         ] {
             let is_wrong = address
                 .as_deref()
@@ -85,6 +91,14 @@ impl SmtpSettings {
                 "write one as noreply@example.com",
             );
         }
+        // A local part has 64 bytes at the most (RFC 5321, 4.5.3.1.1), and the word takes 33 of them.
+        let is_long = |it: &String| it.find('@').is_none_or(|at| at > 31) || it.contains('+');
+        rules.refuse(
+            self.bounce_address.as_ref().is_some_and(is_long),
+            &["bounce_address"],
+            "there is no room for the word that tells mails apart",
+            "use an address without `+`, with at most 31 characters before the `@`",
+        );
         let has_controls = |text: &Option<String>| {
             text.as_deref()
                 .is_some_and(|it| it.chars().any(char::is_control))

@@ -113,7 +113,7 @@ pub(crate) async fn find(
     .optional()
 }
 
-/// The delivery whose link to unsubscribe has this token, whosever it is.
+/// The delivery whose link to unsubscribe, and whose sender's address, has this token, whosever it is.
 pub(crate) async fn find_by_token(
     tx: &mut Connection,
     token: String,
@@ -124,6 +124,26 @@ pub(crate) async fn find_by_token(
         .first(c)
         .await)
     .optional()
+}
+
+/// Writes down what is known of a delivery that the next hop had taken, or may have; how many deliveries that were.
+pub(crate) async fn report(
+    tx: &mut TenantTx,
+    id: DeliveryId,
+    outcome: Outcome,
+) -> Result<usize, DbError> {
+    let taken = delivery::tenant_id
+        .eq(tx.tenant())
+        .and(delivery::id.eq(id))
+        .and(delivery::state.eq_any(vec![State::Accepted, State::Unknown]));
+    let update = diesel::update(delivery::table.filter(taken)).set((
+        delivery::state.eq(outcome.state),
+        delivery::reason.eq(outcome.reason),
+        delivery::answer.eq(outcome.answer),
+        delivery::sending_since.eq(None::<Moment>),
+        delivery::updated_at.eq(Moment::now()),
+    ));
+    on!(tx, |c| update.execute(c).await)
 }
 
 /// All of a notification, in the order of their making.

@@ -1,9 +1,12 @@
 //! All queries on the tables of notifications, and nothing else.
 
 pub(crate) mod deliveries;
+pub(crate) mod digests;
 pub(crate) mod inbox;
 pub(crate) mod notifications;
 pub(crate) mod preferences;
+pub(crate) mod push;
+pub(crate) mod quiet_hours;
 mod schema;
 pub(crate) mod suppressions;
 pub(crate) mod templates;

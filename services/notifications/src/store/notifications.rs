@@ -40,6 +40,13 @@ pub(crate) struct NotificationRow {
     pub(crate) created_at: Moment,
 }
 
+impl NotificationRow {
+    /// Whether it goes before others, and at any time.
+    pub(crate) const fn is_urgent(&self) -> bool {
+        self.priority < 0
+    }
+}
+
 /// Stores one; 0 if there is another with its cause.
 pub(crate) async fn insert(tx: &mut Tx, row: NotificationRow) -> Result<usize, DbError> {
     let insert = diesel::insert_into(notification::table).values(row);

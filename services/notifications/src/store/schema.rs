@@ -47,6 +47,30 @@ diesel::table! {
 diesel::table! {
     use dotmac_platform::db::types::sql::*;
 
+    notification_digest (tenant_id, recipient_key, category, digest_key) {
+        tenant_id -> Uuid,
+        recipient_key -> Text,
+        category -> Text,
+        digest_key -> Text,
+        delivery_id -> Uuid,
+        due_at -> Timestamp,
+        size -> Integer,
+    }
+}
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
+    notification_digest_member (tenant_id, delivery_id) {
+        tenant_id -> Uuid,
+        delivery_id -> Uuid,
+        first_id -> Uuid,
+    }
+}
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
     notification_attempt (tenant_id, delivery_id, number) {
         tenant_id -> Uuid,
         delivery_id -> Uuid,
@@ -83,6 +107,35 @@ diesel::table! {
         channel -> Text,
         enabled -> Bool,
         updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
+    notification_quiet_hours (tenant_id, user_id) {
+        tenant_id -> Uuid,
+        user_id -> Uuid,
+        zone -> Text,
+        begins_at -> Integer,
+        ends_at -> Integer,
+        updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
+    notification_push_subscription (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        user_id -> Uuid,
+        endpoint_key -> Text,
+        push_service -> Text,
+        subscription_enc -> Binary,
+        label -> Nullable<Text>,
+        expires_at -> Nullable<Timestamp>,
+        created_at -> Timestamp,
     }
 }
 

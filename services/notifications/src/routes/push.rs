@@ -1,0 +1,124 @@
+//! Push messages: the caller's browsers, and the key that they subscribe with.
+
+use dotmac_platform::{audit::Acts as _, prelude::*};
+
+use super::person;
+use crate::{
+    bodies::{
+        NewSubscription, OldSubscription, PublicKeyBody, SubscriptionBody, SubscriptionsBody,
+    },
+    channel::Channel,
+    error::{Missing, NotificationsError},
+    rules::push as rules,
+    service::Service,
+    store::push::{self, SubscriptionId},
+};
+
+pub(super) fn declare(routes: &mut Routes) {
+    routes
+        .get("/key", find_push_key)
+        .summary("The key that browsers subscribe with: their `applicationServerKey`");
+    routes
+        .get("/subscriptions", list_subscriptions)
+        .summary("The caller's browsers that take push messages");
+    routes
+        .post("/subscriptions", subscribe)
+        .summary("Have a browser of the caller take push messages")
+        .description("A browser that does already keeps its id.");
+    routes
+        .delete("/subscriptions", end_subscription_of_endpoint)
+        .summary("End the subscription of the browser with this endpoint");
+    routes
+        .get("/subscriptions/{id}", find_subscription)
+        .summary("A browser of the caller that takes push messages");
+    routes
+        .delete("/subscriptions/{id}", end_subscription)
+        .summary("End the subscription of a browser");
+}
+
+async fn find_push_key(
+    _: Authenticated,
+    on: Use<Service>,
+) -> Result<Json<PublicKeyBody>, NotificationsError> {
+    let key = on.push_key();
+    let key = key.ok_or(NotificationsError::NotConfigured(Channel::WebPush))?;
+    let public_key = key.public().to_owned();
+    Ok(Json(PublicKeyBody { public_key }))
+}
+
+async fn list_subscriptions(
+    who: Authenticated,
+    on: Use<Service>,
+) -> Result<Json<SubscriptionsBody>, NotificationsError> {
+    let (db, user) = (on.db.tenant(&who.scope()), person(&who)?);
+    let found = db.read("list push subscriptions", async move |tx| {
+        push::of_users(tx, vec![user]).await
+    });
+    let items = found.await?.into_iter().map(SubscriptionBody::from);
+    Ok(Json(SubscriptionsBody {
+        items: items.collect(),
+    }))
+}
+
+async fn subscribe(
+    who: Authenticated,
+    on: Use<Service>,
+    new: Valid<NewSubscription>,
+    once: Idempotency,
+) -> Result<Created<SubscriptionBody>, NotificationsError> {
+    if !on.has(Channel::WebPush) {
+        return Err(NotificationsError::NotConfigured(Channel::WebPush));
+    }
+    let (db, user) = (on.db.tenant(&who.scope()), person(&who)?);
+    let (service, new) = (on.0.clone(), new.into_inner());
+    let made = db.act("subscribe to push messages", async move |tx| {
+        let with = (&service.sealer, &service.egress);
+        let made = rules::subscribe(tx, with, user, new).await?;
+        Ok::<_, NotificationsError>(made.map(|body| {
+            let location = format!("/api/v1/push/subscriptions/{}", body.id);
+            once.keep(tx, Created { location, body })
+        }))
+    });
+    made.await
+}
+
+async fn find_subscription(
+    who: Authenticated,
+    on: Use<Service>,
+    id: Path<SubscriptionId>,
+) -> Result<Json<SubscriptionBody>, NotificationsError> {
+    let (db, user) = (on.db.tenant(&who.scope()), person(&who)?);
+    let found = db.read("find push subscription", async move |tx| {
+        push::find(tx, *id).await
+    });
+    let found = found.await?.filter(|it| it.user_id == user);
+    let missing = NotificationsError::NotFound(Missing::Subscription);
+    Ok(Json(found.ok_or(missing)?.into()))
+}
+
+async fn end_subscription(
+    who: Authenticated,
+    on: Use<Service>,
+    id: Path<SubscriptionId>,
+) -> Result<NoContent, NotificationsError> {
+    let (db, user) = (on.db.tenant(&who.scope()), person(&who)?);
+    let ended = db.act("unsubscribe from push messages", async move |tx| {
+        rules::unsubscribe(tx, user, *id).await
+    });
+    ended.await?;
+    Ok(NoContent)
+}
+
+async fn end_subscription_of_endpoint(
+    who: Authenticated,
+    on: Use<Service>,
+    old: Valid<OldSubscription>,
+) -> Result<NoContent, NotificationsError> {
+    let (db, user) = (on.db.tenant(&who.scope()), person(&who)?);
+    let endpoint = old.into_inner().endpoint;
+    let ended = db.act("unsubscribe from push messages", async move |tx| {
+        rules::unsubscribe_endpoint(tx, user, &endpoint).await
+    });
+    ended.await?;
+    Ok(NoContent)
+}

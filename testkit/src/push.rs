@@ -1,0 +1,88 @@
+//! A browser that takes push messages, as far as cryptography goes: the reference implementation of encrypted content
+//! (`http_ece`) opens what it is sent.
+
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::repository;
+
+/// A browser with keys of its own.
+pub struct Browser {
+    /// Its public key, base64url.
+    pub p256dh: String,
+    /// Its secret, base64url.
+    pub auth: String,
+    private: String,
+}
+
+/// A message that a browser has opened.
+#[derive(Debug)]
+pub struct OpenedMessage {
+    /// What it says.
+    pub text: String,
+    /// What the token of its sender says, whose signature was right.
+    pub claims: Value,
+    /// The sender's public key, base64url.
+    pub sender: String,
+}
+
+impl Browser {
+    /// One that was just made.
+    pub fn new() -> Self {
+        let made = run(&json!({ "make": true })).unwrap();
+        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        Self {
+            p256dh: text("p256dh"),
+            auth: text("auth"),
+            private: text("private"),
+        }
+    }
+
+    /// Opens what the push service was given for it: its body, in hex, and the value of `authorization`.
+    pub fn open(&self, body: &[u8], authorization: &str) -> Result<OpenedMessage, String> {
+        let body: String = body.iter().map(|it| format!("{it:02x}")).collect();
+        let opened = run(&json!({
+            "private": self.private,
+            "auth": self.auth,
+            "body": body,
+            "authorization": authorization,
+        }))?;
+        let text = |name: &str| opened[name].as_str().unwrap().to_owned();
+        Ok(OpenedMessage {
+            text: text("text"),
+            claims: opened["claims"].clone(),
+            sender: text("sender"),
+        })
+    }
+}
+
+impl Default for Browser {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What the program in Python answers.
+fn run(asked: &Value) -> Result<Value, String> {
+    let python = repository().join("target/tools/receivers/venv/bin/python");
+    assert!(python.exists(), "http_ece is missing: run tests/setup");
+    let mut running = Command::new(python)
+        .arg(repository().join("testkit/src/push_browser.py"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = running.stdin.take().unwrap();
+    input.write_all(asked.to_string().as_bytes()).unwrap();
+    drop(input);
+    let ended = running.wait_with_output().unwrap();
+    if !ended.status.success() {
+        return Err(String::from_utf8_lossy(&ended.stderr).into_owned());
+    }
+    Ok(serde_json::from_slice(&ended.stdout).unwrap())
+}
