@@ -45,8 +45,9 @@ impl KeyRing {
         let unusable = present.unusable.clone();
         let (sealer, changes) = (self.0.sealer.clone(), self.0.changes.clone());
         let made = self.0.db.transaction("make keys", async move |tx| {
+            // Now, not before: another instance may have made one while this one waited.
+            let now = Moment::now();
             if let Some(new) = new {
-                // Another instance may have been faster.
                 let is_usable =
                     |row: &SigningKeyRow| row.activate_at <= now && !unusable.contains(&row.kid);
                 if !store::signing(tx, now).await?.iter().any(is_usable) {
