@@ -75,6 +75,24 @@ async fn a_file_is_what_was_sent_whatever_its_size() {
     .await;
 }
 
+/// The rule that texts of requests have no NUL is not for files: curl says that a file is a form.
+#[tokio::test]
+async fn a_file_may_have_any_byte_whatever_its_type_is_said_to_be() {
+    House::on_every(&[], async |house| {
+        for (kind, bytes) in [
+            ("application/x-www-form-urlencoded", &b"a\0b%00"[..]),
+            ("application/json", br#"{"a":"\u0000"}"#),
+        ] {
+            let request = house.request(0, Method::PUT, "/files/content?name=a.bin");
+            let request = request.header("content-type", kind).body(bytes.to_vec());
+            let made = house.send(request).await;
+            assert_eq!(made.status, 201, "{kind}: {made:?}");
+            assert_eq!(made.text("sha256"), sha256(bytes));
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_lies_about_its_hash_or_its_type_is_refused_and_leaves_nothing() {
     House::on_every(&[], async |house| {

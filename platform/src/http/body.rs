@@ -20,7 +20,7 @@ use actix_web::{
 };
 use futures_util::Stream;
 
-use super::{expectation::BodyWanted, nul::NulSearch};
+use super::{expectation::BodyWanted, guard::Limits, nul::NulSearch};
 
 /// How far a body came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +46,10 @@ struct Shared {
 }
 
 impl Intake {
-    /// Puts a body in the request's place that ends with [`PayloadError::Overflow`] after `limit`
-    /// bytes, or at a NUL in a text. Costs nothing if there is no body. What follows an upgrade (WebSocket) is no
+    /// Puts a body in the request's place that ends with [`PayloadError::Overflow`] after as many bytes as `limits` say, or
+    /// at a NUL in a text. Costs nothing if there is no body. What follows an upgrade (WebSocket) is no
     /// body.
-    pub(super) fn bound(request: &mut ServiceRequest, limit: usize) -> Self {
+    pub(super) fn bound(request: &mut ServiceRequest, limits: Limits) -> Self {
         if request.head().upgrade() {
             return Self(None);
         }
@@ -63,8 +63,8 @@ impl Intake {
         });
         let bounded: Pin<Box<dyn Stream<Item = Chunk>>> = Box::pin(Bounded {
             shared: Rc::clone(&shared),
-            left: limit,
-            nul: NulSearch::of(request.headers()),
+            left: limits.body,
+            nul: NulSearch::of(request.headers()).filter(|_| !limits.takes_bytes),
             wanted: request.extensions().get::<BodyWanted>().cloned(),
         });
         request.set_payload(Payload::Stream { payload: bounded });

@@ -239,4 +239,6 @@ pub(crate) struct RouteLimits {
     pub(crate) time: Option<Duration>,
     /// Whether a part of the path is a secret, which is in no span and no line of the log.
     pub(crate) hides_path: bool,
+    /// Whether its body is bytes, whatever its type says.
+    pub(crate) takes_bytes: bool,
 }

@@ -38,6 +38,7 @@ impl RequestLimits {
             general: Limits {
                 body: config.body_limit,
                 time: config.request_timeout,
+                takes_bytes: false,
             },
             secret_paths: secret.map(|(path, _, _)| path.clone()).collect(),
             own,
@@ -58,6 +59,7 @@ impl RequestLimits {
         Limits {
             body: own.body.unwrap_or(self.general.body),
             time: own.time.unwrap_or(self.general.time),
+            takes_bytes: own.takes_bytes,
         }
     }
 
@@ -82,6 +84,8 @@ pub(super) struct Limits {
     pub(super) body: usize,
     /// Longest time to the head of the response.
     pub(super) time: Duration,
+    /// The body is bytes, whatever its type says.
+    pub(super) takes_bytes: bool,
 }
 
 /// Stands between the layers and routing.

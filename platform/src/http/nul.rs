@@ -2,7 +2,7 @@
 //!
 //! PostgreSQL takes it in no text, SQLite does. It is refused here, so that a client gets the same answer
 //! whatever database is behind a route. Text is what comes as JSON, as a form, in the path and in the query;
-//! other bodies are bytes, which may have any value.
+//! other bodies are bytes, which may have any value, as are those that a route takes as they arrive: curl sends a file as a form.
 
 use actix_web::http::{
     Uri,

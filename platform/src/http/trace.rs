@@ -88,7 +88,7 @@ impl Exchange {
             shown_path,
             path: request.path().to_owned(),
             client: trusted.client(request),
-            body: Intake::bound(request, limits.body),
+            body: Intake::bound(request, limits),
             started: Instant::now(),
         }
     }

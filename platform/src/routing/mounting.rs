@@ -90,6 +90,7 @@ impl RouteSet for MountedRoutes {
                 body: route.body_limit,
                 time: route.rules.time_limit,
                 hides_path: route.hides_path,
+                takes_bytes: route.operation.streams_body,
             };
             (route.path.clone(), route.method.http(), limits)
         });
