@@ -92,7 +92,12 @@ impl Rig {
             supervisor: tree.start(),
         };
         rig.until(|board| board.readiness.serves()).await;
-        rig.run(table).await;
+        // `IF NOT EXISTS` fails where another instance makes the table at the same moment; then it is there.
+        let make = async move |tx: &mut Tx| on!(tx, |c| diesel::sql_query(table).execute(c).await);
+        let made = rig.system().transaction("make table", make).await;
+        if made.is_err() {
+            rig.run(table).await;
+        }
         rig
     }
 

@@ -149,6 +149,10 @@ pub const REMEDIES: &[(&str, &str)] = &[
         "set `DOTMAC_APP_MASTER_KEY` to keys of which one has sealed the signing key; the log names the key that is missing",
     ),
     (
+        "scanner_unavailable",
+        "start clamd, or check `DOTMAC_FILES_CLAMD`; the log has the error",
+    ),
+    (
         "storage_full",
         "free space in the store of files, or enlarge it",
     ),

@@ -156,8 +156,8 @@ fn files_are_kept_back_for_calls_to_the_outside_by_programs_that_make_any() {
     module!(Silent, "alpha", Manifest::new("A."), |_| Ok(()));
     let few = [("DOTMAC_EGRESS_CONCURRENCY", "10")];
     let of = |program: Result<Assembly, String>| program.map(|it| it.egress_descriptors());
-    // Two for each call, and the lookups.
-    assert_eq!(of(assembled::<InHandlers, Empty>(&few)), Ok(52));
-    assert_eq!(of(assembled::<InMount, Empty>(&few)), Ok(52));
+    // Two for each call, the lookups, and connections that are kept.
+    assert_eq!(of(assembled::<InHandlers, Empty>(&few)), Ok(68));
+    assert_eq!(of(assembled::<InMount, Empty>(&few)), Ok(68));
     assert_eq!(of(assembled::<Silent, Empty>(&few)), Ok(0));
 }

@@ -142,7 +142,7 @@ async fn a_passkey_signs_in_with_and_without_a_name_and_is_good_for_one_answer()
             json!({ "identifier": ADMIN.to_uppercase() }),
         ] {
             signed_out(&page).await;
-            let session = call(&page, "signIn", &[asked.clone()]).await;
+            let session = call(&page, "signIn", std::slice::from_ref(&asked)).await;
             assert_eq!(session["status"], 200, "{asked}: {session}");
             assert_eq!(session["body"]["acr"], 2, "{session}");
             assert_eq!(session["body"]["user"]["email"], ADMIN);
