@@ -202,6 +202,12 @@ impl House {
         self.instances.push(daemon);
     }
 
+    /// Has instances and commands that are started from now on have another setting.
+    pub(crate) fn set(&mut self, key: &'static str, value: &str) {
+        self.settings.retain(|(known, _)| *known != key);
+        self.settings.push((key, value.to_owned()));
+    }
+
     fn builder(&self) -> Builder {
         let builder = Daemon::builder()
             .env("DOTMAC_DATABASE_URL", &self.url)

@@ -6,6 +6,7 @@
 )]
 
 mod clients;
+mod direct;
 mod faults;
 mod house;
 mod links;

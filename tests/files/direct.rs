@@ -1,0 +1,179 @@
+//! Parts that clients send to the store themselves, and the way from one store to another.
+
+use dotmac_testkit::{
+    eventually,
+    seaweed::{Keys, Seaweed},
+};
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+
+use crate::house::{Answer, House, noise, sha256};
+
+/// The settings of a bucket of a store that speaks S3.
+fn settings(store: &Seaweed, keys: &Keys, bucket: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("DOTMAC_FILES_ENDPOINT", store.endpoint()),
+        ("DOTMAC_FILES_BUCKET", bucket.to_owned()),
+        ("DOTMAC_FILES_ACCESS_KEY", keys.access.clone()),
+        ("DOTMAC_FILES_SECRET_KEY", keys.secret.clone()),
+    ]
+}
+
+async fn begin(house: &House, bytes: &[u8], sha256: &str) -> Answer {
+    let new = json!({ "name": "a.bin", "size": bytes.len(), "sha256": sha256, "folder": "/d", "metadata": { "k": "v" } });
+    let begun = house.post("/files/direct", new).await;
+    assert_eq!(begun.status, 201, "{begun:?}");
+    begun
+}
+
+/// Sends a part as a client would: with no credentials.
+async fn send(part: &Value, bytes: &[u8]) -> StatusCode {
+    let number = |field: &str| usize::try_from(part[field].as_u64().unwrap()).unwrap();
+    let range = number("offset")..number("offset") + number("size");
+    let client = Client::builder().no_proxy().build().unwrap();
+    let request = client.put(part["url"].as_str().unwrap());
+    let sent = request.body(bytes[range].to_vec()).send().await;
+    sent.unwrap().status()
+}
+
+#[tokio::test]
+async fn what_a_client_sends_to_the_store_is_verified_before_it_is_a_file() {
+    let keys = Keys::of("direct");
+    let store = Seaweed::start(std::slice::from_ref(&keys)).await;
+    for (bucket, is_sqlite) in [("one", true), ("two", false)] {
+        let mut given = settings(&store, &keys, bucket);
+        given.push(("DOTMAC_FILES_PROVIDER", "s3".to_owned()));
+        given.push(("DOTMAC_FILES_SWEEP_INTERVAL", "300ms".to_owned()));
+        let given: Vec<_> = given
+            .iter()
+            .map(|(key, value)| (*key, value.as_str()))
+            .collect();
+        let house = match is_sqlite {
+            true => House::on_sqlite(1, &given).await,
+            false => House::on_postgres(1, &given).await,
+        };
+        // More than one part.
+        let bytes = noise(7, 70_000_000);
+        let begun = begin(&house, &bytes, &sha256(&bytes)).await;
+        let path = format!("/files/{}", begun.text("file_id"));
+        let parts = begun.body["parts"].as_array().unwrap();
+        assert_eq!(parts.len(), 2, "{parts:?}");
+        assert_eq!(house.usage().await, (0, 70_000_000, 0));
+        assert_eq!(send(&parts[1], &bytes).await, 200);
+        let complete = format!("{path}/complete");
+        let early = house.post(&complete, json!({})).await;
+        assert_eq!(early.short(), (409, "parts_missing"), "{early:?}");
+        assert_eq!(early.field(), "parts[0]");
+        assert_eq!(house.get(&path).await.status, 404);
+        assert_eq!(send(&parts[0], &bytes).await, 200);
+        let file = house.post(&complete, json!({})).await;
+        assert_eq!(file.status, 200, "{file:?}");
+        assert_eq!(
+            (file.text("sha256"), file.text("name"), file.text("folder")),
+            (&*sha256(&bytes), "a.bin", "/d")
+        );
+        assert_eq!(file.body["metadata"], json!({ "k": "v" }));
+        assert!(house.get(&format!("{path}/content")).await.bytes == bytes);
+        let again = house.post(&complete, json!({})).await;
+        assert_eq!(again.body, file.body);
+        assert_eq!(house.usage().await, (70_000_000, 0, 1));
+
+        // Other bytes than were announced.
+        let begun = begin(&house, b"hello", &sha256(b"hello")).await;
+        let path = format!("/files/{}", begun.text("file_id"));
+        assert_eq!(send(&begun.body["parts"][0], b"hullo").await, 200);
+        let refused = house.post(&format!("{path}/complete"), json!({})).await;
+        assert_eq!(refused.short(), (422, "digest_mismatch"), "{refused:?}");
+        assert_eq!(refused.field(), "sha256");
+        let gone = house.post(&format!("{path}/complete"), json!({})).await;
+        assert_eq!(gone.short(), (404, "upload_not_found"));
+        assert_eq!(house.usage().await, (70_000_000, 0, 1));
+        // What comes late is deleted as well, once the address has ended.
+        assert_eq!(send(&begun.body["parts"][0], b"hello").await, 200);
+        house
+            .sql("UPDATE file_blob SET url_until = created_at WHERE url_until IS NOT NULL")
+            .await;
+        eventually("the late bytes to be gone", || async {
+            (store.list(bucket, "blobs").len() == 1).then_some(())
+        })
+        .await;
+        let (code, output) = house.run(&["files", "check"]).await;
+        assert_eq!(code, 0, "{output}");
+        assert!(output.starts_with("1 blobs\n0 names"), "{output}");
+    }
+}
+
+#[tokio::test]
+async fn all_bytes_move_from_a_directory_to_a_bucket() {
+    const BUCKET: &str = "files";
+
+    let keys = Keys::of("moving");
+    let store = Seaweed::start(std::slice::from_ref(&keys)).await;
+    let given = settings(&store, &keys, BUCKET);
+    let given: Vec<_> = given
+        .iter()
+        .map(|(key, value)| (*key, value.as_str()))
+        .collect();
+    let mut house = House::on_sqlite(1, &given).await;
+    let (small, large) = (noise(8, 100), noise(9, 12_000_000));
+    let one = house.file("name=one", small.clone()).await;
+    let two = house.file("name=two", large.clone()).await;
+    let empty = house.file("name=empty", "").await;
+    let same = house.run(&["files", "migrate", "--from", "local"]).await;
+    assert_eq!(same.0, 78, "{}", same.1);
+
+    house.set("DOTMAC_FILES_PROVIDER", "s3");
+    let moved = house.run(&["files", "migrate", "--from", "local"]).await;
+    assert_eq!(moved.0, 0, "{}", moved.1);
+    assert!(
+        moved
+            .1
+            .starts_with("3 blobs copied, 12000100 bytes\n0 blobs were there\n"),
+        "{}",
+        moved.1
+    );
+    let again = house.run(&["files", "migrate", "--from", "local"]).await;
+    assert!(
+        again
+            .1
+            .starts_with("0 blobs copied, 0 bytes\n3 blobs were there\n"),
+        "{}",
+        again.1
+    );
+    house.instances.clear();
+    house.add_instance().await;
+    for (file, bytes) in [(&one, &small), (&two, &large), (&empty, &Vec::new())] {
+        let read = house
+            .get(&format!("/files/{}/content", file.text("id")))
+            .await;
+        assert_eq!((read.status, &read.bytes), (200, bytes));
+    }
+
+    // What is missing or changed where it was is named, and not copied.
+    let stored = house.stored();
+    let (sizes, paths): (Vec<u64>, Vec<_>) = stored
+        .iter()
+        .map(|path| (path.metadata().unwrap().len(), path))
+        .unzip();
+    for (size, path) in sizes.into_iter().zip(paths) {
+        match size {
+            100 => std::fs::remove_file(path).unwrap(),
+            0 => {}
+            _ => std::fs::write(path, vec![0; 12_000_000]).unwrap(),
+        }
+    }
+    for (path, _) in store.list(BUCKET, "blobs") {
+        store.delete(&path);
+    }
+    eventually("the bucket to be empty", || async {
+        store.list(BUCKET, "blobs").is_empty().then_some(())
+    })
+    .await;
+    let failed = house.run(&["files", "migrate", "--from", "local"]).await;
+    assert_eq!(failed.0, 1, "{}", failed.1);
+    assert!(
+        failed.1.contains("\n2 blobs that are missing or changed"),
+        "{}",
+        failed.1
+    );
+}
