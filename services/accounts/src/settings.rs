@@ -54,7 +54,7 @@ dotmac_platform::settings! {
         }
 
         /// Keys of 32 random bytes in base64 (`openssl rand -base64 32`) that passwords are hashed with, kept apart from the database. Of
-        /// several, with commas between, the first hashes and all verify. A hash whose key is not there any more lets nobody in.
+        /// several, with commas between, the first hashes and all verify. A password whose hash needs a key that is missing is refused.
         pepper: SecretSetting { vault: "accounts/pepper", optional: true }
 
         /// A file of `accounts breach-filter build`: new passwords must not be in it.

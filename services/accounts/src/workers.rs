@@ -10,7 +10,6 @@ use dotmac_platform::{
 use crate::{
     AccountsError,
     cookies::DEVICE_KNOWN,
-    keys,
     service::Service,
     store::{
         api_keys, ceremonies, changes, devices, flows, one_time, registrations, sessions, throttle,
@@ -46,8 +45,8 @@ pub(crate) async fn follow(service: Service) -> Result<(), AccountsError> {
 fn unless_sealed(result: Result<(), AccountsError>) -> Result<(), AccountsError> {
     match result {
         Err(error @ AccountsError::Vault(_)) => {
-            let error = keys::causes(&error);
-            tracing::warn!(%error, "no new key of the house was made; retrying");
+            let error = dotmac_causes::chain(&error);
+            tracing::warn!(error, "cannot make a new key of the house; retrying");
             Ok(())
         }
         Err(error @ (AccountsError::Sealing(_) | AccountsError::NoSigningKey)) => {

@@ -27,7 +27,6 @@ use zeroize::Zeroizing;
 
 pub(crate) use rotation::revoke;
 pub(crate) use set::{CODE_BYTES, Keys};
-pub(crate) use vault::causes;
 
 use crate::{
     AccountsError,
@@ -167,8 +166,10 @@ impl KeyRing {
     ///
     /// # Errors
     ///
-    /// [`AccountsError::Db`], and [`AccountsError::Sealing`] without a key.
+    /// As [`get`](Self::get).
     pub(crate) async fn reseal(&self) -> Result<(), AccountsError> {
+        // In development the key to seal with may have to be made first.
+        self.get().await?;
         for column in [PRIVATE, SECRET, TOTP] {
             let mut resealing = Resealing::new(column);
             loop {
@@ -248,8 +249,12 @@ impl KeyRing {
                 activate_at: row.activate_at,
             }),
             Err(error) => {
-                let causes = causes(&error);
-                tracing::warn!(kid = row.kid, error = %causes, "a signing key cannot be opened on this instance; another one signs");
+                let error = dotmac_causes::chain(&error);
+                tracing::warn!(
+                    kid = row.kid,
+                    error,
+                    "a signing key cannot be opened on this instance; another one signs"
+                );
                 keys.unusable.insert(row.kid);
             }
         }

@@ -29,7 +29,7 @@ pub(super) async fn keep(vault: &ModuleVault, new: &NewKey) -> Result<bool, Acco
         Err(error) if error.is_write_denied() => {
             tracing::warn!(
                 kid = new.kid,
-                error = %causes(&error),
+                error = dotmac_causes::chain(&error),
                 "the private signing key is sealed in the database: Vault does not allow to write it"
             );
             Ok(false)
@@ -61,15 +61,4 @@ pub(super) async fn read(
 fn path(kid: &str) -> Result<SecretPath, AccountsError> {
     let path = format!("accounts/signing/{kid}").parse();
     path.map_err(|_| AccountsError::Signing)
-}
-
-/// The error with its causes, of which the last says what to do.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
 }

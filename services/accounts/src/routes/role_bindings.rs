@@ -26,7 +26,7 @@ pub(super) fn declare(routes: &mut Routes) {
         .rate_limit(CALLS);
     routes
         .post("", create_binding)
-        .summary("Give somebody a role")
+        .summary("Give a role to a user or a service account")
         .rate_limit(CALLS)
         .body_limit(BODY);
     routes

@@ -115,7 +115,9 @@ pub(crate) async fn unbind(
 /// What they may do themselves is not theirs to change.
 pub(super) fn not_self(who: &Principal, holder: Holder) -> Result<(), AccountsError> {
     if holder.uuid() == who.id {
-        return Err(AccountsError::Forbidden("nobody changes their own roles"));
+        return Err(AccountsError::Forbidden(
+            "users cannot change their own roles",
+        ));
     }
     Ok(())
 }

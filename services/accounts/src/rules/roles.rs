@@ -283,7 +283,9 @@ async fn not_held_by(
     role: RoleId,
 ) -> Result<(), AccountsError> {
     if bindings::has_role(tx, Id::from_uuid(who.id), role).await? {
-        return Err(AccountsError::Forbidden("nobody changes their own roles"));
+        return Err(AccountsError::Forbidden(
+            "users cannot change their own roles",
+        ));
     }
     Ok(())
 }
