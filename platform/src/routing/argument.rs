@@ -98,7 +98,7 @@ impl Argument for web::Payload {
 
 impl<T: DeserializeOwned + PathSegments + 'static> Argument for web::Path<T> {
     fn describe(operation: &mut Operation) {
-        operation.segments = T::schemas();
+        operation.segments(T::schemas);
         operation.problem(super::ProblemType::new(
             400,
             "invalid_path",

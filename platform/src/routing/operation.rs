@@ -15,7 +15,7 @@ use utoipa::{
     },
 };
 
-use super::ProblemType;
+use super::{ProblemType, argument};
 use crate::{
     access::{Guard, PermissionSpec},
     http::{ProblemBody, SECURITY_SCHEME},
@@ -24,24 +24,14 @@ use crate::{
 /// Collects what the types of a handler say: see [`Argument::describe`](super::Argument::describe) and
 /// [`Reply::describe`](super::Reply::describe).
 ///
-/// They say it twice. At a start, only what requests are served by is kept. What is documentation alone (bodies, answers,
-/// schemas) is made when the document is asked for: the schemas of all routes take some 30 KiB a route and a good part of
-/// the time to start.
+/// A route is described at the start, for what requests are served by, and again with its documentation when the document is
+/// asked for: the schemas of all routes take some 30 KiB a route, and a good part of the time to start.
 #[derive(Default)]
 pub struct Operation {
-    /// Whether it is made for the document.
-    is_documented: bool,
     is_public: bool,
     permission: Option<PermissionSpec>,
-    pub(super) parameters: Vec<Parameter>,
     /// Names of the parameters in the query.
     query: Vec<String>,
-    /// Schemas of the path's segments, in their order.
-    pub(super) segments: Vec<RefOr<Schema>>,
-    body: Option<RequestBody>,
-    answers: BTreeMap<u16, Response>,
-    problems: BTreeMap<u16, Vec<ProblemType>>,
-    schemas: Vec<(String, RefOr<Schema>)>,
     pub(super) needs: Vec<Needed>,
     /// Something is made by it.
     creates: bool,
@@ -51,6 +41,19 @@ pub struct Operation {
     pub(super) takes_claim: bool,
     /// The handler takes the request itself, and with it any parameters in the query.
     pub(super) reads_request: bool,
+    documentation: Option<Documentation>,
+}
+
+/// What the document says of an operation.
+#[derive(Default)]
+pub(super) struct Documentation {
+    parameters: Vec<Parameter>,
+    /// Schemas of the path's segments, in their order.
+    segments: Vec<RefOr<Schema>>,
+    body: Option<RequestBody>,
+    answers: BTreeMap<u16, Response>,
+    problems: BTreeMap<u16, Vec<ProblemType>>,
+    schemas: Vec<(String, RefOr<Schema>)>,
 }
 
 /// A value of the program that a handler takes.
@@ -64,7 +67,7 @@ impl Operation {
     /// One that keeps what the document says as well.
     pub(super) fn documented() -> Self {
         Self {
-            is_documented: true,
+            documentation: Some(Documentation::default()),
             ..Self::default()
         }
     }
@@ -123,8 +126,15 @@ impl Operation {
         if matches!(parameter.parameter_in, ParameterIn::Query) {
             self.query.push(parameter.name.clone());
         }
-        if self.is_documented {
-            self.parameters.push(parameter);
+        if let Some(documentation) = &mut self.documentation {
+            documentation.parameters.push(parameter);
+        }
+    }
+
+    /// Takes segments of the path, of types with these schemas.
+    pub(super) fn segments(&mut self, schemas: fn() -> Vec<RefOr<Schema>>) {
+        if let Some(documentation) = &mut self.documentation {
+            documentation.segments = schemas();
         }
     }
 
@@ -135,44 +145,39 @@ impl Operation {
 
     /// Takes a body of type `T` in this media type.
     pub fn body<T: ToSchema>(&mut self, content_type: &str) {
-        if !self.is_documented {
+        let Some(documentation) = &mut self.documentation else {
             return;
-        }
-        let schema = self.schema::<T>();
-        let content = ContentBuilder::new().schema(Some(schema)).build();
-        let body = RequestBodyBuilder::new().content(content_type, content);
-        self.body = Some(body.required(Some(Required::True)).build());
+        };
+        let content = ContentBuilder::new().schema(Some(documentation.schema::<T>()));
+        let body = RequestBodyBuilder::new().content(content_type, content.build());
+        documentation.body = Some(body.required(Some(Required::True)).build());
     }
 
     /// Answers with `status` and a JSON body of type `T`.
     pub fn answer<T: ToSchema>(&mut self, status: StatusCode, description: &str) {
-        if !self.is_documented {
-            return;
-        }
-        let schema = self.schema::<T>();
-        self.answer_with(status, description, Some(schema));
+        self.answer_with(status, description, |documentation| {
+            documentation.schema::<T>()
+        });
     }
 
-    /// Answers with `status` and no body.
-    pub fn empty_answer(&mut self, status: StatusCode, description: &str) {
-        self.answer_with(status, description, None);
-    }
-
+    /// Answers with `status` and a JSON body of that schema.
     pub(super) fn answer_with(
         &mut self,
         status: StatusCode,
         description: &str,
-        schema: Option<RefOr<Schema>>,
+        schema: impl FnOnce(&mut Documentation) -> RefOr<Schema>,
     ) {
-        if !self.is_documented {
-            return;
+        if let Some(documentation) = &mut self.documentation {
+            let schema = schema(documentation);
+            documentation.answer(status, description, Some(("application/json", schema)));
         }
-        let mut response = ResponseBuilder::new().description(description);
-        if let Some(schema) = schema {
-            let content = ContentBuilder::new().schema(Some(schema)).build();
-            response = response.content("application/json", content);
+    }
+
+    /// Answers with `status` and no body.
+    pub fn empty_answer(&mut self, status: StatusCode, description: &str) {
+        if let Some(documentation) = &mut self.documentation {
+            documentation.answer(status, description, None);
         }
-        self.answers.insert(status.as_u16(), response.build());
     }
 
     /// Answers with `status` and plain text.
@@ -182,21 +187,16 @@ impl Operation {
 
     /// Answers with `status` and a file of that media type.
     pub fn file_answer(&mut self, status: StatusCode, content_type: &str, description: &str) {
-        if !self.is_documented {
-            return;
+        if let Some(documentation) = &mut self.documentation {
+            let schema = <String as PartialSchema>::schema();
+            documentation.answer(status, description, Some((content_type, schema)));
         }
-        let content = ContentBuilder::new()
-            .schema(Some(<String as PartialSchema>::schema()))
-            .build();
-        let response = ResponseBuilder::new()
-            .description(description)
-            .content(content_type, content);
-        self.answers.insert(status.as_u16(), response.build());
     }
 
     /// Adds a header to the answer with `status`, which must have been described before.
     pub fn answer_header(&mut self, status: StatusCode, name: &str, description: &str) {
-        if let Some(answer) = self.answers.get_mut(&status.as_u16()) {
+        let documentation = self.documentation.as_mut();
+        if let Some(answer) = documentation.and_then(|it| it.answers.get_mut(&status.as_u16())) {
             let mut header = Header::default();
             header.description = Some(description.to_owned());
             answer.headers.insert(name.to_owned(), RefOr::T(header));
@@ -205,20 +205,44 @@ impl Operation {
 
     /// May answer with this problem.
     pub fn problem(&mut self, problem: ProblemType) {
-        if !self.is_documented {
-            return;
-        }
-        let of_status = self.problems.entry(problem.status).or_default();
-        if !of_status.contains(&problem) {
-            of_status.push(problem);
+        if let Some(documentation) = &mut self.documentation {
+            let of_status = documentation.problems.entry(problem.status).or_default();
+            if !of_status.contains(&problem) {
+                of_status.push(problem);
+            }
         }
     }
 
-    /// The schema of `T`: by reference, with `T` and what it refers to among the document's components.
-    pub fn schema<T: ToSchema>(&mut self) -> RefOr<Schema> {
-        if !self.is_documented {
-            return RefOr::Ref(Ref::new(String::new()));
+    /// It as the document has it, at `path`.
+    pub(super) fn into_documented(self, path: &str) -> Documented {
+        let mut documentation = self.documentation.unwrap_or_default();
+        let in_path = argument::path_parameters(path, &documentation.segments);
+        documentation.parameters.splice(0..0, in_path);
+        Documented {
+            is_public: self.is_public,
+            permission: self.permission,
+            documentation,
         }
+    }
+}
+
+impl Documentation {
+    fn answer(
+        &mut self,
+        status: StatusCode,
+        description: &str,
+        content: Option<(&str, RefOr<Schema>)>,
+    ) {
+        let mut response = ResponseBuilder::new().description(description);
+        if let Some((content_type, schema)) = content {
+            let content = ContentBuilder::new().schema(Some(schema)).build();
+            response = response.content(content_type, content);
+        }
+        self.answers.insert(status.as_u16(), response.build());
+    }
+
+    /// The schema of `T`: by reference, with `T` and what it refers to among the document's components.
+    pub(super) fn schema<T: ToSchema>(&mut self) -> RefOr<Schema> {
         T::schemas(&mut self.schemas);
         let name = T::name().into_owned();
         let schema = <T as PartialSchema>::schema();
@@ -229,12 +253,7 @@ impl Operation {
         RefOr::Ref(Ref::from_schema_name(name))
     }
 
-    /// The schemas of its bodies and of what these refer to, by name.
-    pub(super) fn schemas(&self) -> &[(String, RefOr<Schema>)] {
-        &self.schemas
-    }
-
-    /// The body that it takes. JSON with `PATCH` is a merge patch, and may be sent as one (RFC 7396).
+    /// The body. JSON with `PATCH` is a merge patch, and may be sent as one (RFC 7396).
     fn body_of(&self, method: &HttpMethod) -> Option<RequestBody> {
         let mut body = self.body.clone()?;
         if let (HttpMethod::Patch, Some(content)) = (method, body.content.get("application/json")) {
@@ -244,20 +263,35 @@ impl Operation {
         }
         Some(body)
     }
+}
+
+/// An operation for the document.
+pub(super) struct Documented {
+    is_public: bool,
+    permission: Option<PermissionSpec>,
+    documentation: Documentation,
+}
+
+impl Documented {
+    /// The schemas of its bodies and of what these refer to, by name.
+    pub(super) fn schemas(&self) -> &[(String, RefOr<Schema>)] {
+        &self.documentation.schemas
+    }
 
     /// The operation as its path has it.
     pub(super) fn item(&self, method: HttpMethod, about: &About<'_>) -> PathItem {
+        let documentation = &self.documentation;
         let mut operation = OperationBuilder::new()
             .operation_id(Some(about.id))
             .tag(about.tag)
             .summary(about.summary)
             .description(about.description)
-            .request_body(self.body_of(&method))
-            .parameters(Some(self.parameters.clone()));
-        for (status, answer) in &self.answers {
+            .request_body(documentation.body_of(&method))
+            .parameters(Some(documentation.parameters.clone()));
+        for (status, answer) in &documentation.answers {
             operation = operation.response(status.to_string(), answer.clone());
         }
-        for (status, problems) in &self.problems {
+        for (status, problems) in &documentation.problems {
             operation = operation.response(status.to_string(), problem_response(problems));
         }
         let security = if self.is_public {

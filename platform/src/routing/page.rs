@@ -276,12 +276,9 @@ impl Argument for Paging {
 
 impl<T: Serialize + ToSchema + 'static> Reply for Page<T> {
     fn describe(operation: &mut Operation) {
-        let item = operation.schema::<T>();
-        operation.answer_with(
-            StatusCode::OK,
-            "One page of the list.",
-            Some(page_schema(item)),
-        );
+        operation.answer_with(StatusCode::OK, "One page of the list.", |documentation| {
+            page_schema(documentation.schema::<T>())
+        });
     }
 
     fn respond(self, _: &HttpRequest) -> HttpResponse {

@@ -12,7 +12,7 @@ use utoipa::openapi::path::HttpMethod;
 
 use super::{
     Endpoint, Insert, ModuleRequests, Operation, RateLimit, RoutesError, admission::RouteRules,
-    argument, bulkhead, idempotency, rate_limit,
+    bulkhead, idempotency, operation::Documented, rate_limit,
 };
 
 /// Collects the routes of a module below one prefix: see [`Mount::routes`](crate::module::Mount::routes).
@@ -250,11 +250,9 @@ impl Route {
     }
 
     /// Its operation with all that the document says of it.
-    pub(super) fn documented(&self) -> Operation {
+    pub(super) fn documented(&self) -> Documented {
         let mut operation = Operation::documented();
         (self.describe)(&mut operation);
-        let parameters = argument::path_parameters(&self.path, &operation.segments);
-        operation.parameters.splice(0..0, parameters);
         if self.rules.takes_key {
             idempotency::describe(&mut operation);
         }
@@ -262,7 +260,7 @@ impl Route {
         if !self.rules.limits.is_empty() {
             rate_limit::describe(&mut operation);
         }
-        operation
+        operation.into_documented(&self.path)
     }
 
     /// Whether its handler takes a `T` of the program.

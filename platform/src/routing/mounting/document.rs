@@ -13,7 +13,7 @@ use utoipa::{
 
 use super::{
     super::{
-        operation::{About, Operation},
+        operation::{About, Documented},
         routes::Route,
     },
     RoutesError,
@@ -23,7 +23,7 @@ use crate::http::ProblemBody;
 
 /// All operations, and the schemas of each module.
 pub(super) struct Documents<'a> {
-    operations: Vec<(&'a Route, Operation)>,
+    operations: Vec<(&'a Route, Documented)>,
     modules: BTreeMap<&'static str, Schemas>,
 }
 
