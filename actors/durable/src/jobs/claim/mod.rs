@@ -30,7 +30,7 @@ use super::{
     settle::Lease,
     tables::{job, job_payload, job_queue},
 };
-use known::Place;
+use known::{Place, Which};
 
 /// What an instance has room for.
 #[derive(Clone, Debug)]
@@ -227,25 +227,41 @@ impl Round {
 }
 
 /// Looks through all queues, without a claim: what the next claims go on from.
-pub(super) async fn look(db: &Db, rooms: Vec<Room>, before: Known) -> Result<Known, DbError> {
+pub(super) async fn look_through(
+    db: &Db,
+    rooms: Vec<Room>,
+    before: Known,
+) -> Result<Known, DbError> {
     let look = async move |c: &mut Connection| {
         let (mut known, began) = (Known::default(), Instant::now());
         for (at, queue) in look::ready(c, &rooms).await? {
-            let Some(room) = rooms.get(at) else {
-                continue;
-            };
-            let which = (room.spec.kind, queue);
-            let begin = before.turns.get(&which).copied().unwrap_or(SYSTEM);
-            let lanes = look::lanes(c, &which, begin, room.elsewhere.into()).await?;
-            if let Some(next) = lanes.next {
-                known.turns.insert(which.clone(), next);
+            if let Some(room) = rooms.get(at) {
+                let which = (room.spec.kind, queue);
+                let most = room.elsewhere.into();
+                let places = places_of(c, &which, &before, most, &mut known).await?;
+                known.places.insert(which, places);
             }
-            known.places.insert(which, lanes.places);
         }
         known.looked = Some((Instant::now(), began.elapsed()));
         Ok::<_, DbError>(known)
     };
     db.read("look for ready jobs", look).await
+}
+
+/// Where the jobs of the tenants are whose turn it is, at most so many; notes with whom the next look begins.
+async fn places_of(
+    c: &mut Connection,
+    which: &Which,
+    before: &Known,
+    most: i64,
+    known: &mut Known,
+) -> Result<Vec<Place>, DbError> {
+    let begin = before.turns.get(which).copied().unwrap_or(SYSTEM);
+    let lanes = look::lanes(c, which, begin, most).await?;
+    if let Some(next) = lanes.next {
+        known.turns.insert(which.clone(), next);
+    }
+    Ok(lanes.places)
 }
 
 /// Looks through all queues, and claims.
@@ -269,14 +285,10 @@ async fn claim_anew(
         }
         let which = (room.spec.kind, queue);
         let began = Instant::now();
-        let begin = before.turns.get(&which).copied();
-        let lanes = look::lanes(tx, &which, begin.unwrap_or(SYSTEM), most).await?;
+        let places = places_of(tx, &which, &before, most, &mut found.known).await?;
         took += began.elapsed();
-        if let Some(next) = lanes.next {
-            found.known.turns.insert(which.clone(), next);
-        }
         round
-            .take(tx, room, which.1, (lanes.places, most), &mut found)
+            .take(tx, room, which.1, (places, most), &mut found)
             .await?;
     }
     found.known.looked = Some((Instant::now(), took));

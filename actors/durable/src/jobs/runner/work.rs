@@ -127,9 +127,9 @@ impl Life {
         let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         if looking.is_none() && known.is_slow() && known.put_off().is_none() {
             let (db, rooms, before) = (self.this.db.clone(), rooms.to_vec(), known.clone());
-            *looking = Some(Box::pin(
-                async move { claim::look(&db, rooms, before).await },
-            ));
+            *looking = Some(Box::pin(async move {
+                claim::look_through(&db, rooms, before).await
+            }));
         }
         match looking.as_mut().map(|look| look.now_or_never()) {
             None => {}
