@@ -1,5 +1,5 @@
-//! Mails: through one relay, against bare loops of lettre, a connection each. This program, told to be a platform with the module; the relay is in
-//! this process and takes everything.
+//! Mails: through one relay, against bare loops of lettre, a connection each. This program is run once more as the
+//! platform with the module; the relay is in this process and takes everything.
 
 use std::{
     process::ExitCode,
@@ -10,14 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dotmac_platform::{
-    Platform,
-    access::{
-        AuthError, AuthRequest, Authenticator, Identity, PermissionSet, Principal, PrincipalKind,
-    },
-    db::types::{Id, Moment},
-};
-use futures_util::future::{LocalBoxFuture, join_all, ready};
+use dotmac_platform::Platform;
+use futures_util::future::join_all;
 use lettre::{
     Message,
     transport::smtp::{client::AsyncSmtpConnection, extension::ClientId},
@@ -29,6 +23,7 @@ use tokio::{
 };
 
 use crate::{
+    caller::OneCaller,
     process::Measured,
     report::{Report, median},
     support::{self, Postgres},
@@ -48,30 +43,9 @@ pub fn asked_for() -> bool {
     std::env::var_os(ASKED).is_some()
 }
 
-struct Anybody;
-
-impl Authenticator for Anybody {
-    fn authenticate<'r>(
-        &'r self,
-        request: AuthRequest<'r>,
-    ) -> LocalBoxFuture<'r, Result<Option<Principal>, AuthError>> {
-        let one = uuid::Uuid::from_u128(1);
-        let principal = request.principal(Identity {
-            id: one,
-            kind: PrincipalKind::User,
-            tenant: Id::from_uuid(one),
-            permissions: PermissionSet::all(),
-            acr: 1,
-            authenticated_at: Moment::now().into(),
-            session: None,
-        });
-        Box::pin(ready(Ok(Some(principal))))
-    }
-}
-
 pub fn serve() -> ExitCode {
     Platform::new("mails", env!("CARGO_PKG_VERSION"))
-        .authenticator(Anybody)
+        .authenticator(OneCaller)
         .module::<dotmac_jobs::Jobs>()
         .module::<dotmac_notifications::Smtp>()
         .module::<dotmac_notifications::Notifications>()

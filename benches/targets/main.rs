@@ -18,6 +18,7 @@ use dotmac_testkit as support;
 mod accounts;
 mod actors;
 mod bare;
+mod caller;
 mod compression;
 mod database;
 mod durable;

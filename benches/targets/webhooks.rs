@@ -1,5 +1,5 @@
-//! Webhooks: deliveries against a bare loop of reqwest, and what one endpoint that hangs costs the others. This program, told to
-//! be a platform with the module; the receiver is in this process.
+//! Webhooks: deliveries against a bare loop of reqwest, and what one endpoint that hangs costs the others. This program is
+//! run once more as the platform with the module; the receiver is in this process.
 
 use std::{
     collections::HashMap,
@@ -11,14 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dotmac_platform::{
-    Platform,
-    access::{
-        AuthError, AuthRequest, Authenticator, Identity, PermissionSet, Principal, PrincipalKind,
-    },
-    db::types::{Id, Moment},
-};
-use futures_util::future::{LocalBoxFuture, join_all, ready};
+use dotmac_platform::Platform;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -26,6 +20,7 @@ use tokio::{
 };
 
 use crate::{
+    caller::OneCaller,
     process::Measured,
     report::{Report, median, ms, percentile},
     support::{self, Postgres},
@@ -46,33 +41,9 @@ pub fn asked_for() -> bool {
     std::env::var_os(ASKED).is_some()
 }
 
-struct Anybody;
-
-impl Authenticator for Anybody {
-    fn authenticate<'r>(
-        &'r self,
-        request: AuthRequest<'r>,
-    ) -> LocalBoxFuture<'r, Result<Option<Principal>, AuthError>> {
-        let principal = request.principal(Identity {
-            id: uuid(),
-            kind: PrincipalKind::User,
-            tenant: Id::from_uuid(uuid()),
-            permissions: PermissionSet::all(),
-            acr: 1,
-            authenticated_at: Moment::now().into(),
-            session: None,
-        });
-        Box::pin(ready(Ok(Some(principal))))
-    }
-}
-
-fn uuid() -> uuid::Uuid {
-    uuid::Uuid::from_u128(1)
-}
-
 pub fn serve() -> ExitCode {
     Platform::new("webhooks", env!("CARGO_PKG_VERSION"))
-        .authenticator(Anybody)
+        .authenticator(OneCaller)
         .module::<dotmac_events::Events>()
         .module::<dotmac_webhooks::Webhooks>()
         .main()
