@@ -65,7 +65,7 @@ impl NotificationsSettings {
         rules.refuse(
             in_production && self.outbox,
             &["outbox"],
-            "whoever reads held mail can set the passwords of others",
+            "held mail has links that set the passwords of users",
             "unset it, and set DOTMAC_SMTP_HOST",
         );
         let is_plain = self

@@ -54,7 +54,7 @@ pub(super) fn window(
     if category == TRANSACTIONAL {
         return wrong(
             "digest",
-            "is not for `transactional` messages, which somebody waits for",
+            "cannot be used with `transactional` messages, which are sent at once",
         );
     }
     if new.send_at.is_some() || new.expires_at.is_some() {

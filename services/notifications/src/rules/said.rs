@@ -149,7 +149,11 @@ fn written(it: NewContent) -> Content {
 /// fails is refused at once.
 pub(super) fn check_content(said: &Said, planned: &[Planned]) -> Result<(), NotificationsError> {
     let Some(first) = planned.first() else {
-        return Err(NotificationsError::field("to", "nobody", "reaches nobody"));
+        return Err(NotificationsError::field(
+            "to",
+            "no_recipient",
+            "has no recipient that can be reached",
+        ));
     };
     let (content, place) = match &said.template {
         None => (said.content.clone(), "content"),

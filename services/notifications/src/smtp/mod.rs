@@ -78,7 +78,10 @@ async fn watch(relay: Relay, context: WorkerContext) -> Result<(), Infallible> {
     let reason = fault.as_ref().map(reason);
     if relay.is_news(reason.map(|it| it.as_str())) {
         match &fault {
-            Some(fault) => warn!(relay = relay.address(), "no mail leaves: {fault}"),
+            Some(fault) => warn!(
+                relay = relay.address(),
+                "the relay does not take mail: {fault}; retrying"
+            ),
             None => info!(relay = relay.address(), "the relay takes mail"),
         }
     }

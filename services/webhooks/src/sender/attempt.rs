@@ -168,7 +168,7 @@ fn judge(
             (Attempt::failed(at, took, text), Verdict::Never, None)
         }
         Err(Unanswered::Sealed(error)) => {
-            tracing::warn!(%error, "a webhook cannot be signed: its secret does not open");
+            tracing::warn!(%error, "a webhook cannot be signed: its secret cannot be opened");
             let text = "secret_unavailable: the secret of the endpoint cannot be opened now";
             (Attempt::failed(at, took, text), Verdict::Untried, None)
         }
