@@ -18,7 +18,6 @@ pub mod directory;
 pub mod egress;
 pub mod events;
 mod exit;
-mod extract;
 pub mod http;
 pub mod jobs;
 mod later;
@@ -35,18 +34,19 @@ mod run;
 pub mod settings;
 mod shown;
 pub mod standard_webhooks;
+mod supervised;
 mod tls;
 
 pub use about::Build;
 pub use cli::REMEDIES;
-pub use dotmac_db::{insert_all, migrations, on, sealing};
+pub use dotmac_db::{insert_all, migrations, on, sealing, words};
 pub use dotmac_durable::delivery;
 pub use dotmac_secrets as secrets;
 pub use dotmac_supervision as supervision;
 pub use dotmac_telemetry as telemetry;
 pub use exit::Exit;
-pub use extract::Supervised;
 pub use platform::Platform;
+pub use supervised::Supervised;
 
 /// Compiles the recipes.
 #[cfg(doctest)]

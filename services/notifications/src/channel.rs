@@ -1,81 +1,14 @@
 //! Channels, and the states of a delivery.
 
-use std::{fmt, io::Write as _};
-
-use diesel::{
-    backend::Backend,
-    deserialize::{self, FromSql, FromSqlRow},
-    expression::AsExpression,
-    pg::Pg,
-    serialize::{self, IsNull, Output, ToSql},
-    sql_types::Text,
-    sqlite::Sqlite,
-};
+use dotmac_platform::words;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Declares a closed set of words that is a column of type text, a JSON string and a schema.
-macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $word:literal,)+ }) => {
-        $(#[$meta])*
-        #[derive(
-            AsExpression, FromSqlRow, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord,
-            Serialize, Deserialize, ToSchema,
-        )]
-        #[diesel(sql_type = Text)]
-        #[serde(rename_all = "snake_case")]
-        pub(crate) enum $name { $($(#[doc = $doc])+ $variant,)+ }
-
-        impl $name {
-            /// All of them.
-            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// The word for it.
-            pub(crate) const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-
-            /// What has this word.
-            pub(crate) fn read(word: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|it| it.as_str() == word)
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl ToSql<Text, Pg> for $name {
-            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-                out.write_all(self.as_str().as_bytes())?;
-                Ok(IsNull::No)
-            }
-        }
-
-        impl ToSql<Text, Sqlite> for $name {
-            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-                out.set_value(self.as_str());
-                Ok(IsNull::No)
-            }
-        }
-
-        impl<DB: Backend> FromSql<Text, DB> for $name
-        where
-            String: FromSql<Text, DB>,
-        {
-            fn from_sql(bytes: DB::RawValue<'_>) -> deserialize::Result<Self> {
-                let word = String::from_sql(bytes)?;
-                Self::read(&word).ok_or_else(|| format!("`{word}` is not known here").into())
-            }
-        }
-    };
-}
-
 words! {
     /// A way to reach a recipient.
-    Channel {
+    #[derive(Serialize, Deserialize, ToSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub(crate) enum Channel {
         /// Mail, by the relay of `DOTMAC_SMTP_HOST`.
         Email = "email",
         /// The inbox of a user in this program.
@@ -91,7 +24,9 @@ words! {
 
 words! {
     /// What is known of a delivery: what the next hop answered, and nothing beyond.
-    State {
+    #[derive(Serialize, Deserialize, ToSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub(crate) enum State {
         /// It waits for its time, or for another attempt.
         Queued = "queued",
         /// It is kept to be read, and handed to nobody: in development without a relay.

@@ -92,7 +92,7 @@ pub use schedules::{
     delete_schedule, find_any_schedule, find_schedule, list_all_schedules, list_occurrences,
     list_schedules, replace_schedule, trigger_schedule,
 };
-pub use state::{JobState, JobStateError};
+pub use state::JobState;
 pub use stats::{KindStats, QueueStatus, Stats, oldest_ready, queues, stats, stats_of_all};
 pub use status::{
     Attempt, JobFilter, LastError, Progress, StoredJob, args, attempts, find, find_any, list,

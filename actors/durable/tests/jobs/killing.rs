@@ -208,7 +208,7 @@ async fn killed(database: &str) {
 /// How many jobs are not completed. Those that were parked by many kills are sent on, as an operator does.
 async fn unfinished(rig: &Rig) -> usize {
     let mut left = 0;
-    for state in JobState::ALL {
+    for &state in JobState::ALL {
         if matches!(state, JobState::Completed | JobState::Cancelled) {
             continue;
         }

@@ -40,14 +40,14 @@ fn filter(asked: &Asked) -> Result<Filter, InvalidRequest> {
         let channels: Vec<_> = Channel::ALL.iter().map(|it| it.as_str()).collect();
         format!("is one of {}", channels.join(", "))
     };
-    let state = asked
-        .state
-        .as_deref()
-        .map(|it| State::read(it).ok_or_else(|| InvalidRequest::query("state", states())));
-    let channel = asked
-        .channel
-        .as_deref()
-        .map(|it| Channel::read(it).ok_or_else(|| InvalidRequest::query("channel", channels())));
+    let state = asked.state.as_deref().map(|it| {
+        it.parse::<State>()
+            .map_err(|_| InvalidRequest::query("state", states()))
+    });
+    let channel = asked.channel.as_deref().map(|it| {
+        it.parse::<Channel>()
+            .map_err(|_| InvalidRequest::query("channel", channels()))
+    });
     Ok(Filter {
         state: state.transpose()?,
         channel: channel.transpose()?,

@@ -62,7 +62,7 @@ pub(crate) async fn replace(
         } else if it.category != ANY && !is_category(&it.category) {
             refuse("category", "is no category, and not `*`");
         }
-        if it.channel != ANY && Channel::read(&it.channel).is_none() {
+        if it.channel != ANY && it.channel.parse::<Channel>().is_err() {
             refuse("channel", "is no channel, and not `*`");
         }
         if !seen.insert((&it.category, &it.channel)) {

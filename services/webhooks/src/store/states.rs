@@ -1,99 +1,15 @@
 //! Columns that hold one of a few words.
 
-use std::io::Write as _;
-
-use diesel::{
-    backend::Backend,
-    deserialize::{self, FromSql, FromSqlRow},
-    expression::AsExpression,
-    pg::Pg,
-    serialize::{self, IsNull, Output, ToSql},
-    sql_types::Text,
-    sqlite::Sqlite,
-};
+use dotmac_platform::words;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A word that is none of those there are.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{word}` is none of {words}")]
-pub(crate) struct UnknownWord {
-    word: String,
-    words: String,
-}
-
-/// An enum whose variants are words: in the database, over HTTP and on the command line.
-macro_rules! words {
-    ($(#[$doc:meta])+ $name:ident as $schema:ident { $($(#[$variant_doc:meta])+ $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])+
-        #[derive(
-            AsExpression, FromSqlRow, Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema,
-        )]
-        #[diesel(sql_type = Text)]
-        #[serde(rename_all = "snake_case")]
-        #[schema(as = $schema)]
-        pub(crate) enum $name {
-            $($(#[$variant_doc])+ $variant),+
-        }
-
-        impl $name {
-            /// All of them.
-            pub(crate) const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The word.
-            pub(crate) const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word),+
-                }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = UnknownWord;
-
-            fn from_str(word: &str) -> Result<Self, UnknownWord> {
-                let found = Self::ALL.iter().find(|it| it.as_str() == word);
-                found.copied().ok_or_else(|| UnknownWord {
-                    word: word.to_owned(),
-                    words: Self::ALL.iter().map(|it| it.as_str()).collect::<Vec<_>>().join(", "),
-                })
-            }
-        }
-
-        impl ToSql<Text, Pg> for $name {
-            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-                out.write_all(self.as_str().as_bytes())?;
-                Ok(IsNull::No)
-            }
-        }
-
-        impl ToSql<Text, Sqlite> for $name {
-            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-                out.set_value(self.as_str());
-                Ok(IsNull::No)
-            }
-        }
-
-        impl<DB: Backend> FromSql<Text, DB> for $name
-        where
-            String: FromSql<Text, DB>,
-        {
-            fn from_sql(bytes: DB::RawValue<'_>) -> deserialize::Result<Self> {
-                Ok(String::from_sql(bytes)?.parse()?)
-            }
-        }
-    };
-}
-
 words! {
     /// Whether an endpoint gets deliveries.
-    EndpointState as WebhookState {
+    #[derive(Serialize, Deserialize, ToSchema)]
+    #[serde(rename_all = "snake_case")]
+    #[schema(as = WebhookState)]
+    pub(crate) enum EndpointState {
         /// It does.
         Active = "active",
         /// Its owner has it wait: deliveries are made and kept.
@@ -107,7 +23,10 @@ words! {
 
 words! {
     /// What deliveries are signed with.
-    Signing as WebhookSigning {
+    #[derive(Serialize, Deserialize, ToSchema)]
+    #[serde(rename_all = "snake_case")]
+    #[schema(as = WebhookSigning)]
+    pub(crate) enum Signing {
         /// HMAC-SHA256, with a secret that the receiver has too: `whsec_…`, `v1`.
         Hmac = "hmac",
         /// Ed25519, whose public key the receiver has: `whpk_…`, `v1a`.
@@ -117,7 +36,10 @@ words! {
 
 words! {
     /// What has become of a delivery.
-    DeliveryState as WebhookDeliveryState {
+    #[derive(Serialize, Deserialize, ToSchema)]
+    #[serde(rename_all = "snake_case")]
+    #[schema(as = WebhookDeliveryState)]
+    pub(crate) enum DeliveryState {
         /// It waits for its next attempt.
         Pending = "pending",
         /// An attempt is under way.
