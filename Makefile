@@ -17,7 +17,7 @@ run: ## Start the daemon, as `cargo run` does
 
 test: ## Install the servers that the tests start, then run the whole suite
 	tests/setup
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-3} cargo test --workspace --locked --no-fail-fast
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --workspace --locked --no-fail-fast
 
 check: ## Run all that CI runs, and print how long each part took
 	@for part in check-tools test features fmt-check lint doc supervision-alone deny; do \
@@ -52,7 +52,7 @@ rotations: ## Rotate the database's user COUNT times (1000) under load: nobody m
 
 mutants: ## Change the code of ROOM (actors/supervision/src/supervisor) in every small way: which changes do the tests miss?
 	tests/setup --mutants
-	PATH=target/tools/bin:$$PATH cargo mutants --file "$${ROOM:-actors/supervision/src/supervisor}/**" \
+	PATH=target/tools/bin:$$PATH cargo mutants --workspace --file "$${ROOM:-actors/supervision/src/supervisor}/**" \
 	  --output target --timeout 300 --no-shuffle
 
 generate: ## Write the generated files anew: docs/settings.md, deploy/dotmac.env.example, what modules document
@@ -64,9 +64,8 @@ check-tools:
 	tests/setup --check
 
 features: ## Test what is off by default: the Vault adapter, and the relay to NATS in the daemon
-	cargo test --package dotmac --package dotmac-secrets --package dotmac-features --locked --features hashicorp_vault --lib
-	cargo test --package dotmac --package dotmac-secrets --package dotmac-features --locked --features hashicorp_vault --test openbao
-	cargo build --package dotmac --package dotmac-secrets --package dotmac-features --locked --features hashicorp_vault,nats --bin dotmac
+	cargo test --package dotmac --package dotmac-secrets --package dotmac-features --locked --features hashicorp_vault --lib --test openbao
+	cargo build --package dotmac --package dotmac-secrets --package dotmac-features --locked --features nats --bin dotmac
 	$${CARGO_TARGET_DIR:-target}/debug/dotmac config | grep --quiet DOTMAC_NATS_URL
 
 fmt-check: ## Look whether the code is formatted

@@ -104,7 +104,7 @@ fn a_probe_waits_for_nobody() {
 }
 
 /// The dependencies and features that a build of the workspace selects for these kinds of edges.
-fn selected(edges: &str) -> BTreeSet<String> {
+pub fn selected(edges: &str) -> BTreeSet<String> {
     let tree = Command::new(env!("CARGO"))
         .args([
             "tree",

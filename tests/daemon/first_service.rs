@@ -1,9 +1,15 @@
 //! docs/first-service.md, step by step: writes each file of the page, runs each command, compares each output. It does so
 //! in a folder outside the repository, with the third-party crates that the repository's own build has compiled.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
+    architecture::selected,
     page::{Step, matches, steps},
     support::{built, eventually, free_port, process::Process, repository},
 };
@@ -101,9 +107,46 @@ fn manifest(text: &str) -> String {
     let text = text.replace("../dotmac-platform", &repository.to_string());
     let workspace = fs::read_to_string(format!("{repository}/Cargo.toml")).unwrap();
     let profiles = &workspace[workspace.find("[profile.").unwrap()..];
-    format!(
-        "{text}\n[dependencies.dotmac-features]\npath = \"{repository}/tests/features\"\n\n{profiles}"
-    )
+    format!("{text}\n[dependencies.third-party]\npath = \"../third-party\"\n\n{profiles}")
+}
+
+/// Writes a package without code that turns on, in all crates that the workspace links, the features that the workspace does.
+fn write_third_party(directory: &Path) {
+    let mut manifest =
+        "[package]\nname = \"third-party\"\nversion = \"0.0.0\"\nedition = \"2024\"\n".to_owned();
+    for (number, ((name, version), features)) in third_party().iter().enumerate() {
+        let features: Vec<_> = features.iter().collect();
+        manifest.push_str(&format!(
+            "\n[dependencies.crate-{number}]\npackage = \"{name}\"\nversion = \"={version}\"\n\
+             default-features = false\nfeatures = {features:?}\n"
+        ));
+    }
+    fs::create_dir_all(directory.join("src")).unwrap();
+    fs::write(directory.join("Cargo.toml"), manifest).unwrap();
+    fs::write(directory.join("src/lib.rs"), "").unwrap();
+}
+
+/// Each third-party crate that the workspace links, by name and version, with its features.
+fn third_party() -> BTreeMap<(String, String), BTreeSet<String>> {
+    let mut crates = BTreeMap::<_, BTreeSet<_>>::new();
+    for line in selected("normal") {
+        // An empty line stands between the packages of the workspace.
+        let Some((package, features)) = line.split_once(" with ") else {
+            continue;
+        };
+        let mut words = package.split(' ');
+        let (name, version) = (words.next().unwrap(), words.next().unwrap());
+        // What follows is a path, or says that it is compiled for the compiler.
+        if words.next().is_none() {
+            let version = version.trim_start_matches('v').split('+').next().unwrap();
+            let features = features.split(',').filter(|it| !it.is_empty());
+            crates
+                .entry((name.to_owned(), version.to_owned()))
+                .or_default()
+                .extend(features.map(str::to_owned));
+        }
+    }
+    crates
 }
 
 #[tokio::test]
@@ -111,6 +154,7 @@ async fn every_step_of_the_page_works_as_it_says() {
     let page = fs::read_to_string(repository().join("docs/first-service.md")).unwrap();
     let folder = Folder::new();
     assert!(!folder.0.starts_with(repository()));
+    write_third_party(&folder.0.join("third-party"));
     let mut reader = Reader {
         directory: folder.0.clone(),
         port: free_port(),
