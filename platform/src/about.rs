@@ -54,6 +54,16 @@ impl About {
         attributes.into_iter().flatten().collect()
     }
 
+    /// What the journal has of the start of this process: `greeter 0.7.3 (3f2c1ab), pid 4711`.
+    pub(crate) fn process(&self) -> String {
+        format!(
+            "{} {}, pid {}",
+            self.name,
+            self.long_version(),
+            std::process::id()
+        )
+    }
+
     /// `0.7.3 (3f2c1ab, 2026-11-28T12:00:00Z)`, without what is not known.
     pub(crate) fn long_version(&self) -> String {
         let known: Vec<_> = [self.build.revision, self.build.time]

@@ -12,7 +12,6 @@ pub use crate::{
         DbError, ModuleDb,
         types::{Id, Moment},
     },
-    extract::Supervised,
     http::Problem,
     module::{Manifest, Module, Mount, MountError, Needs},
     routing::{
@@ -20,5 +19,6 @@ pub use crate::{
         Paging, ProblemType, Query, RateLimit, Routes, Sort, Use, Valid, Versioned,
     },
     settings::{Live, NoSettings},
+    supervised::Supervised,
     supervision::{Lifeline, Schedule, Serving, SupervisedActor},
 };

@@ -112,6 +112,8 @@ async fn the_daemon_takes_a_database_that_notes_migrated() {
         let status = on(notes()).run(&["migrate", "status"]).await;
         assert_eq!(status.code, 0, "{}", status.text());
         assert!(status.text().contains("notes: 2 applied, 0 pending"));
+        let named = "  applied 2026-11-28-230000_notes";
+        assert!(status.text().contains(named), "{}", status.text());
     }
 }
 

@@ -178,7 +178,8 @@ fn show(of: &OwnerStatus) {
         } else {
             ""
         };
-        super::print(&format!("  applied {version}{word}"));
+        let name = of.names.get(version).unwrap_or(version);
+        super::print(&format!("  applied {name}{word}"));
     }
     for name in &of.pending {
         super::print(&format!("  pending {name}"));

@@ -16,7 +16,7 @@ use futures_util::{FutureExt, future::LocalBoxFuture};
 use tokio::time::timeout;
 
 use super::{
-    Config, Problem, RouteLimits, RouteSet, body::Arrival, extract, head::Screening, nul,
+    Config, Problem, RouteLimits, RouteSet, body::Arrival, extractor_errors, head::Screening, nul,
     trace::Exchange,
 };
 
@@ -156,7 +156,7 @@ async fn answer(
     let error = match timeout(limits.time, &mut handler).await {
         // Whatever a handler made of a body that we cut off, the reason is its size or its text.
         Ok(Ok(Ok(response))) if exchange.arrival() == Arrival::TooLarge => {
-            return Ok(response.error_response(extract::too_large(limits.body)));
+            return Ok(response.error_response(extractor_errors::too_large(limits.body)));
         }
         Ok(Ok(Ok(response))) if exchange.arrival() == Arrival::HasNul => {
             return Ok(response.error_response(nul::refused("body")));

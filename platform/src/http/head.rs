@@ -12,7 +12,7 @@ use actix_web::{
     },
 };
 
-use super::{Problem, extract, nul, trusted::Trusted};
+use super::{Problem, extractor_errors, nul, trusted::Trusted};
 
 /// What the head of a request must satisfy.
 #[derive(Clone)]
@@ -60,7 +60,7 @@ impl Screening {
         }
         announced_length(head.headers())
             .is_some_and(|length| length > body_limit as u64)
-            .then(|| extract::too_large(body_limit))
+            .then(|| extractor_errors::too_large(body_limit))
     }
 }
 

@@ -18,7 +18,7 @@ mod cors;
 mod docs;
 mod envelope;
 mod expectation;
-mod extract;
+mod extractor_errors;
 mod finish;
 mod guard;
 mod head;
@@ -49,7 +49,9 @@ pub use connection::ConnectionLimit;
 pub use cors::CorsPolicyError;
 pub(crate) use docs::EventsDocument;
 pub(crate) use envelope::is_head;
-pub(crate) use extract::{body as incomplete_body, field_at_fault, malformed_json, unsupported};
+pub(crate) use extractor_errors::{
+    body as incomplete_body, field_at_fault, malformed_json, unsupported,
+};
 pub(crate) use methods::unrouted;
 pub(crate) use own_thread::serve_on_own_thread;
 pub(crate) use probes::vitals;

@@ -29,7 +29,7 @@ use super::{
     docs::{self, Document, Title},
     envelope::Envelope,
     expectation::Expecting,
-    extract,
+    extractor_errors,
     methods::{self, Methods},
     probes::{self, Probes},
     problem::ProblemBody,
@@ -252,7 +252,7 @@ impl Shared {
             .app_data(self.index.clone())
             .app_data(self.scrape.clone())
             .configure(|app| {
-                extract::configure(app, config.body_limit);
+                extractor_errors::configure(app, config.body_limit);
                 // Last, so that an embedding program may replace the extractors' settings.
                 self.routes.data.iter().for_each(|insert| insert(app));
             })

@@ -22,6 +22,7 @@ pub(crate) use self::{error::AssemblyError, values::Values};
 use super::{ConnectionCheck, Later, Mount, MountError, Registered, explanation::Explanation};
 use crate::{
     MIGRATIONS,
+    about::About,
     access::{Authentication, Authenticator},
     components,
     egress::Egress,
@@ -43,6 +44,7 @@ use dotmac_secrets::{
 use dotmac_supervision::{ActorHandle, Published, SupervisionTree};
 use dotmac_telemetry::Telemetry;
 use tracing::warn;
+use uuid::Uuid;
 
 /// Looks for a value that is awaited.
 type Find = Box<dyn FnOnce(&Values)>;
@@ -103,15 +105,15 @@ pub(crate) struct Assembly {
 }
 
 impl Assembly {
-    /// The platform's own components: secrets, database, telemetry, in this order. Without `telemetry`, as commands need
-    /// it, that component is left out.
+    /// The platform's own components: secrets, database, telemetry, in this order. Without `serving`, as commands need it,
+    /// there is no telemetry, and no journal, which is about daemons.
     ///
     /// # Errors
     ///
     /// [`AssemblyError`]; nothing runs then.
     fn new(
         settings: &Settings,
-        telemetry: Option<&Telemetry>,
+        serving: Option<(&Telemetry, About)>,
         modules: &[Registered],
         authenticator: Option<Arc<dyn Authenticator>>,
     ) -> Result<Self, AssemblyError> {
@@ -128,11 +130,12 @@ impl Assembly {
         let pool = Published::<Pool>::new();
         let migrations = in_order(&migrations(modules))?;
         let size = PoolSize::new(settings.database.pool_size);
-        let journal =
-            telemetry.map(|_| Journal::new(uuid::Uuid::now_v7().to_string(), tree.events()));
+        let journal = serving.map(|(_, about)| {
+            Journal::new(Uuid::now_v7().to_string(), &about.process(), tree.events())
+        });
         let given = (size.clone(), migrations, journal);
         let db_actor = add_db(&mut tree, settings, given, (&secrets, &feed), &pool)?;
-        if let Some(telemetry) = telemetry {
+        if let Some((telemetry, _)) = serving {
             let headers = in_vault(settings).then_some((&secrets, &feed, &store));
             add_telemetry(&mut tree, settings, telemetry, headers, &db_actor)?;
         }
@@ -208,11 +211,11 @@ impl Assembly {
     /// As [`new`](Self::new).
     pub(crate) fn for_serving(
         settings: &Settings,
-        telemetry: &Telemetry,
+        serving: (&Telemetry, About),
         modules: &[Registered],
         authenticator: Option<Arc<dyn Authenticator>>,
     ) -> Result<Self, AssemblyError> {
-        let platform = Self::new(settings, Some(telemetry), modules, authenticator)?;
+        let platform = Self::new(settings, Some(serving), modules, authenticator)?;
         platform.with_modules(settings, modules)
     }
 

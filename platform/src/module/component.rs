@@ -6,7 +6,7 @@ use dotmac_supervision::{
 };
 
 use super::{Assembly, MountError, Needs, WorkerError, assembly::watch_thread, failure};
-use crate::extract::Supervised;
+use crate::supervised::Supervised;
 
 /// An actor or a worker to be: see [`Mount::actor`](super::Mount::actor) and [`Mount::worker`](super::Mount::worker).
 #[must_use = "nothing is added before `add`"]

@@ -7,7 +7,7 @@ use dotmac_secrets::SecretWatch;
 use dotmac_supervision::{Need, SupervisedActor};
 
 use super::{Assembly, MountError};
-use crate::extract::Supervised;
+use crate::supervised::Supervised;
 
 /// Handles of type `N` that a factory is given, each of a component that is started before.
 ///

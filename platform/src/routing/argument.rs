@@ -24,8 +24,8 @@ use uuid::Uuid;
 
 use super::Operation;
 use crate::{
-    extract::{Supervised, provided},
     http::Problem,
+    supervised::{Supervised, provided},
 };
 
 /// An argument of a handler beside its guard.

@@ -56,7 +56,7 @@ use utoipa::openapi::{
 use uuid::Uuid;
 
 use super::{Argument, Creation, Operation, ProblemType, admission::RouteRules};
-use crate::{access::Principal, extract::provided, http::Problem};
+use crate::{access::Principal, http::Problem, supervised::provided};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");

@@ -20,7 +20,7 @@ use utoipa::{
 };
 
 use super::{Argument, InvalidRequest, Operation, ProblemType, Reply, query};
-use crate::{extract::provided, http::Problem};
+use crate::{http::Problem, supervised::provided};
 
 /// Items of a page unless the client asks for another number.
 const LIMIT: u32 = 50;

@@ -36,7 +36,7 @@ use super::{
     admission::RouteRules,
     limiter::{Limiter, Quota, Verdict},
 };
-use crate::{access::Principal, extract::provided, http, http::Problem};
+use crate::{access::Principal, http, http::Problem, supervised::provided};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");

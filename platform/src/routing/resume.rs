@@ -11,7 +11,7 @@ use super::{
     page::{CursorKey, INVALID},
     query,
 };
-use crate::{extract::provided, http::Problem};
+use crate::{http::Problem, supervised::provided};
 
 /// Where the piece before has ended, as the client gives it back: opaque, authenticated, and good for what it was made for
 /// alone, as the cursor of a [`Page`](super::Page).

@@ -133,8 +133,9 @@ impl Running {
         // A mistake in a module is found before a port is open.
         let assembly = info_span!("set up components")
             .in_scope(|| {
+                let serving = (&telemetry, program.about);
                 let authenticator = program.authenticator.clone();
-                Assembly::for_serving(&settings, &telemetry, &program.modules, authenticator)
+                Assembly::for_serving(&settings, serving, &program.modules, authenticator)
             })
             .map_err(refusal(
                 Exit::Settings,

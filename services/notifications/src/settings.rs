@@ -15,7 +15,7 @@ dotmac_platform::settings! {
     pub struct NotificationsSettings {
         /// Address by which recipients reach this installation: the links by which they unsubscribe begin with it. Needed in
         /// production for mail of any category but `transactional`, with `https`.
-        public_url: Option<Url> { default: computed("`http://localhost:8000` outside production", public_url) }
+        public_url: Option<Url> { default: computed("`http://localhost` with the port of `DOTMAC_PORT` outside production", public_url) }
 
         /// Whether mail is held while there is no relay, to be read at `GET /notifications/outbox`, which shows the links in
         /// it. Refused in production.
@@ -140,7 +140,7 @@ impl NotificationsSettings {
 fn public_url(facts: &Facts<'_>) -> String {
     match facts.environment() {
         Environment::Production => String::new(),
-        _ => "http://localhost:8000".to_owned(),
+        _ => facts.local_url(),
     }
 }
 

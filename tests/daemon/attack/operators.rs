@@ -174,7 +174,12 @@ async fn the_journal_is_read_beside_the_daemon_and_after_its_end() {
         (said.code == 0 && text.lines().any(is_ready)).then_some(text)
     })
     .await;
-    assert!(shown.lines().next().unwrap().contains("started"), "{shown}");
+    let process = format!("dotmac {}, pid {}", env!("CARGO_PKG_VERSION"), daemon.pid());
+    let first = shown.lines().next().unwrap();
+    assert!(
+        first.contains("started") && first.contains(&process),
+        "{shown}"
+    );
 
     let directory = daemon.kill();
     let said = dotmac(

@@ -54,11 +54,22 @@ struct Row {
 }
 
 impl Journal {
-    /// A journal of `events` for the process `instance`; its first line says that the process started.
+    /// A journal of `events` for the process `instance`. Its first row says that the process started, and which
+    /// `process` that is: its program, version and process id.
     #[must_use]
-    pub fn new(instance: impl Into<Arc<str>>, events: broadcast::Receiver<Event>) -> Self {
+    pub fn new(
+        instance: impl Into<Arc<str>>,
+        process: &str,
+        events: broadcast::Receiver<Event>,
+    ) -> Self {
         let instance = instance.into();
-        let started = row(&instance, "runtime", "started", None, Utc::now());
+        let started = row(
+            &instance,
+            "runtime",
+            "started",
+            Some(process.into()),
+            Utc::now(),
+        );
         Self {
             instance,
             pending: Arc::new(Mutex::new(Pending {

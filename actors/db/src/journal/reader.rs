@@ -32,7 +32,7 @@ pub struct JournalEntry {
     pub component: String,
     /// The state that the component entered; of the process `started`, `stopping` or `events_missed`.
     pub event: String,
-    /// The reason, if the state has one.
+    /// The reason, if the state has one; of `started` the program, its version and process id.
     pub reason: Option<String>,
 }
 

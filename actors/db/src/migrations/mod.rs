@@ -289,8 +289,10 @@ impl Walk {
             let is_unknown = |version: &&String| !versions.contains(version.as_str());
             let unknown: Vec<String> = applied.iter().filter(is_unknown).cloned().collect();
             let is_incompatible = |version: &&String| !compatible.contains(&join(owner, version));
+            let names = known().map(|it| (it.version().to_owned(), it.name().to_owned()));
             owners.push(OwnerStatus {
                 owner: owner.to_owned(),
+                names: names.collect(),
                 is_absent: false,
                 incompatible: unknown.iter().filter(is_incompatible).cloned().collect(),
                 unknown,

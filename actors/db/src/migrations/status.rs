@@ -1,5 +1,7 @@
 //! What a schema has and lacks, by owner.
 
+use std::collections::BTreeMap;
+
 use super::owners::join;
 use crate::OpenError;
 
@@ -20,6 +22,8 @@ pub struct OwnerStatus {
     pub is_absent: bool,
     /// Versions that ran, oldest first.
     pub applied: Vec<String>,
+    /// Names of all that this program has, by version.
+    pub names: BTreeMap<String, String>,
     /// Names of those that did not, in the order in which they would.
     pub pending: Vec<String>,
     /// Versions that ran and that this program does not know: the schema is newer than it.
