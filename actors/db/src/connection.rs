@@ -12,18 +12,22 @@ use std::{
 
 use diesel::{
     QueryResult, SqliteConnection,
-    connection::{SimpleConnection as _, TransactionManager as _},
+    connection::{SimpleConnection as _, TransactionDepthChange, TransactionManager as _},
     result::Error as QueryError,
 };
 use diesel_async::{
-    AnsiTransactionManager, AsyncPgConnection, TransactionManager,
+    AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection as _, TransactionManager,
     sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper},
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{runtime::Handle, task::JoinHandle};
 use tracing::Span;
 
-use super::{DbError, Loan, monitor::ConnectionState, work::Task};
+use super::{
+    DbError, Loan,
+    monitor::ConnectionState,
+    work::{Closing, Task},
+};
 
 /// An asynchronous SQLite connection: its work is done on blocking threads of the database's runtime.
 pub(super) type AsyncSqliteConnection = SyncConnectionWrapper<SqliteConnection, Blocking>;
@@ -109,6 +113,37 @@ macro_rules! insert_all {
     }};
 }
 
+/// Inserts rows in one go with the commit of a transaction, after all else that it does, and so without a round trip of its own:
+/// `insert_with_commit!(tx, table, function, rows)`, where `rows` is a `Vec` as for [`insert_all!`](crate::insert_all) whose rows
+/// are `Serialize` too. Gives a `Result`; what the database has against the rows comes out as the error of the transaction.
+///
+/// On PostgreSQL `function` inserts them: a function that a migration has made, with rows as its argument of type `json`. The
+/// transaction itself cannot read them any more.
+#[macro_export]
+macro_rules! insert_with_commit {
+    ($tx:expr, $table:expr, $function:expr, $rows:expr) => {{
+        let rows: Vec<_> = $rows;
+        let tx: &mut $crate::Tx = $tx;
+        let is_sqlite = matches!(
+            $crate::Querying::connection(tx),
+            $crate::Connection::Sqlite(_)
+        );
+        if is_sqlite {
+            tx.run_with_commit(move |c| {
+                // One by one, as the statement for one row is prepared once on each connection.
+                for row in rows {
+                    let insert = ::diesel::insert_into($table).values(row);
+                    ::diesel::RunQueryDsl::execute(insert, c)?;
+                }
+                Ok(())
+            });
+            Ok::<(), $crate::DbError>(())
+        } else {
+            tx.call_with_commit($function, &rows)
+        }
+    }};
+}
+
 /// Rows of one statement of [`insert_all!`](crate::insert_all): PostgreSQL takes 65535 values, which is 65
 /// columns.
 pub const ROWS_AT_ONCE: usize = 1000;
@@ -129,12 +164,26 @@ impl Connection {
         }
     }
 
-    pub(super) async fn commit(&mut self) -> QueryResult<()> {
+    /// Commits, with what goes along. After an error of the latter the transaction is still open.
+    pub(super) async fn commit(&mut self, closing: Closing) -> QueryResult<()> {
         match self {
-            Self::Postgres(c) => AnsiTransactionManager::commit_transaction(&mut **c).await,
+            Self::Postgres(c) => match closing.message() {
+                None => AnsiTransactionManager::commit_transaction(&mut **c).await,
+                Some(message) => {
+                    c.batch_execute(&message).await?;
+                    // diesel does not see what the message did.
+                    let c: &mut AsyncPgConnection = c;
+                    AnsiTransactionManager::transaction_manager_status_mut(c)
+                        .transaction_state()?
+                        .change_transaction_depth(TransactionDepthChange::DecreaseDepth)
+                }
+            },
             Self::Sqlite(c) => {
-                c.spawn_blocking(diesel::connection::AnsiTransactionManager::commit_transaction)
-                    .await
+                c.spawn_blocking(move |c| {
+                    closing.take_steps(c)?;
+                    diesel::connection::AnsiTransactionManager::commit_transaction(c)
+                })
+                .await
             }
         }
     }

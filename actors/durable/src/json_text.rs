@@ -9,10 +9,12 @@ use diesel::{
     sql_types::Json,
     sqlite::Sqlite,
 };
+use serde::Serialize;
 
-/// A text that is JSON already.
-#[derive(AsExpression, Clone, Debug)]
+/// A text that is JSON already. Within other JSON it is a string, so that nothing is made of it there.
+#[derive(AsExpression, Clone, Debug, Serialize)]
 #[diesel(sql_type = Json)]
+#[serde(transparent)]
 pub(crate) struct JsonText(pub(crate) String);
 
 impl ToSql<Json, Pg> for JsonText {

@@ -2,6 +2,7 @@
 //! whatever it returns; `handle` puts the types around it.
 
 mod blocked;
+mod closing;
 mod handle;
 mod piece;
 mod tenant;
@@ -9,6 +10,7 @@ mod transaction;
 mod tx;
 
 pub(crate) use blocked::{NOTICED_AFTER, Task, UnderWay};
+pub(crate) use closing::Closing;
 pub use handle::{Db, ModuleDb, Work};
 pub use tenant::{AcrossTx, Actor, Tenant, TenantDb, TenantId, TenantScope, TenantTx};
 pub use transaction::{Isolation, Retry};
@@ -332,11 +334,14 @@ impl Job {
             match lent.prepare_commit().await {
                 Ok(()) => {
                     lent.connection_state().set_irrevocable();
-                    return match lent.commit().await {
-                        Ok(()) => (end, true),
-                        // The server has rolled back, unless it is gone, which the connection knows.
-                        Err(error) => (End::Refused(lent.classify(error)), true),
+                    let closing = lent.tx().take_closing();
+                    let is_bare = closing.is_empty();
+                    let Err(error) = lent.commit(closing).await else {
+                        return (end, true);
                     };
+                    let refused = End::Refused(lent.classify(error));
+                    // The server has rolled back, unless it is gone, which the connection knows, or did not get to the commit.
+                    return (refused, is_bare || lent.rollback().await.is_ok());
                 }
                 Err(error) => end = End::Refused(error),
             }

@@ -3,16 +3,19 @@
 //! Store functions take `&mut Tx` and call each other, so what one piece of work writes in several tables is
 //! committed together or not at all. What belongs to every transaction of a program (events, jobs, an audit
 //! trail) extends it from outside by three means: [`Tx::slot`] collects, [`Tx::before_commit`] writes what was
-//! collected on the same transaction, [`Tx::after_commit`] wakes those who wait for it.
+//! collected on the same transaction, [`Tx::after_commit`] wakes those who wait for it. What is only inserted goes with the commit
+//! itself ([`insert_with_commit!`](crate::insert_with_commit)), and costs nobody a round trip.
 
 use std::{
     any::Any,
     ops::{Deref, DerefMut},
 };
 
+use diesel::{QueryResult, SqliteConnection, result::Error as QueryError};
 use futures_util::future::BoxFuture;
+use serde::Serialize;
 
-use super::tenant::Scope;
+use super::{closing::Closing, tenant::Scope};
 use crate::{Actor, Connection, DbError, TenantId, Work};
 
 /// What [`on!`](crate::on) takes: a [`Connection`], a [`Tx`], a [`TenantTx`](crate::TenantTx).
@@ -74,6 +77,7 @@ pub struct Tx {
     pub(super) begun: Scope,
     module: Option<&'static str>,
     before: Vec<(&'static str, Box<dyn Hook>)>,
+    closing: Closing,
     after: Vec<AfterCommit>,
     slots: Vec<Box<dyn Any + Send>>,
 }
@@ -89,6 +93,7 @@ impl Tx {
             begun: scope,
             module,
             before: Vec::new(),
+            closing: Closing::default(),
             after: Vec::new(),
             slots: Vec::new(),
         }
@@ -155,6 +160,36 @@ impl Tx {
         if self.before.iter().all(|(waiting, _)| *waiting != key) {
             self.before.push((key, Box::new(hook)));
         }
+    }
+
+    /// Has PostgreSQL call `function` with `rows` as JSON, in one message with the commit. For
+    /// [`insert_with_commit!`](crate::insert_with_commit), which does the same on SQLite.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Query`]: the rows cannot be written as JSON.
+    #[doc(hidden)]
+    pub fn call_with_commit(
+        &mut self,
+        function: &'static str,
+        rows: &impl Serialize,
+    ) -> Result<(), DbError> {
+        let called = self.closing.call(function, rows);
+        called.map_err(|error| DbError::Query(QueryError::SerializationError(Box::new(error))))
+    }
+
+    /// Has SQLite's thread run `step` just before it commits. As [`call_with_commit`](Self::call_with_commit).
+    #[doc(hidden)]
+    pub fn run_with_commit(
+        &mut self,
+        step: impl FnOnce(&mut SqliteConnection) -> QueryResult<()> + Send + 'static,
+    ) {
+        self.closing.run(step);
+    }
+
+    /// What goes with the commit.
+    pub(crate) fn take_closing(&mut self) -> Closing {
+        std::mem::take(&mut self.closing)
     }
 
     /// The place of this transaction for a `T`, empty at first: where an extension collects what it writes

@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, ops::Deref, sync::LazyLock};
 
 use diesel::prelude::*;
 use dotmac_db::{
-    AcrossTx, Db, DbError, TenantDb, TenantId, TenantTx, Tx, Work, insert_all,
+    AcrossTx, Db, DbError, TenantDb, TenantId, TenantTx, Tx, Work, insert_with_commit,
     types::{Id, Json},
 };
 use opentelemetry::{KeyValue, global, metrics::Counter};
+use serde::{Serialize, Serializer};
 
 use super::{
     AuditError, Entry, EntryId, MAX_ENTRIES, SYSTEM, SubjectId,
@@ -17,6 +18,8 @@ use super::{
 };
 use crate::{declared::Declared, trace::trace_id};
 
+/// What writes entries with the commit on PostgreSQL.
+const FUNCTION: &str = "audit_write";
 /// The hook before the commit that writes what was collected.
 const HOOK: &str = "audit";
 
@@ -38,7 +41,7 @@ pub fn declare(module: &'static str, actions: impl IntoIterator<Item = &'static 
 
 /// Audit entries as part of a transaction.
 pub trait Audit {
-    /// Records an act. The entry is written just before the commit, with all others of the transaction, by one statement.
+    /// Records an act. The entry is written in one go with the commit, with all others of the transaction.
     ///
     /// # Errors
     ///
@@ -145,6 +148,8 @@ acts! {
     AcrossActs, act_across by transaction_across, Db, AcrossTx<'c>
 }
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// What a transaction has recorded.
 #[derive(Default)]
 struct Collected {
@@ -154,7 +159,7 @@ struct Collected {
     refused: Option<AuditError>,
 }
 
-#[derive(Clone, Insertable)]
+#[derive(Clone, Insertable, Serialize)]
 #[diesel(table_name = audit_entry, treat_none_as_default_value = false)]
 struct NewRow {
     id: EntryId,
@@ -167,8 +172,23 @@ struct NewRow {
     reason: Option<String>,
     details: Json<BTreeMap<&'static str, String>>,
     subject: Option<SubjectId>,
+    #[serde(serialize_with = "in_digits")]
     personal: Option<Vec<u8>>,
     trace_id: Option<String>,
+}
+
+/// Bytes as PostgreSQL reads them: `\x0102`.
+fn in_digits<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+    let Some(bytes) = bytes else {
+        return serializer.serialize_none();
+    };
+    let mut digits = String::with_capacity(2 + 2 * bytes.len());
+    digits.push_str("\\x");
+    for byte in bytes {
+        digits.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        digits.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    serializer.serialize_str(&digits)
 }
 
 impl Audit for Tx {
@@ -264,7 +284,7 @@ async fn write(tx: &mut Tx) -> Result<(), DbError> {
         rows.push(row);
     }
     let acts: Vec<_> = rows.iter().map(|row| (row.action, row.outcome)).collect();
-    insert_all!(tx, audit_entry::table, rows)?;
+    insert_with_commit!(tx, audit_entry::table, FUNCTION, rows)?;
     tx.after_commit(move || {
         for (action, outcome) in acts {
             let labels = [

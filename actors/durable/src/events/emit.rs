@@ -3,8 +3,9 @@
 use std::{borrow::Cow, sync::LazyLock};
 
 use diesel::prelude::*;
-use dotmac_db::{DbError, TenantId, TenantTx, Tx, insert_all};
+use dotmac_db::{DbError, TenantId, TenantTx, Tx, insert_all, insert_with_commit};
 use opentelemetry::{KeyValue, global, metrics::Counter};
+use serde::Serialize;
 
 use super::{
     CUSTOM, CustomEvent, EmitError, Event, EventId, MAX_DATA, MAX_EVENTS,
@@ -13,6 +14,8 @@ use super::{
 };
 use crate::{declared::Declared, json_text::JsonText, trace::traceparent, wake};
 
+/// What writes events with the commit on PostgreSQL.
+const FUNCTION: &str = "event_write";
 /// The hook before the commit that writes what was collected.
 const HOOK: &str = "events";
 
@@ -34,8 +37,8 @@ static EMITTED: LazyLock<Counter<u64>> = LazyLock::new(|| {
 
 /// Events as part of a transaction.
 pub trait Emit {
-    /// Says that something happened. The event is written just before the commit, with all others of the transaction,
-    /// by one statement; subscribers of this process are woken after it.
+    /// Says that something happened. The event is written in one go with the commit, with all others of the transaction;
+    /// subscribers of this process are woken after it.
     ///
     /// Its tenant is that of the transaction's scope, its actor who has the scope, its trace the current span's.
     ///
@@ -115,7 +118,10 @@ pub fn emit_custom(tx: &mut TenantTx, event: CustomEvent) -> Result<EventId, Emi
 ///
 /// [`DbError`]; also the [`EmitError`] of an event that was refused.
 pub async fn flush(tx: &mut Tx) -> Result<(), DbError> {
-    write(tx).await
+    let Some(rows) = take(tx)? else {
+        return Ok(());
+    };
+    insert_all!(tx, event::table, rows).map(drop)
 }
 
 /// What a transaction has emitted.
@@ -135,11 +141,12 @@ struct New {
     partition_key: String,
 }
 
-#[derive(Clone, Insertable)]
+#[derive(Clone, Insertable, Serialize)]
 #[diesel(table_name = event, treat_none_as_default_value = false)]
 struct NewRow {
     id: EventId,
     tenant_id: Option<TenantId>,
+    #[serde(rename = "type")]
     kind: Cow<'static, str>,
     subject: String,
     partition_key: String,
@@ -159,7 +166,7 @@ fn collect(
         actor: tx.actor().map(|actor| actor.to_string()),
         ..row
     });
-    tx.before_commit(HOOK, async |tx: &mut Tx| write(tx).await);
+    tx.before_commit(HOOK, async |tx: &mut Tx| write(tx));
     let collected = tx.slot::<Collected>();
     match row {
         Ok(row) => {
@@ -203,18 +210,25 @@ fn row(new: New, count: usize) -> Result<NewRow, EmitError> {
     })
 }
 
-/// Writes what was collected, and has those woken who wait for such events.
-async fn write(tx: &mut Tx) -> Result<(), DbError> {
+/// Has what was collected written with the commit.
+fn write(tx: &mut Tx) -> Result<(), DbError> {
+    match take(tx)? {
+        Some(rows) => insert_with_commit!(tx, event::table, FUNCTION, rows),
+        None => Ok(()),
+    }
+}
+
+/// Takes what was collected, and has those woken who wait for such events; `None` if there is nothing.
+fn take(tx: &mut Tx) -> Result<Option<Vec<NewRow>>, DbError> {
     let collected = tx.slot::<Collected>();
     if let Some(refused) = &collected.refused {
         return Err(refused.clone().into());
     }
     let rows = std::mem::take(&mut collected.waiting);
     if rows.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let kinds: Vec<_> = rows.iter().map(|row| row.kind.clone()).collect();
-    insert_all!(tx, event::table, rows)?;
     tx.after_commit(move || {
         for kind in &kinds {
             // The types of tenants are any number.
@@ -226,5 +240,5 @@ async fn write(tx: &mut Tx) -> Result<(), DbError> {
         }
         wake::wake(&kinds);
     });
-    Ok(())
+    Ok(Some(rows))
 }

@@ -1,17 +1,16 @@
-//! Enqueueing: the jobs that a transaction wants done, written just before its commit.
+//! Enqueueing: the jobs that a transaction wants done, written just before its commit; a few in one go with it.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::borrow::Cow;
 
-use diesel::{prelude::*, result::Error as QueryError};
-use diesel_async::RunQueryDsl;
-use dotmac_db::{DbError, TenantId, Tx, insert_all, on, types::Moment};
+use diesel::result::Error as QueryError;
+use dotmac_db::{DbError, Tx, types::Moment};
 use serde_json::Value;
 
 use super::{
     EnqueueOptions, Job, JobId, JobState, KindSpec, MAX_ARGS,
     options::check,
-    tables::{job, job_payload, job_queue},
     unique, waiting,
+    write::{Batch, FEW, NewJob, NewPayload, insert, insert_with_commit},
 };
 use crate::{declared::Declared, json_text::JsonText, trace::traceparent, wake};
 
@@ -183,33 +182,11 @@ impl Enqueue for Tx {
 struct Collected {
     jobs: Vec<NewJob>,
     payloads: Vec<NewPayload>,
+    /// Those that are written with the commit.
+    closing: Vec<JobId>,
     /// How many, those that are written included.
     count: usize,
     refused: Option<String>,
-}
-
-#[derive(Clone, Insertable)]
-#[diesel(table_name = job)]
-struct NewJob {
-    id: JobId,
-    tenant_id: TenantId,
-    kind: &'static str,
-    queue: Cow<'static, str>,
-    state: JobState,
-    priority: i32,
-    run_at: Moment,
-    max_attempts: i32,
-    created_at: Moment,
-}
-
-#[derive(Clone, Insertable)]
-#[diesel(table_name = job_payload, treat_none_as_default_value = false)]
-struct NewPayload {
-    job_id: JobId,
-    tenant_id: TenantId,
-    args: JsonText,
-    actor: Option<String>,
-    traceparent: Option<String>,
 }
 
 async fn enqueue(
@@ -299,16 +276,34 @@ async fn try_enqueue(
 ///
 /// [`DbError`]; also that of a job which was refused.
 pub async fn flush(tx: &mut Tx) -> Result<(), DbError> {
-    write(tx).await
+    match take(tx)? {
+        Some(batch) => insert(tx, batch).await,
+        None => Ok(()),
+    }
 }
 
 /// Whether the transaction has enqueued that job and not written it yet.
 pub(super) fn is_unwritten(tx: &mut Tx, id: JobId) -> bool {
-    tx.slot::<Collected>().jobs.iter().any(|job| job.id == id)
+    let collected = tx.slot::<Collected>();
+    let mut waiting = collected.jobs.iter().map(|job| job.id);
+    waiting.any(|it| it == id) || collected.closing.contains(&id)
 }
 
-/// Writes what was collected, and has this process look for such jobs.
+/// Writes what was collected.
 async fn write(tx: &mut Tx) -> Result<(), DbError> {
+    match take(tx)? {
+        Some(batch) if batch.jobs.len() <= FEW => {
+            let ids = batch.jobs.iter().map(|job| job.id);
+            tx.slot::<Collected>().closing.extend(ids);
+            insert_with_commit(tx, batch)
+        }
+        Some(batch) => insert(tx, batch).await,
+        None => Ok(()),
+    }
+}
+
+/// Takes what was collected, and has this process look for such jobs; `None` if there is nothing.
+fn take(tx: &mut Tx) -> Result<Option<Batch>, DbError> {
     let collected = tx.slot::<Collected>();
     if let Some(problem) = &collected.refused {
         let refused = QueryError::SerializationError(problem.clone().into());
@@ -319,26 +314,16 @@ async fn write(tx: &mut Tx) -> Result<(), DbError> {
         std::mem::take(&mut collected.payloads),
     );
     if jobs.is_empty() {
-        return Ok(());
-    }
-    let queues: BTreeSet<_> = jobs.iter().map(|job| job.queue.clone()).collect();
-    for queue in queues {
-        add_queue(tx, queue).await?;
+        return Ok(None);
     }
     let ready = jobs.iter().filter(|job| job.state == JobState::Ready);
     let mut kinds: Vec<_> = ready.map(|job| job.kind).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    insert_all!(tx, job::table, jobs)?;
-    insert_all!(tx, job_payload::table, payloads)?;
     tx.after_commit(move || wake::wake(&kinds));
-    Ok(())
-}
-
-/// Writes down that there is such a queue.
-async fn add_queue(tx: &mut Tx, queue: Cow<'static, str>) -> Result<(), DbError> {
-    let row = job_queue::name.eq(queue.clone().into_owned());
-    let insert = diesel::insert_into(job_queue::table).values(row);
-    let insert = insert.on_conflict(job_queue::name).do_nothing();
-    on!(tx, |c| insert.execute(c).await).map(drop)
+    Ok(Some(Batch {
+        queues: jobs.iter().map(|job| job.queue.clone()).collect(),
+        jobs,
+        payloads,
+    }))
 }

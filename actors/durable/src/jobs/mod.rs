@@ -71,6 +71,7 @@ mod tables;
 mod unique;
 mod vacuum;
 mod waiting;
+mod write;
 
 pub use control::{Acted, cancel, pause, resume, retry, run_now};
 pub use enqueue::{Enqueue, EnqueueError, Enqueued, MAX_JOBS, declare, flush};

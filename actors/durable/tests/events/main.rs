@@ -15,3 +15,4 @@ mod rig;
 mod subscribing;
 #[path = "../victim.rs"]
 mod victim;
+mod writing;

@@ -1,0 +1,3 @@
+DROP FUNCTION job_write(json);
+DROP FUNCTION audit_write(json);
+DROP FUNCTION event_write(json);
