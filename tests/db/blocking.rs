@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use dotmac_platform::db::{Config, Connection, Db, DbError, Share};
+use dotmac_platform::{
+    db::{Config, Connection, Db, DbError, Share},
+    supervision::Board,
+};
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -80,9 +83,6 @@ async fn others_write_although_a_transaction_blocks_its_thread() {
             more.await.unwrap();
         }
         assert_eq!(count(&rig.db).await, kept + 4);
-        let is_well = |board: &dotmac_platform::supervision::Board| {
-            board.readiness.serves() && board.components[0].reason.is_none()
-        };
         rig.until(is_well).await;
     })
     .await;
@@ -102,27 +102,81 @@ async fn a_transaction_that_blocks_its_thread_for_a_while_is_committed() {
     .await;
 }
 
+/// Reads that block the two threads that the database has now.
+async fn block_both(db: &Db, go_on: &Flag) -> Vec<JoinHandle<Result<(), DbError>>> {
+    let mut blocked = Vec::new();
+    for _ in 0..2 {
+        let (begun, go_on) = (Flag::default(), Arc::clone(go_on));
+        let has_begun = Arc::clone(&begun);
+        let work = async move |_: &mut Connection| {
+            has_begun.store(true, Relaxed);
+            block(&go_on);
+            Ok::<_, DbError>(())
+        };
+        blocked.push(tokio::spawn(db.read("stand still", work)));
+        eventually("the work to begin", || async {
+            AtomicBool::load(&begun, Relaxed).then_some(())
+        })
+        .await;
+    }
+    blocked
+}
+
+/// What a write comes to once the database takes it again.
+async fn write_again(db: &Db, id: i64) {
+    eventually("a write", || async {
+        let other = db.transaction("other", async move |c| insert(c, id).await);
+        let limit = Duration::from_secs(5);
+        tokio::time::timeout(limit, other).await.ok()?.ok()
+    })
+    .await;
+}
+
+fn is_well(board: &Board) -> bool {
+    board.readiness.serves() && board.components[0].reason.is_none()
+}
+
 #[actix_web::test]
-async fn a_database_all_of_whose_threads_are_blocked_says_so() {
+async fn work_that_blocks_all_threads_is_named_and_others_go_on_with_new_ones() {
+    on_both(adapt, async |rig: &Rig| {
+        let go_on = Flag::default();
+        let mut blocked = block_both(&rig.db, &go_on).await;
+        write_again(&rig.db, 1).await;
+        rig.until_reason("work_blocked").await;
+        assert!(rig.supervisor.board().readiness.serves());
+        // Again, on the new ones.
+        blocked.extend(block_both(&rig.db, &go_on).await);
+        write_again(&rig.db, 2).await;
+        assert_eq!(count(&rig.db).await, 2);
+        go_on.store(true, Relaxed);
+        for work in blocked {
+            work.await.unwrap().unwrap();
+        }
+        rig.until(is_well).await;
+        write_again(&rig.db, 3).await;
+        assert_eq!(count(&rig.db).await, 3);
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn threads_are_replaced_a_few_times_and_then_the_database_is_not_ready() {
     let directory = tempfile::tempdir().unwrap();
     let rig = Rig::ready(config(sqlite(directory.path()))).await;
+    let rig = rig.with_notes().await;
     let go_on = Flag::default();
-    let blocked: Vec<_> = (0..2)
-        .map(|_| {
-            let go_on = Arc::clone(&go_on);
-            let work = async move |_: &mut Connection| {
-                block(&go_on);
-                Ok::<_, DbError>(())
-            };
-            tokio::spawn(rig.db.read("stand still", work))
-        })
-        .collect();
+    let mut blocked = Vec::new();
+    for replaced in 0..4 {
+        blocked.extend(block_both(&rig.db, &go_on).await);
+        write_again(&rig.db, replaced).await;
+    }
+    blocked.extend(block_both(&rig.db, &go_on).await);
     rig.until(|board| !board.readiness.serves()).await;
     rig.until_reason("work_blocked").await;
     go_on.store(true, Relaxed);
     for work in blocked {
         work.await.unwrap().unwrap();
     }
-    rig.until(|board| board.readiness.serves()).await;
+    rig.until(is_well).await;
     rig.supervisor.halt().await;
 }

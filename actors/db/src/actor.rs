@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -27,6 +27,9 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Between two looks for work that blocks its thread.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// Pools at the most that were replaced because work blocks all of their threads, and still does.
+const MOST_REPLACED: usize = 4;
+
 /// Time for the journal's last lines at a stop, and for the connections to close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -38,6 +41,10 @@ pub struct DbActor {
     journal: Option<Journal>,
     /// The pool of this life, published whenever the database is usable.
     pool: Option<Arc<Pool>>,
+    /// Those before it that were replaced because work blocks all of their threads, as long as it does.
+    replaced: Vec<Weak<Pool>>,
+    /// How many were: what was begun for an earlier pool ends without effect.
+    generation: u64,
     keeping: Option<JoinHandle<()>>,
     /// The monitor's present check, on a connection of its own.
     watching: Option<AbortHandle>,
@@ -64,6 +71,8 @@ impl DbActor {
             slot,
             journal,
             pool: None,
+            replaced: Vec::new(),
+            generation: 0,
             keeping: None,
             watching: None,
             complaint: None,
@@ -177,11 +186,27 @@ impl DbActor {
 
     /// Looks for work that blocks its thread. That is seen from here alone: the monitor shares those threads, and does not
     /// come back while all of them are blocked.
-    fn look_for_blocked(&mut self) {
+    fn look_for_blocked(&mut self, context: &mut Context<Self>) {
+        let is_blocked = |pool: Arc<Pool>| pool.look_for_blocked() > 0;
+        self.replaced
+            .retain(|pool| pool.upgrade().is_some_and(is_blocked));
         let Some(pool) = &self.pool else { return };
-        if pool.look_for_blocked() >= WORKER_THREADS {
-            self.complain(WORK_BLOCKED, None);
+        if pool.look_for_blocked() < WORKER_THREADS {
+            return;
         }
+        if self.replaced.len() >= MOST_REPLACED {
+            return self.complain(WORK_BLOCKED, None);
+        }
+        warn!(
+            reason = WORK_BLOCKED.as_str(),
+            "work blocks all threads of the database; others go on with new threads and connections"
+        );
+        self.replaced.push(Arc::downgrade(pool));
+        self.generation += 1;
+        self.complain(WORK_BLOCKED, None);
+        self.watching.take().iter().for_each(AbortHandle::abort);
+        self.let_go();
+        self.open(context);
     }
 
     /// Takes the accounts that are offered, one after another.
@@ -189,7 +214,9 @@ impl DbActor {
         let Some(pool) = &self.pool else { return };
         let turning = pool.runtime().handle().spawn(rotation.turn());
         let turn = fut::wrap_future::<_, Self>(turning);
-        context.spawn(turn.map(|turned, actor, context| match turned {
+        let generation = self.generation;
+        context.spawn(turn.map(move |turned, actor, context| match turned {
+            _ if actor.generation != generation => {}
             Ok((rotation, turn)) => {
                 actor.turned(turn);
                 actor.follow(rotation, context);
@@ -225,7 +252,9 @@ impl DbActor {
         let watching = pool.runtime().handle().spawn(monitor.watch());
         self.watching = Some(watching.abort_handle());
         let watched = fut::wrap_future::<_, Self>(watching);
-        context.spawn(watched.map(|watched, actor, context| match watched {
+        let generation = self.generation;
+        context.spawn(watched.map(move |watched, actor, context| match watched {
+            _ if actor.generation != generation => {}
             // The monitor's connection is closed with it, as all others are, before the file is opened anew.
             Ok((_monitor, Health::Down(_, Some(changed @ OpenError::FileChanged { .. })))) => {
                 actor.let_go();
@@ -249,6 +278,8 @@ impl DbActor {
 
     fn heed(&mut self, health: Health) {
         match health {
+            // The pools before it are not looked at by its monitor.
+            Health::Good if !self.replaced.is_empty() => self.declare_impaired(WORK_BLOCKED),
             Health::Good if self.complaint.is_some() => self.declare_ready(),
             Health::Good => {}
             Health::Impaired(reason) => self.declare_impaired(reason),
@@ -309,7 +340,7 @@ impl Actor for DbActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        context.run_interval(LOOK, |actor, _| actor.look_for_blocked());
+        context.run_interval(LOOK, Self::look_for_blocked);
         self.open(context);
     }
 }

@@ -107,7 +107,7 @@ pub const LOCKED: Reason = Reason::new("locked");
 pub const DISK_FULL: Reason = Reason::new("disk_full");
 /// Work waits in vain for a free connection.
 pub const POOL_EXHAUSTED: Reason = Reason::new("pool_exhausted");
-/// Work blocks a thread of the database, or all of them.
+/// Work blocks threads of the database.
 pub const WORK_BLOCKED: Reason = Reason::new("work_blocked");
 /// It answers, late.
 pub const SLOW: Reason = Reason::new("slow");
