@@ -1,6 +1,6 @@
 //! NATS JetStream as a broker of events.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use async_nats::{Client, ConnectOptions, HeaderMap, jetstream};
 use dotmac_platform::{
@@ -25,6 +25,8 @@ pub(crate) struct Credentials {
     pub(crate) token: SecretWatch,
     pub(crate) username: SecretWatch,
     pub(crate) password: SecretWatch,
+    /// A credentials file, or the seed of an nkey.
+    pub(crate) signed: SecretWatch,
 }
 
 /// A stream, over one connection. It is opened when it is needed, and anew after each error, with the secrets of that moment.
@@ -56,7 +58,7 @@ impl JetStream {
         }
     }
 
-    fn options(&self) -> ConnectOptions {
+    fn options(&self) -> io::Result<ConnectOptions> {
         let mut options = ConnectOptions::new()
             .name("dotmac")
             .connection_timeout(ANSWER_WITHIN)
@@ -78,14 +80,17 @@ impl JetStream {
             let (username, password) = (username.expose_secret(), password.expose_secret());
             options = options.user_and_password(username.to_owned(), password.to_owned());
         }
-        options
+        match self.credentials.signed.get() {
+            Some(signed) => with_signed(options, signed.expose_secret()),
+            None => Ok(options),
+        }
     }
 
     async fn context(&mut self, within: Duration) -> Result<jetstream::Context, HandlerError> {
         let client = match &self.client {
             Some(client) => client.clone(),
             None => {
-                let client = self.options().connect(self.url.as_str()).await?;
+                let client = self.options()?.connect(self.url.as_str()).await?;
                 self.client.insert(client).clone()
             }
         };
@@ -133,6 +138,15 @@ impl JetStream {
             }
         }
         Ok(())
+    }
+}
+
+/// `options` with what signs the server's challenge: a user's JWT and seed, as in a credentials file, or a seed alone.
+fn with_signed(options: ConnectOptions, signed: &str) -> io::Result<ConnectOptions> {
+    match signed.trim() {
+        // What reads the file wants the end of its last line, which settings take away.
+        text if text.contains("-----") => options.credentials(&format!("{text}\n")),
+        seed => Ok(options.nkey(seed.to_owned())),
     }
 }
 

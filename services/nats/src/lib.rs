@@ -31,6 +31,7 @@ impl Module for Nats {
             token: on.secret(&settings.token),
             username: on.secret(&settings.username),
             password: on.secret(&settings.password),
+            signed: on.secret(&settings.credentials),
         };
         let mut tried = JetStream::new(url.clone(), settings.clone(), credentials.clone());
         on.check_connection("nats", move || async move { tried.describe().await });

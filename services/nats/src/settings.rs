@@ -22,6 +22,10 @@ dotmac_platform::settings! {
         /// Password for the server.
         password: SecretSetting { vault: "nats/password", optional: true }
 
+        /// Content of a credentials file, as `nsc generate creds` writes it, or the seed of an nkey (`SU…`), where the server has
+        /// users by key. The file itself is named by the key's `_FILE` twin.
+        credentials: SecretSetting { vault: "nats/credentials", optional: true }
+
         /// PEM file with authorities that may have signed the server's certificate, in place of those of the system.
         ca_cert: Option<PathBuf> {}
 

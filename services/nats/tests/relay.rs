@@ -3,14 +3,19 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{
-    self,
-    consumer::{AckPolicy, DeliverPolicy, pull},
-    stream::{Config, StorageType},
+use async_nats::{
+    ConnectOptions,
+    jetstream::{
+        self,
+        consumer::{AckPolicy, DeliverPolicy, pull},
+        stream::{Config, StorageType},
+    },
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use dotmac_testkit::{Daemon, Nats, Postgres, daemon::Builder, eventually, tls::certificates};
 use futures_util::StreamExt as _;
-use serde_json::Value;
+use nkeys::KeyPair;
+use serde_json::{Value, json};
 
 const STREAM: &str = "DOTMAC_EVENTS";
 const TENANT: &str = "00000000-0000-0000-0000-000000000001";
@@ -209,4 +214,125 @@ async fn secrets_and_certificates_are_checked_and_a_wrong_one_is_named() {
     let (code, line) = checked(program("a word", "other.crt")).await;
     assert_ne!(code, 0);
     assert!(line.contains("UnknownIssuer"), "{line}");
+}
+
+/// A token that `by` signs, as NATS wants them.
+fn token(by: &KeyPair, subject: &KeyPair, name: &str, claims: Value) -> String {
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let head = part(json!({ "typ": "JWT", "alg": "ed25519-nkey" }));
+    let body = part(json!({
+        "jti": name, "iat": 1_700_000_000, "iss": by.public_key(), "name": name, "sub": subject.public_key(), "nats": claims,
+    }));
+    let signed = format!("{head}.{body}");
+    let signature = URL_SAFE_NO_PAD.encode(by.sign(signed.as_bytes()).unwrap());
+    format!("{signed}.{signature}")
+}
+
+/// A configuration of a server that lets in whom its operator's account has signed, and the credentials file of such a user.
+fn operated() -> (String, String) {
+    let (operator, system) = (KeyPair::new_operator(), KeyPair::new_account());
+    let (account, user) = (KeyPair::new_account(), KeyPair::new_user());
+    let any = json!({ "pub": {}, "sub": {} });
+    let limits = json!({
+        "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1,
+        "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
+    });
+    let of_system = json!({ "limits": { "subs": -1, "conn": -1 }, "default_permissions": any, "type": "account", "version": 2 });
+    let of_account =
+        json!({ "limits": limits, "default_permissions": any, "type": "account", "version": 2 });
+    let of_user = json!({ "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1, "type": "user", "version": 2 });
+    let operating =
+        json!({ "system_account": system.public_key(), "type": "operator", "version": 2 });
+    let configuration = format!(
+        "operator: \"{}\"\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{\n  {}: \"{}\"\n  {}: \"{}\"\n}}\n",
+        token(&operator, &operator, "operator", operating),
+        system.public_key(),
+        system.public_key(),
+        token(&operator, &system, "system", of_system),
+        account.public_key(),
+        token(&operator, &account, "account", of_account),
+    );
+    let credentials = format!(
+        "-----BEGIN NATS USER JWT-----\n{}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
+        token(&account, &user, "relay", of_user),
+        user.seed().unwrap(),
+    );
+    (configuration, credentials)
+}
+
+/// A configuration of a server that knows the key of one user, and that user's seed.
+fn keyed() -> (String, String) {
+    let user = KeyPair::new_user();
+    let key = user.public_key();
+    let configuration = format!("authorization: {{ users: [ {{ nkey: {key} }} ] }}\n");
+    (configuration, user.seed().unwrap())
+}
+
+/// The stream over a connection with those credentials, once there is one.
+async fn stream_as(server: &Nats, credentials: &str) -> jetstream::stream::Stream {
+    let config = Config {
+        name: STREAM.to_owned(),
+        subjects: vec!["dotmac.events.>".to_owned()],
+        duplicate_window: Duration::from_secs(120),
+        ..Config::default()
+    };
+    eventually("the stream", || async {
+        let options = ConnectOptions::new();
+        let options = match credentials.contains("-----") {
+            true => options.credentials(credentials).unwrap(),
+            false => options.nkey(credentials.to_owned()),
+        };
+        let client = options.connect(server.url()).await.ok()?;
+        let context = jetstream::new(client);
+        context.get_or_create_stream(config.clone()).await.ok()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_server_that_demands_signatures_gets_events_from_a_credentials_file_and_from_a_seed() {
+    for ((configuration, credentials), (_, others)) in
+        [(operated(), operated()), (keyed(), keyed())]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        std::fs::write(path("server.conf"), configuration).unwrap();
+        std::fs::write(path("relay.creds"), &credentials).unwrap();
+        let server = Nats::with(&["-c", &path("server.conf")]).await;
+        stream_as(&server, &credentials).await;
+        let (code, line) = checked(relayed(&server, 1)).await;
+        assert_ne!(code, 0);
+        assert!(line.contains("authorization violation"), "{line}");
+        // What another operator, or another key, has signed.
+        let (code, line) =
+            checked(relayed(&server, 1).env("DOTMAC_NATS_CREDENTIALS", &others)).await;
+        assert_ne!(code, 0);
+        assert!(line.contains("authorization violation"), "{line}");
+        let secret = others.lines().find(|line| line.starts_with("SU")).unwrap();
+        assert!(!line.contains(secret), "{line}");
+        let (code, line) =
+            checked(relayed(&server, 1).env("DOTMAC_NATS_CREDENTIALS", &credentials)).await;
+        assert_eq!(code, 0, "{line}");
+        let daemon = relayed(&server, 1).env("DOTMAC_NATS_CREDENTIALS_FILE", path("relay.creds"));
+        let daemon = daemon.spawn().await;
+        daemon.until("/ready", 200).await;
+        daemon.until_component(RELAY, "ready", None).await;
+        tick(&daemon, 0..5).await;
+        eventually("the messages", || async {
+            let stream = stream_as(&server, &credentials).await;
+            (stream.cached_info().state.messages == 5).then_some(())
+        })
+        .await;
+        assert_eq!(daemon.stop().await.code, 0);
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_are_none_are_named_and_not_shown() {
+    let server = Nats::start().await;
+    let text = "-----BEGIN NATS USER JWT-----\nnothing of worth\n";
+    let (code, line) = checked(relayed(&server, 1).env("DOTMAC_NATS_CREDENTIALS", text)).await;
+    assert_ne!(code, 0);
+    assert!(line.contains("cannot parse user JWT"), "{line}");
+    assert!(!line.contains("of worth"), "{line}");
 }
