@@ -47,18 +47,20 @@
 mod catalogue;
 pub(crate) mod operators;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 pub use catalogue::{AuditCatalogue, AuditedAct};
 pub use dotmac_durable::audit::*;
 
 /// How the audit log of a program is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptLog {
     /// How long entries are kept, at least [`MIN_RETENTION`].
     pub retention: Duration,
     /// How long after all chains were verified it begins anew.
     pub verify_every: Duration,
+    /// A file to which each checkpoint is appended.
+    pub checkpoint_archive: Option<PathBuf>,
 }
 
 impl Default for KeptLog {
@@ -66,6 +68,7 @@ impl Default for KeptLog {
         Self {
             retention: RETENTION,
             verify_every: VERIFY_EVERY,
+            checkpoint_archive: None,
         }
     }
 }

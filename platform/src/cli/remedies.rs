@@ -145,6 +145,10 @@ pub const REMEDIES: &[(&str, &str)] = &[
         "keep the database as it is; compare with the checkpoints in the logs of this program and with a backup, and find out who could write to it",
     ),
     (
+        "audit_not_archived",
+        "let the program append to the file that the log names, or free space on its disk",
+    ),
+    (
         "audit_not_signed",
         "set `DOTMAC_APP_MASTER_KEY` to keys of which one has sealed the signing key; the log names the key that is missing",
     ),

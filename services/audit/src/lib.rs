@@ -67,6 +67,7 @@ impl Module for Audit {
         on.keep_audit_log(KeptLog {
             retention: settings.retention,
             verify_every: settings.verify_interval,
+            checkpoint_archive: settings.checkpoint_archive,
         });
         watch::add(on, settings.status_interval)?;
         let (db, sealer) = (on.db(), on.audit_sealer());

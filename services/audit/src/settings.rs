@@ -1,6 +1,6 @@
 //! The keys of the audit log.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use dotmac_platform::settings::{fixed, lasting};
 
@@ -13,6 +13,9 @@ dotmac_platform::settings! {
 
         /// How long after all chains were verified it begins anew.
         verify_interval: Duration { default: fixed("10m"), range: lasting("100ms", "1d") }
+
+        /// File to which each checkpoint is appended as a line of JSON, beside the log of the program; best on a disk that the database is not on.
+        checkpoint_archive: Option<PathBuf> {}
 
         /// How often is measured how far the sealer is behind, for metrics and `dotmac why`.
         status_interval: Duration { default: fixed("10s"), range: lasting("100ms", "10m") }

@@ -44,6 +44,8 @@ static CHECKPOINTS: LazyLock<Counter<u64>> = LazyLock::new(|| {
 pub(super) struct Checked {
     /// Whether they could be signed, as far as keys go; `None` if none was due, or none could be made for other reasons.
     pub(super) signed: Option<Result<(), SealingError>>,
+    /// Those that were made.
+    pub(super) made: Vec<Checkpoint>,
     /// Chains that are not what was signed before, which are not signed.
     pub(super) broken: Vec<(TenantId, Broken)>,
     /// Whether the register does not fit the chains, so that nothing is signed.
@@ -92,7 +94,7 @@ pub(super) async fn check(tx: &mut Tx, sealer: Option<&Sealer>) -> Result<Checke
             audit_chain::checked_at.eq(at),
         ));
         on!(tx, |c| chain.execute(c).await)?;
-        tx.after_commit(move || hand_out(&made));
+        done.made.push(made);
         done.signed = Some(Ok(()));
     }
     register.write(tx, &signing, at).await?;
@@ -146,8 +148,8 @@ async fn postpone(
     Ok(())
 }
 
-/// What is kept elsewhere shows later what is missing here.
-fn hand_out(made: &Checkpoint) {
+/// What is kept elsewhere shows later what is missing here. To be called once it is committed.
+pub(super) fn hand_out(made: &Checkpoint) {
     CHECKPOINTS.add(1, &[]);
     let checkpoint = serde_json::to_string(made).unwrap_or_default();
     info!(

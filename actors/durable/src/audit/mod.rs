@@ -61,6 +61,7 @@
 //!
 //! docs/services/audit.md has a table of what can be done to the database, how it shows, and what does not show.
 
+mod archive;
 mod chain;
 mod check;
 mod checkpoint;
@@ -98,7 +99,7 @@ pub use personal::{ERASE, SUBJECT_KEYS, erase};
 pub use range::numbers_between;
 pub use record::{AcrossActs, Acts, Audit, Audited, Recorded, SystemActs, audit_for, declare};
 pub use retention::{RETENTION, maintain, retention};
-pub use sealer::{Sealing, seal_some, sealer};
+pub use sealer::{Sealing, archiving_sealer, seal_some, sealer};
 pub use signing::{PublicKey, SIGNING_KEYS, SigningKey, SigningKeyId, SigningKeys};
 pub use status::{SealerStatus, status};
 pub use verifier::{VERIFY_EVERY, chains, verifier};
@@ -112,5 +113,7 @@ pub const SYSTEM: TenantId = crate::SYSTEM;
 
 /// An audit chain does not fit what was signed, or itself.
 pub const AUDIT_CHAIN_BROKEN: Reason = Reason::new("audit_chain_broken");
+/// Checkpoints of the audit log cannot be written to their file.
+pub const AUDIT_NOT_ARCHIVED: Reason = Reason::new("audit_not_archived");
 /// Checkpoints of the audit log cannot be signed, or their signatures not be checked.
 pub const AUDIT_NOT_SIGNED: Reason = Reason::new("audit_not_signed");

@@ -4,6 +4,7 @@
 //! and whoever writes entries waits for none of it.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, LazyLock},
     time::Duration,
 };
@@ -20,8 +21,9 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::{
-    AUDIT_CHAIN_BROKEN, AUDIT_NOT_SIGNED, Broken, Fault,
-    check::{check, due},
+    AUDIT_CHAIN_BROKEN, AUDIT_NOT_ARCHIVED, AUDIT_NOT_SIGNED, Broken, Checkpoint, Fault,
+    archive::Archive,
+    check::{check, due, hand_out},
     link::{AT_ONCE, Place, behind, is_ahead, link},
     tables::audit_sealer,
 };
@@ -43,15 +45,30 @@ static SEALED: LazyLock<Counter<u64>> = LazyLock::new(|| {
 /// run it.
 #[must_use]
 pub fn sealer(name: &'static str, db: &ModuleDb, signing: Option<Sealer>) -> WorkerSpec {
+    archiving_sealer(name, db, signing, None)
+}
+
+/// The same, which also appends each checkpoint to the file `archive`, as a line of JSON, once it is committed.
+#[must_use]
+pub fn archiving_sealer(
+    name: &'static str,
+    db: &ModuleDb,
+    signing: Option<Sealer>,
+    archive: Option<PathBuf>,
+) -> WorkerSpec {
     let db = Arc::new(db.system("audit entries of all tenants are linked"));
-    let signing = Arc::new(signing);
-    let run = move |context| run(Arc::clone(&db), Arc::clone(&signing), context);
+    let (signing, archive) = (Arc::new(signing), archive.map(Arc::new));
+    let run = move |context| {
+        let archive = Archive::new(archive.clone());
+        run(Arc::clone(&db), Arc::clone(&signing), archive, context)
+    };
     WorkerSpec::new(name, Schedule::Continuous, run).progress_within(Duration::from_secs(60))
 }
 
 async fn run(
     db: Arc<Db>,
     signing: Arc<Option<Sealer>>,
+    mut archive: Archive,
     context: WorkerContext,
 ) -> Result<(), DbError> {
     let (mut not_signed, mut is_ahead, mut broken_until) = (None, false, None);
@@ -59,7 +76,8 @@ async fn run(
         context.beat();
         let lifeline = context.lifeline();
         match seal_some(&db, (*signing).as_ref()).await {
-            Ok(done) => {
+            Ok(mut done) => {
+                archive.add(std::mem::take(&mut done.made)).await;
                 if let Some(signed) = done.signed
                     && signed.err() != not_signed
                 {
@@ -80,6 +98,7 @@ async fn run(
                     _ if is_ahead => lifeline.unavailable(POSITION_AHEAD),
                     _ if is_broken => lifeline.degraded(AUDIT_CHAIN_BROKEN, serving),
                     Some(_) => lifeline.degraded(AUDIT_NOT_SIGNED, serving),
+                    None if archive.is_failing() => lifeline.degraded(AUDIT_NOT_ARCHIVED, serving),
                     None => lifeline.ready(serving),
                 }
                 if done.entries == AT_ONCE {
@@ -140,6 +159,8 @@ pub struct Sealing {
     pub entries: usize,
     /// Whether the checkpoints that were due could be signed, as far as keys go; `None` if none was made for another reason.
     pub signed: Option<Result<(), SealingError>>,
+    /// Checkpoints that were made.
+    pub made: Vec<Checkpoint>,
     /// Chains that do not go on from what was signed before. They are not signed.
     pub broken: Vec<(TenantId, Broken)>,
     /// Whether the chains of the database are not those that were signed last. None is signed then.
@@ -173,7 +194,7 @@ pub async fn seal_some(db: &Db, signing: Option<&Sealer>) -> Result<Sealing, DbE
     let signing = signing.cloned();
     let seal = async move |tx: &mut Tx| {
         let Some(place) = lock(tx).await? else {
-            return Ok(Sealing::default());
+            return Ok::<_, DbError>(Sealing::default());
         };
         let entries = link(tx, place).await?;
         let checked = check(tx, signing.as_ref()).await?;
@@ -181,12 +202,15 @@ pub async fn seal_some(db: &Db, signing: Option<&Sealer>) -> Result<Sealing, DbE
         Ok(Sealing {
             entries,
             signed: checked.signed,
+            made: checked.made,
             broken: checked.broken,
             is_register_wrong: checked.is_register_wrong,
             is_ahead: false,
         })
     };
-    db.transaction("link audit entries", seal).await
+    let done = db.transaction("link audit entries", seal).await?;
+    done.made.iter().for_each(hand_out);
+    Ok(done)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 
 use dotmac_testkit as support;
 
+mod archiving;
 mod erasing;
 mod exporting;
 #[path = "../instance.rs"]

@@ -83,11 +83,16 @@ impl Assembly {
             operators::ACTS.iter().map(AuditedAct::name),
         );
         self.admin_db = Some(self.db.for_module(operators::MODULE, Share::HALF));
-        let kept = self.audit.kept.unwrap_or_default();
+        let kept = self.audit.kept.take().unwrap_or_default();
         let signing = self.sealer.clone();
         let db = |name| self.db.for_module(name, Share::HALF);
         let workers: [WorkerSpec; 3] = [
-            audit::sealer(SEALER, &db(SEALER), signing.clone()),
+            audit::archiving_sealer(
+                SEALER,
+                &db(SEALER),
+                signing.clone(),
+                kept.checkpoint_archive,
+            ),
             audit::verifier(VERIFIER, &db(VERIFIER), signing.clone(), kept.verify_every),
             audit::retention(RETENTION, &db(RETENTION), signing, kept.retention),
         ];

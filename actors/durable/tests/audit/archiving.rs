@@ -1,0 +1,46 @@
+//! Checkpoints are handed out to a file as well.
+
+use dotmac_db::TenantTx;
+use dotmac_durable::audit::{Checkpoint, archiving_sealer, checkpoints};
+use dotmac_supervision::Board;
+
+use crate::{
+    rig::{Rig, master, on_both, scope},
+    support::eventually,
+};
+
+fn reason(board: &Board) -> Option<String> {
+    let found = board.component("sealer").and_then(|it| it.reason);
+    found.map(|it| it.as_str().to_owned())
+}
+
+#[actix::test]
+async fn checkpoints_are_appended_to_a_file_and_wait_while_it_cannot_be_written() {
+    on_both(async |target| {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("disk/checkpoints");
+        let archive = Some(file.clone());
+        let rig = Rig::start(&target, move |db| {
+            vec![archiving_sealer("sealer", db, Some(master()), archive)]
+        })
+        .await;
+        rig.act(&scope(), 0..3).await;
+        rig.until(|board| reason(board).as_deref() == Some("audit_not_archived"))
+            .await;
+        std::fs::create_dir(file.parent().unwrap()).unwrap();
+        rig.until(|board| reason(board).is_none()).await;
+        let text = eventually("the file", || async { std::fs::read_to_string(&file).ok() }).await;
+        let handed_out: Vec<Checkpoint> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let list = async |tx: &mut TenantTx| checkpoints(tx, i64::MAX, 10).await;
+        let kept = rig.db.tenant(&scope()).read("list", list).await.unwrap();
+        assert_eq!(kept.len(), 1);
+        assert!(handed_out.contains(&kept[0]), "{text}");
+        assert!(handed_out[0].signature.is_some());
+        assert!(text.ends_with('\n'));
+        rig.supervisor.halt().await;
+    })
+    .await;
+}
