@@ -13,6 +13,7 @@ mod relaying;
 mod retaining;
 mod rig;
 mod subscribing;
+mod traces;
 #[path = "../victim.rs"]
 mod victim;
 mod writing;

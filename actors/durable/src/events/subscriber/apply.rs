@@ -10,14 +10,17 @@ use std::{
 
 use dotmac_db::{AcrossTx, DbError, Tx, types::Moment};
 use dotmac_supervision::Reason;
-use tracing::{error, warn};
+use tracing::{Instrument as _, Span, error, info_span, warn};
 
 use super::{
-    super::{Page, Position, cursor, log},
+    super::{Page, Position, StoredEvent, cursor, log},
     HandlerError, Running,
     held::{self, Due, Failure},
 };
-use crate::outage::{self, is_away};
+use crate::{
+    outage::{self, is_away},
+    trace,
+};
 
 /// A batch is committed after this time, whatever is left of it: an open transaction holds back the log.
 const BATCH_TIME: Duration = Duration::from_secs(1);
@@ -89,7 +92,8 @@ impl Running {
                     room = Some(left - 1);
                 } else {
                     marked.store(done, Relaxed);
-                    let handled = (this.it.handle)(&mut tx, event.clone()).await;
+                    let handling = (this.it.handle)(&mut tx, event.clone());
+                    let handled = handling.instrument(span(name, event)).await;
                     handled.map_err(Stop::Handler)?;
                     marked.store(NONE, Relaxed);
                 }
@@ -154,7 +158,8 @@ impl Running {
                 return Ok(0);
             };
             marked.store(0, Relaxed);
-            let handled = (this.it.handle)(&mut tx, event).await;
+            let span = span(name, &event);
+            let handled = (this.it.handle)(&mut tx, event).instrument(span).await;
             handled.map_err(Stop::Handler)?;
             marked.store(NONE, Relaxed);
             held::release(tx.system().await?, name, &due).await?;
@@ -206,6 +211,19 @@ impl Running {
             retry_at: Some(Moment::now() + wait),
         }
     }
+}
+
+/// What is done because of an event belongs to the trace of its cause, if it has one.
+fn span(subscriber: &'static str, event: &StoredEvent) -> Span {
+    let Some(cause) = &event.traceparent else {
+        return Span::none();
+    };
+    let span = info_span!(
+        parent: None, "event", otel.name = subscriber, otel.kind = "consumer", event.id = %event.id,
+        event.type = event.kind,
+    );
+    trace::follow(&span, cause);
+    span
 }
 
 async fn lock(tx: &mut Tx, name: &'static str) -> Result<Position, Stop> {
