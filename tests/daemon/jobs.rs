@@ -238,6 +238,47 @@ async fn what_cannot_be_done_is_refused_with_the_field_that_is_wrong() {
     assert_eq!(daemon.stop().await.code, 0);
 }
 
+#[tokio::test]
+async fn limits_of_jobs_are_told_by_name_and_a_long_text_is_echoed() {
+    let postgres = Postgres::start().await;
+    let daemon = tenants(&postgres.url()).spawn().await;
+    daemon.until("/ready", 200).await;
+    let (one, other) = (client(&daemon, ONE), client(&daemon, OTHER));
+    let echo = |text: String| json!({"kind": "system.echo", "args": {"text": text}});
+    for (length, expected) in [
+        (66_000, (413, "args_too_large", "args")),
+        (20_000, (422, "validation", "args")),
+    ] {
+        let refused = one.post(JOBS, echo("a".repeat(length))).await;
+        assert_eq!(problem(&refused), expected, "{refused:?}");
+    }
+    let text = "a".repeat(16_000);
+    let job = one.echo(json!({"text": text})).await;
+    let done = one.until_state(&job, "completed").await;
+    assert_eq!(done["result"], json!(text));
+
+    // 9,999 more that wait are put beside one.
+    let later =
+        json!({"kind": "system.echo", "args": {"text": "a"}, "run_at": "2099-01-01T00:00:00Z"});
+    assert_eq!(other.post(JOBS, later.clone()).await.0, 202);
+    let fill = "INSERT INTO job (id, tenant_id, kind, queue, state, priority, run_at, max_attempts, created_at) \
+         SELECT gen_random_uuid(), tenant_id, kind, queue, state, priority, run_at, max_attempts, created_at \
+         FROM job, generate_series(1, 9999) WHERE state = 'scheduled'";
+    postgres.query(fill).await;
+    let refused = eventually("the queue to be full", || async {
+        let request = other.request(Method::POST, JOBS).json(&later);
+        let answered = request.send().await.unwrap();
+        (answered.status() == 429).then_some(answered)
+    })
+    .await;
+    assert_eq!(refused.headers()["retry-after"], "5");
+    let body: Value = refused.json().await.unwrap();
+    assert_eq!(body["code"], "too_many_waiting", "{body}");
+    // Of another tenant there is room.
+    one.echo(json!({"text": "a"})).await;
+    assert_eq!(daemon.stop().await.code, 0);
+}
+
 /// Jobs are scheduled, run at once, cancelled while they run and tried again; a key is unique; a queue is held.
 #[tokio::test]
 async fn jobs_and_queues_are_controlled_over_http_and_by_the_command_line() {

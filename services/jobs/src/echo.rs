@@ -2,13 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use dotmac_platform::jobs::{Backoff, Job, JobError, Rules, Run};
+use dotmac_platform::jobs::{Backoff, Job, JobError, MAX_RESULT, Rules, Run};
 use serde::{Deserialize, Serialize};
 
 /// The longest that it sleeps, in milliseconds.
 const MAX_SLEEP: u64 = 600_000;
-/// The longest text, in bytes: its result is the text as JSON, where a character may take six.
-const MAX_TEXT: usize = 2048;
 
 /// Results in its text, after some time and some failures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,10 +36,11 @@ impl TryFrom<EchoArgs> for Echo {
             sleep_ms,
             fail_times,
         } = args;
-        if text.len() > MAX_TEXT {
+        // Its result is the text as JSON, where a character may take six bytes.
+        let bytes = serde_json::to_string(&text).map_or(usize::MAX, |it| it.len());
+        if bytes > MAX_RESULT {
             return Err(format!(
-                "`text` has {} bytes; {MAX_TEXT} are allowed",
-                text.len()
+                "`text` has {bytes} bytes as JSON; {MAX_RESULT} are allowed"
             ));
         }
         if sleep_ms > MAX_SLEEP {
@@ -106,6 +105,8 @@ mod tests {
             (&*echo.text, echo.sleep_ms, echo.fail_times),
             ("hello", 0, 0)
         );
+        let longest = json!({"text": "a".repeat(MAX_RESULT - 2)});
+        assert!(from_value::<Echo>(longest).is_ok());
         for (wrong, expected) in [
             (json!({}), "missing field `text`"),
             (json!({"text": "a", "colour": 1}), "unknown field `colour`"),
@@ -113,7 +114,11 @@ mod tests {
                 json!({"text": "a", "sleep_ms": 600_001}),
                 "600000 is the most",
             ),
-            (json!({"text": "a".repeat(2049)}), "2048 are allowed"),
+            (
+                json!({"text": "a".repeat(MAX_RESULT - 1)}),
+                "16385 bytes as JSON; 16384 are allowed",
+            ),
+            (json!({"text": "\u{1}".repeat(3000)}), "18002 bytes as JSON"),
         ] {
             let error = from_value::<Echo>(wrong)
                 .err()

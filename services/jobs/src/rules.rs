@@ -4,8 +4,8 @@ use dotmac_platform::{
     audit::{Audit as _, Audited, AuditedAct, Recorded},
     db::{Connection, TenantTx, Tx},
     jobs::{
-        self, Acted, Enqueue as _, EnqueueOptions, JobCatalogue, JobFilter, JobId, JobState,
-        KindSpec, QueueStatus, is_job_kind, is_queue_name,
+        self, Acted, Enqueue as _, EnqueueError, EnqueueOptions, JobCatalogue, JobFilter, JobId,
+        JobState, KindSpec, MAX_ARGS, QueueStatus, is_job_kind, is_queue_name,
     },
     routing::InvalidRequest,
 };
@@ -94,6 +94,10 @@ pub(crate) async fn enqueue(
     match spec {
         None => wrong.push(("kind", no_such_kind(catalogue))),
         Some(spec) => {
+            let (kind, bytes) = (spec.kind, new.args.to_string().len());
+            if bytes > MAX_ARGS {
+                return Err(EnqueueError::TooLarge { kind, bytes }.into());
+            }
             if let Err(problem) = spec.check(&new.args) {
                 wrong.push(("args", problem.to_string()));
             }
