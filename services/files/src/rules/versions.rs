@@ -198,9 +198,11 @@ async fn change(
     content: VersionRow,
     kept: usize,
 ) -> Result<FileRow, FilesError> {
-    store::insert(tx, VersionRow::of(&row)).await?;
+    let before = VersionRow::of(&row);
+    // First, since another request may have replaced it meanwhile, and have kept the same content.
     let changed = files::update(tx, with(row, content)).await?;
     let changed = changed.ok_or(PreconditionFailed)?;
+    store::insert(tx, before).await?;
     for former in store::list(tx, changed.id).await?.into_iter().skip(kept) {
         forget(tx, &changed, former).await?;
     }
