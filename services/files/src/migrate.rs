@@ -1,7 +1,8 @@
 //! Copies the bytes of all blobs from one store into another: `dotmac files migrate`.
 //!
-//! It may be ended and repeated at any time: what is there already, in its size, is not copied again. The rows say which bytes
-//! there are to be and of which hash, so what is copied is verified, and nothing is copied that belongs to no file.
+//! It may be ended, also killed, and repeated at any time: what is there already, in its size, is not copied again, and what a copy
+//! that was cut off has left is deleted first. The rows say which bytes there are to be and of which hash, so what is copied is
+//! verified, and nothing is copied that belongs to no file.
 
 use dotmac_platform::db::TenantId;
 use futures_util::TryStreamExt as _;
@@ -13,7 +14,7 @@ use crate::{
     storage::Storage,
     store::{
         blobs::{self, BlobId, BlobRow, DROPPING},
-        files, versions,
+        files, renditions, versions,
     },
 };
 
@@ -79,6 +80,8 @@ async fn copy(on: &Service, from: &Storage, row: &BlobRow) -> Result<Copied, Fil
         Err(error) if error.is_absent() => return failed_unless_gone(on, row).await,
         Err(error) => return Err(error.into()),
     };
+    // A copy that was killed may have left a part of it under another name.
+    on.storage.delete(row.id).await?;
     let mut writer = on.storage.writer(row.id).await?;
     let (mut hasher, mut copied) = (Hasher::new(), 0);
     loop {
@@ -109,16 +112,19 @@ async fn copy(on: &Service, from: &Storage, row: &BlobRow) -> Result<Copied, Fil
     Ok(Copied::Bytes(copied))
 }
 
-/// The hash that a file or a version has of a blob; `None` of a part of an upload.
+/// The hash that a file, a version or a rendition has of a blob; `None` of a part of an upload.
 async fn hash_of(
     on: &Service,
     tenant: TenantId,
     blob: BlobId,
 ) -> Result<Option<String>, FilesError> {
     let found = on.system.read("find hash of blob", async move |c| {
-        match files::hash_of(c, tenant, blob).await? {
-            Some(hash) => Ok::<_, FilesError>(Some(hash)),
-            None => Ok(versions::hash_of(c, tenant, blob).await?),
+        if let Some(hash) = files::hash_of(c, tenant, blob).await? {
+            return Ok::<_, FilesError>(Some(hash));
+        }
+        match versions::hash_of(c, tenant, blob).await? {
+            Some(hash) => Ok(Some(hash)),
+            None => Ok(renditions::hash_of(c, tenant, blob).await?),
         }
     });
     found.await

@@ -182,3 +182,19 @@ pub(crate) async fn count_of(
     );
     on!(c, |c| query.count().get_result(c).await)
 }
+
+/// The hash of one that has a blob as its own bytes.
+pub(crate) async fn hash_of(
+    c: &mut Connection,
+    tenant: TenantId,
+    blob: BlobId,
+) -> Result<Option<String>, DbError> {
+    let query = file_rendition::table
+        .filter(
+            file_rendition::tenant_id
+                .eq(tenant)
+                .and(file_rendition::blob_id.eq(blob)),
+        )
+        .select(file_rendition::sha256);
+    on!(c, |c| query.first(c).await).optional()
+}
