@@ -142,6 +142,11 @@ impl Builder {
         daemon
     }
 
+    /// Starts it with arguments in a directory that exists already, and waits for nothing.
+    pub fn start_in(self, directory: &Path, arguments: &[&str]) -> Process {
+        Process::spawn(self.command(directory).args(arguments))
+    }
+
     /// Runs it to an end that is expected to come by itself.
     pub async fn run(self, arguments: &[&str]) -> Stopped {
         let directory = tempfile::tempdir().unwrap();

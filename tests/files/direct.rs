@@ -1,4 +1,4 @@
-//! Parts that clients send to the store themselves, and the way from one store to another.
+//! Parts that clients send to the store themselves.
 
 use dotmac_testkit::{
     eventually,
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::house::{Answer, House, noise, sha256};
 
 /// The settings of a bucket of a store that speaks S3.
-fn settings(store: &Seaweed, keys: &Keys, bucket: &str) -> Vec<(&'static str, String)> {
+pub(crate) fn settings(store: &Seaweed, keys: &Keys, bucket: &str) -> Vec<(&'static str, String)> {
     vec![
         ("DOTMAC_FILES_ENDPOINT", store.endpoint()),
         ("DOTMAC_FILES_BUCKET", bucket.to_owned()),
@@ -101,79 +101,4 @@ async fn what_a_client_sends_to_the_store_is_verified_before_it_is_a_file() {
         assert_eq!(code, 0, "{output}");
         assert!(output.starts_with("1 blobs\n0 names"), "{output}");
     }
-}
-
-#[tokio::test]
-async fn all_bytes_move_from_a_directory_to_a_bucket() {
-    const BUCKET: &str = "files";
-
-    let keys = Keys::of("moving");
-    let store = Seaweed::start(std::slice::from_ref(&keys)).await;
-    let given = settings(&store, &keys, BUCKET);
-    let given: Vec<_> = given
-        .iter()
-        .map(|(key, value)| (*key, value.as_str()))
-        .collect();
-    let mut house = House::on_sqlite(1, &given).await;
-    let (small, large) = (noise(8, 100), noise(9, 12_000_000));
-    let one = house.file("name=one", small.clone()).await;
-    let two = house.file("name=two", large.clone()).await;
-    let empty = house.file("name=empty", "").await;
-    let same = house.run(&["files", "migrate", "--from", "local"]).await;
-    assert_eq!(same.0, 78, "{}", same.1);
-
-    house.set("DOTMAC_FILES_PROVIDER", "s3");
-    let moved = house.run(&["files", "migrate", "--from", "local"]).await;
-    assert_eq!(moved.0, 0, "{}", moved.1);
-    assert!(
-        moved
-            .1
-            .starts_with("3 blobs copied, 12000100 bytes\n0 blobs were there\n"),
-        "{}",
-        moved.1
-    );
-    let again = house.run(&["files", "migrate", "--from", "local"]).await;
-    assert!(
-        again
-            .1
-            .starts_with("0 blobs copied, 0 bytes\n3 blobs were there\n"),
-        "{}",
-        again.1
-    );
-    house.instances.clear();
-    house.add_instance().await;
-    for (file, bytes) in [(&one, &small), (&two, &large), (&empty, &Vec::new())] {
-        let read = house
-            .get(&format!("/files/{}/content", file.text("id")))
-            .await;
-        assert_eq!((read.status, &read.bytes), (200, bytes));
-    }
-
-    // What is missing or changed where it was is named, and not copied.
-    let stored = house.stored();
-    let (sizes, paths): (Vec<u64>, Vec<_>) = stored
-        .iter()
-        .map(|path| (path.metadata().unwrap().len(), path))
-        .unzip();
-    for (size, path) in sizes.into_iter().zip(paths) {
-        match size {
-            100 => std::fs::remove_file(path).unwrap(),
-            0 => {}
-            _ => std::fs::write(path, vec![0; 12_000_000]).unwrap(),
-        }
-    }
-    for (path, _) in store.list(BUCKET, "blobs") {
-        store.delete(&path);
-    }
-    eventually("the bucket to be empty", || async {
-        store.list(BUCKET, "blobs").is_empty().then_some(())
-    })
-    .await;
-    let failed = house.run(&["files", "migrate", "--from", "local"]).await;
-    assert_eq!(failed.0, 1, "{}", failed.1);
-    assert!(
-        failed.1.contains("\n2 blobs that are missing or changed"),
-        "{}",
-        failed.1
-    );
 }

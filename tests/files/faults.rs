@@ -12,7 +12,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::house::{House, noise, sha256};
+use crate::{
+    house::{House, noise, sha256},
+    tus_client::{create, file_of, offset, patch},
+};
 
 /// Begins an upload of `size` bytes and sends `sent` of them.
 async fn begin(house: &House, instance: usize, size: usize, sent: usize) -> TcpStream {
@@ -232,4 +235,34 @@ async fn a_full_disk_refuses_uploads_and_keeps_what_is_there() {
     assert_eq!(made.text("sha256"), sha256(&large));
     let (code, output) = house.run(&["files", "check"]).await;
     assert!(code == 0 && output.starts_with("2 blobs"), "{output}");
+}
+
+#[tokio::test]
+async fn on_a_full_disk_an_upload_in_parts_waits_and_goes_on() {
+    let Some(disk) = SmallDisk::mount(8192) else {
+        return;
+    };
+    let path = disk.path().join("store").display().to_string();
+    let house = House::on_sqlite(1, &[("DOTMAC_FILES_PATH", &path)]).await;
+    let bytes = noise(8, 3_000_000);
+    let upload = create(&house, bytes.len(), "a.bin").await;
+    let first = patch(&house, 0, &upload, 0, &bytes[..1_000_000]).await;
+    assert_eq!(first.status, 204, "{first:?}");
+    disk.take(6500);
+    for _ in 0..2 {
+        let refused = patch(&house, 0, &upload, 1_000_000, &bytes[1_000_000..]).await;
+        assert_eq!(refused.short(), (503, "storage_full"), "{refused:?}");
+        assert_eq!(offset(&house, 0, &upload).await, 1_000_000);
+    }
+    assert_eq!(house.usage().await, (0, 3_000_000, 0));
+    disk.free();
+    let rest = patch(&house, 0, &upload, 1_000_000, &bytes[1_000_000..]).await;
+    assert_eq!(rest.status, 204, "{rest:?}");
+    let file = house.get(&file_of(&upload)).await;
+    assert_eq!(file.text("sha256"), sha256(&bytes));
+    let (code, output) = house.run(&["files", "check"]).await;
+    assert!(
+        code == 0 && output.starts_with("1 blobs\n0 names"),
+        "{output}"
+    );
 }

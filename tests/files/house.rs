@@ -3,11 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
-use dotmac_testkit::{Daemon, Postgres, Seaweed, daemon::Builder, eventually, seaweed::Keys};
-use reqwest::{Method, RequestBuilder, Response, header::HeaderMap};
+use dotmac_testkit::{
+    Daemon, Postgres, Seaweed, daemon::Builder, eventually, process::Process, seaweed::Keys,
+};
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, oneshot};
 use uuid::Uuid;
+
+pub(crate) use crate::answer::Answer;
 
 const ADMIN: &str = "admin@example.com";
 const PASSWORD: &str = "seven green boxes in a row";
@@ -54,49 +58,6 @@ async fn shared_store() -> &'static Seaweed {
 
 fn shared_keys() -> Keys {
     Keys::of("shared")
-}
-
-/// What a request was answered with.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) body: Value,
-}
-
-impl Answer {
-    pub(crate) async fn of(response: Response) -> Self {
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let bytes = response.bytes().await.unwrap_or_default().to_vec();
-        let body = serde_json::from_slice(&bytes).unwrap_or_default();
-        Self {
-            status,
-            headers,
-            bytes,
-            body,
-        }
-    }
-
-    /// Status and code, for comparisons.
-    pub(crate) fn short(&self) -> (u16, &str) {
-        (self.status, self.body["code"].as_str().unwrap_or_default())
-    }
-
-    pub(crate) fn text(&self, field: &str) -> &str {
-        let text = self.body[field].as_str();
-        text.unwrap_or_else(|| panic!("no `{field}` in {self:?}"))
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        let value = self.headers.get(name).and_then(|value| value.to_str().ok());
-        value.unwrap_or_else(|| panic!("no `{name}` in {self:?}"))
-    }
-
-    /// The field at fault.
-    pub(crate) fn field(&self) -> &str {
-        self.body["errors"][0]["field"].as_str().unwrap_or_default()
-    }
 }
 
 impl House {
@@ -259,6 +220,11 @@ impl House {
         (ended.code, lines.join("\n"))
     }
 
+    /// Starts a command, to be killed.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Process {
+        self.builder().start_in(self.path(), arguments)
+    }
+
     async fn command(&self, arguments: &[&str]) -> String {
         let (code, output) = self.run(arguments).await;
         assert_eq!(code, 0, "{arguments:?}: {output}");
@@ -325,6 +291,12 @@ impl House {
             token => request.bearer_auth(token),
         };
         Answer::of(request.send().await.unwrap()).await
+    }
+
+    /// The same to an instance that may be killed meanwhile: nothing then.
+    pub(crate) async fn attempt(&self, request: RequestBuilder) -> Option<Answer> {
+        let response = request.bearer_auth(&self.token).send().await.ok()?;
+        Some(Answer::of(response).await)
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -5,17 +5,28 @@
     reason = "a test fails by panicking"
 )]
 
+mod answer;
+mod campaign;
 mod clients;
+mod decoders;
 mod direct;
 mod faults;
 mod house;
+mod lies;
 mod links;
+mod migrations;
 mod quotas;
+mod ranges;
 mod reading;
 mod renditions;
 mod s3;
 mod scans;
 mod sorting;
+mod sources;
+mod stores;
 mod tus;
+mod tus_client;
+mod types;
 mod uploads;
 mod versions;
+mod writers;

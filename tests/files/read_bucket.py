@@ -1,4 +1,4 @@
-"""Reads a bucket by boto3: sizes and hashes of what is in it, and uploads in parts that were not completed."""
+"""Reads a bucket by boto3: sizes and hashes of what is in it, and uploads in parts that were not completed. With `abort` these end."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ import sys
 import boto3
 from botocore.config import Config
 
-endpoint, access, secret, bucket = sys.argv[1:]
+endpoint, access, secret, bucket, *aborts = sys.argv[1:]
 client = boto3.client(
     "s3",
     endpoint_url=endpoint,
@@ -22,4 +22,6 @@ for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Pref
         body = client.get_object(Bucket=bucket, Key=found["Key"])["Body"].read()
         blobs.append([found["Size"], hashlib.sha256(body).hexdigest()])
 uploads = client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+for upload in uploads if aborts else []:
+    client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 print(json.dumps({"blobs": blobs, "uploads": [upload["Key"] for upload in uploads]}))

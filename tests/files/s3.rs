@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use dotmac_testkit::{
-    Daemon, OpenBao, Seaweed, eventually, openbao::ROOT_TOKEN, proxy::Proxy, repository,
+    Daemon, Moto, OpenBao, Seaweed, eventually, openbao::ROOT_TOKEN, proxy::Proxy, repository,
     seaweed::Keys,
 };
 use reqwest::Method;
@@ -12,11 +12,21 @@ use serde_json::{Value, json};
 use crate::house::{Answer, House, noise, sha256};
 
 /// What boto3 finds in a bucket: names with sizes and hashes.
-fn seen_by_boto3(endpoint: &str, keys: &Keys, bucket: &str) -> Value {
+pub(crate) fn seen_by_boto3(endpoint: &str, keys: &Keys, bucket: &str) -> Value {
+    boto3(&[endpoint, &keys.access, &keys.secret, bucket])
+}
+
+/// Ends the uploads in parts that are under way in a bucket, past the daemon: their names.
+pub(crate) fn aborted_by_boto3(endpoint: &str, keys: &Keys, bucket: &str) -> Vec<Value> {
+    let found = boto3(&[endpoint, &keys.access, &keys.secret, bucket, "abort"]);
+    found["uploads"].as_array().unwrap().clone()
+}
+
+fn boto3(arguments: &[&str]) -> Value {
     let python = repository().join("target/tools/s3/bin/python");
     let read = Command::new(python)
         .arg(repository().join("tests/files/read_bucket.py"))
-        .args([endpoint, &keys.access, &keys.secret, bucket])
+        .args(arguments)
         .env_clear()
         .output()
         .unwrap();
@@ -52,6 +62,60 @@ async fn boto3_reads_what_was_written() {
     );
     let (code, output) = house.run(&["files", "check"]).await;
     assert!(code == 0 && output.starts_with("5 blobs\n"), "{output}");
+}
+
+/// Another store than most tests have, with ways of its own.
+#[tokio::test]
+async fn moto_takes_parts_gives_ranges_and_forgets_what_is_deleted() {
+    let (store, keys) = (Moto::start("in-memory").await, Keys::of("moto"));
+    let settings = [
+        ("DOTMAC_FILES_SWEEP_INTERVAL", "200ms"),
+        ("DOTMAC_FILES_TRASH_RETENTION", "1s"),
+    ];
+    let house = House::on_s3(&store.endpoint(), &keys, "in-memory", &settings).await;
+    let daemon = &house.instances[0];
+    daemon.until_component("files.storage", "ready", None).await;
+    let seen = || seen_by_boto3(&store.endpoint(), &keys, "in-memory");
+    let (mut paths, mut expected) = (Vec::new(), Vec::new());
+    let sizes = [0, 1, 5 * 1024 * 1024 - 1, 5 * 1024 * 1024, 12_000_001];
+    for (seed, size) in sizes.into_iter().enumerate() {
+        let bytes = noise(seed as u64, size);
+        let made = house.file(&format!("name={size}.bin"), bytes.clone()).await;
+        let path = format!("/files/{}", made.text("id"));
+        let content = format!("{path}/content");
+        let read = house.get(&content).await;
+        assert!(read.status == 200 && read.bytes == bytes, "{size}");
+        if size > 100 {
+            let request = house.request(0, Method::GET, &content);
+            let part = house.send(request.header("range", "bytes=-70")).await;
+            assert_eq!((part.status, &*part.bytes), (206, &bytes[size - 70..]));
+        }
+        paths.push(path);
+        expected.push((size as u64, sha256(&bytes)));
+    }
+    // One whose parts are there when it is refused.
+    let request = house.request(0, Method::PUT, "/files/content?name=a.bin");
+    let lying = request
+        .header("x-content-sha256", "0".repeat(64))
+        .body(noise(9, 12_000_000));
+    assert_eq!(house.send(lying).await.short(), (422, "digest_mismatch"));
+    let found = seen();
+    let mut found_blobs: Vec<(u64, String)> =
+        serde_json::from_value(found["blobs"].clone()).unwrap();
+    found_blobs.sort();
+    expected.sort();
+    assert_eq!(found_blobs, expected);
+    assert_eq!(found["uploads"], json!([]), "parts are left");
+    for path in &paths {
+        assert_eq!(house.delete(path, "*").await.status, 204);
+    }
+    house.until_usage((0, 0, 0)).await;
+    eventually("the bucket to be empty", || async {
+        (seen()["blobs"] == json!([])).then_some(())
+    })
+    .await;
+    let (code, output) = house.run(&["files", "check"]).await;
+    assert!(code == 0 && output.starts_with("0 blobs\n"), "{output}");
 }
 
 #[tokio::test]

@@ -1,9 +1,13 @@
 //! Scans for viruses by a real clamd: what is infected, and what was not scanned, cannot be read.
 
 use dotmac_testkit::{Clamd, clamd::eicar, eventually};
+use reqwest::Method;
 use serde_json::json;
 
-use crate::house::{House, noise};
+use crate::{
+    house::{House, noise},
+    tus_client::{create, file_of, patch},
+};
 
 const AWAY: &str = "scanner_unavailable";
 
@@ -59,6 +63,43 @@ async fn a_virus_is_quarantined_and_nothing_else_is() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_virus_that_comes_in_parts_or_as_a_new_content_cannot_be_read() {
+    let clamd = Clamd::start().await;
+    House::on_both(&[("DOTMAC_FILES_CLAMD", &clamd.address())], async |house| {
+        let bytes = [noise(7, 50_000), eicar().into_bytes()].concat();
+        let upload = create(&house, bytes.len(), "parts.com").await;
+        for range in [0..50_010, 50_010..bytes.len()] {
+            let at = range.start;
+            assert_eq!(
+                patch(&house, 0, &upload, at, &bytes[range]).await.status,
+                204
+            );
+        }
+        let clean = house.file("name=a.txt", "hello").await;
+        let content = format!("/files/{}/content", clean.text("id"));
+        let replace = house
+            .request(0, Method::PUT, &content)
+            .header("if-match", "*");
+        let refused = house.send(replace.body(eicar())).await;
+        assert_eq!(refused.short(), (422, "malware_found"), "{refused:?}");
+        for path in [file_of(&upload), format!("/files/{}", clean.text("id"))] {
+            eventually("the file to be quarantined", || async {
+                (house.get(&path).await.text("state") == "quarantined").then_some(())
+            })
+            .await;
+            let read = house.get(&format!("{path}/content")).await;
+            assert_eq!(read.short(), (409, "file_state"), "{read:?}");
+            let link = house.post(&format!("{path}/links"), json!({})).await;
+            assert_eq!(link.short(), (409, "file_state"), "{link:?}");
+        }
+        assert_eq!(events(&house, "file.quarantined.v1").await.len(), 2);
+        assert_eq!(events(&house, "file.created.v1").await.len(), 1);
+        assert!(events(&house, "file.updated.v1").await.is_empty());
+    })
+    .await;
 }
 
 #[tokio::test]

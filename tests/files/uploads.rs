@@ -19,7 +19,7 @@ fn form(fields: &[(&str, &[u8])]) -> (String, Vec<u8>) {
     ("multipart/form-data; boundary=b0und".to_owned(), body)
 }
 
-async fn send_form(house: &House, fields: &[(&str, &[u8])]) -> Answer {
+pub(crate) async fn send_form(house: &House, fields: &[(&str, &[u8])]) -> Answer {
     let (kind, body) = form(fields);
     let request = house.request(0, Method::POST, "/files");
     house
