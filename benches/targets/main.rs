@@ -23,6 +23,7 @@ mod compression;
 mod database;
 mod durable;
 mod faults;
+mod files;
 mod jobs;
 mod mails;
 mod management;
@@ -73,6 +74,9 @@ fn main() -> ExitCode {
     }
     if accounts::asked_for() {
         return accounts::serve();
+    }
+    if files::asked_for() {
+        return files::serve();
     }
     // As a program has one: without any, tracing makes text of every span for the crate `log`.
     let nobody = tracing::subscriber::NoSubscriber::default();
@@ -125,6 +129,9 @@ fn main() -> ExitCode {
         }
         if wanted("mails") {
             mails::measure(&mut report).await;
+        }
+        if wanted("files") {
+            files::measure(&mut report).await;
         }
     });
     if wanted("management") {
