@@ -52,6 +52,42 @@ pub struct Lane {
     pub held_until: Option<Moment>,
 }
 
+/// The same as a table has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaneColumns {
+    /// [`Lane::narrowed`].
+    pub narrowed: i32,
+    /// [`Lane::failures`].
+    pub failures: i32,
+    /// [`Lane::failing_since`].
+    pub failing_since: Option<Moment>,
+    /// [`Lane::held_until`].
+    pub held_until: Option<Moment>,
+}
+
+impl From<LaneColumns> for Lane {
+    fn from(it: LaneColumns) -> Self {
+        Self {
+            narrowed: u32::try_from(it.narrowed).unwrap_or_default(),
+            failures: u32::try_from(it.failures).unwrap_or_default(),
+            failing_since: it.failing_since,
+            held_until: it.held_until,
+        }
+    }
+}
+
+impl From<Lane> for LaneColumns {
+    fn from(it: Lane) -> Self {
+        let number = |it| i32::try_from(it).unwrap_or(i32::MAX);
+        Self {
+            narrowed: number(it.narrowed),
+            failures: number(it.failures),
+            failing_since: it.failing_since,
+            held_until: it.held_until,
+        }
+    }
+}
+
 /// What a failure led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -82,6 +118,12 @@ impl Lane {
     #[must_use]
     pub const fn is_probed(&self, rules: &LaneRules) -> bool {
         self.failures >= rules.failures
+    }
+
+    /// Whether it is as wide as it can be, and nothing has failed since the last success.
+    #[must_use]
+    pub const fn is_well(&self) -> bool {
+        self.failures == 0 && self.narrowed == 0
     }
 
     /// An attempt was accepted.
@@ -203,6 +245,20 @@ mod tests {
         fail(&mut lane, now);
         assert_eq!(lane.room(&RULES, 0, now + FAST), 0);
         assert_eq!(lane.room(&RULES, 0, now + minute), 5);
+    }
+
+    #[test]
+    fn a_lane_is_read_from_a_table_as_it_was_written() {
+        let (mut lane, now) = (Lane::default(), Moment::now());
+        fail(&mut lane, now);
+        lane.succeeded(&RULES, SLOW);
+        fail(&mut lane, now);
+        assert_eq!(Lane::from(LaneColumns::from(lane)), lane);
+        let strange = LaneColumns {
+            narrowed: -1,
+            ..LaneColumns::default()
+        };
+        assert_eq!(Lane::from(strange), Lane::default());
     }
 
     proptest! {

@@ -37,4 +37,4 @@ pub use crate::{
 };
 pub use attempt::{Attempt, MAX_ATTEMPT_BODY, MAX_ATTEMPT_HEADERS};
 pub use ladder::{Ladder, retry_after};
-pub use lane::{Lane, LaneRules, Standing};
+pub use lane::{Lane, LaneColumns, LaneRules, Standing};

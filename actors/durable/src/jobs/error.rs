@@ -34,6 +34,8 @@ pub(super) enum Then {
     After(Duration),
     /// Another after this time; this one does not count.
     Uncounted(Duration),
+    /// It has not begun: it is scheduled for after this time, and nothing is kept of the attempt.
+    NotYet(Duration),
     /// None.
     Fail,
     /// None: it was cancelled.
@@ -59,6 +61,13 @@ impl JobError {
     #[must_use]
     pub fn again_after(wait: Duration, code: &'static str, message: impl Into<String>) -> Self {
         Self::new(code, message, Then::After(wait.min(LONGEST)))
+    }
+
+    /// No failure: what the job needs is in use, and it is scheduled for when `wait` is over, 24 h at the most. The attempt
+    /// counts as none and is not kept; `code` says in the log what was waited for.
+    #[must_use]
+    pub fn not_yet(wait: Duration, code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(code, message, Then::NotYet(wait.min(LONGEST)))
     }
 
     /// A failure that another attempt would not mend: the job is `failed`.

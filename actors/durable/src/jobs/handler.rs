@@ -163,6 +163,6 @@ impl From<DbError> for Rejected {
 impl JobError {
     /// Whether the attempt that ends with it counts.
     pub(super) fn is_uncounted(&self) -> bool {
-        matches!(self.then, Then::Uncounted(_))
+        matches!(self.then, Then::Uncounted(_) | Then::NotYet(_))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::super::{
     JobError, JobState,
@@ -30,7 +30,8 @@ pub(super) fn end_of(run: &RunState, outcome: Result<Option<String>, JobError>) 
     };
     let failure = Some(failed(&error));
     let (state, wait) = what_follows(run, error.then);
-    let is_returned = state == JobState::Ready;
+    // Neither was an attempt: one was cut off by a stop, the other has not begun.
+    let is_returned = matches!(state, JobState::Ready | JobState::Scheduled);
     report(run, &error, state, wait);
     End {
         state,
@@ -51,6 +52,7 @@ fn what_follows(run: &RunState, then: Then) -> (JobState, Option<Duration>) {
         Then::Fail => return (JobState::Failed, None),
         _ if run.is_stopping() => return (JobState::Ready, Some(Duration::ZERO)),
         Then::Uncounted(wait) => return (JobState::Retrying, Some(wait)),
+        Then::NotYet(wait) => return (JobState::Scheduled, Some(wait)),
         Then::After(wait) => wait,
         Then::Again => {
             let attempt = u32::try_from(run.attempt).unwrap_or(1);
@@ -75,6 +77,11 @@ fn report(run: &RunState, error: &JobError, state: JobState, wait: Option<Durati
             job.kind = kind, job.id = %id, attempt, code = &**code, error = message,
             wait_ms = wait.unwrap_or_default().as_millis() as u64,
             "job `{kind}` failed at attempt {attempt}; trying again"
+        ),
+        JobState::Scheduled => debug!(
+            job.kind = kind, job.id = %id, code = &**code, reason = message,
+            wait_ms = wait.unwrap_or_default().as_millis() as u64,
+            "job `{kind}` waits for what it needs"
         ),
         _ => info!(
             job.kind = kind, job.id = %id, attempt,
