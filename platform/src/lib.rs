@@ -18,6 +18,7 @@ pub mod directory;
 pub mod egress;
 pub mod events;
 mod exit;
+pub mod files;
 pub mod http;
 pub mod jobs;
 mod later;

@@ -1,4 +1,5 @@
-//! Standard Webhooks 1.x: secrets, keys and signatures, for whatever sends something that its receiver verifies.
+//! Standard Webhooks 1.x: secrets, keys and signatures, for whatever sends something that its receiver verifies, and for
+//! routes that take what others sign ([`SignedBody`](crate::routing::SignedBody)).
 //!
 //! Signed is `id.timestamp.body`. A shared secret is written `whsec_` and base64, its signature `v1,` and base64 of HMAC-SHA256; of
 //! a key pair the sender has `whsk_` and base64, the receiver `whpk_` and base64, and the signature is `v1a,` and base64 of
@@ -13,6 +14,8 @@ use secrecy::SecretBox;
 
 /// Bytes of the seed of a key pair.
 const SEED: usize = 32;
+/// Signatures that are looked at: one by each secret, during a rotation.
+const MOST_SIGNATURES: usize = 8;
 /// Bytes that a shared secret may have.
 const SHARED: std::ops::RangeInclusive<usize> = 24..=64;
 
@@ -47,6 +50,22 @@ impl Signed<'_> {
         let signature = pair.sign(self.text().as_bytes());
         Some(format!("v1a,{}", BASE64.encode(signature)))
     }
+}
+
+/// Whether one of `signatures`, the value of the header `webhook-signature`, is right: of `id.timestamp.body` by a shared
+/// secret. `timestamp` is the header as it came. The comparison takes as long for a wrong signature as for a right one.
+#[must_use]
+pub fn is_signed_by(
+    secret: &[u8],
+    (id, timestamp): (&str, &str),
+    body: &[u8],
+    signatures: &str,
+) -> bool {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let signed = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body].concat();
+    let tags = signatures.split(' ').take(MOST_SIGNATURES);
+    let mut tags = tags.filter_map(|it| BASE64.decode(it.strip_prefix("v1,")?).ok());
+    tags.any(|tag| hmac::verify(&key, &signed, &tag).is_ok())
 }
 
 /// The public key of a key pair, as receivers are given it: `whpk_…`; `None` if `seed` is none.
@@ -102,6 +121,33 @@ mod tests {
         ] {
             assert!(read_secret(wrong).is_none(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_was_signed_is_verified_and_nothing_else() {
+        let secret = read_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let right = EXAMPLE.by_secret(secret.expose_secret());
+        let place = (EXAMPLE.id, "1614265330");
+        let body = EXAMPLE.body.as_bytes();
+        let is_right = |place, body, signatures: &str| {
+            is_signed_by(secret.expose_secret(), place, body, signatures)
+        };
+        assert!(is_right(place, body, &right));
+        assert!(is_right(place, body, &format!("v1,AAAA v1a,BBBB {right}")));
+        assert!(!is_right(("other", place.1), body, &right));
+        assert!(!is_right((place.0, "1614265331"), body, &right));
+        assert!(!is_right(place, b"other", &right));
+        for wrong in ["", "v1,", "v1", "v2,AAAA", &right[3..], &right[..20]] {
+            assert!(!is_right(place, body, wrong), "{wrong}");
+        }
+        let ninth = format!("{} {right}", ["v1,AAAA"; 8].join(" "));
+        assert!(!is_right(place, body, &ninth));
+        assert!(!is_signed_by(
+            b"another secret of 24 bytes",
+            place,
+            body,
+            &right
+        ));
     }
 
     #[test]

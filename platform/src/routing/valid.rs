@@ -65,7 +65,7 @@ async fn valid<T: DeserializeOwned + Validate<Context = ()>>(
 }
 
 /// Reads `body` as a `T` that has every field of it.
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let (mut unknown, mut place) = (Vec::new(), serde_path_to_error::Track::new());
     let mut reader = serde_json::Deserializer::from_slice(body);
     let tracked = serde_path_to_error::Deserializer::new(&mut reader, &mut place);
@@ -86,7 +86,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     }))
 }
 
-fn refused(report: &garde::Report) -> Problem {
+pub(super) fn refused(report: &garde::Report) -> Problem {
     report
         .iter()
         .fold(INVALID.problem(), |problem, (path, error)| {
@@ -104,7 +104,7 @@ fn refused(report: &garde::Report) -> Problem {
         })
 }
 
-fn is_json(request: &HttpRequest) -> bool {
+pub(super) fn is_json(request: &HttpRequest) -> bool {
     let kind = request.mime_type().ok().flatten();
     kind.is_some_and(|kind| {
         kind.subtype() == "json" || kind.suffix().is_some_and(|suffix| suffix == "json")
@@ -116,30 +116,35 @@ where
     T: DeserializeOwned + Validate<Context = ()> + ToSchema + 'static,
 {
     fn describe(operation: &mut Operation) {
-        operation.body::<T>("application/json");
-        for (status, code, description) in [
-            (
-                400,
-                "invalid_body",
-                "the body is not JSON of the shape wanted here",
-            ),
-            (400, "malformed_json", "the body is not JSON"),
-            (
-                400,
-                "unknown_fields",
-                "the body has fields that are not known here",
-            ),
-            (413, "body_too_large", "the body is larger than the limit"),
-            (
-                415,
-                "unsupported_media_type",
-                "the body must be sent as application/json",
-            ),
-        ] {
-            operation.problem(ProblemType::new(status, code, description));
-        }
-        operation.problem(INVALID);
+        describe_body::<T>(operation);
     }
+}
+
+/// Writes down that an operation takes a JSON body, and how that can fail.
+pub(super) fn describe_body<T: ToSchema>(operation: &mut Operation) {
+    operation.body::<T>("application/json");
+    for (status, code, description) in [
+        (
+            400,
+            "invalid_body",
+            "the body is not JSON of the shape wanted here",
+        ),
+        (400, "malformed_json", "the body is not JSON"),
+        (
+            400,
+            "unknown_fields",
+            "the body has fields that are not known here",
+        ),
+        (413, "body_too_large", "the body is larger than the limit"),
+        (
+            415,
+            "unsupported_media_type",
+            "the body must be sent as application/json",
+        ),
+    ] {
+        operation.problem(ProblemType::new(status, code, description));
+    }
+    operation.problem(INVALID);
 }
 
 #[cfg(test)]

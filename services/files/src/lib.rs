@@ -17,6 +17,7 @@ mod media;
 mod metrics;
 mod migrate;
 mod names;
+mod reading;
 mod rendering;
 mod resumable;
 mod routes;
@@ -31,9 +32,11 @@ mod upload;
 mod workers;
 mod writing;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use dotmac_platform::{jobs::Run, migrations, permissions, prelude::*, supervision::Schedule};
+use dotmac_platform::{
+    files::SharedFileReader, jobs::Run, migrations, permissions, prelude::*, supervision::Schedule,
+};
 
 use command::FilesCommand;
 pub(crate) use error::FilesError;
@@ -120,6 +123,7 @@ impl Module for Files {
             })
             .add()?;
         }
+        on.share::<SharedFileReader>(Arc::new(service.clone()));
         on.provide(service);
         on.routes("/files", |routes| routes::declare(routes, &settings));
         on.root_routes("/f", routes::declare_public);
