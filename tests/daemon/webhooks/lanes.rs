@@ -89,6 +89,51 @@ async fn no_more_are_under_way_to_an_endpoint_than_its_lane_is_wide_on_all_insta
 }
 
 #[tokio::test]
+async fn what_goes_quickly_is_claimed_ahead_and_is_under_way_no_wider_than_its_lane() {
+    let postgres = Postgres::start().await;
+    for url in ["sqlite:dotmac.db".to_owned(), postgres.url()] {
+        let daemons = instances(|| webhooks(&url), &url).await;
+        let one = client(&daemons[0], ONE);
+        let (now, most, count) = (
+            AtomicUsize::new(0),
+            Arc::new(AtomicUsize::new(0)),
+            AtomicUsize::new(0),
+        );
+        let highest = Arc::clone(&most);
+        // Every 40th is refused: what was claimed behind it goes back, and was no attempt.
+        let quick = FakeHttpServer::start(move |_, stream| {
+            highest.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+            std::thread::park_timeout(Duration::from_millis(1));
+            let head = match count.fetch_add(1, SeqCst) % 40 {
+                39 => "500 Internal Server Error",
+                _ => "204 No Content",
+            };
+            now.fetch_sub(1, SeqCst);
+            write_answer(stream, head, "")
+        });
+        let webhook = one.webhook(&quick.address(), &["custom.*"]).await;
+        one.act(&webhook, "/pause", json!({})).await;
+        for number in 0..150 {
+            one.event("custom.order.paid.v1", json!({ "number": number }))
+                .await;
+        }
+        one.until_deliveries(&webhook, "pending", 150).await;
+        one.act(&webhook, "/resume", json!({})).await;
+        let delivered = one.until_deliveries(&webhook, "delivered", 150).await;
+        let most = most.load(SeqCst);
+        assert!((2..=5).contains(&most), "{most} at once");
+        let asked = quick.asked();
+        assert!(asked.len() > 150, "some were refused");
+        for delivery in &delivered {
+            let id = delivery["message_id"].as_str();
+            let sent = asked.iter().filter(|it| it.header("webhook-id") == id);
+            assert_eq!(delivery["attempt_count"], sent.count(), "{delivery}");
+        }
+        drop(daemons);
+    }
+}
+
+#[tokio::test]
 async fn an_endpoint_that_fails_is_held_and_probed_by_one_attempt_at_a_time() {
     let daemon = webhooks("sqlite:dotmac.db")
         .env("DOTMAC_WEBHOOKS_BREAKER_FAILURES", 3)

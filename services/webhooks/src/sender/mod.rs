@@ -3,42 +3,43 @@
 //! Not jobs of the queue: a job's rules are those of its kind, and what is needed here is a lane for each of thousands of
 //! endpoints (so many at once, fewer while it is slow, none while it is held), chosen before anything is claimed.
 //!
-//! Sending is done by tasks that belong to the worker and end with it. A delivery that an instance has claimed has a lease of
-//! [`LEASE`], which is renewed while it is being sent; what an instance does not end is taken back by any other. No query is
-//! open while something is sent.
+//! Sending is done by tasks that belong to the worker and end with it. What is to be done in the database is done for many
+//! deliveries at once, by one [cycle](cycle) after another, while tasks go on. A delivery that an instance has claimed has a
+//! lease of [`LEASE`], which is renewed until it is written down; what an instance does not end is taken back by any other. No
+//! query is open while something is sent.
 
 mod attempt;
+mod cycle;
+mod lanes;
 mod parcel;
 mod settle;
 
 use std::{
     collections::HashMap,
+    future::pending,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use dotmac_platform::{
-    db::{Connection, Db, DbError, Tx, types::Id},
-    delivery::{self, Ladder, LaneRules},
+    db::{DbError, Tx, types::Id},
+    delivery,
     module::WorkerError as _,
     supervision::{Serving, WorkerContext},
 };
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
-    SENDER, WebhooksError, metrics,
+    SENDER, WebhooksError,
     service::Service,
-    store::{
-        claims::{self, Claimed, Look, Wanted, WorkerId},
-        deliveries::DeliveryId,
-        endpoints::EndpointId,
-        leases,
-    },
+    store::{claims::Claimed, deliveries::DeliveryId, endpoints::EndpointId, leases},
 };
 use attempt::Ended;
 pub(crate) use attempt::Verdict;
+use cycle::{Ask, Cycles, Done, Work};
+use lanes::{LocalLanes, Next};
 use parcel::Parcel;
 
 /// How long a delivery belongs to the instance that has claimed it.
@@ -47,137 +48,231 @@ const LEASE: Duration = Duration::from_secs(15);
 const RENEW: Duration = Duration::from_secs(4);
 /// How often it looks without being woken: that, or up to a fifth more or less.
 const POLL: Duration = Duration::from_secs(1);
-/// How soon it looks again when a look found something.
+/// How soon it claims again when a claim found something.
 const AGAIN: Duration = Duration::from_millis(20);
-/// Attempts that are written down with one transaction.
-const MOST_ENDED: usize = 256;
+/// How long attempts that have ended wait for others to be written down with, while some are under way.
+const GATHER: Duration = Duration::from_millis(5);
+/// Attempts that are written down with one transaction, unless more end while it is prepared.
+const MANY_ENDED: usize = 256;
 /// How long attempts have to end when the process stops; then they are given back.
 const STOP: Duration = Duration::from_secs(3);
 
+/// A cycle that runs.
+type Running = Option<BoxFuture<'static, Done>>;
+
 /// A life of the sender.
-pub(super) struct Sender {
+struct Sender {
     on: Service,
-    db: Db,
-    me: WorkerId,
-    ladder: Ladder,
-    rules: LaneRules,
+    cycles: Cycles,
     /// Behind which endpoint the next claim begins.
     turn: EndpointId,
-    /// By delivery and lease.
+    lanes: LocalLanes,
+    /// All that is claimed and has not ended, by delivery and lease.
     under_way: HashMap<(DeliveryId, i64), Claimed>,
     tasks: JoinSet<Ended>,
-    /// What is not written down yet.
+    /// What is not written down yet, and since when there is something.
     ended: Vec<Arc<Ended>>,
+    returned: Vec<Claimed>,
+    unwritten_since: Option<Instant>,
     /// When leases were last renewed.
     kept: Option<Instant>,
+    /// When there is to be another claim, and whether something is known to be there.
+    claim_at: Instant,
+    has_more: bool,
+    /// Until when the database is left alone.
+    paused_until: Option<Instant>,
 }
 
 /// Sends until the process stops.
 pub(crate) async fn run(on: Service, context: WorkerContext) -> Result<(), WebhooksError> {
     let sender = Sender {
-        db: on.db.system("send webhooks"),
-        me: Id::new(),
-        ladder: on.settings.ladder(),
-        rules: on.settings.lanes(),
+        cycles: Cycles {
+            db: on.db.system("send webhooks"),
+            me: Id::new(),
+            ladder: Arc::new(on.settings.ladder()),
+            rules: on.settings.lanes(),
+        },
         turn: EndpointId::from_uuid(uuid::Uuid::nil()),
+        lanes: LocalLanes::default(),
         under_way: HashMap::new(),
         tasks: JoinSet::new(),
         ended: Vec::new(),
+        returned: Vec::new(),
+        unwritten_since: None,
         kept: None,
+        claim_at: Instant::now(),
+        has_more: false,
+        paused_until: None,
         on,
     };
     sender.run(&context).await
 }
 
+/// What the cycle has done, once it has; never without one.
+async fn finished(cycle: &mut Running) -> Done {
+    match cycle {
+        Some(cycle) => cycle.await,
+        None => pending().await,
+    }
+}
+
 impl Sender {
     async fn run(mut self, context: &WorkerContext) -> Result<(), WebhooksError> {
         let signal = delivery::signal(vec![SENDER]);
+        let mut cycle: Running = None;
         while !context.is_stopping() {
             context.beat();
-            let wait = match self.step().await {
-                Ok(found) => {
-                    context.lifeline().ready(Serving::default());
-                    self.wait(found)
-                }
-                Err(error) => {
-                    // What is under way goes on, and what has ended is kept until it can be written down.
-                    let reason = error.upstream().ok_or(error)?;
-                    context.lifeline().unavailable(reason);
-                    POLL
-                }
+            if cycle.is_none() && self.is_due() {
+                cycle = Some(Box::pin(self.cycles.clone().run(self.work())));
+            }
+            let wait = match cycle {
+                Some(_) => RENEW,
+                None => self.wait(),
             };
             tokio::select! {
                 Some(ended) = self.tasks.join_next() => self.note(ended),
-                () = signal.notified() => {}
+                done = finished(&mut cycle) => {
+                    cycle = None;
+                    match self.take(done) {
+                        None => context.lifeline().ready(Serving::default()),
+                        Some(error) => {
+                            // What is under way goes on, and what has ended is kept until it can be written down.
+                            let reason = error.upstream().ok_or(error)?;
+                            context.lifeline().unavailable(reason);
+                            self.paused_until = Some(Instant::now() + POLL);
+                        }
+                    }
+                }
+                () = signal.notified() => {
+                    self.claim_at = Instant::now();
+                    self.has_more = true;
+                }
                 () = sleep(wait) => {}
                 () = context.stopping() => {}
             }
-            self.note_all();
+            while let Some(ended) = self.tasks.try_join_next() {
+                self.note(ended);
+            }
+        }
+        if let Some(cycle) = cycle {
+            let done = cycle.await;
+            self.take(done);
         }
         self.stop().await
     }
 
-    /// Writes down what has ended, keeps leases, and claims what there is room for; how many.
-    async fn step(&mut self) -> Result<usize, WebhooksError> {
-        self.settle().await?;
-        if self.kept.is_none_or(|kept| kept.elapsed() >= RENEW) {
-            self.keep_leases().await?;
-            self.kept = Some(Instant::now());
+    /// Whether there is something to do in the database.
+    fn is_due(&self) -> bool {
+        let now = Instant::now();
+        if self.paused_until.is_some_and(|until| until > now) {
+            return false;
         }
-        self.claim().await
+        let is_gathered = self.unwritten_since.is_some_and(|since| {
+            self.tasks.is_empty()
+                || self.ended.len() >= MANY_ENDED
+                || now.duration_since(since) >= GATHER
+        });
+        is_gathered || self.keeps_leases() || (self.claim_at <= now && self.room() > 0)
     }
 
-    /// How long there is nothing to do after a claim of so many, unless something happens.
-    fn wait(&self, found: usize) -> Duration {
-        match found {
-            0 => POLL.mul_f64(0.8 + 0.4 * fastrand::f64()),
-            _ if self.room() <= 0 => RENEW,
-            _ => AGAIN,
-        }
+    /// How long there is nothing to do in the database, unless something happens.
+    fn wait(&self) -> Duration {
+        let now = Instant::now();
+        let gathered = self.unwritten_since.map(|since| since + GATHER);
+        let kept = self.kept.map(|kept| kept + RENEW);
+        let claim = Some(self.claim_at).filter(|_| self.room() > 0);
+        let next = [gathered, kept, claim].into_iter().flatten().min();
+        let next = next.max(self.paused_until);
+        next.map_or(POLL, |next| next.saturating_duration_since(now))
+            .min(POLL)
     }
 
-    /// How many more deliveries may be under way.
-    fn room(&self) -> i64 {
+    fn keeps_leases(&self) -> bool {
+        self.kept.is_none_or(|kept| kept.elapsed() >= RENEW)
+    }
+
+    /// How many more attempts may be under way.
+    fn room(&self) -> usize {
         let most = self.on.settings.concurrency;
-        i64::try_from(most.saturating_sub(self.under_way.len())).unwrap_or(i64::MAX)
+        most.saturating_sub(self.lanes.places())
     }
 
-    /// Claims what there is room for, and begins to send it; how many.
-    async fn claim(&mut self) -> Result<usize, WebhooksError> {
-        let (most, rules) = (self.room(), self.rules);
-        if most <= 0 || !self.look().await?.has_pending {
-            return Ok(0);
+    /// What is to be done in the database now.
+    fn work(&mut self) -> Work {
+        let (room, is_time) = (self.room(), self.claim_at <= Instant::now());
+        self.unwritten_since = None;
+        Work {
+            ended: std::mem::take(&mut self.ended),
+            returned: std::mem::take(&mut self.returned),
+            kept: self
+                .keeps_leases()
+                .then(|| self.under_way.values().cloned().collect()),
+            ask: (room > 0 && (is_time || self.has_more)).then(|| Ask {
+                most: u32::try_from(room).unwrap_or(u32::MAX),
+                ahead: Arc::new(self.lanes.ahead()),
+                turn: self.turn,
+                looks: !self.has_more,
+            }),
         }
-        let (worker, turn) = (self.me, self.turn);
-        let claim = async move |tx: &mut Tx| {
-            let now = delivery::database_now(tx).await?;
-            let wanted = Wanted {
-                worker,
-                most,
-                turn,
-                rules,
-                now,
-                leased_until: now + LEASE,
-            };
-            let claims = claims::claim(tx, wanted).await?;
-            let parcels = parcel::load(tx, claims.deliveries, now).await?;
-            Ok::<_, DbError>((parcels, claims.turn))
+    }
+
+    /// Takes what a cycle has done; why it could not do all of it.
+    fn take(&mut self, done: Done) -> Option<WebhooksError> {
+        let Done {
+            left,
+            error,
+            has_kept,
+            got,
+        } = done;
+        let (mut ended, mut returned) = (left.ended, left.returned);
+        ended.append(&mut self.ended);
+        returned.append(&mut self.returned);
+        (self.ended, self.returned) = (ended, returned);
+        if !self.ended.is_empty() || !self.returned.is_empty() {
+            self.unwritten_since.get_or_insert_with(Instant::now);
+        }
+        let now = Instant::now();
+        if has_kept {
+            self.kept = Some(now);
+        }
+        self.paused_until = None;
+        let Some(got) = got else {
+            return error;
         };
-        let (parcels, turn) = self.db.transaction("claim webhooks", claim).await?;
-        if let Some(turn) = turn {
-            self.turn = turn;
+        self.turn = got.turn.unwrap_or(self.turn);
+        self.has_more = !got.parcels.is_empty();
+        self.claim_at = match self.has_more {
+            true => now + AGAIN,
+            false => now + POLL.mul_f64(0.8 + 0.4 * fastrand::f64()),
+        };
+        if !self.has_more {
+            self.lanes.forget_idle();
         }
-        let found = parcels.len();
-        for parcel in parcels {
-            self.begin(parcel);
+        for parcel in got.parcels {
+            let claimed = parcel.claimed.clone();
+            let width = got.widths.get(&claimed.endpoint_id).copied();
+            self.under_way.insert((claimed.id, claimed.lease), claimed);
+            self.lanes.add(parcel, width.unwrap_or(1));
         }
-        Ok(found)
+        for endpoint in self.lanes.waiting() {
+            self.start(endpoint);
+        }
+        error
+    }
+
+    /// Begins what may be under way to an endpoint.
+    fn start(&mut self, endpoint: EndpointId) {
+        while self.tasks.len() < self.on.settings.concurrency {
+            match self.lanes.next(endpoint) {
+                Some(Next::Send(parcel)) => self.begin(parcel),
+                Some(Next::Return(claimed)) => self.give_back(claimed),
+                None => return,
+            }
+        }
     }
 
     fn begin(&mut self, parcel: Parcel) {
         let (on, claimed) = (self.on.clone(), parcel.claimed.clone());
-        self.under_way
-            .insert((claimed.id, claimed.lease), claimed.clone());
         self.tasks.spawn(async move {
             let began = Instant::now();
             let sent = AssertUnwindSafe(attempt::send(&on, parcel)).catch_unwind();
@@ -186,58 +281,43 @@ impl Sender {
         });
     }
 
+    fn give_back(&mut self, claimed: Claimed) {
+        self.under_way.remove(&(claimed.id, claimed.lease));
+        self.returned.push(claimed);
+        self.unwritten_since.get_or_insert_with(Instant::now);
+    }
+
     fn note(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
         // A panic is caught within the task, and nobody aborts one before the worker ends.
-        if let Ok(ended) = ended {
-            let Claimed { id, lease, .. } = ended.claimed;
-            self.under_way.remove(&(id, lease));
-            self.ended.push(Arc::new(ended));
+        let Ok(ended) = ended else { return };
+        let was_full = self.tasks.len() + 1 >= self.on.settings.concurrency;
+        let Claimed {
+            id,
+            lease,
+            endpoint_id,
+            ..
+        } = ended.claimed;
+        self.under_way.remove(&(id, lease));
+        let is_well = ended.verdict == Verdict::Delivered && ended.took <= self.cycles.rules.slow;
+        let took = is_well.then_some(ended.took);
+        for claimed in self.lanes.ended(endpoint_id, took) {
+            self.give_back(claimed);
         }
-    }
-
-    /// Takes what has ended by now.
-    fn note_all(&mut self) {
-        while self.ended.len() < MOST_ENDED
-            && let Some(ended) = self.tasks.try_join_next()
-        {
-            self.note(ended);
-        }
-    }
-
-    /// Without a transaction that writes, since most of the time there is nothing.
-    async fn look(&self) -> Result<Look, DbError> {
-        let look = async |c: &mut Connection| claims::look(c).await;
-        self.db.read("look for webhooks", look).await
-    }
-
-    /// Renews the leases of what is under way, and takes back what other instances did not end.
-    async fn keep_leases(&self) -> Result<(), WebhooksError> {
-        let mine: Vec<_> = self.under_way.values().cloned().collect();
-        if mine.is_empty() && !self.look().await?.has_expired {
-            return Ok(());
-        }
-        let most_tries = i32::try_from(self.ladder.attempts()).unwrap_or(i32::MAX);
-        let keep = async move |tx: &mut Tx| {
-            let now = delivery::database_now(tx).await?;
-            if !mine.is_empty() {
-                leases::renew(tx, &mine, now + LEASE).await?;
+        self.ended.push(Arc::new(ended));
+        self.unwritten_since.get_or_insert_with(Instant::now);
+        self.start(endpoint_id);
+        if was_full {
+            for endpoint in self.lanes.waiting() {
+                self.start(endpoint);
             }
-            leases::take_back(tx, now, most_tries).await
-        };
-        let taken: Result<usize, DbError> = self.db.transaction("keep leases", keep).await;
-        let taken = taken?;
-        if taken > 0 {
-            metrics::interrupted(taken);
-            tracing::warn!(
-                deliveries = taken,
-                "took over webhook deliveries of an instance that did not end them"
-            );
         }
-        Ok(())
     }
 
     /// Lets what is under way end, as far as it does soon; the rest goes to other instances.
     async fn stop(mut self) -> Result<(), WebhooksError> {
+        for claimed in self.lanes.take_waiting() {
+            self.give_back(claimed);
+        }
         let deadline = Instant::now() + STOP;
         while !self.under_way.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -247,7 +327,12 @@ impl Sender {
             }
         }
         self.tasks.abort_all();
-        self.settle().await?;
+        let mut work = Work {
+            ended: self.ended,
+            returned: self.returned,
+            ..Work::default()
+        };
+        self.cycles.settle(&mut work).await?;
         let left: Vec<_> = self.under_way.into_values().collect();
         if left.is_empty() {
             return Ok(());
@@ -256,7 +341,8 @@ impl Sender {
             let now = delivery::database_now(tx).await?;
             leases::give_back(tx, left, now).await
         };
-        let given: Result<(), DbError> = self.db.transaction("give webhooks back", give_back).await;
+        let db = &self.cycles.db;
+        let given: Result<(), DbError> = db.transaction("give webhooks back", give_back).await;
         Ok(given?)
     }
 }

@@ -1,5 +1,5 @@
 //! What is needed to send a delivery, read in the transaction that claims it: so a rotated secret or another URL counts from the
-//! next attempt on.
+//! next claim on, which is a second before the attempt at the most.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -24,7 +24,7 @@ use crate::{
 pub(crate) struct Parcel {
     pub(crate) claimed: Claimed,
     pub(crate) endpoint: Arc<Receiver>,
-    pub(crate) message: MessageRow,
+    pub(crate) message: Arc<MessageRow>,
 }
 
 /// An endpoint with its secrets, still sealed.
@@ -74,12 +74,16 @@ pub(crate) async fn load(
             (row.id, Arc::new(Receiver { row, secrets }))
         })
         .collect();
-    let messages = messages::of(tx, claimed.iter().map(|it| it.message_id).collect()).await?;
+    let ids = claimed.iter().map(|it| (it.tenant_id, it.message_id));
+    let messages = messages::of(tx, &ids.collect()).await?;
+    let messages: HashMap<_, _> = messages
+        .into_iter()
+        .map(|(id, row)| (id, Arc::new(row)))
+        .collect();
     let parcels = claimed.into_iter().filter_map(|claimed| {
         let endpoint = Arc::clone(receivers.get(&claimed.endpoint_id)?);
-        let message = messages
-            .get(&(claimed.tenant_id, claimed.message_id))?
-            .clone();
+        let message = messages.get(&(claimed.tenant_id, claimed.message_id))?;
+        let message = Arc::clone(message);
         Some(Parcel {
             claimed,
             endpoint,

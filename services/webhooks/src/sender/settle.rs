@@ -4,19 +4,17 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use dotmac_platform::{
-    db::{AcrossTx, TenantScope, types::Moment},
+    db::{AcrossTx, Db, TenantScope, types::Moment},
     delivery::{self, Ladder, LaneRules, Standing},
 };
 
-use super::{
-    Sender,
-    attempt::{Ended, Verdict},
-};
+use super::attempt::{Ended, Verdict};
 use crate::{
     WebhooksError, metrics,
     rules::endpoints,
     store::{
         attempts::{self, AttemptRow},
+        claims::Claimed,
         endpoints::EndpointId,
         lanes::{self, LaneRow},
         leases::{self, Settled},
@@ -37,34 +35,37 @@ struct Outcome {
     disabled: Vec<(EndpointId, &'static str)>,
 }
 
-impl Sender {
-    /// Writes down what has ended, and keeps it until that is done. What was written down although its answer was lost is late the
-    /// second time.
-    pub(super) async fn settle(&mut self) -> Result<(), WebhooksError> {
-        if self.ended.is_empty() {
-            return Ok(());
-        }
-        let (ladder, rules, ended) = (self.ladder.clone(), self.rules, self.ended.clone());
-        let settle = async move |tx: AcrossTx<'_>| settle(tx, &ladder, &rules, ended).await;
-        let settled = self.db.transaction_across("settle webhooks", settle);
-        let outcome: Outcome = settled.await?;
-        self.ended.clear();
-        metrics::settled(outcome.delivered, outcome.failed, outcome.late);
-        for (endpoint, reason) in outcome.disabled {
-            metrics::disabled(reason);
-            tracing::warn!(%endpoint, reason, "disabled a webhook endpoint");
-        }
-        Ok(())
+/// Writes down what has ended, and gives back what was not sent, all in one transaction.
+pub(super) async fn settle(
+    db: &Db,
+    ladder: &Arc<Ladder>,
+    rules: LaneRules,
+    (ended, returned): (Vec<Arc<Ended>>, Vec<Claimed>),
+) -> Result<(), WebhooksError> {
+    let ladder = Arc::clone(ladder);
+    let settle =
+        async move |tx: AcrossTx<'_>| write(tx, (&ladder, &rules), (ended, returned)).await;
+    let outcome: Outcome = db.transaction_across("settle webhooks", settle).await?;
+    metrics::settled(outcome.delivered, outcome.failed, outcome.late);
+    for (endpoint, reason) in outcome.disabled {
+        metrics::disabled(reason);
+        tracing::warn!(%endpoint, reason, "disabled a webhook endpoint");
     }
+    Ok(())
 }
 
-async fn settle(
+async fn write(
     mut tx: AcrossTx<'_>,
-    ladder: &Ladder,
-    rules: &LaneRules,
-    ended: Vec<Arc<Ended>>,
+    (ladder, rules): (&Ladder, &LaneRules),
+    (ended, returned): (Vec<Arc<Ended>>, Vec<Claimed>),
 ) -> Result<Outcome, WebhooksError> {
     let system = tx.system().await?;
+    if !returned.is_empty() {
+        leases::return_unsent(system, &returned).await?;
+    }
+    if ended.is_empty() {
+        return Ok(Outcome::default());
+    }
     let now = delivery::database_now(system).await?;
     let mut ids: Vec<_> = ended.iter().map(|it| it.claimed.endpoint_id).collect();
     ids.sort_unstable();

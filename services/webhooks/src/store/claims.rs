@@ -3,8 +3,12 @@
 //! A claim walks from endpoint to endpoint with pending deliveries, by one step through an index for each, and begins where the
 //! last one ended, so that no endpoint waits for the others. It locks their lanes, passing over those that another
 //! transaction has, and takes as many due deliveries of each as its lane has room for.
+//!
+//! Of an endpoint that answers quickly an instance may claim more than the lane is wide, so that it need not come back to the
+//! database for each few. Until they are written down no other instance claims any of that endpoint, so no more are under
+//! way at once than the lane is wide.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use diesel::{
     prelude::*,
@@ -59,11 +63,13 @@ pub(crate) struct Claimed {
 }
 
 /// What an instance asks for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     pub(crate) worker: WorkerId,
-    /// How many deliveries it has room for.
-    pub(crate) most: i64,
+    /// How many attempts it has room for at once.
+    pub(crate) most: u32,
+    /// How many deliveries it takes of which endpoints beyond what may be under way at once.
+    pub(crate) ahead: Arc<HashMap<EndpointId, u32>>,
     /// Behind which endpoint it begins.
     pub(crate) turn: EndpointId,
     pub(crate) rules: LaneRules,
@@ -75,6 +81,8 @@ pub(crate) struct Wanted {
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     pub(crate) deliveries: Vec<Claimed>,
+    /// How many attempts this instance may have under way at once to each of their endpoints.
+    pub(crate) widths: HashMap<EndpointId, u32>,
     /// Behind which endpoint the next claim begins.
     pub(crate) turn: Option<EndpointId>,
 }
@@ -91,6 +99,17 @@ struct UnderWay {
     endpoint_id: EndpointId,
     #[diesel(sql_type = BigInt)]
     sending: i64,
+    #[diesel(sql_type = BigInt)]
+    mine: i64,
+}
+
+/// Deliveries of an endpoint that instances have claimed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    /// By this one.
+    mine: u32,
+    /// By others.
+    others: u32,
 }
 
 const CLAIMED: &str = "state = 'sending', attempts = webhook_delivery.attempts + 1, tries = webhook_delivery.tries + 1, \
@@ -132,27 +151,44 @@ pub(crate) async fn claim(tx: &mut Tx, wanted: Wanted) -> Result<Claims, DbError
         return Ok(Claims::default());
     }
     let lanes = lock_open(tx, found.clone(), wanted.now).await?;
-    let under_way = under_way(tx, lanes.keys().copied().collect()).await?;
-    let mut rooms = Vec::new();
+    let under_way = under_way(tx, lanes.keys().copied().collect(), wanted.worker).await?;
+    let (mut rooms, mut widths) = (Vec::new(), HashMap::new());
     let mut left = wanted.most;
     let mut turn = None;
     for endpoint in found {
-        if left <= 0 {
+        if left == 0 {
             break;
         }
         turn = Some(endpoint);
         let Some(row) = lanes.get(&endpoint) else {
             continue;
         };
-        let sending = under_way.get(&endpoint).copied().unwrap_or_default();
-        let room = i64::from(row.lane().room(&wanted.rules, sending, wanted.now));
+        let taken = under_way.get(&endpoint).copied().unwrap_or_default();
+        let lane = row.lane();
+        let width = lane.room(&wanted.rules, taken.others, wanted.now);
+        // The places that further ones of it would have, and how many may be claimed for them.
+        let places = width.saturating_sub(taken.mine);
+        let room = match places > left {
+            true => left,
+            false => {
+                let may_take_ahead = width > 0 && taken.others == 0 && lane.is_well();
+                let ahead = wanted.ahead.get(&endpoint).filter(|_| may_take_ahead);
+                let most = width.saturating_add(ahead.copied().unwrap_or_default());
+                most.saturating_sub(taken.mine)
+            }
+        };
         if room > 0 {
-            rooms.push((endpoint, room.min(left)));
-            left -= room.min(left);
+            rooms.push((endpoint, i64::from(room)));
+            widths.insert(endpoint, width);
+            left -= places.min(left);
         }
     }
-    let deliveries = take(tx, rooms, wanted).await?;
-    Ok(Claims { deliveries, turn })
+    let deliveries = take(tx, rooms, &wanted).await?;
+    Ok(Claims {
+        deliveries,
+        widths,
+        turn,
+    })
 }
 
 /// Endpoints behind `turn` with deliveries that wait, due or not, in the order of their ids.
@@ -206,26 +242,32 @@ async fn lock_open(
     Ok(found.into_iter().map(|it| (it.endpoint_id, it)).collect())
 }
 
-/// How many attempts are under way to each of these endpoints, on any instance.
+/// How many deliveries of each of these endpoints instances have claimed.
 async fn under_way(
     tx: &mut Tx,
     endpoints: Vec<EndpointId>,
-) -> Result<HashMap<EndpointId, u32>, DbError> {
+    worker: WorkerId,
+) -> Result<HashMap<EndpointId, Taken>, DbError> {
     let fields = [("endpoint_id", "uuid")];
     let wanted: Vec<_> = endpoints
         .into_iter()
         .map(|endpoint_id| serde_json::json!({ "endpoint_id": endpoint_id }))
         .collect();
     let query = sql_query(format!(
-        "SELECT d.endpoint_id, count(*) AS sending FROM {} JOIN webhook_delivery AS d \
-         ON d.endpoint_id = r.endpoint_id AND d.state = 'sending' GROUP BY d.endpoint_id",
-        records::relation(tx.connection(), "$1", &fields)
+        "SELECT d.endpoint_id, count(*) AS sending, count(*) FILTER (WHERE d.worker = $1) AS mine FROM {} \
+         JOIN webhook_delivery AS d ON d.endpoint_id = r.endpoint_id AND d.state = 'sending' GROUP BY d.endpoint_id",
+        records::relation(tx.connection(), "$2", &fields)
     ));
     let wanted = serde_json::to_string(&wanted).unwrap_or_default();
-    let found: Vec<UnderWay> = on!(tx, |c| query.bind::<Text, _>(wanted).load(c).await)?;
+    let query = query.bind::<Uuid, _>(worker).bind::<Text, _>(wanted);
+    let found: Vec<UnderWay> = on!(tx, |c| query.load(c).await)?;
     let counted = found.into_iter().map(|it| {
-        let sending = u32::try_from(it.sending).unwrap_or(u32::MAX);
-        (it.endpoint_id, sending)
+        let number = |it| u32::try_from(it).unwrap_or(u32::MAX);
+        let taken = Taken {
+            mine: number(it.mine),
+            others: number(it.sending - it.mine),
+        };
+        (it.endpoint_id, taken)
     });
     Ok(counted.collect())
 }
@@ -234,7 +276,7 @@ async fn under_way(
 async fn take(
     tx: &mut Tx,
     rooms: Vec<(EndpointId, i64)>,
-    wanted: Wanted,
+    wanted: &Wanted,
 ) -> Result<Vec<Claimed>, DbError> {
     if rooms.is_empty() {
         return Ok(Vec::new());
@@ -268,7 +310,7 @@ async fn take(
     for (endpoint, room) in rooms {
         let query = sql_query(format!(
             "UPDATE webhook_delivery SET started_at = $1, worker = $2, leased_until = $3, {CLAIMED} \
-             WHERE id IN (SELECT id FROM webhook_delivery WHERE state = 'pending' AND endpoint_id = $4 AND due_at <= $1 \
+             WHERE rowid IN (SELECT rowid FROM webhook_delivery WHERE state = 'pending' AND endpoint_id = $4 AND due_at <= $1 \
              ORDER BY due_at LIMIT $5) RETURNING {}",
             RETURNED.replace("webhook_delivery.", "")
         ));

@@ -11,7 +11,7 @@ use dotmac_platform::{
         Connection, DbError, OptionalExtension, Querying as _, TenantId, TenantTx, Tx, on,
         types::Moment,
     },
-    delivery::Lane,
+    delivery::{Lane, LaneColumns},
 };
 use serde::Serialize;
 
@@ -32,18 +32,19 @@ pub(crate) struct LaneRow {
 
 impl LaneRow {
     pub(crate) fn lane(&self) -> Lane {
-        Lane {
-            narrowed: u32::try_from(self.narrowed).unwrap_or_default(),
-            failures: u32::try_from(self.failures).unwrap_or_default(),
+        let columns = LaneColumns {
+            narrowed: self.narrowed,
+            failures: self.failures,
             failing_since: self.failing_since,
             held_until: self.held_until,
-        }
+        };
+        columns.into()
     }
 
     pub(crate) fn set(&mut self, lane: Lane) {
-        let number = |it| i32::try_from(it).unwrap_or(i32::MAX);
-        self.narrowed = number(lane.narrowed);
-        self.failures = number(lane.failures);
+        let lane = LaneColumns::from(lane);
+        self.narrowed = lane.narrowed;
+        self.failures = lane.failures;
         self.failing_since = lane.failing_since;
         self.held_until = lane.held_until;
     }

@@ -98,6 +98,17 @@ pub(crate) async fn give_back(
     attempts::insert(tx, rows.collect()).await
 }
 
+/// Gives deliveries back that were claimed and not sent: that was no attempt.
+pub(crate) async fn return_unsent(tx: &mut Tx, claimed: &[Claimed]) -> Result<usize, DbError> {
+    let query = sql_query(format!(
+        "UPDATE webhook_delivery SET state = 'pending', attempts = webhook_delivery.attempts - 1, \
+         tries = webhook_delivery.tries - 1, worker = NULL, leased_until = NULL FROM {} WHERE {OF_LEASE}",
+        records::relation(tx.connection(), "$1", &LEASED)
+    ));
+    let query = query.bind::<Text, _>(leased(claimed));
+    on!(tx, |c| query.execute(c).await)
+}
+
 /// What has become of a delivery.
 #[derive(Clone, Debug)]
 pub(crate) struct Settled {
@@ -187,7 +198,7 @@ struct Expired {
 /// up after `most_tries`; how many. The attempt is kept with that as its error.
 pub(crate) async fn take_back(tx: &mut Tx, now: Moment, most_tries: i32) -> Result<usize, DbError> {
     const ERROR: &str =
-        "interrupted: the instance that sent it ended before it wrote down the answer";
+        "interrupted: the instance that was to send it ended before it wrote down an answer";
     let is_postgres = matches!(tx.connection(), Connection::Postgres(_));
     let lock = if is_postgres {
         "FOR UPDATE SKIP LOCKED"

@@ -1,26 +1,26 @@
 //! Messages: what is sent, once for all endpoints that get it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use diesel::{
     prelude::*,
     sql_query,
-    sql_types::{BigInt, Timestamp},
+    sql_types::{BigInt, Text, Timestamp},
 };
 use diesel_async::RunQueryDsl;
 use dotmac_platform::db::{
-    Connection, DbError, OptionalExtension, TenantId, TenantTx, Tx, on,
+    DbError, OptionalExtension, Querying as _, TenantId, TenantTx, Tx, on,
     types::{Id, Moment},
 };
 
-use super::schema::webhook_message as message;
+use super::{records, schema::webhook_message as message};
 
 /// A mark for ids: those of events, and of tests.
 pub(crate) enum Message {}
 
 pub(crate) type MessageId = Id<Message>;
 
-#[derive(Clone, Debug, Queryable, Selectable)]
+#[derive(Clone, Debug, QueryableByName)]
 #[diesel(table_name = message)]
 pub(crate) struct MessageRow {
     pub(crate) tenant_id: TenantId,
@@ -48,16 +48,23 @@ pub(crate) async fn insert(tx: &mut Tx, row: MessageRow) -> Result<(), DbError> 
     on!(tx, |c| insert.execute(c).await).map(drop)
 }
 
-/// These messages by their ids, whosever they are.
+/// These messages, of any tenants: each by one step through the index of its tenant's.
 pub(crate) async fn of(
-    c: &mut Connection,
-    ids: Vec<MessageId>,
+    tx: &mut Tx,
+    ids: &BTreeSet<(TenantId, MessageId)>,
 ) -> Result<HashMap<(TenantId, MessageId), MessageRow>, DbError> {
-    let query = message::table.filter(message::id.eq_any(ids));
-    let found: Vec<MessageRow> = on!(c, |c| {
-        let query = query.select(MessageRow::as_select());
-        query.load(c).await
-    })?;
+    let wanted: Vec<_> = ids
+        .iter()
+        .map(|(tenant_id, id)| serde_json::json!({ "tenant_id": tenant_id, "id": id }))
+        .collect();
+    let fields = [("tenant_id", "uuid"), ("id", "uuid")];
+    let query = sql_query(format!(
+        "SELECT m.tenant_id, m.id, m.kind, m.payload, m.traceparent, m.created_at FROM {} JOIN webhook_message AS m \
+         ON m.tenant_id = r.tenant_id AND m.id = r.id",
+        records::relation(tx.connection(), "$1", &fields)
+    ));
+    let wanted = serde_json::to_string(&wanted).unwrap_or_default();
+    let found: Vec<MessageRow> = on!(tx, |c| query.bind::<Text, _>(wanted).load(c).await)?;
     let keyed = found.into_iter().map(|it| ((it.tenant_id, it.id), it));
     Ok(keyed.collect())
 }
