@@ -32,10 +32,10 @@ faults: ## Do what databases do, for longer: 100 kills under load, kills before 
 	DOTMAC_FAULT_ROUNDS=100 DOTMAC_FAULT_STATEMENTS=1 DOTMAC_FAULT_BOOTS=200 DOTMAC_FAULT_EVENTS=1000000 \
 	  cargo test --workspace --locked -- --nocapture killed_under_load killed_before first_boot interleaved processes_are_killed
 
-faults-messages: ## Kill the process that sends mails and webhooks KILLS times (10000, some eight hours), counted at the far end
+faults-messages: ## Kill processes that send mails and webhooks KILLS times (10000, about an hour), at each step, counted at the far end
 	tests/setup
 	cargo build --workspace --bins --examples --locked
-	DOTMAC_FAULT_ROUNDS=$${KILLS:-10000} cargo test --workspace --locked --test daemon -- --nocapture --test-threads 1 no_message_is_lost
+	DOTMAC_FAULT_KILLS=$${KILLS:-10000} cargo test --workspace --locked --test daemon -- --nocapture --test-threads 1 no_message_is_lost
 
 bench: ## Measure what docs/benchmarks.md shows, each against its baseline, and write that file
 	tests/setup --bench

@@ -1,12 +1,14 @@
 //! A program of several tenants, to see what one has of another's: nothing. The tests look.
 //!
-//! Whoever brings the id of a tenant as a token is its user and may do everything. Run it, then
+//! Whoever brings the id of a tenant as a token is its user and may do everything; with `!files.*` behind the id, everything but
+//! that. Run it, then
 //! `curl localhost:8000/api/v1/events -H 'authorization: Bearer 00000000-0000-0000-0000-000000000001'`.
 
 use std::process::ExitCode;
 
 use dotmac_audit::Audit;
 use dotmac_events::Events;
+use dotmac_files::Files;
 use dotmac_jobs::Jobs;
 use dotmac_notifications::{Notifications, Smtp};
 use dotmac_platform::{
@@ -29,15 +31,20 @@ fn principal(request: AuthRequest<'_>) -> Result<Option<Principal>, AuthError> {
         .to_str()
         .ok()
         .and_then(|it| it.strip_prefix("Bearer "));
-    let tenant = token.and_then(|token| token.parse().ok());
+    let token = token.map(|token| token.split_once('!').unwrap_or((token, "")));
+    let tenant = token.and_then(|(tenant, _)| tenant.parse().ok());
     let tenant = tenant.ok_or(AuthError::Invalid {
         code: "invalid_token",
     })?;
+    let mut permissions = PermissionSet::all();
+    if let Some((_, denied)) = token.filter(|(_, denied)| !denied.is_empty()) {
+        permissions.deny(denied);
+    }
     Ok(Some(request.principal(Identity {
         id: tenant,
         kind: PrincipalKind::User,
         tenant: Id::from_uuid(tenant),
-        permissions: PermissionSet::all(),
+        permissions,
         acr: 1,
         authenticated_at: Moment::now().into(),
         session: None,
@@ -59,6 +66,7 @@ fn main() -> ExitCode {
         .module::<Events>()
         .module::<Jobs>()
         .module::<Audit>()
+        .module::<Files>()
         .module::<Webhooks>()
         .module::<Smtp>()
         .module::<Notifications>()

@@ -125,21 +125,26 @@ impl Builder {
 
     /// The same in a directory that exists already.
     pub async fn spawn_in(self, directory: tempfile::TempDir) -> Daemon {
+        let mut daemon = self.start_in(directory);
+        daemon.find_address().await;
+        daemon
+    }
+
+    /// The same without a wait: it may not listen yet. [`Daemon::listens`] waits for that.
+    pub fn start_in(self, directory: tempfile::TempDir) -> Daemon {
         let process = Process::spawn(&mut self.command(directory.path()));
         let client = reqwest::Client::builder()
             .timeout(PATIENCE)
             .no_proxy()
             .build()
             .unwrap();
-        let mut daemon = Daemon {
+        Daemon {
             process,
             directory,
             environment: self.environment,
             base: String::new(),
             client,
-        };
-        daemon.find_address().await;
-        daemon
+        }
     }
 
     /// Starts it with arguments in a directory that exists already, and waits for nothing.
@@ -227,6 +232,11 @@ impl Daemon {
     /// A running `dotmac` with no settings but a free port.
     pub async fn spawn() -> Self {
         Self::builder().spawn().await
+    }
+
+    /// Waits until it listens, after [`Builder::start_in`].
+    pub async fn listens(&mut self) {
+        self.find_address().await;
     }
 
     async fn find_address(&mut self) {

@@ -24,6 +24,7 @@ pub mod process;
 pub mod prometheus;
 pub mod proxy;
 pub mod push;
+pub mod relay;
 pub mod seaweed;
 pub mod small_disk;
 pub mod smtp;

@@ -88,6 +88,17 @@ impl Drop for Process {
     }
 }
 
+/// Kills a process that the test started, at once: from a thread that must not wait for another program.
+pub fn kill_now(pid: u32) {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        // It may have ended by itself.
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+    }
+}
+
 /// Sends a signal by name, such as `STOP`, to a process that the test started.
 pub fn signal(pid: u32, name: &str) {
     let sent = Command::new("kill")

@@ -1,4 +1,4 @@
-//! `dotmac notifications …`: keys for push messages and calls, and reports of mail servers.
+//! `dotmac notifications …`: keys for push messages, calls and reports, and reports of mail servers.
 
 use std::io::Read as _;
 
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::{
     error::NotificationsError,
     next_hop::{SigningKey, VapidKey},
-    rules::bounce::{self, Taken},
+    rules::report::{self, Taken},
 };
 
 /// The largest report that is read, in bytes: what follows is the mail that it is about.
@@ -29,6 +29,8 @@ pub(crate) enum NotificationsCommand {
     PushKey,
     /// Make a key pair that calls of URLs are signed with, and print it.
     WebhookKey,
+    /// Make a secret that relays sign their reports with, and print it.
+    ReportSecret,
     /// Take a report of a mail server from standard input: what became of a mail that was accepted.
     Bounce {
         /// The address that the report came to, with the word in it: `bounces+4f1c…@example.com`.
@@ -41,11 +43,18 @@ impl ModuleCommand for NotificationsCommand {
         match self {
             Self::PushKey => push_key(),
             Self::WebhookKey => webhook_key(),
+            Self::ReportSecret => {
+                let secret = Zeroizing::new(STANDARD.encode(*random()?));
+                println!("DOTMAC_NOTIFICATIONS_REPORT_SECRET=whsec_{}", *secret);
+                Ok(())
+            }
             Self::Bounce { recipient } => {
                 let taken = take(&on, &recipient).await?;
                 match taken {
                     Taken::Changed(id, state) => println!("delivery {id} is {state}"),
-                    Taken::Unchanged(id) => println!("delivery {id} stays as it is"),
+                    Taken::Unchanged(id) | Taken::Repeated(id) => {
+                        println!("delivery {id} stays as it is");
+                    }
                     Taken::Unknown => println!("no mail is known that was sent from that address"),
                     Taken::NoReport => println!("this is no report about a mail"),
                 }
@@ -99,6 +108,6 @@ async fn take(on: &CommandContext, recipient: &str) -> Result<Taken, Exit> {
     })?;
     let db = on.db().await?;
     let open = db.system("take a report about a mail");
-    let taken = bounce::take((&db, &open), recipient, &message).await;
+    let taken = report::take_mail((&db, &open), recipient, &message).await;
     taken.map_err(|error: NotificationsError| on.failed(error))
 }

@@ -47,6 +47,11 @@ const TRANSACTIONAL: ProblemType = ProblemType::new(
     "forbidden",
     "the permission for transactional messages is missing",
 );
+const MAY_NOT_READ: ProblemType = ProblemType::new(
+    403,
+    "forbidden",
+    "the permission to read files, which attachments need, is missing",
+);
 const NOT_A_PERSON: ProblemType = ProblemType::new(
     403,
     "forbidden",
@@ -99,6 +104,14 @@ const NO_SMS: ProblemType = not_configured(
 const NO_UNSUBSCRIBE: ProblemType = not_configured(
     "unsubscribe_not_configured",
     "mail that is not transactional needs links to unsubscribe: DOTMAC_NOTIFICATIONS_PUBLIC_URL is not set",
+);
+const NO_FILES: ProblemType = not_configured(
+    "files_not_configured",
+    "the program keeps no files that could be attached",
+);
+const NO_REPORTS: ProblemType = not_configured(
+    "reports_not_configured",
+    "no reports of relays are taken: DOTMAC_NOTIFICATIONS_REPORT_SECRET is not set",
 );
 const NO_DIRECTORY: ProblemType = not_configured(
     "directory_not_configured",
@@ -172,10 +185,18 @@ pub(crate) enum NotificationsError {
     NotConfigured(Channel),
     #[error("links to unsubscribe cannot be made")]
     NoUnsubscribe,
+    #[error("the program keeps no files")]
+    NoFiles,
+    #[error("the permission to read files is missing")]
+    MayNotRead,
+    #[error("no secret for reports of relays is configured")]
+    NoReports,
     #[error("there is no directory of users")]
     NoDirectory,
     #[error("some values are not acceptable")]
     Wrong(Vec<WrongField>),
+    #[error(transparent)]
+    Problem(#[from] Problem),
     #[error(transparent)]
     Invalid(#[from] InvalidRequest),
     #[error(transparent)]
@@ -258,6 +279,8 @@ impl ApiError for NotificationsError {
         NO_WEB_PUSH,
         NO_SMS,
         NO_UNSUBSCRIBE,
+        NO_REPORTS,
+        NO_FILES,
         NO_DIRECTORY,
         INVALID,
     ];
@@ -294,6 +317,12 @@ impl ApiError for NotificationsError {
             .problem()
             .field_error("channels", text),
             Self::NoUnsubscribe => NO_UNSUBSCRIBE.problem(),
+            Self::NoFiles => NO_FILES.problem().field_error("attachments", text),
+            Self::MayNotRead => MAY_NOT_READ
+                .problem()
+                .field_error("permission", "files.files.read"),
+            Self::NoReports => NO_REPORTS.problem(),
+            Self::Problem(problem) => problem,
             Self::NoDirectory => NO_DIRECTORY.problem(),
             Self::Wrong(fields) => fields.into_iter().fold(INVALID.problem(), |problem, it| {
                 problem.field(FieldError::new(it.field, it.code, it.problem))

@@ -45,7 +45,7 @@ pub(crate) struct RecipientSuppressed {
     pub(crate) channel: Channel,
     /// The category, `*` for all.
     pub(crate) category: String,
-    /// `unsubscribed` or `bounced`.
+    /// `unsubscribed`, `bounced` or `complained`.
     pub(crate) reason: String,
 }
 

@@ -100,8 +100,8 @@ deliveries! {
     SendText = "notifications.text", 8;
     /// Hands one push message to the push service of a browser.
     SendPush = "notifications.push", 16;
-    /// Sends one notification to a URL.
-    CallUrl = "notifications.call", 16;
+    /// Sends one notification to a URL. The lane of its receiver says how many are called at once.
+    CallUrl = "notifications.call", 64;
 }
 
 /// Puts the items of a notification into the inboxes of its users.

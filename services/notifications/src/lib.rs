@@ -31,6 +31,7 @@ use dotmac_platform::{
     db::TenantTx, jobs::Run, mail::SharedMailQueue, migrations, permissions, prelude::*,
     supervision::Schedule,
 };
+use tokio::sync::Semaphore;
 
 use channel::Channel;
 use command::NotificationsCommand;
@@ -59,6 +60,9 @@ permissions! {
     /// Read mail that is held in development.
     pub ReadOutbox = "notifications.outbox.read";
 }
+
+/// Mails whose files are in memory at once: each some 17 MiB, with what they become.
+const MOST_ATTACHING: usize = 4;
 
 /// How often what is old is deleted.
 const SWEEP: Duration = Duration::from_secs(600);
@@ -93,6 +97,7 @@ impl Module for Notifications {
             on.secret(&settings.push_key),
             on.secret(&settings.webhook_key),
         );
+        let report_secret = on.secret(&settings.report_secret);
         let sms = sms_route(&settings, on);
         let service = Service::new(Inner {
             open_db: db.system("find who unsubscribes by a link"),
@@ -100,11 +105,14 @@ impl Module for Notifications {
             settings,
             relay,
             directory: on.later(),
+            files: on.later(),
+            attaching: Arc::new(Semaphore::new(MOST_ATTACHING)),
             sealer: on.optional_sealer(),
             egress: on.egress(),
             sms,
             push_key,
             webhook_key,
+            report_secret,
         });
         let delivering = service.clone();
         on.job(async move |run: Run<Deliver>| {

@@ -6,11 +6,14 @@ use dotmac_platform::{
     db::{Db, ModuleDb},
     directory::SharedDirectory,
     egress::Egress,
+    files::SharedFileReader,
     module::Later,
     sealing::{Sealer, SealingError},
     secrets::SecretWatch,
+    standard_webhooks::read_secret,
 };
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretBox};
+use tokio::sync::Semaphore;
 
 use crate::{
     NotificationsSettings,
@@ -33,6 +36,9 @@ pub(crate) struct Inner {
     pub(crate) settings: NotificationsSettings,
     pub(crate) relay: Option<Relay>,
     pub(crate) directory: Later<SharedDirectory>,
+    pub(crate) files: Later<SharedFileReader>,
+    /// Places for mails whose files are in memory.
+    pub(crate) attaching: Arc<Semaphore>,
     pub(crate) sealer: Sealer,
     pub(crate) egress: Egress,
     pub(crate) sms: Option<SmsRoute>,
@@ -40,6 +46,8 @@ pub(crate) struct Inner {
     pub(crate) push_key: SecretWatch,
     /// That calls of URLs are signed with.
     pub(crate) webhook_key: SecretWatch,
+    /// That reports of relays are signed with.
+    pub(crate) report_secret: SecretWatch,
 }
 
 /// What becomes of mail.
@@ -85,6 +93,11 @@ impl Inner {
     /// What calls of URLs are signed with; `None` likewise.
     pub(crate) fn webhook_key(&self) -> Option<SigningKey> {
         SigningKey::read(self.webhook_key.get()?.expose_secret())
+    }
+
+    /// What reports of relays are signed with; `None` likewise.
+    pub(crate) fn report_secret(&self) -> Option<SecretBox<[u8]>> {
+        read_secret(self.report_secret.get()?.expose_secret().trim())
     }
 
     /// Whether anything can be sent by `channel`.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dotmac_platform::settings::{
-    Environment, Facts, Rules, SecretSetting, computed, fixed, lasting,
+    ByteSize, Environment, Facts, Rules, SecretSetting, between, computed, fixed, lasting, sized,
 };
 use url::Url;
 
@@ -53,6 +53,16 @@ dotmac_platform::settings! {
         /// Private key with which calls of URLs are signed, `whsk_…`, as `dotmac notifications webhook-key` makes it. Without it
         /// there is no channel `webhook`.
         webhook_key: SecretSetting { vault: "notifications/webhook_key", optional: true }
+
+        /// Secret with which relays sign what they report at `POST /notifications/reports`: bounces, complaints, delays. `whsec_…`,
+        /// as for webhooks. Without it no report is taken there.
+        report_secret: SecretSetting { vault: "notifications/report_secret", optional: true }
+
+        /// Files that a mail may have attached to it.
+        max_attachments: usize { default: fixed("10"), range: between::<usize>("1", "100") }
+
+        /// Bytes that the files of a mail may have together. Encoded they are a third more, and a mail has at most 10 MiB.
+        max_attachment_size: ByteSize { default: fixed("7MiB"), range: sized("1KiB", "7MiB") }
 
         /// How often what waits is measured, for metrics and `dotmac why`.
         status_interval: Duration { default: fixed("5s"), range: lasting("100ms", "10m") }

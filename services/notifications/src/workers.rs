@@ -1,5 +1,7 @@
 //! What happens to notifications without a request.
 
+use std::time::Duration;
+
 use dotmac_platform::{
     db::types::Moment,
     sealing::{ResealError, Resealing},
@@ -9,11 +11,17 @@ use dotmac_platform::{
 use crate::{
     error::NotificationsError,
     service::Service,
-    store::{notifications, push::SUBSCRIPTION},
+    store::{lanes, notifications, push::SUBSCRIPTION, reports},
 };
 
 /// Notifications that one transaction deletes, so that it is short.
 const BATCH: i64 = 500;
+
+/// How long the ids of calls are kept by which relays reported something: longer than relays send one again.
+const REPORTS: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How long the lane of a URL is kept that is not called any more.
+const LANES: Duration = Duration::from_secs(2 * 24 * 3600);
 
 /// Deletes what is older than it is kept, in batches, and what secret mails say whose time is over; and seals anew what a former
 /// master key sealed.
@@ -32,6 +40,12 @@ pub(crate) async fn sweep(
     if forgotten > 0 {
         tracing::info!(forgotten, "deleted the content of expired mail");
     }
+    let (unused, reported) = (now - LANES, now - REPORTS);
+    let forgotten = db.transaction("delete unused lanes and reports", async move |tx| {
+        lanes::delete_unused(tx, unused).await?;
+        reports::delete_older(tx, reported).await
+    });
+    forgotten.await?;
     loop {
         let deleted = db.transaction("sweep notifications", async move |tx| {
             notifications::delete_older(tx, oldest, BATCH).await

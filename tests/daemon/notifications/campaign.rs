@@ -1,29 +1,128 @@
-//! Processes that are killed while they send, counted at the far end: what the relay took and what a receiver of webhooks got,
-//! against what the deliveries say.
+//! Processes that are killed while they send, at each step of a message, counted at the far end: what the relay took and what a
+//! receiver of webhooks got, against what the deliveries say.
+//!
+//! The far end kills: relay and receiver are in this process, and end the senders at the very step that a round is about. No
+//! round waits for anything else, so there are some kills a second.
 
-use std::collections::BTreeMap;
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+    time::Instant,
+};
+
+use futures_util::future::join_all;
+use tokio::{sync::Notify, time::timeout};
 
 use super::*;
 use crate::support::{
-    fakes::{FakeHttpServer, write_answer},
-    smtp::TakenMail,
+    process::kill_now,
+    relay::{FakeRelay, RelayStep},
 };
 
-/// Processes that are killed on each back end, unless `DOTMAC_FAULT_ROUNDS` says otherwise.
-const ROUNDS: u64 = 6;
+/// Mails, and as many events, that each process is given in a round.
+const EACH: usize = 4;
 
-fn rounds() -> u64 {
-    let given = std::env::var("DOTMAC_FAULT_ROUNDS").ok();
-    given.map_or(ROUNDS, |it| it.parse().unwrap())
+/// What a round waits at the most for its step: it may be that no message gets there.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// What the messages are in the middle of when the processes are killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The process starts.
+    Start,
+    /// A request was acknowledged.
+    Accepted,
+    /// A mail has come so far.
+    Relay(RelayStep),
+    /// The receiver of a webhook has the request, and has not answered.
+    Called,
+    /// It has answered.
+    CallAnswered,
+}
+
+const STEPS: [Step; 11] = [
+    Step::Start,
+    Step::Accepted,
+    Step::Relay(RelayStep::Connect),
+    Step::Relay(RelayStep::Ehlo),
+    Step::Relay(RelayStep::Mail),
+    Step::Relay(RelayStep::Rcpt),
+    Step::Relay(RelayStep::Data),
+    Step::Relay(RelayStep::Content),
+    Step::Relay(RelayStep::Answered),
+    Step::Called,
+    Step::CallAnswered,
+];
+
+/// Kills on each back end: each step once, unless `DOTMAC_FAULT_KILLS` says how many there are on both together.
+fn kills(at_once: usize) -> usize {
+    let given = std::env::var("DOTMAC_FAULT_KILLS").ok();
+    given.map_or(STEPS.len() * at_once, |it| it.parse::<usize>().unwrap() / 2)
+}
+
+/// Kills processes once a step is reached for so many times.
+#[derive(Default)]
+struct Trigger {
+    armed: Mutex<Option<(Step, u32, Vec<u32>)>>,
+    fired: Notify,
+}
+
+impl Trigger {
+    fn arm(&self, step: Step, after: u32, pids: Vec<u32>) {
+        *self.armed.lock().unwrap() = Some((step, after, pids));
+    }
+
+    fn pass(&self, step: Step) {
+        let mut armed = self.armed.lock().unwrap();
+        match &mut *armed {
+            Some((wanted, 0, pids)) if *wanted == step => {
+                pids.drain(..).for_each(kill_now);
+                *armed = None;
+                self.fired.notify_one();
+            }
+            Some((wanted, left, _)) if *wanted == step => *left -= 1,
+            _ => {}
+        }
+    }
+
+    /// Waits until the processes are killed; whether they were at their step.
+    async fn until_fired(&self) -> bool {
+        let fired = timeout(LONGEST, self.fired.notified()).await.is_ok();
+        *self.armed.lock().unwrap() = None;
+        fired
+    }
+}
+
+/// The far end of everything.
+struct FarEnd {
+    trigger: Arc<Trigger>,
+    relay: FakeRelay,
+    receiver: FakeHttpServer,
+}
+
+impl FarEnd {
+    fn start() -> Self {
+        let trigger = Arc::<Trigger>::default();
+        let (at_relay, at_receiver) = (Arc::clone(&trigger), Arc::clone(&trigger));
+        Self {
+            trigger,
+            relay: FakeRelay::start(move |step| at_relay.pass(Step::Relay(step))),
+            receiver: FakeHttpServer::start(move |_, stream| {
+                at_receiver.pass(Step::Called);
+                let written = write_answer(stream, "204 No Content", "");
+                at_receiver.pass(Step::CallAnswered);
+                written
+            }),
+        }
+    }
 }
 
 fn sending(url: &str, port: u16) -> Builder {
     mailing(url, port)
-        .env(
-            "DOTMAC_APP_MASTER_KEY",
-            "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=",
-        )
-        .env("DOTMAC_WEBHOOKS_RETRIES", "100ms,200ms,300ms,1s,1s,1s")
+        .env("DOTMAC_APP_MASTER_KEY", MASTER_KEY)
+        .env("DOTMAC_WEBHOOKS_RETRIES", ["100ms,200ms"; 10].join(","))
+        .env("DOTMAC_TELEMETRY_LOG_LEVEL", "warn,dotmac_platform=info")
 }
 
 /// What was acknowledged.
@@ -35,21 +134,20 @@ struct Acknowledged {
     events: Vec<String>,
 }
 
-/// Sends mails and events until the process is gone.
-fn write(daemon: &Daemon, round: u64) -> tokio::task::JoinHandle<Acknowledged> {
-    let (client, base) = (daemon.client.clone(), daemon.base.clone());
-    tokio::spawn(async move {
-        let mut kept = Acknowledged::default();
-        for number in 0.. {
-            let address = format!("a{round}.{number}@example.com");
-            let event =
-                json!({ "type": "custom.order.paid.v1", "subject": "orders/7", "data": {} });
-            for (path, body) in [
-                (NOTIFICATIONS, mail_to(&address)),
-                ("/api/v1/events", event),
-            ] {
-                let request = client.post(format!("{base}{path}")).bearer_auth(ONE);
-                let Ok(answer) = request.json(&body).send().await else {
+/// Sends some mails and events, until that is done or the process is gone.
+async fn write(daemon: &Daemon, round: usize, trigger: &Trigger) -> Acknowledged {
+    let mut kept = Acknowledged::default();
+    let port = daemon.base.rsplit(':').next().unwrap_or_default();
+    for number in 0..EACH {
+        let address = format!("a{round}.{port}.{number}@example.com");
+        let event = json!({ "type": "custom.order.paid.v1", "subject": "orders/7", "data": {} });
+        for (path, body) in [
+            (NOTIFICATIONS, mail_to(&address)),
+            ("/api/v1/events", event),
+        ] {
+            let made = loop {
+                let request = daemon.client.post(format!("{}{path}", daemon.base));
+                let Ok(answer) = request.bearer_auth(ONE).json(&body).send().await else {
                     return kept;
                 };
                 let status = answer.status().as_u16();
@@ -57,16 +155,20 @@ fn write(daemon: &Daemon, round: u64) -> tokio::task::JoinHandle<Acknowledged> {
                     return kept;
                 };
                 match status {
-                    202 => kept
-                        .mails
-                        .push(made["deliveries"][0]["id"].as_str().unwrap().to_owned()),
-                    201 => kept.events.push(made["id"].as_str().unwrap().to_owned()),
-                    _ => {}
+                    201 | 202 => break made,
+                    // It is not ready yet, or does not know what became of it: then it is no acknowledgement.
+                    503 => tokio::time::sleep(Duration::from_millis(5)).await,
+                    _ => panic!("{path}: {status} {made}"),
                 }
+            };
+            match made["deliveries"][0]["id"].as_str() {
+                Some(id) => kept.mails.push(id.to_owned()),
+                None => kept.events.push(made["id"].as_str().unwrap().to_owned()),
             }
+            trigger.pass(Step::Accepted);
         }
-        kept
-    })
+    }
+    kept
 }
 
 /// All deliveries by mail: id and state.
@@ -86,43 +188,88 @@ async fn deliveries(one: &Client<'_>) -> BTreeMap<String, String> {
     }
 }
 
-/// How often the relay took the mail of each delivery.
-fn counted(taken: &[TakenMail]) -> BTreeMap<String, usize> {
-    let mut counted = BTreeMap::new();
-    for mail in taken {
-        let id = mail.header("message-id").unwrap();
-        let id = id.trim_matches(['<', '>']).split('@').next().unwrap();
-        *counted.entry(id.to_owned()).or_default() += 1;
+/// Lets go on what was parked, since its process was killed three times while it ran; how many jobs that were.
+async fn unpark(one: &Client<'_>) -> usize {
+    let parked = one.get(&format!("{JOBS}?state=parked&limit=200")).await.1;
+    let parked = parked["items"].as_array().unwrap();
+    for job in parked {
+        let path = format!("{JOBS}/{}/retry", job["id"].as_str().unwrap());
+        let retried = one.post(&path, json!({})).await;
+        assert!(matches!(retried.0, 200 | 202 | 409), "{retried:?}");
     }
-    counted
+    parked.len()
 }
 
-async fn campaign(url: &str) {
-    let relay = Smtp::start().await;
-    let receiver = FakeHttpServer::start(|_, stream| write_answer(stream, "204 No Content", ""));
-    let mut kept = Acknowledged::default();
-    let mut daemon = sending(url, relay.port).spawn().await;
-    daemon.until("/ready", 200).await;
-    let hook = json!({ "url": receiver.address(), "events": ["custom.*"] });
-    let made = client(&daemon, ONE).post("/api/v1/webhooks", hook).await;
+/// What a campaign has counted.
+#[derive(Debug, Default)]
+struct Counted {
+    killed: usize,
+    /// Of these, those that were at the step of their round.
+    at_their_step: usize,
+    accepted: usize,
+    unknown_taken: usize,
+    unknown_not_taken: usize,
+    parked: usize,
+    events: usize,
+    calls: usize,
+}
+
+/// Kills at least `kills` processes, `at_once` of them in each round, on one database.
+async fn campaign(url: &str, at_once: usize, kills: usize) -> Counted {
+    let far = FarEnd::start();
+    let (mut kept, mut counted) = (Acknowledged::default(), Counted::default());
+    let first = sending(url, far.relay.port).spawn().await;
+    first.until("/ready", 200).await;
+    let hook = json!({ "url": far.receiver.address(), "events": ["custom.*"] });
+    let made = client(&first, ONE).post("/api/v1/webhooks", hook).await;
     assert_eq!(made.0, 201, "{made:?}");
-    for round in 0..rounds() {
-        daemon.until("/ready", 200).await;
-        let writer = write(&daemon, round);
-        let wait = Duration::from_millis(fastrand::u64(20..700));
-        tokio::time::sleep(wait).await;
-        let directory = daemon.kill();
-        let written = writer.await.unwrap();
-        kept.mails.extend(written.mails);
-        kept.events.extend(written.events);
-        daemon = sending(url, relay.port).spawn_in(directory).await;
+    let mut directories = vec![first.kill()];
+    directories.resize_with(at_once, || tempfile::tempdir().unwrap());
+    let mut start_takes = Duration::from_millis(100);
+    for round in 0.. {
+        if counted.killed >= kills {
+            break;
+        }
+        let step = STEPS[round % STEPS.len()];
+        let began = Instant::now();
+        let started = directories.drain(..);
+        let mut daemons: Vec<_> = started
+            .map(|directory| sending(url, far.relay.port).start_in(directory))
+            .collect();
+        if step == Step::Start {
+            tokio::time::sleep(start_takes.mul_f64(1.2 * fastrand::f64())).await;
+            counted.at_their_step += daemons.len();
+        } else {
+            join_all(daemons.iter_mut().map(Daemon::listens)).await;
+            start_takes = began.elapsed();
+            let pids = daemons.iter().map(Daemon::pid).collect();
+            let after = match step {
+                // The first of a process, or one of a few.
+                Step::Relay(RelayStep::Connect | RelayStep::Ehlo) => 0,
+                _ => fastrand::u32(0..3),
+            };
+            far.trigger.arm(step, after, pids);
+            let writing = daemons.iter().map(|it| write(it, round, &far.trigger));
+            for written in join_all(writing).await {
+                kept.mails.extend(written.mails);
+                kept.events.extend(written.events);
+            }
+            if far.trigger.until_fired().await {
+                counted.at_their_step += daemons.len();
+            }
+        }
+        counted.killed += daemons.len();
+        directories = daemons.into_iter().map(Daemon::kill).collect();
     }
-    daemon.until("/ready", 200).await;
-    let one = client(&daemon, ONE);
-    let mut left = usize::MAX;
+    let last = sending(url, far.relay.port).spawn_in(directories.remove(0));
+    let last = last.await;
+    last.until("/ready", 200).await;
+    let one = client(&last, ONE);
+    let (mut left, parked) = (usize::MAX, Cell::new(0));
     while left > 0 {
         // As long as it goes on.
         left = eventually("fewer mails to wait", || async {
+            parked.set(parked.get() + unpark(&one).await);
             let waiting = one
                 .get(&format!("{DELIVERIES}?state=queued&limit=200"))
                 .await
@@ -132,16 +279,22 @@ async fn campaign(url: &str) {
         })
         .await;
     }
-    let states = deliveries(&one).await;
-    let taken = counted(&relay.taken());
-    let (mut accepted, mut unknown, mut unseen) = (0, 0, 0);
+    counted.parked = parked.get();
+    check(&one, &far, &kept, &mut counted).await;
+    counted
+}
+
+/// Compares what was acknowledged, what the deliveries say, and what the far end has.
+async fn check(one: &Client<'_>, far: &FarEnd, kept: &Acknowledged, counted: &mut Counted) {
+    let states = deliveries(one).await;
+    let taken = far.relay.taken();
     for id in &kept.mails {
         let state = states.get(id).unwrap_or_else(|| panic!("{id} is lost"));
         match (&**state, taken.get(id).copied().unwrap_or_default()) {
-            ("accepted", 1) => accepted += 1,
+            ("accepted", 1) => counted.accepted += 1,
             // The relay's answer was not written down.
-            ("unknown", 0) => unseen += 1,
-            ("unknown", 1) => unknown += 1,
+            ("unknown", 0) => counted.unknown_not_taken += 1,
+            ("unknown", 1) => counted.unknown_taken += 1,
             found => panic!("{id}: {found:?}"),
         }
     }
@@ -152,36 +305,46 @@ async fn campaign(url: &str) {
             "{id} was sent {count} times"
         );
     }
-    assert!(accepted > 0, "{states:?}");
-
+    assert!(counted.accepted > 0, "{states:?}");
     eventually("every event to arrive", || async {
-        let asked = receiver.asked();
-        let arrived: std::collections::BTreeSet<_> = asked
+        let asked = far.receiver.asked();
+        let arrived: BTreeSet<_> = asked
             .iter()
             .filter_map(|it| it.header("webhook-id"))
             .collect();
-        kept.events
-            .iter()
-            .all(|it| arrived.contains(&**it))
-            .then_some(())
+        let mut events = kept.events.iter();
+        events.all(|it| arrived.contains(&**it)).then_some(())
     })
     .await;
-    println!(
-        "{} processes killed: {accepted} mails accepted and taken once, {unknown} unknown that were taken, {unseen} unknown that \
-         were not; {} events, {} calls of their receiver",
-        rounds(),
-        kept.events.len(),
-        receiver.asked().len()
+    counted.events = kept.events.len();
+    counted.calls = far.receiver.asked().len();
+}
+
+fn report(counted: &[Counted], took: Duration) {
+    let killed: usize = counted.iter().map(|it| it.killed).sum();
+    let hundred = took.as_secs_f64() * 100.0 / killed as f64;
+    println!("{killed} processes killed in {took:.0?}, 100 in {hundred:.1} s: {counted:#?}");
+    // A step that no message comes to would be no test of it.
+    let at_step: usize = counted.iter().map(|it| it.at_their_step).sum();
+    assert!(
+        at_step * 2 > killed,
+        "{at_step} of {killed} were at their step"
     );
 }
 
 #[tokio::test]
 async fn no_message_is_lost_or_doubled_when_processes_are_killed_on_sqlite() {
-    campaign("sqlite:dotmac.db").await;
+    // One process has a database; several databases have both cores.
+    let (began, kills) = (Instant::now(), kills(1));
+    let databases = if kills > STEPS.len() { 3 } else { 1 };
+    let each = kills.div_ceil(databases);
+    let counted = (0..databases).map(|_| campaign("sqlite:dotmac.db", 1, each));
+    report(&join_all(counted).await, began.elapsed());
 }
 
 #[tokio::test]
 async fn no_message_is_lost_or_doubled_when_processes_are_killed_on_postgresql() {
-    let postgres = Postgres::start().await;
-    campaign(&postgres.url()).await;
+    let (postgres, began) = (Postgres::start().await, Instant::now());
+    let counted = campaign(&postgres.url(), 3, kills(3)).await;
+    report(&[counted], began.elapsed());
 }

@@ -1,25 +1,39 @@
 //! Notifications through the daemon, with a real relay beside it: `examples/tenants` has several tenants.
 
 mod acting;
+mod attachments;
 mod bounces;
 mod campaign;
-mod channels;
 mod digests;
 mod faults;
+mod hostile;
 mod inboxes;
 mod operating;
+mod push_messages;
 mod quiet_hours;
+mod reports;
 mod sending;
 mod templates;
+mod texts;
+mod urls;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
 use crate::{
     events::{Client, ONE, OTHER, problem, tenants},
-    support::{Daemon, Postgres, Smtp, daemon::Builder, eventually, free_port},
+    support::{
+        Daemon, Postgres, Smtp,
+        daemon::Builder,
+        eventually,
+        fakes::{FakeHttpServer, write_answer},
+        free_port,
+    },
 };
+
+/// 32 bytes, the same for all instances.
+const MASTER_KEY: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
 
 const NOTIFICATIONS: &str = "/api/v1/notifications";
 const DELIVERIES: &str = "/api/v1/deliveries";
@@ -106,6 +120,17 @@ impl Client<'_> {
         })
         .await;
     }
+}
+
+/// A next hop that answers with the status that stands at the end of the path, or with `head`.
+fn next_hop(head: &'static str) -> FakeHttpServer {
+    FakeHttpServer::start(move |request, stream| {
+        let last = request.path().rsplit('/').next().unwrap_or_default();
+        match last.parse::<u16>() {
+            Ok(status) => write_answer(stream, &format!("{status} As Asked"), ""),
+            Err(_) => write_answer(stream, head, ""),
+        }
+    })
 }
 
 /// The path of the first delivery.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     channel::{Channel, State},
     store::{
+        attachments::FileId,
         deliveries::{DeliveryId, DeliveryRow, UserId},
         notifications::{NotificationId, NotificationRow},
         templates::TemplateId,
@@ -78,12 +79,18 @@ pub(crate) struct NotificationBody {
     /// Not after that time.
     expires_at: Option<Moment>,
     created_at: Moment,
+    /// The files that its mails have attached to them.
+    attachments: Vec<FileId>,
     /// Its deliveries.
     deliveries: Vec<DeliveryBody>,
 }
 
 impl NotificationBody {
-    pub(crate) fn new(row: NotificationRow, deliveries: Vec<DeliveryRow>) -> Self {
+    pub(crate) fn new(
+        row: NotificationRow,
+        attachments: Vec<FileId>,
+        deliveries: Vec<DeliveryRow>,
+    ) -> Self {
         Self {
             id: row.id,
             category: row.category,
@@ -93,6 +100,7 @@ impl NotificationBody {
             send_at: row.send_at,
             expires_at: row.expires_at,
             created_at: row.created_at,
+            attachments,
             deliveries: deliveries.into_iter().map(DeliveryBody::from).collect(),
         }
     }

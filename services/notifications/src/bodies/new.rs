@@ -34,6 +34,9 @@ pub(crate) struct NewNotification {
     /// 1 to 1000 recipients.
     #[garde(length(min = 1, max = MOST_RECIPIENTS), dive)]
     pub(crate) to: Vec<NewRecipient>,
+    /// Files of the tenant that mails have attached to them. The caller needs the permission `files.files.read`.
+    #[garde(length(max = 100), dive)]
+    pub(crate) attachments: Option<Vec<NewAttachment>>,
     /// By which channels. Without it: an address by `email`, a number by `sms`, a URL by `webhook`; a user by `in_app`, by
     /// `email` if mail is configured and the user has an address, and by `web_push` in each browser that they subscribed.
     #[garde(inner(length(min = 1, max = 5)))]
@@ -55,6 +58,15 @@ pub(crate) struct NewNotification {
     /// Mails wait for others of the same key and category to the same recipient, and become one.
     #[garde(dive)]
     pub(crate) digest: Option<NewDigest>,
+}
+
+/// A file that mails have attached to them, as it is when they are sent.
+#[derive(Clone, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewAttachment {
+    /// The id of the file. It is `ready`.
+    #[garde(skip)]
+    pub(crate) file: Uuid,
 }
 
 /// Several mails that become one.

@@ -25,7 +25,7 @@ pub(crate) use sms::{Phone, SmsRoute, SmsSettings};
 pub(crate) use webhook::{SigningKey, call as webhook};
 
 /// Longest time of a call, from the lookup of the name to the end of the answer.
-const TIME: Duration = Duration::from_secs(15);
+pub(crate) const TIME: Duration = Duration::from_secs(15);
 
 /// How much is kept of what a next hop says, in bytes.
 const MOST_WORDS: usize = 500;
@@ -64,6 +64,8 @@ pub(crate) enum Verdict {
     Failed,
     /// It may have been taken.
     Unknown,
+    /// The next hop was not asked: too much is under way. No attempt.
+    Untried,
 }
 
 impl Call {
@@ -92,7 +94,11 @@ impl Call {
 }
 
 fn unanswered(error: &EgressError, is_repeatable: bool) -> Heard {
-    let verdict = if !error.is_retryable() {
+    let is_untried = matches!(error, EgressError::Busy { .. });
+    let verdict = if is_untried && is_repeatable {
+        // What is not repeatable was marked before: its mark is taken back as after an attempt.
+        Verdict::Untried
+    } else if !error.is_retryable() {
         Verdict::Failed
     } else if error.may_have_arrived() && !is_repeatable {
         Verdict::Unknown
@@ -162,7 +168,12 @@ mod tests {
             host: "a".to_owned(),
             port: 25,
         };
+        let busy = EgressError::Busy {
+            host: "a".to_owned(),
+        };
         for (error, is_repeatable, expected) in [
+            (&busy, true, Verdict::Untried),
+            (&busy, false, Verdict::Again(None)),
             (&lost, false, Verdict::Unknown),
             (&lost, true, Verdict::Again(None)),
             (&refused, false, Verdict::Again(None)),

@@ -5,6 +5,7 @@ mod inbox;
 mod notifications;
 mod preferences;
 mod push;
+mod reports;
 mod templates;
 mod unsubscribe;
 
@@ -48,7 +49,10 @@ pub(crate) fn mount(on: &mut Mount<'_>) {
             declare(routes);
         });
     };
-    below("/notifications", &notifications::declare);
+    below("/notifications", &|routes| {
+        reports::declare(routes);
+        notifications::declare(routes);
+    });
     below("/deliveries", &deliveries::declare);
     below("/inbox", &inbox::declare);
     below("/preferences", &preferences::declare);

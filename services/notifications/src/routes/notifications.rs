@@ -1,6 +1,6 @@
 //! Notifications, and mail that is held.
 
-use dotmac_platform::{audit::Acts as _, prelude::*, routing::JsonOrHtml};
+use dotmac_platform::{access::Principal, audit::Acts as _, prelude::*, routing::JsonOrHtml};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -12,10 +12,11 @@ use crate::{
     error::{Missing, NotificationsError},
     rules::{
         outbox::{self, HeldMail},
-        send,
+        send::{self, CallerMay},
     },
     service::Service,
     store::{
+        attachments,
         deliveries::{self, DeliveryId},
         notifications::{self, NotificationId},
     },
@@ -58,17 +59,25 @@ async fn send_notification(
     new: Valid<NewNotification>,
     once: Idempotency,
 ) -> Result<Accepted<SentBody>, NotificationsError> {
-    let may_be_transactional = who.may::<WriteTransactional>();
+    let may = caller_may(&on, &who);
     let (service, new) = (on.0.clone(), new.into_inner());
     let db = on.db.tenant(&who.scope());
     let sent = db.act("send notification", async move |tx| {
-        let sent = send::send(tx, &service, may_be_transactional, new).await?;
+        let sent = send::send(tx, &service, may, new).await?;
         Ok::<_, NotificationsError>(sent.map(|body| {
             let location = format!("/api/v1/notifications/{}", body.id);
             once.keep(tx, Accepted { location, body })
         }))
     });
     sent.await
+}
+
+/// What the caller may do beyond sending notifications.
+pub(super) fn caller_may(on: &Service, who: &Principal) -> CallerMay {
+    CallerMay {
+        be_transactional: who.may::<WriteTransactional>(),
+        read_files: on.files.get().is_some_and(|it| it.may_read(who)),
+    }
 }
 
 async fn find_webhook_key(
@@ -90,7 +99,8 @@ async fn find_notification(
         let row = notifications::find(tx, *id).await?;
         let row = row.ok_or(NotificationsError::NotFound(Missing::Notification))?;
         let deliveries = deliveries::of_notification(tx, row.id).await?;
-        Ok::<_, NotificationsError>(NotificationBody::new(row, deliveries))
+        let files = attachments::of(tx, row.id).await?;
+        Ok::<_, NotificationsError>(NotificationBody::new(row, files, deliveries))
     });
     Ok(Json(found.await?))
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use dotmac_platform::{access::Identity, audit::Acts as _, db::TenantTx, prelude::*};
 
-use super::{BODY, CALLS};
+use super::{BODY, CALLS, notifications::caller_may};
 use crate::{
-    ReadTemplates, Write, WriteTemplates, WriteTransactional,
+    ReadTemplates, Write, WriteTemplates,
     bodies::{
         NewNotification, NewRecipient, NewTemplate, RenderAsked, RenderedBody, SentBody,
         TemplateBody, TemplatePatch, TemplateRef, TemplateVersionRef, TestAsked, VersionBody,
@@ -168,14 +168,14 @@ async fn test_template(
     asked: Valid<TestAsked>,
     once: Idempotency,
 ) -> Result<Accepted<SentBody>, NotificationsError> {
-    let may_be_transactional = who.may::<WriteTransactional>();
+    let may = caller_may(&on, &who);
     let (service, asked) = (on.0.clone(), asked.into_inner());
     let (principal, db) = ((**who).clone(), on.db.tenant(&who.scope()));
     let sent = db.act("send test mail", async move |tx| {
         // Refused here: a body names its template, a path has it.
         rules::find(tx, *id).await?;
         let new = test_mail(tx, &service, &principal, *id, asked).await?;
-        let sent = send::send(tx, &service, may_be_transactional, new).await?;
+        let sent = send::send(tx, &service, may, new).await?;
         Ok::<_, NotificationsError>(sent.map(|body| {
             let location = format!("/api/v1/notifications/{}", body.id);
             once.keep(tx, Accepted { location, body })
@@ -223,6 +223,7 @@ async fn test_mail(
         content: None,
         data: Some(asked.data),
         to: vec![recipient],
+        attachments: None,
         channels: Some(vec![Channel::Email]),
         category: Some(TEST.to_owned()),
         priority: None,

@@ -13,6 +13,7 @@ use dotmac_platform::{
 use tokio::time::sleep;
 
 use super::{
+    lane::Called,
     loaded::Loaded,
     settle::{Settled, settle},
 };
@@ -120,6 +121,8 @@ pub(super) struct Came {
     pub(super) is_lasting: bool,
     /// A browser that takes no messages any more.
     pub(super) gone: Option<SubscriptionId>,
+    /// What it means for the lane of its receiver, if that has one.
+    pub(super) called: Option<Called>,
 }
 
 impl<J: DeliveryJob> AttemptUnderWay<J> {
@@ -138,7 +141,8 @@ impl<J: DeliveryJob> AttemptUnderWay<J> {
     /// Writes it down. What a next hop has answered must not be forgotten because the database is away for a moment.
     pub(super) async fn settle(self, came: Came) -> Result<(), JobError> {
         metrics::attempted(self.delivery.channel, self.began.elapsed());
-        let is_marked = came.since.is_some();
+        // What a receiver has answered must not be forgotten, nor sent again.
+        let is_made = came.since.is_some() || came.called.is_some();
         let settled = Settled {
             delivery: self.delivery,
             notification: self.notification,
@@ -147,6 +151,7 @@ impl<J: DeliveryJob> AttemptUnderWay<J> {
             attempt: Some(came.record),
             is_lasting: came.is_lasting,
             gone: came.gone,
+            called: came.called,
             members: self.members,
         };
         let mut tries = 0;
@@ -155,7 +160,7 @@ impl<J: DeliveryJob> AttemptUnderWay<J> {
             match settle(&self.db, settled.clone()).await {
                 Ok(_) => return Ok(()),
                 Err(NotificationsError::Db(error))
-                    if tries < SETTLE_TRIES && is_marked && may_be_mended(&error) =>
+                    if tries < SETTLE_TRIES && is_made && may_be_mended(&error) =>
                 {
                     self.run.beat();
                     sleep(Duration::from_secs(1)).await;

@@ -3,10 +3,10 @@
 //! A call that its receiver would not know to be a repeated one is marked before it is made, as a mail is before its content:
 //! a process that ends meanwhile leaves a delivery that is `unknown`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use dotmac_platform::{
-    db::{TenantScope, types::Moment},
+    db::{TenantDb, TenantScope, types::Moment},
     delivery::Attempt,
     egress::{EgressAnswer, EgressError},
     jobs::{JobError, Run},
@@ -14,6 +14,7 @@ use dotmac_platform::{
 
 use super::{
     attempt::{AttemptUnderWay, Came, LADDER, beating, mark},
+    lane::{self, CallEnd, Called},
     loaded::Loaded,
     push,
 };
@@ -24,6 +25,9 @@ use crate::{
     service::Service,
     store::deliveries::Outcome,
 };
+
+/// How soon a call is made that was not, because too much was under way.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// Hands a delivery to its next hop, once.
 pub(crate) async fn deliver<J: DeliveryJob>(service: Service, run: Run<J>) -> Result<(), JobError> {
@@ -40,6 +44,10 @@ pub(crate) async fn deliver<J: DeliveryJob>(service: Service, run: Run<J>) -> Re
         Ok(call) => call,
         Err((reason, problem)) => return loaded.fail(&db, reason, problem).await,
     };
+    let has_lane = loaded.delivery.channel == Channel::Webhook;
+    if has_lane {
+        lane::enter(&db, &run, &loaded.delivery).await?;
+    }
     let attempt = AttemptUnderWay::begin(&db, &run, &loaded);
     let since = match call.is_repeatable {
         true => None,
@@ -49,6 +57,13 @@ pub(crate) async fn deliver<J: DeliveryJob>(service: Service, run: Run<J>) -> Re
         },
     };
     let (heard, outcome) = beating(&run, call.make()).await;
+    let called = has_lane.then(|| Called {
+        took: attempt.began.elapsed(),
+        ended: call_end(&heard, &outcome),
+    });
+    if heard.verdict == Verdict::Untried {
+        return untried(&db, &loaded, called).await;
+    }
     let record = record(&attempt, &heard, &outcome);
     let (state, wait) = match heard.verdict {
         Verdict::Accepted => (State::Accepted, None),
@@ -58,7 +73,7 @@ pub(crate) async fn deliver<J: DeliveryJob>(service: Service, run: Run<J>) -> Re
         },
         Verdict::Bounced { .. } => (State::Bounced, None),
         Verdict::Failed => (State::Failed, None),
-        Verdict::Unknown => (State::Unknown, None),
+        Verdict::Unknown | Verdict::Untried => (State::Unknown, None),
     };
     let is_bounced = matches!(heard.verdict, Verdict::Bounced { .. });
     let reason = heard.reason.clone();
@@ -78,6 +93,7 @@ pub(crate) async fn deliver<J: DeliveryJob>(service: Service, run: Run<J>) -> Re
             .as_ref()
             .map(|it| it.id)
             .filter(|_| is_bounced),
+        called,
     };
     attempt.settle(came).await?;
     match wait {
@@ -88,6 +104,33 @@ pub(crate) async fn deliver<J: DeliveryJob>(service: Service, run: Run<J>) -> Re
         }
         None => Ok(()),
     }
+}
+
+/// What an answer, or none, means for the lane of its receiver.
+fn call_end(heard: &Heard, outcome: &Result<EgressAnswer, EgressError>) -> CallEnd {
+    let is_asked = outcome
+        .as_ref()
+        .is_ok_and(|it| matches!(it.status.as_u16(), 429 | 503));
+    match heard.verdict {
+        Verdict::Accepted => CallEnd::Taken,
+        Verdict::Again(asked) => CallEnd::Refused(asked.filter(|_| is_asked)),
+        Verdict::Bounced { .. } | Verdict::Failed | Verdict::Unknown => CallEnd::Refused(None),
+        Verdict::Untried => CallEnd::Untried,
+    }
+}
+
+/// The call was not made: it gives its place back and comes again soon.
+async fn untried(db: &TenantDb, loaded: &Loaded, called: Option<Called>) -> Result<(), JobError> {
+    if let Some(called) = called {
+        let delivery = loaded.delivery.clone();
+        let leaving = db.transaction("leave lane", async move |tx| {
+            lane::leave(tx, &delivery, called).await
+        });
+        leaving.await?;
+    }
+    let wait = BUSY.mul_f64(1.0 + fastrand::f64());
+    let message = "as many calls are under way as may be";
+    Err(JobError::not_yet(wait, "egress_busy", message))
 }
 
 /// What is kept of the attempt: of an answer the status, and what the next hop says of it. Its body may hold what was sent.

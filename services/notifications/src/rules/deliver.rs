@@ -8,13 +8,14 @@
 use std::{sync::Arc, time::Duration};
 
 use dotmac_platform::{
-    db::{TenantScope, types::Moment},
+    db::{TenantDb, TenantScope, types::Moment},
     delivery::Attempt,
     jobs::{JobError, Run},
     mail::EmailAddress,
 };
 
 use super::{
+    attachments::{self, Missing},
     attempt::{AttemptUnderWay, Came, LADDER, beating, mark},
     digest,
     loaded::Loaded,
@@ -24,8 +25,8 @@ use crate::{
     content::Content,
     jobs::Deliver,
     service::Service,
-    smtp::{Envelope, Fault, MailParts, Relay, Reply, Verdict, build},
-    store::deliveries::Outcome,
+    smtp::{Envelope, Fault, MailFile, MailParts, Relay, Reply, Verdict, build},
+    store::deliveries::{self, Outcome},
 };
 
 /// How soon a mail is tried again that waits for a relay to be configured.
@@ -50,7 +51,14 @@ pub(crate) async fn deliver(service: Service, run: Run<Deliver>) -> Result<(), J
             message,
         ));
     };
-    let (content, envelope) = match mail(&service, &relay, &loaded) {
+    let reading = attachments::read(&service, &scope, &loaded.attachments);
+    let (files, _place) = match beating(&run, reading).await {
+        Ok(read) => read,
+        Err(Missing::Never(reason, problem)) => return loaded.fail(&db, reason, problem).await,
+        Err(Missing::NotYet(error)) => return Err(error),
+        Err(Missing::Later(problem)) => return later(&db, &run, &loaded, problem).await,
+    };
+    let (content, envelope) = match mail(&service, &relay, &loaded, files) {
         Ok(mail) => mail,
         Err(problem) => return loaded.fail(&db, "content", problem).await,
     };
@@ -76,8 +84,32 @@ pub(crate) async fn deliver(service: Service, run: Run<Deliver>) -> Result<(), J
     }
 }
 
+/// The files of the mail cannot be read now: it waits as if the relay had not taken it.
+async fn later(
+    db: &TenantDb,
+    run: &Run<Deliver>,
+    loaded: &Loaded,
+    problem: String,
+) -> Result<(), JobError> {
+    const REASON: &str = "attachment_unavailable";
+    let Some(wait) = LADDER.wait(run.attempt(), None) else {
+        return loaded.fail(db, REASON, problem).await;
+    };
+    let (id, until) = (loaded.delivery.id, Moment::now() + wait);
+    let postponing = db.transaction("postpone delivery", async move |tx| {
+        deliveries::postpone(tx, id, REASON, until).await
+    });
+    postponing.await?;
+    Err(JobError::again_after(wait, REASON, problem))
+}
+
 /// The mail as it is sent, with its sender and recipient.
-fn mail(service: &Service, relay: &Relay, loaded: &Loaded) -> Result<(Vec<u8>, Envelope), String> {
+fn mail(
+    service: &Service,
+    relay: &Relay,
+    loaded: &Loaded,
+    files: Vec<MailFile>,
+) -> Result<(Vec<u8>, Envelope), String> {
     let (delivery, notification) = (&loaded.delivery, &loaded.notification);
     let to = EmailAddress::parse(&delivery.recipient).ok_or("the recipient has no address")?;
     let token = delivery.unsubscribe_token.as_deref();
@@ -95,6 +127,7 @@ fn mail(service: &Service, relay: &Relay, loaded: &Loaded) -> Result<(Vec<u8>, E
         message_id: &delivery.id.to_string(),
         at: notification.created_at,
         text: said,
+        files,
         unsubscribe: unsubscribe.as_deref(),
         category: notification
             .purpose
@@ -126,6 +159,7 @@ async fn accepted(
         since: Some(since),
         is_lasting: false,
         gone: None,
+        called: None,
     };
     attempt.settle(came).await
 }
@@ -168,6 +202,7 @@ async fn failed(
         since,
         is_lasting,
         gone: None,
+        called: None,
     };
     attempt.settle(came).await?;
     match wait {

@@ -18,6 +18,8 @@ use crate::{
 pub(crate) const UNSUBSCRIBED: &str = "unsubscribed";
 /// Why a recipient gets nothing whose mailbox is not there.
 pub(crate) const BOUNCED: &str = "bounced";
+/// Why a recipient gets nothing who complained of a message.
+pub(crate) const COMPLAINED: &str = "complained";
 /// Why a user gets nothing who does not want it.
 const PREFERENCE: &str = "preference";
 

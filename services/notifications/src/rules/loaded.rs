@@ -18,6 +18,7 @@ use crate::{
     content::{Content, ContentError, Recipient},
     service::Service,
     store::{
+        attachments::{self, FileId},
         deliveries::{self, DeliveryId, DeliveryRow, Outcome},
         digests,
         notifications::{self, NotificationRow},
@@ -33,6 +34,8 @@ pub(super) struct Loaded {
     template: Option<VersionRow>,
     /// The browser that a push message is for, if it is there still.
     pub(super) subscription: Option<SubscriptionRow>,
+    /// The files that a mail has attached to it.
+    pub(super) attachments: Vec<FileId>,
     /// What is sent with it.
     members: Vec<Member>,
     judgement: Judgement,
@@ -171,6 +174,7 @@ impl Loaded {
             attempt: None,
             is_lasting: false,
             gone: None,
+            called: None,
             members: self.members(),
         };
         settle(db, settled).await.map_err(of_database)?;
@@ -220,6 +224,10 @@ async fn load(
         },
         _ => None,
     };
+    let attachments = match delivery.channel {
+        Channel::Email => attachments::of(tx, notification.id).await?,
+        _ => Vec::new(),
+    };
     let judgement = judge(tx, &delivery, &notification).await?;
     let mut members = Vec::new();
     if is_digest {
@@ -241,6 +249,7 @@ async fn load(
         notification,
         template,
         subscription,
+        attachments,
         members,
         judgement,
     }))

@@ -14,6 +14,7 @@ use dotmac_platform::{
 use uuid::Uuid;
 
 use super::{
+    attachments,
     digest::{self, Window},
     judge::judge,
     publish,
@@ -30,12 +31,22 @@ use crate::{
     metrics,
     service::{MailRoute, Service},
     store::{
+        self,
         deliveries::{self, DeliveryRow, user_id},
         notifications::{self, NotificationRow},
     },
 };
 
-/// Accepts a notification. `may_be_transactional` says whether the caller has the permission for that category.
+/// What the caller may do beyond sending notifications.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CallerMay {
+    /// Send messages of the category `transactional`.
+    pub(crate) be_transactional: bool,
+    /// Read the tenant's files.
+    pub(crate) read_files: bool,
+}
+
+/// Accepts a notification.
 ///
 /// # Errors
 ///
@@ -43,16 +54,18 @@ use crate::{
 pub(crate) async fn send(
     tx: &mut TenantTx,
     service: &Service,
-    may_be_transactional: bool,
+    may: CallerMay,
     new: NewNotification,
 ) -> Result<Audited<SentBody>, NotificationsError> {
-    let category = category(new.category.as_deref(), may_be_transactional)?;
+    let category = category(new.category.as_deref(), may.be_transactional)?;
     let now = Moment::now();
     check_times(new.send_at, new.expires_at, now)?;
     let window = digest::window(&new, &category)?;
     let planned = recipients::plan(tx, service, &new.to, new.channels.as_deref()).await?;
     let said = said(tx, &new).await?;
     check_content(&said, &planned)?;
+    let about = (planned.as_slice(), &said);
+    let files = attachments::check(tx, service, may.read_files, &new, about).await?;
     let is_mail = planned.iter().any(|it| it.channel == Channel::Email);
     let is_optional = category != TRANSACTIONAL;
     if is_mail && is_optional && service.settings.public_url.is_none() {
@@ -75,6 +88,7 @@ pub(crate) async fn send(
         created_at: now,
     };
     notifications::insert(tx, row.clone()).await?;
+    store::attachments::insert(tx, row.id, &files).await?;
     let rows = place(tx, service, &row, &said, (planned, window)).await?;
     tx.emit(&NotificationCreated {
         notification_id: row.id,
@@ -92,7 +106,8 @@ pub(crate) async fn send(
     )
     .detail("category", category)
     .detail("channels", channels.join(","))
-    .detail("deliveries", rows.len().to_string());
+    .detail("deliveries", rows.len().to_string())
+    .detail("attachments", files.len().to_string());
     let entry = match &said.template {
         Some(version) => entry.detail("template", version.template_id.to_string()),
         None => entry,
@@ -128,8 +143,9 @@ async fn place(
         }
     }
     let jobs = rows.iter().filter(|it| it.state == State::Queued);
-    let jobs = jobs.filter(|it| it.channel != Channel::InApp).count();
-    if jobs > MAX_JOBS || (is_later && jobs == MAX_JOBS) {
+    let (items, jobs): (Vec<_>, Vec<_>) = jobs.partition(|it| it.channel == Channel::InApp);
+    // All items that come later have one job.
+    if jobs.len() + usize::from(!items.is_empty()) > MAX_JOBS {
         let problem = "is more than can wait for one notification";
         return Err(NotificationsError::field("to", "too_many", problem));
     }

@@ -7,7 +7,11 @@ use dotmac_platform::{
     delivery::Attempt,
 };
 
-use super::suppress;
+use super::{
+    judge::BOUNCED,
+    lane::{self, Called},
+    suppress,
+};
 use crate::{
     audit::MAIL,
     channel::State,
@@ -34,6 +38,8 @@ pub(crate) struct Settled {
     pub(crate) is_lasting: bool,
     /// A browser that takes no messages any more.
     pub(crate) gone: Option<SubscriptionId>,
+    /// What it means for the lane of its receiver, if that has one.
+    pub(crate) called: Option<Called>,
     /// What is sent with it, and has the same outcome.
     pub(crate) members: Vec<DeliveryRow>,
 }
@@ -53,8 +59,13 @@ async fn write(tx: &mut TenantTx, settled: Settled) -> Result<bool, Notification
         attempt,
         is_lasting,
         gone,
+        called,
         members,
     } = settled;
+    // Whatever became of the delivery meanwhile.
+    if let Some(called) = called {
+        lane::leave(tx, &delivery, called).await?;
+    }
     let number = delivery.attempts + i32::from(attempt.is_some());
     // A job that found the mark of an attempt without its end has called it unknown; the attempt itself knows better.
     let from = match sending_since {
@@ -77,7 +88,7 @@ async fn write(tx: &mut TenantTx, settled: Settled) -> Result<bool, Notification
         settle_member(tx, &member, same.clone()).await?;
     }
     if is_lasting {
-        suppress::bounced(tx, &delivery, detail).await?;
+        suppress::unreachable(tx, &delivery, BOUNCED, detail).await?;
     }
     if let Some(gone) = gone {
         push::delete(tx, gone, None).await?;

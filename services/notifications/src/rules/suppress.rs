@@ -9,7 +9,7 @@ use dotmac_platform::{
     events::Emit as _,
 };
 
-use super::judge::{BOUNCED, UNSUBSCRIBED};
+use super::judge::UNSUBSCRIBED;
 use crate::{
     audit::{SUPPRESS, UNSUPPRESS},
     channel::ANY,
@@ -21,13 +21,14 @@ use crate::{
     },
 };
 
-/// No mail reaches this recipient, as the next hop says.
-pub(crate) async fn bounced(
+/// No message of any category is to go to this recipient, for what the next hop says.
+pub(crate) async fn unreachable(
     tx: &mut TenantTx,
     delivery: &DeliveryRow,
+    reason: &str,
     answer: Option<String>,
 ) -> Result<(), NotificationsError> {
-    let row = row(tx, delivery, (ANY, BOUNCED), answer);
+    let row = row(tx, delivery, (ANY, reason), answer);
     add(tx, row).await.map(drop)
 }
 

@@ -7,15 +7,15 @@ use dotmac_platform::{db::types::Moment, mail::EmailAddress};
 use lettre::{
     Message,
     message::{
-        Mailbox, MultiPart, SinglePart,
-        header::{ContentType, HeaderName, HeaderValue},
+        Attachment, Body, Mailbox, MultiPart, SinglePart,
+        header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue},
     },
 };
 
 use super::relay::mailbox;
 
 /// The largest mail, in bytes as it is sent.
-const MAX_MAIL: usize = 10 * 1024 * 1024;
+pub(crate) const MAX_MAIL: usize = 10 * 1024 * 1024;
 
 /// What a mail says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +23,14 @@ pub(crate) struct MailText {
     pub(crate) subject: String,
     pub(crate) text: String,
     pub(crate) html: String,
+}
+
+/// A file that is attached to a mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MailFile {
+    pub(crate) name: String,
+    pub(crate) media_type: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// What a mail is made of.
@@ -35,6 +43,7 @@ pub(crate) struct MailParts<'a> {
     pub(crate) message_id: &'a str,
     pub(crate) at: Moment,
     pub(crate) text: MailText,
+    pub(crate) files: Vec<MailFile>,
     /// Where a `POST` unsubscribes the recipient.
     pub(crate) unsubscribe: Option<&'a str>,
     /// Mail of a program, to which no program should answer.
@@ -71,7 +80,18 @@ pub(crate) fn build(parts: MailParts<'_>) -> Result<(Vec<u8>, lettre::Address), 
     let both = MultiPart::alternative()
         .singlepart(part(ContentType::TEXT_PLAIN, text))
         .singlepart(part(ContentType::TEXT_HTML, html));
-    let message = message.multipart(both).map_err(|error| error.to_string())?;
+    let whole = match parts.files.is_empty() {
+        true => both,
+        false => {
+            let mut mixed = MultiPart::mixed().multipart(both);
+            for file in parts.files {
+                mixed = mixed.singlepart(attached(file)?);
+            }
+            mixed
+        }
+    };
+    let message = message.multipart(whole);
+    let message = message.map_err(|error| error.to_string())?;
     let content = message.formatted();
     if content.len() > MAX_MAIL {
         return Err(format!(
@@ -84,6 +104,32 @@ pub(crate) fn build(parts: MailParts<'_>) -> Result<(Vec<u8>, lettre::Address), 
 
 fn part(kind: ContentType, body: String) -> SinglePart {
     SinglePart::builder().header(kind).body(body)
+}
+
+/// A file as a part: its bytes arrive as they are, whatever they are.
+fn attached(file: MailFile) -> Result<SinglePart, String> {
+    const BYTES: &str = "application/octet-stream";
+    // What is a message or has parts must not be encoded (RFC 2046, 5.2.1 and RFC 2045, 6.4).
+    let is_plain = !["message/", "multipart/"]
+        .iter()
+        .any(|it| file.media_type.starts_with(it));
+    let kind = if is_plain { &*file.media_type } else { BYTES };
+    let kind = ContentType::parse(kind).or_else(|_| ContentType::parse(BYTES));
+    let kind = kind.map_err(|error| error.to_string())?;
+    let body = Body::new_with_encoding(file.bytes, ContentTransferEncoding::Base64);
+    let body = body.map_err(|_| "a file cannot be encoded")?;
+    Ok(Attachment::new(file_name(&file.name)).body(body, kind))
+}
+
+/// A name that ends no header, names no folder, and is read in one direction.
+fn file_name(name: &str) -> String {
+    let is_harmful = |it: char| {
+        it.is_control()
+            || matches!(it,
+                '/' | '\\' | '"' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let name = name.chars().map(|it| if is_harmful(it) { '_' } else { it });
+    name.collect()
 }
 
 /// A header as it is: what is given is ASCII without line ends.
@@ -140,6 +186,11 @@ mod tests {
                 text: "Grüße\n.\nBcc: x@example.com".to_owned(),
                 html: "<p>Grüße</p>".to_owned(),
             },
+            files: vec![MailFile {
+                name: name.to_owned(),
+                media_type: subject.to_owned(),
+                bytes: b".\r\nQUIT\r\n\0\xff".to_vec(),
+            }],
             unsubscribe,
             category: "news",
         };
@@ -177,11 +228,32 @@ mod tests {
                 "mime-version",
                 "content-type",
                 "content-transfer-encoding",
+                "content-disposition",
             ];
             assert!(
                 names.iter().all(|it| allowed.contains(&&**it)),
                 "{hostile:?}: {names:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_file_is_a_part_of_its_own_whose_name_adds_nothing() {
+        for (name, expected) in [
+            ("a.pdf", "filename=\"a.pdf\""),
+            ("Übersicht.pdf", "filename*0*=utf-8''%C3%9Cbersicht.pdf"),
+            (
+                "a\r\nX-Evil: 1\"; b=\"c",
+                "filename=\"a__X-Evil: 1_; b=_c\"",
+            ),
+            ("../a", "filename=\".._a\""),
+            ("a\u{202e}fdp.exe", "filename=\"a_fdp.exe\""),
+        ] {
+            let mail = mail("Hello", name, None);
+            assert!(mail.contains(expected), "{name:?}: {mail}");
+            assert!(mail.contains("multipart/mixed") && mail.contains("multipart/alternative"));
+            assert!(mail.contains("\r\nLg0KUVVJVA0KAP8="), "{mail}");
+            assert!(!mail.contains("X-Evil") || mail.contains("filename=\"a__X-Evil"));
         }
     }
 

@@ -19,7 +19,7 @@ use dotmac_platform::{
 };
 use tracing::{info, warn};
 
-pub(crate) use message::{MailParts, MailText, build};
+pub(crate) use message::{MAX_MAIL, MailFile, MailParts, MailText, build};
 pub(crate) use relay::{Envelope, Relay};
 use reply::Stage;
 pub(crate) use reply::{Fault, Reply, Verdict, is_lasting};

@@ -126,16 +126,31 @@ pub(crate) async fn find_by_token(
     .optional()
 }
 
-/// Writes down what is known of a delivery that the next hop had taken, or may have; how many deliveries that were.
+/// The delivery of that id, whosever it is.
+pub(crate) async fn find_anywhere(
+    tx: &mut Connection,
+    id: DeliveryId,
+) -> Result<Option<DeliveryRow>, DbError> {
+    let query = delivery::table.filter(delivery::id.eq(id));
+    on!(tx, |c| query
+        .select(DeliveryRow::as_select())
+        .first(c)
+        .await)
+    .optional()
+}
+
+/// Writes down what is known of a delivery that the next hop had taken, or may have, if it is in one of these states; how
+/// many deliveries that were.
 pub(crate) async fn report(
     tx: &mut TenantTx,
     id: DeliveryId,
+    from: Vec<State>,
     outcome: Outcome,
 ) -> Result<usize, DbError> {
     let taken = delivery::tenant_id
         .eq(tx.tenant())
         .and(delivery::id.eq(id))
-        .and(delivery::state.eq_any(vec![State::Accepted, State::Unknown]));
+        .and(delivery::state.eq_any(from));
     let update = diesel::update(delivery::table.filter(taken)).set((
         delivery::state.eq(outcome.state),
         delivery::reason.eq(outcome.reason),
@@ -245,6 +260,25 @@ pub(crate) async fn settle(
             on!(tx, |c| update.execute(c).await)
         }
     }
+}
+
+/// Writes down why a delivery that waits is not tried before `until`.
+pub(crate) async fn postpone(
+    tx: &mut TenantTx,
+    id: DeliveryId,
+    reason: &str,
+    until: Moment,
+) -> Result<(), DbError> {
+    let waits = delivery::tenant_id
+        .eq(tx.tenant())
+        .and(delivery::id.eq(id))
+        .and(delivery::state.eq(State::Queued));
+    let update = diesel::update(delivery::table.filter(waits)).set((
+        delivery::reason.eq(Some(reason.to_owned())),
+        delivery::next_attempt_at.eq(Some(until)),
+        delivery::updated_at.eq(Moment::now()),
+    ));
+    on!(tx, |c| update.execute(c).await).map(drop)
 }
 
 /// Lets it wait for a first attempt again, whatever came of those before; how many deliveries that were.

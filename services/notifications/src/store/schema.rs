@@ -71,11 +71,49 @@ diesel::table! {
 diesel::table! {
     use dotmac_platform::db::types::sql::*;
 
+    notification_attachment (tenant_id, notification_id, number) {
+        tenant_id -> Uuid,
+        notification_id -> Uuid,
+        number -> Integer,
+        file_id -> Uuid,
+    }
+}
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
     notification_attempt (tenant_id, delivery_id, number) {
         tenant_id -> Uuid,
         delivery_id -> Uuid,
         number -> Integer,
         record -> Text,
+    }
+}
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
+    notification_lane (tenant_id, receiver) {
+        tenant_id -> Uuid,
+        receiver -> Text,
+        narrowed -> Integer,
+        failures -> Integer,
+        failing_since -> Nullable<Timestamp>,
+        held_until -> Nullable<Timestamp>,
+        turn_at -> Nullable<Timestamp>,
+        updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
+    notification_call (tenant_id, delivery_id) {
+        tenant_id -> Uuid,
+        delivery_id -> Uuid,
+        receiver -> Text,
+        host -> Text,
+        ends_at -> Timestamp,
     }
 }
 
@@ -136,6 +174,16 @@ diesel::table! {
         label -> Nullable<Text>,
         expires_at -> Nullable<Timestamp>,
         created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    use dotmac_platform::db::types::sql::*;
+
+    notification_report (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Text,
+        received_at -> Timestamp,
     }
 }
 

@@ -1,0 +1,2 @@
+DROP TABLE notification_call;
+DROP TABLE notification_lane;

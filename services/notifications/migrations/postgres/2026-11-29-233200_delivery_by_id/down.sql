@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY notification_delivery_by_id;

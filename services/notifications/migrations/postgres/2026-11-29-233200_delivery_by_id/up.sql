@@ -1,0 +1,2 @@
+-- For reports by `Message-ID`, which name no tenant.
+CREATE INDEX CONCURRENTLY notification_delivery_by_id ON notification_delivery (id);
