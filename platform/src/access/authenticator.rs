@@ -12,7 +12,7 @@ use actix_web::{
 use futures_util::future::LocalBoxFuture;
 
 use super::{Identity, PermissionSpec, Principal};
-use crate::http::{FieldError, Problem, User};
+use crate::http::{FieldError, Problem, ProblemType, User};
 
 /// Finds out who calls. One for a whole program; without one, guarded routes answer 401.
 pub trait Authenticator: Send + Sync + 'static {
@@ -41,6 +41,24 @@ pub trait Authenticator: Send + Sync + 'static {
     ) -> Result<(), AuthError> {
         Ok(())
     }
+
+    /// What requests to such a route may be answered with before its handler is called, for the documentation: beside 401
+    /// `unauthenticated`, and 403 `forbidden` where it needs a permission.
+    fn problems(&self, _route: &GuardedRoute<'_>) -> Vec<ProblemType> {
+        Vec::new()
+    }
+}
+
+/// A route that not everybody may call, for [`Authenticator::problems`].
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct GuardedRoute<'r> {
+    /// Its method.
+    pub method: &'r Method,
+    /// Its path, with the names of its parameters.
+    pub path: &'r str,
+    /// The permission that it needs, if it needs one.
+    pub permission: Option<PermissionSpec>,
 }
 
 /// What an [`Authenticator`] sees of a request. Only the platform makes one.
@@ -155,6 +173,22 @@ pub(crate) struct Authentication(Option<Arc<dyn Authenticator>>);
 impl Authentication {
     pub(crate) fn by(authenticator: Arc<dyn Authenticator>) -> Self {
         Self(Some(authenticator))
+    }
+
+    /// What such a route may answer before its handler is called.
+    pub(crate) fn problems(
+        &self,
+        method: &Method,
+        path: &str,
+        permission: Option<PermissionSpec>,
+    ) -> Vec<ProblemType> {
+        let route = GuardedRoute {
+            method,
+            path,
+            permission,
+        };
+        let authenticator = self.0.as_ref();
+        authenticator.map_or_else(Vec::new, |it| it.problems(&route))
     }
 
     /// Whether `principal` may use the permission as it is authenticated now.

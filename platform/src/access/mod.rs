@@ -14,7 +14,7 @@ mod permission;
 mod principal;
 
 pub(crate) use authenticator::Authentication;
-pub use authenticator::{AuthError, AuthRequest, Authenticator};
+pub use authenticator::{AuthError, AuthRequest, Authenticator, GuardedRoute};
 pub use guard::{Authenticated, Can, Guard, Public};
 pub use permission::{MAX_PERMISSIONS, Permission, PermissionSet, PermissionSpec};
 pub use principal::{Identity, Principal, PrincipalKind};

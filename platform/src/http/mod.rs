@@ -56,7 +56,7 @@ pub(crate) use methods::unrouted;
 pub(crate) use own_thread::serve_on_own_thread;
 pub(crate) use probes::vitals;
 pub(crate) use problem::ProblemBody;
-pub use problem::{FieldError, ItemProblem, Problem};
+pub use problem::{FieldError, ItemProblem, Problem, ProblemType};
 pub use request_id::RequestId;
 pub use server::{Running, ServeError, openapi, serve};
 pub(crate) use server::{SECURITY_SCHEME, built_in_paths};

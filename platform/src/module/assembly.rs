@@ -100,6 +100,8 @@ pub(crate) struct Assembly {
     pub(crate) explanations: Vec<Explanation>,
     /// What `check --connect` tries of what modules depend on.
     pub(crate) checks: Vec<ConnectionCheck>,
+    /// What `check` says of modules without trying anything.
+    pub(crate) remarks: Vec<String>,
     vault: bool,
     production: bool,
 }
@@ -178,6 +180,7 @@ impl Assembly {
             explanations: Vec::new(),
             admin_db: None,
             checks: Vec::new(),
+            remarks: Vec::new(),
             vault: settings.vault.enabled,
             production: settings.app.environment == Environment::Production,
         };
@@ -333,15 +336,19 @@ impl Assembly {
             .flat_map(|module| module.manifest.permissions);
         let permissions: Vec<_> = permissions.map(|permission| permission.name).collect();
         let built_in = http::built_in_paths();
-        let mounted = MountedRoutes::new(declared, &built_in, &permissions, |module, id| {
-            self.values.insert(module, id)
-        })?;
-        if mounted.are_any() {
-            self.routes.serve_modules(mounted);
-        }
         let authenticator = self.authenticator.take();
         let authentication =
             authenticator.map_or_else(Authentication::default, |(_, it)| Authentication::by(it));
+        let mounted = MountedRoutes::new(
+            declared,
+            &built_in,
+            &permissions,
+            authentication.clone(),
+            |module, id| self.values.insert(module, id),
+        )?;
+        if mounted.are_any() {
+            self.routes.serve_modules(mounted);
+        }
         self.routes.provide(authentication);
         let events = self.events.clone();
         let document = move |name: &str, version: &str| events::document(name, version, &events);

@@ -1,5 +1,6 @@
 //! A component of a module - an actor or a worker - while its rules are being given.
 
+use dotmac_durable::delivery;
 use dotmac_supervision::{
     ActorFactory, ActorHandle, ChildSpec, Exhausted, Lifeline, Need, Policy, Published, Restart,
     Schedule, Spec, SupervisedActor, WorkerBody, WorkerContext, WorkerHandle, WorkerSpec,
@@ -102,6 +103,12 @@ impl ComponentBuilder<'_, WorkerBody> {
     /// [`WorkerSpec::progress_within`](dotmac_supervision::WorkerSpec::progress_within).
     pub fn progress_within(self, longest: std::time::Duration) -> Self {
         self.with(|spec| spec.progress_within(longest))
+    }
+
+    /// Has it run at once, and not only at the end of its interval, whenever something of one of `kinds` is
+    /// [woken](dotmac_durable::delivery::wake) here, or on PostgreSQL on another instance.
+    pub fn woken_by(self, kinds: &'static [&'static str]) -> Self {
+        self.with(|spec| spec.woken_by(delivery::signal(kinds.to_vec())))
     }
 
     /// Adds the worker.

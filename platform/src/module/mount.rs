@@ -101,6 +101,12 @@ impl Mount<'_> {
         self.assembly.sealer_of_master_key()
     }
 
+    /// Has `check` say something of the module that its settings tell by themselves, with `--connect` and without: `what` it is
+    /// about, and a sentence. Nothing that must not be is said here: the [rules](crate::settings::Rules) of settings refuse that.
+    pub fn remark(&mut self, what: &str, words: impl std::fmt::Display) {
+        self.assembly.remarks.push(format!("{what}: {words}"));
+    }
+
     /// Has `check --connect` try something that the module depends on: `try_it` says in a sentence what it found, or what is
     /// wrong and what to do. Secrets of the module have their values by then.
     pub fn check_connection<R>(&mut self, what: &'static str, try_it: impl FnOnce() -> R + 'static)

@@ -1,7 +1,7 @@
 //! Counts requests against rate limits, in memory of a fixed size.
 //!
 //! GCRA ("generic cell rate algorithm", ITU-T I.371): of each caller of a route one moment is remembered, at which its
-//! whole quota would be there again. So a quota can be used at once and comes back evenly.
+//! whole quota would be there again. So a quota can be used at once, or as much of it as may come at once, and comes back evenly.
 //!
 //! There is room for 65,536 callers, in sets of eight. When a set is full, its caller that is closest to its whole quota is
 //! forgotten, which gives it the rest of its quota at once: under an attack from very many networks limits are kept less
@@ -47,6 +47,8 @@ pub(super) struct Quota {
     pub(super) requests: u32,
     /// Whole seconds, at least 1.
     pub(super) window: Duration,
+    /// How many may come at once; `requests` unless it is said, and never fewer.
+    pub(super) burst: u32,
 }
 
 /// What a limit says of a request.
@@ -92,15 +94,16 @@ impl Limiter {
         let whole_at = known.map_or(now, |at| set[at].whole_at.max(now));
 
         let each = window / u64::from(quota.requests);
+        let most = each * u64::from(quota.burst);
         let next = whole_at + each;
-        let is_allowed = next - now <= window;
+        let is_allowed = next - now <= most;
         let whole_at = if is_allowed { next } else { whole_at };
         set[at] = Place { caller, whole_at };
         let used = whole_at - now;
         Verdict {
-            left: u32::try_from(window.saturating_sub(used) / each).unwrap_or(u32::MAX),
+            left: u32::try_from(most.saturating_sub(used) / each).unwrap_or(u32::MAX),
             whole_in: Duration::from_nanos(used),
-            refused_for: (!is_allowed).then(|| Duration::from_nanos(next - window - now)),
+            refused_for: (!is_allowed).then(|| Duration::from_nanos(next - most - now)),
             forgot,
         }
     }
@@ -117,6 +120,7 @@ mod tests {
     const QUOTA: Quota = Quota {
         requests: 4,
         window: Duration::from_secs(60),
+        burst: 4,
     };
 
     fn at(seconds: u64) -> Duration {
@@ -142,6 +146,22 @@ mod tests {
         );
         assert_eq!(limiter.count_at(at(116), "other", QUOTA).left, 3);
         assert_eq!(limiter.count_at(at(500), "one", QUOTA).left, 3);
+    }
+
+    #[test]
+    fn more_than_the_quota_may_come_at_once_and_comes_back_as_evenly() {
+        let limiter = Limiter::new();
+        let quota = Quota { burst: 8, ..QUOTA };
+        for left in (0..8).rev() {
+            let verdict = limiter.count_at(at(100), "one", quota);
+            assert_eq!((verdict.left, verdict.refused_for), (left, None));
+        }
+        let refused = limiter.count_at(at(100), "one", quota);
+        assert_eq!(
+            (refused.refused_for, refused.whole_in),
+            (Some(at(15)), at(120))
+        );
+        assert_eq!(limiter.count_at(at(115), "one", quota).refused_for, None);
     }
 
     #[test]

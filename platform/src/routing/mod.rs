@@ -50,6 +50,7 @@ mod idempotency;
 mod incoming;
 mod insert;
 mod invalid;
+mod keyed_limit;
 mod limiter;
 mod mounting;
 mod operation;
@@ -65,6 +66,7 @@ mod sort;
 mod valid;
 mod with_headers;
 
+pub use crate::http::ProblemType;
 pub use accepted::{
     Accepted, OperationError, OperationProgress, OperationResource, OperationState,
 };
@@ -77,13 +79,14 @@ pub use content::{Content, ContentFacts, ContentPart, ContentRequest};
 pub use context::{ClientAddress, Drain};
 pub use download::{Download, FileKind};
 pub use endpoint::Endpoint;
-pub use error::{ApiError, ProblemType};
+pub use error::ApiError;
 pub use html::{Html, JsonOrHtml, escaped};
 pub use idempotency::Idempotency;
 pub(crate) use idempotency::{KeyStore, delete_expired};
 pub use incoming::{FormField, IncomingBody, IncomingForm};
 pub(crate) use insert::Insert;
 pub use invalid::InvalidRequest;
+pub use keyed_limit::KeyedLimit;
 pub(crate) use limiter::Limiter;
 pub use operation::Operation;
 pub(crate) use page::CursorKey;

@@ -14,17 +14,20 @@ use utoipa_actix_web::service_config::ServiceConfig;
 pub(crate) use self::checks::RoutesError;
 use self::{checks::RouteChecks, document::Documents};
 use super::{Insert, routes::Route};
-use crate::http::{RouteLimits, RouteSet, unrouted};
+use crate::{
+    access::Authentication,
+    http::{RouteLimits, RouteSet, unrouted},
+};
 
 /// The routes of a program's modules. Clones are the same routes.
 #[derive(Clone, Default)]
-pub(crate) struct MountedRoutes(Arc<Vec<Route>>);
+pub(crate) struct MountedRoutes(Arc<Vec<Route>>, Authentication);
 
 impl MountedRoutes {
     /// Checks that every route can be reached and that all it needs is provided.
     ///
     /// `built_in` are the paths of the platform's own routes, `permissions` the names that modules declare;
-    /// `provided` finds a value for the handlers of a module.
+    /// `authentication` says what guards answer, `provided` finds a value for the handlers of a module.
     ///
     /// # Errors
     ///
@@ -33,6 +36,7 @@ impl MountedRoutes {
         mut routes: Vec<Route>,
         built_in: &[String],
         permissions: &[&str],
+        authentication: Authentication,
         provided: impl Fn(&'static str, TypeId) -> Option<Insert>,
     ) -> Result<Self, RoutesError> {
         RouteChecks::new(&routes, built_in, permissions).check()?;
@@ -41,9 +45,9 @@ impl MountedRoutes {
             .try_for_each(|route| route.resolve(&provided))?;
         // A mistake in the code, which a start need not look for again and again.
         if cfg!(debug_assertions) {
-            Documents::of(&routes)?;
+            Documents::of(&routes, &authentication)?;
         }
-        Ok(Self(Arc::new(routes)))
+        Ok(Self(Arc::new(routes), authentication))
     }
 
     pub(crate) fn are_any(&self) -> bool {
@@ -78,7 +82,7 @@ impl RouteSet for MountedRoutes {
 
     /// One operation for each route, and the schemas that they name.
     fn describe(&self, document: &mut OpenApi) {
-        match Documents::of(&self.0) {
+        match Documents::of(&self.0, &self.1) {
             Ok(documents) => documents.write(document),
             Err(error) => error!("the document lacks the routes of modules: {error}"),
         }

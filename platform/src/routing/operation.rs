@@ -53,6 +53,8 @@ pub(super) struct Documentation {
     body: Option<RequestBody>,
     answers: BTreeMap<u16, Response>,
     problems: BTreeMap<u16, Vec<ProblemType>>,
+    /// Those of the handler's own error.
+    of_error: Vec<ProblemType>,
     schemas: Vec<(String, RefOr<Schema>)>,
 }
 
@@ -203,11 +205,30 @@ impl Operation {
         }
     }
 
+    /// May answer with this problem of the handler's error, unless its route says [otherwise](super::Route::problems).
+    pub(super) fn problem_of_error(&mut self, problem: ProblemType) {
+        if let Some(documentation) = &mut self.documentation {
+            documentation.of_error.push(problem);
+        }
+    }
+
+    /// Takes those problems of the handler's error that its route answers with: all of them, or the `named`.
+    pub(super) fn take_problems_of_error(&mut self, named: Option<&[ProblemType]>) {
+        let documentation = self.documentation.as_mut();
+        let of_error = documentation.map(|it| std::mem::take(&mut it.of_error));
+        for problem in of_error.unwrap_or_default() {
+            if named.is_none_or(|named| named.contains(&problem)) {
+                self.problem(problem);
+            }
+        }
+    }
+
     /// May answer with this problem.
     pub fn problem(&mut self, problem: ProblemType) {
         if let Some(documentation) = &mut self.documentation {
             let of_status = documentation.problems.entry(problem.status).or_default();
-            if !of_status.contains(&problem) {
+            // The guard and the error of a handler may say the same in other words.
+            if of_status.iter().all(|known| known.code != problem.code) {
                 of_status.push(problem);
             }
         }

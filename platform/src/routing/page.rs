@@ -178,6 +178,15 @@ impl<T> Page<T> {
             next_cursor: None,
         }
     }
+
+    /// The same page of what `show` makes of each item: rows, as they are answered.
+    #[must_use]
+    pub fn map<U>(self, show: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(show).collect(),
+            next_cursor: self.next_cursor,
+        }
+    }
 }
 
 impl Paging {
@@ -235,6 +244,26 @@ impl Paging {
             next_cursor: last.and_then(|item| self.key.seal(scope, &key(item))),
             items: rows,
         }
+    }
+}
+
+impl Paging {
+    /// The page of a list that is read whole, since it has few items. `all` is in the order of `key`, the smallest first, which no
+    /// two items have in common.
+    ///
+    /// # Errors
+    ///
+    /// 400 `invalid_cursor`.
+    pub fn page_of_all<T, K: Serialize + DeserializeOwned + PartialOrd>(
+        &self,
+        scope: &CursorScope<'_>,
+        mut all: Vec<T>,
+        key: impl Fn(&T) -> K,
+    ) -> Result<Page<T>, InvalidRequest> {
+        if let Some(after) = self.after::<K>(scope)? {
+            all.retain(|item| key(item) > after);
+        }
+        Ok(self.page(scope, all, key))
     }
 }
 
@@ -305,83 +334,4 @@ fn page_schema(item: RefOr<Schema>) -> RefOr<Schema> {
 
 #[cfg(test)]
 #[expect(clippy::expect_used, reason = "a test fails by panicking")]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn key() -> CursorKey {
-        CursorKey::new(None).expect("random bytes")
-    }
-
-    fn scope(tenant: TenantId) -> CursorScope<'static> {
-        CursorScope {
-            tenant,
-            list: "notes",
-            sort: "-created_at",
-            filter: "tag=home",
-        }
-    }
-
-    #[test]
-    fn a_cursor_is_good_for_its_own_list_only() {
-        let (key, tenant) = (key(), TenantId::new());
-        let scope = scope(tenant);
-        let cursor = key.seal(&scope, &("2026-11-28", 7)).expect("sealed");
-        assert_eq!(
-            key.open(&scope, &cursor),
-            Some(("2026-11-28".to_owned(), 7))
-        );
-        let others = [
-            CursorScope {
-                tenant: TenantId::new(),
-                ..scope
-            },
-            CursorScope {
-                list: "others",
-                ..scope
-            },
-            CursorScope {
-                sort: "created_at",
-                ..scope
-            },
-            CursorScope {
-                filter: "",
-                ..scope
-            },
-            CursorScope {
-                sort: "-created_attag=",
-                filter: "home",
-                ..scope
-            },
-        ];
-        for other in others {
-            assert_eq!(
-                key.open::<(String, i64)>(&other, &cursor),
-                None,
-                "{other:?}"
-            );
-        }
-        let another = self::key();
-        assert_eq!(another.open::<(String, i64)>(&scope, &cursor), None);
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_but_ours_is_a_cursor(text in "\\PC{0,80}") {
-            prop_assert_eq!(key().open::<serde_json::Value>(&scope(TenantId::new()), &text), None);
-        }
-
-        #[test]
-        fn no_byte_of_a_cursor_can_be_changed(at in 0usize..40, to in any::<u8>()) {
-            let (key, scope) = (key(), scope(TenantId::new()));
-            let cursor = key.seal(&scope, &("2026-11-28T12:00:00Z", 7)).expect("sealed");
-            let mut bytes = URL_SAFE_NO_PAD.decode(&cursor).expect("base64");
-            let at = at % bytes.len();
-            prop_assume!(bytes[at] != to);
-            bytes[at] = to;
-            let changed = URL_SAFE_NO_PAD.encode(bytes);
-            prop_assert_eq!(key.open::<(String, i64)>(&scope, &changed), None);
-        }
-    }
-}
+mod tests;

@@ -41,7 +41,7 @@ use crate::{access::Principal, http, http::Problem, supervised::provided};
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-const LIMITED: ProblemType = ProblemType::new(
+pub(super) const LIMITED: ProblemType = ProblemType::new(
     429,
     "rate_limited",
     "there were too many requests; `Retry-After` says when the next one is let through",
@@ -54,7 +54,9 @@ const LONGEST_WINDOW: u64 = 24 * 60 * 60;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     pub(super) by: CountedBy,
-    quota: Quota,
+    /// What clients read, in place of whose requests are counted.
+    policy: Option<&'static str>,
+    pub(super) quota: Quota,
 }
 
 /// Whose requests are counted together.
@@ -64,6 +66,8 @@ pub(super) enum CountedBy {
     Network,
     /// A network as a provider gives it to one customer, of many smaller ones.
     WideNetwork,
+    /// What the handler says, by a [`KeyedLimit`](super::KeyedLimit).
+    Key,
 }
 
 impl RateLimit {
@@ -99,20 +103,65 @@ impl RateLimit {
             seconds if seconds > LONGEST_WINDOW => LONGEST_WINDOW,
             seconds => seconds,
         };
+        let requests = if requests == 0 { 1 } else { requests };
         Self {
             by,
+            policy: None,
             quota: Quota {
-                requests: if requests == 0 { 1 } else { requests },
+                requests,
                 window: Duration::from_secs(seconds),
+                burst: requests,
             },
         }
     }
 
-    const fn name(self) -> &'static str {
+    /// At most `requests` in any `window` for each key that the handler counts by, such as a session: see [`KeyedLimit`](super::KeyedLimit).
+    ///
+    /// As [`per_principal`](Self::per_principal) otherwise.
+    #[must_use]
+    pub const fn per_key(requests: u32, window: Duration) -> Self {
+        Self::new(CountedBy::Key, requests, window)
+    }
+
+    /// The name of the policy in `RateLimit-Policy` and `RateLimit`, lower case: `login`. Without one it is whose requests are
+    /// counted: `principal`, `network`, `wide_network`.
+    #[must_use]
+    pub const fn named(self, policy: &'static str) -> Self {
+        Self {
+            policy: Some(policy),
+            ..self
+        }
+    }
+
+    /// Lets `requests` come at once, more than the quota of a window. They come back as evenly.
+    #[must_use]
+    pub const fn burst(self, requests: u32) -> Self {
+        let quota = self.quota;
+        let burst = if requests > quota.requests {
+            requests
+        } else {
+            quota.requests
+        };
+        Self {
+            quota: Quota { burst, ..quota },
+            ..self
+        }
+    }
+
+    /// Whose requests it counts, as metrics name it.
+    pub(super) const fn counted_by(self) -> &'static str {
         match self.by {
             CountedBy::Principal => "principal",
             CountedBy::Network => "network",
             CountedBy::WideNetwork => "wide_network",
+            CountedBy::Key => "key",
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self.policy {
+            Some(policy) => policy,
+            None => self.counted_by(),
         }
     }
 }
@@ -120,6 +169,12 @@ impl RateLimit {
 /// The limits of a request, as they are counted.
 #[derive(Default)]
 pub(super) struct Limits(Vec<(RateLimit, Verdict)>);
+
+impl From<(RateLimit, Verdict)> for Limits {
+    fn from(counted: (RateLimit, Verdict)) -> Self {
+        Self(vec![counted])
+    }
+}
 
 impl Limits {
     /// Counts a request against the limits of its client's network.
@@ -162,33 +217,57 @@ impl Limits {
     ) -> Result<(), Problem> {
         for limit in rules.limits.iter().filter(|limit| limit.by == by) {
             let limiter: Limiter = provided(request)?;
-            let caller = (&rules.name, limit.name(), limit.quota.window, caller());
+            let caller = (
+                &rules.name,
+                limit.counted_by(),
+                limit.quota.window,
+                caller(),
+            );
             let verdict = limiter.count(caller, limit.quota);
             self.0.push((*limit, verdict));
-            if verdict.forgot {
-                forgotten().add(1, &[]);
-            }
-            if let Some(wait) = verdict.refused_for {
-                let (method, route) = rules.name.split_once(' ').unwrap_or_default();
-                let labels = [
-                    KeyValue::new("http.request.method", method.to_owned()),
-                    KeyValue::new("http.route", route.to_owned()),
-                    KeyValue::new("policy", limit.name()),
-                ];
-                limited().add(1, &labels);
-                let problem = LIMITED.problem().retry_after(wait);
-                return Err(self.headers().fold(problem, |problem, (name, value)| {
-                    problem.header(name, value)
-                }));
-            }
+            self.refused(&rules.name)?;
         }
         Ok(())
+    }
+
+    /// Measures what the last limit says of a request to that route, and refuses it if it does.
+    ///
+    /// # Errors
+    ///
+    /// 429 `rate_limited`.
+    pub(super) fn refused(&self, route: &str) -> Result<(), Problem> {
+        let Some((limit, verdict)) = self.0.last() else {
+            return Ok(());
+        };
+        if verdict.forgot {
+            forgotten().add(1, &[]);
+        }
+        let Some(wait) = verdict.refused_for else {
+            return Ok(());
+        };
+        let (method, route) = route.split_once(' ').unwrap_or_default();
+        let labels = [
+            KeyValue::new("http.request.method", method.to_owned()),
+            KeyValue::new("http.route", route.to_owned()),
+            KeyValue::new("policy", limit.counted_by()),
+        ];
+        limited().add(1, &labels);
+        let problem = LIMITED.problem().retry_after(wait);
+        Err(self.headers().fold(problem, |problem, (name, value)| {
+            problem.header(name, value)
+        }))
     }
 
     /// Says in an answer what is left.
     pub(super) fn write(&self, response: &mut HttpResponse) {
         for (name, value) in self.headers() {
-            response.headers_mut().insert(name, value);
+            // A handler may have a limit of its own, which comes first.
+            let own = response.headers().get(&name).filter(|own| **own != value);
+            let all = own.and_then(|own| {
+                let both = [own.as_bytes(), b", ", value.as_bytes()].concat();
+                HeaderValue::from_bytes(&both).ok()
+            });
+            response.headers_mut().insert(name, all.unwrap_or(value));
         }
     }
 
@@ -284,70 +363,4 @@ fn forgotten() -> Counter<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_client_is_an_ipv4_address_or_an_ipv6_network_of_64_bits() {
-        for (address, expected) in [
-            ("192.0.2.9", "192.0.2.9"),
-            ("::ffff:192.0.2.9", "192.0.2.9"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-            ("2001:db8:1:2::", "2001:db8:1:2::"),
-        ] {
-            let address: Result<IpAddr, _> = address.parse();
-            assert_eq!(
-                address.map(|it| network(it).to_string()),
-                Ok(expected.to_owned())
-            );
-        }
-    }
-
-    #[test]
-    fn a_wide_network_has_24_or_48_bits() {
-        for (address, expected) in [
-            ("192.0.2.9", "192.0.2.0"),
-            ("::ffff:192.0.2.9", "192.0.2.0"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
-        ] {
-            let address: Result<IpAddr, _> = address.parse();
-            assert_eq!(
-                address.map(|it| wide_network(it).to_string()),
-                Ok(expected.to_owned())
-            );
-        }
-    }
-
-    #[test]
-    fn a_limit_is_never_nothing_and_never_endless() {
-        let limit = RateLimit::per_network(0, Duration::ZERO);
-        assert_eq!((limit.quota.requests, limit.quota.window.as_secs()), (1, 1));
-        let limit = RateLimit::per_principal(5, Duration::MAX);
-        assert_eq!(limit.quota.window.as_secs(), LONGEST_WINDOW);
-    }
-
-    #[test]
-    fn headers_are_structured_fields() {
-        let verdict = Verdict {
-            left: 3,
-            whole_in: Duration::from_millis(14_001),
-            refused_for: None,
-            forgot: false,
-        };
-        let limits = Limits(vec![
-            (RateLimit::per_network(9, Duration::from_secs(10)), verdict),
-            (
-                RateLimit::per_principal(4, Duration::from_secs(60)),
-                verdict,
-            ),
-        ]);
-        let headers = limits
-            .headers()
-            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default()));
-        let expected = [
-            r#"ratelimit-policy: "network";q=9;w=10, "principal";q=4;w=60"#,
-            r#"ratelimit: "network";r=3;t=15, "principal";r=3;t=15"#,
-        ];
-        assert_eq!(headers.collect::<Vec<_>>(), expected);
-    }
-}
+mod tests;

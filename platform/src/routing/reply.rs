@@ -146,7 +146,7 @@ impl<R: Reply, E: ApiError> Reply for Result<R, E> {
         R::describe(operation);
         E::PROBLEMS
             .iter()
-            .for_each(|problem| operation.problem(*problem));
+            .for_each(|problem| operation.problem_of_error(*problem));
     }
 
     fn respond(self, request: &HttpRequest) -> HttpResponse {

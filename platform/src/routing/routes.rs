@@ -11,9 +11,10 @@ use futures_util::future::LocalBoxFuture;
 use utoipa::openapi::path::HttpMethod;
 
 use super::{
-    Endpoint, Insert, ModuleRequests, Operation, RateLimit, RoutesError, admission::RouteRules,
-    bulkhead, idempotency, operation::Documented, rate_limit,
+    Endpoint, Insert, ModuleRequests, Operation, ProblemType, RateLimit, RoutesError,
+    admission::RouteRules, bulkhead, idempotency, operation::Documented, rate_limit,
 };
+use crate::access::Authentication;
 
 /// Collects the routes of a module below one prefix: see [`Mount::routes`](crate::module::Mount::routes).
 pub struct Routes {
@@ -22,6 +23,8 @@ pub struct Routes {
     requests: Arc<ModuleRequests>,
     /// Whether no cache may keep the answers of what is declared from now on.
     no_store: bool,
+    /// Which problems of their error the routes answer with that are declared from now on.
+    problems: Option<&'static [ProblemType]>,
     routes: Vec<Route>,
     /// The first mistake.
     mistake: Option<RoutesError>,
@@ -39,6 +42,7 @@ pub struct Route {
     /// What its types say, without what is documentation alone.
     pub(super) operation: Operation,
     describe: Describe,
+    problems: Option<&'static [ProblemType]>,
     pub(super) body_limit: Option<usize>,
     pub(super) hides_path: bool,
     pub(super) rules: Arc<RouteRules>,
@@ -111,6 +115,7 @@ impl Routes {
             prefix: format!("{root}{prefix}"),
             requests,
             no_store: false,
+            problems: None,
             routes: Vec::new(),
             mistake,
         }
@@ -120,6 +125,12 @@ impl Routes {
     /// `Cache-Control: no-store`, unless an answer has that header itself.
     pub fn no_store(&mut self) {
         self.no_store = true;
+    }
+
+    /// Which problems of their [error](super::ApiError) the routes that are declared from now on answer with, for the
+    /// documentation; without it, all.
+    pub fn problems(&mut self, problems: &'static [ProblemType]) {
+        self.problems = Some(problems);
     }
 
     /// Answers `GET` and `HEAD` for `path` below the prefix: `""`, `"/{id}"`.
@@ -216,6 +227,7 @@ impl Routes {
             description: None,
             operation,
             describe,
+            problems: self.problems,
             body_limit: None,
             hides_path: false,
             rules: Arc::new(rules),
@@ -250,9 +262,18 @@ impl Route {
     }
 
     /// Its operation with all that the document says of it.
-    pub(super) fn documented(&self) -> Documented {
+    pub(super) fn documented(&self, authentication: &Authentication) -> Documented {
         let mut operation = Operation::documented();
         (self.describe)(&mut operation);
+        if !operation.is_public() {
+            let permission = operation.permission();
+            let method = self.method.http();
+            let of_guard = authentication.problems(&method, &self.path, permission);
+            of_guard
+                .into_iter()
+                .for_each(|problem| operation.problem(problem));
+        }
+        operation.take_problems_of_error(self.problems);
         if self.rules.takes_key {
             idempotency::describe(&mut operation);
         }
@@ -278,6 +299,12 @@ impl Route {
     /// More about it in the documentation, as Markdown.
     pub fn description(&mut self, description: impl Into<String>) -> &mut Self {
         self.description = Some(description.into());
+        self
+    }
+
+    /// Which problems of its handler's [error](super::ApiError) it answers with, for the documentation; without it, all.
+    pub fn problems(&mut self, problems: &'static [ProblemType]) -> &mut Self {
+        self.problems = Some(problems);
         self
     }
 
@@ -310,6 +337,14 @@ impl Route {
     pub fn rate_limit(&mut self, limit: RateLimit) -> &mut Self {
         rate_limit::describe(&mut self.operation);
         self.rules().limits.push(limit);
+        self
+    }
+
+    /// Several [rate limits](Self::rate_limit): those of a network and of a wide one.
+    pub fn rate_limits(&mut self, limits: impl IntoIterator<Item = RateLimit>) -> &mut Self {
+        for limit in limits {
+            self.rate_limit(limit);
+        }
         self
     }
 

@@ -37,7 +37,7 @@ impl WorkerContext {
         self.stop.clone().wait_for(|stop| *stop).await.ok();
     }
 
-    /// Whether [`WorkerHandle::run_now`] asked for this run.
+    /// Whether [`WorkerHandle::run_now`], or the signal of [`WorkerSpec::woken_by`](crate::WorkerSpec::woken_by), asked for this run.
     #[must_use]
     pub fn was_asked_for(&self) -> bool {
         self.asked_for

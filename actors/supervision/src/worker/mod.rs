@@ -140,6 +140,14 @@ impl WorkerSpec {
         self
     }
 
+    /// Has a periodic worker run at once whenever `signal` is given, as [`WorkerHandle::run_now`] has it; the interval bounds what a
+    /// lost signal costs. One that is given during a run has it run once more right after it.
+    #[must_use]
+    pub fn woken_by(mut self, signal: Arc<Notify>) -> Self {
+        self.body.wake = signal;
+        self
+    }
+
     /// Tells errors that lie beyond this process from faults of the worker: for those `reason` gives the
     /// word to show. As with [`Lifeline::fail`](crate::Lifeline::fail), the next life begins after the
     /// longest backoff, and they never count towards [`Policy::intensity`](crate::Policy::intensity).

@@ -47,6 +47,9 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
     for warning in settings.warnings() {
         super::print(&format!("warning: {warning}"));
     }
+    for remark in &assembly.remarks {
+        super::print(remark);
+    }
     if !arguments.connect {
         return Exit::Success;
     }

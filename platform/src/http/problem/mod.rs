@@ -5,6 +5,7 @@
 //! the log only, so that an internal error cannot leak hosts, SQL or paths.
 
 mod conversions;
+mod kind;
 
 use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
@@ -19,6 +20,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::RequestId;
+
+pub use kind::ProblemType;
 
 /// Media type of every error body.
 pub(super) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");

@@ -19,7 +19,7 @@ use super::{
     RoutesError,
     references::References as _,
 };
-use crate::http::ProblemBody;
+use crate::{access::Authentication, http::ProblemBody};
 
 /// All operations, and the schemas of each module.
 pub(super) struct Documents<'a> {
@@ -36,11 +36,16 @@ impl<'a> Documents<'a> {
     /// # Errors
     ///
     /// [`RoutesError::SameSchema`]: one module has two schemas of one name.
-    pub(super) fn of(routes: &'a [Route]) -> Result<Self, RoutesError> {
+    pub(super) fn of(
+        routes: &'a [Route],
+        authentication: &Authentication,
+    ) -> Result<Self, RoutesError> {
         // Every operation refers to these.
         let of_problems = schemas_of_problems();
         let mut modules: BTreeMap<_, Schemas> = BTreeMap::new();
-        let operations = routes.iter().map(|route| (route, route.documented()));
+        let operations = routes
+            .iter()
+            .map(|route| (route, route.documented(authentication)));
         let operations: Vec<_> = operations.collect();
         for (route, operation) in &operations {
             let module = route.module;

@@ -37,8 +37,9 @@ impl SecretSetting {
         !matches!(self.given, Given::Nothing)
     }
 
-    /// The value, if it is written out.
-    pub(crate) fn literal(&self) -> Option<&SecretString> {
+    /// The value, if it is written out: for what can be said of it, or refused, before anything runs.
+    #[must_use]
+    pub fn literal(&self) -> Option<&SecretString> {
         match &self.given {
             Given::Literal(value) => Some(value),
             Given::Nothing | Given::Reference(_) => None,
@@ -46,7 +47,8 @@ impl SecretSetting {
     }
 
     /// Where in Vault it is, if somebody said so.
-    pub(crate) fn reference(&self) -> Option<&SecretReference> {
+    #[must_use]
+    pub fn reference(&self) -> Option<&SecretReference> {
         match &self.given {
             Given::Reference(reference) => Some(reference),
             Given::Nothing | Given::Literal(_) => None,
