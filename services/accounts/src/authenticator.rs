@@ -5,11 +5,12 @@ use std::{net::IpAddr, sync::Arc};
 use aws_lc_rs::constant_time;
 use dotmac_platform::{
     access::{
-        AuthError, AuthRequest, Authenticator, Identity, PermissionSpec, Principal, PrincipalKind,
+        AuthError, AuthRequest, Authenticator, GuardedRoute, Identity, PermissionSpec, Principal,
+        PrincipalKind,
     },
     db::types::{Id, Moment},
-    http::Problem,
     module::Module as _,
+    routing::ProblemType,
 };
 use futures_util::future::LocalBoxFuture;
 
@@ -19,6 +20,8 @@ use crate::{
     cookies,
     jwt::{self, Claims, Refusal},
     metrics::{self, Source},
+    problems::{self, AMBIGUOUS_CREDENTIALS, changes_something, is_of_signing_in},
+    rules::tenant_policy::{self as policy, Lack},
     secret_text::{self, Prefix, sha256},
     service::{self, Service},
     store::{
@@ -76,11 +79,7 @@ impl<'r> Given<'r> {
             (Some(text), None, None) => Ok(Some(Self::Token(text))),
             (None, Some(text), None) => Ok(Some(Self::Key(text))),
             (None, None, Some(text)) => Ok(Some(Self::Cookie(text))),
-            _ => Err(
-                Problem::bad_request("the request brings credentials in more than one way")
-                    .code("ambiguous_credentials")
-                    .into(),
-            ),
+            _ => Err(AMBIGUOUS_CREDENTIALS.problem().into()),
         }
     }
 }
@@ -101,6 +100,9 @@ impl Authenticator for AccountsAuthenticator {
                 return Ok(None);
             };
             let caller = self.caller(given, &request).await?;
+            if let Some(lack) = caller.lack.filter(|_| !is_of_signing_in(request.path)) {
+                return Err(AccountsError::from(lack).into());
+            }
             Ok(Some(request.principal(identity(&caller))))
         })
     }
@@ -113,6 +115,10 @@ impl Authenticator for AccountsAuthenticator {
             service::strong(principal, self.0.settings.admin_acr, service::ADMIN_AGE)?;
         }
         Ok(())
+    }
+
+    fn problems(&self, route: &GuardedRoute<'_>) -> Vec<ProblemType> {
+        problems::of_guard(route)
     }
 }
 
@@ -138,7 +144,7 @@ impl AccountsAuthenticator {
             Given::Token(token) => self.by_token(token).await,
             Given::Key(key) => self.by_key(key, request.client).await,
             Given::Cookie(cookie) => {
-                if !matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS") {
+                if changes_something(request.method.as_str()) {
                     let text = |name| {
                         request
                             .headers
@@ -228,9 +234,10 @@ impl AccountsAuthenticator {
             let holder = Holder::User(user);
             let grants = bindings::grants_in(c, tenant, holder).await?;
             let end = bindings::first_end(c, tenant, holder).await?;
-            Ok::<_, AccountsError>(Some((found, refresh, grants, end)))
+            let lack = policy::lack(c, &found.session, found.mfa_required).await?;
+            Ok::<_, AccountsError>(Some((found, refresh, grants, (end, lack))))
         });
-        let (found, refresh, grants, end) = found.await?.ok_or(AccountsError::SessionEnded)?;
+        let (found, refresh, grants, limits) = found.await?.ok_or(AccountsError::SessionEnded)?;
         let now = Moment::now();
         if !found.is_live(now) || (found.session.kind == COOKIE) != is_cookie {
             return Err(AccountsError::SessionEnded);
@@ -246,7 +253,7 @@ impl AccountsAuthenticator {
             touched.await?;
         }
         let permissions = service::permissions(found.session.tenant_id, &grants);
-        let remembered = remembered(&found, refresh.as_ref(), permissions, end);
+        let remembered = remembered(&found, refresh.as_ref(), permissions, limits);
         changes.remember(read, key, remembered.clone());
         Ok(remembered)
     }
@@ -358,6 +365,7 @@ impl AccountsAuthenticator {
             cidrs: row.rules.0.cidrs,
             until: ends.into_iter().flatten().min().unwrap_or(Moment::LAST),
             is_next,
+            lack: None,
         })
     }
 }
@@ -366,7 +374,7 @@ fn remembered(
     found: &Found,
     refresh: Option<&RefreshRow>,
     permissions: dotmac_platform::access::PermissionSet,
-    end: Option<Moment>,
+    (end, lack): (Option<Moment>, Option<Lack>),
 ) -> Remembered {
     let session = &found.session;
     let until = session.idle_until.min(session.expires_at);
@@ -381,6 +389,7 @@ fn remembered(
         cidrs: Vec::new(),
         until: end.map_or(until, |end| until.min(end)),
         is_next: false,
+        lack,
     };
     Remembered::new(caller, refresh.map_or(0, |refresh| refresh.confirmed_gen))
 }

@@ -1,7 +1,7 @@
 //! What is remembered of sessions and keys, and how it stays true on every instance.
 //!
-//! Each change of who may do what is written down in its own transaction. Every instance reads those of the others once a
-//! second and forgets what they concern. While it cannot read them, it trusts what it remembers for 5 s after its last
+//! Each change of who may do what is written down in its own transaction. Every instance reads those of the others as soon as
+//! one is committed, on PostgreSQL, and once a second in any case, and forgets what they concern. While it cannot read them, it trusts what it remembers for 5 s after its last
 //! reading and no longer: then each request asks the database, and is refused if that does not answer.
 
 use std::{
@@ -18,6 +18,7 @@ use dotmac_platform::{
         Db, TenantId, Tx,
         types::{Id, Moment},
     },
+    delivery::wake,
 };
 use uuid::Uuid;
 
@@ -25,6 +26,7 @@ use crate::{
     AccountsError,
     cache::{Cache, Epoch},
     jwt::Claims,
+    rules::tenant_policy::Lack,
     store::{
         api_keys::ApiKeyId, changes as store, keys::HouseKeyId, service_accounts::ServiceAccountId,
         sessions::SessionId, users::UserId,
@@ -42,6 +44,9 @@ const BATCH: i64 = 1000;
 
 /// An instance that was without the database for longer forgets everything: changes are kept for an hour.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+/// By what instances are woken for changes of each other.
+pub(crate) const WOKEN: &str = "accounts.changes";
 
 const SESSIONS: usize = 16_384;
 const TOKENS: usize = 8_192;
@@ -107,6 +112,8 @@ pub(crate) struct Caller {
     pub(crate) until: Moment,
     /// Of an API key that is being replaced: called with the next secret.
     pub(crate) is_next: bool,
+    /// What the session lacks for the policy of its tenant.
+    pub(crate) lack: Option<Lack>,
 }
 
 /// A caller with the time at which it was read.
@@ -180,7 +187,10 @@ impl Changes {
         let (kind, subject) = change.parts();
         store::insert(tx, kind, subject).await?;
         let here = self.clone();
-        tx.after_commit(move || here.forget(change));
+        tx.after_commit(move || {
+            here.forget(change);
+            wake(&[WOKEN]);
+        });
         Ok(())
     }
 

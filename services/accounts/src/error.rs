@@ -16,64 +16,7 @@ use dotmac_platform::{
     supervision::Reason,
 };
 
-use crate::password::PasswordFault;
-
-const INVALID_CREDENTIALS: ProblemType = ProblemType::new(
-    401,
-    "invalid_credentials",
-    "the identifier or the password is not right",
-);
-const TOKEN_INVALID: ProblemType = ProblemType::new(401, "token_invalid", "the token is not valid");
-const TOKEN_EXPIRED: ProblemType = ProblemType::new(401, "token_expired", "the token has expired");
-const SESSION_ENDED: ProblemType = ProblemType::new(401, "session_ended", "the session has ended");
-const REFRESH_REUSED: ProblemType = ProblemType::new(
-    401,
-    "refresh_reused",
-    "the refresh token was used before; the session was ended, since the token may be stolen",
-);
-const STEP_UP_REQUIRED: ProblemType = ProblemType::new(
-    403,
-    "step_up_required",
-    "this needs a stronger or a younger authentication; `errors` say which",
-);
-const FORBIDDEN: ProblemType = ProblemType::new(403, "forbidden", "this is not allowed");
-const CSRF: ProblemType = ProblemType::new(
-    403,
-    "csrf",
-    "a browser's request that changes something must come from this site",
-);
-const REGISTRATION_CLOSED: ProblemType = ProblemType::new(
-    403,
-    "registration_closed",
-    "accounts are made by administrators only",
-);
-const NOT_FOUND: ProblemType = ProblemType::new(404, "not_found", "there is no such thing");
-const CONFLICT: ProblemType = ProblemType::new(
-    409,
-    "conflict",
-    "there is one with this name or address already",
-);
-const LAST_OWNER: ProblemType =
-    ProblemType::new(409, "last_owner", "the last owner of a tenant must stay");
-const LAST_FACTOR: ProblemType = ProblemType::new(
-    409,
-    "last_factor",
-    "the last passkey of a user without a password must stay",
-);
-const LINK_GONE: ProblemType = ProblemType::new(
-    410,
-    "link_used_or_expired",
-    "the link was used or has expired",
-);
-const RATE_LIMITED: ProblemType = ProblemType::new(
-    429,
-    "rate_limited",
-    "there were too many failures; `Retry-After` says when to try again",
-);
-const AUTH_BUSY: ProblemType =
-    ProblemType::new(503, "auth_busy", "too many sign-ins are under way");
-const AUTH_UNAVAILABLE: ProblemType =
-    ProblemType::new(503, "auth_unavailable", "credentials cannot be checked now");
+use crate::{password::PasswordFault, problems::*};
 
 /// Why something cannot be done with accounts.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +40,9 @@ pub enum AccountsError {
     /// It is not allowed, and why.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// The tenant wants a second factor, which the user does not have.
+    #[error("the tenant wants a second factor of its members")]
+    MfaEnrolmentRequired,
     /// A request of another site.
     #[error("the request comes from another site")]
     Csrf,
@@ -115,9 +61,9 @@ pub enum AccountsError {
     /// A tenant keeps one owner.
     #[error("it is the last owner of the tenant")]
     LastOwner,
-    /// A user keeps a way in.
-    #[error("it is the last way in")]
-    LastFactor,
+    /// A user keeps a way in that is good enough by itself; what is wrong with the others.
+    #[error("{0}")]
+    LastFactor(&'static str),
     /// A user has as many passkeys as there may be.
     #[error("there are as many passkeys as there may be")]
     TooManyPasskeys,
@@ -272,6 +218,7 @@ impl ApiError for AccountsError {
         REFRESH_REUSED,
         FORBIDDEN,
         STEP_UP_REQUIRED,
+        MFA_ENROLMENT_REQUIRED,
         CSRF,
         REGISTRATION_CLOSED,
         NOT_FOUND,
@@ -292,6 +239,7 @@ impl ApiError for AccountsError {
             Self::SessionEnded => SESSION_ENDED.problem(),
             Self::RefreshReused => REFRESH_REUSED.problem(),
             Self::Forbidden(why) => FORBIDDEN.problem().detail(why),
+            Self::MfaEnrolmentRequired => MFA_ENROLMENT_REQUIRED.problem(),
             Self::Csrf => CSRF.problem(),
             Self::RegistrationClosed => REGISTRATION_CLOSED.problem(),
             Self::NotFound => NOT_FOUND.problem(),
@@ -300,7 +248,7 @@ impl ApiError for AccountsError {
                 .problem()
                 .detail("another request has changed it meanwhile"),
             Self::LastOwner => LAST_OWNER.problem(),
-            Self::LastFactor => LAST_FACTOR.problem(),
+            Self::LastFactor(why) => LAST_FACTOR.problem().detail(why),
             Self::TooManyPasskeys => CONFLICT
                 .problem()
                 .detail("there are as many passkeys as there may be"),
@@ -345,6 +293,10 @@ impl From<AccountsError> for AuthError {
             },
             AccountsError::TokenInvalid => Self::Invalid {
                 code: "token_invalid",
+            },
+            AccountsError::MfaEnrolmentRequired => Self::Refused {
+                code: "mfa_enrolment_required",
+                detail: MFA_ENROLMENT_REQUIRED.description,
             },
             AccountsError::Csrf => Self::Refused {
                 code: "csrf",

@@ -1,14 +1,14 @@
-//! Access tokens: JWTs (RFC 9068) signed with ES256, which carry who calls and nothing of what that caller may do.
+//! Access tokens: JWTs (RFC 9068) signed with ES256 or EdDSA, which carry who calls and nothing of what that caller may do.
 
 use std::collections::HashMap;
 
 use aws_lc_rs::{
     rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode,
+    Algorithm, AlgorithmFamily, DecodingKey, EncodingKey, Header, Validation, decode, encode,
     errors::ErrorKind,
     jwk::{Jwk, ThumbprintHash},
 };
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::AccountsError;
+use crate::{AccountsError, settings::TokenAlg};
 
 /// The type of access tokens, which no other token has.
 const TYPE: &str = "at+jwt";
@@ -68,34 +68,80 @@ struct Head {
     kid: String,
 }
 
+impl TokenAlg {
+    /// As tokens and keys name it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+
+    /// That of a key.
+    pub(crate) const fn of(family: AlgorithmFamily) -> Option<Self> {
+        match family {
+            AlgorithmFamily::Ec => Some(Self::Es256),
+            AlgorithmFamily::Ed => Some(Self::EdDsa),
+            _ => None,
+        }
+    }
+
+    /// The key whose private part that is, as PKCS #8.
+    pub(crate) fn private_key(self, pkcs8: &[u8]) -> EncodingKey {
+        match self {
+            Self::Es256 => EncodingKey::from_ec_der(pkcs8),
+            Self::EdDsa => EncodingKey::from_ed_der(pkcs8),
+        }
+    }
+
+    const fn algorithm(self) -> Algorithm {
+        match self {
+            Self::Es256 => Algorithm::ES256,
+            Self::EdDsa => Algorithm::EdDSA,
+        }
+    }
+}
+
 /// A new key: its private part as PKCS #8, and its public one.
 pub(crate) struct NewKey {
+    pub(crate) alg: TokenAlg,
     pub(crate) pkcs8: Zeroizing<Vec<u8>>,
     pub(crate) jwk: Jwk,
     pub(crate) kid: String,
 }
 
 impl NewKey {
-    pub(crate) fn generate() -> Result<Self, AccountsError> {
-        let made =
-            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
+    pub(crate) fn generate(alg: TokenAlg) -> Result<Self, AccountsError> {
+        let random = SystemRandom::new();
+        let made = match alg {
+            TokenAlg::Es256 => {
+                EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+            }
+            TokenAlg::EdDsa => Ed25519KeyPair::generate_pkcs8v1(&random),
+        };
         let made = made.map_err(|_| AccountsError::NoRandom)?;
         let pkcs8 = Zeroizing::new(made.as_ref().to_vec());
-        let key = EncodingKey::from_ec_der(&pkcs8);
+        let key = alg.private_key(&pkcs8);
         let jwk =
-            Jwk::from_encoding_key(&key, Algorithm::ES256).map_err(|_| AccountsError::Signing)?;
+            Jwk::from_encoding_key(&key, alg.algorithm()).map_err(|_| AccountsError::Signing)?;
         let kid = jwk
             .thumbprint(ThumbprintHash::SHA256)
             .map_err(|_| AccountsError::Signing)?;
         let mut jwk = jwk;
         jwk.common.key_id = Some(kid.clone());
-        Ok(Self { pkcs8, jwk, kid })
+        Ok(Self {
+            alg,
+            pkcs8,
+            jwk,
+            kid,
+        })
     }
 }
 
 /// `claims` as a token.
 pub(crate) fn sign(kid: &str, key: &EncodingKey, claims: &Claims) -> Result<String, AccountsError> {
-    let mut header = Header::new(Algorithm::ES256);
+    let alg = TokenAlg::of(key.family()).ok_or(AccountsError::Signing)?;
+    let mut header = Header::new(alg.algorithm());
     header.typ = Some(TYPE.to_owned());
     header.kid = Some(kid.to_owned());
     encode(&header, claims, key).map_err(|_| AccountsError::Signing)
@@ -114,12 +160,15 @@ pub(crate) fn verify(
     let head = token.split('.').next().unwrap_or_default();
     let head = URL_SAFE_NO_PAD.decode(head).map_err(|_| Refusal::Invalid)?;
     let head: Head = serde_json::from_slice(&head).map_err(|_| Refusal::Invalid)?;
-    // The algorithm is that of our keys, whatever the token says.
-    if head.alg != "ES256" || head.typ != TYPE {
+    let is_ours = |alg: TokenAlg| head.alg == alg.name();
+    if ![TokenAlg::Es256, TokenAlg::EdDsa].into_iter().any(is_ours) || head.typ != TYPE {
         return Err(Refusal::Invalid);
     }
     let key = keys.get(&head.kid).ok_or(Refusal::UnknownKey)?;
-    let mut rules = Validation::new(Algorithm::ES256);
+    // The algorithm is that of the key, whatever the token says.
+    let alg = TokenAlg::of(key.family()).filter(|alg| is_ours(*alg));
+    let alg = alg.ok_or(Refusal::Invalid)?;
+    let mut rules = Validation::new(alg.algorithm());
     rules.set_issuer(&[issuer]);
     rules.set_audience(&[audience]);
     rules.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
@@ -160,10 +209,30 @@ mod tests {
     }
 
     fn key() -> (String, EncodingKey, HashMap<String, DecodingKey>) {
-        let new = NewKey::generate().expect("a key");
+        key_of(TokenAlg::Es256)
+    }
+
+    fn key_of(alg: TokenAlg) -> (String, EncodingKey, HashMap<String, DecodingKey>) {
+        let new = NewKey::generate(alg).expect("a key");
         let public = DecodingKey::from_jwk(&new.jwk).expect("a public key");
         let keys = HashMap::from([(new.kid.clone(), public)]);
-        (new.kid.clone(), EncodingKey::from_ec_der(&new.pkcs8), keys)
+        (new.kid.clone(), alg.private_key(&new.pkcs8), keys)
+    }
+
+    #[test]
+    fn a_token_is_checked_by_the_algorithm_of_its_key() {
+        let (one, first, mut keys) = key_of(TokenAlg::EdDsa);
+        let (other, second, more) = key_of(TokenAlg::Es256);
+        keys.extend(more);
+        for (kid, private) in [(&one, &first), (&other, &second)] {
+            let token = sign(kid, private, &claims()).expect("signed");
+            assert_eq!(check(&token, &keys), Ok(claims()));
+        }
+        // Signed by one key in the name of the other.
+        for (kid, private) in [(&one, &second), (&other, &first)] {
+            let token = sign(kid, private, &claims()).expect("signed");
+            assert_eq!(check(&token, &keys), Err(Refusal::Invalid));
+        }
     }
 
     fn check(token: &str, keys: &HashMap<String, DecodingKey>) -> Result<Claims, Refusal> {

@@ -18,6 +18,7 @@ mod keys;
 mod metrics;
 mod names;
 mod password;
+mod problems;
 mod relying_party;
 mod routes;
 mod rules;
@@ -72,6 +73,8 @@ permissions! {
     pub ReadApiKeys = "accounts.api_keys.read";
     /// Make, rotate and revoke API keys of the tenant.
     pub WriteApiKeys = "accounts.api_keys.write";
+    /// Make API keys that never end.
+    pub NeverExpireApiKeys = "accounts.api_keys.never_expire";
 }
 
 /// How often what is over is deleted.
@@ -117,7 +120,7 @@ impl Module for Accounts {
             on.sealer()?,
             on.vault(),
             settings.development_key_path.clone(),
-            settings.access_ttl,
+            (settings.access_ttl, settings.token_alg),
             changes.clone(),
         );
         let cost = HashParams {
@@ -125,6 +128,8 @@ impl Module for Accounts {
             t: settings.argon2_t,
             p: settings.argon2_p,
         };
+        let said = password::described_setting(&settings.pepper, on.vault().is_some());
+        on.remark("accounts pepper", said);
         let pepper = on.secret(&settings.pepper);
         let peppers = Peppers::new(move || pepper.get());
         let checked = peppers.clone();
@@ -152,6 +157,7 @@ impl Module for Accounts {
         on.worker("changes", Schedule::Every(every), move |_| {
             workers::follow(followed.clone())
         })
+        .woken_by(&[changes::WOKEN])
         .add()?;
         let used = service.clone();
         on.worker("uses", Schedule::Every(USES), move |_| {

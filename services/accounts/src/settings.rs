@@ -7,6 +7,8 @@ use dotmac_platform::settings::{
 };
 use url::Url;
 
+use crate::password;
+
 dotmac_platform::choice! {
     /// Who may make an account of their own.
     pub enum RegistrationMode {
@@ -16,6 +18,16 @@ dotmac_platform::choice! {
         Invite = "invite",
         /// Everybody who receives mail.
         Open = "open",
+    }
+}
+
+dotmac_platform::choice! {
+    /// What access tokens are signed with.
+    pub enum TokenAlg {
+        /// ECDSA on P-256, which every library knows.
+        Es256 = "es256",
+        /// Ed25519, under the name that RFC 8037 gave it.
+        EdDsa = "eddsa",
     }
 }
 
@@ -59,6 +71,10 @@ dotmac_platform::settings! {
 
         /// A file of `accounts breach-filter build`: new passwords must not be in it.
         breach_filter_path: Option<PathBuf> {}
+
+        /// What access tokens are signed with, the same on all instances: `ES256`, or `EdDSA` if all services that check them know it. A
+        /// change replaces the signing key, as a rotation does.
+        token_alg: TokenAlg { default: fixed("es256") }
 
         /// How long an access token is good.
         access_ttl: Duration { default: fixed("15m"), range: lasting("1m", "1h") }
@@ -115,6 +131,12 @@ impl AccountsSettings {
             &["development_key_path"],
             "in production the key must not lie beside the database",
             "unset it, and set DOTMAC_APP_MASTER_KEY",
+        );
+        rules.refuse(
+            password::is_malformed(&self.pepper),
+            &["pepper"],
+            format!("it is {}", password::MALFORMED),
+            "make a key with `openssl rand -base64 32`",
         );
         rules.refuse(
             self.refresh_idle > self.session_absolute || self.session_idle > self.session_absolute,

@@ -18,7 +18,7 @@ macro_rules! acts {
 acts! {
     LOGIN_SUCCESS = "authn_login_success", "A user signed in.";
     LOGIN_FAIL = "authn_login_fail", "A password did not let its sender in.";
-    LOGIN_LOCK = "authn_login_lock", "An identifier is locked for passwords, after too many failures.";
+    LOGIN_LOCK = "authn_login_lock", "Passwords of an identifier, or codes of a user, help no more after too many failures.";
     LOGIN_FIRST_FACTOR = "authn_login_first_factor", "The first factor of a sign-in was right; a second one is to follow.";
     MFA_FAIL = "authn_mfa_fail", "A second factor was wrong.";
     PASSKEY_COPIED = "authn_passkey_copied", "The counter of a passkey did not go up: there may be a copy of it.";

@@ -4,6 +4,7 @@ mod admin;
 mod keys;
 mod passwords;
 mod user;
+mod why;
 
 use std::fmt::Display;
 
@@ -114,7 +115,7 @@ impl Operator {
             sealer,
             vault,
             self.settings.development_key_path.clone(),
-            self.settings.access_ttl,
+            (self.settings.access_ttl, self.settings.token_alg),
             self.changes.clone(),
         ))
     }

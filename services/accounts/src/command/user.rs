@@ -66,6 +66,14 @@ pub(crate) enum UserCommand {
     SignOut(Who),
     /// Forget the failed sign-ins of a user, those of second factors among them.
     Unlock(Who),
+    /// What a user may do in each tenant, and which roles and grants give or deny it.
+    Why {
+        /// The e-mail address or the user name.
+        identifier: String,
+        /// One permission, as `accounts.users.read`: whether it is allowed, and why.
+        #[arg(long)]
+        permission: Option<String>,
+    },
     /// Take the second factors of a user away, who has lost them: a password alone lets the user in then.
     RemoveFactors(Who),
 }
@@ -96,6 +104,10 @@ impl Operator {
             }
             UserCommand::SignOut(who) => self.sign_out(who).await,
             UserCommand::Unlock(who) => self.unlock(who).await,
+            UserCommand::Why {
+                identifier,
+                permission,
+            } => self.why(&identifier, permission.as_deref()).await,
             UserCommand::RemoveFactors(who) => self.remove_factors(who).await,
         }
     }
@@ -228,16 +240,21 @@ impl Operator {
         let removed = self.db.act("remove factors", async move |tx| {
             factors::remove_all(tx, &changes, id).await
         });
-        removed.await.map_err(|error| match error {
+        let is_password_gone = removed.await.map_err(|error| match error {
             AccountsError::NotFound => {
                 Failure::Refused(format!("{} has no second factor", name_of(&user)))
             }
-            error => error.into(),
+            error => Failure::from(error),
         })?;
         print(format_args!(
             "removed the second factors of {}",
             name_of(&user)
         ));
+        if is_password_gone {
+            eprintln!(
+                "the password was too short to be the only factor, and is gone as well: `user reset-link` prints a link to set another"
+            );
+        }
         Ok(())
     }
 

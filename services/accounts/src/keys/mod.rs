@@ -21,7 +21,7 @@ use dotmac_platform::{
     module::ModuleVault,
     sealing::{ResealError, Resealing, Sealer},
 };
-use jsonwebtoken::{DecodingKey, EncodingKey, jwk::Jwk};
+use jsonwebtoken::{DecodingKey, jwk::Jwk};
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
@@ -31,6 +31,7 @@ pub(crate) use set::{CODE_BYTES, Keys};
 use crate::{
     AccountsError,
     changes::Changes,
+    settings::TokenAlg,
     store::{
         factors::TOTP,
         keys::{self as store, PRIVATE, SECRET, SigningKeyRow},
@@ -57,6 +58,8 @@ struct Inner {
     /// Where a key to seal with is kept in development.
     key_file: Option<PathBuf>,
     access_ttl: Duration,
+    /// What new keys are for.
+    alg: TokenAlg,
     changes: Changes,
     now: ArcSwap<Keys>,
     /// One loads at a time; when the last one did.
@@ -69,7 +72,7 @@ impl KeyRing {
         sealer: Sealer,
         vault: Option<ModuleVault>,
         key_file: Option<PathBuf>,
-        access_ttl: Duration,
+        (access_ttl, alg): (Duration, TokenAlg),
         changes: Changes,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -78,6 +81,7 @@ impl KeyRing {
             vault,
             key_file,
             access_ttl,
+            alg,
             changes,
             now: ArcSwap::default(),
             loading: tokio::sync::Mutex::default(),
@@ -240,11 +244,15 @@ impl KeyRing {
             tracing::error!(kid = row.kid, "a stored signing key is malformed");
             return;
         };
+        let Some(alg) = TokenAlg::of(public.family()) else {
+            tracing::error!(kid = row.kid, "a stored signing key is malformed");
+            return;
+        };
         keys.verifying.insert(row.kid.clone(), public);
         keys.published.push(row.public_jwk.0.clone());
         match self.private(&row).await {
             Ok(private) => keys.signing.push(Signing {
-                private: EncodingKey::from_ec_der(&private),
+                private: alg.private_key(&private),
                 kid: row.kid,
                 activate_at: row.activate_at,
             }),

@@ -10,7 +10,6 @@ use dotmac_platform::{
     },
     sealing::Sealer,
 };
-use jsonwebtoken::jwk::Jwk;
 
 use super::{KeyRing, vault};
 use crate::{
@@ -19,6 +18,7 @@ use crate::{
     changes::{Change, Changes},
     jwt::NewKey,
     secret_text::random,
+    settings::TokenAlg,
     store::keys::{self as store, HouseKeyId, PRIVATE, SECRET, SecretKeyRow, SigningKeyRow},
 };
 
@@ -68,7 +68,7 @@ impl KeyRing {
 
     /// A new signing key, whose private part is in Vault already if it is to be there.
     async fn new_signing(&self) -> Result<NewSigning, AccountsError> {
-        let key = NewKey::generate()?;
+        let key = NewKey::generate(self.0.alg)?;
         let in_vault = match &self.0.vault {
             Some(vault) => vault::keep(vault, &key).await?,
             None => false,
@@ -100,15 +100,19 @@ impl KeyRing {
         Ok(kid)
     }
 
-    /// Rotates if the newest key has signed for long enough.
+    /// Rotates if the newest key has signed for long enough, or is of another algorithm than keys are to be.
     ///
     /// # Errors
     ///
     /// As [`get`](Self::get).
     pub(crate) async fn rotate_if_due(&self) -> Result<(), AccountsError> {
         let keys = self.get().await?;
-        let newest = keys.signing.iter().map(|key| key.activate_at).max();
-        if newest.is_some_and(|newest| newest + REPLACED_AFTER < Moment::now()) {
+        let newest = keys.signing.iter().max_by_key(|key| key.activate_at);
+        let is_due = newest.is_some_and(|newest| {
+            newest.activate_at + REPLACED_AFTER < Moment::now()
+                || TokenAlg::of(newest.private.family()) != Some(self.0.alg)
+        });
+        if is_due {
             let kid = self.rotate().await?;
             tracing::info!(
                 kid,
@@ -136,8 +140,8 @@ async fn insert_signing(
     let row = SigningKeyRow {
         id,
         kid: new.kid.clone(),
-        alg: "ES256".to_owned(),
-        public_jwk: Json(published(&new.jwk)?),
+        alg: new.alg.name().to_owned(),
+        public_jwk: Json(published(&new)?),
         private_enc: sealer.seal::<[u8]>(PRIVATE.of(id), private)?,
         in_vault,
         created_at: Moment::now(),
@@ -205,11 +209,11 @@ pub(crate) async fn revoke(
 }
 
 /// A public key as clients get it: what it is for, and nothing of ours.
-fn published(jwk: &Jwk) -> Result<serde_json::Value, AccountsError> {
-    let mut value = serde_json::to_value(jwk).map_err(|_| AccountsError::Signing)?;
+fn published(new: &NewKey) -> Result<serde_json::Value, AccountsError> {
+    let mut value = serde_json::to_value(&new.jwk).map_err(|_| AccountsError::Signing)?;
     if let Some(fields) = value.as_object_mut() {
         fields.insert("use".to_owned(), "sig".into());
-        fields.insert("alg".to_owned(), "ES256".into());
+        fields.insert("alg".to_owned(), new.alg.name().into());
     }
     Ok(value)
 }

@@ -2,11 +2,17 @@
 //!
 //! Several are a list, with commas between: the first hashes, all verify. A hash names its pepper, so one that is not in the
 //! list any more cannot be checked. It is hashed anew with the first one at the next sign-in.
+//!
+//! `check` names peppers by their ids, as hashes do: `keyid=…`.
 
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
+use dotmac_platform::settings::SecretSetting;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
@@ -47,13 +53,13 @@ impl Peppers {
     /// What is wrong with it, and what to do.
     pub(crate) fn checked(&self) -> Result<String, String> {
         let peppers = self.now().map_err(|_| {
-            "DOTMAC_ACCOUNTS_PEPPER is no list of keys: make one with `openssl rand -base64 32`"
-                .to_owned()
+            format!(
+                "DOTMAC_ACCOUNTS_PEPPER is {MALFORMED}: make one with `openssl rand -base64 32`"
+            )
         })?;
-        Ok(match peppers.len() {
-            0 => "none: a stolen table of hashes can be attacked; set DOTMAC_ACCOUNTS_PEPPER, or put `accounts/pepper` into Vault".to_owned(),
-            count => format!("passwords are hashed with the first of {count}"),
-        })
+        Ok(described(&peppers).unwrap_or_else(|| {
+            format!("{NONE}; set DOTMAC_ACCOUNTS_PEPPER, or put `accounts/pepper` into Vault")
+        }))
     }
 
     /// Those of this moment, the one that hashes first.
@@ -62,17 +68,64 @@ impl Peppers {
     ///
     /// [`AccountsError::PepperNotUsable`].
     pub(super) fn now(&self) -> Result<Vec<Pepper>, AccountsError> {
-        let Some(text) = (self.0)() else {
-            return Ok(Vec::new());
-        };
-        let keys = text.expose_secret().split(',').map(str::trim);
-        keys.filter(|key| !key.is_empty())
-            .map(Pepper::read)
-            .collect()
+        match (self.0)() {
+            Some(text) => read(&text),
+            None => Ok(Vec::new()),
+        }
     }
 }
 
+/// What is said of a text that is no list of peppers.
+pub(crate) const MALFORMED: &str = "no list of keys of 32 bytes in base64, with commas between";
+
+const NONE: &str = "WARN: none: a stolen table of hashes can be attacked";
+
+/// Whether the pepper of the settings is written out and is no list of keys.
+pub(crate) fn is_malformed(setting: &SecretSetting) -> bool {
+    setting.literal().is_some_and(|text| read(text).is_err())
+}
+
+/// What `check` can say of the pepper without asking Vault.
+pub(crate) fn described_setting(setting: &SecretSetting, has_vault: bool) -> String {
+    let written = setting.literal().and_then(|text| read(text).ok());
+    if let Some(words) = written.and_then(|peppers| described(&peppers)) {
+        return words;
+    }
+    match setting.reference() {
+        Some(reference) => format!("in Vault, at {reference}; `check --connect` reads it"),
+        None if has_vault => {
+            "not set; looked for in Vault at `accounts/pepper`: `check --connect` says whether it is there".to_owned()
+        }
+        None => format!("{NONE}; set DOTMAC_ACCOUNTS_PEPPER"),
+    }
+}
+
+/// The list that a text has.
+fn read(text: &SecretString) -> Result<Vec<Pepper>, AccountsError> {
+    let keys = text.expose_secret().split(',').map(str::trim);
+    let keys = keys.filter(|key| !key.is_empty()).map(Pepper::read);
+    keys.collect()
+}
+
+/// The ids of peppers, if there is one.
+fn described(peppers: &[Pepper]) -> Option<String> {
+    let ids: Vec<String> = peppers.iter().map(Pepper::shown_id).collect();
+    let (first, others) = ids.split_first()?;
+    Some(match others {
+        [] => format!("passwords are hashed with the key `{first}`"),
+        others => format!(
+            "passwords are hashed with the key `{first}`, and verified with `{}` as well",
+            others.join("`, `")
+        ),
+    })
+}
+
 impl Pepper {
+    /// Its id as hashes have it.
+    fn shown_id(&self) -> String {
+        STANDARD_NO_PAD.encode(self.id)
+    }
+
     fn read(text: &str) -> Result<Self, AccountsError> {
         let key = STANDARD.decode(text).map(Zeroizing::new);
         let key = key.map_err(|_| AccountsError::PepperNotUsable)?;
@@ -103,6 +156,10 @@ mod tests {
         let alone = Peppers::fixed(Some(&one)).now().expect("one key");
         assert_eq!((both.len(), both[0].id), (2, alone[0].id));
         assert_ne!(both[0].id, both[1].id);
+        let (first, second) = (both[0].shown_id(), both[1].shown_id());
+        let words = described(&both).expect("two keys");
+        assert!(words.contains(&first) && words.contains(&second), "{words}");
+        assert!(!words.contains(&one) && !words.contains(&other), "{words}");
         assert!(Peppers::fixed(None).now().expect("none").is_empty());
         for wrong in ["pepper", &STANDARD.encode([1; 16])] {
             assert!(Peppers::fixed(Some(wrong)).now().is_err(), "{wrong}");

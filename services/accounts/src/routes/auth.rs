@@ -6,7 +6,7 @@ use dotmac_platform::{
     audit::SystemActs as _,
     db::types::Id,
     prelude::*,
-    routing::{ClientAddress, RateLimit, RequestHead, WithHeaders},
+    routing::{ClientAddress, KeyedLimit, RateLimit, RequestHead, WithHeaders},
 };
 use garde::Validate;
 use secrecy::{ExposeSecret, SecretString};
@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    BODY, CALLS, MINUTE, SIGN_INS, SWITCHES, WIDE_SIGN_INS,
+    BODY, CALLS, MINUTE, REFRESHES, SIGN_INS, SWITCHES,
     session::{SessionBody, answer, floored, session, with_cookies},
     user_agent, visible,
 };
@@ -24,6 +24,7 @@ use crate::{
     metrics::{self, Outcome},
     names::Identifier,
     password::Asker,
+    problems::{OF_REFRESH, OF_SESSION, OF_SIGN_IN, OF_SWITCH},
     rules::{
         next_step::{FirstStep, SecondStep, SignedIn},
         refresh::{self, Refreshed},
@@ -32,7 +33,7 @@ use crate::{
     },
     service::{self, Service},
     store::{
-        sessions::Client,
+        sessions::{Client, SessionId},
         users::{self, UserRow},
     },
 };
@@ -40,25 +41,29 @@ use crate::{
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .post("/login", login)
+        .problems(OF_SIGN_IN)
         .summary("Sign in by a password")
-        .rate_limit(SIGN_INS)
-        .rate_limit(WIDE_SIGN_INS)
+        .rate_limits(SIGN_INS)
         .body_limit(BODY);
     routes
         .post("/refresh", renew)
+        .problems(OF_REFRESH)
         .summary("New tokens for a refresh token")
         .rate_limit(RateLimit::per_network(600, MINUTE))
         .body_limit(BODY);
     routes
         .post("/logout", logout)
+        .problems(OF_SESSION)
         .summary("End this session")
         .rate_limit(CALLS);
     routes
         .post("/logout-all", logout_all)
+        .problems(OF_SESSION)
         .summary("End all sessions, or all but this one")
         .rate_limit(CALLS);
     routes
         .post("/switch-tenant", switch_tenant)
+        .problems(OF_SWITCH)
         .summary("Go on in another of your tenants")
         .rate_limit(SWITCHES)
         .body_limit(BODY);
@@ -228,10 +233,11 @@ async fn renew(
     _: Public,
     on: Use<Service>,
     head: RequestHead,
+    limit: KeyedLimit,
     body: Valid<Renewal>,
 ) -> Result<WithHeaders<Json<SessionBody>>, AccountsError> {
     let token = SecretString::from(body.into_inner().refresh_token);
-    let refreshed = refreshed(&on, token).await;
+    let refreshed = refreshed(&on, limit, token).await;
     metrics::refreshed(Outcome::of(&refreshed));
     let (issued, user) = refreshed.map_err(AccountsError::of_credentials)?;
     let answer = answer(&on, &head, *issued, user, None);
@@ -241,6 +247,7 @@ async fn renew(
 /// The session of a refresh token, gone on.
 async fn refreshed(
     on: &Service,
+    limit: KeyedLimit,
     token: SecretString,
 ) -> Result<(Box<Issued>, UserRow), AccountsError> {
     if !refresh::is_well_formed(token.expose_secret()) {
@@ -249,7 +256,11 @@ async fn refreshed(
     let keys = on.keys.get().await?;
     let service = on.clone();
     let refreshed = on.open_db.transaction("refresh session", async move |tx| {
-        let refreshed = refresh::refresh(tx, &service, &keys, token.expose_secret()).await?;
+        let may_go_on = |session: SessionId| -> Result<(), AccountsError> {
+            Ok(limit.count(REFRESHES, session.uuid())?)
+        };
+        let token = token.expose_secret();
+        let refreshed = refresh::refresh(tx, &service, &keys, token, may_go_on).await?;
         let Refreshed::Issued(issued) = refreshed else {
             return Ok::<_, AccountsError>(None);
         };
@@ -324,15 +335,15 @@ async fn switch_tenant(
     answer(&on, &head, issued, user, None).await
 }
 
-/// The browser forgets the session and what the site left behind.
+/// A browser forgets the session and what the site left behind.
 fn signed_out(on: &Service, head: &RequestHead) -> WithHeaders<NoContent> {
     let is_secure = on.settings.has_secure_cookies(head.is_secure());
     let name = cookies::session_name(is_secure);
-    let reply = WithHeaders::new(NoContent).header("cache-control", "no-store");
+    let reply = WithHeaders::new(NoContent)
+        .header("cache-control", "no-store")
+        .header("clear-site-data", "\"cookies\",\"storage\"");
     match head.cookie(name) {
-        Some(_) => reply
-            .header("clear-site-data", "\"cookies\", \"storage\"")
-            .header("set-cookie", &cookies::clear(name, is_secure)),
+        Some(_) => reply.header("set-cookie", &cookies::clear(name, is_secure)),
         None => reply,
     }
 }

@@ -1,6 +1,7 @@
 //! The caller's own second factors. To change them takes an authentication of a moment ago, with the factor that there is.
 
 use dotmac_platform::{
+    access::Principal,
     audit::SystemActs as _,
     db::types::{Id, Moment},
     prelude::*,
@@ -11,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    BODY, CALLS, CODE_SETS, CONFIRMATIONS, SECOND_FACTORS,
+    BODY, CALLS, CODE_SETS, CONFIRMATIONS, SECOND_FACTORS, SET_UPS,
     passkeys::{self, PasskeyBody},
     visible,
 };
 use crate::{
     AccountsError,
+    problems::{OF_OWN, OF_OWN_LIST, OF_OWN_READING},
     rules::{
         factors::{self as rules, Factor},
         mfa,
@@ -32,27 +34,46 @@ use crate::{
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .get("", list_factors)
+        .problems(OF_OWN_LIST)
         .summary("Your second factors")
         .rate_limit(CALLS);
     routes
-        .post("/totp", begin_totp)
-        .summary("A secret for an authenticator app, which does not count yet")
-        .rate_limit(CALLS)
+        .get("/totp", find_totp)
+        .problems(OF_OWN_READING)
+        .summary("Your authenticator app")
+        .rate_limit(CALLS);
+    routes
+        .post("/totp", set_up_totp)
+        .problems(OF_OWN)
+        .summary("A secret for an authenticator app, which does not count before its first code")
+        .description(
+            "With `code`, the first one that the app shows, it comes to count: as `POST …/totp/confirm`, with the same answer.",
+        )
+        .rate_limits(SECOND_FACTORS)
+        .rate_limit(SET_UPS)
         .body_limit(BODY);
     routes
         .post("/totp/confirm", confirm_totp)
+        .problems(OF_OWN)
         .summary("Let the app count, by the first code that it shows")
-        .rate_limit(SECOND_FACTORS)
+        .rate_limits(SECOND_FACTORS)
         .rate_limit(CONFIRMATIONS)
         .body_limit(BODY);
     routes
         .delete("/totp", remove_totp)
+        .problems(OF_OWN)
         .summary("Take the app away, and the recovery codes with the last second factor")
         .rate_limit(CALLS);
     routes
+        .get("/recovery-codes", count_codes)
+        .problems(OF_OWN_LIST)
+        .summary("How many recovery codes you have left")
+        .rate_limit(CALLS);
+    routes
         .post("/recovery-codes", renew_codes)
+        .problems(OF_OWN)
         .summary("New recovery codes in place of the former ones")
-        .rate_limit(SECOND_FACTORS)
+        .rate_limits(SECOND_FACTORS)
         .rate_limit(CODE_SETS);
 }
 
@@ -82,6 +103,24 @@ struct TotpPost {
     #[serde(default)]
     #[garde(inner(length(chars, min = 1, max = 100), custom(visible)))]
     label: Option<String>,
+    /// The first code of the app that was set up before.
+    #[serde(default)]
+    #[garde(inner(length(bytes, min = 1, max = 64)))]
+    code: Option<String>,
+}
+
+/// A secret for an app, or the recovery codes with the first one that counts.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum SetUp {
+    Begun(TotpSetup),
+    Confirmed(Codes),
+}
+
+/// Recovery codes that were not used.
+#[derive(Serialize, ToSchema)]
+struct CodesLeft {
+    left: i64,
 }
 
 /// What an app is set up by, shown this once.
@@ -128,23 +167,64 @@ async fn list_factors(
     Ok(Json(read.await?))
 }
 
-async fn begin_totp(
+async fn find_totp(who: Authenticated, on: Use<Service>) -> Result<Json<TotpBody>, AccountsError> {
+    service::person(&who)?;
+    let user = Id::from_uuid(who.id);
+    let read = on
+        .open_db
+        .read("read TOTP", async move |c| store::totp_of(c, user).await);
+    let counting = read
+        .await?
+        .and_then(|row| Some((row.confirmed_at?, row.label)));
+    let (confirmed_at, label) = counting.ok_or(AccountsError::NotFound)?;
+    Ok(Json(TotpBody {
+        label,
+        confirmed_at,
+    }))
+}
+
+async fn count_codes(
+    who: Authenticated,
+    on: Use<Service>,
+) -> Result<Json<CodesLeft>, AccountsError> {
+    service::person(&who)?;
+    let user = Id::from_uuid(who.id);
+    let read = on.open_db.read("count recovery codes", async move |c| {
+        store::codes_left(c, user).await
+    });
+    let left = read.await?;
+    Ok(Json(CodesLeft { left }))
+}
+
+async fn set_up_totp(
     who: Authenticated,
     on: Use<Service>,
     new: Valid<TotpPost>,
-) -> Result<Json<TotpSetup>, AccountsError> {
+) -> Result<Json<SetUp>, AccountsError> {
     service::person(&who)?;
+    let TotpPost { label, code } = new.into_inner();
+    Ok(Json(match code {
+        None => SetUp::Begun(begin_totp(&who, &on, label).await?),
+        Some(code) => SetUp::Confirmed(confirm(&who, &on, &code).await?),
+    }))
+}
+
+async fn begin_totp(
+    who: &Principal,
+    on: &Service,
+    label: Option<String>,
+) -> Result<TotpSetup, AccountsError> {
     let id: UserId = Id::from_uuid(who.id);
-    service::authenticated_now(&who, mfa::needed(&on, id).await?)?;
+    service::authenticated_now(who, mfa::needed(on, id).await?)?;
     let read = on
         .open_db
         .read("read user", async move |c| users::find(c, id).await);
     let user = read.await?.ok_or(AccountsError::SessionEnded)?;
-    let setup = rules::begin_totp(&on, &user, new.into_inner().label).await?;
-    Ok(Json(TotpSetup {
+    let setup = rules::begin_totp(on, &user, label).await?;
+    Ok(TotpSetup {
         secret: setup.secret.expose_secret().to_owned(),
         uri: setup.uri.expose_secret().to_owned(),
-    }))
+    })
 }
 
 async fn confirm_totp(
@@ -153,9 +233,12 @@ async fn confirm_totp(
     first: Valid<FirstCode>,
 ) -> Result<Json<Codes>, AccountsError> {
     service::person(&who)?;
-    service::authenticated_now(&who, 1)?;
-    let codes = rules::confirm_totp(&on, &who, &first.code).await?;
-    Ok(shown(&codes))
+    Ok(Json(confirm(&who, &on, &first.code).await?))
+}
+
+async fn confirm(who: &Principal, on: &Service, code: &str) -> Result<Codes, AccountsError> {
+    service::authenticated_now(who, 1)?;
+    Ok(shown(&rules::confirm_totp(on, who, code).await?))
 }
 
 async fn remove_totp(who: Authenticated, on: Use<Service>) -> Result<NoContent, AccountsError> {
@@ -170,12 +253,12 @@ async fn remove_totp(who: Authenticated, on: Use<Service>) -> Result<NoContent, 
 
 async fn renew_codes(who: Authenticated, on: Use<Service>) -> Result<Json<Codes>, AccountsError> {
     service::person(&who)?;
-    Ok(shown(&rules::renew_codes(&on, &who).await?))
+    Ok(Json(shown(&rules::renew_codes(&on, &who).await?)))
 }
 
-fn shown(codes: &[SecretString]) -> Json<Codes> {
+fn shown(codes: &[SecretString]) -> Codes {
     let codes = codes.iter().map(|code| code.expose_secret().to_owned());
-    Json(Codes {
+    Codes {
         recovery_codes: codes.collect(),
-    })
+    }
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{BODY, CALLS};
 use crate::{
     AccountsError, ReadRoles, WriteRoles,
+    problems::{OF_ADMINISTRATION, OF_LIST, OF_READING},
     rules::{
         grants::{self as rules, NewGrant},
         roles,
@@ -28,15 +29,23 @@ use crate::{
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .get("", list_grants)
+        .problems(OF_LIST)
         .summary("Which permissions principals have without a role")
         .rate_limit(CALLS);
     routes
         .post("", create_grant)
+        .problems(OF_ADMINISTRATION)
         .summary("Give a permission without a role, for good or until a time")
         .rate_limit(CALLS)
         .body_limit(BODY);
     routes
+        .get("/{id}", find_grant)
+        .problems(OF_READING)
+        .summary("One permission that was given without a role")
+        .rate_limit(CALLS);
+    routes
         .delete("/{id}", delete_grant)
+        .problems(OF_ADMINISTRATION)
         .summary("Take a permission away that was given without a role")
         .rate_limit(CALLS);
 }
@@ -95,8 +104,8 @@ async fn list_grants(
         .read("list grants", async move |tx| {
             store::page(tx, after, rows).await
         });
-    let items = read.await?.iter().map(body).collect();
-    Ok(paging.page(&bound, items, |grant| Id::<Grant>::from_uuid(grant.id)))
+    let page = paging.page(&bound, read.await?, |row| row.id);
+    Ok(page.map(|row| body(&row)))
 }
 
 async fn create_grant(
@@ -129,6 +138,17 @@ async fn create_grant(
             }))
         });
     created.await
+}
+
+async fn find_grant(
+    who: Can<ReadRoles>,
+    on: Use<Service>,
+    id: Path<Id<Grant>>,
+) -> Result<Json<GrantBody>, AccountsError> {
+    let db = on.db.tenant(&who.scope());
+    let found = db.read("find grant", async move |tx| store::find(tx, *id).await);
+    let row = found.await?.ok_or(AccountsError::NotFound)?;
+    Ok(Json(body(&row)))
 }
 
 async fn delete_grant(

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    BODY, LINKS, SECOND_FACTORS, WIDE_SECOND_FACTORS,
+    BODY, LINKS, SECOND_FACTORS,
     auth::{LoginBody, SessionMode, first_step},
     flow::Browser,
     session::floored,
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     AccountsError, cookies,
+    problems::{OF_FLOW, OF_LINK, OF_SIGN_IN},
     rules::{addresses, mail_sign_in, next_step::Wanted, one_time::Given, registration},
     service::{self, Service},
     store::sessions::Client,
@@ -28,24 +29,27 @@ use crate::{
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .post("/magic-link/confirm", sign_in_by_link)
+        .problems(OF_FLOW)
         .summary("Sign in by the link of a mail")
-        .rate_limit(LINKS)
+        .rate_limits(LINKS)
         .body_limit(BODY);
     routes
         .post("/code/confirm", sign_in_by_code)
+        .problems(OF_SIGN_IN)
         .summary("Sign in by the code of a mail")
-        .rate_limit(SECOND_FACTORS)
-        .rate_limit(WIDE_SECOND_FACTORS)
+        .rate_limits(SECOND_FACTORS)
         .body_limit(BODY);
     routes
         .post("/email/verify", verify_email)
+        .problems(OF_LINK)
         .summary("Prove an address by the link that was mailed to it")
-        .rate_limit(LINKS)
+        .rate_limits(LINKS)
         .body_limit(BODY);
     routes
         .post("/email/undo", undo_email)
+        .problems(OF_LINK)
         .summary("Put the former address of an account back")
-        .rate_limit(LINKS)
+        .rate_limits(LINKS)
         .body_limit(BODY);
 }
 

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::{BODY, CHANGES, MAILS, flow::Browser};
 use crate::{
     AccountsError, cookies,
+    problems::{OF_MAIL, OF_OWN},
     rules::{
         mail::{self, Purpose},
         mfa, registration,
@@ -22,26 +23,31 @@ use crate::{
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .post("/password/forgot", forgot_password)
+        .problems(OF_MAIL)
         .summary("Have a link mailed that sets a password")
-        .rate_limit(MAILS)
+        .rate_limits(MAILS)
         .body_limit(BODY);
     routes
         .post("/email/resend", resend_verification)
+        .problems(OF_MAIL)
         .summary("Have the link mailed again that proves an address")
-        .rate_limit(MAILS)
+        .rate_limits(MAILS)
         .body_limit(BODY);
     routes
         .post("/magic-link", ask_for_link)
+        .problems(OF_MAIL)
         .summary("Have a link mailed that signs in")
-        .rate_limit(MAILS)
+        .rate_limits(MAILS)
         .body_limit(BODY);
     routes
         .post("/code", ask_for_code)
+        .problems(OF_MAIL)
         .summary("Have a code mailed that signs in")
-        .rate_limit(MAILS)
+        .rate_limits(MAILS)
         .body_limit(BODY);
     routes
         .post("/email/change", change_email)
+        .problems(OF_OWN)
         .summary("Have a link mailed to another address, which makes it that of your account")
         .rate_limit(CHANGES)
         .body_limit(BODY);

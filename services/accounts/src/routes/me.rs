@@ -1,11 +1,13 @@
 //! What callers see and change of themselves.
 
+use std::cmp::Reverse;
+
 use dotmac_platform::{
     access::PrincipalKind,
     audit::Acts as _,
     db::types::{Id, Moment},
     prelude::*,
-    routing::{Change, IfMatch, Versioned},
+    routing::{Change, CursorScope, IfMatch, Page, Paging, Versioned},
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,7 @@ use uuid::Uuid;
 use super::{BODY, CALLS, etag, session::TenantBody};
 use crate::{
     AccountsError,
+    problems::{OF_OWN_LIST, OF_OWN_READING, OF_SESSION},
     rules::{sessions as rules, users as user_rules},
     service::{self, Service},
     store::{
@@ -29,23 +32,33 @@ use crate::{
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .get("/me", read_me)
+        .problems(OF_OWN_LIST)
         .summary("Who you are")
         .rate_limit(CALLS);
     routes
         .patch("/me", change_me)
+        .problems(OF_SESSION)
         .summary("Change your profile")
         .rate_limit(CALLS)
         .body_limit(BODY);
     routes
         .get("/me/permissions", my_permissions)
+        .problems(OF_OWN_LIST)
         .summary("What you may do")
         .rate_limit(CALLS);
     routes
         .get("/me/sessions", my_sessions)
+        .problems(OF_OWN_LIST)
         .summary("Where you are signed in")
         .rate_limit(CALLS);
     routes
+        .get("/me/sessions/{id}", my_session)
+        .problems(OF_OWN_READING)
+        .summary("One of your sessions")
+        .rate_limit(CALLS);
+    routes
         .delete("/me/sessions/{id}", end_session)
+        .problems(OF_SESSION)
         .summary("End one of your sessions")
         .rate_limit(CALLS);
 }
@@ -88,12 +101,6 @@ struct MePatch {
 #[derive(Serialize, ToSchema)]
 struct Permissions {
     permissions: Vec<&'static str>,
-}
-
-/// Sessions of the caller.
-#[derive(Serialize, ToSchema)]
-struct Sessions {
-    items: Vec<SessionView>,
 }
 
 /// A session, as its owner sees it.
@@ -239,20 +246,35 @@ async fn my_permissions(who: Authenticated) -> Result<Json<Permissions>, Account
 async fn my_sessions(
     who: Authenticated,
     on: Use<Service>,
-) -> Result<Json<Sessions>, AccountsError> {
+    paging: Paging,
+) -> Result<Page<SessionView>, AccountsError> {
     service::person(&who)?;
     let (user, most) = (Id::from_uuid(who.id), i64::from(on.settings.max_sessions));
     // Those in other tenants are theirs too.
     let read = on.open_db.read("list own sessions", async move |c| {
         sessions::of_user(c, user, most).await
     });
-    let current = who.session;
-    let items = read
-        .await?
-        .into_iter()
-        .map(|row| view(row, current))
-        .collect();
-    Ok(Json(Sessions { items }))
+    let bound = CursorScope {
+        filter: &who.id.to_string(),
+        ..CursorScope::of(who.tenant, "own sessions")
+    };
+    // The one that was used last is the first.
+    let place = |row: &SessionRow| (Reverse(row.last_seen_at), Reverse(row.id.uuid()));
+    let page = paging.page_of_all(&bound, read.await?, place)?;
+    Ok(page.map(|row| view(row, who.session)))
+}
+
+async fn my_session(
+    who: Authenticated,
+    on: Use<Service>,
+    id: Path<Id<Session>>,
+) -> Result<Json<SessionView>, AccountsError> {
+    service::person(&who)?;
+    let user = Id::from_uuid(who.id);
+    let read = on.open_db.read("find own session", async move |c| {
+        rules::find_own(c, user, *id).await
+    });
+    Ok(Json(view(read.await?, who.session)))
 }
 
 fn view(row: SessionRow, current: Option<Uuid>) -> SessionView {

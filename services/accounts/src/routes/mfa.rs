@@ -12,13 +12,14 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
-    BODY, PASSWORDS, SECOND_FACTORS, WIDE_SECOND_FACTORS, refused,
+    BODY, PASSWORDS, SECOND_FACTORS, refused,
     session::{SessionBody, answer, floored},
 };
 use crate::{
     AccountsError, cookies,
     metrics::{self, Outcome},
     password::Asker,
+    problems::{OF_FLOW, OF_OWN},
     rules::{
         mfa::{self, Evidence, Method},
         next_step::SignedIn,
@@ -30,12 +31,13 @@ use crate::{
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .post("/mfa/verify", verify)
+        .problems(OF_FLOW)
         .summary("Go on with a sign-in by a second factor")
-        .rate_limit(SECOND_FACTORS)
-        .rate_limit(WIDE_SECOND_FACTORS)
+        .rate_limits(SECOND_FACTORS)
         .body_limit(BODY);
     routes
         .post("/step-up", step_up_session)
+        .problems(OF_OWN)
         .summary("Prove again who you are, for what needs a young authentication")
         .description(
             "What changes users, roles, tenants and keys answers 403 `step_up_required` once the authentication is too old, or too \

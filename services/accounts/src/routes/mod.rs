@@ -14,9 +14,11 @@ mod passkeys;
 mod passwords;
 mod register;
 mod role_bindings;
+mod role_permissions;
 mod roles;
 mod service_accounts;
 mod session;
+mod tenant_policy;
 mod tenants;
 mod users;
 mod well_known;
@@ -33,23 +35,33 @@ use crate::AccountsError;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Sign-ins of one client network: 20 at once, and 10 a minute on.
-const SIGN_INS: RateLimit = RateLimit::per_network(20, Duration::from_secs(120));
+/// Limits of one client network, and of one wide network ten times as many.
+type OfNetworks = [RateLimit; 2];
 
-/// Sign-ins of one wide network: ten times as many.
-const WIDE_SIGN_INS: RateLimit = RateLimit::per_wide_network(200, Duration::from_secs(120));
+const fn of_networks(policies: [&'static str; 2], requests: u32, window: Duration) -> OfNetworks {
+    [
+        RateLimit::per_network(requests, window).named(policies[0]),
+        RateLimit::per_wide_network(10 * requests, window).named(policies[1]),
+    ]
+}
+
+/// Sign-ins: 20 at once, and 10 a minute on.
+const SIGN_INS: OfNetworks = {
+    let [narrow, wide] = of_networks(["login", "login_wide"], 10, MINUTE);
+    [narrow.burst(20), wide.burst(200)]
+};
 
 /// Passwords that one caller gives to prove who they are.
 const PASSWORDS: RateLimit = RateLimit::per_principal(10, MINUTE);
 
-/// Second factors from one client network.
-const SECOND_FACTORS: RateLimit = RateLimit::per_network(20, MINUTE);
-
-/// Second factors from one wide network.
-const WIDE_SECOND_FACTORS: RateLimit = RateLimit::per_wide_network(200, MINUTE);
+/// Second factors.
+const SECOND_FACTORS: OfNetworks = of_networks(["mfa", "mfa_wide"], 20, MINUTE);
 
 /// First codes of apps of one caller, each of which makes ten recovery codes.
 const CONFIRMATIONS: RateLimit = RateLimit::per_principal(10, HOUR);
+
+/// Apps that one caller sets up, and first codes with which that ends.
+const SET_UPS: RateLimit = RateLimit::per_principal(20, HOUR);
 
 /// Registrations of passkeys of one caller, the first of which makes ten recovery codes.
 const REGISTERED_PASSKEYS: RateLimit = RateLimit::per_principal(20, HOUR);
@@ -57,17 +69,20 @@ const REGISTERED_PASSKEYS: RateLimit = RateLimit::per_principal(20, HOUR);
 /// Sets of recovery codes of one caller: ten slow hashes each.
 const CODE_SETS: RateLimit = RateLimit::per_principal(3, HOUR);
 
-/// Links that one client network uses.
-const LINKS: RateLimit = RateLimit::per_network(20, MINUTE);
+/// Links that are used.
+const LINKS: OfNetworks = of_networks(["link", "link_wide"], 20, MINUTE);
 
-/// Mails that one client network asks for.
-const MAILS: RateLimit = RateLimit::per_network(10, HOUR);
+/// Mails that are asked for.
+const MAILS: OfNetworks = of_networks(["mail", "mail_wide"], 10, HOUR);
 
 /// Addresses that one caller wants for the account.
 const CHANGES: RateLimit = RateLimit::per_principal(10, HOUR);
 
-/// Accounts that one client network makes.
-const REGISTRATIONS: RateLimit = RateLimit::per_network(5, HOUR);
+/// Accounts that are made.
+const REGISTRATIONS: OfNetworks = of_networks(["register", "register_wide"], 5, HOUR);
+
+/// Refreshes of one session.
+const REFRESHES: RateLimit = RateLimit::per_key(60, MINUTE).named("refresh");
 
 /// Sessions in other tenants that one caller begins: each is a row, and a change that all instances read.
 const SWITCHES: RateLimit = RateLimit::per_principal(10, MINUTE);
@@ -105,9 +120,11 @@ pub(crate) fn mount(on: &mut Mount<'_>) {
     below("/users", &users::declare);
     below("/permissions", &roles::declare_permissions);
     below("/roles", &roles::declare);
+    below("/roles", &role_permissions::declare);
     below("/role-bindings", &role_bindings::declare);
     below("/grants", &grants::declare);
     below("/tenants", &tenants::declare);
+    below("/tenants", &tenant_policy::declare);
     below("/service-accounts", &service_accounts::declare);
     below("/api-keys", &api_keys::declare);
     below("/keys", &api_keys::reports::declare);

@@ -6,7 +6,10 @@ use dotmac_platform::{
 };
 
 use super::MINUTE;
-use crate::AccountsError;
+use crate::{
+    AccountsError,
+    problems::{OF_LIST, OF_READING},
+};
 
 /// The pages that links lead to: all are one, which knows by its address what it is for.
 const PAGES: [&str; 5] = ["enrol", "reset", "sign-in", "undo", "verify"];
@@ -15,10 +18,12 @@ pub(super) fn declare(routes: &mut Routes) {
     let often = RateLimit::per_network(600, MINUTE);
     routes
         .get("/{page}", link_page)
+        .problems(OF_READING)
         .summary("The page that the link of a mail leads to")
         .rate_limit(often);
     routes
         .get("/assets/link.js", link_script)
+        .problems(OF_LIST)
         .summary("The script of that page")
         .rate_limit(often);
 }

@@ -16,6 +16,7 @@ use super::{BODY, LINKS, PASSWORDS, links::given, session::floored};
 use crate::{
     AccountsError, cookies,
     password::Asker,
+    problems::{OF_LINK, OF_OWN},
     rules::{
         mfa,
         passwords::{self, Ends},
@@ -27,11 +28,13 @@ use crate::{
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .post("/password/reset", reset_password)
+        .problems(OF_LINK)
         .summary("Set the password that a link allows to set")
-        .rate_limit(LINKS)
+        .rate_limits(LINKS)
         .body_limit(BODY);
     routes
         .post("/password/change", change_password)
+        .problems(OF_OWN)
         .summary("Change your own password")
         .rate_limit(PASSWORDS)
         .body_limit(BODY);
@@ -43,7 +46,7 @@ struct Reset {
     /// What stands behind `#token=` in the link.
     #[garde(length(bytes, min = 1, max = 256))]
     token: String,
-    /// 15 to 128 characters.
+    /// 15 to 128 characters; at least 8 for a user with a second factor.
     #[garde(length(bytes, min = 1, max = 1024))]
     #[schema(format = Password)]
     password: String,
@@ -59,7 +62,7 @@ struct PasswordChange {
     #[garde(length(bytes, min = 1, max = 1024))]
     #[schema(format = Password)]
     current: String,
-    /// 15 to 128 characters.
+    /// 15 to 128 characters; at least 8 for a user with a second factor.
     #[garde(length(bytes, min = 1, max = 1024))]
     #[schema(format = Password)]
     new: String,

@@ -15,6 +15,7 @@ use super::{BODY, REGISTRATIONS, flow::Browser, session::floored, visible};
 use crate::{
     AccountsError, cookies,
     password::Asker,
+    problems::OF_REGISTRATION,
     rules::{registration, users::NewUser},
     service::{self, Service},
 };
@@ -22,12 +23,13 @@ use crate::{
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .post("/register", register)
+        .problems(OF_REGISTRATION)
         .summary("Make an account, which is there once its address is proved")
         .description(
             "The answer is the same whether the address has an account or not; what it is the owner of the address learns by mail. \
              `DOTMAC_ACCOUNTS_REGISTRATION` says who may.",
         )
-        .rate_limit(REGISTRATIONS)
+        .rate_limits(REGISTRATIONS)
         .body_limit(BODY);
 }
 

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{BODY, CALLS};
 use crate::{
     AccountsError, ReadRoles, WriteRoles,
+    problems::{OF_ADMINISTRATION, OF_LIST, OF_READING},
     rules::{role_bindings as rules, roles},
     service::Service,
     store::bindings::{self as store, Binding, BindingRow, Holder},
@@ -22,15 +23,23 @@ use crate::{
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .get("", list_bindings)
+        .problems(OF_LIST)
         .summary("Who has which role")
         .rate_limit(CALLS);
     routes
         .post("", create_binding)
+        .problems(OF_ADMINISTRATION)
         .summary("Give a role to a user or a service account")
         .rate_limit(CALLS)
         .body_limit(BODY);
     routes
+        .get("/{id}", find_binding)
+        .problems(OF_READING)
+        .summary("One role that is given")
+        .rate_limit(CALLS);
+    routes
         .delete("/{id}", delete_binding)
+        .problems(OF_ADMINISTRATION)
         .summary("Take a role away")
         .rate_limit(CALLS);
 }
@@ -90,10 +99,8 @@ async fn list_bindings(
         .read("list role bindings", async move |tx| {
             store::page(tx, after, rows).await
         });
-    let items = read.await?.iter().map(binding).collect();
-    Ok(paging.page(&bound, items, |binding| {
-        Id::<Binding>::from_uuid(binding.id)
-    }))
+    let page = paging.page(&bound, read.await?, |row| row.id);
+    Ok(page.map(|row| binding(&row)))
 }
 
 async fn create_binding(
@@ -125,6 +132,19 @@ async fn create_binding(
             Ok::<_, AccountsError>(given.map(|_| kept))
         });
     created.await
+}
+
+async fn find_binding(
+    who: Can<ReadRoles>,
+    on: Use<Service>,
+    id: Path<Id<Binding>>,
+) -> Result<Json<BindingBody>, AccountsError> {
+    let db = on.db.tenant(&who.scope());
+    let found = db.read("find role binding", async move |tx| {
+        store::find(tx, *id).await
+    });
+    let row = found.await?.ok_or(AccountsError::NotFound)?;
+    Ok(Json(binding(&row)))
 }
 
 async fn delete_binding(

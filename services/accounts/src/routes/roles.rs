@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::{BODY, CALLS, etag, visible};
 use crate::{
     AccountsError, ReadRoles, WriteRoles,
+    problems::{OF_ADMINISTRATION, OF_LIST, OF_READING},
     rules::roles as rules,
     service::Service,
     store::roles::{self as store, Role, RoleGrants, RoleRow},
@@ -23,6 +24,7 @@ use crate::{
 pub(super) fn declare_permissions(routes: &mut Routes) {
     routes
         .get("", list_permissions)
+        .problems(OF_LIST)
         .summary("Every permission that there is")
         .rate_limit(CALLS);
 }
@@ -30,24 +32,29 @@ pub(super) fn declare_permissions(routes: &mut Routes) {
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .get("", list_roles)
+        .problems(OF_LIST)
         .summary("The roles of the tenant")
         .rate_limit(CALLS);
     routes
         .post("", create_role)
+        .problems(OF_ADMINISTRATION)
         .summary("Make a role")
         .rate_limit(CALLS)
         .body_limit(BODY);
     routes
         .get("/{id}", find_role)
+        .problems(OF_READING)
         .summary("One role")
         .rate_limit(CALLS);
     routes
         .patch("/{id}", change_role)
+        .problems(OF_ADMINISTRATION)
         .summary("Change a role")
         .rate_limit(CALLS)
         .body_limit(BODY);
     routes
         .delete("/{id}", delete_role)
+        .problems(OF_ADMINISTRATION)
         .summary("Delete a role")
         .rate_limit(CALLS);
 }
@@ -103,12 +110,6 @@ struct PermissionBody {
     name: &'static str,
 }
 
-/// All permissions.
-#[derive(Serialize, ToSchema)]
-struct PermissionList {
-    items: Vec<PermissionBody>,
-}
-
 fn versioned((row, grants): (RoleRow, RoleGrants)) -> Versioned<RoleBody> {
     Versioned {
         version: row.version,
@@ -130,7 +131,7 @@ fn body(row: RoleRow, grants: RoleGrants) -> RoleBody {
 }
 
 /// Sorted, each once.
-fn grants(mut allow: Vec<String>, mut deny: Vec<String>) -> RoleGrants {
+pub(super) fn grants(mut allow: Vec<String>, mut deny: Vec<String>) -> RoleGrants {
     for names in [&mut allow, &mut deny] {
         names.sort();
         names.dedup();
@@ -138,13 +139,15 @@ fn grants(mut allow: Vec<String>, mut deny: Vec<String>) -> RoleGrants {
     RoleGrants { allow, deny }
 }
 
-async fn list_permissions(_: Can<ReadRoles>) -> Result<Json<PermissionList>, AccountsError> {
-    let names = PermissionSet::all().names();
-    let items = names
-        .into_iter()
-        .map(|name| PermissionBody { name })
-        .collect();
-    Ok(Json(PermissionList { items }))
+async fn list_permissions(
+    who: Can<ReadRoles>,
+    paging: Paging,
+) -> Result<Page<PermissionBody>, AccountsError> {
+    let bound = CursorScope::of(who.tenant, "permissions");
+    let mut names = PermissionSet::all().names();
+    names.sort_unstable();
+    let page = paging.page_of_all(&bound, names, |name| (*name).to_owned())?;
+    Ok(page.map(|name| PermissionBody { name }))
 }
 
 async fn list_roles(

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{BODY, CALLS, etag, visible};
 use crate::{
     AccountsError, ReadServiceAccounts, WriteServiceAccounts,
+    problems::{OF_ADMINISTRATION, OF_LIST, OF_READING},
     rules::service_accounts as rules,
     service::Service,
     store::{
@@ -25,24 +26,29 @@ use crate::{
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .get("", list_service_accounts)
+        .problems(OF_LIST)
         .summary("The service accounts of the tenant")
         .rate_limit(CALLS);
     routes
         .post("", create_service_account)
+        .problems(OF_ADMINISTRATION)
         .summary("Make a service account")
         .rate_limit(CALLS)
         .body_limit(BODY);
     routes
         .get("/{id}", find_service_account)
+        .problems(OF_READING)
         .summary("One service account")
         .rate_limit(CALLS);
     routes
         .patch("/{id}", change_service_account)
+        .problems(OF_ADMINISTRATION)
         .summary("Name a service account anew, or disable it")
         .rate_limit(CALLS)
         .body_limit(BODY);
     routes
         .delete("/{id}", delete_service_account)
+        .problems(OF_ADMINISTRATION)
         .summary("Delete a service account with its keys")
         .rate_limit(CALLS);
 }
@@ -112,10 +118,7 @@ async fn list_service_accounts(
         .read("list service accounts", async move |tx| {
             store::page(tx, after, rows).await
         });
-    let items = read.await?.into_iter().map(body).collect();
-    Ok(paging.page(&bound, items, |account| {
-        Id::<ServiceAccount>::from_uuid(account.id)
-    }))
+    Ok(paging.page(&bound, read.await?, |row| row.id).map(body))
 }
 
 async fn create_service_account(

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{BODY, CALLS, etag, visible};
 use crate::{
     AccountsError, CreateTenants, ReadMembers, ReadTenants, WriteMembers, WriteTenants,
+    problems::{OF_ADMINISTRATION, OF_LIST, OF_READING},
     rules::tenants as rules,
     service::{self, Service},
     store::{
@@ -28,28 +29,34 @@ use crate::{
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .get("", list_tenants)
+        .problems(OF_LIST)
         .summary("The tenants that you are a member of")
         .rate_limit(CALLS);
     routes
         .post("", create_tenant)
+        .problems(OF_ADMINISTRATION)
         .summary("Make a tenant; you are its owner")
         .rate_limit(CALLS)
         .body_limit(BODY);
     routes
         .get("/{id}", find_tenant)
+        .problems(OF_READING)
         .summary("Your tenant")
         .rate_limit(CALLS);
     routes
         .patch("/{id}", change_tenant)
+        .problems(OF_ADMINISTRATION)
         .summary("Name your tenant anew")
         .rate_limit(CALLS)
         .body_limit(BODY);
     routes
         .get("/{id}/members", list_members)
+        .problems(OF_READING)
         .summary("The members of your tenant")
         .rate_limit(CALLS);
     routes
         .delete("/{id}/members/{user}", remove_member)
+        .problems(OF_ADMINISTRATION)
         .summary("End a membership")
         .rate_limit(CALLS);
 }
@@ -64,12 +71,6 @@ struct TenantView {
     status: String,
     created_at: Moment,
     etag: String,
-}
-
-/// The caller's tenants.
-#[derive(Serialize, ToSchema)]
-struct Tenants {
-    items: Vec<TenantView>,
 }
 
 /// A tenant to be.
@@ -137,7 +138,8 @@ fn versioned(row: TenantRow) -> Versioned<TenantView> {
 async fn list_tenants(
     who: Authenticated,
     on: Use<Service>,
-) -> Result<Json<Tenants>, AccountsError> {
+    paging: Paging,
+) -> Result<Page<TenantView>, AccountsError> {
     let (user, own) = (Id::from_uuid(who.id), who.tenant);
     let is_person = service::person(&who).is_ok();
     let read = on.open_db.read("list own tenants", async move |c| {
@@ -153,8 +155,14 @@ async fn list_tenants(
         }
         Ok::<_, AccountsError>(tenants)
     });
-    let items = read.await?.into_iter().map(view).collect();
-    Ok(Json(Tenants { items }))
+    let mut tenants = read.await?;
+    tenants.sort_by_key(|row| row.id);
+    let bound = CursorScope {
+        filter: &who.id.to_string(),
+        ..CursorScope::of(who.tenant, "tenants")
+    };
+    let page = paging.page_of_all(&bound, tenants, |row| row.id)?;
+    Ok(page.map(view))
 }
 
 async fn create_tenant(
@@ -234,10 +242,8 @@ async fn list_members(
         status,
         joined_at,
     };
-    let members = read.await?.into_iter().map(member).collect();
-    Ok(paging.page(&bound, members, |member| {
-        Id::<User>::from_uuid(member.user_id)
-    }))
+    let page = paging.page(&bound, read.await?, |(user, ..)| user.id);
+    Ok(page.map(member))
 }
 
 async fn remove_member(

@@ -5,11 +5,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::MINUTE;
-use crate::{AccountsError, service::Service};
+use crate::{AccountsError, problems::OF_KEYS, service::Service};
 
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .get("/jwks.json", jwks)
+        .problems(OF_KEYS)
         .summary("The public keys of access tokens")
         .rate_limit(dotmac_platform::routing::RateLimit::per_network(
             600, MINUTE,

@@ -14,9 +14,9 @@ use dotmac_platform::{
 };
 use secrecy::SecretString;
 
-use super::{holders, roles, service_accounts};
+use super::{holders, mail::notices, roles, service_accounts};
 use crate::{
-    AccountsError,
+    AccountsError, NeverExpireApiKeys,
     audit::{
         API_KEY_CREATED, API_KEY_REPORTED, API_KEY_REVOKED, API_KEY_ROTATED, API_KEYS_REVOKED, Act,
         Action, Resource,
@@ -24,7 +24,7 @@ use crate::{
     changes::{Change, Changes},
     events::{self, ApiKeyCreated, ApiKeyRevoked, ApiKeyRotated, ApiKeysRevoked},
     secret_text::{self, MintedPair, Prefix},
-    service,
+    service::{self, Service},
     store::{
         api_keys::{self as store, ApiKeyId, ApiKeyRow, KeyRules},
         bindings::{self, Holder},
@@ -47,7 +47,35 @@ pub(crate) struct NewKey {
     pub(crate) holder: Holder,
     pub(crate) name: String,
     pub(crate) rules: KeyRules,
-    pub(crate) expires_at: Option<Moment>,
+    pub(crate) expiry: Expiry,
+}
+
+/// When a key ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    /// As long as keys are good if nothing else is said.
+    Usual,
+    At(Moment),
+    /// It takes a permission of its own.
+    Never,
+}
+
+impl Expiry {
+    /// The end, as `who` may have it.
+    fn end(self, who: &Principal, now: Moment) -> Result<Option<Moment>, AccountsError> {
+        match self {
+            Self::Usual => Ok(Some(now + GOOD_FOR)),
+            Self::At(at) if at > now && at <= now + LONGEST => Ok(Some(at)),
+            Self::At(_) => {
+                let rule = "is in the future and at most a year away, or `never`";
+                Err(AccountsError::field("expires_at", "expiry_invalid", rule))
+            }
+            Self::Never if who.may::<NeverExpireApiKeys>() => Ok(None),
+            Self::Never => Err(AccountsError::Forbidden(
+                "a key that never ends takes the permission `accounts.api_keys.never_expire`",
+            )),
+        }
+    }
 }
 
 /// Makes a key; its text is returned and stored nowhere.
@@ -60,12 +88,8 @@ pub(crate) async fn create(
     may_manage(tx, who, new.holder).await?;
     check_scopes(who, &new.rules)?;
     let now = Moment::now();
-    let expires_at = new.expires_at.unwrap_or(now + GOOD_FOR);
-    if expires_at <= now || expires_at > now + LONGEST {
-        let rule = "is in the future and at most a year away";
-        return Err(AccountsError::field("expires_at", "expiry_invalid", rule));
-    }
-    check_end(tx, who, new.holder, &new.rules, Some(expires_at)).await?;
+    let expires_at = new.expiry.end(who, now)?;
+    check_end(tx, who, new.holder, &new.rules, expires_at).await?;
     if store::count_of(tx, new.holder).await? >= MOST {
         return Err(AccountsError::Forbidden(
             "the owner has as many keys as it may have",
@@ -97,7 +121,7 @@ pub(crate) async fn create(
         }),
         version: 1,
         created_at: now,
-        expires_at: Some(expires_at),
+        expires_at,
         last_used_at: None,
         next_last_used_at: None,
         revoked_at: None,
@@ -236,10 +260,10 @@ pub(crate) fn is_well_formed(text: &str) -> bool {
         .any(|prefix| secret_text::read_pair(prefix, text).is_some())
 }
 
-/// Revokes the key whose text was found somewhere; nothing for what is no key.
+/// Revokes the key whose text was found somewhere, and mails its owner; nothing for what is no key.
 pub(crate) async fn report(
     tx: &mut Tx,
-    changes: &Changes,
+    service: &Service,
     text: &str,
 ) -> Result<(), AccountsError> {
     for prefix in [Prefix::ServiceKey, Prefix::PersonalKey] {
@@ -261,13 +285,14 @@ pub(crate) async fn report(
             .flatten()
             .any(|hash| constant_time::verify_slices_are_equal(hash, &given.hash).is_ok());
         if is_right && row.revoked_at.is_none() {
-            match revoke_any(tx, changes, &row).await {
+            match revoke_any(tx, &service.changes, &row).await {
                 // Another report was faster.
                 Err(AccountsError::NotFound) => continue,
                 revoked => revoked?,
             };
             let reported = act(API_KEY_REPORTED, &row);
             reported.record_in(tx, row.tenant_id)?.of(());
+            notices::key_reported(tx, service, &row).await?;
         }
     }
     Ok(())

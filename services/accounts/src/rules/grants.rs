@@ -107,7 +107,10 @@ pub(crate) async fn delete(
     set.grant(&row.permission);
     roles::covered(who, &set)?;
     let before = powers(tx, holder).await?;
-    store::delete(tx, id).await?;
+    // Another request may have been faster since it was found.
+    if store::delete(tx, id).await? == 0 {
+        return Err(AccountsError::NotFound);
+    }
     holders::check_holder(tx, who, holder, &before, None).await?;
     forget(tx, changes, holder).await?;
     tx.emit(&GrantDeleted {

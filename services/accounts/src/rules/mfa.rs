@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{
     factors::{self, Proof},
+    mail::notices,
     next_step::{self, Shown, SignedIn},
     passkeys,
     passwords::epoch,
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     AccountsError,
-    audit::{Act, MFA_FAIL, act_as},
+    audit::{Act, LOGIN_LOCK, MFA_FAIL, act_as},
     keys::Keys,
     password::Asker,
     secret_text::{self, Prefix},
@@ -293,7 +294,7 @@ pub(super) async fn count_failure(
     key: Option<Vec<u8>>,
     session: Option<SessionId>,
 ) -> Result<(), AccountsError> {
-    let changes = service.changes.clone();
+    let worked = service.clone();
     let counted = service
         .open_db
         .act("count failure of second factor", async move |tx| {
@@ -301,8 +302,18 @@ pub(super) async fn count_failure(
             if let Some(key) = key {
                 held = throttle::check(tx, key.clone()).await;
                 let failures = throttle::count(tx, key, Limit::FACTOR).await?;
-                if let Some(session) = session.filter(|_| failures == Some(Limit::FACTOR.most)) {
-                    sessions::end_by_id(tx, &changes, session, "too_many_failures").await?;
+                match session {
+                    _ if failures != Some(Limit::FACTOR.most) => {}
+                    Some(session) => {
+                        let changes = &worked.changes;
+                        sessions::end_by_id(tx, changes, session, "too_many_failures").await?;
+                    }
+                    None => {
+                        let act = Act::on_user(LOGIN_LOCK, user);
+                        let act = act.failed("there were too many wrong codes");
+                        act.record_of(tx, user).await?.of(());
+                        notices::factor_locked(tx, &worked, user).await?;
+                    }
                 }
             }
             let act = Act::on_user(MFA_FAIL, user).failed("the second factor is not right");

@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{
     addresses, api_keys,
     mail::{self, notices},
+    new_passwords::{NewPassword, hash_new},
     one_time::{self, Given, NewLink},
     sessions,
     standing::Standing,
@@ -20,11 +21,11 @@ use crate::{
     audit::{Act, PASSWORD_CHANGE, PASSWORD_CHECK, RESET_LINK_CREATED, act_as},
     events::{self, PasswordChanged},
     names,
-    password::{Asker, Context, Verdict},
+    password::{Asker, PasswordFault, Strength, Verdict},
     secret_text::MintedPair,
     service::Service,
     store::{
-        devices,
+        devices, factors,
         one_time::OneTimeRow,
         sessions::SessionId,
         users::{self as store, Hold, PasswordRow, UserId, UserRow},
@@ -68,47 +69,6 @@ pub(crate) async fn reset_link(
     Ok(act.record_of(tx, user.id).await?.of(issued))
 }
 
-/// Words that an attacker tries first for this user.
-fn context(service: &Service, user: &UserRow) -> Context {
-    let email = user.email_normal.as_deref().unwrap_or_default();
-    let (local, domain) = email.split_once('@').unwrap_or_default();
-    let words = [
-        local,
-        domain.split('.').next().unwrap_or_default(),
-        user.username.as_deref().unwrap_or_default(),
-        user.full_name.as_deref().unwrap_or_default(),
-        service.settings.audience.as_str(),
-        service.settings.public_url.host_str().unwrap_or_default(),
-    ];
-    Context(
-        words
-            .iter()
-            .filter(|word| !word.is_empty())
-            .map(|word| (*word).to_owned())
-            .collect(),
-    )
-}
-
-/// The hash of a new password, if it is accepted for the user.
-///
-/// # Errors
-///
-/// [`AccountsError::Invalid`] says why it is not accepted; [`AccountsError::Busy`].
-pub(crate) async fn hash_new(
-    service: &Service,
-    asker: Asker,
-    user: &UserRow,
-    field: &'static str,
-    password: SecretString,
-) -> Result<String, AccountsError> {
-    let context = context(service, user);
-    let judged = service.hasher.judge(asker, password.clone(), context);
-    let accepted = judged.await?;
-    accepted.map_err(|fault| AccountsError::password(field, fault))?;
-    let normal = SecretString::from(names::password(password.expose_secret()).as_str());
-    service.hasher.hash(asker, normal).await
-}
-
 /// Sets the password that a link allows to set: uses the link up, ends all sessions and revokes all personal keys. It does not
 /// sign in. One that was mailed proves the address as well.
 ///
@@ -128,7 +88,7 @@ pub(crate) async fn reset(
             still_bound(c, row).await
         });
     let (row, user) = read.await?;
-    let phc = hash_new(service, asker, &user, "password", password).await?;
+    let new = hash_new(service, asker, &user, "password", password).await?;
     let (keys, worked) = (service.keys.get().await?, service.clone());
     let set = service.open_db.act("reset password", async move |tx| {
         store::hold(tx, row.user_id, Hold::Alone).await?;
@@ -138,7 +98,7 @@ pub(crate) async fn reset(
         if row.browser.is_some() {
             addresses::set_verified(tx, &user).await?;
         }
-        let set = set(tx, user.id, phc, row.made_by).await?;
+        let set = set(tx, user.id, new, row.made_by).await?;
         notices::password_changed(tx, &worked, user.id).await?;
         // The owner has come: what others have failed counts no longer, and no device counts that they may have made.
         users::forget_failures(tx, &keys, &user).await?;
@@ -191,17 +151,28 @@ async fn is_still_allowed(
     Ok(maker.may_write_users() && maker.covers_user(c, user.id).await?)
 }
 
+/// Sets a password of a user whose row is held.
+///
+/// # Errors
+///
+/// [`AccountsError::Invalid`] if it is too short by now: the second factor may have been taken away since it was judged.
 async fn set(
     tx: &mut Tx,
     user: UserId,
-    phc: String,
+    new: NewPassword,
     set_by: Option<UserId>,
 ) -> Result<Audited<()>, AccountsError> {
+    let is_short = new.is_short();
+    if is_short && !factors::held(tx, user).await?.any() {
+        let fault = PasswordFault::TooShort(Strength::Alone);
+        return Err(AccountsError::password(new.field, fault));
+    }
     let row = PasswordRow {
         user_id: user,
-        phc,
+        phc: new.phc,
         changed_at: Moment::now(),
         set_by,
+        is_short,
     };
     store::set_password(tx, row).await?;
     events::emit_of_user(tx, user, &PasswordChanged { user }).await?;
@@ -211,7 +182,13 @@ async fn set(
 
 /// Sets the first password of a user who has made the account.
 pub(super) async fn set_own(tx: &mut Tx, user: UserId, phc: String) -> Result<(), AccountsError> {
-    set(tx, user, phc, None).await?;
+    // It was judged without a second factor, which comes later.
+    let new = NewPassword {
+        phc,
+        field: "password",
+        strength: Strength::Alone,
+    };
+    set(tx, user, new, None).await?;
     Ok(())
 }
 
@@ -219,10 +196,10 @@ pub(super) async fn set_own(tx: &mut Tx, user: UserId, phc: String) -> Result<()
 pub(crate) async fn set_first(
     tx: &mut Tx,
     user: UserId,
-    phc: String,
+    new: NewPassword,
     set_by: UserId,
 ) -> Result<Audited<()>, AccountsError> {
-    set(tx, user, phc, Some(set_by)).await
+    set(tx, user, new, Some(set_by)).await
 }
 
 /// Whether `given` is the password of `stored`, whatever lies there.
@@ -329,7 +306,7 @@ pub(crate) async fn change(
 ) -> Result<(), AccountsError> {
     let _place = service.hasher.place_of(user.uuid())?;
     let proved = prove(service, user, "current", current).await?;
-    let phc = hash_new(service, Asker::signed_in(), &proved.row, "new", new).await?;
+    let new = hash_new(service, Asker::signed_in(), &proved.row, "new", new).await?;
     let worked = service.clone();
     let changed = service.open_db.act("change password", async move |tx| {
         act_as(tx, user);
@@ -340,7 +317,7 @@ pub(crate) async fn change(
         if epoch(present.as_ref()) != proved.epoch {
             return Err(AccountsError::Changed);
         }
-        let set = set(tx, user, phc, present.and_then(|row| row.set_by)).await?;
+        let set = set(tx, user, new, present.and_then(|row| row.set_by)).await?;
         notices::password_changed(tx, &worked, user).await?;
         let changes = &worked.changes;
         if ends.keys {

@@ -120,20 +120,22 @@ pub(crate) fn is_well_formed(text: &str) -> bool {
     read(text).is_some()
 }
 
-/// Gives the next tokens for a refresh token.
+/// Gives the next tokens for a refresh token, if its session `may_go_on`: asked once the token has proved to be of it.
 ///
 /// # Errors
 ///
-/// [`AccountsError::TokenInvalid`], which changes nothing; [`AccountsError::SessionEnded`].
+/// [`AccountsError::TokenInvalid`], which changes nothing; [`AccountsError::SessionEnded`]; what `may_go_on` says.
 pub(crate) async fn refresh(
     tx: &mut Tx,
     service: &Service,
     keys: &Keys,
     text: &str,
+    may_go_on: impl Fn(SessionId) -> Result<(), AccountsError>,
 ) -> Result<Refreshed, AccountsError> {
     let (settings, changes) = (&service.settings, &service.changes);
     let given = read(text).ok_or(AccountsError::TokenInvalid)?;
     let (found, row) = checked(tx, keys, &given).await?;
+    may_go_on(given.session)?;
     let now = Moment::now();
     if !found.is_live(now) {
         return Err(AccountsError::SessionEnded);

@@ -20,6 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     mail::{self, Purpose},
+    new_passwords,
     one_time::{self, Given, Letter, TRIES},
     passwords, role_bindings, roles,
     users::{self as user_rules, NewUser},
@@ -65,8 +66,8 @@ pub(crate) async fn register(
     let user = user_rules::row(new, DEFAULT)?;
     let phc = match password {
         Some(password) => {
-            let hashed = passwords::hash_new(service, asker, &user, "password", password);
-            Some(hashed.await?)
+            let hashed = new_passwords::hash_new(service, asker, &user, "password", password);
+            Some(hashed.await?.phc)
         }
         None => None,
     };

@@ -105,7 +105,10 @@ pub(crate) async fn unbind(
     if let Holder::User(user) = holder {
         roles::keeps_owner_without(tx, user, Some(row.role_id)).await?;
     }
-    store::delete(tx, id).await?;
+    // Another request may have been faster since it was found.
+    if store::delete(tx, id).await? == 0 {
+        return Err(AccountsError::NotFound);
+    }
     holders::check_holder(tx, who, holder, &before, None).await?;
     forget(tx, changes, holder).await?;
     tx.emit(&RoleBindingDeleted::of(&row))?;

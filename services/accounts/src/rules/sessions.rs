@@ -5,14 +5,14 @@ use std::time::Duration;
 use dotmac_platform::{
     audit::Audited,
     db::{
-        TenantId, Tx,
+        Connection, TenantId, Tx,
         types::{Json, Moment},
     },
 };
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
-use super::refresh;
+use super::{refresh, tenant_policy};
 use crate::{
     AccountsError, AccountsSettings,
     audit::{Act, Resource, SESSION_ENDED, SESSIONS_ENDED, TENANT_SWITCH},
@@ -213,7 +213,7 @@ pub(crate) async fn end_by_id(
 ///
 /// # Errors
 ///
-/// [`AccountsError::NotFound`] for every other tenant.
+/// [`AccountsError::NotFound`] for every other tenant; what the session [lacks](tenant_policy::Lack) for its policy.
 pub(crate) async fn switch(
     tx: &mut Tx,
     keys: &Keys,
@@ -223,11 +223,14 @@ pub(crate) async fn switch(
     tenant: TenantId,
 ) -> Result<Audited<Issued>, AccountsError> {
     let session = live(tx, id).await?;
-    let is_active = tenants::find(tx, tenant)
-        .await?
-        .is_some_and(|found| found.status == ACTIVE);
-    if !is_active || !users::is_member(tx, tenant, session.user_id).await? {
+    let found = tenants::find(tx, tenant).await?;
+    let found = found.filter(|found| found.status == ACTIVE);
+    let found = found.ok_or(AccountsError::NotFound)?;
+    if !users::is_member(tx, tenant, session.user_id).await? {
         return Err(AccountsError::NotFound);
+    }
+    if let Some(lack) = tenant_policy::lack(tx, &session, found.mfa_required).await? {
+        return Err(lack.into());
     }
     let authentication = (session.acr, session.amr.clone(), session.auth_time);
     let switched = Successor {
@@ -335,6 +338,22 @@ pub(crate) async fn end_all(
     Ok(act.record_of(tx, user).await?.of(ended))
 }
 
+/// A session of `user` that has not ended; another's is not found.
+///
+/// # Errors
+///
+/// [`AccountsError::NotFound`].
+pub(crate) async fn find_own(
+    c: &mut Connection,
+    user: UserId,
+    id: SessionId,
+) -> Result<SessionRow, AccountsError> {
+    let found = store::find(c, store::By::Id(id)).await?;
+    let own =
+        found.filter(|found| found.session.user_id == user && found.session.ended_at.is_none());
+    Ok(own.ok_or(AccountsError::NotFound)?.session)
+}
+
 /// Ends a session of `user`; another's is not found.
 pub(crate) async fn end_own(
     tx: &mut Tx,
@@ -342,11 +361,6 @@ pub(crate) async fn end_own(
     user: UserId,
     id: SessionId,
 ) -> Result<(), AccountsError> {
-    let found = store::find(tx, store::By::Id(id)).await?;
-    let own = found
-        .filter(|found| found.session.user_id == user && found.session.ended_at.is_none())
-        .ok_or(AccountsError::NotFound)?;
-    end(tx, changes, &own.session, "ended_by_user")
-        .await
-        .map(drop)
+    let own = find_own(tx, user, id).await?;
+    end(tx, changes, &own, "ended_by_user").await.map(drop)
 }

@@ -46,6 +46,7 @@ pub(crate) async fn create(
         status: ACTIVE.to_owned(),
         version: 1,
         created_at: Moment::now(),
+        mfa_required: false,
     };
     store::insert(tx.system().await?, &row).await?;
     let scope = TenantScope::system(row.id, "make a tenant");
@@ -85,6 +86,29 @@ pub(crate) async fn rename(
 ) -> Result<Audited<()>, AccountsError> {
     service::changed(store::rename(tx, seen, name).await?)?;
     let act = Act::done(TENANT_UPDATED, Resource::Tenant, seen.id.uuid());
+    Ok(act.record(tx)?.of(()))
+}
+
+/// Sets whether the members of the tenant need a second factor, in the version that the client has seen. Whoever asks for it must
+/// have shown one.
+///
+/// # Errors
+///
+/// 403 `step_up_required`.
+pub(crate) async fn set_policy(
+    tx: &mut TenantTx,
+    changes: &Changes,
+    who: &Principal,
+    seen: &TenantRow,
+    mfa_required: bool,
+) -> Result<Audited<()>, AccountsError> {
+    if mfa_required {
+        service::authenticated_now(who, 2)?;
+    }
+    service::changed(store::set_policy(tx, seen, mfa_required).await?)?;
+    changes.record(tx, Change::Tenant(seen.id)).await?;
+    let act = Act::done(TENANT_UPDATED, Resource::Tenant, seen.id.uuid());
+    let act = act.detail("mfa_required", mfa_required.to_string());
     Ok(act.record(tx)?.of(()))
 }
 

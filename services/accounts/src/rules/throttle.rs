@@ -19,12 +19,17 @@ const FREE: i32 = 5;
 /// The longest wait before the failures lock.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
+/// The long wait of a [`Limit`] that has one.
+const LONG_WAIT: Duration = Duration::from_secs(3600);
+
 /// From how many failures on nothing helps any more, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit {
     pub(crate) most: i32,
     /// Until the owner acts, without one.
     locked_for: Option<Duration>,
+    /// At how many failures there is a long wait in any case.
+    long_wait_at: Option<i32>,
 }
 
 impl Limit {
@@ -33,18 +38,22 @@ impl Limit {
     pub(crate) const SIGN_IN: Self = Self {
         most: 100,
         locked_for: None,
+        long_wait_at: None,
     };
 
     /// Passwords that a signed-in caller gives: the session may be stolen, and its owner is not kept out for good.
     pub(crate) const PRESENT_PASSWORD: Self = Self {
         most: 100,
         locked_for: Some(WINDOW),
+        long_wait_at: None,
     };
 
-    /// Codes of second factors, of which fewer are enough, since they are short. The password is known to an attacker.
+    /// Codes of second factors, of which fewer are enough, since they are short: 10 in an hour over all sign-ins. The password is
+    /// known to an attacker.
     pub(crate) const FACTOR: Self = Self {
         most: 20,
         locked_for: Some(WINDOW),
+        long_wait_at: Some(10),
     };
 }
 
@@ -96,7 +105,7 @@ fn counted(mut row: ThrottleRow, now: Moment, limit: Limit) -> Option<ThrottleRo
         row.window_start = now;
     }
     row.failures += 1;
-    row.until = match wait_after(row.failures, limit.most) {
+    row.until = match wait_after(row.failures, limit) {
         Some(wait) => now + wait,
         None => limit.locked_for.map_or(Moment::LAST, |locked| now + locked),
     };
@@ -109,13 +118,16 @@ pub(crate) async fn forget(tx: &mut Tx, key: Vec<u8>) -> Result<(), AccountsErro
     Ok(())
 }
 
-/// How long the next try waits after so many failures; `None` from `most` on, which lock.
-fn wait_after(failures: i32, most: i32) -> Option<Duration> {
+/// How long the next try waits after so many failures; `None` from the most on, which lock.
+fn wait_after(failures: i32, limit: Limit) -> Option<Duration> {
     if failures < FREE {
         return Some(Duration::ZERO);
     }
-    if failures >= most {
+    if failures >= limit.most {
         return None;
+    }
+    if limit.long_wait_at == Some(failures) {
+        return Some(LONG_WAIT);
     }
     let doublings = u32::try_from(failures - FREE).unwrap_or_default().min(20);
     Some(Duration::from_secs(1 << doublings).min(LONGEST))
@@ -127,19 +139,19 @@ mod tests {
 
     #[test]
     fn waits_double_from_the_fifth_failure_on_and_do_not_end_from_the_last_one_on() {
-        let waits = |failures: &[i32], most| {
-            let waits = failures.iter().map(|it| wait_after(*it, most));
+        let waits = |failures: &[i32], limit| {
+            let waits = failures.iter().map(|it| wait_after(*it, limit));
             waits
                 .map(|wait| wait.map(|wait| wait.as_secs()))
                 .collect::<Vec<_>>()
         };
         let seconds = [0, 0, 1, 2, 32, 512, 900, 900].map(Some);
-        let most = Limit::SIGN_IN.most;
-        assert_eq!(waits(&[0, 4, 5, 6, 10, 14, 15, 99], most), seconds);
-        assert_eq!(waits(&[100, 5000], most), [None, None]);
+        let limit = Limit::SIGN_IN;
+        assert_eq!(waits(&[0, 4, 5, 6, 10, 14, 15, 99], limit), seconds);
+        assert_eq!(waits(&[100, 5000], limit), [None, None]);
         assert_eq!(
-            waits(&[4, 5, 19, 20], Limit::FACTOR.most),
-            [Some(0), Some(1), Some(900), None]
+            waits(&[4, 5, 10, 19, 20], Limit::FACTOR),
+            [Some(0), Some(1), Some(3600), Some(900), None]
         );
     }
 

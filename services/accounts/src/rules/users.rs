@@ -10,7 +10,10 @@ use dotmac_platform::{
     events::Emit as _,
 };
 
-use super::{api_keys, passwords, role_bindings, roles, sessions, sign_in, standing::Standing};
+use super::{
+    api_keys, new_passwords::NewPassword, passwords, role_bindings, roles, sessions, sign_in,
+    standing::Standing,
+};
 use crate::{
     AccountsError,
     audit::{
@@ -83,14 +86,14 @@ pub(crate) async fn create(
     changes: &Changes,
     who: &Principal,
     row: &UserRow,
-    phc: Option<String>,
+    password: Option<NewPassword>,
     role_names: &[String],
 ) -> Result<Audited<()>, AccountsError> {
     store::insert(tx, row).await?;
     let tenant = tx.tenant();
     store::join(tx, tenant, row.id).await?;
-    if let Some(phc) = phc {
-        passwords::set_first(tx, row.id, phc, Id::from_uuid(who.id)).await?;
+    if let Some(new) = password {
+        passwords::set_first(tx, row.id, new, Id::from_uuid(who.id)).await?;
     }
     for name in role_names {
         let role = roles::named(tx, name).await?;

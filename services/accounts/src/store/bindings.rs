@@ -209,6 +209,36 @@ pub(crate) async fn active_holders(
     on!(tx, |c| query.load(c).await)
 }
 
+/// The first active users that have the role `owner` of the tenant for good, at most `limit`.
+pub(crate) async fn active_owners(
+    c: &mut Connection,
+    tenant: TenantId,
+    limit: i64,
+) -> Result<Vec<UserId>, DbError> {
+    let is_owner = roles::tenant_id
+        .eq(tenant)
+        .and(roles::name.eq("owner"))
+        .and(roles::is_system.eq(true));
+    let owner = roles::table.filter(is_owner).select(roles::id);
+    let Some(owner): Option<RoleId> = on!(c, |c| owner.first(c).await).optional()? else {
+        return Ok(Vec::new());
+    };
+    let of_user = role_bindings::user_id.eq(users::id.nullable());
+    let is_active = users::status
+        .eq(super::ACTIVE)
+        .and(users::deleted_at.is_null());
+    let query = role_bindings::table
+        .inner_join(users::table.on(of_user))
+        .filter(role_bindings::tenant_id.eq(tenant))
+        .filter(role_bindings::role_id.eq(owner))
+        .filter(role_bindings::expires_at.is_null())
+        .filter(is_active)
+        .order(users::id.asc())
+        .limit(limit)
+        .select(users::id);
+    on!(c, |c| query.load(c).await)
+}
+
 /// Whether `user` has the role in the tenant.
 pub(crate) async fn has_role(
     tx: &mut TenantTx,

@@ -11,7 +11,7 @@ macro_rules! of_holder {
     };
 }
 
-/// `holder`, `insert`, `find`, `delete`, `page` and `end_of_rows` of a table, whose rows are `$row` with the id `$id`.
+/// `holder`, `insert`, `find`, `delete`, `page`, `now_of` and `end_of_rows` of a table, whose rows are `$row` with the id `$id`.
 macro_rules! held_rows {
     ($table:ident, $row:ident, $id:ty) => {
         impl $row {
@@ -60,6 +60,24 @@ macro_rules! held_rows {
                     query = query.filter($table::id.gt(after));
                 }
                 query.load(c).await
+            })
+        }
+
+        /// The rows that `holder` has now.
+        pub(crate) async fn now_of(
+            tx: &mut TenantTx,
+            holder: Holder,
+        ) -> Result<Vec<$row>, DbError> {
+            let (tenant, now) = (tx.tenant(), Moment::now());
+            on!(tx, |c| {
+                let is_now = $table::expires_at.is_null().or($table::expires_at.gt(now));
+                let query = $table::table
+                    .filter($table::tenant_id.eq(tenant))
+                    .filter(is_now)
+                    .select($row::as_select())
+                    .order($table::id.asc())
+                    .into_boxed();
+                of_holder!(query, $table, holder).load(c).await
             })
         }
 

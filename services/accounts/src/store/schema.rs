@@ -10,6 +10,7 @@ diesel::table! {
         status -> Text,
         version -> BigInt,
         created_at -> Timestamp,
+        mfa_required -> Bool,
     }
 }
 
@@ -42,6 +43,7 @@ diesel::table! {
         phc -> Text,
         changed_at -> Timestamp,
         set_by -> Nullable<Uuid>,
+        is_short -> Bool,
     }
 }
 

@@ -76,6 +76,8 @@ pub(crate) struct Found {
     pub(crate) user_deleted: Option<Moment>,
     pub(crate) member_status: String,
     pub(crate) tenant_status: String,
+    /// Whether the members of the tenant need a second factor.
+    pub(crate) mfa_required: bool,
 }
 
 impl Found {
@@ -92,15 +94,17 @@ impl Found {
     }
 }
 
-type FoundRow = (SessionRow, String, Option<Moment>, String, String);
+type FoundRow = (SessionRow, String, Option<Moment>, String, (String, bool));
 
-fn found((session, user_status, user_deleted, member_status, tenant_status): FoundRow) -> Found {
+fn found((session, user_status, user_deleted, member_status, tenant): FoundRow) -> Found {
+    let (tenant_status, mfa_required) = tenant;
     Found {
         session,
         user_status,
         user_deleted,
         member_status,
         tenant_status,
+        mfa_required,
     }
 }
 
@@ -125,7 +129,7 @@ pub(crate) async fn find(tx: &mut Connection, by: By) -> Result<Option<Found>, D
                 users::status,
                 users::deleted_at,
                 memberships::status,
-                tenants::status,
+                (tenants::status, tenants::mfa_required),
             ))
             .into_boxed();
         let query = match by {

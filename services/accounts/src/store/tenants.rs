@@ -23,6 +23,8 @@ pub(crate) struct TenantRow {
     pub(crate) status: String,
     pub(crate) version: i64,
     pub(crate) created_at: Moment,
+    /// Whether its members need a second factor.
+    pub(crate) mfa_required: bool,
 }
 
 pub(crate) async fn insert(tx: &mut Tx, row: &TenantRow) -> Result<(), DbError> {
@@ -36,6 +38,23 @@ pub(crate) async fn insert(tx: &mut Tx, row: &TenantRow) -> Result<(), DbError> 
 pub(crate) async fn find(tx: &mut Connection, id: TenantId) -> Result<Option<TenantRow>, DbError> {
     let query = tenants::table.filter(tenants::id.eq(id));
     on!(tx, |c| query.select(TenantRow::as_select()).first(c).await).optional()
+}
+
+/// Sets whether members need a second factor, in the version that was seen; 0 if it has another one.
+pub(crate) async fn set_policy(
+    tx: &mut Tx,
+    seen: &TenantRow,
+    mfa_required: bool,
+) -> Result<usize, DbError> {
+    let this_one = tenants::id
+        .eq(seen.id)
+        .and(tenants::version.eq(seen.version));
+    let change = (
+        tenants::mfa_required.eq(mfa_required),
+        tenants::version.eq(tenants::version + 1),
+    );
+    let update = diesel::update(tenants::table.filter(this_one)).set(change);
+    on!(tx, |c| update.execute(c).await)
 }
 
 /// Names the tenant anew in the version that was seen; 0 if it has another one.

@@ -62,6 +62,8 @@ pub(crate) struct PasswordRow {
     /// The administrator who set it, or made the link that it was set by. A user who changes it leaves that: the administrator
     /// may have been there before the user.
     pub(crate) set_by: Option<UserId>,
+    /// Whether it is too short to be the only factor.
+    pub(crate) is_short: bool,
 }
 
 pub(crate) async fn insert(tx: &mut Tx, row: &UserRow) -> Result<(), DbError> {
@@ -303,6 +305,7 @@ pub(crate) async fn set_password(tx: &mut Tx, row: PasswordRow) -> Result<(), Db
         passwords::phc.eq(row.phc.clone()),
         passwords::changed_at.eq(row.changed_at),
         passwords::set_by.eq(row.set_by),
+        passwords::is_short.eq(row.is_short),
     );
     let upsert = diesel::insert_into(passwords::table)
         .values(row)

@@ -5,16 +5,21 @@
     reason = "a test fails by panicking"
 )]
 
+mod abuse;
 mod administration;
 mod attacks;
 mod browsers;
+mod contract;
 mod escalation;
 mod factors;
 mod grants;
 mod keys;
+mod limits;
 mod mail;
 mod passkeys;
+mod passwords;
 mod races;
+mod scale;
 mod sign_in;
 mod start;
 mod step_up;

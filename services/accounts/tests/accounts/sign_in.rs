@@ -202,6 +202,8 @@ async fn passwords_that_are_guessed_first_are_refused_with_the_reason() {
         ("short", "password_too_short"),
         ("passwordpassword", "password_common"),
         ("admin@example.comadmin", "password_context"),
+        // The tenant.
+        ("default default 7d", "password_context"),
     ] {
         let answer = house.post(
             "/auth/password/reset",

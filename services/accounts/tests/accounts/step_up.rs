@@ -238,7 +238,7 @@ async fn passwords_are_tried_ten_times_a_minute_and_sign_ins_counted_by_wide_net
         let policy = answer.headers["ratelimit-policy"].to_str().unwrap();
         policy.to_owned()
     };
-    let expected = r#""network";q=20;w=120, "wide_network";q=200;w=120"#;
+    let expected = r#""login";q=10;w=60, "login_wide";q=100;w=60"#;
     assert_eq!(policy(&session), expected);
     let change = json!({ "current": "not it", "new": "a quite different sentence 7" });
     let token = session.text("access_token");

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    BreachFilter, Context, HashParams, PasswordFault, Peppers,
+    BreachFilter, Context, HashParams, PasswordFault, Peppers, Strength,
     phc::{self, Memory},
     policy,
 };
@@ -165,7 +165,7 @@ impl Hasher {
         .await?
     }
 
-    /// Whether `password` is accepted as a new one.
+    /// What `password` is long enough for, if it is accepted as a new one for what is `needed`.
     ///
     /// # Errors
     ///
@@ -175,16 +175,18 @@ impl Hasher {
         asker: Asker,
         password: SecretString,
         context: Context,
-    ) -> Result<Result<(), PasswordFault>, AccountsError> {
+        needed: Strength,
+    ) -> Result<Result<Strength, PasswordFault>, AccountsError> {
         let inner = Arc::clone(&self.0);
         self.run(asker, move |_| {
             let password = password.expose_secret();
-            if let Err(fault) = policy::check(password, &context) {
-                return Ok(Err(fault));
-            }
+            let strength = match policy::check(password, &context, needed) {
+                Ok(strength) => strength,
+                fault => return Ok(fault),
+            };
             Ok(match inner.is_breached(password)? {
                 true => Err(PasswordFault::Breached),
-                false => Ok(()),
+                false => Ok(strength),
             })
         })
         .await?

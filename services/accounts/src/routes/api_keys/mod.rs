@@ -21,8 +21,9 @@ use uuid::Uuid;
 use super::{BODY, CALLS, etag, refused, visible};
 use crate::{
     AccountsError, ReadApiKeys, WriteApiKeys,
+    problems::{OF_ADMINISTRATION, OF_LIST, OF_READING},
     rules::{
-        api_keys::{self as rules, LONGEST_OVERLAP, NewKey},
+        api_keys::{self as rules, Expiry, LONGEST_OVERLAP, NewKey},
         roles,
     },
     service::Service,
@@ -39,24 +40,29 @@ const OVERLAP: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .get("", list_keys)
+        .problems(OF_LIST)
         .summary("The API keys of the tenant")
         .rate_limit(CALLS);
     routes
         .post("", create_key)
+        .problems(OF_ADMINISTRATION)
         .summary("Make an API key, for a service account or for yourself")
         .rate_limit(CALLS)
         .body_limit(BODY)
         .secret_answer();
     routes
         .get("/{id}", find_key)
+        .problems(OF_READING)
         .summary("One API key")
         .rate_limit(CALLS);
     routes
         .delete("/{id}", revoke_key)
+        .problems(OF_ADMINISTRATION)
         .summary("Revoke an API key")
         .rate_limit(CALLS);
     routes
         .post("/{id}/rotate", rotate_key)
+        .problems(OF_ADMINISTRATION)
         .summary("Give an API key another secret")
         .rate_limit(CALLS)
         .body_limit(BODY);
@@ -105,14 +111,39 @@ struct KeyPost {
     /// Permissions; it has those of them that its owner has as well.
     #[garde(length(min = 1, max = 100), inner(length(bytes, min = 1, max = 200)))]
     scopes: Vec<String>,
-    /// 90 days away unless it is said; at most a year.
+    /// 90 days away unless it is said; at most a year, or `never` with the permission `accounts.api_keys.never_expire`.
     #[serde(default)]
     #[garde(skip)]
-    expires_at: Option<Moment>,
+    expires_at: Option<KeyEnd>,
     /// Networks that it may be used from.
     #[serde(default)]
     #[garde(length(max = 50))]
     cidrs: Vec<String>,
+}
+
+/// When a key ends.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+enum KeyEnd {
+    At(Moment),
+    Never(Never),
+}
+
+/// The word `never`.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Never {
+    Never,
+}
+
+impl From<Option<KeyEnd>> for Expiry {
+    fn from(end: Option<KeyEnd>) -> Self {
+        match end {
+            None => Self::Usual,
+            Some(KeyEnd::At(at)) => Self::At(at),
+            Some(KeyEnd::Never(Never::Never)) => Self::Never,
+        }
+    }
 }
 
 /// How a key is rotated.
@@ -166,8 +197,24 @@ async fn page(
         .read("list API keys", async move |tx| {
             store::page(tx, of, after, rows).await
         });
-    let items = read.await?.into_iter().map(body).collect();
-    Ok(paging.page(&bound, items, |key| Id::<ApiKey>::from_uuid(key.id)))
+    Ok(paging.page(&bound, read.await?, |row| row.id).map(body))
+}
+
+async fn find(
+    who: &Principal,
+    on: &Service,
+    id: Id<ApiKey>,
+    of: Option<UserId>,
+) -> Result<Versioned<KeyBody>, AccountsError> {
+    let db = on.db.tenant(&who.scope());
+    let found = db.read("find API key", async move |tx| {
+        rules::find(tx, id, of).await
+    });
+    let row = found.await?;
+    Ok(Versioned {
+        version: row.version,
+        body: body(row),
+    })
 }
 
 async fn make(
@@ -196,7 +243,7 @@ async fn make(
             scopes: new.scopes,
             cidrs,
         },
-        expires_at: new.expires_at,
+        expiry: new.expires_at.into(),
     };
     let principal = who.clone();
     let created = on
@@ -296,16 +343,7 @@ async fn find_key(
     on: Use<Service>,
     id: Path<Id<ApiKey>>,
 ) -> Result<Versioned<KeyBody>, AccountsError> {
-    let db = on.db.tenant(&who.scope());
-    let row = db
-        .read("find API key", async move |tx| {
-            rules::find(tx, *id, None).await
-        })
-        .await?;
-    Ok(Versioned {
-        version: row.version,
-        body: body(row),
-    })
+    find(&who, &on, *id, None).await
 }
 
 async fn revoke_key(

@@ -3,12 +3,13 @@
 use dotmac_platform::{
     db::types::Id,
     prelude::*,
-    routing::{Idempotency, IfMatch, Page, Paging},
+    routing::{Idempotency, IfMatch, Page, Paging, Versioned},
 };
 
-use super::{KeyBody, KeyPost, MadeKey, Rotation, make, page, revoke, rotate};
+use super::{KeyBody, KeyPost, MadeKey, Rotation, find, make, page, revoke, rotate};
 use crate::{
     AccountsError,
+    problems::{OF_ADMINISTRATION, OF_OWN_LIST, OF_OWN_READING},
     routes::{BODY, CALLS, refused},
     service::{self, Service},
     store::api_keys::ApiKey,
@@ -18,20 +19,29 @@ use crate::{
 pub(in crate::routes) fn declare(routes: &mut Routes) {
     routes
         .get("", list_own_keys)
+        .problems(OF_OWN_LIST)
         .summary("Your own API keys")
         .rate_limit(CALLS);
     routes
         .post("", create_own_key)
+        .problems(OF_ADMINISTRATION)
         .summary("Make an API key of your own")
         .rate_limit(CALLS)
         .body_limit(BODY)
         .secret_answer();
     routes
+        .get("/{id}", find_own_key)
+        .problems(OF_OWN_READING)
+        .summary("One of your own API keys")
+        .rate_limit(CALLS);
+    routes
         .delete("/{id}", revoke_own_key)
+        .problems(OF_ADMINISTRATION)
         .summary("Revoke an API key of your own")
         .rate_limit(CALLS);
     routes
         .post("/{id}/rotate", rotate_own_key)
+        .problems(OF_ADMINISTRATION)
         .summary("Give an API key of your own another secret")
         .rate_limit(CALLS)
         .body_limit(BODY);
@@ -61,6 +71,16 @@ async fn create_own_key(
         ));
     }
     make(&who, &on, new, once).await
+}
+
+async fn find_own_key(
+    who: Authenticated,
+    on: Use<Service>,
+    id: Path<Id<ApiKey>>,
+) -> Result<Versioned<KeyBody>, AccountsError> {
+    service::person(&who)?;
+    let me = Id::from_uuid(who.id);
+    find(&who, &on, *id, Some(me)).await
 }
 
 async fn revoke_own_key(

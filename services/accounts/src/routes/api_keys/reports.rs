@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::{
     AccountsError,
+    problems::OF_LIST,
     routes::{BODY, REPORTS},
     rules::api_keys as rules,
     service::Service,
@@ -17,6 +18,7 @@ use crate::{
 pub(in crate::routes) fn declare(routes: &mut Routes) {
     routes
         .post("/report", report_key)
+        .problems(OF_LIST)
         .summary("Report an API key that was found; it is revoked")
         .rate_limit(REPORTS)
         .body_limit(BODY);
@@ -35,15 +37,13 @@ async fn report_key(
     on: Use<Service>,
     report: Valid<Report>,
 ) -> Result<Noted, AccountsError> {
-    let (changes, key) = (
-        on.changes.clone(),
-        SecretString::from(report.into_inner().key),
-    );
+    let key = SecretString::from(report.into_inner().key);
     if !rules::is_well_formed(key.expose_secret()) {
         return Ok(Noted);
     }
+    let service = (*on).clone();
     let reported = on.open_db.transaction("report API key", async move |tx| {
-        rules::report(tx, &changes, key.expose_secret()).await
+        rules::report(tx, &service, key.expose_secret()).await
     });
     reported.await?;
     Ok(Noted)

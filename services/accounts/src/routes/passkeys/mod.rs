@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 pub(super) use own::{PasskeyBody, list};
 
 use super::{
-    BODY, CALLS, SECOND_FACTORS, WIDE_SECOND_FACTORS,
+    BODY, CALLS, SECOND_FACTORS,
     auth::SessionMode,
     flow::Browser,
     links::wanted,
@@ -28,6 +28,7 @@ use super::{
 use crate::{
     AccountsError, cookies,
     names::Identifier,
+    problems::{OF_FLOW, OF_OPTIONS},
     rules::{next_step::SignedIn, passkeys as rules},
     service::Service,
 };
@@ -35,6 +36,7 @@ use crate::{
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .post("/passkey/options", passkey_options)
+        .problems(OF_OPTIONS)
         .summary("What an authenticator is asked for, to sign in or as a second factor")
         .description(
             "Without a body field: any passkey, for a button or for the suggestions of a browser (`mediation: \"conditional\"`). With \
@@ -42,17 +44,17 @@ pub(super) fn declare(routes: &mut Routes) {
              user who is signing in and has to show a second factor. The answer sets a cookie: `POST /api/v1/auth/passkey/verify` must \
              come from the same browser.",
         )
-        .rate_limit(SECOND_FACTORS)
-        .rate_limit(WIDE_SECOND_FACTORS)
+        .rate_limits(SECOND_FACTORS)
         .body_limit(BODY);
     routes
         .post("/passkey/verify", passkey_sign_in)
+        .problems(OF_FLOW)
         .summary("Sign in by a passkey")
-        .rate_limit(SECOND_FACTORS)
-        .rate_limit(WIDE_SECOND_FACTORS)
+        .rate_limits(SECOND_FACTORS)
         .body_limit(BODY);
     routes
         .post("/step-up/options", step_up_options)
+        .problems(OF_OPTIONS)
         .summary("What your authenticator is asked for, to step up")
         .rate_limit(CALLS);
 }

@@ -7,6 +7,7 @@ use dotmac_platform::{
         types::{Id, Moment},
     },
     prelude::*,
+    routing::{CursorScope, Page, Paging},
 };
 use garde::Validate;
 use secrecy::ExposeSecret;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 use super::CeremonyBody;
 use crate::{
     AccountsError,
+    problems::{OF_OWN, OF_OWN_LIST, OF_OWN_READING},
     routes::{BODY, CALLS, REGISTERED_PASSKEYS, SECOND_FACTORS, visible},
     rules::{
         factors::{self, Factor},
@@ -34,20 +36,29 @@ use crate::{
 pub(in crate::routes) fn declare(routes: &mut Routes) {
     routes
         .get("", list_passkeys)
+        .problems(OF_OWN_LIST)
         .summary("Your passkeys")
         .rate_limit(CALLS);
     routes
         .post("", begin_passkey)
+        .problems(OF_OWN)
         .summary("What your authenticator is asked for a new passkey, which does not count yet")
         .rate_limit(CALLS);
     routes
         .post("/confirm", confirm_passkey)
+        .problems(OF_OWN)
         .summary("Let the passkey count that your authenticator has made")
-        .rate_limit(SECOND_FACTORS)
+        .rate_limits(SECOND_FACTORS)
         .rate_limit(REGISTERED_PASSKEYS)
         .body_limit(BODY);
     routes
+        .get("/{id}", find_passkey)
+        .problems(OF_OWN_READING)
+        .summary("One of your passkeys")
+        .rate_limit(CALLS);
+    routes
         .delete("/{id}", remove_passkey)
+        .problems(OF_OWN)
         .summary("Take a passkey away, and the recovery codes with the last second factor")
         .rate_limit(CALLS);
 }
@@ -83,13 +94,6 @@ impl From<PasskeyRow> for PasskeyBody {
             last_used_at: row.last_used_at,
         }
     }
-}
-
-/// The passkeys of the caller.
-#[derive(Serialize, ToSchema)]
-struct PasskeyList {
-    /// The oldest first.
-    items: Vec<PasskeyBody>,
 }
 
 /// A passkey that an authenticator has made.
@@ -128,13 +132,32 @@ pub(in crate::routes) async fn list(
 async fn list_passkeys(
     who: Authenticated,
     on: Use<Service>,
-) -> Result<Json<PasskeyList>, AccountsError> {
+    paging: Paging,
+) -> Result<Page<PasskeyBody>, AccountsError> {
     service::person(&who)?;
     let user = Id::from_uuid(who.id);
     let read = on
         .open_db
         .read("list passkeys", async move |c| list(c, user).await);
-    Ok(Json(PasskeyList { items: read.await? }))
+    let bound = CursorScope {
+        filter: &who.id.to_string(),
+        ..CursorScope::of(who.tenant, "own passkeys")
+    };
+    Ok(paging.page_of_all(&bound, read.await?, |passkey| passkey.id)?)
+}
+
+async fn find_passkey(
+    who: Authenticated,
+    on: Use<Service>,
+    id: Path<Id<Passkey>>,
+) -> Result<Json<PasskeyBody>, AccountsError> {
+    service::person(&who)?;
+    let user = Id::from_uuid(who.id);
+    let read = on
+        .open_db
+        .read("find passkey", async move |c| store::of_user(c, user).await);
+    let found = read.await?.into_iter().find(|row| row.id == *id);
+    Ok(Json(found.ok_or(AccountsError::NotFound)?.into()))
 }
 
 async fn begin_passkey(

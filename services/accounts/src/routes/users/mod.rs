@@ -25,7 +25,8 @@ use super::{
 use crate::{
     AccountsError, ReadUsers, WriteUsers,
     password::Asker,
-    rules::{passwords, users as rules, users::NewUser},
+    problems::{OF_ADMINISTRATION, OF_LIST, OF_READING},
+    rules::{new_passwords, users as rules, users::NewUser},
     service::{self, Service},
     store::{
         ACTIVE, DISABLED,
@@ -37,24 +38,29 @@ use crate::{
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .get("", list_users)
+        .problems(OF_LIST)
         .summary("The users of the tenant")
         .rate_limit(CALLS);
     routes
         .post("", create_user)
+        .problems(OF_ADMINISTRATION)
         .summary("Make a user")
         .rate_limit(CALLS)
         .body_limit(BODY);
     routes
         .get("/{id}", find_user)
+        .problems(OF_READING)
         .summary("One user")
         .rate_limit(CALLS);
     routes
         .patch("/{id}", change_user)
+        .problems(OF_ADMINISTRATION)
         .summary("Change a user's profile")
         .rate_limit(CALLS)
         .body_limit(BODY);
     routes
         .delete("/{id}", delete_user)
+        .problems(OF_ADMINISTRATION)
         .summary("Delete a user")
         .rate_limit(CALLS);
     status::declare(routes);
@@ -203,13 +209,13 @@ async fn create_user(
         full_name,
     };
     let row = rules::row(new, who.tenant)?;
-    let phc = match password {
+    let password = match password {
         None => None,
         Some(password) => {
             let _place = on.hasher.place_of(who.id)?;
             let password = SecretString::from(password);
             let asker = Asker::signed_in();
-            Some(passwords::hash_new(&on, asker, &row, "password", password).await?)
+            Some(new_passwords::hash_new(&on, asker, &row, "password", password).await?)
         }
     };
     let (principal, changes) = ((*who).clone(), on.changes.clone());
@@ -217,7 +223,7 @@ async fn create_user(
         .db
         .tenant(&who.scope())
         .act("create user", async move |tx| {
-            let made = rules::create(tx, &changes, &principal, &row, phc, &roles).await?;
+            let made = rules::create(tx, &changes, &principal, &row, password, &roles).await?;
             let body = versioned(rules::find(tx, row.id).await?);
             let location = format!("/api/v1/users/{}", row.id);
             let kept = once.keep(tx, Created { location, body });

@@ -14,29 +14,34 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    AccountsError, WriteUsers, changes::Changes, routes::CALLS, rules::users as rules,
-    service::Service, store::users::User,
+    AccountsError, WriteUsers, changes::Changes, problems::OF_ADMINISTRATION, routes::CALLS,
+    rules::users as rules, service::Service, store::users::User,
 };
 
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .post("/{id}/disable", disable_user)
+        .problems(OF_ADMINISTRATION)
         .summary("Let a user in no more, and end all sessions")
         .rate_limit(CALLS);
     routes
         .post("/{id}/enable", enable_user)
+        .problems(OF_ADMINISTRATION)
         .summary("Let a user in again")
         .rate_limit(CALLS);
     routes
         .post("/{id}/unlock", unlock_user)
+        .problems(OF_ADMINISTRATION)
         .summary("Forget a user's failed sign-ins")
         .rate_limit(CALLS);
     routes
         .post("/{id}/sign-out", sign_out_user)
+        .problems(OF_ADMINISTRATION)
         .summary("End a user's sessions")
         .rate_limit(CALLS);
     routes
         .post("/{id}/reset-link", reset_link)
+        .problems(OF_ADMINISTRATION)
         .summary("A link by which a user sets a password")
         .rate_limit(CALLS);
 }

@@ -16,9 +16,9 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{passkeys::UsedPasskey, sessions};
 use crate::{
     AccountsError,
-    audit::{Act, FACTOR_ADDED, FACTOR_BEGUN, FACTOR_REMOVED, act_as},
+    audit::{Act, FACTOR_ADDED, FACTOR_BEGUN, FACTOR_REMOVED, PASSWORD_CHANGE, act_as},
     changes::Changes,
-    events::{self, FactorAdded, FactorRemoved},
+    events::{self, FactorAdded, FactorRemoved, PasswordChanged},
     secret_text::random,
     service::{self, Service},
     store::{
@@ -187,7 +187,7 @@ pub(crate) async fn confirm_totp(
 /// # Errors
 ///
 /// 403 `step_up_required`; [`AccountsError::NotFound`] if there is none; [`AccountsError::LastFactor`] for the only passkey of a user
-/// without a password, who would have no way in but a mail.
+/// without a password, who would have no way in but a mail, and for the last factor of one whose password is too short to be alone.
 pub(crate) async fn remove_own(
     tx: &mut Tx,
     changes: &Changes,
@@ -206,15 +206,25 @@ pub(crate) async fn remove_own(
     if removed == 0 {
         return Err(AccountsError::NotFound);
     }
-    let is_last = matches!(factor, Factor::Passkey(_)) && held.passkeys == 1;
-    if is_last && users::password(tx, user).await?.is_none() {
-        return Err(AccountsError::LastFactor);
+    let is_last_passkey = matches!(factor, Factor::Passkey(_)) && held.passkeys == 1;
+    let is_last = !store::held(tx, user).await?.any();
+    match users::password(tx, user).await? {
+        None if is_last_passkey => {
+            let why = "the last passkey of a user without a password must stay";
+            return Err(AccountsError::LastFactor(why));
+        }
+        Some(password) if password.is_short && is_last && held.any() => {
+            let why = "the password is too short to be the only factor: set one of at least 15 characters first";
+            return Err(AccountsError::LastFactor(why));
+        }
+        _ => {}
     }
     let session = who.session.map(Id::from_uuid);
     removed_from(tx, changes, user, session, &[factor.name()]).await
 }
 
-/// Takes all second factors away: a password alone lets the user in then.
+/// Takes all second factors away: a password alone lets the user in then. One that is too short for that goes as well; whether
+/// it did.
 ///
 /// # Errors
 ///
@@ -223,7 +233,7 @@ pub(crate) async fn remove_all(
     tx: &mut Tx,
     changes: &Changes,
     user: UserId,
-) -> Result<Audited<()>, AccountsError> {
+) -> Result<Audited<bool>, AccountsError> {
     users::hold(tx, user, Hold::Alone).await?;
     let removed = [
         (store::delete_totp(tx, user).await?, "totp"),
@@ -234,7 +244,16 @@ pub(crate) async fn remove_all(
     if kinds.is_empty() {
         return Err(AccountsError::NotFound);
     }
-    removed_from(tx, changes, user, None, &kinds).await
+    let password = users::password(tx, user).await?;
+    let is_short = password.is_some_and(|password| password.is_short);
+    if is_short {
+        users::delete_password(tx, user).await?;
+        events::emit_of_user(tx, user, &PasswordChanged { user }).await?;
+        let act = Act::on_user(PASSWORD_CHANGE, user).detail("password", "removed");
+        act.record_of(tx, user).await?.of(());
+    }
+    let removed = removed_from(tx, changes, user, None, &kinds).await?;
+    Ok(removed.map(|()| is_short))
 }
 
 /// What follows from the end of factors: all sessions end but `session`. If there is no second factor any more, that one is worth

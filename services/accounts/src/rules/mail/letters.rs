@@ -115,6 +115,16 @@ letters! {
         url
         "A second factor protects better than a password alone."
     }
+    /// After so many wrong codes that the second factor does not help any more.
+    FACTOR_LOCKED = "accounts.factor_locked", "Your second factor at {{ host }} is locked" {
+        "The password of your account at {{ host }} was given, and then so many wrong codes that codes do not help for a day."
+        "If it was not you, someone knows your password: set a new one at once, by a link that is mailed to you."
+    }
+    /// After an API key was reported that was found where it should not be.
+    KEY_REPORTED = "accounts.api_key_reported", "An API key at {{ host }} was found and revoked" {
+        "The API key {{ key }} at {{ host }} was reported by someone who found it. It does not work any more."
+        "See where it was used, and make another one if it is needed."
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dotmac_platform::db::Tx;
 
 use super::{
-    letters::{LOCKED, PASSWORD_CHANGED, REFRESH_REUSED},
+    letters::{FACTOR_LOCKED, KEY_REPORTED, LOCKED, PASSWORD_CHANGED, REFRESH_REUSED},
     link_to, send,
 };
 use crate::{
@@ -16,8 +16,15 @@ use crate::{
     },
     secret_text::MintedPair,
     service::Service,
-    store::users::{self, UserId, UserRow},
+    store::{
+        api_keys::ApiKeyRow,
+        bindings,
+        users::{self, UserId, UserRow},
+    },
 };
+
+/// Owners of a tenant who are written to.
+const MOST_OWNERS: i64 = 10;
 
 /// How long the link of a notice signs in.
 const SIGN_IN_FOR: Duration = Duration::from_secs(30 * 60);
@@ -44,6 +51,39 @@ pub(crate) async fn refresh_reused(
         return Ok(());
     };
     send(tx, service, &user, &REFRESH_REUSED, &[], None).await
+}
+
+/// The second factor of the user was locked: the password is known to an attacker.
+pub(crate) async fn factor_locked(
+    tx: &mut Tx,
+    service: &Service,
+    user: UserId,
+) -> Result<(), AccountsError> {
+    let user = users::find(tx, user).await?.filter(UserRow::is_active);
+    match user {
+        Some(user) => send(tx, service, &user, &FACTOR_LOCKED, &[], None).await,
+        None => Ok(()),
+    }
+}
+
+/// An API key was reported and revoked: to its owner; of a service account to the owners of its tenant.
+pub(crate) async fn key_reported(
+    tx: &mut Tx,
+    service: &Service,
+    key: &ApiKeyRow,
+) -> Result<(), AccountsError> {
+    let owners = match key.user_id {
+        Some(user) => vec![user],
+        None => bindings::active_owners(tx, key.tenant_id, MOST_OWNERS).await?,
+    };
+    for owner in owners {
+        let Some(user) = users::find(tx, owner).await?.filter(UserRow::is_active) else {
+            continue;
+        };
+        let data = [("key", key.name.clone())];
+        send(tx, service, &user, &KEY_REPORTED, &data, None).await?;
+    }
+    Ok(())
 }
 
 /// Passwords from unknown devices let the user in no more; a link that does, and that ends the lock. At most once a day, since

@@ -1,0 +1,2 @@
+-- Whether members of a tenant need a second factor for what is not about how they sign in.
+ALTER TABLE tenants ADD COLUMN mfa_required boolean NOT NULL DEFAULT false;

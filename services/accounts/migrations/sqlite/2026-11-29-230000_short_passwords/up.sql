@@ -1,0 +1,2 @@
+-- Whether a password is too short to be the only factor: beside a second one fewer characters do.
+ALTER TABLE passwords ADD COLUMN is_short BOOLEAN NOT NULL DEFAULT 0;

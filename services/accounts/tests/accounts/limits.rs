@@ -1,0 +1,228 @@
+//! How often, how fast and how strongly: limits of sessions and codes, changes on other instances, what a tenant wants, and what
+//! tokens are signed with.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::{
+    ADMIN, Answer, House, PASSWORD,
+    factors::{code, within_a_step},
+};
+
+#[tokio::test]
+async fn a_session_refreshes_sixty_times_a_minute_and_no_other_is_held_back_by_it() {
+    let house = House::on_sqlite(1, &[]).await;
+    let mut session = house.admin_session().await;
+    let other = house.login(ADMIN, PASSWORD).await;
+    let refresh = async |session: &Answer| {
+        let body = json!({ "refresh_token": session.text("refresh_token") });
+        house.post("/auth/refresh", None, body).await
+    };
+    let mut renewed = 0;
+    let limited = loop {
+        let next = refresh(&session).await;
+        if next.status != 200 {
+            break next;
+        }
+        renewed += 1;
+        session = next;
+    };
+    assert_eq!(limited.short(), (429, "rate_limited"), "{limited:?}");
+    assert!((60..75).contains(&renewed), "{renewed}");
+    let policy = limited.headers["ratelimit-policy"].to_str().unwrap();
+    assert!(policy.contains("\"refresh\";q=60;w=60"), "{policy}");
+    assert_eq!(refresh(&other).await.status, 200);
+    // Nothing was changed by what was refused.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(refresh(&session).await.status, 200);
+}
+
+/// How long after the answer the end of a session counts on another instance.
+#[tokio::test]
+async fn on_postgres_what_is_ended_on_one_instance_is_ended_on_the_others_in_a_moment() {
+    let house = House::on_postgres(2, &[]).await;
+    let admin = house.admin_session().await.text("access_token");
+    let mut delays = Vec::new();
+    for number in 0..10 {
+        let email = format!("user{number}@example.com");
+        let (_, session) = house.user(&admin, &email, &[]).await;
+        let token = session.text("access_token");
+        let there = async || {
+            let me = house.send(1, Method::GET, "/auth/me", Some(&token), None, &[]);
+            me.await.status
+        };
+        assert_eq!(there().await, 200);
+        let out = house.post("/auth/logout", Some(&token), json!({})).await;
+        assert_eq!(out.status, 204, "{out:?}");
+        let began = Instant::now();
+        while there().await == 200 {
+            assert!(began.elapsed() < Duration::from_secs(5), "it still counts");
+        }
+        delays.push(began.elapsed());
+    }
+    delays.sort();
+    // A notification, not the reading of once a second; the machine may be busy with other tests.
+    assert!(delays[5] < Duration::from_millis(300), "{delays:?}");
+}
+
+#[tokio::test]
+async fn codes_are_tried_ten_times_an_hour_and_the_twentieth_locks_and_is_mailed() {
+    House::with_mail(&[], async |house| {
+        let token = house.login(ADMIN, PASSWORD).await.text("access_token");
+        let path = "/auth/me/factors/totp";
+        let setup = house.post(path, Some(&token), json!({})).await;
+        within_a_step().await;
+        let first = json!({ "code": code(&setup.text("secret"), -1) });
+        let confirmed = house.post(path, Some(&token), first).await;
+        assert_eq!(confirmed.status, 200, "{confirmed:?}");
+        let wrong = async || {
+            let first = house.login(ADMIN, PASSWORD).await;
+            let flow = first.body["mfa"]["flow"].as_str().unwrap().to_owned();
+            let body = json!({ "flow": flow, "method": "totp", "code": "000001" });
+            house.post("/auth/mfa/verify", None, body).await
+        };
+        let aged = |failures: i32| {
+            format!("UPDATE login_throttle SET failures = {failures}, until = '2026-11-01 00:00:00.000000'")
+        };
+        assert_eq!(wrong().await.short(), (401, "invalid_credentials"));
+        house.sql(&aged(9)).await;
+        assert_eq!(wrong().await.short(), (401, "invalid_credentials"));
+        let held = wrong().await;
+        assert_eq!(held.short(), (429, "rate_limited"), "{held:?}");
+        let wait: u64 = held.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((3500..=3600).contains(&wait), "{wait}");
+
+        house.sql(&aged(19)).await;
+        assert_eq!(wrong().await.short(), (401, "invalid_credentials"));
+        let locked = wrong().await;
+        let wait: u64 = locked.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        // No answer says more than an hour.
+        assert_eq!(wait, 3600);
+        house.mail("accounts.factor_locked", ADMIN, 1).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tenant_that_wants_a_second_factor_lets_its_members_add_one_and_do_nothing_else() {
+    House::on_both(async |house| {
+        let alone = house.admin_session().await.text("access_token");
+        let (_, ann) = house.user(&alone, "ann@example.com", &["admin"]).await;
+        let ann = ann.text("access_token");
+        let path = "/tenants/01900000-0000-7000-8000-000000000001/policy";
+        let policy = house.get(path, Some(&alone)).await;
+        assert_eq!(policy.body["mfa_required"], false, "{policy:?}");
+        let tag = policy.text("etag");
+        let require = async |token: &str, is_required: bool, seen: &str| {
+            let body = Some(json!({ "mfa_required": is_required }));
+            house
+                .send(
+                    0,
+                    Method::PATCH,
+                    path,
+                    Some(token),
+                    body,
+                    &[("if-match", seen)],
+                )
+                .await
+        };
+        // Nobody shuts out others who has no second factor.
+        let weak = require(&alone, true, &tag).await;
+        assert_eq!(weak.short(), (403, "step_up_required"), "{weak:?}");
+
+        let factor = async |token: &str| {
+            let path = "/auth/me/factors/totp";
+            let setup = house.post(path, Some(token), json!({})).await;
+            let secret = setup.text("secret");
+            within_a_step().await;
+            let first = json!({ "code": code(&secret, -1) });
+            let confirmed = house.post(path, Some(token), first).await;
+            assert_eq!(confirmed.status, 200, "{confirmed:?}");
+            secret
+        };
+        let step_up = async |token: &str, secret: &str| {
+            within_a_step().await;
+            let shown = json!({ "code": code(secret, 0) });
+            let session = house.post("/auth/step-up", Some(token), shown).await;
+            assert_eq!(session.status, 200, "{session:?}");
+            session.text("access_token")
+        };
+        let secret = factor(&alone).await;
+        let strong = step_up(&alone, &secret).await;
+        let set = require(&strong, true, &tag).await;
+        assert_eq!(
+            (set.status, &set.body["mfa_required"]),
+            (200, &json!(true)),
+            "{set:?}"
+        );
+        assert_eq!(
+            require(&strong, true, &tag).await.short(),
+            (412, "precondition_failed")
+        );
+
+        let users = async |token: &str| house.get("/users", Some(token)).await;
+        assert_eq!(users(&strong).await.status, 200);
+        let barred = users(&ann).await;
+        assert_eq!(
+            barred.short(),
+            (403, "mfa_enrolment_required"),
+            "{barred:?}"
+        );
+        assert_eq!(house.get("/auth/me", Some(&ann)).await.status, 200);
+        let secret = factor(&ann).await;
+        let barred = users(&ann).await;
+        assert_eq!(barred.short(), (403, "step_up_required"), "{barred:?}");
+        let ann = step_up(&ann, &secret).await;
+        assert_eq!(users(&ann).await.status, 200);
+
+        // Going on there from another tenant takes it as well.
+        let (_, bob) = house.user(&strong, "bob@example.com", &["member"]).await;
+        let bob = bob.text("access_token");
+        let barred = users(&bob).await;
+        assert_eq!(
+            barred.short(),
+            (403, "mfa_enrolment_required"),
+            "{barred:?}"
+        );
+        let switch = json!({ "tenant_id": "01900000-0000-7000-8000-000000000001" });
+        let switched = house.post("/auth/switch-tenant", Some(&bob), switch).await;
+        assert_eq!(
+            switched.short(),
+            (403, "mfa_enrolment_required"),
+            "{switched:?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tokens_are_signed_as_the_setting_says_and_a_change_replaces_the_key() {
+    let settings = [("DOTMAC_ACCOUNTS_TOKEN_ALG", "EdDSA")];
+    let mut house = House::on_sqlite(1, &settings).await;
+    let token = house.admin_session().await.text("access_token");
+    let jwks = house.get("/.well-known/jwks.json", None).await;
+    let key = &jwks.body["keys"][0];
+    let shown = (&key["alg"], &key["crv"], &key["kty"], key.get("d"));
+    let expected = (&json!("EdDSA"), &json!("Ed25519"), &json!("OKP"), None);
+    assert_eq!(shown, expected, "{jwks:?}");
+    assert_eq!(house.get("/auth/me", Some(&token)).await.status, 200);
+
+    house.instances.pop().unwrap().stop().await;
+    house.settings.clear();
+    house
+        .sql("UPDATE lease SET due_at = '2001-01-01 00:00:00' WHERE name = 'accounts.sweep'")
+        .await;
+    house.spawn(1).await;
+    // The former key signs until the new one is known to all, and its tokens stay good.
+    dotmac_testkit::eventually("a key of the other algorithm", || async {
+        let jwks = house.get("/.well-known/jwks.json", None).await;
+        let keys = jwks.body["keys"].as_array().unwrap().clone();
+        keys.iter().any(|key| key["alg"] == "ES256").then_some(())
+    })
+    .await;
+    assert_eq!(house.get("/auth/me", Some(&token)).await.status, 200);
+    let session = house.login(ADMIN, PASSWORD).await.text("access_token");
+    assert_eq!(house.get("/auth/me", Some(&session)).await.status, 200);
+}
