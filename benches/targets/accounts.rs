@@ -1,5 +1,5 @@
 //! Accounts: what an authenticated route costs against a public one, what it costs to check a token for the first time and again,
-//! whether sign-ins are bound by the hash alone, and what a flood of them does to `/health`. This program, started as a platform
+//! whether sign-ins are bound by the hash alone, what a flood of them does to `/health`, and what a million sessions do to queries. This program, started as a platform
 //! with the module and two routes that do nothing.
 
 use std::{
@@ -13,6 +13,7 @@ use reqwest::Client;
 use serde_json::{Value, json};
 
 use crate::{
+    many_accounts,
     process::Measured,
     report::{Report, median, ms, percentile, us},
     support::{self, Postgres, tool},
@@ -22,8 +23,8 @@ use crate::{
 /// Variable that turns this program into the platform.
 pub const ASKED: &str = "ACCOUNTS_SERVER";
 const ROUNDS: usize = 5;
-/// Access tokens of one session, each checked for the first time once.
-const TOKENS: usize = 200;
+/// Access tokens of one session, each checked for the first time once: as many as it may be refreshed at once.
+const TOKENS: usize = 60;
 /// Sign-ins of one measurement, one after another on as many connections as there are threads that hash.
 const SIGN_INS: usize = 200;
 const USERS: usize = 20;
@@ -68,10 +69,10 @@ pub fn serve() -> ExitCode {
         .main()
 }
 
-struct Bed {
-    platform: Measured,
-    client: Client,
-    _server: Postgres,
+pub struct Bed {
+    pub platform: Measured,
+    pub client: Client,
+    pub server: Postgres,
     _directory: tempfile::TempDir,
 }
 
@@ -100,7 +101,7 @@ impl Bed {
         let bed = Self {
             platform,
             client: Client::builder().no_proxy().build().unwrap(),
-            _server: server,
+            server,
             _directory: directory,
         };
         let reset = json!({ "token": made["token"], "password": PASSWORD });
@@ -110,7 +111,7 @@ impl Bed {
     }
 
     /// Sends a request as a client of the network `from`.
-    async fn post(&self, path: &str, from: usize, body: Value) -> (u16, Value) {
+    pub async fn post(&self, path: &str, from: usize, body: Value) -> (u16, Value) {
         let url = format!("http://127.0.0.1:{}/api/v1{path}", self.platform.port);
         let network = format!("10.{}.{}.1", from / 256 % 256, from % 256);
         let request = self.client.post(url).header("x-forwarded-for", network);
@@ -293,4 +294,7 @@ pub async fn measure(report: &mut Report) {
     }
     sign_ins(report, &bed, &users).await;
     flood(report, &bed, &users).await;
+    let (status, session) = bed.sign_in(ADMIN, 2).await;
+    assert_eq!(status, 200, "{session}");
+    many_accounts::measure(report, &bed, &token, session).await;
 }

@@ -27,6 +27,7 @@ mod files;
 mod jobs;
 mod mails;
 mod management;
+mod many_accounts;
 mod memory;
 mod modules;
 mod overhead;

@@ -1,0 +1,232 @@
+//! Every route of the daemon, as its OpenAPI document lists them, with every kind of wrong caller: without credentials, with
+//! credentials that are changed or over, without the permission, with an API key of another permission, from another
+//! site, and from another tenant.
+
+mod house;
+mod things;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use self::house::{ADMIN, Credentials, House, PASSWORD};
+use crate::support::{Postgres, sqlite};
+
+/// What anybody may call. A route that joins them is a decision.
+const PUBLIC: [&str; 24] = [
+    "GET /.well-known/jwks.json",
+    "GET /account/assets/link.js",
+    "GET /account/{page}",
+    "GET /api/v1/notifications/webhook-key",
+    "GET /api/v1/u/{token}",
+    "GET /f/{token}",
+    "OPTIONS /api/v1/files/tus",
+    "POST /api/v1/auth/code",
+    "POST /api/v1/auth/code/confirm",
+    "POST /api/v1/auth/email/resend",
+    "POST /api/v1/auth/email/undo",
+    "POST /api/v1/auth/email/verify",
+    "POST /api/v1/auth/login",
+    "POST /api/v1/auth/magic-link",
+    "POST /api/v1/auth/magic-link/confirm",
+    "POST /api/v1/auth/mfa/verify",
+    "POST /api/v1/auth/passkey/options",
+    "POST /api/v1/auth/passkey/verify",
+    "POST /api/v1/auth/password/forgot",
+    "POST /api/v1/auth/password/reset",
+    "POST /api/v1/auth/refresh",
+    "POST /api/v1/auth/register",
+    "POST /api/v1/keys/report",
+    "POST /api/v1/u/{token}",
+];
+
+/// Permissions of other modules than accounts that reach all tenants.
+const OF_OPERATORS: [&str; 2] = ["events.subscribers.", "jobs.queues."];
+
+fn short(answer: &(u16, Value)) -> (u16, &str) {
+    (answer.0, answer.1["code"].as_str().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn no_route_answers_a_wrong_caller() {
+    let house = House::open("sqlite:dotmac.db").await;
+    let public: BTreeSet<String> = house
+        .operations
+        .iter()
+        .filter(|it| it.is_public)
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(public, PUBLIC.map(str::to_owned).into());
+
+    // A session that has ended, one that goes on with a changed token, and one of a browser.
+    let ended = house.login("ann@example.com").await;
+    let out = house.post("/auth/logout", Credentials::Bearer(&ended), json!({}));
+    let out = out.await;
+    assert_eq!(out.0, 204, "{out:?}");
+    let member = house.login("ann@example.com").await;
+    let changed = member[..member.len() - 4].to_owned() + "AAAA";
+    let cookie = browser(&house).await;
+
+    let read = key(&house, "accounts.users.read").await;
+    for operation in house.guarded() {
+        let call = async |credentials| house.call(operation, credentials).await;
+        let answer = call(Credentials::None).await;
+        assert_eq!(answer.0, 401, "{operation}: {answer:?}");
+        for (token, code) in [
+            (ended.as_str(), "session_ended"),
+            (&changed, "token_invalid"),
+            ("x", "token_invalid"),
+        ] {
+            let answer = call(Credentials::Bearer(token)).await;
+            assert_eq!(short(&answer), (401, code), "{operation}");
+        }
+        let answer = call(Credentials::Both(&member, &cookie)).await;
+        assert_eq!(
+            short(&answer),
+            (400, "ambiguous_credentials"),
+            "{operation}"
+        );
+        if operation.is_unsafe() {
+            let answer = call(Credentials::ForeignPage(&cookie)).await;
+            assert_eq!(short(&answer), (403, "csrf"), "{operation}");
+        }
+        if operation.permission.is_some() {
+            let answer = call(Credentials::Bearer(&member)).await;
+            assert_eq!(short(&answer), (403, "forbidden"), "{operation}");
+        } else if operation.is_unsafe() {
+            // What is a person's own is nothing for a key.
+            let answer = call(Credentials::Key(&read)).await;
+            assert!((400..500).contains(&answer.0), "{operation}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_good_for_its_permission_and_no_other() {
+    let house = House::open("sqlite:dotmac.db").await;
+    let permissions: BTreeSet<&String> = house
+        .operations
+        .iter()
+        .filter_map(|it| it.permission.as_ref())
+        .collect();
+    assert!(permissions.len() > 12, "{permissions:?}");
+    for permission in &permissions {
+        let key = key(&house, permission).await;
+        for operation in house.guarded() {
+            let Some(needed) = &operation.permission else {
+                continue;
+            };
+            // What the right key does with these routes, other tests look at.
+            let answer = if needed == *permission {
+                if operation.is_unsafe() {
+                    continue;
+                }
+                house.call(operation, Credentials::Key(&key)).await
+            } else {
+                let answer = house.call(operation, Credentials::Key(&key)).await;
+                let problem = (403, "forbidden");
+                assert_eq!(short(&answer), problem, "{permission}: {operation}");
+                continue;
+            };
+            // An upload in parts is only there for the one that began it.
+            let expected = match operation.path.ends_with("/tus/{id}") {
+                true => 404,
+                false => operation.found(),
+            };
+            assert_eq!(answer.0, expected, "{permission}: {operation}: {answer:?}");
+        }
+    }
+}
+
+/// What reaches all tenants is administration, whichever module it is of.
+#[tokio::test]
+async fn what_reaches_all_tenants_is_not_for_a_session_that_was_authenticated_long_ago() {
+    let house = House::open("sqlite:dotmac.db").await;
+    // Before the first use, so that nothing is remembered of the session.
+    let token = house.login(ADMIN).await;
+    let file = house.daemon.directory().join("dotmac.db");
+    let aged = "UPDATE sessions SET auth_time = '2026-11-01 00:00:00.000000'";
+    sqlite::execute(&file, aged);
+    let mut refused = 0;
+    for operation in house.guarded() {
+        let Some(permission) = &operation.permission else {
+            continue;
+        };
+        if OF_OPERATORS.iter().any(|area| permission.starts_with(area)) {
+            let answer = house.call(operation, Credentials::Bearer(&token)).await;
+            let expected = (403, "step_up_required");
+            assert_eq!(short(&answer), expected, "{operation}: {answer:?}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 2, "{refused}");
+    let me = house.get("/auth/me", Credentials::Bearer(&token)).await;
+    assert_eq!(me.0, 200, "{me:?}");
+}
+
+#[tokio::test]
+async fn another_tenants_owner_reaches_nothing_on_both_back_ends() {
+    let postgres = Postgres::start().await;
+    for url in ["sqlite:dotmac.db".to_owned(), postgres.url()] {
+        let house = House::open(&url).await;
+        let tenant = house
+            .make("/tenants", json!({ "slug": "acme", "name": "Acme" }))
+            .await;
+        let session = house.login(ADMIN).await;
+        let switch = json!({ "tenant_id": tenant });
+        let session = house
+            .post("/auth/switch-tenant", Credentials::Bearer(&session), switch)
+            .await;
+        let owner = session.1["access_token"].as_str().unwrap();
+        for operation in house.guarded() {
+            // The user is the same person, whose sessions these are.
+            if !operation.path.contains('{') || operation.path.contains("/auth/me/sessions/") {
+                continue;
+            }
+            let answer = house.call(operation, Credentials::Bearer(owner)).await;
+            let is_of_operators =
+                |it: &String| OF_OPERATORS.iter().any(|area| it.starts_with(area));
+            let expected = match &operation.permission {
+                Some(permission) if is_of_operators(permission) => 403..404,
+                _ if operation.is_unsafe() => 400..500,
+                _ => 404..405,
+            };
+            assert!(expected.contains(&answer.0), "{operation}: {answer:?}");
+        }
+        // All of it is still there for its own tenant.
+        let admin = Credentials::Bearer(&house.admin);
+        for operation in house.guarded().filter(|it| !it.is_unsafe()) {
+            let answer = house.call(operation, admin).await;
+            assert_eq!(answer.0, operation.found(), "{operation}: {answer:?}");
+        }
+    }
+}
+
+/// The cookie of a session in a browser.
+async fn browser(house: &House) -> String {
+    let login = json!({ "identifier": ADMIN, "password": PASSWORD, "mode": "cookie" });
+    let url = format!("{}/api/v1/auth/login", house.daemon.base);
+    let answer = house.daemon.client.post(url).json(&login).send().await;
+    let answer = answer.unwrap();
+    let lines = answer.headers().get_all("set-cookie").iter();
+    let mut lines = lines.filter_map(|line| line.to_str().ok()?.split(';').next());
+    let cookie = lines.find_map(|line| line.strip_prefix("dotmac_session="));
+    cookie.unwrap().to_owned()
+}
+
+/// The API key of a service account that has one permission, and whose key may do everything that the account may.
+async fn key(house: &House, permission: &str) -> String {
+    let account = house
+        .make("/service-accounts", json!({ "name": permission }))
+        .await;
+    let role = json!({ "name": permission, "permissions": [permission] });
+    house.make("/roles", role).await;
+    let bind = json!({ "principal": account, "role": permission });
+    house.make("/role-bindings", bind).await;
+    let new = json!({ "name": permission, "scopes": ["*"], "service_account_id": account });
+    let made = house
+        .post("/api-keys", Credentials::Bearer(&house.admin), new)
+        .await;
+    assert_eq!(made.0, 201, "{made:?}");
+    made.1["key"].as_str().unwrap().to_owned()
+}
