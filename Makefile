@@ -45,7 +45,7 @@ soak: ## Break everything at random, FAULTS times (10000, some three hours), and
 	tests/setup --bench
 	DOTMAC_BENCH_FAULTS=$${FAULTS:-10000} cargo bench --package dotmac --locked -- faults
 
-rotations: ## Rotate the database's user COUNT times (1000) under load: nobody may notice
+rotations: ## Rotate the database's user COUNT times (1000) under load: no query may fail
 	tests/setup
 	cargo build --workspace --examples --locked
 	cargo test --workspace --locked --test rotations -- $${COUNT:-1000}
@@ -55,7 +55,7 @@ mutants: ## Change the code of ROOM (actors/supervision/src/supervisor) in every
 	PATH=target/tools/bin:$$PATH cargo mutants --workspace --file "$${ROOM:-actors/supervision/src/supervisor}/**" \
 	  --output target --timeout 300 --no-shuffle
 
-generate: ## Write the generated files anew: docs/settings.md, deploy/dotmac.env.example, what modules document
+generate: ## Write the generated files: docs/settings.md, deploy/dotmac.env.example, what modules document
 	UPDATE_GENERATED=1 cargo test --workspace --locked --lib settings::
 
 # ---- The parts of `check`; the suite itself compares the generated files with the code --------

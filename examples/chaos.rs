@@ -49,7 +49,7 @@ impl Actor for Chaos {
 
 impl SupervisedActor for Chaos {}
 
-/// What to do to the actor.
+/// The fault to cause.
 #[derive(Message)]
 #[rtype(result = "u64")]
 enum Do {
@@ -94,7 +94,7 @@ impl Handler<Wait> for Chaos {
             debug!("waited long enough");
             generation
         };
-        // The handler runs within its caller's span; what it leaves behind has to be told.
+        // The handler runs within its caller's span; a spawned task needs the span explicitly.
         Box::pin(answer.instrument(Span::current()))
     }
 }
@@ -141,7 +141,7 @@ enum Order {
     Wait,
 }
 
-/// Does what it is told to in one run, and nothing in the others.
+/// Executes a request in one run, and nothing in the others.
 async fn work(context: WorkerContext, next: Arc<Mutex<Option<Work>>>) -> io::Result<()> {
     let work = next.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(Work { order, ms }) = work else {
@@ -245,7 +245,7 @@ async fn block(_: Public, time: Query<Time>) -> Reply<&'static str> {
     Ok(Json("done"))
 }
 
-/// What handlers work with.
+/// The state of handlers.
 #[derive(Clone)]
 struct Store(ModuleDb);
 

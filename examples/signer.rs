@@ -1,4 +1,4 @@
-//! An actor with a secret of its own in Vault, `vault:signer/key`, which it takes while it runs.
+//! An actor with its own secret in Vault, `vault:signer/key`, which it takes while it runs.
 use actix::{Actor, AsyncContext as _, Context, Handler, Message, MessageResult, StreamHandler};
 use dotmac_platform::{
     prelude::*,
@@ -44,7 +44,7 @@ impl Module for Signer {
     const NAME: &'static str = "signer";
     type Settings = NoSettings;
     fn manifest() -> Manifest {
-        Manifest::new("Follows a secret of its own.").required()
+        Manifest::new("Follows its own secret.").required()
     }
     fn mount(_: NoSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
         let signer = |life, watch| Signer {

@@ -1,4 +1,4 @@
-//! Has the platform compiled anew when there is a new migration.
+//! Recompiles the platform for a new migration.
 
 fn main() {
     println!("cargo::rerun-if-changed=../migrations");

@@ -91,7 +91,7 @@ def verify(lines, pinned):
             assert key or not pinned, "the file is not signed"
             if key:
                 check(begin, pinned, key, right, line["signature"])
-            assert not next(lines, None), "there is more behind its last line"
+            assert not next(lines, None), "its last line is followed by others"
             return begin["first"], number, known.hex(), signed
     raise AssertionError("it ends without its last line")
 

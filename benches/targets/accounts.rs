@@ -82,7 +82,7 @@ impl Bed {
         let settings = [
             ("DOTMAC_DATABASE_URL", server.url()),
             ("DOTMAC_APP_MASTER_KEY", MASTER_KEY.to_owned()),
-            // Each sign-in comes from a network of its own.
+            // Each sign-in comes from its own network.
             ("DOTMAC_HTTP_TRUSTED_PROXIES", "127.0.0.1".to_owned()),
             ("DOTMAC_ACCOUNTS_HASH_THREADS", "1".to_owned()),
         ];
@@ -181,7 +181,7 @@ fn routes(report: &mut Report, bed: &Bed, token: &str) {
     );
 }
 
-/// What the first check of a token takes more than the second.
+/// The extra time of the first check of a token.
 async fn checks(report: &mut Report, bed: &Bed) {
     let (status, session) = bed.sign_in(ADMIN, 1).await;
     assert_eq!(status, 200, "{session}");

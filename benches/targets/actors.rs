@@ -13,7 +13,7 @@ use crate::{
     subject::{Ask, Subject},
 };
 
-/// The same actor without a supervisor, on an arbiter of its own.
+/// The same actor without a supervisor, on its own arbiter.
 struct Raw;
 
 impl Actor for Raw {

@@ -1,4 +1,4 @@
-//! What compressed answers cost: memory while clients do not read them, requests a second, and time on
+//! The cost of compressed answers: memory while clients do not read them, requests a second, and time on
 //! a connection that is kept. The baseline is the same answer as it is.
 
 use std::{process::Command, time::Duration};
@@ -17,7 +17,7 @@ use crate::{
     throughput::{CONNECTIONS, requests_a_second},
 };
 
-/// What browsers accept, and what Prometheus does.
+/// `Accept-Encoding` of browsers, and of Prometheus.
 const BROWSER: &str = "gzip, deflate, br, zstd";
 const SCRAPER: &str = "gzip";
 const PLAIN: &str = "identity";

@@ -1,4 +1,4 @@
-//! What the runtime adds to a query: against diesel-async with deadpool alone, on the same server.
+//! The cost of the runtime for a query: against diesel-async with deadpool alone, on the same server.
 
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ const SET_UPS: usize = 24;
 /// Of each set-up. Short ones, so that what else the machine does meets all alike.
 const ROUNDS: usize = 2;
 
-/// What is asked for, how many ask at once, and how often each.
+/// The query, the number of clients, and the queries of each.
 const LOADS: [(&str, usize, i64); 2] = [
     ("point select by the runtime, 1 client", 1, 1500),
     (

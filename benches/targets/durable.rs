@@ -1,4 +1,5 @@
-//! What an event and an audit entry add to a transaction: against the same transaction without them, on the same server.
+//! The cost of an event and an audit entry for a transaction: against the same transaction without them, on the same
+//! server.
 //!
 //! `DOTMAC_BENCH_ROUNDS` sets the number of rounds (20).
 
@@ -37,15 +38,15 @@ static TENANT: LazyLock<TenantId> = LazyLock::new(TenantId::new);
 /// Transactions of a client in a round.
 const EACH: i64 = 100;
 
-/// What a transaction has beside its row.
+/// The additional writes of a transaction.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Beside {
+enum Extra {
     Nothing,
     Entry,
     EventAndEntry,
 }
 
-const ALL: [Beside; 3] = [Beside::Nothing, Beside::Entry, Beside::EventAndEntry];
+const ALL: [Extra; 3] = [Extra::Nothing, Extra::Entry, Extra::EventAndEntry];
 
 /// The rows of the report for some clients on a back end.
 struct Load {
@@ -136,29 +137,29 @@ async fn on_back_end(report: &mut Report, target: Target, loads: &[Load]) {
 }
 
 /// Wall time of one transaction, of `clients` that do one after the other.
-async fn round_of(db: &ModuleDb, beside: Beside, clients: usize, first: i64) -> Duration {
+async fn round_of(db: &ModuleDb, extra: Extra, clients: usize, first: i64) -> Duration {
     let began = Instant::now();
     join_all((0..clients as i64).map(|client| async move {
         for n in 0..EACH {
-            write(db, beside, first + client * EACH + n).await;
+            write(db, extra, first + client * EACH + n).await;
         }
     }))
     .await;
     began.elapsed() / (clients as u32 * EACH as u32)
 }
 
-async fn write(db: &ModuleDb, beside: Beside, id: i64) {
+async fn write(db: &ModuleDb, extra: Extra, id: i64) {
     let db = db.tenant(&TenantScope::system(*TENANT, "bench"));
     let work = async move |tx: &mut TenantTx| {
         let row = (written::id.eq(id), written::text.eq("Buy milk"));
         let insert = diesel::insert_into(written::table).values(row);
         on!(tx, |c| insert.execute(c).await)?;
-        if beside != Beside::Nothing {
+        if extra != Extra::Nothing {
             let _ = tx
                 .audit(Entry::new("note_add", "bench.note", id.to_string()))?
                 .of(());
         }
-        if beside == Beside::EventAndEntry {
+        if extra == Extra::EventAndEntry {
             let event = CustomEvent {
                 kind: "custom.note.added.v1".to_owned(),
                 subject: format!("notes/{id}"),

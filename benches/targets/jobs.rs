@@ -1,6 +1,6 @@
-//! What the queue of jobs does in a second: no-op jobs, each completed by a commit, against other queues on the same server.
+//! The rate of the queue of jobs: no-op jobs, each completed by a commit, against other queues on the same server.
 //!
-//! All have eight slots. Peers are programs of their own (`benches/peers`), as they are deployed. They are measured as they
+//! All have eight slots. Peers are their own programs (`benches/peers`), as they are deployed. They are measured as they
 //! are set by default, and once more as they are quickest, which gives up that each job is completed by itself.
 //!
 //! `DOTMAC_BENCH_JOBS` sets the number of jobs of a round (20,000), `DOTMAC_BENCH_PINNED` for how many seconds a reader keeps
@@ -229,7 +229,7 @@ struct Counted {
     number: i64,
 }
 
-/// What handlers did in a round.
+/// The work of handlers in a round.
 struct Round {
     since: Instant,
     /// When the first job began, in nanoseconds since `since`; 0 if none has.

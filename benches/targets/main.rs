@@ -1,4 +1,4 @@
-//! What `docs/benchmarks.md` shows: each promise measured against its baseline in the same run.
+//! Writes `docs/benchmarks.md`: each target measured against its baseline in the same run.
 //!
 //! `make bench` runs it and writes that file. Rounds of the daemon and of its baseline alternate, and
 //! medians are compared, since machines are noisy. Nothing here fails for being slow: a verdict is for
@@ -80,8 +80,8 @@ fn main() -> ExitCode {
         return files::serve();
     }
     // As a program has one: without any, tracing makes text of every span for the crate `log`.
-    let nobody = tracing::subscriber::NoSubscriber::default();
-    tracing::subscriber::set_global_default(nobody).unwrap();
+    let none = tracing::subscriber::NoSubscriber::default();
+    tracing::subscriber::set_global_default(none).unwrap();
     // `cargo bench` adds options of its own; names are ours.
     let named: Vec<String> = std::env::args()
         .skip(1)
@@ -150,7 +150,7 @@ fn main() -> ExitCode {
     if wanted("jobs") {
         jobs::measure(&mut report);
     }
-    // What a build without optimisations does is no promise.
+    // A build without optimisations has no targets.
     if !cfg!(debug_assertions) {
         report.write(named.is_empty());
     }

@@ -134,7 +134,7 @@ pub fn measure(report: &mut Report) {
     }
 }
 
-/// The times of probes, one after another, each on a connection of its own as an orchestrator's.
+/// The times of probes, one after another, each on its own connection as an orchestrator's.
 fn probes(port: u16) -> Vec<Duration> {
     (0..PROBES)
         .map(|_| {

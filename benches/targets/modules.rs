@@ -1,4 +1,4 @@
-//! What a module costs that has nothing in it: this program, told to be a platform with sixteen of them or with none.
+//! The cost of an empty module: this program as a platform with sixteen of them or with none.
 
 use std::{process::ExitCode, time::Duration};
 

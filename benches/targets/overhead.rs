@@ -1,4 +1,4 @@
-//! What telemetry costs: the same route with all of it off, with all of it on and exported to the real
+//! The cost of telemetry: the same route with all of it off, with all of it on and exported to the real
 //! collector, and with all but traces.
 //!
 //! The route does next to nothing, so this is the worst case. Collector and clients have one core, the
@@ -25,12 +25,12 @@ const CLIENTS: usize = 1;
 
 const CONNECTIONS: usize = 256;
 
-/// What the rounds came to for one kind of daemon.
+/// The results of the rounds for one kind of daemon.
 #[derive(Default)]
 struct Rounds {
     /// Requests a second.
     rates: Vec<f64>,
-    /// What a request took of a core, in microseconds.
+    /// The core time of a request, in microseconds.
     costs: Vec<f64>,
     /// Spans lost in the worst of them, in percent.
     lost: f64,

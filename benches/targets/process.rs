@@ -17,7 +17,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// The daemon, logging warnings only, as nobody reads what it writes.
+    /// The daemon, logging warnings only, as its output is not read.
     pub fn daemon(directory: &Path, settings: &[(&str, String)]) -> Self {
         Self::platform(
             Command::new(env!("CARGO_BIN_EXE_dotmac")),
@@ -26,13 +26,13 @@ impl Measured {
         )
     }
 
-    /// This program, told by the variable `asked` to be a platform.
+    /// This program as a platform, by the variable `asked`.
     pub fn this_program(directory: &Path, asked: &str, settings: &[(&str, String)]) -> Self {
-        let told = [&[(asked, "yes".to_owned())], settings].concat();
+        let variables = [&[(asked, "yes".to_owned())], settings].concat();
         Self::platform(
             Command::new(std::env::current_exe().unwrap()),
             directory,
-            &told,
+            &variables,
         )
     }
 
@@ -49,7 +49,7 @@ impl Measured {
         Self::spawn(command, port)
     }
 
-    /// A bare actix-web server: this program, told to be one.
+    /// A bare actix-web server: this program in that role.
     pub fn bare(body: &str) -> Self {
         let port = free_port();
         let mut command = Command::new(std::env::current_exe().unwrap());
@@ -158,7 +158,7 @@ impl Drop for Measured {
     }
 }
 
-/// Status and body of a GET on a connection of its own, or `None` if there is no answer within a second.
+/// Status and body of a GET on its own connection, or `None` if there is no answer within a second.
 pub fn get(port: u16, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;

@@ -49,7 +49,8 @@ impl Report {
 
     fn document<'a>(&self, before: impl Iterator<Item = &'a str>) -> String {
         let mut text = format!(
-            "# Benchmarks\n\nWritten by `make bench`; do not edit. Each figure stands beside its baseline from the same run: rounds of\n\
+            "# Benchmarks\n\nWritten by `make bench`; do not edit. Each figure has its baseline from the same run: \
+            rounds of\n\
              both alternate and medians are compared. Load and server share the machine, so absolute figures are low and\n\
              noisy; the comparison is what counts.\n\n\
              Machine: {}. dotmac {}, {}.\n\n{HEAD}\n|---|---|---|---|---|---|\n",

@@ -1,4 +1,4 @@
-//! What Vault's troubles cost: how soon they are told, how soon they are over, and how many queries fail.
+//! The cost of Vault's faults: time until the report, time until recovery, and failed queries.
 //!
 //! Real OpenBao (which keeps what it holds on disk), real PostgreSQL, a leased user, and clients that
 //! write all the time. Each trouble comes [`ROUNDS`] times; the worst of them counts.
@@ -28,10 +28,10 @@ const CLIENTS: u64 = 4;
 
 /// How often the daemon looks, and how long it waits at most between two attempts.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// What a look is allowed beyond that: a tenth of jitter, and a second for everything else.
-const TOLD_WITHIN: Duration = Duration::from_millis(3200);
+/// The tolerance beyond that: a tenth of jitter, and a second for everything else.
+const REPORTED_WITHIN: Duration = Duration::from_millis(3200);
 const READY_WITHIN: Duration = Duration::from_secs(3);
-/// How long an outage goes on after it was told.
+/// How long an outage goes on after its report.
 const OUTAGE: Duration = Duration::from_secs(3);
 /// Between two troubles, so that each meets a daemon that is over the last.
 const CALM: Duration = Duration::from_secs(1);
@@ -52,12 +52,12 @@ pub async fn measure(report: &mut Report) {
         (
             Trouble::Killed,
             "Vault killed and restarted, leases valid",
-            "told within 3.2 s, ready 3 s after it serves, no query failed",
+            "reported within 3.2 s, ready 3 s after it serves, no query failed",
         ),
         (
             Trouble::Sealed,
             "Vault sealed and unsealed, leases valid",
-            "told within 3.2 s, ready 3 s after it serves, no query failed",
+            "reported within 3.2 s, ready 3 s after it serves, no query failed",
         ),
         (
             Trouble::TokenRevoked,
@@ -76,24 +76,24 @@ pub async fn measure(report: &mut Report) {
             worst = worst.or(bed.suffer(trouble).await);
         }
         let (sent, failed) = load.end().await;
-        let told = match (worst.told, &worst.reason) {
-            (Some(after), Some(reason)) => format!("`{reason}` told after {}", seconds(after)),
+        let reported = match (worst.reported, &worst.reason) {
+            (Some(after), Some(reason)) => format!("`{reason}` reported after {}", seconds(after)),
             _ => "over before there was a state to tell".to_owned(),
         };
         let (since, within) = match trouble {
             Trouble::Killed | Trouble::Sealed => ("it serves", READY_WITHIN),
-            Trouble::TokenRevoked | Trouble::LeaseRevoked => ("the fault", TOLD_WITHIN),
+            Trouble::TokenRevoked | Trouble::LeaseRevoked => ("the fault", REPORTED_WITHIN),
         };
         let baseline = bed.baseline(trouble, worst.outage).await;
         report.row(
             what,
             target,
             format!(
-                "{told}, ready {} after {since}, {failed} of {sent} queries failed; worst of {ROUNDS}",
+                "{reported}, ready {} after {since}, {failed} of {sent} queries failed; worst of {ROUNDS}",
                 seconds(worst.ready)
             ),
             baseline,
-            worst.told.is_none_or(|it| it <= TOLD_WITHIN) && worst.ready <= within && failed == 0,
+            worst.reported.is_none_or(|it| it <= REPORTED_WITHIN) && worst.ready <= within && failed == 0,
         );
     }
 }
@@ -102,7 +102,7 @@ pub async fn measure(report: &mut Report) {
 #[derive(Default)]
 struct Outage {
     /// From its beginning until the probe gave a reason, and the first that it gave.
-    told: Option<Duration>,
+    reported: Option<Duration>,
     reason: Option<String>,
     /// From its remedy, or from its beginning if it heals by itself, until all was ready again.
     ready: Duration,
@@ -113,7 +113,7 @@ impl Outage {
     /// The worst of both.
     fn or(self, other: Self) -> Self {
         Self {
-            told: self.told.max(other.told),
+            reported: self.reported.max(other.reported),
             reason: self.reason.or(other.reason),
             ready: self.ready.max(other.ready),
             outage: self.outage.max(other.outage),
@@ -188,18 +188,18 @@ impl Bed {
         };
         self.until_ready().await;
         let ready = remedied.elapsed();
-        let told = watch.end();
+        let reported = watch.end();
         Outage {
-            told: told.as_ref().map(|(at, _)| *at - begun),
-            reason: told.map(|(_, reason)| reason),
+            reported: reported.as_ref().map(|(at, _)| *at - begun),
+            reason: reported.map(|(_, reason)| reason),
             ready,
             outage: remedied - begun,
         }
     }
 
-    /// Until it is told, and some time more.
+    /// Until its report, and some time more.
     async fn outage(&self, watch: &Watch) {
-        eventually("the outage to be told", || async { watch.told() }).await;
+        eventually("the report of the outage", || async { watch.reported() }).await;
         tokio::time::sleep(OUTAGE).await;
     }
 
@@ -234,7 +234,7 @@ impl Bed {
         .await;
     }
 
-    /// What becomes of a program that does it in the other way that there is.
+    /// The behaviour of a program with the alternative method.
     async fn baseline(&self, trouble: Trouble, outage: Duration) -> String {
         match trouble {
             Trouble::Killed | Trouble::Sealed => format!(
@@ -242,7 +242,7 @@ impl Bed {
                 seconds(outage)
             ),
             Trouble::TokenRevoked => {
-                "a token from the environment: until somebody gives another".to_owned()
+                "a token from the environment: until an operator sets another".to_owned()
             }
             Trouble::LeaseRevoked => {
                 let (refused, tried) = self.fixed_user_after_its_lease().await;
@@ -276,19 +276,22 @@ impl Bed {
 }
 
 /// When the probe first gave a reason for secrets or the database, and which.
-type Told = Option<(Instant, String)>;
+type Reported = Option<(Instant, String)>;
 
 /// Asks the probe all the time.
 struct Watch {
-    told: Arc<Mutex<Told>>,
+    reported: Arc<Mutex<Reported>>,
     stop: Arc<AtomicBool>,
     looking: JoinHandle<()>,
 }
 
 impl Watch {
     fn begin(port: u16) -> Self {
-        let (told, stop) = (Arc::<Mutex<Told>>::default(), Arc::<AtomicBool>::default());
-        let (tell, until) = (Arc::clone(&told), Arc::clone(&stop));
+        let (reported, stop) = (
+            Arc::<Mutex<Reported>>::default(),
+            Arc::<AtomicBool>::default(),
+        );
+        let (tell, until) = (Arc::clone(&reported), Arc::clone(&stop));
         let looking = std::thread::spawn(move || {
             while !until.load(Relaxed) {
                 let reason = process::get(port, "/ready").and_then(|(_, body)| reason(&body));
@@ -299,20 +302,20 @@ impl Watch {
             }
         });
         Self {
-            told,
+            reported,
             stop,
             looking,
         }
     }
 
-    fn told(&self) -> Told {
-        self.told.lock().unwrap().clone()
+    fn reported(&self) -> Reported {
+        self.reported.lock().unwrap().clone()
     }
 
-    fn end(self) -> Told {
+    fn end(self) -> Reported {
         self.stop.store(true, Relaxed);
         self.looking.join().unwrap();
-        self.told.lock().unwrap().take()
+        self.reported.lock().unwrap().take()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The actor that measurements break, in whatever way it is asked to.
+//! The actor that measurements break on request.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ impl Actor for Subject {
 
 impl SupervisedActor for Subject {}
 
-/// What to do; answered with the number of the life.
+/// The request; the answer is the number of the life.
 #[derive(Message)]
 #[rtype(result = "u64")]
 pub enum Ask {

@@ -296,19 +296,19 @@ pub async fn measure(report: &mut Report) {
         bed.endpoint(number, &format!("custom.e{number}.*")).await;
     }
     delays(&bed).await; // connections are opened, plans are made
-    let (mut well, mut beside) = (Vec::new(), Vec::new());
+    let (mut well, mut others) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         bed.receiver.hangs.store(false, SeqCst);
         well.extend(delays(&bed).await);
         bed.receiver.hangs.store(true, SeqCst);
-        beside.extend(delays(&bed).await);
+        others.extend(delays(&bed).await);
     }
-    let [well, beside] = [&mut well, &mut beside].map(|times| percentile(times, 0.99));
-    let ratio = beside.as_secs_f64() / well.as_secs_f64();
+    let [well, others] = [&mut well, &mut others].map(|times| percentile(times, 0.99));
+    let ratio = others.as_secs_f64() / well.as_secs_f64();
     report.row(
         "p99 from an event to its delivery with 1 of 100 endpoints hanging, the other 99",
         "at most 1.1 x the same with none",
-        format!("{} ({ratio:.2} x)", ms(beside)),
+        format!("{} ({ratio:.2} x)", ms(others)),
         format!("none hanging: {}", ms(well)),
         ratio <= 1.1,
     );

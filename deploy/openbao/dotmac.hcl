@@ -21,8 +21,8 @@ path "secret/data/accounts/signing/*" {
   capabilities = ["create", "read"]
 }
 
-# The version of the KV engine is asked for once. This path is open to whoever may read anything below
-# the mount, so it needs no rule; DOTMAC_VAULT_KV_VERSION=2 saves the question.
+# The version of the KV engine is asked for once. Any caller that may read below the mount may read this path, so it
+# needs no rule; DOTMAC_VAULT_KV_VERSION=2 saves the question.
 
 # Users for PostgreSQL: `creds` makes one of a dynamic role, `static-creds` tells a static role's password.
 path "database/creds/dotmac" {

@@ -1,4 +1,4 @@
-//! What program this is: its name, version and build, as everything that shows them reads it.
+//! Name, version and build of this program, for all parts that show them.
 
 /// Which build of a program runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct Build {
 
 /// The build of the calling crate, from the variables `DOTMAC_BUILD_REVISION` and `DOTMAC_BUILD_TIME` at its compilation.
 ///
-/// A build script sets them (see `build.rs` of the daemon), or whatever builds the image.
+/// A build script sets them (see `build.rs` of the daemon), or the build of the image.
 #[macro_export]
 macro_rules! build_info {
     () => {
@@ -31,7 +31,7 @@ pub(crate) struct About {
 }
 
 impl About {
-    /// What `dotmac_build_info` shows beside the version.
+    /// The labels of `dotmac_build_info` besides the version.
     pub(crate) fn labels(&self) -> Vec<(String, String)> {
         let label =
             |name: &str, value: Option<&'static str>| Some((name.to_owned(), value?.to_owned()));
@@ -43,7 +43,7 @@ impl About {
         labels.into_iter().flatten().collect()
     }
 
-    /// What the OpenTelemetry resource says of the build, beside name and version.
+    /// The build in the OpenTelemetry resource, besides name and version.
     pub(crate) fn attributes(&self) -> Vec<(String, String)> {
         let known =
             |name: &str, value: Option<&'static str>| Some((name.to_owned(), value?.to_owned()));

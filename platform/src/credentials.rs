@@ -1,5 +1,5 @@
-//! The bridge between secrets and the database, which know nothing of each other: what the one
-//! publishes the other is offered, and what the other refuses the one asks for anew.
+//! The bridge between secrets and the database, which do not depend on each other: it offers published secrets to the
+//! database, and reports refused ones to secrets, which read them again.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(crate) fn from_feed(feed: &SecretFeed) -> Credentials {
     credentials
 }
 
-/// The account that `store` has, for good.
+/// The account in `store`, as a constant.
 pub(crate) fn fixed(store: &SecretStore) -> Credentials {
     let credentials = Credentials::to_come();
     credentials.offer(offer(store, None));
@@ -60,7 +60,7 @@ fn offer(store: &SecretStore, feed: Option<&SecretFeed>) -> Offer {
     }))
 }
 
-/// What lies in Vault until somebody changes it.
+/// A value in Vault that an operator changes.
 struct Lasting(SecretFeed);
 
 impl AccountObserver for Lasting {
@@ -71,7 +71,7 @@ impl AccountObserver for Lasting {
     }
 }
 
-/// What Vault has leased to us: given back when its last connection is gone.
+/// Leased credentials of Vault: revoked with their last connection.
 struct Leased(LeaseHold);
 
 impl AccountObserver for Leased {

@@ -16,7 +16,7 @@ const EACH_WORKER: usize = 4;
 /// Kept back for each database connection: SQLite has the file, its log and its index open.
 const EACH_DATABASE_CONNECTION: usize = 4;
 
-/// What may have files open besides the connections of clients and of the database.
+/// The reserve of descriptors besides the connections of clients and of the database.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Consumers {
     /// Connections of the management listener.
@@ -27,20 +27,20 @@ pub(crate) struct Consumers {
     pub(crate) egress: usize,
 }
 
-/// What the limit on open files leaves for HTTP connections.
+/// The HTTP connections that the limit on open files allows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectionBudget {
     /// The limit; `None` if there is none.
     limit: Option<usize>,
     /// The connections that are configured.
     wanted: usize,
-    /// Kept back whatever the database needs.
+    /// Reserved regardless of the database's needs.
     reserve: usize,
 }
 
 /// Raises the soft limit to the hard one, which is what the administrator allows; the soft one of many
 /// shells and containers is 1024, for the sake of programs that cannot count further. Returns the limit now
-/// in force; `None` if there is none. If the system does not raise it, a `WARN` line says so.
+/// in force; `None` if there is none. If the system does not raise it, the program logs a `WARN` line.
 pub(crate) fn raise() -> Option<usize> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -74,7 +74,7 @@ impl ConnectionBudget {
         }
     }
 
-    /// How many HTTP connections there may be beside so many of the database. However low the limit is, a quarter of it
+    /// The limit of HTTP connections for that number of database connections. However low the limit is, a quarter of it
     /// is theirs, so that clients are answered.
     pub(crate) fn connections(&self, database_connections: usize) -> usize {
         let Some(limit) = self.limit else {

@@ -39,7 +39,7 @@ impl Exit {
         }
     }
 
-    /// Ends the process now, whatever still runs: for threads that the main one cannot wait for.
+    /// Ends the process now, even while other threads run: for threads that the main one cannot wait for.
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that ends the process from outside `main`"

@@ -1,4 +1,4 @@
-//! What one module shares with those that are mounted before it.
+//! Values that a module shares with modules mounted before it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,7 +12,7 @@ impl<T> Later<T> {
         Self(Arc::new(OnceLock::new()))
     }
 
-    /// What was shared; `None` if no module shares a `T`, and while modules are being mounted.
+    /// The shared value; `None` if no module shares a `T`, and while modules are being mounted.
     #[must_use]
     pub fn get(&self) -> Option<&T> {
         self.0.get()

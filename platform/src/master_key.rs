@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn keys_are_taken_live_and_kept_when_what_follows_is_wrong_or_gone() {
         let keyring = Keyring::new(APP_MASTER_KEY);
-        let told = |text: Option<&str>| {
+        let reported = |text: Option<&str>| {
             let wanted = text.map(|text| Wanted {
                 key: APP_MASTER_KEY.to_owned(),
                 source: WantedSource::Literal(text.into()),
@@ -64,13 +64,13 @@ mod tests {
             take(&keyring, &literals(wanted.as_slice()));
             keyring.ids()
         };
-        assert_eq!(told(None), []);
-        let first = told(Some(FIRST));
-        let both = told(Some(&format!("{SECOND},{FIRST}")));
+        assert_eq!(reported(None), []);
+        let first = reported(Some(FIRST));
+        let both = reported(Some(&format!("{SECOND},{FIRST}")));
         assert_eq!((first.len(), both.len()), (1, 2));
         assert_eq!(both.last(), first.last());
-        assert_eq!(told(Some("no key")), both);
-        assert_eq!(told(None), both);
-        assert_eq!(told(Some(FIRST)), first);
+        assert_eq!(reported(Some("no key")), both);
+        assert_eq!(reported(None), both);
+        assert_eq!(reported(Some(FIRST)), first);
     }
 }

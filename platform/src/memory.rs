@@ -2,15 +2,15 @@
 
 use std::io;
 
-/// From now on this process leaves no core dump, wherever `core_pattern` would send it and whatever
-/// `ulimit -c` says, and its user's other processes can neither attach to it nor read its memory and its
-/// environment. Its own figures in `/proc/self` stay readable to itself. Does nothing but on Linux.
+/// From now on this process leaves no core dump, regardless of `core_pattern` and `ulimit -c`, and its user's other
+/// processes can neither attach to it nor read its memory and its environment. Its own figures in `/proc/self` stay
+/// readable to itself. Does nothing but on Linux.
 ///
 /// Source: `PR_SET_DUMPABLE` in prctl(2).
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The error of the system.
 pub(crate) fn keep_private() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {

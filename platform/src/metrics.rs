@@ -10,7 +10,7 @@ pub(crate) fn call_observer() -> CallObserver {
     let duration = meter()
         .f64_histogram("dotmac.actor.call.duration")
         .with_unit("s")
-        .with_description("Time that a call to an actor took, by how it ended")
+        .with_description("Time of a call to an actor, by outcome")
         .build();
     Arc::new(move |actor, took, outcome| {
         let outcome = match outcome {
@@ -27,7 +27,7 @@ pub(crate) fn call_observer() -> CallObserver {
     })
 }
 
-/// Registers what is read from the supervisor's snapshot at each scrape. Nobody is asked.
+/// Registers what is read from the supervisor's snapshot at each scrape. Without a query.
 pub(crate) fn observe(supervisor: &SupervisorHandle) {
     let meter = meter();
     observe_board(&meter, supervisor);
@@ -43,7 +43,7 @@ fn observe_board(meter: &Meter, supervisor: &SupervisorHandle) {
     let handle = supervisor.clone();
     meter
         .u64_observable_gauge("dotmac.ready")
-        .with_description("1 while work should be sent, else 0")
+        .with_description("1 while the instance should get work, else 0")
         .with_callback(move |gauge| {
             let ready = handle.is_alive() && handle.board().readiness.serves();
             gauge.observe(u64::from(ready), &[]);
@@ -68,7 +68,7 @@ fn observe_board(meter: &Meter, supervisor: &SupervisorHandle) {
     let handle = supervisor.clone();
     meter
         .u64_observable_gauge("dotmac.leaked_threads")
-        .with_description("Threads of actors that would not end and were given up")
+        .with_description("Threads of actors that did not end and were given up")
         .with_callback(move |gauge| gauge.observe(handle.board().leaked_threads as u64, &[]))
         .build();
 }
@@ -77,7 +77,7 @@ fn observe_actors(meter: &Meter, supervisor: &SupervisorHandle) {
     let handle = supervisor.clone();
     meter
         .u64_observable_counter("dotmac.actor.restarts")
-        .with_description("Restarts of an actor by what ended its former life")
+        .with_description("Restarts of an actor, by cause")
         .with_callback(move |counter| {
             for vitals in handle.vitals() {
                 for (cause, count) in vitals.restarts {
@@ -93,7 +93,7 @@ fn observe_actors(meter: &Meter, supervisor: &SupervisorHandle) {
     let handle = supervisor.clone();
     meter
         .u64_observable_gauge("dotmac.actor.calls_in_flight")
-        .with_description("Calls to an actor that wait for an answer")
+        .with_description("Calls to an actor without an answer yet")
         .with_callback(move |gauge| {
             for vitals in handle.vitals() {
                 gauge.observe(
@@ -107,7 +107,7 @@ fn observe_actors(meter: &Meter, supervisor: &SupervisorHandle) {
     meter
         .f64_observable_gauge("dotmac.actor.heartbeat.age")
         .with_unit("s")
-        .with_description("Time since the thread of an actor last showed progress")
+        .with_description("Time since the thread of an actor last made progress")
         .with_callback(move |gauge| {
             for vitals in handle.vitals() {
                 if let Some(age) = vitals.heartbeat_age {
@@ -123,7 +123,7 @@ fn observe_workers(meter: &Meter, supervisor: &SupervisorHandle) {
     let handle = supervisor.clone();
     meter
         .u64_observable_counter("dotmac.worker.runs")
-        .with_description("Runs of a worker that ended well")
+        .with_description("Successful runs of a worker")
         .with_callback(move |counter| {
             for (name, worker) in workers(&handle) {
                 counter.observe(worker.runs, &[KeyValue::new("worker", name)]);
@@ -135,7 +135,7 @@ fn observe_workers(meter: &Meter, supervisor: &SupervisorHandle) {
         .f64_observable_gauge("dotmac.worker.last_success")
         .with_unit("s")
         .with_description(
-            "When a run of a worker last ended well, in seconds since 1970; 0 for never",
+            "Time of the last successful run of a worker, in seconds since 1970; 0 for never",
         )
         .with_callback(move |gauge| {
             for (name, worker) in workers(&handle) {
@@ -149,7 +149,7 @@ fn observe_workers(meter: &Meter, supervisor: &SupervisorHandle) {
     meter
         .f64_observable_gauge("dotmac.worker.run.age")
         .with_unit("s")
-        .with_description("How long the current run of a worker has taken; 0 between runs")
+        .with_description("Duration of the current run of a worker so far; 0 between runs")
         .with_callback(move |gauge| {
             for (name, worker) in workers(&handle) {
                 let age = worker.running_for.unwrap_or_default();

@@ -73,7 +73,7 @@ impl Platform {
     pub fn module<M: Module>(mut self) -> Self {
         let program = &mut self.program;
         let added = Registered::add::<M>(&mut program.catalogue, cli::is_command);
-        match added.and_then(|module| module.beside(&program.modules)) {
+        match added.and_then(|module| module.checked_against(&program.modules)) {
             Ok(module) => self.program.modules.push(module),
             Err(mistake) => self.mistakes.push(mistake),
         }
@@ -87,7 +87,7 @@ impl Platform {
         self
     }
 
-    /// Carries out the command line of this process: runs until it is told to stop, or does one of the other commands.
+    /// Executes the command line of this process: serves until a stop signal, or runs one of the other commands.
     /// See `docs/operations.md` for the exit codes.
     ///
     /// Starts every runtime that it needs: call it from a plain `main`, once.

@@ -1,4 +1,4 @@
-//! What a module is written with: `use dotmac_platform::prelude::*`.
+//! The imports of a module: `use dotmac_platform::prelude::*`.
 //!
 //! The macros are named by their paths: [`settings!`](crate::settings!), [`permissions!`](crate::permissions!),
 //! [`migrations!`](crate::migrations!), [`on!`](crate::on!), [`build_info!`](crate::build_info!).

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{about::About, access::Authenticator, module::Registered, settings::Catalogue};
 
-/// What every command of a program knows of it. Put together by [`Platform`](crate::Platform).
+/// The description of a program for its commands. Built by [`Platform`](crate::Platform).
 #[derive(Clone)]
 pub(crate) struct Program {
     pub(crate) about: About,

@@ -1,4 +1,4 @@
-//! What of a given text may be shown, and how: no password, no control character, no more than fits
+//! The part of a given text that may be shown: no password, no control character, no more than fits
 //! a line.
 
 use std::{borrow::Cow, path::Path};

@@ -19,7 +19,7 @@ const MOST_SIGNATURES: usize = 8;
 /// Bytes that a shared secret may have.
 const SHARED: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// What a signature is of.
+/// The signed content.
 #[derive(Clone, Copy, Debug)]
 pub struct Signed<'a> {
     /// `webhook-id`: the same for each attempt, by which a receiver knows a message that comes twice.

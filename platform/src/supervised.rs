@@ -1,4 +1,4 @@
-//! What handlers take as arguments: supervised actors.
+//! Arguments of handlers: supervised actors.
 
 use std::{
     future::{Ready, ready},
@@ -41,7 +41,7 @@ pub(crate) fn provided<T: Clone + 'static>(request: &HttpRequest) -> Result<T, P
     request.app_data::<T>().cloned().ok_or_else(|| {
         let wanted = std::any::type_name::<T>();
         Problem::internal(format!(
-            "a handler takes `{wanted}`, which this platform was not given"
+            "a handler takes `{wanted}`, which this program does not provide"
         ))
     })
 }

@@ -1,6 +1,6 @@
 //! The server's certificate, replaceable while connections are served.
 //!
-//! A handshake takes whatever [`TlsCertificates`] holds at that moment, so a renewed certificate is
+//! A handshake takes the current certificate of [`TlsCertificates`], so a renewed certificate is
 //! in use after [`TlsCertificates::reload`] without a dropped connection. A reload that fails leaves
 //! the former certificate in place.
 
@@ -45,7 +45,7 @@ pub enum TlsError {
     Pem {
         /// The file.
         path: PathBuf,
-        /// What is wrong in it.
+        /// The problem.
         reason: pem::Error,
     },
     /// A file is PEM but holds nothing of what is wanted.
@@ -61,7 +61,7 @@ pub enum TlsError {
     Mismatch {
         /// Both files.
         files: TlsFiles,
-        /// What is wrong with them.
+        /// The problem.
         reason: rustls::Error,
     },
     /// The provider offers no protocol version that is safe.

@@ -17,7 +17,7 @@ use crate::{PATIENCE, eventually, tool};
 
 type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Value>>>>;
 
-/// A running browser with a profile of its own. Killed when dropped.
+/// A running browser with its own profile. Killed when dropped.
 pub struct Browser {
     child: Child,
     input: Mutex<ChildStdin>,
@@ -147,7 +147,7 @@ impl Page<'_> {
         .await;
     }
 
-    /// What a script gives in the page; a promise is awaited. What it throws fails the test.
+    /// The result of a script in the page; a promise is awaited. An exception fails the test.
     pub async fn evaluate(&self, script: &str) -> Value {
         let result = self.run(script).await;
         assert!(

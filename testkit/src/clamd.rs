@@ -55,7 +55,7 @@ impl Clamd {
         self.process.kill();
     }
 
-    /// Starts it anew.
+    /// Starts it again.
     pub async fn restart(&mut self) {
         self.process.kill();
         self.process = launch(self.directory.path(), self.port);

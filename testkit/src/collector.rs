@@ -129,7 +129,7 @@ pub struct Span {
     pub kind: String,
     /// How long it took, in nanoseconds.
     pub nanos: u64,
-    /// Its attributes and whatever else was printed of it.
+    /// Its attributes and other printed fields.
     pub text: String,
 }
 

@@ -22,7 +22,7 @@ use super::{
 pub const JOURNALED: &str =
     r#"dotmac_database_work_duration_seconds_count{outcome="ok",work="write runtime journal"}"#;
 
-/// A running daemon. Port 0, its own working directory and, unless told otherwise, its own SQLite file.
+/// A running daemon. Port 0, its own working directory and, by default, its own SQLite file.
 pub struct Daemon {
     process: Process,
     directory: tempfile::TempDir,
@@ -38,7 +38,7 @@ pub struct Daemon {
 pub struct Stopped {
     /// The exit code; 128 + n after signal n.
     pub code: i32,
-    /// What it printed, line by line, from both outputs.
+    /// Its output, line by line, from both streams.
     pub lines: Vec<String>,
     /// From the start of the command, or from the signal to stop, to the end.
     pub took: Duration,
@@ -125,13 +125,13 @@ impl Builder {
 
     /// The same in a directory that exists already.
     pub async fn spawn_in(self, directory: tempfile::TempDir) -> Daemon {
-        let mut daemon = self.start_in(directory);
+        let mut daemon = self.begin_in(directory);
         daemon.find_address().await;
         daemon
     }
 
     /// The same without a wait: it may not listen yet. [`Daemon::listens`] waits for that.
-    pub fn start_in(self, directory: tempfile::TempDir) -> Daemon {
+    pub fn begin_in(self, directory: tempfile::TempDir) -> Daemon {
         let process = Process::spawn(&mut self.command(directory.path()));
         let client = reqwest::Client::builder()
             .timeout(PATIENCE)
@@ -184,7 +184,7 @@ async fn wait(process: &mut Process) -> i32 {
     let begun = Instant::now();
     loop {
         if let Some(code) = process.try_exit() {
-            // What it said last may still be in the pipe.
+            // Its last lines may still be in the pipe.
             eventually("its output to be read", || async {
                 process.is_read().then_some(())
             })
@@ -234,7 +234,7 @@ impl Daemon {
         Self::builder().spawn().await
     }
 
-    /// Waits until it listens, after [`Builder::start_in`].
+    /// Waits until it listens, after [`Builder::begin_in`].
     pub async fn listens(&mut self) {
         self.find_address().await;
     }
@@ -291,7 +291,7 @@ impl Daemon {
         self.directory.path()
     }
 
-    /// What it printed so far, line by line.
+    /// Its output so far, line by line.
     pub fn lines(&self) -> Vec<String> {
         self.process.lines()
     }
@@ -447,7 +447,7 @@ impl Daemon {
 }
 
 impl Stopped {
-    /// What it printed, as one text.
+    /// Its output, as one text.
     pub fn text(&self) -> String {
         self.lines.join("\n")
     }

@@ -9,10 +9,10 @@ use std::{
     },
 };
 
-/// What a test answers to the name, which is asked for the `n`th time (from 0 on): addresses of either family.
+/// The test's answer to the `n`th query of the name (from 0 on): addresses of either family.
 type Answer = dyn Fn(&str, usize) -> Vec<IpAddr> + Send + Sync;
 
-/// A DNS server on an address of its own, port 53. Its thread ends with the test process.
+/// A DNS server on its own address, port 53. Its thread ends with the test process.
 pub struct FakeDns {
     address: Ipv4Addr,
     directory: tempfile::TempDir,
@@ -62,7 +62,7 @@ impl FakeDns {
         asked.iter().filter(|it| *it == name).count()
     }
 
-    /// What stands in the place of `/etc/resolv.conf` for those who ask it.
+    /// The replacement of `/etc/resolv.conf` for its clients.
     pub(crate) fn resolv_conf(&self) -> PathBuf {
         self.directory.path().join("resolv.conf")
     }

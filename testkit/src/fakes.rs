@@ -1,4 +1,4 @@
-//! Stand-ins for what the real parts cannot be made to do; each says so in its name.
+//! Stand-ins with behaviour that the real servers lack; the name of each begins with it.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -17,7 +17,7 @@ pub struct FakeSilentServer {
 impl FakeSilentServer {
     /// Listens from now on.
     pub fn start() -> Self {
-        // The kernel completes the connections; nobody ever reads from them.
+        // The kernel completes the connections; no process reads from them.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         Self {
@@ -35,7 +35,7 @@ pub struct FakeHttpServer {
     pub port: u16,
 }
 
-/// What a [`FakeHttpServer`] was asked.
+/// A request to a [`FakeHttpServer`].
 #[derive(Clone, Debug)]
 pub struct FakeRequest {
     /// When it had arrived.
@@ -138,7 +138,7 @@ pub fn write_answer(stream: &mut TcpStream, head: &str, body: &str) -> io::Resul
         .write_all(format!("HTTP/1.1 {head}\r\ncontent-length: {length}\r\n\r\n{body}").as_bytes())
 }
 
-/// A collector that does what the real one cannot be told to: it refuses, asks for a pause, dawdles.
+/// A collector with behaviour that the real one lacks: it refuses, requests a pause, delays.
 /// Speaks HTTP; remembers the head of each request.
 pub struct FakeCollector {
     server: FakeHttpServer,
@@ -147,7 +147,7 @@ pub struct FakeCollector {
     pub port: u16,
 }
 
-/// What a [`FakeCollector`] says.
+/// The answer of a [`FakeCollector`].
 #[derive(Clone, Copy)]
 pub enum FakeAnswer {
     /// 200.

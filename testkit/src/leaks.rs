@@ -1,4 +1,4 @@
-//! Looks for secrets in what a program has emitted, in whatever spelling they may stand there.
+//! Looks for secrets in what a program has emitted, in any encoding.
 
 use std::iter;
 
@@ -101,7 +101,7 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What is certain of the base64 of something that has `bytes` in it: it depends on how many bytes
+/// The certain part of the base64 of data that contains `bytes`: it depends on how many bytes
 /// come before, by threes, and its ends depend on what these are. In both alphabets.
 fn in_base64(bytes: &[u8]) -> Vec<String> {
     let alphabet = |others: &'static str| -> Vec<char> {

@@ -70,7 +70,7 @@ pub fn tool(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("`{name}` is missing: run tests/setup"))
 }
 
-/// A program that cargo built beside the running test: `dotmac`, `examples/greeter`.
+/// A program that cargo built next to the running test: `dotmac`, `examples/greeter`.
 pub fn built(name: &str) -> PathBuf {
     profile_directory().join(name)
 }
@@ -115,14 +115,14 @@ pub fn files(directories: &[&str], extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// A port of the loopback interface that nobody uses, and the one after it, which some servers take too.
+/// A free port of the loopback interface, and the one after it, which some servers take too.
 /// Below those that the system hands out: one of these could be gone by the time a server wants it.
 pub fn free_port() -> u16 {
     const RANGE: Range<u32> = 12_000..32_000;
     static ASKED: AtomicU32 = AtomicU32::new(0);
     let places = (RANGE.end - RANGE.start) / 2;
     loop {
-        // Programs that run beside each other begin in different places.
+        // Concurrent programs begin in different places.
         let place = std::process::id()
             .wrapping_mul(101)
             .wrapping_add(ASKED.fetch_add(1, Relaxed));

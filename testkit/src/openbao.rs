@@ -16,7 +16,7 @@ pub struct OpenBao {
     pub port: u16,
     client: reqwest::Client,
     directory: tempfile::TempDir,
-    /// What opens a server that keeps what it holds on disk; one in development mode is never sealed.
+    /// The unseal key of a server with storage on disk; one in development mode is never sealed.
     key: Option<String>,
 }
 
@@ -194,7 +194,7 @@ impl OpenBao {
             .collect()
     }
 
-    /// The leases on database users that were made, and those that somebody has asked to revoke.
+    /// The leases on database users that were created, and those with a request for revocation.
     pub fn leases_by_fate(&self) -> (BTreeSet<String>, BTreeSet<String>) {
         let log = std::fs::read_to_string(self.directory.path().join("audit.log")).unwrap();
         let (mut issued, mut revoked) = (BTreeSet::new(), BTreeSet::new());
@@ -226,7 +226,7 @@ impl OpenBao {
             .await;
     }
 
-    /// What unseals it; a dev server prints it.
+    /// The unseal key; a dev server prints it.
     pub fn unseal_key(&self) -> String {
         if let Some(key) = &self.key {
             return key.clone();
@@ -242,7 +242,7 @@ impl OpenBao {
             .await;
     }
 
-    /// Ends the leases below `prefix`, as an administrator does: whoever holds them is not told.
+    /// Ends the leases below `prefix`, as an administrator does: their holders are not notified.
     pub async fn revoke(&self, prefix: &str) {
         let path = format!("sys/leases/revoke-prefix/{prefix}");
         let body = json!({ "sync": true });

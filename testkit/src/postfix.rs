@@ -135,7 +135,7 @@ fn configure(directory: &Path, port: u16, milter: u16, routes: &[(&str, u16)]) {
     fs::write(config.join("master.cf"), master).unwrap();
 }
 
-/// OpenDKIM on that port, with a key of its own; the record that it signs for.
+/// OpenDKIM on that port, with its own key; the record that it signs for.
 async fn sign(directory: &Path, domain: &str, port: u16) -> (Process, String) {
     let (key, public) = (directory.join("dkim.key"), directory.join("dkim.der"));
     openssl(&["genrsa", "-traditional", "-out"], &key, &["2048"]);

@@ -78,7 +78,7 @@ impl Postgres {
         Ok(first.unwrap_or_default())
     }
 
-    /// Serves TLS with this certificate from now on, beside plain connections.
+    /// Serves TLS with this certificate from now on, in addition to plain connections.
     pub async fn use_tls(&self, certificate: &Path, key: &Path) {
         let data = self.directory.path().join("data");
         for (from, to) in [(certificate, "server.crt"), (key, "server.key")] {

@@ -44,7 +44,7 @@ impl Process {
         }
     }
 
-    /// What it printed so far, line by line, from both outputs.
+    /// Its output so far, line by line, from both streams.
     pub fn lines(&self) -> Vec<String> {
         self.output.lock().unwrap().clone()
     }
@@ -108,7 +108,7 @@ pub fn signal(pid: u32, name: &str) {
     assert!(sent.success(), "kill -{name} {pid}");
 }
 
-/// Runs `program` as somebody who is not root: PostgreSQL refuses to be.
+/// Runs `program` as another user than root: PostgreSQL refuses to be.
 pub fn unprivileged(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);

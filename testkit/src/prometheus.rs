@@ -76,12 +76,12 @@ impl Prometheus {
     }
 }
 
-/// What `promtool check metrics` objects to; nothing if all is well.
+/// The findings of `promtool check metrics`; empty if there are none.
 pub fn objections(metrics: &str) -> String {
     promtool(&["check", "metrics"], metrics)
 }
 
-/// What `promtool` says where it is not content.
+/// The errors of `promtool`.
 pub fn promtool(arguments: &[&str], input: &str) -> String {
     let mut child = Command::new(tool("promtool"))
         .args(arguments)

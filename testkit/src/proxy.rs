@@ -13,14 +13,14 @@ use tokio::{
     time::sleep,
 };
 
-/// What becomes of the bytes.
+/// The handling of the bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wire {
     /// They pass, each packet so much later.
     Whole(Duration),
     /// They are kept until this ends, and connections are taken all the same.
     Hole,
-    /// What passed is ended, and nothing is let through.
+    /// Open connections are closed, and no new ones pass.
     Cut,
 }
 

@@ -22,9 +22,9 @@ pub struct Browser {
 /// A message that a browser has opened.
 #[derive(Debug)]
 pub struct OpenedMessage {
-    /// What it says.
+    /// Its content.
     pub text: String,
-    /// What the token of its sender says, whose signature was right.
+    /// The claims of its sender's token, with a valid signature.
     pub claims: Value,
     /// The sender's public key, base64url.
     pub sender: String,
@@ -66,7 +66,7 @@ impl Default for Browser {
     }
 }
 
-/// What the program in Python answers.
+/// The answer of the program in Python.
 fn run(asked: &Value) -> Result<Value, String> {
     let python = repository().join("target/tools/receivers/venv/bin/python");
     assert!(python.exists(), "http_ece is missing: run tests/setup");

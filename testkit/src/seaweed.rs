@@ -17,7 +17,7 @@ use crate::{eventually, free_port, process::Process, tool};
 pub struct Keys {
     /// Which user.
     pub access: String,
-    /// What the user signs with.
+    /// The secret key of the user.
     pub secret: String,
 }
 
@@ -60,7 +60,7 @@ impl Seaweed {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Starts it anew with what it has, for these users alone.
+    /// Starts it again with its data, for these users only.
     pub async fn restart(&mut self, users: &[Keys]) {
         self.process.kill();
         self.process = launch(self.directory.path(), &self.ports, users);

@@ -2,7 +2,7 @@
 
     python smtp_server.py DIRECTORY PORT [--tls CERT KEY] [--user NAME PASSWORD]
 
-Each mail that it takes is a file in DIRECTORY: JSON with envelope and content. DIRECTORY/control is read anew at each
+Each mail that it takes is a file in DIRECTORY: JSON with envelope and content. DIRECTORY/control is read again at each
 verb: JSON by verb (connect, ehlo, auth, mail, rcpt, data, content) with what is answered there; "drop" closes the connection
 without an answer, "drop-taken" takes the mail first, "hang" never answers to the content.
 """
@@ -122,7 +122,7 @@ async def serve(asked):
     def authenticate(server, session, envelope, mechanism, data):
         if not isinstance(data, LoginPassword):
             return AuthResult(success=False, handled=False)
-        # The password is read anew, so that a test can change it.
+        # The password is read again, so that a test can change it.
         with open(os.path.join(asked.directory, "password")) as file:
             right = [asked.user, file.read()]
         given = [data.login.decode(), data.password.decode()]

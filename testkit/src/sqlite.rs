@@ -1,4 +1,4 @@
-//! SQLite files as nobody wants them.
+//! Damaged SQLite files.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use diesel::{
     connection::SimpleConnection, sql_query, sql_types::BigInt,
 };
 
-/// Runs statements on the file, beside whatever has it open.
+/// Runs statements on the file while other processes have it open.
 pub fn execute(file: &Path, statements: &str) {
     let mut connection = SqliteConnection::establish(file.to_str().unwrap()).unwrap();
     connection
@@ -20,7 +20,7 @@ pub fn execute(file: &Path, statements: &str) {
     connection.batch_execute(statements).unwrap();
 }
 
-/// How many rows a table of the file has, beside whatever has it open.
+/// The rows of a table of the file, while other processes have it open.
 pub fn count(file: &Path, table: &str) -> i64 {
     #[derive(QueryableByName)]
     struct Counted {

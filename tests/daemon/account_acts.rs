@@ -1,4 +1,4 @@
-//! What the audit log has of accounts: an entry for each kind of act, in the tenant that it concerns, by whom it was done.
+//! The audit entries of accounts: one for each kind of act, in the tenant that it concerns, with its actor.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -170,7 +170,7 @@ async fn each_act_has_its_entry_with_who_did_it_on_both_back_ends() {
         let tenant = json!({ "slug": "acme", "name": "Acme" });
         let tenant = house.post("/tenants", tenant).await;
 
-        // What Ann does herself, and what is tried in her name.
+        // Ann's own acts, and attempts in her name.
         let token = login(house.daemon, "ann@example.com", PASSWORD).await;
         let client = Client {
             daemon: house.daemon,
@@ -269,7 +269,7 @@ async fn each_act_has_its_entry_with_who_did_it_on_both_back_ends() {
             );
         }
 
-        // Where a client was is under the key of the user; what nobody has is in the log of the operators.
+        // Where a client was is under the key of the user; an unknown identifier is in the log of the operators.
         let seen = house.until("authn_login_success", &of_ann).await;
         assert_eq!(seen["subject"], ann["id"], "{seen}");
         assert_eq!(seen["personal"]["network"], "127.0.0.1", "{seen}");

@@ -31,7 +31,7 @@ pub fn commands(page: &str, section: &str) -> Vec<(String, String)> {
     commands
 }
 
-/// What a reader puts in the place of `…`: what an earlier command has shown.
+/// The values for `…`: from the output of earlier commands.
 #[derive(Default)]
 pub struct Seen {
     link: String,
@@ -98,7 +98,7 @@ async fn the_first_minutes_are_as_the_page_says() {
     daemon.until("/ready", 200).await;
     let address = daemon.base.trim_start_matches("http://");
     let mut seen = Seen::default();
-    let commands = commands(&page, "## The first minutes");
+    let commands = commands(&page, "## First steps");
     for (command, expected) in &commands {
         let line = seen.fill(command).replace("localhost:8000", address);
         let shown = run(&line, daemon.directory());

@@ -81,7 +81,7 @@ async fn what_callers_do_is_recorded_with_the_caller_on_both_back_ends() {
         let job = client.done(JOBS, later).await;
         let id = job["id"].as_str().unwrap();
         let of_job = format!("{JOBS}/{id}");
-        // What is refused has no entry.
+        // A refused act has no entry.
         let retry = format!("{of_job}/retry");
         let refused = client
             .exchange(Method::POST, &retry, None, Value::Null)
@@ -180,7 +180,7 @@ async fn what_callers_do_is_recorded_with_the_caller_on_both_back_ends() {
     }
 }
 
-/// What is done on the command line and over the admin socket is in the chain of the system, but for what is a tenant's.
+/// Acts on the command line and over the admin socket are in the chain of the system, except those of a tenant.
 #[tokio::test]
 async fn what_operators_do_is_recorded() {
     let url = "sqlite:dotmac.db";

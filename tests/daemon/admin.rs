@@ -25,7 +25,7 @@ pub async fn dotmac(directory: &Path, arguments: &[&str]) -> Stopped {
         .await
 }
 
-/// What `dotmac status` says of it.
+/// Its line in `dotmac status`.
 pub async fn status(daemon: &Daemon) -> Value {
     let said = dotmac(daemon.directory(), &["status", "--json"]).await;
     assert_eq!(said.code, 0, "{}", said.text());
@@ -147,7 +147,7 @@ async fn why_names_the_module_whose_work_waits_for_its_share_of_the_database() {
         assert_eq!(
             said.code,
             0,
-            "its waiting is nobody else's: {}",
+            "its waiting affects no other: {}",
             said.text()
         );
         said.text().contains(expected).then_some(())

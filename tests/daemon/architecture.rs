@@ -1,4 +1,4 @@
-//! What docs/ARCHITECTURE.md says is absent is absent.
+//! Checks the list of absent things in docs/ARCHITECTURE.md.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,7 +39,7 @@ fn nothing_but_settings_reads_the_environment() {
 }
 
 #[test]
-fn nobody_outside_supervision_holds_the_address_of_an_actor() {
+fn no_code_outside_supervision_holds_the_address_of_an_actor() {
     let words = ["actix::Addr", " Addr<", "(Addr<", "<Addr<", "Recipient<"];
     for place in ["src", "platform/src", "examples", "actors"] {
         is_absent(place, &words, &["actors/supervision/src/"]);
@@ -84,7 +84,7 @@ fn nothing_but_authentication_makes_the_scope_of_a_tenant_without_a_reason() {
 }
 
 #[test]
-fn a_probe_waits_for_nobody() {
+fn a_probe_never_waits() {
     for place in [
         "platform/src/http/probes/mod.rs",
         "platform/src/http/probes/bodies.rs",

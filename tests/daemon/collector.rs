@@ -52,7 +52,7 @@ fn trouble(daemon: &Daemon) -> Vec<String> {
         .collect()
 }
 
-const BEGINS: &str = "telemetry cannot be exported, trying again";
+const BEGINS: &str = "telemetry cannot be exported; retrying";
 const ENDS: &str = "telemetry is exported again";
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn by_tls_with_an_authority_of_our_own_and_gzip_it_arrives_over_both_proto
 }
 
 #[tokio::test]
-async fn a_collector_that_asks_who_we_are_is_shown_our_certificate_and_a_wrong_one_is_told() {
+async fn a_collector_that_requires_a_client_certificate_gets_it_and_a_wrong_one_is_reported() {
     for protocol in ["grpc", "http"] {
         let collector = Collector::start().await;
         let front = TlsFront::asking_before(collector.port(protocol)).await;
@@ -115,10 +115,10 @@ async fn a_collector_that_asks_who_we_are_is_shown_our_certificate_and_a_wrong_o
             let daemon = refused.spawn().await;
             let line = daemon.logged(BEGINS).await;
             assert_eq!(line["reason"], "tls_failed", "{line}");
-            // What the collector answered or, where its answer was lost, what that means.
+            // The collector's answer or, if it was lost, the meaning of that.
             let error = line["error"].as_str().unwrap();
-            let told = ["UnknownCA", "certificate", "CertificateRequired"];
-            assert!(told.iter().any(|word| error.contains(word)), "{error}");
+            let reported = ["UnknownCA", "certificate", "CertificateRequired"];
+            assert!(reported.iter().any(|word| error.contains(word)), "{error}");
         }
     }
 }
@@ -278,7 +278,7 @@ async fn a_pause_that_the_collector_asks_for_is_kept_and_costs_two_lines_in_all(
 }
 
 #[tokio::test]
-async fn a_collector_that_comes_and_goes_is_told_once_each_time() {
+async fn a_collector_that_comes_and_goes_is_logged_once_each_time() {
     let mut collector = Collector::start().await;
     let endpoint = format!("http://127.0.0.1:{}", collector.grpc);
     let daemon = exporting(&endpoint, "grpc").spawn().await;
@@ -298,7 +298,7 @@ async fn a_collector_that_comes_and_goes_is_told_once_each_time() {
 }
 
 #[tokio::test]
-async fn a_collector_that_hangs_is_told_after_one_export_even_if_none_follows() {
+async fn a_collector_that_hangs_is_reported_after_one_export_even_if_none_follows() {
     let collector = Collector::start().await;
     let endpoint = format!("http://127.0.0.1:{}", collector.grpc);
     let daemon = exporting(&endpoint, "grpc")
@@ -341,7 +341,7 @@ async fn a_slow_collector_slows_no_request_and_what_does_not_fit_is_counted() {
         assert_eq!(daemon.get("/").await.status(), 200);
         slowest = slowest.max(begun.elapsed());
     }
-    // Nobody waited for an answer of the collector.
+    // No request waited for an answer of the collector.
     assert!(slowest < Duration::from_millis(1800), "{slowest:?}");
     let queued = "dotmac_telemetry_queued{signal=\"traces\"}";
     assert!(daemon.metric(queued).await.unwrap() <= 2048.0);
@@ -351,7 +351,7 @@ async fn a_slow_collector_slows_no_request_and_what_does_not_fit_is_counted() {
 
 #[tokio::test]
 async fn an_hour_without_a_collector_costs_no_memory_no_request_and_two_lines() {
-    // What a hundred requests a second make in an hour.
+    // The volume of a hundred requests a second in an hour.
     const SPANS: u32 = 360_000;
     const AT_ONCE: u32 = 10_000;
     const MIB: f64 = 1024.0 * 1024.0;
@@ -375,7 +375,7 @@ async fn an_hour_without_a_collector_costs_no_memory_no_request_and_two_lines() 
     daemon
         .until_component("telemetry", "degraded", Some("unreachable"))
         .await;
-    // The queue is full and every path has been taken before memory is looked at.
+    // The queue is full and every path has been taken before memory is measured.
     make(4 * AT_ONCE).await;
     let before = memory().await;
     let made = AtomicBool::new(false);

@@ -101,7 +101,7 @@ async fn migrate_goes_up_and_down_on_both_back_ends() {
 }
 
 #[tokio::test]
-async fn migrate_without_a_database_says_so() {
+async fn migrate_without_a_database_reports_it() {
     let refused = Daemon::builder()
         .env(
             "DOTMAC_DATABASE_URL",
@@ -182,7 +182,7 @@ async fn asyncapi_prints_what_the_daemon_serves() {
     assert_eq!(channel["description"], "A note was added.");
 }
 
-/// What the schema of AsyncAPI's authors says about a document; nothing if it is valid.
+/// The findings of AsyncAPI's own schema about a document; empty if it is valid.
 fn objections(document: &serde_json::Value) -> String {
     let mut node = std::process::Command::new("node")
         .arg(repository().join("tests/asyncapi.cjs"))

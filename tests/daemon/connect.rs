@@ -33,7 +33,7 @@ async fn with_everything_there_each_thing_is_named_and_nothing_is_left_behind() 
         "initialised, unsealed, active",
         "we are `approle`, with the policies default, dotmac",
         "issues database credentials (mount `database`)",
-        "may give leases back",
+        "leases can be revoked",
         "takes writes",
         "none is set: nothing is exported",
     ] {
@@ -60,7 +60,7 @@ async fn check_with_secret(bao: &OpenBao, postgres: &Postgres, token: impl ToStr
 }
 
 #[tokio::test]
-async fn a_policy_that_lacks_a_line_is_told_which() {
+async fn a_policy_that_lacks_a_line_is_reported_with_the_line() {
     let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
     let builder = equipped(&bao, &postgres);
     let policy = r#"path "database/creds/dotmac" { capabilities = ["read"] }"#;
@@ -82,7 +82,7 @@ async fn a_policy_that_lacks_a_line_is_told_which() {
     let checked = check_with_secret(&bao, &postgres, limited_token(&bao).await).await;
     let text = checked.text();
     assert_eq!(checked.code, 69, "{text}");
-    // The engine's version is asked for first, and whoever may read nothing below a mount may not ask.
+    // The engine's version is requested first, and a caller without permission below the mount may not request it.
     assert!(text.contains("FAILED  secret team/db"), "{text}");
     assert!(
         text.contains(r#"path "secret/data/team/db" { capabilities = ["read"] }"#),
@@ -92,7 +92,7 @@ async fn a_policy_that_lacks_a_line_is_told_which() {
 }
 
 #[tokio::test]
-async fn a_secret_that_can_be_read_is_told_with_its_version() {
+async fn a_readable_secret_is_reported_with_its_version() {
     let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
     for value in ["not the one any more", PASSWORD] {
         bao.write("team/db", "pw", value).await;
@@ -116,7 +116,7 @@ async fn limited_token(bao: &OpenBao) -> String {
 }
 
 #[tokio::test]
-async fn sealed_absent_and_wrongly_named_are_told_apart() {
+async fn sealed_absent_and_wrongly_named_are_distinguished() {
     let (mut bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
     let settings = bao.set_up(&postgres, &[]);
     let check = async |variables: &[(&str, &str)]| {
@@ -132,7 +132,7 @@ async fn sealed_absent_and_wrongly_named_are_told_apart() {
         checked.text()
     };
     let text = check(&[("DOTMAC_VAULT_NAMESPACE", "tema")]).await;
-    assert!(text.contains("there is no namespace `tema`"), "{text}");
+    assert!(text.contains("no namespace `tema`"), "{text}");
     let text = check(&[("DOTMAC_VAULT_SECRET_ID", "something-else-entirely")]).await;
     assert!(text.contains("the AppRole was refused"), "{text}");
     let text = check(&[("DOTMAC_DATABASE_VAULT_MOUNT", "databases")]).await;

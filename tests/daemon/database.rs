@@ -110,7 +110,7 @@ async fn without_authorities_of_its_own_the_server_must_be_vouched_for_by_the_sy
     let url = postgres.url().replace("127.0.0.1", "localhost") + "?sslmode=verify-full";
     let builder = |authorities: &str| {
         let builder = Daemon::builder().env("DOTMAC_DATABASE_URL", &url);
-        // Where the system's authorities are, as it is told to all programs.
+        // The path of the system's authorities, as for all programs.
         builder.env("SSL_CERT_FILE", file(authorities).display())
     };
     let trusting = builder("ca.crt").spawn().await;
@@ -309,7 +309,7 @@ async fn the_size_of_the_pool_is_taken_up_on_reload() {
 }
 
 #[tokio::test]
-async fn with_migrate_check_a_daemon_does_not_start_until_somebody_has_migrated() {
+async fn with_migrate_check_a_daemon_does_not_start_before_the_migrations() {
     let postgres = Postgres::start().await;
     let builder = || Daemon::builder().env("DOTMAC_DATABASE_URL", postgres.url());
     let check = || builder().env("DOTMAC_DATABASE_MIGRATE", "check");
@@ -413,7 +413,7 @@ async fn a_directory_that_is_not_there_is_refused_in_one_sentence() {
 }
 
 #[tokio::test]
-async fn a_damaged_file_is_told_by_the_probe_by_check_and_by_backup() {
+async fn a_damaged_file_is_reported_by_the_probe_by_check_and_by_backup() {
     let daemon = Daemon::spawn().await;
     daemon.until("/ready", 200).await;
     eventually("the journal to be written", || async {
@@ -426,7 +426,7 @@ async fn a_damaged_file_is_told_by_the_probe_by_check_and_by_backup() {
     };
     let (code, text) = run(daemon.directory(), &["check", "--connect"]).await;
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("read through, and sound"), "{text}");
+    assert!(text.contains("checked completely, no damage"), "{text}");
 
     let directory = daemon.kill();
     damage(&directory.path().join("dotmac.db"), "runtime_journal");

@@ -28,7 +28,7 @@ pub fn unit(program: &str) -> String {
         .replace("%t", "/run")
 }
 
-/// The settings of a production daemon where nobody has set more than must be.
+/// The settings of a production daemon with the required keys only.
 fn production() -> Settings {
     let given = [
         ("DOTMAC_ENVIRONMENT", "production"),
@@ -172,7 +172,7 @@ fn the_image_is_of_the_program_that_is_asked_for_and_of_the_daemon_by_default() 
     let daemon = image.split_once("ARG PROGRAM=").unwrap().1.lines().next();
     let binary = format!("[[bin]]\nname = {:?}", daemon.unwrap());
     assert!(manifest.contains(&binary), "{binary}");
-    // What every program is started by is a link to the one that was built.
+    // The started program is a link to the built one.
     assert!(image.contains("/usr/local/bin/${PROGRAM}\n"));
     assert!(image.contains(r#"ln -s "${PROGRAM}" /usr/local/bin/program"#));
     assert!(image.contains(r#"ENTRYPOINT ["/usr/local/bin/program"]"#));

@@ -1,4 +1,4 @@
-//! What the documents say is so.
+//! Compares the documents with the code.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -158,7 +158,7 @@ fn documented_metrics() -> Metrics {
     documented
 }
 
-/// What a scrape has.
+/// The metrics of a scrape.
 fn scraped_metrics(scrape: &str) -> Metrics {
     let mut scraped = Metrics::new();
     let mut name = "";
@@ -225,7 +225,7 @@ async fn every_metric_is_explained_with_its_labels_and_no_other() {
     assert_eq!(documented, scraped);
 }
 
-/// What a scrape has only where Vault leases credentials.
+/// Metrics that exist only with leased credentials.
 async fn metrics_of_leases() -> Metrics {
     let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
     let settings = bao.set_up(&postgres, &[]);
@@ -244,7 +244,7 @@ async fn metrics_of_leases() -> Metrics {
     .await
 }
 
-/// What a scrape has only where a module has a worker.
+/// Metrics that exist only with a worker.
 async fn metrics_of_workers() -> Metrics {
     let daemon = Daemon::example("chaos").spawn().await;
     daemon.until("/ready", 200).await;
@@ -254,14 +254,14 @@ async fn metrics_of_workers() -> Metrics {
     scraped
 }
 
-/// What a scrape has only where there are accounts.
+/// Metrics that exist only with accounts.
 async fn metrics_of_accounts() -> Metrics {
     let mut scraped = scraped_metrics(&crate::accounts::measured().await);
     scraped.retain(|name, _| name.starts_with("dotmac_accounts_"));
     scraped
 }
 
-/// What a scrape has only where there are webhooks, and so calls to the outside.
+/// Metrics that exist only with webhooks, and so with outgoing calls.
 async fn metrics_of_webhooks() -> Metrics {
     let mut scraped = scraped_metrics(&crate::webhooks::measured().await);
     let areas = ["dotmac_webhooks_", "dotmac_egress_"];
@@ -269,21 +269,21 @@ async fn metrics_of_webhooks() -> Metrics {
     scraped
 }
 
-/// What a scrape has only where mail is sent.
+/// Metrics that exist only with mail.
 async fn metrics_of_notifications() -> Metrics {
     let mut scraped = scraped_metrics(&crate::notifications::measured().await);
     scraped.retain(|name, _| name.starts_with("dotmac_notifications_"));
     scraped
 }
 
-/// What a scrape has only where there are files.
+/// Metrics that exist only with files.
 async fn metrics_of_files() -> Metrics {
     let mut scraped = scraped_metrics(&crate::files::measured().await);
     scraped.retain(|name, _| name.starts_with("dotmac_files_"));
     scraped
 }
 
-/// What a scrape has only where system code works on the rows of tenants, and where there are events, a subscriber, jobs and acts,
+/// Metrics that exist only with system code on rows of tenants, and with events, a subscriber, jobs and acts,
 /// as in the notes.
 async fn metrics_of_notes() -> Metrics {
     let daemon = crate::notes::notes()

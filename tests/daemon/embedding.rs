@@ -67,7 +67,7 @@ async fn an_actor_that_panics_or_stops_is_restarted_alone() {
     for other in ["secrets", "db", "telemetry"] {
         assert_eq!(body["components"][other]["restarts"], 0, "{body}");
     }
-    // The supervisor repeats the text in a line of its own, which may be there first.
+    // The supervisor repeats the text in its own line, which may be there first.
     let line = eventually("the panic's own line", || async {
         let own = |line: &Value| line["message"] == "panicked: asked to panic";
         daemon.log().into_iter().find(own)
@@ -212,7 +212,7 @@ async fn a_stop_that_overruns_its_deadline_ends_with_75_and_says_where() {
 }
 
 #[tokio::test]
-async fn an_actor_is_told_of_its_own_secret_and_only_of_changes() {
+async fn an_actor_is_notified_of_its_own_secret_and_only_of_changes() {
     let bao = OpenBao::start().await;
     bao.write("signer/key", "value", "the first").await;
     let daemon = Daemon::example("signer")
@@ -243,7 +243,7 @@ async fn an_actor_is_told_of_its_own_secret_and_only_of_changes() {
         "{line}"
     );
     assert_eq!(line["secrets.version"], 3, "{line}");
-    // The second value is the second that it was told: the other version of the first was none.
+    // The second value is the second notification: the other version of the first caused none.
     has(2, "the second".len()).await;
     let body = daemon.until_component("signer", "ready", None).await;
     assert_eq!(body["components"]["signer"]["generation"], 1, "{body}");
@@ -251,10 +251,10 @@ async fn an_actor_is_told_of_its_own_secret_and_only_of_changes() {
 
 #[tokio::test]
 async fn without_vault_a_needed_secret_is_refused_in_production_and_warned_of_elsewhere() {
-    let told = "`signer` needs the secret `vault:signer/key`, and Vault is not enabled";
+    let reported = "`signer` needs the secret `vault:signer/key`, and Vault is not enabled";
     let daemon = Daemon::example("signer").spawn().await;
     daemon.until("/ready", 200).await;
-    let line = daemon.logged(told).await;
+    let line = daemon.logged(reported).await;
     assert_eq!(line["level"], "WARN", "{line}");
     daemon.until_component("signer", "ready", None).await;
     assert_eq!(daemon.json("/signer").await.1, json!([0, 0]));
@@ -266,5 +266,5 @@ async fn without_vault_a_needed_secret_is_refused_in_production_and_warned_of_el
         .run_in(directory.path(), &[])
         .await;
     assert_eq!(refused.code, 78, "{}", refused.text());
-    assert!(refused.text().contains(told), "{}", refused.text());
+    assert!(refused.text().contains(reported), "{}", refused.text());
 }

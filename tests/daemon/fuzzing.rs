@@ -1,5 +1,5 @@
-//! What schemathesis makes of the OpenAPI document: some requests of each route, right ones and wrong ones. None may be a failure
-//! of the server, and each answer is one that the document has.
+//! Requests that schemathesis generates from the OpenAPI document: some of each route, valid and invalid ones. None may
+//! be a failure of the server, and each answer is one that the document has.
 
 use std::process::Command;
 
@@ -13,7 +13,7 @@ use crate::{
 /// Requests of each route that are made up.
 const EXAMPLES: &str = "3";
 
-/// What would end the session that the others need.
+/// Routes that would end the session that the others need.
 const NOT_CALLED: &str = "/auth/logout";
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What clients get, wanted or not.
+//! Answers to clients, for good and bad requests.
 
 use std::io::{Read, Write};
 
@@ -135,7 +135,7 @@ async fn long_answers_are_compressed_as_asked() {
 }
 
 #[tokio::test]
-async fn garbage_forges_no_line_and_stops_nobody() {
+async fn garbage_forges_no_line_and_stops_no_client() {
     let daemon = Daemon::spawn().await;
     let address = daemon.base.strip_prefix("http://").unwrap().to_owned();
     let huge = format!(

@@ -67,7 +67,7 @@ fn a_planted_secret_is_found_in_whatever_spelling() {
 }
 
 /// A run with all that can go right and wrong with secrets, at the most talkative level, with a collector.
-/// What was handed out is known from the server's own audit log, in clear.
+/// The server's own audit log has the issued secrets, in clear.
 #[tokio::test]
 async fn no_secret_ever_held_is_in_anything_emitted() {
     let (bao, postgres, collector) =
@@ -143,7 +143,7 @@ async fn no_secret_ever_held_is_in_anything_emitted() {
     daemon.logged("the secrets are unchanged").await;
     daemon.until("/ready", 200).await;
 
-    // Not a secret, and told everywhere: so it is known that all of it is looked at.
+    // Not a secret, and present in all output: it shows that all of it is searched.
     let canary = "a-canary-5d1f0b7e9c";
     let nowhere = format!("/nowhere/{canary}");
     for path in [
@@ -160,9 +160,9 @@ async fn no_secret_ever_held_is_in_anything_emitted() {
     }
     for command in ["status", "why"] {
         let asked = Daemon::builder().env("DOTMAC_ADMIN_SOCKET", socket.display());
-        let told = asked.run(&[command]).await.text();
-        assert!(told.contains("ready"), "{told}");
-        emitted.push(Emitted::new(format!("dotmac {command}"), told));
+        let reported = asked.run(&[command]).await.text();
+        assert!(reported.contains("ready"), "{reported}");
+        emitted.push(Emitted::new(format!("dotmac {command}"), reported));
     }
     let journal = "SELECT string_agg(it::text, E'\\n') FROM runtime_journal it";
     let journal = postgres.query(journal).await;
@@ -172,9 +172,9 @@ async fn no_secret_ever_held_is_in_anything_emitted() {
     for (key, value) in &settings {
         check = check.env(key, value);
     }
-    let told = check.run(&["check", "--connect"]).await.text();
-    assert!(told.contains("we are `approle`"), "{told}");
-    emitted.push(Emitted::new("dotmac check", told));
+    let reported = check.run(&["check", "--connect"]).await.text();
+    assert!(reported.contains("we are `approle`"), "{reported}");
+    emitted.push(Emitted::new("dotmac check", reported));
     for file in ["cmdline", "environ", "comm"] {
         let bytes = fs::read(format!("/proc/{}/{file}", daemon.pid())).unwrap();
         let text = String::from_utf8_lossy(&bytes);
@@ -203,7 +203,7 @@ async fn no_secret_ever_held_is_in_anything_emitted() {
     let mut secrets = bao.handed_out();
     secrets.extend(own);
     secrets.remove(ROOT_TOKEN);
-    // A word that everybody uses is no secret: the database's name is among what the engine was told.
+    // A common word is no secret: the database's name is in the engine's configuration.
     secrets.retain(|secret| secret.len() >= 12);
     assert!(secrets.len() > 8, "{secrets:?}");
     for text in emitted {
@@ -214,9 +214,9 @@ async fn no_secret_ever_held_is_in_anything_emitted() {
     }
 }
 
-/// What may not be dumped belongs to root, whoever runs it: proc(5), `/proc/PID`.
+/// A process that may not be dumped belongs to root, regardless of its user: proc(5), `/proc/PID`.
 #[tokio::test]
-async fn in_production_memory_and_environment_are_nobody_elses_and_never_dumped() {
+async fn in_production_memory_and_environment_are_hidden_and_never_dumped() {
     let owner = async |environment: &str| {
         let daemon = Daemon::builder()
             .env("DOTMAC_ENVIRONMENT", environment)

@@ -90,7 +90,7 @@ async fn a_journal_that_cannot_be_written_holds_up_nothing_that_it_describes() {
     .await;
     assert_eq!(body["status"], "ready", "{body}");
     holder.batch_execute("ROLLBACK").await.unwrap();
-    // What happened meanwhile is written then.
+    // Events of that time are written then.
     let written =
         "SELECT count(*) FROM runtime_journal WHERE component = 'telemetry' AND event = 'ready'";
     eventually("all of it to be written", || async {

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Daemon, OpenBao, Postgres, daemon::Builder, eventually};
 
-/// What a test runs against, and the settings for a daemon that knows nothing but its AppRole.
+/// The servers of a test, and the settings of a daemon with only an AppRole.
 pub struct Stage {
     pub bao: OpenBao,
     pub postgres: Postgres,
@@ -223,9 +223,7 @@ async fn a_token_revoked_from_outside_is_replaced_with_all_that_died_with_it() {
     daemon.until("/ready", 200).await;
     stage.bao.revoke("auth/approle").await;
     until_rotations(&daemon, 2.0).await;
-    daemon
-        .logged("Vault does not know our token any more")
-        .await;
+    daemon.logged("Vault rejects the token").await;
     daemon.until_component("secrets", "ready", None).await;
     until_work_is_done(&daemon).await;
     stage.until_users(1).await;
@@ -264,17 +262,17 @@ async fn a_lease_cut_short_from_outside_is_noticed_and_replaced() {
     let daemon = stage.chaos().spawn().await;
     daemon.until("/ready", 200).await;
     stage.bao.revoke("database/creds").await;
-    // By whoever meets it first: the next renewal, or the database's monitor, which may have a connection
-    // already or be refused one.
-    let told = [
+    // By the first part that meets it: the next renewal, or the database's monitor, which may have a connection already
+    // or be refused one.
+    let reported = [
         "was ended from outside",
         "database unavailable; retrying",
         "database degraded",
     ];
-    eventually("the loss to be told", || async {
+    eventually("the report of the loss", || async {
         let lines = daemon.lines();
-        let is_told = |line: &String| told.iter().any(|text| line.contains(text));
-        lines.iter().any(is_told).then_some(())
+        let is_reported = |line: &String| reported.iter().any(|text| line.contains(text));
+        lines.iter().any(is_reported).then_some(())
     })
     .await;
     until_rotations(&daemon, 2.0).await;
@@ -401,7 +399,7 @@ async fn a_vault_that_does_not_answer_does_not_hold_up_the_stop() {
     let stopped = daemon.stop().await;
     stage.bao.thaw();
     assert_eq!(stopped.code, 0, "{}", stopped.text());
-    stopped.line("Vault did not take leases and token back in time; they end by themselves");
+    stopped.line("Vault did not revoke leases and token in time; they expire");
 }
 
 #[tokio::test]

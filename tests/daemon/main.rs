@@ -1,4 +1,4 @@
-//! The daemon seen from outside: the real binary, over HTTP, with real servers beside it.
+//! The daemon seen from outside: the real binary, over HTTP, with real servers.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,4 +1,4 @@
-//! The listener for operators: probes and metrics, whatever the workers and the clients do.
+//! The listener for operators: probes and metrics, independent of workers and clients.
 
 use std::{
     net::{TcpListener, TcpStream},
@@ -30,7 +30,7 @@ async fn get(url: String) -> (u16, Value) {
     (status, answer.json().await.unwrap_or_default())
 }
 
-/// Has handlers block so many workers; each request has a connection of its own, and connections go to the workers
+/// Has handlers block so many workers; each request has its own connection, and connections go to the workers
 /// in turn.
 fn block(daemon: &Daemon, workers: usize, time: Duration) -> tokio::task::JoinSet<()> {
     let mut blocking = tokio::task::JoinSet::new();
@@ -94,7 +94,7 @@ async fn probes_and_metrics_are_answered_while_every_worker_is_blocked() {
 }
 
 #[tokio::test]
-async fn a_blocked_worker_beside_a_free_one_is_a_handicap() {
+async fn a_blocked_worker_next_to_a_free_one_is_degraded() {
     let daemon = chaos().spawn().await;
     daemon.until("/ready", 200).await;
     let management = daemon.management().await;
@@ -199,7 +199,7 @@ async fn a_management_port_that_cannot_be_had_is_named() {
         .env("DOTMAC_MANAGEMENT_PORT", port);
     let same = same.run(&[]).await;
     assert_eq!(same.code, 78, "{}", same.text());
-    assert!(same.text().contains("a port of its own"), "{}", same.text());
+    assert!(same.text().contains("a separate port"), "{}", same.text());
 }
 
 #[tokio::test]
@@ -214,7 +214,7 @@ async fn a_drain_is_taken_back_until_the_stop() {
     daemon.until("/ready", 200).await;
 }
 
-/// While it stops, the last thing that answers says so.
+/// While it stops, the last listener that answers reports it.
 #[tokio::test]
 async fn a_stop_is_seen_on_the_management_listener_until_its_end() {
     let daemon = chaos()

@@ -1,4 +1,4 @@
-//! `/metrics`: right in both formats, and the same size whatever clients send.
+//! `/metrics`: right in both formats, and of constant size for any requests.
 
 use std::{
     collections::BTreeSet,
@@ -125,7 +125,7 @@ async fn a_real_prometheus_takes_the_callers_trace_as_the_exemplar_of_its_latenc
     assert_eq!(busy.len(), 1);
 }
 
-/// Sends requests whose method, path, query, Host and ids nobody has seen before.
+/// Sends requests with a new method, path, query, Host and ids each.
 fn attack(address: &str, attacker: usize) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream
@@ -233,7 +233,7 @@ async fn every_runtime_is_measured_here_and_at_the_collector() {
         }
         collector.got(&format!("runtime: Str({runtime})")).await;
     }
-    // One thread for each actor, also after one of them has begun anew.
+    // One thread for each actor, also after a restart of one of them.
     let actors = r#"tokio_runtime_workers{runtime="actors"}"#;
     let before = daemon.metric(actors).await;
     assert_eq!(before, Some(4.0));

@@ -1,4 +1,4 @@
-//! `examples/notes`: a service with a table of its own, as a client, an operator and a power cut see it.
+//! `examples/notes`: a service with its own table, as a client, an operator and a power cut see it.
 
 use std::{
     collections::BTreeSet,
@@ -85,7 +85,7 @@ async fn ids_moments_and_json_come_back_the_same_from_both_back_ends() {
     }
 }
 
-/// What another program's modules have in the database is no concern of the daemon's, nor is a module that is off.
+/// The daemon ignores migrations of another program's modules, and of a disabled module.
 #[tokio::test]
 async fn the_daemon_takes_a_database_that_notes_migrated() {
     let postgres = Postgres::start().await;
@@ -319,7 +319,7 @@ async fn a_repeated_request_has_its_effect_once_on_two_instances_and_after_a_cra
     one.until("/ready", 200).await;
     two.until("/ready", 200).await;
 
-    // Many at once, on both: one is carried out, the others get its answer or are told to wait.
+    // Many at once, on both: one is executed, the others get its answer or 409.
     let many = (0..10).flat_map(|_| [&one, &two].map(|at| add_once(at, "many", "once")));
     let mut created = 0;
     for answer in futures_util::future::join_all(many).await {
@@ -354,7 +354,7 @@ async fn a_repeated_request_has_its_effect_once_on_two_instances_and_after_a_cra
         (422, &json!("idempotency_mismatch"))
     );
 
-    // What failed is not kept.
+    // Failures are not kept.
     let refused = parts(add_once(&one, "failed", "").await).await;
     assert_eq!((refused.0, &refused.3["code"]), (422, &json!("validation")));
     assert_eq!(parts(add_once(&two, "failed", "better").await).await.0, 201);

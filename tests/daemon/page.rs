@@ -6,7 +6,7 @@ use crate::support::{
     Daemon, PATIENCE, daemon::Builder, eventually, free_port, process::Process, repository,
 };
 
-/// What the page has a reader do.
+/// The steps of the page.
 #[derive(Debug, PartialEq)]
 pub enum Step {
     /// Write the same text to each of these files.
@@ -109,14 +109,14 @@ impl<'p> CargoRun<'p> {
 
 /// Carries out the tour of a page, which is its section `heading`, on the program that the first command of the tour starts;
 /// how many outputs were compared. `program` has what a reader has set for the program of that name. What is shown of a
-/// question may come a moment later; what changes something is done once. A command that ends in ` &` runs beside the others
-/// until the end of the tour; the port 9000, which it may listen on, stands for a free one.
+/// question may come a moment later; what changes something is done once. A command that ends in ` &` runs in the
+/// background until the end of the tour; the port 9000, which it may listen on, stands for a free one.
 pub async fn tour(page: &str, heading: &str, program: impl Fn(&str) -> Builder) -> usize {
     let text = fs::read_to_string(repository().join(page)).unwrap();
     let section = text.split(&format!("\n## {heading}\n")).nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
     let mut daemon = None::<Daemon>;
-    let (mut compared, mut beside) = (0, Vec::new());
+    let (mut compared, mut background) = (0, Vec::new());
     let port = free_port().to_string();
     for step in steps(section) {
         let (line, output) = match step {
@@ -131,7 +131,7 @@ pub async fn tour(page: &str, heading: &str, program: impl Fn(&str) -> Builder) 
             let listens = line.contains(&port);
             let mut shell = Command::new("sh");
             shell.arg("-c").arg(format!("exec {line}"));
-            beside.push(Process::spawn(&mut shell));
+            background.push(Process::spawn(&mut shell));
             if listens {
                 let address = format!("127.0.0.1:{port}");
                 eventually("the port of the tour to be listened on", || async {
@@ -187,7 +187,7 @@ impl CargoRun<'_> {
     }
 }
 
-/// What a command of the shell prints.
+/// The output of a shell command.
 fn shown(daemon: &Daemon, line: &str) -> String {
     let address = daemon.base.trim_start_matches("http://");
     let line = line.replace("localhost:8000", address);

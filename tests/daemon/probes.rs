@@ -1,4 +1,4 @@
-//! What orchestrators ask, in every state that they can find the daemon in.
+//! Probes of orchestrators, in every state of the daemon.
 
 use serde_json::json;
 
@@ -132,7 +132,7 @@ async fn a_scrape_has_the_promised_names() {
     let daemon = Daemon::spawn().await;
     daemon.until("/ready", 200).await;
     daemon.get("/").await;
-    // The first database work is the journal's, which nobody waits for.
+    // The first database work is the journal's, without a waiting caller.
     eventually("the journal to be written", || async {
         daemon.metric(JOURNALED).await
     })

@@ -1,4 +1,4 @@
-//! A program of its own on the platform: it is known by its own name and version, and each of its commands sees each of
+//! Its own program on the platform: it is known by its own name and version, and each of its commands sees each of
 //! its modules. None but `serve` starts the daemon.
 
 use crate::{

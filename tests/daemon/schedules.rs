@@ -123,7 +123,7 @@ async fn schedules_are_made_changed_triggered_and_deleted_on_both_back_ends() {
             .await;
         assert!(resumed["next_at"].is_string(), "{resumed}");
 
-        // It is nobody else's.
+        // No other tenant sees it.
         for (method, path) in [
             (Method::GET, path(&schedule)),
             (Method::GET, format!("{}/occurrences", path(&schedule))),

@@ -76,7 +76,7 @@ async fn a_vault_that_comes_late_is_picked_up_outside_production() {
 }
 
 #[tokio::test]
-async fn an_outage_with_loaded_secrets_is_degraded_and_disturbs_nobody() {
+async fn an_outage_with_loaded_secrets_is_degraded_and_affects_no_request() {
     let (mut bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
     store_credentials(&bao).await;
     let daemon = builder(&bao, &postgres)
@@ -99,7 +99,7 @@ async fn an_outage_with_loaded_secrets_is_degraded_and_disturbs_nobody() {
     let body = daemon.until_component("secrets", "ready", None).await;
     assert_eq!(
         body["components"]["db"]["restarts"], 0,
-        "the same credentials restart nobody: {body}"
+        "the same credentials restart no component: {body}"
     );
 }
 
@@ -385,7 +385,7 @@ async fn a_policy_or_a_namespace_that_is_missing_is_named() {
     all_say(&bao, &as_nobody, "permission_denied", line).await;
 
     let elsewhere = [AS_ROOT[0], ("DOTMAC_VAULT_NAMESPACE", "tema")];
-    let words = "there is no namespace `tema`";
+    let words = "no namespace `tema`";
     all_say(&bao, &elsewhere, "namespace_missing", words).await;
 }
 
@@ -455,7 +455,7 @@ async fn a_frozen_vault_is_degraded_until_it_thaws() {
 }
 
 #[tokio::test]
-async fn a_vault_that_limits_our_rate_is_told_apart_and_disturbs_nobody() {
+async fn a_rate_limit_of_vault_is_distinguished_and_affects_no_request() {
     let (bao, postgres) = tokio::join!(OpenBao::start(), Postgres::start());
     store_credentials(&bao).await;
     let daemon = builder(&bao, &postgres)
@@ -470,11 +470,11 @@ async fn a_vault_that_limits_our_rate_is_told_apart_and_disturbs_nobody() {
         .until_component("secrets", "degraded", Some("rate_limited"))
         .await;
     assert_eq!(body["components"]["db"]["state"], "ready", "{body}");
-    daemon.logged("the server limits our rate").await;
+    daemon.logged("the server limits the rate").await;
     let checked = builder(&bao, &postgres).run(&["check", "--connect"]).await;
     let text = checked.text();
     assert_eq!(checked.code, 69, "{text}");
-    assert!(text.contains("the server limits our rate"), "{text}");
+    assert!(text.contains("the server limits the rate"), "{text}");
     bao.call(Method::DELETE, quota, json!({})).await;
     let body = daemon.until_component("secrets", "ready", None).await;
     assert_eq!(body["components"]["db"]["generation"], 1, "{body}");

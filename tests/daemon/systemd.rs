@@ -1,4 +1,4 @@
-//! What the daemon tells a service manager (`Type=notify`).
+//! The daemon's notifications to a service manager (`Type=notify`).
 
 use std::{os::unix::net::UnixDatagram, time::Duration};
 

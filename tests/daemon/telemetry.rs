@@ -1,4 +1,4 @@
-//! What reaches a collector, and what happens without one.
+//! Exports to a collector, and the behaviour without one.
 
 use std::time::Duration;
 

@@ -107,13 +107,13 @@ async fn a_call_to_an_actor_is_a_span_and_a_failed_one_says_why() {
     let call = collector.span("call chaos").await;
     assert_eq!((call.trace.as_str(), &call.parent), (TRACE, &server.id));
     assert!(
-        call.text.contains("failed before it answered"),
+        call.text.contains("failed before its answer"),
         "{}",
         call.text
     );
     // The failure is an event of the request, with its causes.
     let chain =
-        "a component that this request needs is not available: `chaos` failed before it answered";
+        "a component that this request needs is not available: `chaos` failed before its answer";
     assert!(server.text.contains(chain), "{}", server.text);
     for span in [call, server] {
         assert!(span.text.contains("STATUS_CODE_ERROR"), "{}", span.text);
@@ -246,7 +246,7 @@ async fn a_caller_is_not_followed_where_a_sampler_of_our_own_is_asked_for() {
 }
 
 #[tokio::test]
-async fn what_an_embedding_program_measures_and_traces_is_beside_ours() {
+async fn metrics_and_traces_of_an_embedding_program_join_the_platforms() {
     let collector = Collector::start().await;
     let daemon = traced(&collector, "grpc").await;
     assert_eq!(send(&daemon, Method::GET, "/chaos/ping", true).await, 200);
@@ -309,7 +309,7 @@ async fn a_request_to_vault_is_a_client_span_of_what_caused_it_and_brings_its_tr
         assert!(came.contains(&parent), "{parent} in {came:?}");
     }
 
-    // A rotation is a trace of its own.
+    // A rotation is its own trace.
     let rotated = eventually("a rotation's trace", || async {
         let mut spans = collector.spans().into_iter();
         spans.find(|span| span.name == issue && span.trace != startup.trace)

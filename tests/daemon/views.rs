@@ -80,7 +80,7 @@ fn queries(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// What [`exercised`] runs beside the daemon.
+/// The servers that [`exercised`] runs with the daemon.
 type Servers = (OpenBao, Postgres, Collector);
 
 /// A daemon in which everything that is measured has happened, with all that it talks to.

@@ -59,7 +59,7 @@ async fn a_worker_that_crash_loops_is_failed_until_an_operator_restarts_it() {
     let series = r#"dotmac_component_state{component="chaos.worker",state="failed"}"#;
     assert_eq!(daemon.metric(series).await, Some(1.0));
     let line = daemon
-        .logged("worker `chaos.worker` has failed for good")
+        .logged("worker `chaos.worker` has failed permanently")
         .await;
     assert_eq!(
         (&line["level"], &line["reason"]),
@@ -79,7 +79,7 @@ async fn a_worker_that_crash_loops_is_failed_until_an_operator_restarts_it() {
         "{why}"
     );
     assert!(
-        why.contains("then `dotmac restart chaos.worker` gives it another life"),
+        why.contains("then run `dotmac restart chaos.worker`"),
         "{why}"
     );
 
@@ -121,7 +121,7 @@ async fn a_worker_that_blocks_its_thread_is_named_and_replaced() {
         .logged("restarting worker `chaos.worker`: it has blocked its thread for")
         .await;
     eventually(
-        "another life beside the thread that was given up",
+        "another life in parallel with the thread that was given up",
         || async {
             let leaked = daemon.metric("dotmac_leaked_threads").await;
             (leaked == Some(1.0) && worker(&daemon).await["state"] == "ready").then_some(())

@@ -1,4 +1,4 @@
-//! What is done in one transaction: errors of its own, hooks, what follows the commit.
+//! Composition of a transaction: its errors, hooks, follow-ups of the commit.
 
 use std::sync::{
     Arc, Mutex,
@@ -59,7 +59,7 @@ async fn a_rule_that_is_broken_rolls_back_and_its_error_comes_out_as_it_is() {
     .await;
 }
 
-/// That there was a conflict is heard on the connection, whatever the work makes of it.
+/// The connection observes a conflict, even if the work ignores it.
 #[actix_web::test]
 async fn a_conflict_is_tried_again_though_the_work_has_another_name_for_it() {
     #[derive(Debug)]

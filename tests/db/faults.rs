@@ -1,4 +1,4 @@
-//! What databases do: a real PostgreSQL is killed, frozen, demoted, and filled, under load.
+//! Faults of databases: a real PostgreSQL is killed, frozen, demoted, and filled, under load.
 
 use std::{
     sync::{
@@ -70,7 +70,7 @@ async fn every_acknowledged_write_is_there_after_the_server_was_killed_under_loa
 const STANDSTILL: Duration = Duration::from_secs(10);
 
 #[actix_web::test]
-async fn a_server_that_stands_still_for_long_under_load_holds_nobody_and_loses_nothing() {
+async fn a_server_that_is_paused_for_long_under_load_blocks_no_caller_and_loses_nothing() {
     let server = Postgres::start().await;
     let mut settings = to(&server);
     settings.pool_size = PoolSize::new(8);
@@ -112,7 +112,7 @@ async fn a_server_that_stands_still_for_long_under_load_holds_nobody_and_loses_n
         matches!(refused, DbError::Unavailable { .. }),
         "{refused:?}"
     );
-    // What waits for an answer does not wait for the server to go on.
+    // Work that waits for an answer does not wait for the server to go on.
     for work in under_way {
         let ended = work.await.unwrap().unwrap_err();
         assert!(
@@ -176,8 +176,7 @@ async fn connections_that_an_operator_ends_are_replaced_and_nothing_else_happens
     rig.supervisor.halt().await;
 }
 
-/// What a client is told by a primary that was demoted evicts every connection at once: behind the same
-/// address may be a new primary.
+/// A refusal by a demoted primary evicts every connection at once: the same address may lead to a new primary.
 #[actix_web::test]
 async fn a_demoted_server_is_read_only_at_once_and_no_old_connection_is_lent_again() {
     let server = Postgres::start().await;
@@ -218,7 +217,7 @@ async fn a_demoted_server_is_read_only_at_once_and_no_old_connection_is_lent_aga
 }
 
 #[actix_web::test]
-async fn a_full_disk_is_told_as_such_and_forgiven_when_there_is_space() {
+async fn a_full_disk_is_reported_as_such_and_forgiven_when_there_is_space() {
     let server = Postgres::start().await;
     let Some(disk) = SmallDisk::mount(20 * 1024) else {
         return;
@@ -319,7 +318,7 @@ async fn fill(server: &Postgres) -> Vec<tokio_postgres::Client> {
 }
 
 #[actix_web::test]
-async fn a_server_whose_connections_are_all_taken_by_others_is_told_as_such_and_heals() {
+async fn a_server_whose_connections_are_all_taken_by_others_is_reported_as_such_and_heals() {
     let server = Postgres::with_connections(10).await;
     // At the start there is none for us.
     let others = fill(&server).await;

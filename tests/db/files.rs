@@ -1,4 +1,4 @@
-//! What SQLite does: readers and writers at once, a full disk, a locked file; and backups.
+//! Behaviour of SQLite: readers and writers at once, a full disk, a locked file; and backups.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use std::{
 use diesel::{Connection as _, connection::SimpleConnection, prelude::*};
 use diesel_async::RunQueryDsl;
 use dotmac_platform::{
-    db::{BackupError, DbError, PoolSize, Soundness, backup, read_through},
+    db::{BackupError, DbError, Integrity, PoolSize, backup, check_integrity},
     on,
 };
 
@@ -47,7 +47,7 @@ fn rows_in(file: &Path) -> i64 {
 }
 
 #[actix_web::test]
-async fn readers_go_on_while_many_write_and_nobody_is_told_that_it_is_locked() {
+async fn readers_go_on_while_many_write_and_no_caller_gets_locked() {
     let directory = tempfile::tempdir().unwrap();
     let mut settings = config(sqlite(directory.path()));
     settings.pool_size = PoolSize::new(6);
@@ -101,7 +101,7 @@ async fn a_write_is_refused_where_only_reading_was_asked_for() {
 }
 
 #[actix_web::test]
-async fn a_full_disk_is_told_as_such_and_forgiven_when_there_is_space() {
+async fn a_full_disk_is_reported_as_such_and_forgiven_when_there_is_space() {
     let Some(disk) = SmallDisk::mount(2048) else {
         return;
     };
@@ -141,7 +141,7 @@ async fn a_disk_that_is_full_at_the_start_is_no_fault_of_a_migration_and_forgive
 }
 
 #[actix_web::test]
-async fn a_file_that_somebody_else_holds_is_waited_for() {
+async fn a_file_that_another_process_holds_is_waited_for() {
     let directory = tempfile::tempdir().unwrap();
     let rig = Rig::ready(config(sqlite(directory.path())))
         .await
@@ -152,7 +152,7 @@ async fn a_file_that_somebody_else_holds_is_waited_for() {
     other.batch_execute("BEGIN IMMEDIATE").unwrap();
     let write = insert(&rig, 1, "after".into());
     let release = async {
-        // Longer than two looks: a lock of somebody at work is no sign of illness.
+        // Longer than two looks: a lock of working code is no sign of a fault.
         tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
         assert!(rig.supervisor.board().readiness.serves());
         other.batch_execute("COMMIT").unwrap();
@@ -163,7 +163,7 @@ async fn a_file_that_somebody_else_holds_is_waited_for() {
 }
 
 #[actix_web::test]
-async fn a_write_that_waits_for_somebody_elses_lock_in_vain_is_a_conflict() {
+async fn a_write_that_waits_too_long_for_another_lock_is_a_conflict() {
     let directory = tempfile::tempdir().unwrap();
     let rig = Rig::ready(config(sqlite(directory.path())))
         .await
@@ -261,7 +261,7 @@ fn a_backup_writes_over_nothing_and_a_damaged_database_makes_none() {
 }
 
 #[actix_web::test]
-async fn a_damaged_page_is_told_when_work_meets_it_and_makes_no_backup() {
+async fn a_damaged_page_is_reported_when_work_meets_it_and_makes_no_backup() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("test.db");
     let rig = Rig::ready(config(sqlite(directory.path())))
@@ -271,7 +271,10 @@ async fn a_damaged_page_is_told_when_work_meets_it_and_makes_no_backup() {
     for id in 0..50 {
         insert(&rig, id, "text".into()).await.unwrap();
     }
-    assert_eq!(read_through(file.clone()).await.unwrap(), Soundness::Sound);
+    assert_eq!(
+        check_integrity(file.clone()).await.unwrap(),
+        Integrity::Sound
+    );
     rig.supervisor.halt().await;
     damage(&file, "note");
 
@@ -290,7 +293,7 @@ async fn a_damaged_page_is_told_when_work_meets_it_and_makes_no_backup() {
     assert!(rig.supervisor.board().readiness.serves());
     rig.run("INSERT INTO other VALUES (1)").await;
 
-    let found = read_through(file.clone()).await.unwrap_err();
+    let found = check_integrity(file.clone()).await.unwrap_err();
     assert_eq!(found.reason().as_str(), "unusable_file");
     assert!(found.to_string().contains("restore a backup"), "{found}");
     let copy = directory.path().join("copy.db");

@@ -93,7 +93,7 @@ async fn what_is_due_is_done_by_one_and_then_not_before_its_time() {
     .await;
 }
 
-/// What a holder writes can carry the fence: that of a former holder is smaller.
+/// A holder's row can carry the fence: that of a former holder is smaller.
 #[actix_web::test]
 async fn fences_only_grow() {
     on_both(

@@ -14,7 +14,7 @@ use crate::support::{OpenBao, Postgres, eventually};
 
 const PASSWORD: &str = "PASSWORD";
 
-/// What every client of Vault's must do alike.
+/// The contract of every Vault client.
 const CLIENTS: &[Client] = &[
     Client::Native,
     #[cfg(feature = "hashicorp_vault")]
@@ -106,7 +106,7 @@ impl Stage {
 }
 
 #[actix_web::test]
-async fn a_restart_of_the_actor_leaves_a_lease_to_whoever_uses_it_and_gives_it_back_after_that() {
+async fn a_restart_of_the_actor_leaves_a_lease_to_its_holder_and_revokes_it_after_that() {
     for &client in CLIENTS {
         let stage = start(client, &[]).await;
         let held = stage.served().await.hold(PASSWORD).unwrap().clone();
@@ -120,7 +120,7 @@ async fn a_restart_of_the_actor_leaves_a_lease_to_whoever_uses_it_and_gives_it_b
 }
 
 #[actix_web::test]
-async fn only_the_end_of_the_process_takes_a_lease_from_whoever_uses_it() {
+async fn only_the_end_of_the_process_takes_a_lease_from_its_holder() {
     for &client in CLIENTS {
         let stage = start(client, &[]).await;
         let held = stage.served().await.hold(PASSWORD).unwrap().clone();

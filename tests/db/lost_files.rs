@@ -1,4 +1,4 @@
-//! What careless operators do to a SQLite file under a running process: delete, replace, truncate, overwrite it.
+//! Mistakes with a SQLite file under a running process: delete, replace, truncate, overwrite it.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use diesel::{Connection as _, connection::SimpleConnection, prelude::*};
-use dotmac_platform::db::{DbError, Soundness, backup, on, read_through};
+use dotmac_platform::db::{DbError, Integrity, backup, check_integrity, on};
 
 use crate::{
     load::{Writers, ids, insert},
@@ -100,8 +100,8 @@ impl Scene {
         let there = ids(&self.rig.db).await;
         assert_eq!(self.rig.supervisor.board().components[0].restarts, 0);
         self.rig.supervisor.halt().await;
-        let sound = read_through(self.directory.path().join("test.db")).await;
-        assert_eq!(sound.unwrap(), Soundness::Sound);
+        let sound = check_integrity(self.directory.path().join("test.db")).await;
+        assert_eq!(sound.unwrap(), Integrity::Sound);
         (acknowledged, there, self.directory)
     }
 }
@@ -124,14 +124,14 @@ fn lost(acknowledged: &[i64], places: &[&[i64]]) -> Vec<i64> {
 }
 
 #[actix_web::test]
-async fn a_file_that_is_deleted_is_not_made_anew_and_can_be_saved_from_the_open_files() {
+async fn a_file_that_is_deleted_is_not_created_again_and_can_be_saved_from_the_open_files() {
     let scene = Scene::set().await;
     let file = scene.file();
     scene.disturb(|| fs::remove_file(&file).unwrap()).await;
     scene.is_refused().await;
     scene.stays_away().await;
     assert!(!file.exists());
-    // What was in it and in its log is there for as long as the process is.
+    // Its content and its log exist while the process runs.
     let saved = tempfile::tempdir().unwrap();
     let open = |name: &str| {
         let open = fs::read_dir("/proc/self/fd").unwrap();
@@ -252,7 +252,7 @@ async fn an_older_copy_with_the_same_header_is_noticed_by_its_pages() {
         if begins_anew {
             rewrite("Filler ").await.unwrap();
             checkpoint();
-            // The log begins anew.
+            // The log begins again.
             insert(&rig.db, 1000, "new".into()).await.unwrap();
         }
         let (input, output) = (
@@ -271,7 +271,7 @@ async fn an_older_copy_with_the_same_header_is_noticed_by_its_pages() {
         rig.until(|board| board.readiness.serves()).await;
     }
     rig.supervisor.halt().await;
-    assert_eq!(read_through(file).await.unwrap(), Soundness::Sound);
+    assert_eq!(check_integrity(file).await.unwrap(), Integrity::Sound);
 }
 
 /// Without that, a plain copy of a file whose process has stopped would lack the newest commits.
@@ -324,7 +324,7 @@ async fn a_log_that_is_deleted_is_put_into_the_file_and_nothing_is_lost() {
     assert_eq!(lost(&acknowledged, &[&there]), [0; 0]);
 }
 
-/// What was only in the log is lost, and nobody is told otherwise; the file is sound.
+/// Commits that were only in the log are lost, and this is reported; the file is sound.
 #[actix_web::test]
 async fn a_log_that_is_truncated_does_not_get_into_the_file() {
     let scene = Scene::set().await;
@@ -333,7 +333,8 @@ async fn a_log_that_is_truncated_does_not_get_into_the_file() {
     let mut other = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
     other.batch_execute("PRAGMA wal_checkpoint").unwrap();
     drop(other);
-    // So that something is in the log alone: one that is wholly in the file begins anew, and to truncate it does no harm.
+    // So that something is in the log alone: a log that is completely in the file begins again, and truncating it does
+    // no harm.
     scene.writers.go_on(10).await;
     let from = scene
         .disturb(|| drop(fs::File::create(&log).unwrap()))
@@ -344,7 +345,7 @@ async fn a_log_that_is_truncated_does_not_get_into_the_file() {
     assert_eq!(lost(&later, &[&there]), [0; 0]);
 }
 
-/// Also where nobody writes.
+/// Also without a writer.
 #[actix_web::test]
 async fn a_log_that_is_truncated_is_noticed_without_any_work() {
     let directory = tempfile::tempdir().unwrap();
@@ -381,7 +382,7 @@ async fn a_restarted_component_does_not_make_an_empty_file_of_one_that_is_gone()
     scene.rig.supervisor.halt().await;
 }
 
-/// What others may do to a file, by way of SQLite or beside it, is no reason to stop.
+/// Allowed changes of a file by other processes, with or without SQLite, are no reason to stop.
 #[actix_web::test]
 async fn what_does_no_harm_to_the_file_is_let_pass() {
     let scene = Scene::set().await;
@@ -390,7 +391,7 @@ async fn what_does_no_harm_to_the_file_is_let_pass() {
         .supervisor
         .until(|board| !board.readiness.serves());
     let (file, log) = (scene.file(), scene.log());
-    let beside = tokio::task::spawn_blocking(move || {
+    let changes = tokio::task::spawn_blocking(move || {
         let mut other = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
         other.batch_execute("PRAGMA busy_timeout = 20000").unwrap();
         for round in 0..5 {
@@ -413,7 +414,7 @@ async fn what_does_no_harm_to_the_file_is_let_pass() {
         }
     });
     tokio::select! {
-        ended = beside => ended.unwrap(),
+        ended = changes => ended.unwrap(),
         _ = down => panic!("{:?}", scene.rig.supervisor.board()),
     }
     // Some looks later.

@@ -150,9 +150,9 @@ async fn on_a_newer_schema_nothing_is_run() {
     }
 }
 
-/// Whoever mends it says when to try again.
+/// The operator who corrects it decides on the retry.
 #[actix_web::test]
-async fn a_migration_that_fails_is_not_run_again_until_somebody_restarts_the_actor() {
+async fn a_migration_that_fails_is_not_run_again_until_a_restart_of_the_actor() {
     let server = Postgres::start().await;
     let mut config = config(Target::Postgres(postgres(&server)));
     config.migrations = vec![FAILING.owned_by("platform")];

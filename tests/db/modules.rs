@@ -1,4 +1,4 @@
-//! Modules that share a database: a runaway delays itself and nobody else.
+//! Modules that share a database: a runaway delays only itself.
 
 use std::{
     sync::{Arc, Mutex},

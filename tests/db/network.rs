@@ -1,4 +1,4 @@
-//! What networks do: a wire before a real PostgreSQL is cut, slow, or takes everything and answers nothing.
+//! Faults of networks: the connection to a real PostgreSQL is cut, slow, or silent.
 
 use std::{
     sync::{
@@ -110,10 +110,10 @@ async fn is_at_work(server: &Postgres, mark: &str) {
     .await;
 }
 
-/// Every piece of work ends soon after it is known that the server does not answer, and each caller is told
-/// whether it may have been carried out.
+/// Every piece of work ends soon after the server stops answering, and each caller learns whether it may have been
+/// executed.
 #[actix_web::test]
-async fn nobody_waits_for_a_server_behind_a_black_hole() {
+async fn no_work_waits_for_a_server_behind_a_black_hole() {
     let (server, proxy, mut config) = server().await;
     config.pool_size = PoolSize::new(3);
     config.pool_timeout = Duration::from_secs(30);
@@ -177,7 +177,7 @@ async fn nobody_waits_for_a_server_behind_a_black_hole() {
     rig.supervisor.halt().await;
 }
 
-/// A commit that was sent and not answered: it took place here, and its caller must not be told otherwise.
+/// A commit that was sent and not answered: it took place here, and its caller must not get another answer.
 #[actix_web::test]
 async fn a_commit_behind_a_black_hole_may_have_been_carried_out() {
     let (server, proxy, config) = server().await;

@@ -210,14 +210,13 @@ fn mistakes_of_a_program_are_named() {
         ]),
         MigrationsError::Circle("`one`, `two`".into())
     );
-    // An owner that is not there is waited for by nobody.
+    // No migration waits for an owner that is not in the program.
     let order = in_order(&[of("notes", &NOTES).after(&["gone"]), MIGRATIONS]).unwrap();
     let owners: Vec<_> = order.iter().map(|it| it.owner).collect();
     assert_eq!(owners, ["platform", "notes"]);
 }
 
-/// What the message of `migrations!` wants in a build script, done: cargo compiles a crate anew when it has a
-/// new folder, and leaves it alone otherwise.
+/// With the build script that `migrations!` requires cargo recompiles a crate for a new folder, and only then.
 #[test]
 fn a_new_migration_is_compiled_in() {
     let directory = tempfile::tempdir().unwrap();

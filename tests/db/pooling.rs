@@ -38,7 +38,7 @@ async fn until_idle(db: &Db, wanted: usize) {
 }
 
 #[actix_web::test]
-async fn as_many_connections_as_told_are_kept_open_though_nobody_needs_them() {
+async fn the_configured_number_of_idle_connections_is_kept_open() {
     on_both(
         |config| config.min_idle = 3,
         async |rig| until_idle(&rig.db, 3).await,
@@ -108,7 +108,7 @@ async fn a_connection_past_its_lifetime_is_replaced_and_no_query_fails() {
 
 /// Each asks when the one before it is known to wait.
 #[actix_web::test]
-async fn whoever_asked_first_is_served_first_in_a_burst() {
+async fn the_first_request_is_served_first_in_a_burst() {
     on_both(
         |config| config.pool_size = PoolSize::new(1),
         async |rig| {
@@ -176,15 +176,15 @@ async fn a_transaction_that_is_open_while_the_actor_restarts_ends_whole_or_not_a
             };
             let finishes = Halfway::start(&rig.db, 1, false).await;
             restart(2).await;
-            // The new life has a pool of its own, and sees nothing of what is not committed.
+            // The new life has its own pool, and sees nothing of what is not committed.
             assert_eq!(ids(&rig.db).await, Vec::<i64>::new());
             finishes.end().await.unwrap();
             assert_eq!(ids(&rig.db).await, [1, 2]);
 
             let fails = Halfway::start(&rig.db, 3, true).await;
             restart(3).await;
-            let told = fails.end().await.unwrap_err();
-            assert!(matches!(told, DbError::Query(_)), "{told:?}");
+            let reported = fails.end().await.unwrap_err();
+            assert!(matches!(reported, DbError::Query(_)), "{reported:?}");
             assert_eq!(ids(&rig.db).await, [1, 2]);
             rig.db
                 .run("insert", async |c| insert(c, 5).await)

@@ -66,7 +66,7 @@ pub fn postgres(server: &support::Postgres) -> Postgres {
     }
 }
 
-/// Runs `sql` on a connection of its own, beside all that is tested.
+/// Runs `sql` on its own connection, outside of the tested code.
 pub async fn execute(target: &Target, sql: &str) {
     match target {
         Target::Sqlite(file) => {
@@ -217,7 +217,7 @@ impl Halfway {
         work
     }
 
-    /// Lets it go on; what its caller is told.
+    /// Lets it go on; the result of its caller.
     pub async fn end(self) -> Result<(), DbError> {
         self.go_on.store(true, Relaxed);
         let ended = tokio::time::timeout(support::PATIENCE, self.caller).await;

@@ -164,7 +164,7 @@ async fn a_swap_under_load_fails_no_query_and_lets_the_former_account_go_when_it
 }
 
 #[actix_web::test]
-async fn an_account_that_the_server_refuses_is_told_so_and_the_former_one_goes_on() {
+async fn an_account_that_the_server_refuses_is_reported_and_the_former_one_goes_on() {
     let (server, credentials, one, rig) = start().await;
     let two = offer(&credentials, "two", "not its password");
     rig.until_reason("credentials_refused").await;
@@ -198,7 +198,7 @@ async fn without_any_account_it_is_not_ready_for_the_reason_given_until_there_is
     assert_eq!(who(&rig.db, Duration::ZERO).await, "two");
 }
 
-/// Waits until the monitor has its connection beside the pool's, both as the user `one`.
+/// Waits until the monitor and the pool have a connection each, both as the user `one`.
 async fn watched_as_one(server: &Postgres) {
     let sql = "SELECT count(*) > 1 AND bool_or(query LIKE '%pg_is_in_recovery%')
                FROM pg_stat_activity WHERE usename = 'one'";
@@ -279,7 +279,7 @@ async fn a_new_connection_that_is_refused_asks_for_the_next_account_and_waits_fo
             .await
         }
     });
-    eventually("the refusal to be told", || async {
+    eventually("the report of the refusal", || async {
         (one.refused.load(Relaxed) > 0).then_some(())
     })
     .await;

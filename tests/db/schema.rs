@@ -20,7 +20,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What `schema.rs` says, read as text, since a `table!` cannot be asked.
+/// The content of `schema.rs`, read as text, since a `table!` has no reflection.
 fn believed() -> Columns {
     let text = fs::read_to_string(root().join("actors/db/src/schema.rs")).unwrap();
     let (mut columns, mut table) = (Columns::new(), String::new());
@@ -110,7 +110,7 @@ async fn the_code_believes_of_the_schema_what_the_migrations_make_on_both_back_e
     assert_eq!(believed(), made, "PostgreSQL");
 }
 
-/// What holds up everybody who uses a table, and what to write instead. A line `-- locks: REASON` in the
+/// Statements that block all users of a table, with their replacement. A line `-- locks: REASON` in the
 /// script says that it is meant.
 fn objections(script: &str) -> Vec<&'static str> {
     if script.lines().any(|line| line.starts_with("-- locks: ")) {

@@ -36,7 +36,7 @@ use crate::{
     support::{self, tool},
 };
 
-/// What must be nowhere.
+/// Texts that must not appear.
 const PLANTED: &str = "planted-secret-4711";
 const SECRET: SealedColumn = SealedColumn::new("endpoint", "secret");
 /// Keys as operators write them.
@@ -92,7 +92,7 @@ async fn insert(tx: &mut Tx, row: Endpoint) -> Result<(), DbError> {
     on!(tx, |c| insert.execute(c).await).map(drop)
 }
 
-/// Adds a row whose secret is `secret`, of a tenant of its own.
+/// Adds a row whose secret is `secret`, of its own tenant.
 async fn add(db: &Db, sealer: &Sealer, secret: Option<&str>) -> Id<Endpoint> {
     let id = Id::new();
     let sealed = secret.map(|secret| sealer.seal(SECRET.of(id), secret).unwrap());
@@ -132,7 +132,7 @@ struct Seen {
 }
 
 impl LogWatch {
-    /// From here on, for good: other tests of this program are watched too.
+    /// From here on, permanently: other tests of this program are watched too.
     fn begin() -> Self {
         static WATCH: OnceLock<LogWatch> = OnceLock::new();
         let begin = || {

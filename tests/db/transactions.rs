@@ -140,7 +140,7 @@ async fn a_deadlock_is_a_conflict_and_a_retry_gets_past_it() {
 }
 
 #[actix_web::test]
-async fn a_conflict_that_does_not_end_is_told_after_the_last_try() {
+async fn a_conflict_that_does_not_end_is_returned_after_the_last_try() {
     on_both(
         |_| {},
         async |rig| {
@@ -150,7 +150,7 @@ async fn a_conflict_that_does_not_end_is_told_after_the_last_try() {
                 .db
                 .retrying_transaction("in vain", Retry::new().tries(3), async move |c| {
                     counted.fetch_add(1, Relaxed);
-                    // What the database would say, said on its behalf; SQLite has no such error.
+                    // The database's error, simulated; SQLite has no such error.
                     if matches!(c.connection(), Connection::Sqlite(_)) {
                         return Ok(());
                     }
@@ -195,7 +195,7 @@ async fn the_server_gives_up_slow_statements_long_waits_and_idle_transactions() 
         write(c, 0, 1).await?;
         holds.store(1, Relaxed);
         while AtomicU32::load(&until, Relaxed) == 0 {
-            // Not idle, which has a limit of its own.
+            // Not idle, which has its own limit.
             on!(c, |c| diesel::sql_query("SELECT pg_sleep(0.01)")
                 .execute(c)
                 .await)?;

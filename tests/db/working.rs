@@ -43,7 +43,7 @@ async fn the_same_code_runs_on_both() {
 }
 
 #[actix_web::test]
-async fn a_second_row_of_one_key_is_told_as_such() {
+async fn a_second_row_of_one_key_is_reported_as_such() {
     on_both(
         |_| {},
         async |rig| {
@@ -62,9 +62,9 @@ async fn a_second_row_of_one_key_is_told_as_such() {
     .await;
 }
 
-/// Class 22 of SQLSTATE: whoever sent the value must change it, and trying again is of no use.
+/// Class 22 of SQLSTATE: the sender must change the value, and a retry does not help.
 #[actix_web::test]
-async fn a_value_that_the_database_cannot_take_is_told_as_such() {
+async fn a_value_that_the_database_cannot_take_is_reported_as_such() {
     on_both(
         |_| {},
         async |rig| {
@@ -151,11 +151,11 @@ async fn a_caller_that_goes_away_neither_panics_nor_leaves_a_transaction_open() 
         .await;
         // A handler that panics takes its future with it in the unwinding.
         let (db, begun) = (rig.db.clone(), Arc::<Notify>::default());
-        let told = Arc::clone(&begun);
+        let reported = Arc::clone(&begun);
         let handler = tokio::spawn(async move {
             let work = db.transaction("panicking caller", async move |c| {
                 insert(c, 3).await?;
-                told.notify_one();
+                reported.notify_one();
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 insert(c, 4).await
             });
@@ -200,7 +200,7 @@ async fn work_that_takes_too_long_loses_its_connection_and_its_effect() {
 }
 
 #[actix_web::test]
-async fn an_exhausted_pool_says_so() {
+async fn an_exhausted_pool_is_reported() {
     let adapt = |config: &mut Config| {
         config.pool_size = PoolSize::new(1);
         config.pool_timeout = Duration::from_millis(100);
@@ -227,7 +227,7 @@ async fn an_exhausted_pool_says_so() {
 }
 
 #[actix_web::test]
-async fn an_absent_database_is_told_at_once_and_used_again_when_it_is_back() {
+async fn an_absent_database_is_reported_at_once_and_used_again_when_it_is_back() {
     let mut server = Postgres::start().await;
     let rig = Rig::ready(config(Target::Postgres(postgres(&server))))
         .await

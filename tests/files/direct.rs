@@ -88,7 +88,7 @@ async fn what_a_client_sends_to_the_store_is_verified_before_it_is_a_file() {
         let gone = house.post(&format!("{path}/complete"), json!({})).await;
         assert_eq!(gone.short(), (404, "upload_not_found"));
         assert_eq!(house.usage().await, (70_000_000, 0, 1));
-        // What comes late is deleted as well, once the address has ended.
+        // Late writes are deleted too, after the address expires.
         assert_eq!(send(&begun.body["parts"][0], b"hello").await, 200);
         house
             .sql("UPDATE file_blob SET url_until = created_at WHERE url_until IS NOT NULL")

@@ -34,7 +34,7 @@ pub(crate) struct House {
     pub(crate) token: String,
 }
 
-/// The store that tests share, each with a bucket of its own. It ends with the process.
+/// The store that tests share, each with its own bucket. It ends with the process.
 async fn shared_store() -> &'static Seaweed {
     static STORE: OnceCell<Seaweed> = OnceCell::const_new();
     let start = async || {
@@ -185,7 +185,7 @@ impl House {
         self.directory.path().join("store")
     }
 
-    /// Files below the directory of the bytes, or in their bucket, whatever their names.
+    /// Files below the directory of the bytes, or in their bucket, of any name.
     pub(crate) fn stored(&self) -> Vec<PathBuf> {
         if let Some((store, bucket)) = &self.bucket {
             let listed = store.list(bucket, "blobs").into_iter();
@@ -346,7 +346,7 @@ impl House {
         std::fs::remove_file(stored.iter().min_by_key(size).unwrap()).unwrap();
     }
 
-    /// What the tenant uses: bytes, bytes that are held, files.
+    /// The tenant's usage: bytes, reserved bytes, files.
     pub(crate) async fn usage(&self) -> (i64, i64, i64) {
         let usage = self.get("/files/usage").await;
         let tenant = &usage.body["tenant"];

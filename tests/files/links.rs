@@ -61,7 +61,7 @@ async fn a_link_opens_its_file_as_long_and_as_often_as_it_says() {
 
         let second = house.post(&links, json!({ "max_downloads": 2 })).await;
         let opens = second.text("path").to_owned();
-        // What never began does not go on, and a condition that does not hold sends all of it.
+        // A range without a begun download counts as one, and a false condition sends the whole file.
         let end = open(&house, &opens, &[("range", "bytes=4-")]).await;
         assert_eq!((end.status, &*end.bytes), (206, &b"o"[..]));
         let stale = [("range", "bytes=2-"), ("if-range", "\"other\"")];

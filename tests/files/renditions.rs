@@ -73,7 +73,7 @@ async fn an_image_is_made_smaller_turned_and_stripped_and_kept() {
         let whole = made(&house, &format!("/files/{id}/renditions/4096x4096.png")).await;
         assert_eq!(decoded(&whole.bytes).dimensions(), (400, 800));
 
-        // A copy has the same bytes, so nothing is made anew.
+        // A copy has the same bytes, so nothing is created again.
         let copy = house.post(&format!("/files/{id}/copy"), json!({})).await;
         let of_copy = rendition(&house, copy.text("id"), "100x100.webp").await;
         assert_eq!(of_copy.status, 200);
@@ -155,7 +155,7 @@ async fn names_limits_and_tenants_are_kept() {
         }
         let refused = rendition(&house, id, "3x3.png").await;
         assert_eq!(refused.short(), (422, "too_many_renditions"), "{refused:?}");
-        // What a file says of itself is none of them.
+        // Metadata is not a rendition.
         assert_eq!(made(&house, &format!("/files/{id}/info")).await.status, 200);
         let token = house.other_tenant().await;
         let path = format!("/files/{id}/renditions/1x1.png");
@@ -180,7 +180,7 @@ async fn what_was_made_goes_with_its_file_and_comes_back_when_it_is_lost() {
         let path = format!("/files/{id}/renditions/10x10.png");
         let first = made(&house, &path).await;
         assert_eq!(house.stored().len(), 2);
-        // Its bytes are gone: it is made anew.
+        // Its bytes are gone: it is created again.
         house.lose_smallest();
         let again = made(&house, &path).await;
         assert_eq!((again.status, &again.bytes), (200, &first.bytes));
@@ -189,7 +189,7 @@ async fn what_was_made_goes_with_its_file_and_comes_back_when_it_is_lost() {
             (code == 0 && output.starts_with("2 blobs")).then_some(())
         })
         .await;
-        // It is old: it goes, and is made anew when it is asked for.
+        // It is old: it is deleted, and created again at the next request.
         house
             .sql("UPDATE file_rendition SET created_at = '2026-01-01 00:00:00.000000'")
             .await;

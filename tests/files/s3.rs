@@ -148,7 +148,7 @@ async fn a_store_that_is_away_or_slow_refuses_uploads_and_comes_back() {
     }
     let refused = house.get(&path).await;
     assert_eq!(refused.short(), (503, "storage_unavailable"), "{refused:?}");
-    // What needs no bytes is done all the same.
+    // Requests without bytes still work.
     assert_eq!(
         house.get("/files").await.body["items"]
             .as_array()

@@ -150,7 +150,7 @@ async fn while_clamd_is_away_files_wait_and_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn without_a_scanner_nothing_is_scanned_and_no_component_says_so() {
+async fn without_a_scanner_nothing_is_scanned_and_no_component_exists() {
     let house = House::on_sqlite(1, &[]).await;
     let made = house.file("name=eicar.com", eicar()).await;
     assert_eq!(made.text("state"), "ready");

@@ -294,7 +294,7 @@ async fn of_two_requests_the_later_one_goes_on_at_once() {
         assert_eq!(offset(&house, 0, &path).await, 0);
         let half = patch(&house, 0, &path, 0, &bytes[..500_000]).await;
         assert_eq!(half.status, 204, "{half:?}");
-        // What the first one sends now counts for nothing.
+        // Later bytes of the first one do not count.
         stuck.write_all(&bytes[400_000..]).await.ok();
         let rest = patch(&house, 0, &path, 500_000, &bytes[500_000..]).await;
         assert_eq!(rest.status, 204, "{rest:?}");

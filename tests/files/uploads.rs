@@ -1,4 +1,4 @@
-//! What is stored is what was sent, and what lies is refused and leaves nothing.
+//! Stored bytes equal the sent ones, and false announcements are refused without a rest.
 
 use dotmac_testkit::eventually;
 use reqwest::Method;

@@ -21,7 +21,7 @@ use std::{
 
 use support::{Daemon, OpenBao, Postgres, daemon::Stopped, eventually};
 
-/// Rotations when nobody says how many.
+/// Default number of rotations.
 const FEW: u64 = 12;
 
 /// Clients that query all the time, more than there are connections.
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     let count = match arguments.as_slice() {
         [] => FEW,
         [count] if count.parse::<u64>().is_ok() => count.parse().unwrap(),
-        // Somebody filters tests by name, and this one has none.
+        // A filter of tests by name is set, and this one has none.
         _ => return ExitCode::SUCCESS,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What must not grow.
+/// The figures that must not grow.
 #[derive(Clone, Copy, Debug)]
 struct Footprint {
     memory: f64,
@@ -155,7 +155,7 @@ async fn rotate(count: u64) -> Vec<String> {
     faults
 }
 
-/// Shows what the daemon said of its troubles, to whoever looks why this failed.
+/// Shows the daemon's log of faults, to explain this failure.
 fn explain(stopped: &Stopped) {
     let troubled = |line: &&String| {
         ["\"WARN\"", "\"ERROR\"", "ready"]
@@ -186,8 +186,8 @@ async fn query(client: usize, base: String, load: Arc<Load>) {
         if let Some(failure) = failure {
             load.failed.fetch_add(1, Relaxed);
             let moment = chrono::Utc::now().to_rfc3339();
-            let told = format!("{moment} {failure}");
-            load.first_failure.lock().unwrap().get_or_insert(told);
+            let reported = format!("{moment} {failure}");
+            load.first_failure.lock().unwrap().get_or_insert(reported);
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -1,8 +1,8 @@
 //! Reads files that others provide - secrets, certificates, settings - with limits on time and size.
 //!
-//! Such a file may be anything by the time it is read: a named pipe that nobody writes to, or on a
-//! network file system that does not answer. So each access has a thread of its own and a time limit,
-//! only regular files are read (links are followed, as Kubernetes mounts secrets), and no more than
+//! Such a file may be anything by the time it is read: a named pipe without a writer, or a file on a network file
+//! system that does not answer. So each access has its own thread and a time limit, only regular files are read (links
+//! are followed, as Kubernetes mounts secrets), and no more than
 //! [`SIZE_LIMIT`] bytes of them. The thread of an access that hangs stays behind until the system lets
 //! it go; there are at most [`AT_ONCE`] for each path.
 
@@ -22,7 +22,7 @@ use rustix::fs::OFlags;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-/// What a file may hold at most: far more than any secret or list of authorities needs. 1 MiB.
+/// The largest size of a file, 1 MiB: far more than any secret or list of authorities needs.
 pub const SIZE_LIMIT: u64 = 1 << 20;
 
 /// Longest wait for a file. 2 s.
@@ -36,13 +36,13 @@ pub const AT_ONCE: usize = 8;
 ///
 /// # Errors
 ///
-/// What the system says, or [`ErrorKind::TimedOut`], [`ErrorKind::FileTooLarge`],
+/// The error of the system, or [`ErrorKind::TimedOut`], [`ErrorKind::FileTooLarge`],
 /// [`ErrorKind::IsADirectory`], and [`ErrorKind::InvalidInput`] for anything else that is no regular
 /// file. The texts do not name the path.
 pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let (sender, result) = mpsc::sync_channel(1);
     begin(path, read_now, move |outcome| {
-        // Nobody receives what comes after the time limit.
+        // A result after the time limit has no receiver.
         sender.send(outcome).ok();
     })?;
     match result.recv_timeout(TIME_LIMIT) {
@@ -79,11 +79,11 @@ pub async fn read_text_async(path: &Path) -> io::Result<Zeroizing<String>> {
     read_async(path).await.and_then(text)
 }
 
-/// What the system says of the file at `path`, through all links, within [`TIME_LIMIT`].
+/// The error of the system of the file at `path`, through all links, within [`TIME_LIMIT`].
 ///
 /// # Errors
 ///
-/// What the system says, or [`ErrorKind::TimedOut`].
+/// The error of the system, or [`ErrorKind::TimedOut`].
 pub async fn metadata(path: &Path) -> io::Result<Metadata> {
     access(path, |path| fs::metadata(path)).await
 }
@@ -94,7 +94,7 @@ async fn access<T: Send + 'static>(
 ) -> io::Result<T> {
     let (sender, result) = oneshot::channel();
     begin(path, access, move |outcome| {
-        // Nobody receives what comes after the time limit.
+        // A result after the time limit has no receiver.
         sender.send(outcome).ok();
     })?;
     match tokio::time::timeout(TIME_LIMIT, result).await {
@@ -104,7 +104,7 @@ async fn access<T: Send + 'static>(
     }
 }
 
-/// Carries out one access on a thread that nobody joins: tokio's blocking threads would hold up the
+/// Carries out one access on a thread that is never joined: tokio's blocking threads would hold up the
 /// end of their runtime.
 fn begin<T: 'static>(
     path: &Path,
@@ -134,7 +134,7 @@ impl Turn {
         if *count >= AT_ONCE {
             return Err(io::Error::new(
                 ErrorKind::TimedOut,
-                format!("{AT_ONCE} attempts to read it have not come back"),
+                format!("{AT_ONCE} attempts to read it have not returned"),
             ));
         }
         *count += 1;
@@ -269,7 +269,7 @@ mod tests {
             let error = read(&path(name)).map_err(|error| (error.kind(), error.to_string()));
             assert_eq!(error.err(), Some((kind, text.to_owned())));
         }
-        // What is a pipe by the time that it is opened holds nothing up either.
+        // A pipe in its place at the time of opening blocks nothing either.
         assert!(open(&path("pipe")).is_ok());
         Ok(())
     }
@@ -302,7 +302,7 @@ mod tests {
             let expected = if attempt < AT_ONCE {
                 "its file system did not answer within 2s"
             } else {
-                "8 attempts to read it have not come back"
+                "8 attempts to read it have not returned"
             };
             assert_eq!(error, Err(expected.to_owned()));
         }

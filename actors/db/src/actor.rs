@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use super::{
     CREDENTIALS_REFUSED, Config, Db, Journal, MIGRATING, MIGRATION_FAILED, MigrateMode, OpenError,
     Pool, Target, WORK_BLOCKED,
-    account::{Rotation, Turn},
+    account::{OfferOutcome, Rotation},
     migrations::{self, Status, Step},
     monitor::{Alarms, Health, Monitor},
     pool::{Access, ReusableTimer},
@@ -46,9 +46,9 @@ pub struct DbActor {
     /// How many were: what was begun for an earlier pool ends without effect.
     generation: u64,
     keeping: Option<JoinHandle<()>>,
-    /// The monitor's present check, on a connection of its own.
+    /// The monitor's present check, on its own connection.
     watching: Option<AbortHandle>,
-    /// What was last complained about, so that the log says it once.
+    /// The last logged fault, so that it is logged once.
     complaint: Option<Reason>,
     /// Nothing is published.
     is_down: bool,
@@ -105,11 +105,11 @@ impl DbActor {
             return self.lifeline.cannot_start(problem.reason(), problem);
         }
         if let OpenError::Migration(_) = problem {
-            // Running it again would fail again: this waits for somebody who mends the migration.
+            // Running it again would fail again: this waits until the migration is corrected.
             self.lifeline.unavailable(MIGRATION_FAILED);
             error!(
                 error = problem as &dyn Error,
-                "the database cannot be migrated; mend the migration or the data, then restart this process"
+                "the database cannot be migrated; correct the migration or the data, then restart this process"
             );
             return;
         }
@@ -131,8 +131,7 @@ impl DbActor {
             if let Some(OpenError::FileChanged { .. }) = problem {
                 error!(
                     reason = reason.as_str(),
-                    error,
-                    "the database file is not the one that was opened; nothing is read from it or written to it"
+                    error, "the database file was replaced; it is neither read nor written"
                 );
                 return;
             }
@@ -225,19 +224,20 @@ impl DbActor {
         }));
     }
 
-    fn turned(&mut self, turn: Turn) {
-        let was_refused = std::mem::replace(&mut self.refused, matches!(turn, Turn::Refused(_)));
+    fn turned(&mut self, turn: OfferOutcome) {
+        let was_refused =
+            std::mem::replace(&mut self.refused, matches!(turn, OfferOutcome::Refused(_)));
         match turn {
-            Turn::Swapped => info!("new connections use the new credentials"),
-            Turn::Refused(problem) if !was_refused => warn!(
+            OfferOutcome::Swapped => info!("new connections use the new credentials"),
+            OfferOutcome::Refused(problem) if !was_refused => warn!(
                 reason = problem.reason().as_str(),
                 error = &problem as &dyn Error,
-                "the server does not take the new credentials; going on with the former ones, trying again"
+                "the server refuses the new credentials; keeping the former ones, retrying"
             ),
-            Turn::Refused(_) => {}
+            OfferOutcome::Refused(_) => {}
             // Why it is down already is for the monitor to say: without a user it still sees the server.
-            Turn::Withdrawn(_) if self.is_down => {}
-            Turn::Withdrawn(reason) => {
+            OfferOutcome::Withdrawn(_) if self.is_down => {}
+            OfferOutcome::Withdrawn(reason) => {
                 self.heed(Health::Down(reason, Some(OpenError::NoAccount(reason))));
             }
         }
@@ -255,7 +255,7 @@ impl DbActor {
         let generation = self.generation;
         context.spawn(watched.map(move |watched, actor, context| match watched {
             _ if actor.generation != generation => {}
-            // The monitor's connection is closed with it, as all others are, before the file is opened anew.
+            // The monitor's connection is closed with it, as all others are, before the file is reopened.
             Ok((_monitor, Health::Down(_, Some(changed @ OpenError::FileChanged { .. })))) => {
                 actor.let_go();
                 actor.retry(&changed, context);
@@ -285,7 +285,7 @@ impl DbActor {
             Health::Impaired(reason) => self.declare_impaired(reason),
             Health::Down(reason, problem) => {
                 self.complain(reason, problem.as_ref());
-                // What is idle now leads nowhere; new work shall get new connections.
+                // Idle connections are useless now; new work must get new ones.
                 self.pool.iter().for_each(|pool| pool.drop_idle());
             }
         }
@@ -363,14 +363,14 @@ impl SupervisedActor for DbActor {
                 let last = Db::new(last);
                 let closed = tokio::time::timeout(CLOSE_LIMIT, journal.close(&last));
                 if closed.await.is_err() {
-                    warn!("the runtime journal's last lines were not written in time");
+                    warn!("the last lines of the runtime journal were not written in time");
                 }
             }
             pool.close();
             let closed = tokio::time::timeout(CLOSE_LIMIT, pool.closed());
             if closed.await.is_err() {
                 warn!(
-                    "connections are still open: the newest commits stay in the write-ahead log (`-wal`)"
+                    "connections are still open: the newest commits remain in the write-ahead log (`-wal`)"
                 );
             }
         };

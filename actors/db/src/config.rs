@@ -1,4 +1,4 @@
-//! What the database actor must be told.
+//! The configuration of the database actor.
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ pub struct Config {
     pub target: Target,
     /// Connections at the most.
     pub pool_size: PoolSize,
-    /// Connections kept open even if nobody needs them; no more than `pool_size` counts.
+    /// Connections kept open even if they are idle; at most `pool_size`.
     pub min_idle: usize,
     /// Longest wait for a free connection.
     pub pool_timeout: Duration,
@@ -35,7 +35,7 @@ pub struct Config {
     pub max_lifetime: Duration,
     /// Work that takes longer is logged.
     pub slow_query: Duration,
-    /// What to do about missing migrations.
+    /// The handling of missing migrations.
     pub migrate: MigrateMode,
     /// The migrations of everybody who has tables.
     pub migrations: Vec<Migrations>,
@@ -114,13 +114,13 @@ pub enum SslMode {
     Prefer,
     /// TLS or nothing. Without proof of who it is, unless authorities to trust are given: then as `VerifyCa`.
     Require,
-    /// TLS with a certificate of a trusted authority, for whatever name.
+    /// TLS with a certificate of a trusted authority, for any name.
     VerifyCa,
     /// TLS with a certificate of a trusted authority for the host that was asked for.
     VerifyFull,
 }
 
-/// What to do about migrations that the database lacks.
+/// The handling of migrations that the database lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MigrateMode {
     /// Run them, one process at a time.

@@ -47,7 +47,7 @@ pub enum Connection {
 /// `on!(connection, |c| expression)`: `connection` is a `&mut` to anything [`Querying`](crate::Querying), a
 /// [`Connection`](crate::Connection) or a [`Tx`](crate::Tx); `c` is the back end's own connection. The expression is
 /// compiled once for each back end, so it must be valid for both. What it returns, diesel's `QueryResult`, becomes a
-/// `Result` with a [`DbError`](crate::DbError), told apart by what was heard on the connection.
+/// `Result` with a [`DbError`](crate::DbError), classified by the observations of the connection.
 #[macro_export]
 macro_rules! on {
     ($connection:expr, |$c:ident| $expression:expr) => {{
@@ -71,7 +71,7 @@ macro_rules! on {
 /// holds.
 ///
 /// Not one statement: call it in a transaction if all or none shall be there. A single row is the commonest case; its
-/// statement is prepared once on a connection of PostgreSQL, where that of several rows is prepared anew each time.
+/// statement is prepared once on a connection of PostgreSQL, while that of several rows is prepared each time.
 #[macro_export]
 macro_rules! insert_all {
     ($connection:expr, $table:expr, $rows:expr) => {{
@@ -198,7 +198,7 @@ impl Connection {
         }
     }
 
-    /// What rolls its transaction back from another thread, while the work that has the connection makes no call on it, and
+    /// Rolls its transaction back from another thread, while the work that has the connection makes no call on it, and
     /// sets `is_undone` then. Nothing is done on the connection afterwards. `None` for PostgreSQL, where others need not wait.
     pub(super) fn rollback_from_outside(&mut self, is_undone: Arc<AtomicBool>) -> Option<Task> {
         let Self::Sqlite(c) = self else { return None };
@@ -224,7 +224,7 @@ impl Connection {
         KEPT.take()
     }
 
-    /// `result` with its error told apart, as [`on!`](crate::on) does. For code that differs by back end.
+    /// `result` with its error classified, as [`on!`](crate::on) does. For code that differs by back end.
     ///
     /// # Errors
     ///
@@ -254,7 +254,7 @@ impl Connection {
         }
     }
 
-    /// Closes it instead of giving it back: whatever was open in it is rolled back by the database.
+    /// Closes it instead of giving it back: the database rolls back its open transaction.
     pub(super) fn discard(self) {
         match self {
             Self::Postgres(c) => c.discard(),
@@ -269,8 +269,8 @@ thread_local! {
     static KEPT: RefCell<Option<Task>> = const { RefCell::new(None) };
 }
 
-/// Where SQLite's calls run: on blocking threads of the database's runtime, inside the caller's span. A call
-/// that is given up is left to end there; nobody waits for it, and its connection is not lent again.
+/// Where SQLite's calls run: on blocking threads of the database's runtime, inside the caller's span. An abandoned call
+/// ends there; no caller waits for it, and its connection is not lent again.
 pub struct Blocking {
     runtime: Handle,
     connection_state: Option<Arc<ConnectionState>>,

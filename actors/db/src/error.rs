@@ -1,4 +1,4 @@
-//! What can go wrong with a database, told apart by what to do about it.
+//! Errors of a database, classified by remedy.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -27,7 +27,7 @@ pub enum DbError {
     PoolExhausted {
         /// How long it waited.
         waited: Duration,
-        /// The module that had all of its own share in use, if it was that; else the whole pool was.
+        /// The module that used its whole share, if that was the limit; else the whole pool was in use.
         module: Option<&'static str>,
     },
     /// A connection could not be opened.
@@ -38,18 +38,18 @@ pub enum DbError {
     Query(#[from] QueryError),
     /// A value that was sent is none that the database can take (SQLSTATE class 22): out of range, too long, or a
     /// text with a NUL. Sending the same again fails again.
-    #[error("the database cannot take a value of the query")]
+    #[error("the database cannot store a value of the query")]
     InvalidData(#[source] QueryError),
     /// Another transaction was in the way: a serialisation failure, a deadlock, or on SQLite a lock that was
     /// not given in time. Nothing was changed; the same may succeed if it is run again.
-    #[error("a concurrent transaction was in the way")]
+    #[error("conflict with a concurrent transaction")]
     Conflict(#[source] QueryError),
     /// The connection ended in the middle of the work, of which nothing is left: it only read, or its transaction
     /// was not committed.
     #[error("the connection to the database was lost")]
     ConnectionLost(#[source] QueryError),
-    /// The connection ended while a commit, or work without a transaction, was under way: it may have been carried
-    /// out, or not, and running it again may do it twice.
+    /// The connection ended while a commit, or work without a transaction, was under way: it may have been executed, or
+    /// not, and running it again may do it twice.
     #[error("the connection to the database was lost while a change was under way")]
     OutcomeUnknown(#[source] QueryError),
     /// The database takes no writes, or not those of this work.
@@ -63,7 +63,7 @@ pub enum DbError {
     TimedOut(#[source] QueryError),
     /// The SQLite file was deleted, replaced or overwritten while it was open. What this work wrote may be lost with
     /// it.
-    #[error("the database file is not the one that was opened")]
+    #[error("the database file was replaced")]
     FileChanged(#[source] OpenError),
     /// The work took too long; its connection was closed, so an open transaction was rolled back.
     #[error("database work `{operation}` was given up after {limit:?}")]
@@ -87,7 +87,7 @@ fn exhausted(module: Option<&str>) -> String {
     match module {
         Some(module) => {
             format!(
-                "module `{module}` uses its share of the database connections, and none became free"
+                "module `{module}` uses its whole share of the database connections, and none became free"
             )
         }
         None => "no database connection became free".to_owned(),
@@ -150,7 +150,8 @@ impl DbError {
 }
 
 impl DbError {
-    /// The error of a query on the connection whose state `connection_state` is, told apart by what was heard on it.
+    /// The error of a query on the connection whose state `connection_state` is, classified by the observations of that
+    /// connection.
     pub(super) fn classify(
         source: QueryError,
         connection_state: &ConnectionState,
@@ -165,7 +166,7 @@ impl DbError {
         connection_state.note_failure();
         let state = if is_sqlite {
             let state = SqlState::of_sqlite(&source);
-            // diesel tells nobody of an error that comes with SQLite's rows.
+            // diesel reports no error that comes with SQLite's rows.
             let unheard = state.filter(|state| connection_state.last() != Some(*state));
             unheard
                 .into_iter()
@@ -245,9 +246,9 @@ pub enum OpenError {
     File {
         /// The file.
         path: PathBuf,
-        /// What SQLite said.
+        /// The error of SQLite.
         problem: String,
-        /// What to do.
+        /// The remedy.
         remedy: &'static str,
         /// Whether waiting may be all that is needed.
         transient: bool,
@@ -257,7 +258,7 @@ pub enum OpenError {
     FileChanged {
         /// The file.
         path: PathBuf,
-        /// What was done to it, and what to do.
+        /// The change, and the remedy.
         what: String,
     },
     /// The server was not reached.
@@ -265,7 +266,7 @@ pub enum OpenError {
     Unreached {
         /// Host, port and database.
         target: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },
@@ -274,19 +275,19 @@ pub enum OpenError {
     Server {
         /// Host, port and database.
         target: String,
-        /// What the client said.
+        /// The error of the client.
         #[source]
         source: tokio_postgres::Error,
     },
     /// There is nothing to log in with; the word says why.
-    #[error("there is no user to log in as ({0})")]
+    #[error("no user to log in with ({0})")]
     NoAccount(Reason),
     /// The server's socket on this machine could not be reached.
     #[error("cannot connect to the socket `{path}`")]
     Socket {
         /// The socket.
         path: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },
@@ -298,14 +299,14 @@ pub enum OpenError {
     NoDescriptors {
         /// Host, port and database, or the file.
         target: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },
     /// Nothing came of it in time.
     #[error("{what} got no answer from {target} within {limit:?}")]
     Timeout {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
         /// Host, port and database, or the file.
         target: String,
@@ -317,15 +318,15 @@ pub enum OpenError {
     Tls {
         /// Host, port and database.
         target: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// A query of the actor's own failed.
     #[error("{what} failed")]
     Query {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// What the database said.
+        /// The error of the database.
         #[source]
         source: QueryError,
     },
@@ -336,7 +337,7 @@ pub enum OpenError {
         target: String,
     },
     /// The user that connections are logged in as has been removed; they are still open, and may do nothing.
-    #[error("the user that this process is logged in to {target} as is gone")]
+    #[error("the user of this process at {target} was removed")]
     UserGone {
         /// Host, port and database.
         target: String,
@@ -348,10 +349,10 @@ pub enum OpenError {
         target: String,
     },
     /// A migration did not go through.
-    #[error("migration failed, the schema is as it was before it: {0}")]
+    #[error("migration failed and was rolled back: {0}")]
     Migration(String),
     /// Migrations cannot be taken back; none was.
-    #[error("cannot take migrations back: {0}")]
+    #[error("cannot revert migrations: {0}")]
     NotTakenBack(String),
     /// A migration did not get the locks that it needs, and let go of those it had.
     #[error("a migration gave way to other work on its tables: {0}")]
@@ -371,7 +372,7 @@ pub enum OpenError {
     /// The schema has migrations that this program does not know and that are not marked as compatible.
     #[error(
         "the database has migrations that this program does not know and that are not marked as compatible: {versions}; \
-         run the newer program, or take them back with it: {take_back}"
+         run the newer program, or revert them with it: {take_back}"
     )]
     SchemaNewer {
         /// Those migrations.
@@ -413,9 +414,8 @@ impl OpenError {
         }
     }
 
-    /// Whether trying again cannot help until somebody has done something: to the file, to the schema, or to
-    /// which program is run. A database that gave no answer is never that, nor is a migration that failed: a new
-    /// process would only run it again.
+    /// Whether a retry cannot succeed until an operator changes the file, the schema or the program. A database that
+    /// gave no answer is never that, nor is a migration that failed: a new process would only run it again.
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
         matches!(

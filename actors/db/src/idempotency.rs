@@ -1,11 +1,11 @@
 //! Idempotency keys: which requests that create something were answered, and how.
 //!
 //! A request claims its key, and its answer is kept in the transaction of its effect: after a crash there are both or
-//! neither. Of several requests with one key one gets the claim, whatever the number of instances, by the unique key of the
-//! table. A claim ends by itself, so one that a crashed instance left holds nobody up; each change of hands raises its
-//! fence, and an answer is kept only by the holder of the newest, so a request that comes back late changes nothing.
+//! neither. Of several requests with one key one gets the claim, on any number of instances, by the unique key of the
+//! table. A claim expires, so one of a crashed instance blocks no request for long. Each new holder raises its fence,
+//! and only the holder of the newest fence keeps an answer, so a late request changes nothing.
 //!
-//! What HTTP makes of it (headers, codes, which answers are kept) is the platform's.
+//! The platform has the HTTP part (headers, codes, kept answers).
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use super::{
 /// How long a key is kept, from its first claim.
 pub const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A request with a key, as it is told apart from others of its tenant.
+/// The identity of a request with a key within its tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyedRequest {
     /// The method and the pattern of its route: `POST /api/v1/notes`.
@@ -48,7 +48,7 @@ pub struct KeptAnswer {
     pub body: Option<Vec<u8>>,
 }
 
-/// What became of a request with a key.
+/// The result of a request with a key.
 #[derive(Clone, Debug)]
 pub enum Claimed {
     /// It is to be carried out.

@@ -1,4 +1,4 @@
-//! What the database is measured by, in OpenTelemetry's names for database clients where it has one.
+//! Metrics of the database, in OpenTelemetry's names for database clients where it has one.
 
 use std::{
     sync::{
@@ -33,7 +33,7 @@ fn errors() -> &'static Counter<u64> {
     ERRORS.get_or_init(|| {
         meter()
             .u64_counter("dotmac.database.errors")
-            .with_description("Errors that the database named, by class of SQLSTATE")
+            .with_description("Errors of the database, by class of SQLSTATE")
             .build()
     })
 }
@@ -44,7 +44,7 @@ const CLASSES: [&str; 11] = [
     "08", "22", "23", "25", "28", "40", "42", "53", "55", "57", "XX",
 ];
 
-/// What single statements are measured by.
+/// Metrics of single statements.
 #[derive(Clone)]
 pub(super) struct Statements(Histogram<f64>);
 
@@ -54,7 +54,7 @@ impl Statements {
             meter()
                 .f64_histogram("db.client.operation.duration")
                 .with_unit("s")
-                .with_description("Time of single statements, by what they do and to which table")
+                .with_description("Time of single statements, by operation and table")
                 .build(),
         )
     }
@@ -128,7 +128,7 @@ impl Looks {
     }
 }
 
-/// What pieces of work are measured by.
+/// Metrics of pieces of work.
 pub(super) struct Instruments {
     system: [KeyValue; 1],
     work: Histogram<f64>,
@@ -148,7 +148,7 @@ impl Instruments {
             work: meter()
                 .f64_histogram("dotmac.database.work.duration")
                 .with_unit("s")
-                .with_description("Time of pieces of work, transactions included, from having a connection to the end")
+                .with_description("Time of pieces of work, transactions included, from getting a connection to the end")
                 .build(),
             waits: meter()
                 .f64_histogram("db.client.connection.wait_time")
@@ -161,7 +161,7 @@ impl Instruments {
                 .build(),
             retries: meter()
                 .u64_counter("dotmac.database.retries")
-                .with_description("Transactions that were run again after a conflict")
+                .with_description("Repeated transactions after a conflict")
                 .build(),
         };
         instruments.timeouts.add(0, &[]);
@@ -190,11 +190,11 @@ impl Instruments {
     }
 }
 
-/// What came of a statement or a piece of work.
+/// The result of a statement or a piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Ok,
-    /// The work returned an error of its own; the database did what it was asked for.
+    /// The work returned its own error; the database did what it was asked for.
     Rejected,
     Error,
 }
@@ -216,7 +216,7 @@ pub(super) fn system_scope(why: &'static str) {
         meter()
             .u64_counter("dotmac.database.system_scopes")
             .with_description(
-                "Times that system code took a way to rows without authentication, by its reason",
+                "Scopes of tenants that system code opened without authentication, by reason",
             )
             .build()
     });
@@ -226,7 +226,7 @@ pub(super) fn system_scope(why: &'static str) {
 /// Modules whose load is shown.
 static MODULES: Mutex<Vec<Weak<Bulkhead>>> = Mutex::new(Vec::new());
 
-/// What each module has of the database now, in the order in which they were made.
+/// The present use of the database by each module, in the order of their creation.
 #[must_use]
 pub fn module_loads() -> Vec<ModuleLoad> {
     let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -235,7 +235,7 @@ pub fn module_loads() -> Vec<ModuleLoad> {
     there.map(|module| module.load()).collect()
 }
 
-/// Shows the load of `module` for as long as it lives.
+/// Shows the load of `module` while it lives.
 pub(super) fn observe_module(module: &Arc<Bulkhead>) {
     static GAUGE: Once = Once::new();
     let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -271,7 +271,7 @@ pub(super) fn observe(pool: &Published<Pool>) {
     meter()
         .i64_observable_up_down_counter("db.client.connection.count")
         .with_unit("{connection}")
-        .with_description("Connections to the database by what they are doing")
+        .with_description("Connections to the database, idle and used")
         .with_callback(move |gauge| {
             let (idle, used) = counts().map_or((0, 0), |status| (status.idle, status.used));
             gauge.observe(idle as i64, &[KeyValue::new("state", "idle")]);
@@ -289,7 +289,7 @@ pub(super) fn observe(pool: &Published<Pool>) {
     meter()
         .i64_observable_up_down_counter("db.client.connection.max")
         .with_unit("{connection}")
-        .with_description("Connections that there may be")
+        .with_description("Limit of connections")
         .with_callback(move |gauge| {
             gauge.observe(most().map_or(0, |status| status.max) as i64, &[]);
         })
@@ -298,7 +298,7 @@ pub(super) fn observe(pool: &Published<Pool>) {
     meter()
         .f64_observable_gauge("dotmac.database.check.age")
         .with_unit("s")
-        .with_description("Time since the monitor last finished a look at the database")
+        .with_description("Time since the last check of the database")
         .with_callback(move |gauge| {
             if let Some(age) = looks.age() {
                 gauge.observe(age.as_secs_f64(), &[]);

@@ -1,10 +1,9 @@
 //! The database: one actor that keeps it usable, one handle through which everybody queries it.
 //!
-//! [`DbActor`] opens the pool, brings the schema up to date, watches the database beside the traffic
-//! and says how it is. Queries do not pass through its mailbox: [`Db::run`] takes a connection from
-//! the pool that the actor has published and runs the work on the database's own runtime, to its end,
-//! whatever becomes of the caller. So a cancelled request can neither panic a worker (SQLite) nor leave
-//! a transaction open (PostgreSQL).
+//! [`DbActor`] opens the pool, brings the schema up to date, monitors the database in parallel with the traffic and
+//! reports its state. Queries do not pass through its mailbox: [`Db::run`] takes a connection from the pool that the
+//! actor has published and runs the work on the database's own runtime, to its end, even if the caller is dropped. So
+//! a cancelled request can neither panic a worker (SQLite) nor leave a transaction open (PostgreSQL).
 //!
 //! A query is written once for both back ends, as plain diesel inside [`on!`](crate::on):
 //!
@@ -21,8 +20,9 @@
 //!
 //! Rooms: `connect` opens connections (TLS, the wire), `account` is the user to log in as and its rotation, `pool` lends
 //! connections, `work` runs queries and transactions for [`Db`], [`ModuleDb`] and tenants, `statement` observes
-//! statements, `monitor` checks the database beside the traffic, `file` checks and copies the SQLite file, `journal`
-//! keeps the runtime journal; [`mod@migrations`], [`types`], [`sealing`] and [`idempotency`] are what services use.
+//! statements, `monitor` checks the database in parallel with the traffic, `file` checks and copies the SQLite file,
+//! `journal` keeps the runtime journal; [`mod@migrations`], [`types`], [`sealing`] and [`idempotency`] are what
+//! services use.
 
 mod account;
 mod actor;
@@ -55,7 +55,7 @@ pub use actor::DbActor;
 pub use config::{ClientCert, Config, MigrateMode, PoolSize, Postgres, SslMode, Target};
 pub use connection::{Blocking, Connection, ROWS_AT_ONCE};
 pub use error::{DbError, OpenError, OptionalExtension};
-pub use file::{BackupError, Soundness, SqliteFile, backup, read_through};
+pub use file::{BackupError, Integrity, SqliteFile, backup, check_integrity};
 pub use instruments::module_loads;
 pub use journal::{Journal, JournalEntry, JournalQuery, read_journal};
 pub use lease::{Held, Lease};
@@ -71,7 +71,7 @@ pub use work::{
 
 use dotmac_supervision::Reason;
 
-/// What [`migrations!`] expands to.
+/// The expansion of [`migrations!`].
 #[doc(hidden)]
 pub mod embedding {
     pub use diesel_migrations;
@@ -81,7 +81,7 @@ pub mod embedding {
 pub const AUTHENTICATION_FAILED: Reason = Reason::new("authentication_failed");
 /// The server refuses the user that is to come next; the former one stays in use.
 pub const CREDENTIALS_REFUSED: Reason = Reason::new("credentials_refused");
-/// Nobody has said yet whom to log in as.
+/// No account is known yet.
 pub const CREDENTIALS_MISSING: Reason = Reason::new("credentials_missing");
 /// The server does not prove to be the one that was asked for.
 pub const TLS_FAILED: Reason = Reason::new("tls_failed");

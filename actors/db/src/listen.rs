@@ -1,7 +1,7 @@
 //! Notifications of a PostgreSQL server, on a connection outside of the pool.
 //!
 //! They are hints: what is sent while no connection listens is gone, and a proxy that shares connections between clients passes
-//! none on. Whatever depends on them also looks by itself from time to time.
+//! none on. Their consumers also poll from time to time.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const WAITING: usize = 256;
 /// How often is looked whether the account is still the one to log in as.
 const ACCOUNT_CHECK: Duration = Duration::from_secs(5);
 
-/// What listens on a channel, until it is dropped. Made by [`Db::listen`].
+/// A listener on a channel, until it is dropped. Created by [`Db::listen`].
 pub struct Listener {
     notified: mpsc::Receiver<String>,
     driver: AbortHandle,
@@ -26,8 +26,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// The payload of the next notification. `None` once the connection has ended, or its account is not the one to log in
-    /// as any more: it is time to listen anew then, and to look for what was missed.
+    /// The payload of the next notification. `None` once the connection has ended, or its account is no longer current:
+    /// then listen again, and poll for missed notifications.
     pub async fn next(&mut self) -> Option<String> {
         loop {
             match tokio::time::timeout(ACCOUNT_CHECK, self.notified.recv()).await {

@@ -1,4 +1,4 @@
-//! The code by which a database names an error, told apart by what to do about it.
+//! The error code of a database, classified by remedy.
 //!
 //! PostgreSQL sends one with each error. diesel does not hand it on, so it is read off the wire
 //! ([`wire`](super::connect::wire)). SQLite has codes of its own, which diesel does not hand on either; its errors are
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_a_connection_is_told_from_what_ends_a_statement() {
+    fn errors_of_a_connection_are_distinguished_from_those_of_a_statement() {
         assert!(SqlState(*b"57P01").is_disconnection());
         assert!(SqlState::CONNECTION_FAILURE.is_disconnection());
         assert!(!SqlState::QUERY_CANCELED.is_disconnection());

@@ -57,7 +57,7 @@ pub(crate) async fn holder(c: &mut Connection, xid: i64) -> Result<Option<String
             prepared: Some(gid),
             ..
         }) => format!("prepared as `{gid}`"),
-        _ => "of a session that this user may not see; grant it pg_read_all_stats".to_owned(),
+        _ => "of a session that this user cannot see; grant it pg_read_all_stats".to_owned(),
     };
     let since = found
         .and_then(|it| it.seconds)

@@ -1,4 +1,5 @@
-//! Processes that are killed: the test program itself, told to be one, and what they acknowledged before their end.
+//! Processes that are killed: the test program itself in that role, and the rows that they acknowledged before their
+//! end.
 
 use std::{
     collections::BTreeSet,
@@ -18,10 +19,10 @@ use crate::{
 const VICTIM: &str = "DOTMAC_TEST_VICTIM";
 
 /// The number and the database, if this process is one that is killed.
-pub fn told() -> Option<(i64, Target)> {
+pub fn role() -> Option<(i64, Target)> {
     #[expect(clippy::disallowed_methods, reason = "a test has no settings")]
-    let told = std::env::var(VICTIM).ok()?;
-    let (first, database) = told.split_once(' ')?;
+    let variable = std::env::var(VICTIM).ok()?;
+    let (first, database) = variable.split_once(' ')?;
     Some((first.parse().ok()?, target(database)))
 }
 
@@ -38,7 +39,7 @@ pub fn start(database: &str, first: i64) -> Process {
     start_as("killing::victim", database, first)
 }
 
-/// Starts a process that carries out a test, which finds out by [`told`] that it is one.
+/// Starts a process that runs a test, which learns its role from [`role`].
 pub fn start_as(test: &str, database: &str, first: i64) -> Process {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command

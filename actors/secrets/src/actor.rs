@@ -1,5 +1,4 @@
-//! The actor: one reading after another, what is leased beside them, and what both mean for those who
-//! use the secrets.
+//! The actor: periodic reads, leased credentials, and the resulting state for consumers of the secrets.
 //!
 //! All waiting happens in futures on the actor's own thread; nothing here blocks it. At most one
 //! reading is under way at a time, and one step of `rotation`. What follows is in `load_state`.
@@ -18,15 +17,15 @@ use super::{
     Change, Config, SecretFeed, SecretStore, SecretsError, Vault, VaultFailure, Wanted,
     backoff::Backoff,
     instruments::Rotated,
-    lease::{Leased, News, Rotation},
-    loader::{self, Cache, LoadState, Loaded, Word, report},
+    lease::{Leased, Rotation, RotationEvent},
+    loader::{self, Cache, LoadState, Loaded, ReportedState, report},
     reason,
 };
 use dotmac_supervision::{Lifeline, Published, Serving, SupervisedActor};
 
 mod answers;
 
-/// What [`RefreshNow`](super::RefreshNow) is answered with.
+/// The answer to [`RefreshNow`](super::RefreshNow).
 type Refreshed = Result<Vec<String>, SecretsError>;
 
 /// Between a refusal and the reading that it causes: many connections are refused at once.
@@ -59,7 +58,7 @@ pub struct SecretsActor {
     leased: Leased,
     /// Rung when leased credentials were refused where they are used.
     demand: Arc<Notify>,
-    /// Rung when Vault answers again, for what waits after a failure of its own.
+    /// Rung when Vault answers again, for what waits after its own failure.
     answers: Arc<Notify>,
     tending: Option<SpawnHandle>,
 }
@@ -164,7 +163,7 @@ impl SecretsActor {
                 None => Ok(changed.clone()),
                 Some(error) => Err(error.clone()),
             };
-            // Whoever has stopped waiting does not want to know any more.
+            // A caller that has stopped waiting needs no answer.
             drop(asker.send(refreshed));
         }
         if self.answer_next.is_empty() {
@@ -180,8 +179,7 @@ impl SecretsActor {
         }
     }
 
-    /// Judges what the last reading and the leased credentials make together, and says so; the keys
-    /// that have changed.
+    /// Derives the state from the last read and the leased credentials, and reports it; returns the changed keys.
     fn settle(&mut self) -> Vec<String> {
         let Some(mut loaded) = self.loaded.clone() else {
             return Vec::new();
@@ -204,9 +202,11 @@ impl SecretsActor {
         let served = self.load_state.served();
         let serving = |source| self.serving(source, served.as_deref());
         match verdict.word {
-            Word::Ready(source) => self.lifeline.ready(serving(source)),
-            Word::Degraded(reason, source) => self.lifeline.degraded(reason, serving(source)),
-            Word::Unavailable(reason) => self.lifeline.unavailable(reason),
+            ReportedState::Ready(source) => self.lifeline.ready(serving(source)),
+            ReportedState::Degraded(reason, source) => {
+                self.lifeline.degraded(reason, serving(source))
+            }
+            ReportedState::Unavailable(reason) => self.lifeline.unavailable(reason),
         }
         changed
     }
@@ -222,7 +222,7 @@ impl SecretsActor {
         let step = Box::pin(rotation.step()).into_actor(self);
         self.tending = Some(ctx.spawn(step.map(|(rotation, news), actor, ctx| {
             let role = actor.config.database_role.as_ref();
-            let answered = matches!(news, News::Issued(_) | News::Kept(_));
+            let answered = matches!(news, RotationEvent::Issued(_) | RotationEvent::Kept(_));
             actor.leased.hear(news, role, &actor.feed);
             actor.settle();
             if answered && actor.reading_met_an_outage() {
@@ -242,7 +242,7 @@ impl SecretsActor {
             refused
         };
         ctx.spawn(Box::pin(refusals).into_actor(self).map(|refused, actor, ctx| {
-            debug!(secrets.refused = ?refused, "secrets were refused where they are used: reading again");
+            debug!(secrets.refused = ?refused, "a server refused secrets: reading them again");
             let role = actor.config.database_role.as_ref();
             if role.is_some_and(|role| refused.contains(&role.password)) {
                 if actor.leased.is_refused() {
@@ -262,8 +262,8 @@ impl SecretsActor {
         self.unpermitted = unpermitted.to_vec();
     }
 
-    /// Counts and tells a change, unless it is of leased credentials: those are told when they come,
-    /// once for both, and counted by who takes them.
+    /// Counts and logs a change, unless it is of leased credentials: those are logged on arrival, once for user and
+    /// password, and their consumer counts them.
     fn tell_change(&self, change: &Change) {
         let role = self.config.database_role.as_ref();
         if role.is_some_and(|role| [&role.username, &role.password].contains(&&change.key)) {
@@ -329,7 +329,7 @@ impl SupervisedActor for SecretsActor {
                 .await
                 .is_err()
             {
-                warn!("Vault did not take leases and token back in time; they end by themselves");
+                warn!("Vault did not revoke leases and token in time; they expire");
             }
         };
         ctx.spawn(

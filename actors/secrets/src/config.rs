@@ -1,4 +1,4 @@
-//! What the actor is told at its start. Plain values; where they come from is the caller's affair.
+//! The configuration of the actor. Plain values; where they come from is the caller's affair.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -69,7 +69,7 @@ pub struct VaultConfig {
     pub ca_cert: Option<PathBuf>,
     /// Longest wait for the answer to one request.
     pub timeout: Duration,
-    /// What speaks to the server.
+    /// The client of the server.
     pub client: Client,
 }
 
@@ -85,7 +85,7 @@ pub enum KvVersion {
     V2,
 }
 
-/// What speaks to the server.
+/// The client of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Client {
@@ -93,7 +93,7 @@ pub enum Client {
     /// configured host alone.
     #[default]
     Native,
-    /// The crate `hashicorp_vault`: blocking, on a thread of its own; knows neither namespaces, private CA
+    /// The crate `hashicorp_vault`: blocking, on its own thread; knows neither namespaces, private CA
     /// certificates, client certificates nor time-outs above 30 s, and promises less: docs/secrets.md.
     #[cfg(feature = "hashicorp_vault")]
     HashicorpVault,
@@ -171,7 +171,7 @@ impl VaultConfig {
     }
 }
 
-/// The clients put the API's path behind the address by rules of their own, so nothing but scheme,
+/// The clients put the API's path behind the address by their own rules, so nothing but scheme,
 /// host and port is safe to pass on.
 fn check_address(address: &str) -> Result<(), ConfigError> {
     let refuse = |detail| Err(ConfigError::Address { detail });
@@ -186,7 +186,7 @@ fn check_address(address: &str) -> Result<(), ConfigError> {
         return refuse("it holds credentials; configure a token or a role instead");
     }
     if host.contains(['/', '?', '#']) {
-        return refuse("something follows host and port; leave it out");
+        return refuse("there is text after host and port; leave it out");
     }
     if host.is_empty()
         || !host
@@ -206,7 +206,7 @@ pub enum ConfigError {
         "the Vault address is not usable: {detail}; `https://vault.example:8200` would be right"
     )]
     Address {
-        /// What is wrong with it.
+        /// The problem.
         detail: &'static str,
     },
     /// A mount that is not a path.
@@ -214,7 +214,7 @@ pub enum ConfigError {
     Mount {
         /// Which mount.
         what: &'static str,
-        /// What is wrong with it.
+        /// The problem.
         detail: String,
     },
     /// A value that cannot be sent as an HTTP header.
@@ -234,9 +234,9 @@ pub enum ConfigError {
     /// Backoff that would shrink.
     #[error("the longest retry wait is shorter than the shortest; swap them")]
     RetryOrder,
-    /// A reference that nobody can follow.
+    /// A reference without a source.
     #[error(
-        "`{key}` refers to Vault, which is not configured; give its address or set the value itself"
+        "`{key}` refers to Vault, which is not configured; set its address or the value itself"
     )]
     ReferenceWithoutVault {
         /// The setting.
@@ -249,7 +249,7 @@ pub enum ConfigError {
     Unsupported {
         /// The crate.
         client: &'static str,
-        /// What it lacks.
+        /// The missing feature.
         feature: &'static str,
     },
 }

@@ -1,4 +1,4 @@
-//! What can go wrong between us and Vault, told apart far enough to know what to do about it.
+//! Failures of requests to Vault, classified by remedy.
 //!
 //! [`SecretsError`] says what we were doing, its source [`VaultFailure`] what stood in the way and
 //! what to do. Both are made of names, addresses and Vault's own error texts; no value, token or
@@ -25,7 +25,7 @@ pub mod reason {
     pub const NOT_INITIALIZED: Reason = Reason::new("not_initialized");
     /// The server is a standby that knows no active node.
     pub const STANDBY: Reason = Reason::new("standby");
-    /// The server told us to slow down.
+    /// The server reported a rate limit.
     pub const RATE_LIMITED: Reason = Reason::new("rate_limited");
     /// The token, or the role id and secret id, were refused.
     pub const AUTHENTICATION_FAILED: Reason = Reason::new("authentication_failed");
@@ -43,7 +43,7 @@ pub mod reason {
     pub const ROLE_MISSING: Reason = Reason::new("role_missing");
     /// The server is well, its database engine brings no credentials: mostly because the database is away.
     pub const DATABASE_ENGINE_FAILED: Reason = Reason::new("database_engine_failed");
-    /// What was leased has ended, and there is nothing in its place.
+    /// The lease has ended, and there is no other.
     pub const LEASE_EXPIRED: Reason = Reason::new("lease_expired");
     /// The answer was not one that Vault gives.
     pub const BAD_ANSWER: Reason = Reason::new("bad_answer");
@@ -79,7 +79,7 @@ pub enum SecretsError {
     /// The login itself failed; nothing was read.
     #[error("failed to log in to Vault")]
     Login {
-        /// What stood in the way.
+        /// The cause.
         #[source]
         source: VaultFailure,
     },
@@ -88,7 +88,7 @@ pub enum SecretsError {
     Read {
         /// The secret, below the mount.
         path: SecretPath,
-        /// What stood in the way.
+        /// The cause.
         #[source]
         source: VaultFailure,
     },
@@ -97,12 +97,12 @@ pub enum SecretsError {
     Write {
         /// The secret, below the mount.
         path: SecretPath,
-        /// What stood in the way.
+        /// The cause.
         #[source]
         source: VaultFailure,
     },
     /// Another version was there than the one that was to be replaced; nothing was written.
-    #[error("secret `{path}` was changed meanwhile; read it again")]
+    #[error("secret `{path}` was changed concurrently; read it again")]
     Changed {
         /// The secret, below the mount.
         path: SecretPath,
@@ -120,22 +120,22 @@ pub enum SecretsError {
     Issue {
         /// The role, below the mount of the database engine.
         role: SecretPath,
-        /// What stood in the way.
+        /// The cause.
         #[source]
         source: VaultFailure,
     },
     /// The lease on credentials was neither renewed nor looked at.
-    #[error("failed to renew the lease on the credentials of database role `{role}`")]
+    #[error("failed to renew the lease of the credentials of database role `{role}`")]
     Renew {
         /// The role, below the mount of the database engine.
         role: SecretPath,
-        /// What stood in the way.
+        /// The cause.
         #[source]
         source: VaultFailure,
     },
     /// The lease on credentials has ended before there were others.
     #[error(
-        "the lease on the credentials of database role `{role}` has ended and Vault has given no others"
+        "the lease of the credentials of database role `{role}` has ended and Vault issued no others"
     )]
     LeaseExpired {
         /// The role, below the mount of the database engine.
@@ -145,9 +145,7 @@ pub enum SecretsError {
         source: Option<VaultFailure>,
     },
     /// The actor is still at it; what comes of it is taken into use when it comes.
-    #[error(
-        "Vault has not answered within {after:?}; the reading goes on, and what it brings is taken into use"
-    )]
+    #[error("Vault has not answered within {after:?}; the read goes on, and its result is used")]
     UnderWay {
         /// How long the caller was kept waiting.
         after: Duration,
@@ -177,17 +175,17 @@ pub enum SecretsError {
         found: Vec<String>,
     },
     /// More reads are under way than the actor allows; asking again later is safe.
-    #[error("failed to read `{reference}`: too many reads are under way; ask again later")]
+    #[error("failed to read `{reference}`: too many reads are under way; retry later")]
     Busy {
-        /// What was asked for.
+        /// The requested path or role.
         reference: SecretReference,
     },
     /// A reference cannot be followed without Vault.
     #[error(
-        "failed to read `{reference}`: Vault is not configured; give its address or set the value itself"
+        "failed to read `{reference}`: Vault is not configured; set its address or the value itself"
     )]
     VaultOff {
-        /// What was asked for.
+        /// The requested path or role.
         reference: SecretReference,
     },
 }
@@ -216,7 +214,7 @@ impl SecretsError {
         }
     }
 
-    /// What stood between us and Vault, if anything did.
+    /// The failure of the request to Vault, if any.
     pub(super) fn failure(&self) -> Option<&VaultFailure> {
         match self {
             Self::Login { source }

@@ -1,4 +1,4 @@
-//! What can stand between us and an answer of Vault's. Each text says what is the matter, then what to do.
+//! Failures of requests to Vault. Each text has the cause, then the remedy.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -8,7 +8,7 @@ use dotmac_supervision::Reason;
 /// The longest pause that a server can ask for: it shall not silence us for a day.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// What stood between us and an answer. Each text says what is the matter, then what to do.
+/// The failure of a request. Each text has the cause, then the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VaultFailure {
     /// No connection, or one that broke.
@@ -23,8 +23,8 @@ pub enum VaultFailure {
     },
     /// No TLS session.
     #[error(
-        "no TLS session with `{address}` ({detail}); check the scheme, the certificate's name and dates, and that \
-         the CA certificate configured is the one that signed it"
+        "no TLS session with `{address}` ({detail}); check the scheme, the certificate's name and dates, and that the \
+        configured CA certificate signed it"
     )]
     Tls {
         /// The configured address.
@@ -63,16 +63,16 @@ pub enum VaultFailure {
     Standby,
     /// Too many requests for a quota of the server.
     #[error(
-        "the server limits our rate; raise its quota for this client or refresh less often{}",
+        "the server limits the rate; raise its quota for this client or refresh less often{}",
         Pause(*retry_after)
     )]
     RateLimited {
-        /// For how long the server wants to be left alone, if it says so.
+        /// The pause that the server requests, if any.
         retry_after: Option<Duration>,
     },
     /// It sends us on to where our credentials must not go.
     #[error(
-        "the server sends requests on to `{to}`, and credentials go to the configured host alone; configure the address \
+        "the server redirects to `{to}`, and credentials are sent to the configured host only; configure the address \
          of the active node or of a load balancer, and check that the standby reaches its active node"
     )]
     Redirected {
@@ -83,18 +83,18 @@ pub enum VaultFailure {
     },
     /// The credentials were refused.
     #[error(
-        "the {method} was refused ({detail}); check that it is right, not expired and of this namespace"
+        "the {method} was refused ({detail}); check that it is correct, not expired and of this namespace"
     )]
     AuthenticationFailed {
-        /// What we logged in with, such as "token" or "AppRole".
+        /// The method of the login, such as "token" or "AppRole".
         method: &'static str,
-        /// What the server said.
+        /// The message of the server.
         detail: String,
     },
     /// A credential to log in with could not be read.
     #[error("cannot read the {method} from `{path}` ({detail}); give a file that this process may read", path = path.display())]
     Credential {
-        /// What we log in with.
+        /// The credential of the login.
         method: &'static str,
         /// The configured file.
         path: PathBuf,
@@ -103,17 +103,15 @@ pub enum VaultFailure {
     },
     /// A wrapping token brought no secret id.
     #[error(
-        "the wrapped secret id was not unwrapped ({detail}); its token is good for one use within its time, so if \
-         nobody here has used it, somebody else may have: revoke that secret id and wrap another"
+        "the wrapped secret id was not unwrapped ({detail}); its token is valid for one use, so if no process here has used it, an attacker may have: revoke that secret id and wrap another"
     )]
     NotUnwrapped {
-        /// What the server said.
+        /// The message of the server.
         detail: String,
     },
-    /// What a wrapping token wraps is not a secret id of the configured mount.
+    /// The content of a wrapping token is not a secret id of the configured mount.
     #[error(
-        "the wrapping token was made at `{path}`, not at `auth/{mount}/role/ROLE/secret-id`, and was not unwrapped; \
-         somebody may have put it in the place of the right one: find out where it came from, and wrap another"
+        "the wrapping token was made at `{path}`, not at `auth/{mount}/role/ROLE/secret-id`, and was not unwrapped; it may have been swapped: find out its origin, and wrap another"
     )]
     WrappedElsewhere {
         /// Where it was made.
@@ -136,7 +134,7 @@ pub enum VaultFailure {
     PermissionDenied {
         /// The path as a policy spells it.
         path: String,
-        /// What must be allowed there.
+        /// The required capability.
         capability: &'static str,
     },
     /// The server says nothing about the mount: it may not exist, or not for us.
@@ -148,7 +146,7 @@ pub enum VaultFailure {
         mount: String,
     },
     /// No such namespace.
-    #[error("there is no namespace `{namespace}`; check its spelling, parents included")]
+    #[error("no namespace `{namespace}`; check its spelling, parents included")]
     NamespaceMissing {
         /// The configured namespace.
         namespace: String,
@@ -179,12 +177,12 @@ pub enum VaultFailure {
         mount: String,
         /// The configured role.
         role: String,
-        /// What the server said.
+        /// The message of the server.
         detail: String,
     },
     /// No secret there, or its latest version was deleted.
     #[error(
-        "there is nothing at `{path}`; write it, or correct the reference (its path does not include the mount)"
+        "no secret at `{path}`; write it, or correct the reference (its path does not include the mount)"
     )]
     PathMissing {
         /// The path as the server's API spells it.
@@ -192,16 +190,16 @@ pub enum VaultFailure {
     },
     /// Not what Vault would answer.
     #[error(
-        "the answer makes no sense ({detail}); check that the address is that of a Vault or OpenBao server"
+        "unexpected answer ({detail}); check that the address is that of a Vault or OpenBao server"
     )]
     BadAnswer {
-        /// What was wrong with it.
+        /// The problem.
         detail: String,
     },
 }
 
 impl VaultFailure {
-    /// Whether the server said no to us, for whatever reason.
+    /// Whether the server refused the request, for any reason.
     pub(super) fn is_denied(&self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! What rotation is measured by. Outlives the lives of the actor, as what it counts does.
+//! Metrics of rotation. Outlives the lives of the actor, as what it counts does.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use opentelemetry::{
 };
 use tokio::time::Instant;
 
-/// What became of one rotation.
+/// The result of one rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rotated {
     /// Consumers use the new value.
@@ -50,7 +50,7 @@ impl Default for Instruments {
         Self {
             rotations: meter
                 .u64_counter("dotmac.secret.rotations")
-                .with_description("Changes of a secret, by what became of them")
+                .with_description("Changes of a secret, by result")
                 .build(),
             deadlines,
             _remaining: meter

@@ -1,4 +1,4 @@
-//! What [`SecretsActor`](super::SecretsActor) can be asked.
+//! The messages of [`SecretsActor`](super::SecretsActor).
 
 use std::collections::BTreeMap;
 
@@ -38,9 +38,9 @@ pub struct PutSecret {
     pub expected: Expected,
 }
 
-/// Reads everything again now; for SIGHUP. May be repeated at will: whoever asks while a reading is
-/// under way shares the next one, so that the answer reflects what stood in Vault when they asked.
-/// Answers the settings whose secret differs from what was served before, in alphabetical order.
+/// Reads everything again now; for SIGHUP. Idempotent: a call during a read shares the next one, so that the answer
+/// reflects the state of Vault at the time of the call. Answers the settings whose secret differs from what was served
+/// before, in alphabetical order.
 ///
 /// # Errors
 ///

@@ -80,7 +80,7 @@ pub struct SecretReference {
 }
 
 impl SecretReference {
-    /// What every reference begins with.
+    /// The prefix of every reference.
     pub const SCHEME: &'static str = SCHEME;
 
     /// Whether `text` claims to be a reference, well-formed or not.
@@ -138,7 +138,7 @@ fn parse_field(field: &str) -> Result<String, ReferenceError> {
     }
 }
 
-/// What is wrong with a reference, and what would be right.
+/// The fault of a reference, and the valid form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
     /// It does not begin with `vault:`.
@@ -162,8 +162,8 @@ pub enum ReferenceError {
     DotSegment,
     /// A character that no path may hold, percent signs among them.
     #[error(
-        "the path has the character {found:?} at position {position}; letters, digits, slashes and any of \
-         `-_.~@:+=,` are right, and nothing is percent-decoded"
+        "the path has the character {found:?} at position {position}; use letters, digits, slashes and any of \
+        `-_.~@:+=,`; nothing is percent-decoded"
     )]
     PathCharacter {
         /// The first such character.
@@ -178,7 +178,7 @@ pub enum ReferenceError {
     NoField,
     /// A character that no field may hold.
     #[error(
-        "the field has the character {found:?} at position {position}; visible ASCII characters other than `#` are right"
+        "the field has the character {found:?} at position {position}; use visible ASCII characters other than `#`"
     )]
     FieldCharacter {
         /// The first such character.
@@ -187,7 +187,7 @@ pub enum ReferenceError {
         position: usize,
     },
     /// Longer than any sensible name.
-    #[error("the {what} is {length} bytes long; at most {limit} are right")]
+    #[error("the {what} is {length} bytes long; at most {limit} are allowed")]
     TooLong {
         /// "path" or "field".
         what: &'static str,
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_is_told_apart() {
+    fn each_mistake_is_distinguished() {
         assert_eq!(refused("secret/a"), Some(ReferenceError::Scheme));
         assert_eq!(refused("vault:"), Some(ReferenceError::NoPath));
         assert_eq!(refused("vault:#value"), Some(ReferenceError::NoPath));

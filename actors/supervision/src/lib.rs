@@ -1,7 +1,7 @@
 //! Restarts actors that fail, in a tree that knows what each of them needs, and reports truthfully how they are.
 //!
 //! actix's own `Supervisor` neither restarts an actor that panicked nor builds a fresh value; this
-//! module does both. Every life of an actor runs on a thread of its own, built by its factory, and
+//! module does both. Every life of an actor runs on its own thread, built by its factory, and
 //! ends in one of the ways that [`Cause`] lists; callers keep one [`ActorHandle`] through all of them.
 //!
 //! ```no_run

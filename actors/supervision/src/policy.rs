@@ -67,14 +67,15 @@ pub enum PolicyError {
     EscalationUnreachable {
         /// The policy's intensity.
         intensity: u32,
-        /// What the longest delays before the first `intensity` restarts add up to.
+        /// The sum of the longest delays before the first `intensity` restarts.
         delays: Duration,
         /// The policy's period.
         period: Duration,
     },
     /// An actor that is well would be taken for hung.
     #[error(
-        "a hang would be seen in every pause: hang_after ({hang_after:?}) must be at least twice the heartbeat ({heartbeat:?})"
+        "every pause would count as a hang: hang_after ({hang_after:?}) must be at least twice the heartbeat \
+        ({heartbeat:?})"
     )]
     HangBeforeHeartbeat {
         /// The policy's hang_after.

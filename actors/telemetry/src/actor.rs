@@ -1,8 +1,7 @@
 //! The actor that connects telemetry to its collector and tells how that goes.
 //!
-//! It owns the exporters, not the queues: whatever happens to it, nothing that logs or ends a span
-//! is slower for it. A collector that is away makes it `degraded`, never unready, and costs two log
-//! lines: one when it begins, one when it ends.
+//! It owns the exporters, not the queues: its faults never slow down code that logs or ends a span. A collector that is
+//! away makes it `degraded`, never unready, and costs two log lines: one when it begins, one when it ends.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ use super::{
     error::TelemetryError,
     otlp::Attachment,
     tally::Failure,
-    watch::{Trouble, Watch},
+    watch::{ExportFault, Watch},
 };
 use dotmac_causes::Chain;
 use dotmac_supervision::{Lifeline, Reason, Serving, SupervisedActor};
@@ -42,8 +41,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often a collector in trouble is tried when nothing else is sent to it.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// What to think of a collector that hangs up after the handshake.
-const HUNG_UP: &str = "it hung up after the TLS handshake; does it ask for a client certificate?";
+/// A hint about a collector that closes the connection after the handshake.
+const HUNG_UP: &str =
+    "it closed the connection after the TLS handshake; does it require a client certificate?";
 
 const LOCAL: Serving = Serving::from("local");
 const EXPORTING: Serving = Serving::from("otlp");
@@ -173,7 +173,7 @@ impl TelemetryActor {
 }
 
 impl Export {
-    fn reason(&self, trouble: &Trouble) -> Reason {
+    fn reason(&self, trouble: &ExportFault) -> Reason {
         let otlp = self.otlp.of(trouble.signal);
         let hung_up = trouble.failure.is_hang_up() && otlp.is_some_and(Otlp::is_encrypted);
         match &trouble.failure {
@@ -185,7 +185,7 @@ impl Export {
         }
     }
 
-    fn warn(&mut self, trouble: &Trouble, reason: Reason) {
+    fn warn(&mut self, trouble: &ExportFault, reason: Reason) {
         let otlp = self.otlp.of(trouble.signal);
         let (endpoint, patience) = otlp
             .map(|otlp| (otlp.public_endpoint(), otlp.export_timeout))
@@ -202,7 +202,7 @@ impl Export {
             signal = trouble.signal.as_str(),
             reason = reason.as_str(),
             error,
-            "telemetry cannot be exported, trying again"
+            "telemetry cannot be exported; retrying"
         );
         self.trouble = Some(Since {
             at: Instant::now(),
@@ -235,7 +235,7 @@ impl SupervisedActor for TelemetryActor {
         let Some(export) = &mut self.export else {
             return ctx.stop();
         };
-        // What is logged from now on, the stop of the components after this one included, is for
+        // Later log lines, including those of the stop of later components, are for
         // the flush at the very end.
         export.attachment.leave();
         let limit = export.otlp.patience().unwrap_or_default();

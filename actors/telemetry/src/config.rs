@@ -1,4 +1,4 @@
-//! What telemetry is told at start: plain values, already checked by whoever read the settings.
+//! The configuration of telemetry: plain values, already checked by the reader of the settings.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -23,15 +23,15 @@ pub struct Config {
     pub sample_ratio: f64,
     /// Whether a trace that a caller began follows the caller's decision instead.
     pub sample_parent_based: bool,
-    /// What waits for the export of spans.
+    /// The queue of spans.
     pub span_queue: Queue,
-    /// What waits for the export of log events.
+    /// The queue of log events.
     pub log_queue: Queue,
     /// Time between two exports of all metrics.
     pub metric_interval: Duration,
     /// `service.name`.
     pub service_name: String,
-    /// Whether somebody chose that name; else one among the resource attributes wins.
+    /// Whether that name was configured; otherwise one among the resource attributes wins.
     pub service_name_is_given: bool,
     /// `service.instance.id`: which of several such processes, another one after each start.
     pub instance_id: String,
@@ -69,12 +69,12 @@ impl Default for Config {
     }
 }
 
-/// What waits for export, and how much of it goes together.
+/// Size of a queue, and of its batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue {
     /// Most items that wait, those in an export under way included; what is more is dropped and counted.
     pub size: usize,
-    /// Most items in one export, at least 1 and at most the whole queue, whatever is given.
+    /// Most items in one export, limited to at least 1 and at most the whole queue.
     pub batch: usize,
     /// Longest time an item waits for others to go with it.
     pub delay: Duration,
@@ -197,7 +197,7 @@ pub enum Compression {
 pub struct Tls {
     /// PEM file of the authorities to trust in place of the system's.
     pub ca_cert: Option<PathBuf>,
-    /// What to show to a collector that asks who we are.
+    /// The client certificate for a collector that requires one.
     pub client: Option<ClientCertificate>,
 }
 

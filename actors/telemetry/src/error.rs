@@ -1,4 +1,4 @@
-//! What can go wrong while telemetry is set up or asked.
+//! Errors of the setup and of calls of telemetry.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,9 +16,9 @@ pub enum TelemetryError {
     /// The log filter is not in the syntax of `EnvFilter`.
     #[error("failed to parse log filter `{directives:.100}`")]
     LogFilter {
-        /// What was given.
+        /// The given value.
         directives: String,
-        /// What is wrong with it.
+        /// The problem.
         #[source]
         source: ParseError,
     },
@@ -31,7 +31,7 @@ pub enum TelemetryError {
     #[error("unusable log target `{0:.100}`: expected the path of a module, such as `dotmac_db`")]
     LogTarget(String),
     /// More changes of the log level than can be kept.
-    #[error("more than {0} log levels are changed already: take some back first")]
+    #[error("more than {0} log levels are changed already: reset some first")]
     TooManyLevels(usize),
     /// The log filter could not be exchanged.
     #[error("failed to reload the log filter")]
@@ -44,7 +44,7 @@ pub enum TelemetryError {
     Endpoint {
         /// The endpoint without credentials.
         endpoint: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: &'static str,
     },
     /// A certificate or key for the collector cannot be used.
@@ -52,11 +52,13 @@ pub enum TelemetryError {
     TlsFile {
         /// Which file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// A header for the collector cannot be sent. Its value is not shown.
-    #[error("failed to use the header `{name}` for the collector: it holds what no header may")]
+    #[error(
+        "failed to use the header `{name}` for the collector: its value is not allowed in a header"
+    )]
     Header {
         /// Its name.
         name: String,
@@ -78,7 +80,7 @@ pub enum TelemetryError {
     Exporter {
         /// Whose exporter.
         signal: &'static str,
-        /// What the exporter said.
+        /// The error of the exporter.
         problem: String,
     },
     /// The thread pool of the exporters could not be started.

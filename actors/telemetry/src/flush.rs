@@ -1,4 +1,4 @@
-//! Sends what still waits, within a time that holds whatever the collector does.
+//! Sends the waiting items, within a fixed time limit.
 
 use std::{
     fmt,
@@ -11,12 +11,12 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use tracing::warn;
 
 use super::{
-    otlp::{Outlet, Outlets},
+    otlp::{SenderSlot, SenderSlots},
     pipeline::Pipelines,
-    tally::{Signal, Tally},
+    tally::{Signal, SignalCounters},
 };
 
-/// What came of a [`flush`](super::Telemetry::flush).
+/// The result of a [`flush`](super::Telemetry::flush).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flushed {
     /// Items of each signal that were made before the flush and did not reach the collector: refused
@@ -47,10 +47,10 @@ impl fmt::Display for Flushed {
 /// One signal that is being flushed.
 struct Flushing<'a> {
     signal: Signal,
-    tally: &'a Tally,
+    tally: &'a SignalCounters,
     lost_before: u64,
-    /// How many had been made when the flush began. They leave the queue nearly in their order, so
-    /// what is made during the flush is told apart by the count alone.
+    /// How many had been made when the flush began. They leave the queue nearly in their order, so only the count
+    /// distinguishes items made during the flush.
     made_before: u64,
     /// Whether the flush of this signal has come back; only metrics need it, they have no queue to
     /// look at.
@@ -74,7 +74,7 @@ pub(super) fn flush(pipelines: &Pipelines, limit: Duration) -> Flushed {
             .name("telemetry-flush".to_owned())
             .spawn(move || {
                 flush_until(deadline, work.as_ref());
-                // Nobody listens any more once the time is over.
+                // After the time limit the result has no receiver.
                 report.send(signal).ok();
             });
         waiting += usize::from(started.is_ok());
@@ -113,9 +113,9 @@ impl Flushing<'_> {
     }
 }
 
-fn all(outlets: &Outlets) -> Vec<Flushing<'_>> {
+fn all(outlets: &SenderSlots) -> Vec<Flushing<'_>> {
     let flushing = |outlet| {
-        let tally: &Tally = Outlet::tally(outlet);
+        let tally: &SignalCounters = SenderSlot::tally(outlet);
         Flushing {
             signal: outlet.signal(),
             tally,

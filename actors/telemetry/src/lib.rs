@@ -2,10 +2,10 @@
 //!
 //! Two parts with two lives. [`install`] builds what lives as long as the process: the log output,
 //! the tracer, the meters, the bounded queues before the export. It is cheap, and without a
-//! collector it starts no thread. [`TelemetryActor`] brings what can fail: it builds the exporters
-//! on a runtime of their own, plugs them into the queues, watches whether the collector takes what
-//! it is sent and says so to its supervisor. Until it runs, and while it is restarted, spans and
-//! log records wait in their queues; so the trace of the start itself arrives once telemetry is up.
+//! collector it starts no thread. [`TelemetryActor`] has the parts that can fail: it creates the exporters on a
+//! separate runtime, connects them to the queues, watches the collector's answers and reports to its supervisor. Until
+//! it runs, and while it is restarted, spans and log records wait in their queues; so the trace of the start itself
+//! arrives once telemetry is up.
 //!
 //! Rooms: `log` writes lines to standard output, `otlp` exports to the collector, `metrics` serves the instruments to
 //! both; `pipeline` puts the three together.
@@ -70,7 +70,7 @@ struct Inner {
 ///
 /// # Errors
 ///
-/// What [`Config::check`] finds, [`TelemetryError::LogFilter`] and [`TelemetryError::LogLevel`] for
+/// The errors of [`Config::check`], [`TelemetryError::LogFilter`] and [`TelemetryError::LogLevel`] for
 /// an unusable filter, [`TelemetryError::AlreadyInstalled`] if the process has a subscriber.
 pub fn install(config: &Config) -> Result<Telemetry, TelemetryError> {
     let (telemetry, dispatch) = pipeline::assemble(config, Output::stdout())?;
@@ -140,7 +140,7 @@ impl Telemetry {
             .map_err(TelemetryError::Runtime)
     }
 
-    /// What serves `/metrics`.
+    /// The source of `/metrics`.
     #[must_use]
     pub fn scrape(&self) -> Scrape {
         self.0.pipelines.scrape.clone()

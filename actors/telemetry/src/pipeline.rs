@@ -18,20 +18,20 @@ use super::{
     error::TelemetryError,
     log::{Exported, LastErrors, Levels, Limited, Limiter, LogFilter, LogLayer, Output, filter},
     metrics::{self, NotingMeterProvider, SCOPE, Scrape},
-    otlp::{LogQueue, Outlets, SpanQueue},
+    otlp::{LogQueue, SenderSlots, SpanQueue},
     resource,
-    tally::{Signal, Tally},
+    tally::{Signal, SignalCounters},
 };
 
-/// What lives as long as the process.
+/// State that lives as long as the process.
 pub(super) struct Pipelines {
     pub(super) traces: SdkTracerProvider,
     pub(super) metrics: SdkMeterProvider,
-    /// What programs get in place of `metrics`.
+    /// The provider for programs in place of `metrics`.
     pub(super) meters: NotingMeterProvider,
     pub(super) logs: Option<SdkLoggerProvider>,
     pub(super) scrape: Scrape,
-    pub(super) outlets: Outlets,
+    pub(super) outlets: SenderSlots,
 }
 
 /// Builds everything, without making anything of it global.
@@ -58,7 +58,7 @@ pub(super) fn assemble(
         .with_filter(filter::traces(
             pipelines.outlets.of(Signal::Traces).is_some(),
         ));
-    // One layer for both outputs, since each layer costs every span, also if it is told of none.
+    // One layer for both outputs, since each layer costs every span, even if it gets none.
     let exported = pipelines.logs.as_ref().map(OpenTelemetryTracingBridge::new);
     let last_errors = LastErrors::default();
     let logs = LogLayer::new(config.log_format, output, last_errors.clone());
@@ -80,8 +80,8 @@ pub(super) fn assemble(
 impl Pipelines {
     fn build(config: &Config) -> Result<Self, TelemetryError> {
         let resource = resource::of(config);
-        let tallies = Signal::ALL.map(|signal| (signal, Arc::new(Tally::default())));
-        let outlets = Outlets::new(&config.otlp, &tallies);
+        let tallies = Signal::ALL.map(|signal| (signal, Arc::new(SignalCounters::default())));
+        let outlets = SenderSlots::new(&config.otlp, &tallies);
         let spans = outlets.of(Signal::Traces);
 
         let mut traces = SdkTracerProvider::builder()
@@ -115,8 +115,8 @@ impl Pipelines {
 /// Follows the caller's decision if that is wanted, and decides for all other traces.
 ///
 /// Where spans go nowhere, none that begins here is recorded: it has its ids, which the log lines
-/// show, and costs no more. A caller's "sampled" is passed on even then, lest a service further
-/// down drop its part of the trace.
+/// show, and costs no more. A caller's "sampled" is passed on even then; otherwise a later service would drop its part
+/// of the trace.
 fn sampler(config: &Config, exported: bool) -> Sampler {
     let own = if exported {
         Sampler::TraceIdRatioBased(config.sample_ratio)

@@ -22,7 +22,7 @@ pub(super) fn of(config: &Config) -> Resource {
         .resource_attributes
         .iter()
         .map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
-    // What comes later wins.
+    // Later entries win.
     let named = Resource::builder_empty()
         .with_detectors(&[
             Box::new(TelemetryResourceDetector),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// What can be exported.
+/// The kinds of exported data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// Spans.
@@ -74,7 +74,7 @@ impl DropReason {
 
 /// The counters of one signal. What is on the way of a span or a line takes no lock.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct SignalCounters {
     exported: AtomicU64,
     dropped: [AtomicU64; DropReason::ALL.len()],
     queued: AtomicU64,
@@ -93,11 +93,11 @@ pub(super) enum Failure {
     Timeout,
     /// The collector asks for a pause.
     Throttled(String),
-    /// What the exporter said.
+    /// The error of the exporter.
     Export(String),
 }
 
-impl Tally {
+impl SignalCounters {
     /// Makes room for one item in a queue of `limit`, or says that there is none.
     pub(super) fn admit(&self, limit: u64) -> bool {
         let free = self.queued.fetch_add(1, Relaxed) < limit;

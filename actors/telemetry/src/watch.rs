@@ -3,27 +3,27 @@
 use std::sync::Arc;
 
 use super::{
-    otlp::Outlets,
-    tally::{Failure, Signal, Tally},
+    otlp::SenderSlots,
+    tally::{Failure, Signal, SignalCounters},
 };
 
 /// Failures in a row after which a signal that has worked before counts as in trouble: one lost
 /// batch is not yet news.
 const TOLERATED: u32 = 2;
 
-/// What is wrong with the export of one signal.
+/// The fault of the export of one signal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trouble {
+pub(super) struct ExportFault {
     pub(super) signal: Signal,
     pub(super) failure: Failure,
 }
 
 /// The tallies of the exported signals, and their successes when the watch began.
 #[derive(Debug, Default)]
-pub(super) struct Watch(Vec<(Signal, Arc<Tally>, u64)>);
+pub(super) struct Watch(Vec<(Signal, Arc<SignalCounters>, u64)>);
 
 impl Watch {
-    pub(super) fn begin(outlets: &Outlets) -> Self {
+    pub(super) fn begin(outlets: &SenderSlots) -> Self {
         let watched = outlets.each().map(|outlet| {
             let tally = Arc::clone(outlet.tally());
             let successes = tally.successes();
@@ -34,7 +34,7 @@ impl Watch {
 
     /// The first signal in trouble: it failed several times in a row, has not worked once since the
     /// watch began, or was asked for a pause.
-    pub(super) fn trouble(&self) -> Option<Trouble> {
+    pub(super) fn trouble(&self) -> Option<ExportFault> {
         self.0.iter().find_map(|(signal, tally, before)| {
             let failures = tally.failures_in_row();
             let paused = !tally.pause().is_zero();
@@ -46,7 +46,7 @@ impl Watch {
             let failure = (failures > tolerated)
                 .then(|| tally.last_error())
                 .flatten()?;
-            Some(Trouble {
+            Some(ExportFault {
                 signal: *signal,
                 failure,
             })
@@ -97,7 +97,7 @@ const HUNG_UP: [&str; 5] = [
 ];
 
 impl Failure {
-    /// What a sender's error stands for; `held` is whether an answer asked for a pause.
+    /// The classification of a sender's error; `held` is whether an answer requested a pause.
     pub(super) fn of(text: String, held: bool) -> Self {
         let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
         if held || says(&TOO_MUCH) {
@@ -126,7 +126,7 @@ impl Failure {
         HUNG_UP.iter().any(|word| text.contains(word))
     }
 
-    /// Whether somebody answered and refused, as opposed to nobody being there.
+    /// Whether a server answered and refused, as opposed to no server.
     ///
     /// An HTTP status means an answer; so does a gRPC status, except the ones that the client itself
     /// makes of a broken connection.
@@ -147,8 +147,8 @@ impl Failure {
 mod tests {
     use super::*;
 
-    fn watched() -> (Arc<Tally>, Watch) {
-        let tally = Arc::new(Tally::default());
+    fn watched() -> (Arc<SignalCounters>, Watch) {
+        let tally = Arc::new(SignalCounters::default());
         (Arc::clone(&tally), Watch(vec![(Signal::Logs, tally, 0)]))
     }
 
@@ -160,7 +160,7 @@ mod tests {
         tally.failed(1, Failure::Timeout);
         assert_eq!(
             watch.trouble(),
-            Some(Trouble {
+            Some(ExportFault {
                 signal: Signal::Logs,
                 failure: Failure::Timeout
             })
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_from_an_absence() {
+    fn a_refusal_is_distinguished_from_an_absence() {
         let failed = |text: &str| Failure::Export(text.to_owned());
         assert!(failed("export failed with status code: 401").is_refusal());
         assert!(failed("export failed with gRPC code: Unauthenticated").is_refusal());
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_hangs_up_is_told_from_one_that_is_away() {
+    fn a_peer_that_hangs_up_is_distinguished_from_one_that_is_away() {
         let failed = |text: &str| Failure::Export(text.to_owned());
         let broken = "gRPC code: Unknown: transport error: connection error: stream closed because of a broken pipe";
         assert!(failed(broken).is_hang_up());

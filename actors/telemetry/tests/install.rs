@@ -1,9 +1,8 @@
-//! `telemetry::install` in a process of its own: the global subscriber, a panic hook that logs, an
-//! output nobody reads.
+//! `telemetry::install` in its own process: the global subscriber, a panic hook that logs, an output without a reader.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the test program is its own child, told apart by a variable, and ends as it was told to"
+    reason = "the test program is its own child, marked by a variable, and ends as requested"
 )]
 
 use std::error::Error;

@@ -164,7 +164,7 @@ impl Bed {
         }
     }
 
-    /// What the process uses when it has had a moment of rest.
+    /// The resources of the process after a pause.
     pub async fn usage(&self) -> Usage {
         tokio::time::sleep(Duration::from_secs(3)).await;
         Usage {
@@ -189,7 +189,7 @@ impl Bed {
         self.http.post(url).send().await
     }
 
-    /// Negative ids are nobody's: whether they are written is not asked.
+    /// Negative ids belong to no tenant: they are not counted as written.
     fn leave_in_a_transaction(&self) {
         let mut client = TcpStream::connect(("127.0.0.1", self.platform.port)).unwrap();
         let id = -fastrand::i64(1..i64::MAX);
@@ -201,7 +201,7 @@ impl Bed {
 
     async fn set_read_only(&self, value: &str) {
         let setting = format!("ALTER SYSTEM SET default_transaction_read_only = {value}");
-        // In a session of its own setting: the second call would be refused otherwise.
+        // In its own session setting: the second call would be refused otherwise.
         self.postgres
             .query("ALTER ROLE postgres SET default_transaction_read_only = off")
             .await;
@@ -215,7 +215,7 @@ async fn provision(bao: &OpenBao) {
     bao.write("database/password", "value", PASSWORD).await;
 }
 
-/// What a process has of the system.
+/// The resources of a process.
 pub struct Usage {
     memory: f64,
     descriptors: usize,

@@ -1,6 +1,6 @@
 //! Random faults of every kind, one after another, while probes are asked and rows are written.
 //!
-//! What must hold: `/ready` never says ready for longer than two seconds while a required part is
+//! Requirements: `/ready` never answers ready for longer than two seconds while a required part is
 //! broken, `/health` never fails, no acknowledged write is lost, and memory, descriptors and threads
 //! stay flat. `DOTMAC_BENCH_FAULTS` sets how many faults (300), `DOTMAC_BENCH_SEED` which.
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 use self::{bed::Bed, ledger::Ledger, watch::Watch};
 use crate::report::Report;
 
-/// What can go wrong.
+/// The kinds of faults.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     ActorPanics,

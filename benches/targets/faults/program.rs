@@ -1,5 +1,4 @@
-//! The platform that suffers: the daemon with an actor and routes that can be broken. This program,
-//! told to be it.
+//! The platform that suffers: the daemon with an actor and routes that can be broken. This program in that role.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -81,7 +80,7 @@ struct Entry {
     ms: u64,
 }
 
-/// What handlers work with.
+/// The state of handlers.
 #[derive(Clone)]
 struct Store(ModuleDb);
 

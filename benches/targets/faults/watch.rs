@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Between two looks.
 const PACE: Duration = Duration::from_millis(20);
 
-/// What was seen.
+/// The observations.
 #[derive(Default)]
 pub struct Seen {
     pub probes: u64,

@@ -1,4 +1,4 @@
-//! What the audit log has of notes: who added, changed and deleted which. Their texts are nobody's business there.
+//! The audit entries of notes: additions, changes and deletions. Their texts do not belong there.
 
 use dotmac_platform::{
     audit::{Audit as _, AuditError, AuditedAct, Entry, Recorded},

@@ -1,4 +1,4 @@
-//! What can go wrong with notes, and the answers to clients.
+//! Errors of notes, and the answers to clients.
 
 use dotmac_platform::{
     audit::AuditError,

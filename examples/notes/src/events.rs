@@ -1,4 +1,4 @@
-//! What happens with notes, for whoever follows; and what the service itself does about it.
+//! The events of notes, for subscribers; and the service's own subscriber.
 
 use dotmac_platform::{
     db::{DbError, TenantTx, types::Id},
@@ -26,8 +26,8 @@ impl Event for NoteAdded {
     }
 }
 
-/// Counts how often each tag was given. Each event is counted once, whatever ends the process: the count is committed
-/// together with the subscriber's cursor.
+/// Counts how often each tag was given. Each event is counted once, even if the process is killed: the count is
+/// committed together with the subscriber's cursor.
 pub(crate) async fn count_tags(
     tx: &mut TenantTx,
     added: Received<NoteAdded>,

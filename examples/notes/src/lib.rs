@@ -33,7 +33,7 @@ permissions! {
 /// The module.
 pub struct Notes;
 
-/// What handlers work with.
+/// The state of handlers.
 #[derive(Clone)]
 struct Service {
     db: ModuleDb,

@@ -1,4 +1,4 @@
-//! The program `notes`: the module on a platform of its own.
+//! The program `notes`: the module on its own platform.
 
 use std::process::ExitCode;
 

@@ -31,7 +31,7 @@ struct NewNote {
     tags: Vec<String>,
 }
 
-/// What is to be changed of a note; the rest stays as it is.
+/// The changes of a note; other fields stay.
 #[derive(Deserialize, Validate, ToSchema)]
 struct NotePatch {
     /// The new text.

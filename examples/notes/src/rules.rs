@@ -1,4 +1,4 @@
-//! What may happen with notes. Each rule is a function over a transaction of one tenant.
+//! The rules of notes. Each rule is a function over a transaction of one tenant.
 
 use dotmac_platform::{
     audit::Audited,

@@ -54,7 +54,7 @@ pub struct Note {
     updated_at: Moment,
 }
 
-/// What notes can be sorted by.
+/// The sort keys of notes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum NoteColumn {
     CreatedAt,

@@ -1,4 +1,5 @@
-//! Who calls, until there are accounts: whoever brings a token is a user of the one tenant, who may read and write, or read.
+//! A simple authenticator in place of accounts: a caller with a token is a user of the one tenant, with permission to
+//! read and write, or to read.
 
 use dotmac_platform::{
     access::{

@@ -1,4 +1,4 @@
-//! What happens to notes without a request.
+//! Background work on notes.
 
 use std::time::Duration;
 

@@ -61,7 +61,7 @@ pub struct GuardedRoute<'r> {
     pub permission: Option<PermissionSpec>,
 }
 
-/// What an [`Authenticator`] sees of a request. Only the platform makes one.
+/// A request as an [`Authenticator`] sees it. Only the platform creates one.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct AuthRequest<'r> {
@@ -102,8 +102,8 @@ pub enum AuthError {
         /// For people.
         detail: &'static str,
     },
-    /// The credentials are good, and this needs a stronger or a younger authentication: 403 `step_up_required`, with both in
-    /// `errors` and, as RFC 9470 has it, in `WWW-Authenticate`.
+    /// The credentials are good, and a stronger or more recent authentication is required: 403 `step_up_required`, with
+    /// both in `errors` and, as RFC 9470 has it, in `WWW-Authenticate`.
     #[error("the caller must be authenticated by acr {acr} within {} s", max_age.as_secs())]
     StepUp {
         /// How strong it must be, as [`Identity::acr`].
@@ -137,13 +137,13 @@ impl From<AuthError> for Problem {
     }
 }
 
-/// What a client has to do before it may go on.
+/// The step that a client must take first.
 fn step_up(acr: u8, max_age: Duration) -> Problem {
     let (acr, max_age) = (acr.to_string(), max_age.as_secs().to_string());
     let challenge = format!(
         "Bearer error=\"insufficient_user_authentication\", acr_values=\"{acr}\", max_age=\"{max_age}\""
     );
-    let problem = Problem::forbidden("this needs a stronger or a younger authentication")
+    let problem = Problem::forbidden("a stronger or more recent authentication is required")
         .code("step_up_required")
         .field(FieldError::new("acr_values", "required", acr))
         .field(FieldError::new("max_age", "required", max_age));

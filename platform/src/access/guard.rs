@@ -25,7 +25,7 @@ pub trait Guard: FromRequest<Error = Problem> + 'static {
 #[derive(Clone, Copy, Debug)]
 pub struct Public;
 
-/// Whoever has proved who they are may call. Derefs to the [`Principal`].
+/// Any authenticated caller. Derefs to the [`Principal`].
 #[derive(Clone, Debug)]
 pub struct Authenticated(Principal);
 
@@ -95,7 +95,7 @@ impl<P: Permission> FromRequest for Can<P> {
         Box::pin(async move {
             let principal = principal(&request).await?;
             if !principal.may::<P>() {
-                return Err(Problem::forbidden("the permission for this is missing")
+                return Err(Problem::forbidden("the caller lacks the permission")
                     .code("forbidden")
                     .field_error("permission", P::SPEC.name));
             }
@@ -114,5 +114,5 @@ async fn principal(request: &HttpRequest) -> Result<Principal, Problem> {
         Some(authentication) => authentication.principal(request).await?,
         None => None,
     };
-    found.ok_or_else(|| unauthorized("this needs credentials", ""))
+    found.ok_or_else(|| unauthorized("credentials are required", ""))
 }

@@ -17,7 +17,7 @@ static OPERATORS: Mutex<[u64; WORDS]> = Mutex::new([0; WORDS]);
 
 /// A permission as a type, made by [`permissions!`](crate::permissions), for [`Can`](super::Can).
 pub trait Permission: 'static {
-    /// What operators and clients see of it.
+    /// Its description for operators and clients.
     const SPEC: PermissionSpec;
 
     /// Its bit, looked up once; `None` if there are [`MAX_PERMISSIONS`] others.
@@ -29,7 +29,7 @@ pub trait Permission: 'static {
 pub struct PermissionSpec {
     /// `area.resource.action`; the area is the module's name.
     pub name: &'static str,
-    /// What it allows, in a sentence.
+    /// The allowed action, in a sentence.
     pub description: &'static str,
 }
 
@@ -53,7 +53,7 @@ impl PermissionSpec {
     }
 }
 
-/// What a principal may do: a set of declared permissions.
+/// The permissions of a principal: a set of declared permissions.
 ///
 /// ```
 /// use dotmac_platform::access::PermissionSet;
@@ -93,13 +93,13 @@ impl PermissionSet {
         mark(&mut self.granted, pattern)
     }
 
-    /// Takes away what `pattern` names, whatever is granted before or after. Says how many that are.
+    /// Denies the permissions of `pattern`, regardless of grants before or after. Says how many that are.
     pub fn deny(&mut self, pattern: &str) -> usize {
         mark(&mut self.denied, pattern)
     }
 
-    /// Takes away what is for those who operate the program ([`Manifest::operator_permissions`]): an authenticator does
-    /// so for every tenant but theirs, whatever roles of the tenant grant.
+    /// Denies the permissions for operators of the program ([`Manifest::operator_permissions`]): an authenticator does
+    /// so for every tenant except theirs, regardless of the tenant's roles.
     ///
     /// [`Manifest::operator_permissions`]: crate::module::Manifest::operator_permissions
     pub fn deny_those_of_operators(&mut self) {
@@ -122,7 +122,7 @@ impl PermissionSet {
         bit.is_some_and(|bit| self.has_bit(bit))
     }
 
-    /// What is granted in both: what a key may do is never more than what its owner may.
+    /// The permissions in both sets: a key never has more than its owner.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         let mut both = Self::default();
@@ -133,7 +133,7 @@ impl PermissionSet {
         both
     }
 
-    /// Whether everything in `other` is in this set too: nobody grants what they lack.
+    /// Whether everything in `other` is in this set too: callers cannot grant permissions that they lack.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         (0..MAX_PERMISSIONS).all(|bit| !other.has_bit(bit) || self.has_bit(bit))

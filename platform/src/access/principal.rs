@@ -47,11 +47,11 @@ pub struct Principal(Identity);
 pub struct Identity {
     /// The user, service account or key that acts.
     pub id: Uuid,
-    /// What kind of principal that is.
+    /// The kind of that principal.
     pub kind: PrincipalKind,
     /// The tenant that it acts in.
     pub tenant: TenantId,
-    /// What it may do there.
+    /// Its permissions there.
     pub permissions: PermissionSet,
     /// How strongly it was authenticated: 1 one factor, 2 two factors or a passkey, 3 hardware-bound.
     pub acr: u8,
@@ -61,7 +61,7 @@ pub struct Identity {
     pub session: Option<Uuid>,
 }
 
-/// What kind of principal calls.
+/// The kind of the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PrincipalKind {
     /// A person.

@@ -1,4 +1,4 @@
-//! What is said over the admin socket.
+//! The messages of the admin socket.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub(crate) struct Restart {
     pub(crate) component: String,
 }
 
-/// What is logged now, in answer to [`SetLogLevel`].
+/// The present log level, in answer to [`SetLogLevel`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct LogLevel {
     /// Directives.
@@ -44,12 +44,12 @@ pub(crate) struct Status {
     pub(crate) reason: Option<String>,
     /// Whether the supervisor makes progress.
     pub(crate) alive: bool,
-    /// What is logged, as directives.
+    /// The log level, as directives.
     pub(crate) log_level: String,
     pub(crate) leaked_threads: usize,
     /// In the order of their start.
     pub(crate) components: Vec<ComponentStatus>,
-    /// What each module has of what they share.
+    /// The use of shared resources by each module.
     pub(crate) modules: Vec<ModuleStatus>,
     /// The names of the modules that are switched off.
     pub(crate) modules_off: Vec<String>,
@@ -62,7 +62,7 @@ pub(crate) struct ModuleStatus {
     /// Absent for work of the platform's own.
     pub(crate) requests: Option<RequestShare>,
     pub(crate) connections: Option<ConnectionShare>,
-    /// What it says of its work, in sentences: what that waits for, and why.
+    /// Sentences about its work: waiting items and their cause.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) explanations: Vec<String>,
 }

@@ -1,6 +1,6 @@
 //! The operator's way in: HTTP over a Unix socket that only the daemon's own user may open.
 //!
-//! It has a thread and a runtime of its own, so it answers while all workers are busy and while actors
+//! It has a thread and its own runtime, so it answers while all workers are busy and while actors
 //! hang. Nothing of it is reachable from another machine. Each action is logged with the user and the
 //! process that asked for it, and recorded in the audit log if the program has one. The other end is `src/cli/admin.rs`; what they say to each other is in
 //! [`messages`].
@@ -28,7 +28,7 @@ use crate::{
     routing::ModuleRequests,
 };
 
-/// What the admin routes read and act upon.
+/// The state behind the admin routes.
 #[derive(Clone)]
 pub(crate) struct AdminContext {
     pub(crate) telemetry: Telemetry,

@@ -1,4 +1,5 @@
-//! What is done over the admin socket, in the audit log: as acts of the system, with the user and the process that asked.
+//! Records changes over the admin socket in the audit log: as acts of the system, with the user and process of the
+//! caller.
 //!
 //! An act is done first and recorded then. The socket is there for when other things are broken: a database that is away must
 //! not keep an operator from restarting it. What could not be recorded is in the log of the program.
@@ -34,7 +35,7 @@ pub(super) async fn record(
     let error = match tokio::time::timeout(WITHIN, recorded).await {
         Ok(Ok(())) => return,
         Ok(Err(error)) => dotmac_causes::chain(&error),
-        Err(_) => format!("the database did not answer within {WITHIN:?}"),
+        Err(_) => format!("no answer of the database within {WITHIN:?}"),
     };
     warn!(
         act = act.name(),

@@ -1,4 +1,4 @@
-//! What can be asked and done.
+//! The routes.
 
 use std::{
     collections::BTreeMap,
@@ -191,7 +191,7 @@ async fn set_log_level(
 ) -> Result<Json<LogLevel>, Problem> {
     let lasting = wanted.for_ms.map(Duration::from_millis);
     if lasting.is_some_and(|lasting| lasting.is_zero() || lasting > LONGEST) {
-        return Err(Problem::bad_request("a level is changed for 1ms to 7d"));
+        return Err(Problem::bad_request("the time of a level is 1ms to 7d"));
     }
     let change = LevelChange {
         level: wanted.level,
@@ -220,7 +220,7 @@ async fn restart(
         let names = board.components.iter().map(|component| component.name);
         let names: Vec<&str> = names.collect();
         Problem::bad_request(format!(
-            "there is no such component; there are {}",
+            "there is no such component; the components are {}",
             names.join(", ")
         ))
     })?;
@@ -252,7 +252,7 @@ async fn drain(request: HttpRequest, context: Data<AdminContext>) -> HttpRespons
 #[post("/undrain")]
 async fn undrain(request: HttpRequest, context: Data<AdminContext>) -> HttpResponse {
     context.supervisor.undrain();
-    info!(by = %by(&request), "readiness is no longer turned off");
+    info!(by = %by(&request), "readiness is turned on again");
     record(
         context.audit.as_ref(),
         UNDRAIN,
@@ -266,5 +266,5 @@ async fn undrain(request: HttpRequest, context: Data<AdminContext>) -> HttpRespo
 fn by(request: &HttpRequest) -> String {
     request
         .conn_data::<Peer>()
-        .map_or_else(|| "nobody known".to_owned(), Peer::to_string)
+        .map_or_else(|| "unknown".to_owned(), Peer::to_string)
 }

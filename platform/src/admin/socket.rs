@@ -15,13 +15,13 @@ use actix_web::dev::Extensions;
 /// For the owner alone.
 const MODE: u32 = 0o600;
 
-/// Binds a socket at `path` that nobody else can open at any moment. The file of a daemon that is gone
+/// Binds a socket at `path` that no other user can open at any moment. The file of a daemon that is gone
 /// is replaced.
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::AddrInUse`] if somebody answers there or the file is no socket, or what the
-/// operating system says.
+/// [`io::ErrorKind::AddrInUse`] if a process answers there or the file is no socket, or the error of the operating
+/// system.
 pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
     if UnixStream::connect(path).is_ok() {
         return Err(io::Error::new(
@@ -34,7 +34,7 @@ pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
     if fs::symlink_metadata(path).is_ok_and(|meta| !is_socket(meta)) {
         return Err(io::Error::new(
             io::ErrorKind::AddrInUse,
-            "there is a file that is no socket",
+            "a file that is no socket exists there",
         ));
     }
     // Made under another name, so that it has its mode before anybody knows it.

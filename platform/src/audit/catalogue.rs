@@ -1,4 +1,4 @@
-//! What is known of a program's audit log before anything runs: the acts that its modules record.
+//! The audit log of a program before it runs: the acts that its modules record.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl AuditedAct {
         self.name
     }
 
-    /// What was done.
+    /// The act.
     #[must_use]
     pub const fn description(&self) -> &'static str {
         self.description

@@ -57,7 +57,7 @@ pub use dotmac_durable::audit::*;
 pub struct KeptLog {
     /// How long entries are kept, at least [`MIN_RETENTION`].
     pub retention: Duration,
-    /// How long after all chains were verified it begins anew.
+    /// Pause between two verifications of all chains.
     pub verify_every: Duration,
     /// A file to which each checkpoint is appended.
     pub checkpoint_archive: Option<PathBuf>,

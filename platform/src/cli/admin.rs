@@ -27,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// How often `status --watch` looks.
 const WATCH: Duration = Duration::from_secs(1);
 
-/// What can be asked of a running daemon.
+/// Requests to a running daemon.
 #[derive(Subcommand)]
 pub(super) enum Ask {
     /// Show the components of a running daemon and how they are.
@@ -78,9 +78,9 @@ pub(super) enum Ask {
     },
 }
 
-/// What is wrong is not told as the parser tells it, which quotes what it was given.
+/// The message is not the parser's, which quotes its input.
 fn parse_time(text: &str) -> Result<Duration, &'static str> {
-    humantime::parse_duration(text).map_err(|_| "not a time; write e.g. 10m")
+    humantime::parse_duration(text).map_err(|_| "not a duration; write e.g. 10m")
 }
 
 /// Where the daemon is.
@@ -93,7 +93,7 @@ pub(super) struct Socket {
 
 /// Why there is no answer to print.
 enum Failure {
-    /// Nobody is there.
+    /// No process listens.
     NoAnswer(String),
     /// The daemon says no.
     Refused(String),
@@ -259,7 +259,7 @@ fn no_answer(error: &reqwest::Error, path: &Path) -> Failure {
     let refused = dotmac_causes::find(error).map(io::Error::kind);
     Failure::NoAnswer(match refused {
         Some(ErrorKind::ConnectionRefused) => format!(
-            "no process listens at `{socket}`; the daemon that made it has ended without removing it"
+            "no process listens at `{socket}`; the daemon that created it has ended without removing it"
         ),
         Some(ErrorKind::NotFound) => format!(
             "there is no socket `{socket}`; is the daemon running, with DOTMAC_ADMIN_SOCKET set to this path?"

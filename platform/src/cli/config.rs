@@ -28,9 +28,9 @@ enum Format {
     Json,
     /// As an environment file; secrets are left out.
     Env,
-    /// The documentation of every key, whatever is set.
+    /// The documentation of every key, independent of the environment.
     Markdown,
-    /// An environment file with every key as a comment, whatever is set.
+    /// An environment file with every key as a comment, independent of the environment.
     Example,
 }
 

@@ -13,7 +13,7 @@ use crate::{
     program::Program,
 };
 
-/// What to do with the schema; `up` unless something else is said.
+/// The operation on the schema; by default `up`.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -54,7 +54,7 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
     .await
 }
 
-/// On a thread of its own, since migrations need a multi-threaded runtime and ours is not.
+/// On its own thread, since migrations need a multi-threaded runtime and ours is not.
 pub(super) fn migrate(config: Config, step: Step) -> Result<Outcome, OpenError> {
     let setup = |error: std::io::Error| OpenError::Setup(error.to_string());
     let work = move || {

@@ -32,14 +32,14 @@ use crate::{
     shown::in_lines,
 };
 
-/// What every program of the platform can be told to do. The name, the version and the commands of modules are the
+/// The commands of every program of the platform. The name, the version and the commands of modules are the
 /// program's own.
 #[derive(Parser)]
 #[command(
-    about = "Serves until it is told to stop; the other commands look, and leave.",
-    long_about = "Serves until it is told to stop; the other commands look, and leave.\n\n\
+    about = "Serves until it gets a stop signal; the other commands run and exit.",
+    long_about = "Serves until it gets a stop signal; the other commands run and exit.\n\n\
     Settings come from the environment (DOTMAC_...); `config` shows them.",
-    after_help = "Exit codes: 0 stopped as asked, 1 a probe or a running daemon says no, 64 usage, \
+    after_help = "Exit codes: 0 stopped as requested, 1 negative answer of a probe or a running daemon, 64 usage, \
     69 a dependency is missing at the start, 70 supervision gave up, 75 the stop overran, 78 settings, 130 second signal."
 )]
 struct Cli {
@@ -47,7 +47,7 @@ struct Cli {
     command: Option<Command>,
 }
 
-/// What a program can be told to do.
+/// The commands of a program.
 #[derive(Subcommand)]
 enum Command {
     /// Run the daemon; also what the program alone does.
@@ -64,7 +64,7 @@ enum Command {
     Journal(journal::Arguments),
     /// Ask a running daemon how it is: exit 0 or 1, for images without curl.
     Probe(probe::Arguments),
-    /// What goes through the admin socket of a running daemon.
+    /// Commands through the admin socket of a running daemon.
     #[command(flatten)]
     Admin(admin::Ask),
     /// Print the OpenAPI document of every mounted route.
@@ -103,7 +103,7 @@ pub(crate) fn main(program: &Program) -> Exit {
     }
 }
 
-/// Serves until it is told to stop.
+/// Serves until it gets a stop signal.
 fn serve(program: &Program) -> Exit {
     // First of all, before the settings, which may lie on a file system that is slow to answer.
     let signals = Signals::listen();
@@ -148,7 +148,7 @@ fn commands(program: &Program) -> impl Iterator<Item = (&'static str, &'static s
 
 async fn execute(program: &Program, command: Command) -> Exit {
     match command {
-        Command::Serve => Exit::Usage, // `main` has carried it out, on a system of its own
+        Command::Serve => Exit::Usage, // `main` has carried it out, on its own system
         Command::Check(arguments) => Box::pin(check::run(program, &arguments)).await,
         Command::Config(arguments) => config::run(program, &arguments),
         Command::Migrate(arguments) => migrate::run(program, &arguments).await,
@@ -195,7 +195,7 @@ fn settings(program: &Program) -> Result<Settings, Exit> {
     })
 }
 
-/// Writes to standard error what keeps a command from its work. Whatever it quotes stays in its line.
+/// Writes to standard error what keeps a command from its work. Quoted text stays in its line.
 fn complain(text: &str) {
     eprintln!("{}", in_lines(text));
 }

@@ -18,10 +18,10 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// Of an answer no more is shown, in bytes.
 const ANSWER_LIMIT: usize = 1 << 20;
 
-/// What to ask, and whom.
+/// The probe, and its server.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// What to ask.
+    /// The probe.
     #[arg(value_enum, default_value_t = Kind::Live)]
     kind: Kind,
     /// Where the daemon is, if not where the settings say: http://host:port
@@ -110,7 +110,7 @@ async fn ask(url: &str, own: bool) -> Result<(bool, String), reqwest::Error> {
     let client = reqwest::Client::builder()
         .timeout(TIMEOUT)
         .no_proxy()
-        // What another server says is no answer of this one.
+        // An answer of another server does not count.
         .redirect(reqwest::redirect::Policy::none())
         // Our own certificate is for our public name, not for the loopback address.
         .tls_danger_accept_invalid_certs(own)

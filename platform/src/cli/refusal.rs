@@ -1,4 +1,4 @@
-//! What clap says of a command line that it does not understand, with what it quotes kept within its line.
+//! clap's error about a command line, with quoted text kept within its line.
 //!
 //! clap prints arguments as they are: control characters would reach the operator's terminal, and a long argument would
 //! push everything else off it.
@@ -24,7 +24,7 @@ pub(super) fn print(refusal: Error) -> Exit {
     let refusal = quoting_safely(refusal);
     let text = refusal.render().to_string();
     let safe = in_lines(&text);
-    // What a parser of a module's own argument says is not among what is quoted.
+    // Messages of a module's own argument parser are not quoted text.
     if safe == text {
         refusal.print().ok();
     } else {

@@ -15,7 +15,7 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ("panicked", "report it"),
     (
         "hung",
-        "look for blocking work; `dotmac_leaked_threads` counts threads that never came back",
+        "look for blocking work; `dotmac_leaked_threads` counts threads that never ended",
     ),
     ("stopped", "report it"),
     ("error", "see the error"),
@@ -28,7 +28,7 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ),
     (
         "unreachable",
-        "check address, network, firewall; it is tried again",
+        "check address, network, firewall; the component retries",
     ),
     (
         "authentication_failed",
@@ -36,7 +36,8 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ),
     (
         "credentials_refused",
-        "check that what Vault or the file holds is what the server has; it is tried again",
+        "check that Vault or the file has the same credentials as the server; the component \
+         retries",
     ),
     ("credentials_missing", "look at secrets"),
     (
@@ -44,7 +45,7 @@ pub const REMEDIES: &[(&str, &str)] = &[
         "check `…_CA_CERT`, `…_CLIENT_CERT`, the host name, the server's certificate",
     ),
     ("database_missing", "create it, or correct the name"),
-    ("read_only", "point at the primary; it is checked again"),
+    ("read_only", "point at the primary; the component retries"),
     (
         "too_many_connections",
         "lower `DOTMAC_DATABASE_POOL_SIZE` or raise the server's limit",
@@ -55,7 +56,7 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ),
     (
         "pool_exhausted",
-        "look for slow statements and work that lingers; then raise `DOTMAC_DATABASE_POOL_SIZE`",
+        "look for slow statements and long work; then raise `DOTMAC_DATABASE_POOL_SIZE`",
     ),
     (
         "work_blocked",
@@ -73,16 +74,20 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ),
     (
         "locked",
-        "stop that process, or give this one a file of its own; end that session's transaction: `SELECT pg_terminate_backend(PID)`",
+        "stop that process, or give this one another file; end that session's transaction: `SELECT \
+         pg_terminate_backend(PID)`",
     ),
-    ("migrating", "wait; the log says if it gave way"),
+    (
+        "migrating",
+        "wait; the log reports if the migration gave way",
+    ),
     (
         "schema_newer",
-        "run the newer program, or take them back with it",
+        "run the newer program, or revert these migrations with it",
     ),
     (
         "migration_failed",
-        "mend it, restart; it is not tried again by itself",
+        "correct it and restart; there is no automatic retry",
     ),
     ("migration_pending", "`dotmac migrate up`"),
     ("unusable_file", "the log names the file and the remedy"),
@@ -108,33 +113,35 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ),
     (
         "database_engine_failed",
-        "bring PostgreSQL back. If db is not `unreachable`: whether Vault reaches PostgreSQL and can log in there; the log has what Vault says",
+        "bring PostgreSQL back. If db is not `unreachable`: check that Vault reaches PostgreSQL \
+         and can log in there; the log has Vault's message",
     ),
     (
         "lease_expired",
-        "see the reason of secrets; it goes on by itself",
+        "see the reason of secrets; both recover without a restart",
     ),
     ("bad_answer", "check the address"),
-    ("invalid_configuration", "the log says which"),
+    ("invalid_configuration", "the log names them"),
     (
         "events_parked",
-        "`dotmac events subscribers` has the event's `sequence` and the error; mend the cause, then `dotmac events retry NAME`",
+        "`dotmac events subscribers` has the event's `sequence` and the error; correct the cause, \
+         then run `dotmac events retry NAME`",
     ),
     (
         "events_expired",
-        "find out why it was so far behind; rewind it to the beginning of what is there",
+        "find out why it was so far behind; rewind it to the oldest event",
     ),
     (
         "broker_unreachable",
-        "the log has what the broker says; bring it back",
+        "the log has the broker's message; bring it back",
     ),
     (
         "broker_not_durable",
-        "give the stream what it lacks; rewind the relay if the broker has lost events",
+        "correct the stream; rewind the relay if the broker has lost events",
     ),
     (
         "too_many_held",
-        "mend the cause; held events are still tried again",
+        "correct the cause; held events are still retried",
     ),
     (
         "position_ahead",
@@ -142,7 +149,8 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ),
     (
         "audit_chain_broken",
-        "keep the database as it is; compare with the checkpoints in the logs of this program and with a backup, and find out who could write to it",
+        "do not change the database; compare it with the checkpoints in this program's logs and \
+         with a backup, and find out who could write to it",
     ),
     (
         "audit_not_archived",
@@ -150,28 +158,30 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ),
     (
         "audit_not_signed",
-        "set `DOTMAC_APP_MASTER_KEY` to keys of which one has sealed the signing key; the log names the key that is missing",
+        "add the key that sealed the signing key to `DOTMAC_APP_MASTER_KEY`; the log names the \
+         missing key",
     ),
     (
         "scanner_unavailable",
         "start clamd, or check `DOTMAC_FILES_CLAMD`; the log has the error",
     ),
-    (
-        "storage_full",
-        "free space in the store of files, or enlarge it",
-    ),
+    ("storage_full", "free space in the store, or enlarge it"),
     (
         "storage_refused",
-        "check `DOTMAC_FILES_ACCESS_KEY`, `DOTMAC_FILES_SECRET_KEY` and what they may do with the bucket",
+        "check `DOTMAC_FILES_ACCESS_KEY`, `DOTMAC_FILES_SECRET_KEY` and their rights on the bucket",
     ),
     (
         "storage_unusable",
-        "check `DOTMAC_FILES_PATH` and who may write there, or `DOTMAC_FILES_ENDPOINT` and `DOTMAC_FILES_BUCKET`; the log has the error",
+        "check `DOTMAC_FILES_PATH` and its permissions, or `DOTMAC_FILES_ENDPOINT` and \
+         `DOTMAC_FILES_BUCKET`; the log has the error",
     ),
-    ("no_answer", "look at the collector; nothing else is slowed"),
+    (
+        "no_answer",
+        "look at the collector; nothing else is affected",
+    ),
     (
         "relay_refuses",
-        "look at its log; `dotmac check --connect` has its words",
+        "look at its log; `dotmac check --connect` shows its answer",
     ),
     ("rejected", "check protocol, path and credentials"),
     ("misconfigured", "check `DOTMAC_TELEMETRY_OTLP_ENDPOINT`"),

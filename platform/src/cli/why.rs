@@ -18,10 +18,9 @@ pub(super) fn why(status: &Status) -> (bool, String) {
             "the supervisor itself makes no progress: restart the process".to_owned()
         }
         ("ready", _) => "it is ready".to_owned(),
-        ("degraded", _) => "it is ready, with a handicap".to_owned(),
+        ("degraded", _) => "it is ready, degraded".to_owned(),
         (_, Some("draining")) => {
-            "it is not ready (draining): a drain was asked for, or it is stopping; what is \
-             sent is still answered"
+            "it is not ready (draining): a drain was requested, or it is stopping; requests are still answered"
                 .to_owned()
         }
         (_, reason) => format!("it is not ready{}", in_brackets(reason)),
@@ -43,7 +42,7 @@ pub(super) fn why(status: &Status) -> (bool, String) {
     (ready, text)
 }
 
-/// What a module has used up of what it shares with others.
+/// Shared resources that a module has used up.
 fn describe_shares(text: &mut String, module: &ModuleStatus) -> std::fmt::Result {
     let name = &module.name;
     if let Some(ConnectionShare { used, max, waiting }) = &module.connections
@@ -97,10 +96,7 @@ fn describe(text: &mut String, component: &ComponentStatus) -> std::fmt::Result 
     }
     if component.state == "failed" {
         let name = &component.name;
-        write!(
-            text,
-            "\n  then `dotmac restart {name}` gives it another life"
-        )?;
+        write!(text, "\n  then run `dotmac restart {name}`")?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! From settings to what each part is told: the only place that knows both.
+//! Turns settings into the configuration of each part; the only place that knows both.
 
 mod secrets;
 mod telemetry;
@@ -41,7 +41,7 @@ pub(crate) fn policy(settings: &SupervisionSettings) -> Policy {
     }
 }
 
-/// What `/metrics` answers with.
+/// The source of `/metrics`.
 pub(crate) fn scrape(telemetry: &Telemetry) -> http::Scrape {
     let scrape = telemetry.scrape();
     Arc::new(move |format| scrape.render(format).map_err(|error| error.to_string()))
@@ -110,7 +110,7 @@ pub(crate) fn http(settings: &Settings, about: About) -> http::Config {
     }
 }
 
-/// What may be called outside, and how.
+/// The rules of outgoing calls.
 pub(crate) fn egress(settings: &Settings) -> egress::Config {
     let (given, environment) = (&settings.egress, settings.app.environment);
     egress::Config {

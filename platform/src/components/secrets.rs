@@ -96,7 +96,7 @@ pub(crate) fn vault(settings: &Settings) -> secrets::VaultConfig {
 
 fn auth(settings: &Settings) -> secrets::Auth {
     let vault = &settings.vault;
-    // What came from a file is read from it at each login.
+    // Values of files are read again at each login.
     let credential = |name: &str, given: &Option<SecretString>| match settings.file_of(name) {
         Some(file) => secrets::Credential::File(file),
         None => secrets::Credential::Value(given.clone().unwrap_or_default()),

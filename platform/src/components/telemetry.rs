@@ -1,4 +1,4 @@
-//! From settings to what telemetry is told.
+//! Turns settings into the configuration of telemetry.
 
 use std::io::IsTerminal;
 
@@ -97,7 +97,7 @@ fn headers(text: &SecretString) -> Vec<(String, SecretString)> {
     otlp_headers(text.expose_secret()).unwrap_or_else(|| {
         tracing::error!(
             key = OTLP_HEADERS,
-            "the secret is not a list of name=value whose values are percent-encoded; telemetry is sent without it"
+            "the secret is not a list of name=value with percent-encoded values; telemetry is sent without it"
         );
         Vec::new()
     })

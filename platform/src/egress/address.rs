@@ -1,4 +1,4 @@
-//! What kind of address an address is: only public ones are called without an operator's leave.
+//! Classes of addresses: by default only public ones are called.
 //!
 //! The networks are those of the IANA registries "IPv4 Special-Purpose Address Space" and "IPv6 Special-Purpose
 //! Address Space" (RFC 6890 and its successors), with the addresses of cloud metadata services added. Of IPv6 what
@@ -13,7 +13,7 @@ use std::{
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-/// What kind of address it is.
+/// The class of the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AddressClass {

@@ -11,24 +11,24 @@ pub enum EgressError {
     /// The URL is none that is called.
     #[error("the URL cannot be called: {problem}")]
     InvalidUrl {
-        /// What is wrong with it.
+        /// The problem.
         problem: &'static str,
     },
     /// The host has an address that is not public and that no operator opened.
     #[error(
-        "`{host}` has the {class} address {address}, which is not called unless DOTMAC_EGRESS_ALLOW opens it"
+        "`{host}` has the {class} address {address}, which is blocked unless DOTMAC_EGRESS_ALLOW opens it"
     )]
     BlockedAddress {
         /// The host of the URL.
         host: String,
         /// The address that it has.
         address: IpAddr,
-        /// What kind of address that is.
+        /// The class of that address.
         class: AddressClass,
     },
     /// The port is not among those that are called.
     #[error(
-        "port {port} of `{host}` is not called unless DOTMAC_EGRESS_PORTS or DOTMAC_EGRESS_ALLOW opens it"
+        "port {port} of `{host}` is blocked unless DOTMAC_EGRESS_PORTS or DOTMAC_EGRESS_ALLOW opens it"
     )]
     BlockedPort {
         /// The host of the URL.
@@ -37,7 +37,7 @@ pub enum EgressError {
         port: u16,
     },
     /// It would be sent in the clear, which production refuses.
-    #[error("`{host}` is called by https only; DOTMAC_EGRESS_ALLOW can open it for http")]
+    #[error("`{host}` is allowed by https only; DOTMAC_EGRESS_ALLOW can open it for http")]
     InsecureUrl {
         /// The host of the URL.
         host: String,
@@ -69,7 +69,7 @@ pub enum EgressError {
     ConnectionFailed {
         /// The host of the URL.
         host: String,
-        /// What failed.
+        /// The failed operation.
         problem: String,
         /// Whether the host may have been given the request before.
         is_sent: bool,
@@ -79,11 +79,11 @@ pub enum EgressError {
     TlsFailed {
         /// The host of the URL.
         host: String,
-        /// What failed.
+        /// The failed operation.
         problem: String,
     },
     /// There was no whole answer in time.
-    #[error("no whole answer of `{host}` within {limit:?}")]
+    #[error("no complete answer of `{host}` within {limit:?}")]
     Timeout {
         /// The host of the URL.
         host: String,
@@ -99,9 +99,9 @@ pub enum EgressError {
         host: String,
     },
     /// No certificate of this machine or of `DOTMAC_EGRESS_CA_CERT` can be trusted.
-    #[error("no TLS can be spoken: {problem}")]
+    #[error("TLS cannot be used: {problem}")]
     Unusable {
-        /// What is missing.
+        /// The missing part.
         problem: String,
     },
 }

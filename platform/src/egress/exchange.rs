@@ -33,7 +33,7 @@ const FOR_ANY_HOST: [HeaderName; 3] = [ACCEPT, ACCEPT_LANGUAGE, USER_AGENT];
 /// whether the host was given anything.
 const TO_CONNECT: f64 = 0.6;
 
-/// What calls name themselves as, unless the module says otherwise.
+/// The default `User-Agent` of calls.
 const AGENT: &str = concat!("dotmac-platform/", env!("CARGO_PKG_VERSION"));
 
 impl EgressRequest {
@@ -70,10 +70,10 @@ impl EgressRequest {
             let host = destination.host;
             let refused = |problem| EgressError::RedirectRefused { host, problem };
             if followed == self.redirects {
-                return Err(refused("there were as many as the caller follows"));
+                return Err(refused("there were too many"));
             }
             let next = next.map_err(|_| EgressError::InvalidUrl {
-                problem: "a redirect leads to no URL",
+                problem: "its target is not a URL",
             })?;
             if url.scheme() == "https" && next.scheme() == "http" {
                 return Err(refused("it leads from https to http"));
@@ -86,7 +86,7 @@ impl EgressRequest {
         }
     }
 
-    /// One attempt, within a span of its own.
+    /// One attempt, within its own span.
     async fn attempt(
         &self,
         url: &Url,

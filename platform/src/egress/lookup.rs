@@ -47,8 +47,7 @@ impl Lookup for SystemLookup {
     }
 }
 
-/// Answers every question with the addresses that were judged: a connection cannot go anywhere else, whatever the name
-/// has become meanwhile.
+/// Resolves every name to the checked addresses: a connection cannot go anywhere else, even if the name has changed.
 pub(super) struct Pinned(pub(super) Vec<IpAddr>);
 
 impl Resolve for Pinned {

@@ -1,4 +1,4 @@
-//! What is measured of calls to the outside. No label names a host: clients choose them, so there is no end of them.
+//! Metrics of outgoing calls. No label has a host: clients choose them, so their number has no limit.
 
 use std::{sync::LazyLock, time::Instant};
 
@@ -12,7 +12,7 @@ use super::{EgressAnswer, EgressError};
 static ATTEMPTS: LazyLock<Counter<u64>> = LazyLock::new(|| {
     meter()
         .u64_counter("dotmac.egress.attempts")
-        .with_description("Attempts to call the outside, by what came of them")
+        .with_description("Attempts of outgoing calls, by result")
         .build()
 });
 
@@ -20,7 +20,7 @@ static DURATION: LazyLock<Histogram<f64>> = LazyLock::new(|| {
     meter()
         .f64_histogram("dotmac.egress.attempt.duration")
         .with_unit("s")
-        .with_description("Time of an attempt to call the outside, from waiting for a place to the end of the answer")
+        .with_description("Time of an attempt of an outgoing call, from waiting for a place to the end of the answer")
         .build()
 });
 
@@ -28,7 +28,7 @@ static UNDER_WAY: LazyLock<UpDownCounter<i64>> = LazyLock::new(|| {
     meter()
         .i64_up_down_counter("dotmac.egress.under_way")
         .with_description(
-            "Attempts to call the outside that are under way, those that wait for a place included",
+            "Attempts of outgoing calls under way, including those that wait for a place",
         )
         .build()
 });

@@ -1,10 +1,11 @@
-//! Calls to the outside: the one client for webhooks, identity providers, object stores and whatever else a module
-//! reaches beyond this process.
+//! Calls to the outside: the one client for webhooks, identity providers, object stores and all other outgoing calls of
+//! modules.
 //!
-//! Whoever chooses a URL could else make this process call what only it can reach (server-side request forgery): its own
-//! machine, the private network, a cloud's metadata service. So each attempt resolves the name, judges **all**
-//! addresses, and connects to just these; a name that means something else a moment later changes nothing. A connection that
-//! is open still is used again only by a call for which the very addresses were judged that it was opened for.
+//! Otherwise a client that chooses a URL could make this process call addresses that only it can reach (server-side
+//! request forgery): its own machine, the private network, a cloud's metadata service. So each attempt resolves the
+//! name, judges **all** addresses, and connects to just these; a name that means something else a moment later changes
+//! nothing. A connection that is open still is used again only by a call for which the very addresses were judged that
+//! it was opened for.
 //!
 //! A module gets it by [`Mount::egress`](crate::module::Mount::egress), a handler as
 //! [`Use<Egress>`](crate::routing::Use).
@@ -22,7 +23,7 @@
 //! # }
 //! ```
 //!
-//! What it promises, setting by setting, is in `docs/egress.md`.
+//! `docs/egress.md` has its guarantees, setting by setting.
 
 mod address;
 mod error;
@@ -57,7 +58,7 @@ use pool::Pool;
 use slots::Slots;
 use tls::Tls;
 
-/// What the settings say of calls to the outside.
+/// The configuration of outgoing calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) policy: Policy,
@@ -126,8 +127,8 @@ impl Egress {
         self.request(Method::POST, url)
     }
 
-    /// Whether `url` could be called as far as can be known without asking a resolver: for the answer to whoever enters
-    /// it. That its name has public addresses is judged at each call.
+    /// Whether `url` could be called as far as known without a DNS lookup: for an immediate answer to the client that
+    /// sets it. That its name has public addresses is judged at each call.
     ///
     /// # Errors
     ///

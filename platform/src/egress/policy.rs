@@ -1,4 +1,4 @@
-//! What may be called: the one place where a URL and the addresses of its host are judged.
+//! The policy of outgoing calls: the one place that checks a URL and the addresses of its host.
 
 use std::net::IpAddr;
 
@@ -10,10 +10,10 @@ use crate::settings::EgressTarget;
 /// A longer URL is none that anybody calls.
 const LONGEST_URL: usize = 8192;
 
-/// What an operator lets modules call.
+/// The addresses that an operator allows.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
-    /// What is called although it is not public.
+    /// Allowed addresses that are not public.
     pub(crate) allow: Vec<EgressTarget>,
     /// The ports of public addresses.
     pub(crate) ports: Vec<u16>,
@@ -28,7 +28,7 @@ pub(crate) struct Policy {
 pub(super) struct Destination {
     /// A name in lower case, without a dot at its end, or an address.
     pub(super) host: String,
-    /// The address, if the URL holds one in whatever notation: no resolver is asked about it.
+    /// The address, if the URL has one in any notation: it needs no DNS lookup.
     pub(super) literal: Option<IpAddr>,
     pub(super) port: u16,
     pub(super) is_encrypted: bool,
@@ -133,8 +133,8 @@ impl Policy {
         Ok(())
     }
 
-    /// Whether an operator opened `address`. A metadata service is opened by its very address alone, so that neither
-    /// a wide network nor a host that somebody else names in DNS opens it by the way.
+    /// Whether an operator opened `address`. Only its exact address opens a metadata service, so that neither a wide
+    /// network nor a host in another party's DNS opens it by accident.
     fn opens(&self, destination: &Destination, address: IpAddr, class: AddressClass) -> bool {
         let Destination { host, port, .. } = destination;
         if self.allows_loopback && class == AddressClass::Loopback {

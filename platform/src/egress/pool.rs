@@ -22,7 +22,7 @@ use super::policy::Destination;
 /// How long a connection is kept that no call uses. Node.js closes its own after five seconds.
 pub(super) const IDLE: Duration = Duration::from_secs(4);
 
-/// What was judged, and by whose runtime it is called.
+/// The checked destination, and the runtime of the call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Route {
     runtime: runtime::Id,

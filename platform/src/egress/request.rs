@@ -113,7 +113,7 @@ impl EgressRequest {
         self
     }
 
-    /// Follows up to `most` redirects of a `GET` or `HEAD`, each judged like a call of its own, none from https to
+    /// Follows up to `most` redirects of a `GET` or `HEAD`, each judged like its own call, none from https to
     /// http. Without this, and of other methods, the redirect is the answer. To another host, port or scheme go no
     /// headers but `accept`, `accept-language` and `user-agent`.
     pub fn follow_redirects(mut self, most: u8) -> Self {

@@ -1,6 +1,6 @@
 //! How many calls are under way: to one host and port, and to all.
 //!
-//! A host that is slow holds up calls to itself alone: whoever waits for it holds no place of the others.
+//! A slow host delays only calls to itself: calls that wait for it take no place of the others.
 
 use std::{
     collections::HashMap,

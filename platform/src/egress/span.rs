@@ -34,7 +34,7 @@ pub(super) fn of(method: &Method, destination: &Destination) -> Attempt {
     }
 }
 
-/// An attempt that is under way. Dropped without an outcome, it was given up by whoever waited for it.
+/// An attempt that is under way. Dropped without an outcome: its caller abandoned it.
 pub(super) struct Attempt {
     pub(super) span: Span,
     is_finished: bool,

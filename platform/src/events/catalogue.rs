@@ -1,4 +1,4 @@
-//! What is known of a program's events before anything runs: their types with their schemas, and who subscribes.
+//! The events of a program before it runs: types with their schemas, and subscribers.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -70,7 +70,7 @@ impl EventType {
         self.module
     }
 
-    /// What it says of itself: the documentation of the Rust type.
+    /// Its description: the documentation of the Rust type.
     #[must_use]
     pub fn description(&self) -> Option<String> {
         let schema = self.schema();

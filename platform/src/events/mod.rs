@@ -53,7 +53,7 @@
 //! }
 //! ```
 //!
-//! What happened can be read from the log, of which a program has one in its database. `/asyncapi.json` documents all
+//! A program has one event log in its database. `/asyncapi.json` documents all
 //! types of a program.
 
 mod asyncapi;

@@ -16,7 +16,7 @@ use super::{Config, Surface};
 /// Connections the kernel may hold until a worker takes them; it caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Sockets that listen already; nobody is answered until [`super::serve`] takes them.
+/// Sockets that listen already; no client is answered until [`super::serve`] takes them.
 #[derive(Debug)]
 pub struct Listeners {
     pub(super) sockets: Vec<TcpListener>,
@@ -43,11 +43,11 @@ pub enum BindError {
         host: String,
         /// Which listener.
         surface: Surface,
-        /// What the resolver said; absent if it answered with no address at all.
+        /// The resolver's error; absent if it returned no address.
         #[source]
         source: Option<io::Error>,
     },
-    /// Somebody else has the port.
+    /// Another process has the port.
     #[error(
         "cannot listen on {address}: another process has this port; stop it, or set {key} to a free one (0 takes any)",
         key = .surface.port_key()
@@ -203,10 +203,10 @@ fn try_listen(
     )?;
     // A restart must not wait for the former life's connections to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
-    // What follows is handed down to each accepted connection. Without it, the last piece of an answer
+    // Accepted connections inherit the following options. Without it, the last piece of an answer
     // in pieces waits until the client has acknowledged the others, which clients put off for 40 ms.
     socket.set_tcp_nodelay(true)?;
-    // What a client takes nothing of does not stay in the kernel, not even after the connection is closed.
+    // Data that a client does not read leaves the kernel, even after the connection is closed.
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(write_timeout))?;
     socket.bind(&address.into())?;
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_another_machine_is_told_apart() -> Outcome {
+    fn an_address_of_another_machine_is_distinguished() -> Outcome {
         let mut config = config();
         config.host = "192.0.2.1".to_owned(); // RFC 5737: never assigned
         let error = bind(&config).err().ok_or("bound")?;

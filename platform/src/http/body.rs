@@ -1,8 +1,8 @@
-//! Bounds a request's body, whoever reads it, and remembers how far it came.
+//! Bounds a request's body for any reader, and counts the received bytes.
 //!
 //! actix's limits hold in its extractors only; a handler that reads the raw payload would take a
 //! chunked body without end. Whether the body was complete tells a slow client (408) from a slow
-//! handler (504). And what nobody reads must not be drained for ever: see [`Intake::hold`].
+//! handler (504). And an unread body must not be drained without end: see [`BoundedBody::hold`].
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,9 +25,9 @@ use super::{expectation::BodyWanted, guard::Limits, nul::NulSearch};
 /// How far a body came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// Nobody waits for more at the moment.
+    /// No reader waits for more at the moment.
     Open,
-    /// Somebody waits for the client to send more.
+    /// A reader waits for the client to send more.
     Awaited,
     /// More came than may.
     TooLarge,
@@ -38,14 +38,14 @@ pub(super) enum Arrival {
 }
 
 /// The body of one request on its way in.
-pub(super) struct Intake(Option<Rc<Shared>>);
+pub(super) struct BoundedBody(Option<Rc<Shared>>);
 
 struct Shared {
     payload: RefCell<Payload>,
     arrival: Cell<Arrival>,
 }
 
-impl Intake {
+impl BoundedBody {
     /// Puts a body in the request's place that ends with [`PayloadError::Overflow`] after as many bytes as `limits` say, or
     /// at a NUL in a text. Costs nothing if there is no body. What follows an upgrade (WebSocket) is no
     /// body.

@@ -16,7 +16,7 @@ use super::{Config, Problem, Surface, config::Scrape};
 /// The body of `/`, made once.
 pub(super) struct Index(Bytes);
 
-/// What this is and where to go from here.
+/// Name, version and links.
 #[derive(Serialize, ToSchema)]
 struct IndexBody<'a> {
     /// Name of the application.

@@ -1,4 +1,4 @@
-//! What the HTTP layer is given: plain values, already checked by whoever read them.
+//! The configuration of the HTTP layer: plain values, already checked by the settings.
 //!
 //! Nothing here reads the environment; the program maps its settings onto these structs.
 
@@ -22,14 +22,14 @@ use crate::{
     tls::TlsFiles,
 };
 
-/// What a server serves.
+/// The route set of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Surface {
     /// Everything.
     All,
-    /// What clients use: the routes of modules, `/`, the documentation, and of the probes `/health` and `/ready`.
+    /// For clients: the routes of modules, `/`, the documentation, and of the probes `/health` and `/ready`.
     Api,
-    /// What operators use: all probes, metrics, and the documentation of these.
+    /// For operators: all probes, metrics, and the documentation of these.
     Management,
 }
 
@@ -54,7 +54,7 @@ impl Surface {
 /// Limits, addresses and policies of the HTTP server.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What is served.
+    /// The route set.
     pub surface: Surface,
     /// Address or host name to listen on; a name is resolved once, and every address of it is used.
     pub host: String,
@@ -107,7 +107,7 @@ pub struct Config {
 /// Which pages of other origins may call.
 #[derive(Clone, Debug, Default)]
 pub struct CorsPolicy {
-    /// `false` adds no header and refuses nobody: the browser's same-origin rule alone holds.
+    /// `false` adds no header and refuses no request: only the browser's same-origin rule applies.
     pub enabled: bool,
     /// Allowed origins.
     pub origins: Vec<CorsOrigin>,
@@ -121,8 +121,8 @@ pub struct CorsPolicy {
     pub max_age: Duration,
 }
 
-/// What the probes and the drain need to know about the process.
-pub trait Vitals: Send + Sync + 'static {
+/// The state of the process for the probes and the drain.
+pub trait ProcessState: Send + Sync + 'static {
     /// The newest snapshot of all components. Must not block.
     fn board(&self) -> Arc<Board>;
     /// Whether the supervisor still makes progress. Must not block.
@@ -136,7 +136,7 @@ pub(crate) fn is_draining(board: &Board) -> bool {
     board.readiness == Readiness::NotReady(NotReady::Draining)
 }
 
-impl Vitals for SupervisorHandle {
+impl ProcessState for SupervisorHandle {
     fn board(&self) -> Arc<Board> {
         Self::board(self)
     }
@@ -162,11 +162,11 @@ pub(super) type Insert = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
 /// The living things that the server asks, and what is mounted on it.
 #[derive(Clone)]
 pub struct Parts {
-    /// What the probes tell of.
-    pub vitals: Arc<dyn Vitals>,
-    /// What `/metrics` answers with.
+    /// The source of the probes' answers.
+    pub vitals: Arc<dyn ProcessState>,
+    /// The source of `/metrics`.
     pub scrape: Scrape,
-    /// What is served beside the built-in routes.
+    /// The routes in addition to the built-in ones.
     pub routes: Routes,
     /// Whether the workers of the server for clients make progress.
     pub workers: Workers,
@@ -174,7 +174,7 @@ pub struct Parts {
 
 impl Parts {
     /// A server with the built-in routes only.
-    pub fn new(vitals: impl Vitals, scrape: Scrape, workers: Workers) -> Self {
+    pub fn new(vitals: impl ProcessState, scrape: Scrape, workers: Workers) -> Self {
         Self {
             vitals: Arc::new(vitals),
             scrape,
@@ -193,7 +193,7 @@ impl Parts {
     }
 }
 
-/// Routes beside the built-in ones, and the data that their handlers take.
+/// Routes in addition to the built-in ones, and the data that their handlers take.
 #[derive(Clone, Default)]
 pub struct Routes {
     pub(super) modules: Option<Arc<dyn RouteSet>>,
@@ -215,7 +215,7 @@ impl Routes {
     }
 }
 
-/// Routes that are served beside the built-in ones.
+/// Routes that are served in addition to the built-in ones.
 pub(crate) trait RouteSet: Send + Sync + 'static {
     /// Mounts them on one worker's application.
     fn mount(&self, app: &mut ServiceConfig<'_>);
@@ -230,7 +230,7 @@ pub(crate) trait RouteSet: Send + Sync + 'static {
     fn limits(&self) -> Vec<(String, Method, RouteLimits)>;
 }
 
-/// A limit that a route has of its own.
+/// A separate limit of a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RouteLimits {
     /// The largest body, in bytes.
@@ -239,6 +239,6 @@ pub(crate) struct RouteLimits {
     pub(crate) time: Option<Duration>,
     /// Whether a part of the path is a secret, which is in no span and no line of the log.
     pub(crate) hides_path: bool,
-    /// Whether its body is bytes, whatever its type says.
+    /// Whether its body is bytes, regardless of its type.
     pub(crate) takes_bytes: bool,
 }

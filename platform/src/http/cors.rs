@@ -6,7 +6,7 @@ use actix_web::http::header::HeaderValue;
 use super::config::CorsPolicy;
 use crate::settings::CorsOrigin;
 
-/// What scripts may read of an answer, beside what browsers show them anyway.
+/// Headers of an answer that scripts may read, besides those that browsers always show them.
 const EXPOSED: [&str; 15] = [
     "x-request-id",
     "etag",
@@ -15,7 +15,7 @@ const EXPOSED: [&str; 15] = [
     "ratelimit",
     "ratelimit-policy",
     "retry-after",
-    // What clients of resumable uploads read (tus 1.0).
+    // Headers for clients of resumable uploads (tus 1.0).
     "tus-checksum-algorithm",
     "tus-extension",
     "tus-max-size",
@@ -26,10 +26,10 @@ const EXPOSED: [&str; 15] = [
     "upload-offset",
 ];
 
-/// What is wrong with a cross-origin policy.
+/// A fault of a cross-origin policy.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CorsPolicyError {
-    /// Any page of the web could act in the name of whoever is logged in.
+    /// Any page of the web could act in the name of the logged-in user.
     #[error("CORS origin `*` cannot be combined with credentials: name the origins")]
     AnyWithCredentials,
 }

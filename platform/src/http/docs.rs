@@ -2,7 +2,7 @@
 //!
 //! Everything comes from memory; no page loads anything from another host, which its
 //! content security policy enforces. The big scripts are cut out of their crates and compressed on
-//! first use, so that a process nobody asks for documentation does not hold them.
+//! first use, so that a process without requests for documentation does not hold them.
 
 use std::{
     borrow::Cow,
@@ -165,7 +165,7 @@ async fn openapi(request: HttpRequest, document: Data<Document>) -> HttpResponse
     document.0.respond(&request, response).await
 }
 
-/// What can happen, from the same types as the events themselves. Who may read the one document may read the other.
+/// The types of events, from the same Rust types as the events. The access rule of both documents is the same.
 #[utoipa::path(
     tag = "documentation",
     summary = "The AsyncAPI document of the events of every mounted module",

@@ -29,7 +29,7 @@ use super::{
     cors,
     finish::{self, Security},
     guard::{Guard, RequestLimits},
-    head::{Screening, has_valid_host},
+    head::{HeadRules, has_valid_host},
     in_flight::InFlight,
     layers::{self, Layer},
     methods::Methods,
@@ -70,7 +70,7 @@ where
         Box::pin(async move {
             dotmac_telemetry::watch_runtime("http");
             let trusted = Rc::new(Trusted::new(&config.trusted_proxies, &config.trusted_hosts));
-            let screening = Screening {
+            let screening = HeadRules {
                 trusted: Rc::clone(&trusted),
             };
             let guard = Rc::new(Guard::new(router, screening));
@@ -84,7 +84,7 @@ where
             let security = Security::new(config.hsts);
             Ok(Enveloped {
                 guard,
-                desk: Rc::new(Desk {
+                desk: Rc::new(EnvelopeState {
                     surface: config.surface,
                     layers,
                     trusted,
@@ -101,7 +101,7 @@ where
 /// An application in its envelope.
 pub(super) struct Enveloped<S> {
     guard: Rc<Guard<S>>,
-    desk: Rc<Desk>,
+    desk: Rc<EnvelopeState>,
 }
 
 impl<S> Service<ServiceRequest> for Enveloped<S>
@@ -169,8 +169,8 @@ fn plain_probe(request: &ServiceRequest, method: &Method, surface: Surface) -> O
     plain.then(|| Probe::of(request.path(), surface)).flatten()
 }
 
-/// What a worker needs to serve requests.
-struct Desk {
+/// The state of a worker for serving requests.
+struct EnvelopeState {
     surface: Surface,
     layers: Layer,
     trusted: Rc<Trusted>,
@@ -180,7 +180,7 @@ struct Desk {
     compression: Compression,
 }
 
-impl Desk {
+impl EnvelopeState {
     fn probe(&self, probe: Probe, request: ServiceRequest) -> ServiceResponse {
         let id = RequestId::of(request.headers());
         let response = self.probes.answer(probe);

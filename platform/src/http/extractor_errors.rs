@@ -51,7 +51,7 @@ pub(crate) fn malformed_json(error: &serde_json::Error, place: &str) -> Problem 
     let (code, detail) = if error.is_data() {
         (
             "invalid_body",
-            "the body is JSON, but not of the shape wanted here",
+            "the body is JSON, but does not match the schema",
         )
     } else {
         ("malformed_json", "the body is not JSON")
@@ -99,7 +99,7 @@ fn form(error: UrlencodedError, _: &HttpRequest) -> actix_web::Error {
         UrlencodedError::UnknownLength => Problem::new(StatusCode::LENGTH_REQUIRED)
             .detail("a form needs the header `Content-Length`"),
         UrlencodedError::Payload(error) => body(&error),
-        other => Problem::bad_request("the body is not a form of the shape wanted here")
+        other => Problem::bad_request("the body is a form, but does not match the schema")
             .code("invalid_body")
             .field_error("body", other.to_string()),
     }
@@ -117,7 +117,7 @@ fn path(error: PathError, request: &HttpRequest) -> actix_web::Error {
         PathError::Deserialize(error) => error.to_string(),
         other => other.to_string(),
     };
-    Problem::bad_request("a part of the path cannot be understood")
+    Problem::bad_request("a part of the path is not valid")
         .code("invalid_path")
         .field_error(field, message)
         .into()
@@ -129,7 +129,7 @@ fn query(error: QueryPayloadError, _: &HttpRequest) -> actix_web::Error {
         other => other.to_string(),
     };
     let field = named_field(&message).unwrap_or("query").to_owned();
-    Problem::bad_request("the query cannot be understood")
+    Problem::bad_request("the query is not valid")
         .code("invalid_query")
         .field_error(field, message)
         .into()
@@ -150,7 +150,7 @@ pub(crate) fn body(error: &PayloadError) -> Problem {
         PayloadError::EncodingCorrupted => {
             Problem::bad_request("the body's encoding is corrupt").code("malformed_body")
         }
-        _ => Problem::bad_request("the body did not arrive whole").code("incomplete_body"),
+        _ => Problem::bad_request("the body is incomplete").code("incomplete_body"),
     }
 }
 

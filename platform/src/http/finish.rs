@@ -21,7 +21,8 @@ const MAX_DETAIL: usize = 500;
 pub(super) struct Security(Vec<(HeaderName, HeaderValue)>);
 
 impl Security {
-    /// What OWASP's "HTTP Headers Cheat Sheet" asks of an API; pages that need more set their own policy.
+    /// The headers that OWASP's "HTTP Headers Cheat Sheet" recommends for an API; pages that need more set their own
+    /// policy.
     pub(super) fn new(hsts: bool) -> Self {
         let mut headers = vec![
             (
@@ -65,7 +66,7 @@ impl Security {
 /// Headers of one response, besides [`Security`].
 pub(super) fn seal(response: &mut ServiceResponse, id: &RequestId, close: bool) {
     response.headers_mut().insert(X_REQUEST_ID, id.header());
-    // After these the rest of the body is still on its way: it is cheaper to begin anew.
+    // After these the rest of the body is still on its way: a new connection is cheaper.
     let cut_off = matches!(
         response.status(),
         StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE

@@ -1,6 +1,6 @@
 //! The innermost layer, around routing: what may reach a handler, and that each request gets an answer.
 //!
-//! What its head gives reason to refuse is refused; a handler that panics or takes too long is
+//! Refuses requests by their head; a handler that panics or takes too long is
 //! answered for. It answers `Ok` always, so that the layers around it count what it refused.
 
 use std::{any::Any, future::Future, panic::AssertUnwindSafe, rc::Rc, time::Duration};
@@ -16,13 +16,13 @@ use futures_util::{FutureExt, future::LocalBoxFuture};
 use tokio::time::timeout;
 
 use super::{
-    Config, Problem, RouteLimits, RouteSet, body::Arrival, extractor_errors, head::Screening, nul,
+    Config, Problem, RouteLimits, RouteSet, body::Arrival, extractor_errors, head::HeadRules, nul,
     trace::Exchange,
 };
 
 type Answer = LocalBoxFuture<'static, Result<ServiceResponse, Error>>;
 
-/// What requests may cost: in general, and by route.
+/// The limits of requests: in general, and by route.
 pub(super) struct RequestLimits {
     general: Limits,
     own: Vec<(String, Method, RouteLimits)>,
@@ -77,21 +77,21 @@ impl RequestLimits {
     }
 }
 
-/// What one request may cost.
+/// The limits of one request.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
     /// Largest body, in bytes.
     pub(super) body: usize,
     /// Longest time to the head of the response.
     pub(super) time: Duration,
-    /// The body is bytes, whatever its type says.
+    /// The body is bytes, regardless of its type.
     pub(super) takes_bytes: bool,
 }
 
 /// Stands between the layers and routing.
 pub(super) struct Guard<S> {
     router: S,
-    screening: Screening,
+    screening: HeadRules,
     /// Stands in for the request in answers that we give for a handler: a request may not be cloned
     /// before it is routed (actix panics), and is gone with the handler. One for each worker; actix
     /// makes them public only here.
@@ -103,7 +103,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse, Error = Error>,
     S::Future: 'static,
 {
-    pub(super) fn new(router: S, screening: Screening) -> Self {
+    pub(super) fn new(router: S, screening: HeadRules) -> Self {
         Self {
             router,
             screening,
@@ -124,7 +124,7 @@ where
                 request.error_response(Problem::internal("a request without exchange")),
             );
         };
-        // Orchestrators and scrapers ask by address, whatever name the outside uses.
+        // Orchestrators and scrapers use the address, not the public name.
         let refusal =
             self.screening
                 .refusal(request.head(), exchange.is_quiet(), exchange.limits().body);
@@ -154,7 +154,7 @@ async fn answer(
     // Not dropped before it is known how far the body came.
     let mut handler = Box::pin(AssertUnwindSafe(handler).catch_unwind());
     let error = match timeout(limits.time, &mut handler).await {
-        // Whatever a handler made of a body that we cut off, the reason is its size or its text.
+        // After a cut body the reason is its size or its text, regardless of the handler's answer.
         Ok(Ok(Ok(response))) if exchange.arrival() == Arrival::TooLarge => {
             return Ok(response.error_response(extractor_errors::too_large(limits.body)));
         }
@@ -176,8 +176,8 @@ fn panicked(panic: Box<dyn Any + Send>) -> Problem {
     Problem::internal(format!("the handler panicked: {message}"))
 }
 
-/// 408 is the client's doing and safe to repeat. 504 is not: nobody knows how far the handler came,
-/// which is why it is not 503 with `Retry-After`.
+/// 408 is the client's doing and safe to repeat. 504 is not: the progress of the handler is not known, so it is not 503
+/// with `Retry-After`.
 fn overdue(arrival: Arrival, limit: Duration) -> Problem {
     if arrival == Arrival::Awaited {
         Problem::new(StatusCode::REQUEST_TIMEOUT)
@@ -185,7 +185,7 @@ fn overdue(arrival: Arrival, limit: Duration) -> Problem {
             .code("slow_body")
     } else {
         Problem::new(StatusCode::GATEWAY_TIMEOUT)
-            .detail("the request was not answered in time; it may have been carried out")
+            .detail("the request was not answered in time; it may have been executed")
             .code("timeout")
             .caused_by(format!("no answer within {limit:?}"))
     }

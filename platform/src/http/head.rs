@@ -1,4 +1,4 @@
-//! What is refused because of a request's head alone, before a byte of its body is read.
+//! Refusals by a request's head only, before its body is read.
 //!
 //! The guard asks here for every request.
 
@@ -14,14 +14,14 @@ use actix_web::{
 
 use super::{Problem, extractor_errors, nul, trusted::Trusted};
 
-/// What the head of a request must satisfy.
+/// The requirements on the head of a request.
 #[derive(Clone)]
-pub(super) struct Screening {
+pub(super) struct HeadRules {
     /// Hosts answered to.
     pub(super) trusted: Rc<Trusted>,
 }
 
-impl Screening {
+impl HeadRules {
     /// Why this request is refused, if it is. `any_host`: whether it is answered under every host name;
     /// `body_limit`: the largest body, in bytes.
     pub(super) fn refusal(

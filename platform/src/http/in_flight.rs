@@ -8,11 +8,10 @@ use opentelemetry::{
     metrics::{Meter, MeterProvider, UpDownCounter},
 };
 
-/// The one scope of all that is measured here. The SDK gives whoever asks there for an instrument of the
-/// same name the same one.
+/// The one scope of all that is measured here. The SDK returns the same instrument for the same name.
 const SCOPE: &str = "dotmac.http";
 
-/// Takes requests out of the count that nobody else will take out. Made once for each worker.
+/// Removes requests from the count that no other code removes. Made once for each worker.
 #[derive(Clone)]
 pub(super) struct InFlight(UpDownCounter<i64>);
 

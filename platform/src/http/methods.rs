@@ -80,12 +80,12 @@ impl Methods {
 
     fn unrouted(&self, request: &HttpRequest) -> Result<HttpResponse, Problem> {
         match self.allow(request.path()) {
-            None => Err(Problem::not_found("nothing is at this path").code("not_found")),
+            None => Err(Problem::not_found("there is no such path").code("not_found")),
             Some(allow) if request.method() == Method::OPTIONS => Ok(HttpResponse::NoContent()
                 .insert_header((header::ALLOW, allow))
                 .finish()),
             Some(allow) => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED)
-                .detail("this path does not have this method; `Allow` names those it has")
+                .detail("this path does not support this method; `Allow` lists the supported ones")
                 .code("method_not_allowed")
                 .header(header::ALLOW, allow)),
         }
@@ -102,7 +102,7 @@ pub(crate) async fn unrouted(request: HttpRequest) -> Result<HttpResponse, Probl
     }
 }
 
-/// What every path has: [`Methods::unrouted`] answers `OPTIONS`.
+/// The methods of every path: [`Methods::unrouted`] answers `OPTIONS`.
 const NO_METHODS: PathMethods = [false, false, false, false, false, false, true, false];
 
 /// The envelope answers `HEAD` wherever there is `GET`.

@@ -1,4 +1,4 @@
-//! The HTTP server: probes, metrics, documentation, errors, limits, and whatever routes are mounted.
+//! The HTTP server: probes, metrics, documentation, errors, limits, and the mounted routes.
 //!
 //! [`bind`] takes the sockets before anything else runs; [`serve`] answers on them. Handlers return
 //! [`Problem`] for errors and may take [`RequestId`]; everything else that a request needs (ids, spans,
@@ -43,7 +43,7 @@ mod tests;
 
 pub use bind::{BindError, Listeners, bind};
 pub(crate) use config::is_draining;
-pub use config::{Config, CorsPolicy, Parts, Routes, Scrape, Surface, Vitals};
+pub use config::{Config, CorsPolicy, Parts, ProcessState, Routes, Scrape, Surface};
 pub(crate) use config::{RouteLimits, RouteSet};
 pub use connection::ConnectionLimit;
 pub use cors::CorsPolicyError;

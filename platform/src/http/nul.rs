@@ -1,8 +1,8 @@
 //! Refuses the character NUL in the text of a request.
 //!
-//! PostgreSQL takes it in no text, SQLite does. It is refused here, so that a client gets the same answer
-//! whatever database is behind a route. Text is what comes as JSON, as a form, in the path and in the query;
-//! other bodies are bytes, which may have any value, as are those that a route takes as they arrive: curl sends a file as a form.
+//! PostgreSQL takes it in no text, SQLite does. It is refused here, so that a client gets the same answer with either
+//! database. Text is what comes as JSON, as a form, in the path and in the query; other bodies are bytes, which may
+//! have any value, as are those that a route takes as they arrive: curl sends a file as a form.
 
 use actix_web::http::{
     Uri,
@@ -13,7 +13,7 @@ use super::Problem;
 
 /// 422 that names the part of the request.
 pub(super) fn refused(part: &'static str) -> Problem {
-    Problem::invalid("a text of this request has the character NUL, which no text may have")
+    Problem::invalid("a text of this request has the character NUL, which is not allowed")
         .code("invalid_value")
         .field_error(part, "has the character NUL; leave it out")
 }
@@ -31,7 +31,7 @@ pub(super) fn part_of(uri: &Uri) -> Option<&'static str> {
 /// Looks for a NUL in a body that comes in pieces.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NulSearch {
-    /// What stands for a NUL in bodies of this kind.
+    /// The encoding of a NUL in bodies of this kind.
     escape: &'static [u8],
     /// In JSON a backslash that follows another is a character like any.
     is_json: bool,
@@ -84,7 +84,7 @@ impl NulSearch {
                 }
             } else {
                 if self.is_json && self.matched == 1 {
-                    // Whatever was escaped is over, also a backslash.
+                    // The escaped character ends the escape, also a backslash.
                     left = rest;
                 }
                 self.matched = 0;
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn path_and_query_are_told_apart() {
+    fn path_and_query_are_distinguished() {
         for (target, part) in [
             ("/notes/a%00", Some("path")),
             ("/notes?text=%00", Some("query")),

@@ -1,15 +1,15 @@
-//! A server on a thread of its own, so that it answers whatever the other threads do.
+//! A server on its own thread, so that it answers independently of the other threads.
 
 use std::{io, sync::mpsc, thread};
 
 use actix_web::dev::{Server, ServerHandle};
 
-/// Starts the server that `serve` makes on a thread with a runtime of its own, both of this `name`. Returns when
+/// Starts the server that `serve` makes on a thread with its own runtime, both of this `name`. Returns when
 /// it answers.
 ///
 /// # Errors
 ///
-/// What `serve` says; or what the system says, if it has no thread left.
+/// The error of `serve`; or that of the system, if it has no thread left.
 pub(crate) fn serve_on_own_thread<E>(
     name: &'static str,
     serve: impl FnOnce() -> Result<Server, E> + Send + 'static,
@@ -22,7 +22,7 @@ where
         let run = async move {
             match serve() {
                 Ok(server) => {
-                    // Nobody listens if the one who asked has given up.
+                    // There is no receiver if the caller has given up.
                     started.send(Ok(server.handle())).ok();
                     if let Err(error) = server.await {
                         tracing::error!(%error, "the server `{name}` has ended");

@@ -20,7 +20,7 @@ const PIECE: usize = 32 * 1024;
 /// A body in pieces of at most [`PIECE`].
 pub(super) struct Pieces {
     body: BoxBody,
-    /// What is left of the body's last chunk.
+    /// The rest of the body's last chunk.
     rest: Bytes,
 }
 

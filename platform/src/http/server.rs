@@ -91,7 +91,7 @@ pub fn serve(listeners: Listeners, config: Config, parts: Parts) -> Result<Runni
         .shutdown_timeout(u64::try_from(shutdown_seconds).unwrap_or(u64::MAX));
 
     let connections = Connections::new(&config);
-    // Of the management listener's own connections and workers nobody wants figures.
+    // The management listener's own connections and workers have no metrics.
     let workers = (config.surface != Surface::Management).then(|| parts.workers.clone());
     if let Some(workers) = &workers {
         connections.observe();
@@ -159,7 +159,7 @@ fn built_in(surface: Surface, docs_enabled: bool) -> OpenApi {
     app.split_for_parts().1
 }
 
-/// What all workers have in common.
+/// The shared state of all workers.
 #[derive(Clone)]
 pub(super) struct Shared {
     config: Arc<Config>,
@@ -267,7 +267,7 @@ impl Shared {
     }
 }
 
-/// Mounts everything: built-in routes first, so that nobody can shadow a probe.
+/// Mounts everything: built-in routes first, so that no module can shadow a probe.
 fn mount(app: &mut ServiceConfig<'_>, surface: Surface, docs_enabled: bool, routes: &Routes) {
     probes::routes(app, surface);
     builtin::routes(app, surface);
@@ -287,8 +287,8 @@ fn described(config: &Config) -> OpenApi {
         .extensions(build_extensions(config.build))
         .description(Some(
             "Every error that a request meets is answered as `application/problem+json` (RFC 9457, schema \
-             `Problem`); what is no HTTP request gets a bare 4xx and a closed connection. Left out here: the \
-             files that the pages `/docs` and `/redoc` are made of.",
+             `Problem`); a client that does not send an HTTP request gets a bare 4xx and a closed connection. Not \
+             listed here: the files of the pages `/docs` and `/redoc`.",
         ));
     OpenApiBuilder::new().info(info.build()).build()
 }

@@ -1,4 +1,4 @@
-//! What the tests of this module share: a configuration, a board to change, a server on a free port.
+//! Helpers for the tests of this module: a configuration, a board to change, a server on a free port.
 
 use std::{
     io::{Read, Write},
@@ -18,7 +18,8 @@ use futures_util::future::LocalBoxFuture;
 use tokio::sync::watch;
 
 use super::{
-    Config, CorsPolicy, Parts, Running, Surface, Vitals, Workers, bind, config::is_draining, serve,
+    Config, CorsPolicy, Parts, ProcessState, Running, Surface, Workers, bind, config::is_draining,
+    serve,
 };
 
 pub(super) type Failure = Box<dyn std::error::Error>;
@@ -98,7 +99,7 @@ impl Staged {
     }
 }
 
-impl Vitals for Staged {
+impl ProcessState for Staged {
     fn board(&self) -> Arc<Board> {
         self.0.board.load_full()
     }

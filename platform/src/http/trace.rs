@@ -1,4 +1,4 @@
-//! What is known of one request while it runs, its span, its access log line and its metric attributes.
+//! The state of one request while it runs, its span, its access log line and its metric attributes.
 //!
 //! The span is made here and not by tracing-actix-web: that crate's newest OpenTelemetry feature
 //! belongs to another OpenTelemetry version, its default span carries header values and the query
@@ -20,7 +20,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{
     Problem, RequestId,
-    body::{Arrival, Intake},
+    body::{Arrival, BoundedBody},
     guard::{Limits, RequestLimits},
     trusted::Trusted,
 };
@@ -31,8 +31,8 @@ const ACCESS: &str = "dotmac::access";
 /// Longest name of a user that is logged, in characters.
 const USER_CHARS: usize = 128;
 
-/// Who sends a request, for its access line and its span. Whoever authenticates inserts it into the
-/// request's extensions, before the handler or within it.
+/// Who sends a request, for its access line and its span. The authenticator inserts it into the request's extensions,
+/// before the handler or within it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User(String);
 
@@ -59,11 +59,11 @@ pub(super) struct Exchange {
     scheme: &'static str,
     route: Option<String>,
     path: String,
-    /// What is shown in place of a path that has a secret in it.
+    /// The replacement of a path with a secret in it.
     shown_path: Option<String>,
     client: Option<IpAddr>,
     limits: Limits,
-    body: Intake,
+    body: BoundedBody,
     started: Instant,
 }
 
@@ -88,7 +88,7 @@ impl Exchange {
             shown_path,
             path: request.path().to_owned(),
             client: trusted.client(request),
-            body: Intake::bound(request, limits),
+            body: BoundedBody::bound(request, limits),
             started: Instant::now(),
         }
     }
@@ -98,12 +98,12 @@ impl Exchange {
         self.body.arrival()
     }
 
-    /// The response, with whatever must live as long.
+    /// The response, with values that must live as long.
     pub(super) fn hold(&self, response: ServiceResponse) -> ServiceResponse {
         self.body.hold(response)
     }
 
-    /// What the request may cost.
+    /// The limits of the request.
     pub(super) fn limits(&self) -> Limits {
         self.limits
     }
@@ -151,7 +151,7 @@ impl Exchange {
         if self.is_quiet() {
             return Span::none();
         }
-        // Texts, not `Display`: each subscriber would write those anew.
+        // Texts, not `Display`: each subscriber would format those again.
         let (name, client) = (self.name(), self.client.map(|client| client.to_string()));
         let span = tracing::info_span!(
             target: "dotmac::http",
@@ -224,7 +224,7 @@ impl Exchange {
         );
     }
 
-    /// 503 is somebody else's outage, already logged where it happened: a warning. The rest is ours.
+    /// 503 is the outage of a component, which has already logged it: a warning. The rest is ours.
     fn log_error(&self, status: StatusCode, response: &ServiceResponse) {
         let chain = match response.response().error() {
             Some(error) => match error.as_error::<Problem>() {

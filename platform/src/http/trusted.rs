@@ -1,4 +1,4 @@
-//! What may be believed of a request's origin: proxies' headers and the `Host`.
+//! The trusted part of a request's origin: proxies' headers and the `Host`.
 //!
 //! A header is only as good as who wrote it. `X-Forwarded-*` counts if the peer is one of our own
 //! proxies, and then only as far as our own proxies wrote it.
@@ -37,7 +37,7 @@ impl Trusted {
     }
 
     /// The client's address: the peer, or if the peer is a trusted proxy, the rightmost address of
-    /// `X-Forwarded-For` that is not a trusted proxy. Whatever stands left of it, the client may have invented.
+    /// `X-Forwarded-For` that is not a trusted proxy. The client may have invented all values left of it.
     pub(super) fn client(&self, request: &ServiceRequest) -> Option<IpAddr> {
         let peer = request.peer_addr()?.ip().to_canonical();
         if !self.is_proxy(peer) {

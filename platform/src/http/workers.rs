@@ -1,7 +1,7 @@
 //! Whether the workers make progress.
 //!
-//! A handler that blocks its thread stops every request of that worker, probes included, and nobody on that thread
-//! can say so. Each worker notes the time once a second; one that has not for as long as makes an actor count as hung
+//! A handler that blocks its thread stops every request of that worker, probes included, and that thread cannot report
+//! it. Each worker notes the time once a second; one that has not for as long as makes an actor count as hung
 //! (`DOTMAC_SUPERVISION_HANG_AFTER`) is blocked.
 
 use std::{
@@ -53,7 +53,7 @@ pub(crate) enum Blocked {
 }
 
 impl Blocked {
-    /// What readiness becomes by it.
+    /// The resulting readiness.
     pub(crate) fn readiness(self, components: Readiness) -> Readiness {
         match (components, self) {
             (Readiness::Ready | Readiness::Degraded, Self::All) => {

@@ -1,4 +1,4 @@
-//! What is known of a program's jobs before anything runs: their kinds, and whose they are.
+//! The jobs of a program before it runs: their kinds and owners.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +7,7 @@ use dotmac_durable::jobs::{KindSpec, RunnerStatus, SlotsInUse};
 /// Two modules do jobs of one kind.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the modules `{first}` and `{second}` both have jobs `{kind}`; a kind of jobs belongs to one module"
+    "modules `{first}` and `{second}` both have jobs `{kind}`; a kind of jobs belongs to one module"
 )]
 pub(crate) struct JobTwice {
     kind: &'static str,
@@ -75,7 +75,7 @@ impl JobCatalogue {
         self.0.kinds.iter().copied().zip(modules)
     }
 
-    /// What runs on this instance now, by kind and queue.
+    /// The running jobs of this instance, by kind and queue.
     #[must_use]
     pub fn slots(&self) -> Vec<SlotsInUse> {
         self.0

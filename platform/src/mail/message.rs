@@ -12,7 +12,7 @@ use super::EmailAddress;
 /// sealed until it is sent, and deleted then; `Debug` shows none of it.
 #[derive(Clone)]
 pub struct Mail {
-    /// What it is for, such as `accounts.password_reset`: the word for it in lists, logs and metrics.
+    /// Its purpose, such as `accounts.password_reset`: the word for it in lists, logs and metrics.
     pub purpose: &'static str,
     /// The address that it goes to, as it is stored.
     pub to: EmailAddress,
@@ -20,16 +20,16 @@ pub struct Mail {
     pub name: Option<String>,
     /// The user whose address that is.
     pub user: Option<Uuid>,
-    /// What is written in it.
+    /// Its content.
     pub content: MailContent,
-    /// What it is sent for, once: a second mail of the tenant with the same purpose, address and cause is not queued. 1 to
-    /// 255 characters.
+    /// Its cause, for deduplication: a second mail of the tenant with the same purpose, address and cause is not
+    /// queued. 1 to 255 characters.
     pub cause: Option<String>,
     /// When it is of no use any more: it is not sent after that.
     pub expires_at: Option<Moment>,
 }
 
-/// What is written in a mail.
+/// The content of a mail.
 #[derive(Clone)]
 pub enum MailContent {
     /// As it is. Without HTML, it is made of the text.
@@ -51,10 +51,11 @@ pub enum MailContent {
 }
 
 /// A template of a service, in the language of minijinja: a variable that is not there is an error, values are escaped in
-/// the HTML. It is part of the program, and tenants cannot change it: whoever could would read the links of others.
+/// the HTML. It is part of the program, and tenants cannot change it: otherwise a tenant could read the links of other
+/// users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MailTemplate {
-    /// What mails of it are for: [`Mail::purpose`].
+    /// The purpose of its mails: [`Mail::purpose`].
     pub purpose: &'static str,
     /// The subject.
     pub subject: &'static str,

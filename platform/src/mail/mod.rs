@@ -3,8 +3,8 @@
 //! A service takes a [`Mailer`] when it is mounted ([`Mount::mailer`](crate::module::Mount::mailer)) or in a handler
 //! (`Use<Mailer>`), wherever it stands in the list of modules, and queues a [`Mail`] on its own transaction: the mail and
 //! what it is about are committed together or not at all. The module that sends mail fulfils the contract by sharing a
-//! [`SharedMailQueue`]. Without one, and in production without a relay, a mail is [`Mailed::NotConfigured`], and the log
-//! says so.
+//! [`SharedMailQueue`]. Without one, and in production without a relay, a mail is [`Mailed::NotConfigured`], and the
+//! program logs it.
 //!
 //! ```
 //! use dotmac_platform::{
@@ -51,7 +51,7 @@ pub enum QueuedMail {}
 /// The id of a mail that was queued.
 pub type MailId = Id<QueuedMail>;
 
-/// What became of a mail once its transaction is committed. Whether it was accepted anywhere is known later, and shown by
+/// The result of a mail once its transaction is committed. Whether it was accepted anywhere is known later, and shown by
 /// the module that sends mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mailed {
@@ -69,9 +69,9 @@ pub enum MailError {
     /// The content cannot be sent: a template that fails, a subject that is none. A mistake of the calling service.
     #[error("the mail `{purpose}` cannot be made: {problem}")]
     Content {
-        /// What the mail is for.
+        /// The purpose of the mail.
         purpose: &'static str,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// There is no key to seal it with.
@@ -119,7 +119,7 @@ pub type SharedMailQueue = Arc<dyn MailQueue>;
 pub struct Mailer(Later<SharedMailQueue>);
 
 impl Mailer {
-    /// To whatever queue is shared.
+    /// The shared queue.
     pub(crate) fn new(queue: Later<SharedMailQueue>) -> Self {
         Self(queue)
     }
@@ -145,7 +145,7 @@ impl Mailer {
         tx.after_commit(move || match mailed {
             Mailed::NotConfigured => warn!(purpose, "mail held: this program sends no mail"),
             Mailed::Held(id) => {
-                tracing::info!(purpose, mail.id = %id, "mail held; GET /api/v1/notifications/outbox has it");
+                tracing::info!(purpose, mail.id = %id, "mail held; see GET /api/v1/notifications/outbox");
             }
             Mailed::Queued(id) => tracing::debug!(purpose, mail.id = %id, "mail queued"),
         });

@@ -66,9 +66,9 @@ pub(crate) struct Assembly {
     calls_out: Cell<bool>,
     /// There once a module seals.
     pub(super) sealer: Option<Sealer>,
-    /// What handlers and actors take.
+    /// The values for handlers and actors.
     pub(crate) values: Values,
-    /// What is shared later than it is asked for: each looks for its value once all modules are mounted.
+    /// Values that are requested before they are shared: each is resolved once all modules are mounted.
     awaited: Vec<Find>,
     pub(super) mailer: Mailer,
     /// This process among those that share its database.
@@ -86,19 +86,19 @@ pub(crate) struct Assembly {
     pub(crate) appliers: Appliers,
     /// The types of events that modules emit, and who subscribes.
     pub(crate) events: EventCatalogue,
-    /// How long events are kept, if a module says so.
+    /// The retention of events, if a module sets it.
     pub(super) events_kept: Option<Duration>,
     /// The kinds of jobs of modules.
     pub(crate) jobs: JobCatalogue,
     pub(super) job_handlers: Vec<JobHandler>,
-    /// How long finished jobs are kept, if a module says so.
+    /// The retention of finished jobs, if a module sets it.
     pub(super) jobs_kept: Option<Kept>,
     pub(crate) audit: AuditParts,
     /// The way to the database of what is done over the admin socket, if that is recorded.
     pub(crate) admin_db: Option<ModuleDb>,
-    /// What modules say of their work to operators.
+    /// The modules' explanations for operators.
     pub(crate) explanations: Vec<Explanation>,
-    /// What `check --connect` tries of what modules depend on.
+    /// The checks of modules' dependencies for `check --connect`.
     pub(crate) checks: Vec<ConnectionCheck>,
     /// What `check` says of modules without trying anything.
     pub(crate) remarks: Vec<String>,
@@ -398,7 +398,7 @@ impl Assembly {
     ) -> Result<(), MountError> {
         match &self.authenticator {
             Some((first, _)) => Err(MountError::other(format!(
-                "`{first}` authenticates already; a program has one authenticator"
+                "`{first}` is the authenticator already; a program has one"
             ))),
             None => {
                 self.authenticator = Some((module, authenticator));

@@ -1,4 +1,4 @@
-//! What a module has to do with the audit log.
+//! A module's part of the audit log.
 
 use dotmac_db::sealing::Sealer;
 
@@ -17,7 +17,7 @@ impl Mount<'_> {
         self.assembly.audit.kept = Some(kept);
     }
 
-    /// What the audit log's signing key and the keys of personal fields are sealed with: the keys of
+    /// The sealer of the audit log's signing key and of the keys of personal fields: the keys of
     /// `DOTMAC_APP_MASTER_KEY`, of which there may be none. `None` if no module of the program records acts.
     #[must_use]
     pub fn audit_sealer(&self) -> Option<Sealer> {

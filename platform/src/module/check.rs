@@ -1,4 +1,4 @@
-//! What `check --connect` tries of what a module depends on.
+//! The check of a module's dependency for `check --connect`.
 
 use futures_util::future::LocalBoxFuture;
 
@@ -21,7 +21,7 @@ impl ConnectionCheck {
         }
     }
 
-    /// What is tried, and the try.
+    /// The name of a check, and the check.
     pub(crate) fn run(self) -> (&'static str, Trying) {
         (self.what, (self.begin)())
     }

@@ -21,7 +21,7 @@ use crate::{
     settings::{Group, SecretSetting, Settings},
 };
 
-/// What a module can be asked to do from the command line, beside serving.
+/// A module's command on the command line, in addition to serving.
 ///
 /// A [`clap::Parser`]; its sub-commands and arguments are those of `dotmac <module>`. It sees the same settings and the
 /// same database as the daemon, whether that runs or not.
@@ -34,7 +34,7 @@ pub trait ModuleCommand: Parser + 'static {
     fn run(self, on: CommandContext) -> impl Future<Output = Result<(), Exit>>;
 }
 
-/// What a command is given.
+/// The arguments of a command.
 #[derive(Clone)]
 pub struct CommandContext(Arc<Inner>);
 
@@ -44,7 +44,7 @@ struct Inner {
     database: OnceCell<Opened>,
 }
 
-/// What runs while a command does.
+/// The components that run during a command.
 struct Opened {
     db: ModuleDb,
     sealer: Option<Sealer>,
@@ -79,7 +79,7 @@ impl CommandContext {
         Ok(opened.db.clone())
     }
 
-    /// What seals and opens secrets in the database; `None` if no module that is on [seals](super::Manifest::seals) or
+    /// Seals and opens secrets in the database; `None` if no module that is on [seals](super::Manifest::seals) or
     /// [audits](super::Manifest::audits). Opens
     /// the database as [`db`](Self::db) does.
     ///
@@ -206,7 +206,9 @@ impl CommandContext {
             }
             reason => {
                 let reason = reason.map_or("unknown", |reason| reason.as_str());
-                eprintln!("the database is not available: {reason}; `check --connect` says more");
+                eprintln!(
+                    "the database is not available: {reason}; run `check --connect` for details"
+                );
             }
         }
         supervisor.halt().await;

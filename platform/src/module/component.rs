@@ -37,22 +37,22 @@ impl<'a, B> ComponentBuilder<'a, B> {
         }
     }
 
-    /// Without it the program is not ready, whatever the module's manifest says.
+    /// Without it the program is not ready; overrides the module's manifest.
     pub fn required(self) -> Self {
         self.with(Spec::required)
     }
 
-    /// Without it the program is degraded, whatever the module's manifest says.
+    /// Without it the program is degraded; overrides the module's manifest.
     pub fn optional(self) -> Self {
         self.with(Spec::optional)
     }
 
-    /// Rules of its own in place of those of `DOTMAC_SUPERVISION_…`.
+    /// Separate rules in place of those of `DOTMAC_SUPERVISION_…`.
     pub fn policy(self, policy: Policy) -> Self {
         self.with(|spec| spec.policy(policy))
     }
 
-    /// When it is started anew; [`Restart::Permanent`] unless said otherwise.
+    /// When it restarts; [`Restart::Permanent`] unless said otherwise.
     pub fn restart(self, restart: Restart) -> Self {
         self.with(|spec| spec.restart(restart))
     }

@@ -12,11 +12,11 @@ pub enum MountError {
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// A reference to a secret cannot be followed.
-    #[error("`{component}` needs a secret whose reference cannot be followed")]
+    #[error("`{component}` needs a secret whose reference is not valid")]
     Reference {
-        /// What needs it.
+        /// The component that needs it.
         component: String,
-        /// What is wrong.
+        /// The problem.
         source: ReferenceError,
     },
     /// A secret that lies in Vault is needed, and Vault is not enabled.
@@ -24,7 +24,7 @@ pub enum MountError {
         "`{component}` needs the secret `{reference}`, and Vault is not enabled; set DOTMAC_VAULT_ADDR and put the secret there"
     )]
     SecretWithoutVault {
-        /// What needs it.
+        /// The component that needs it.
         component: String,
         /// Where in Vault it should be.
         reference: SecretReference,
@@ -32,7 +32,7 @@ pub enum MountError {
     /// An actor that is needed was not added before.
     #[error("`{component}` needs an actor of type `{needed}`, which was not added before it")]
     NotAdded {
-        /// What needs it.
+        /// The component that needs it.
         component: String,
         /// The actor's type.
         needed: &'static str,
@@ -62,7 +62,7 @@ pub enum MountError {
     Setting {
         /// Full name of the key.
         key: Cow<'static, str>,
-        /// What is wrong, and what would be right.
+        /// The problem and the valid form.
         problem: String,
     },
     /// Anything else that the module cannot start with.

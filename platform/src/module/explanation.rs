@@ -1,4 +1,4 @@
-//! What a module says of its work when an operator asks why.
+//! A module's explanation of its work for `why`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a worker's error says of who is at fault: the worker, or what it depends on.
+//! The classification of a worker's error: a fault of the worker, or of a dependency.
 
 use std::{convert::Infallible, error::Error, fmt};
 
@@ -33,7 +33,7 @@ type AnyError = Box<dyn Error + Send + Sync>;
 /// }
 /// ```
 pub trait WorkerError: Into<Box<dyn Error + Send + Sync>> {
-    /// What keeps the worker from its work, if it is no fault of its own: a database or server that is away. Then it is
+    /// The external reason, if the worker is not at fault: a database or server that is away. Then it is
     /// `unavailable` for this reason, is tried again after the longest backoff, and no restart counts as used up.
     fn upstream(&self) -> Option<Reason>;
 }

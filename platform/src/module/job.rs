@@ -59,7 +59,7 @@ impl Mount<'_> {
             .any(|(spec, module)| (spec.kind, module) == mine);
         if !is_listed {
             return Err(MountError::other(format!(
-                "it has a handler for jobs `{kind}`, and its manifest does not say `jobs::<J>()`"
+                "it has a handler for jobs `{kind}`, but its manifest lacks `jobs::<J>()`"
             )));
         }
         let handlers = &mut self.assembly.job_handlers;

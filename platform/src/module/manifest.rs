@@ -1,4 +1,4 @@
-//! What is known of a module before anything runs.
+//! The description of a module before it runs.
 
 use dotmac_db::{Migrations, Scripts, Share};
 use utoipa::ToSchema;
@@ -11,7 +11,7 @@ use crate::{
     jobs::{Job, KindSpec},
 };
 
-/// What a module is and what it owns.
+/// The description of a module and its possessions.
 #[derive(Clone)]
 pub struct Manifest {
     pub(crate) description: &'static str,
@@ -27,7 +27,7 @@ pub struct Manifest {
     pub(crate) is_required: bool,
     pub(crate) seals: bool,
     pub(crate) command: Option<Command>,
-    /// Commands of names of their own, each with what it is for.
+    /// Commands with their own names, each with what it is for.
     pub(crate) named_commands: Vec<(&'static str, &'static str, Command)>,
 }
 

@@ -10,13 +10,13 @@ pub struct Gauge<I: 'static> {
     pub name: &'static str,
     /// As `s`; empty for a number of things.
     pub unit: &'static str,
-    /// What is measured.
+    /// The measured value.
     pub description: &'static str,
     /// Its value.
     pub value: fn(&I) -> i64,
 }
 
-/// What was measured last. Each instance measures for itself, since each of them may be asked; while the database is away
+/// The last measurement. Each instance measures for itself, since each of them may be asked; while the database is away
 /// there is nothing, which is `T::default()`. Clones are the same.
 pub struct Measured<T>(Arc<RwLock<T>>);
 
@@ -35,7 +35,7 @@ impl<T: Clone + Default + Send + Sync + 'static> Measured<T> {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = value;
     }
 
-    /// What was measured last.
+    /// The last measurement.
     #[must_use]
     pub fn get(&self) -> T {
         let value = self.0.read();

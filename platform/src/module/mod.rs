@@ -82,7 +82,7 @@ pub trait Module: Sized + 'static {
     /// [`NoSettings`](crate::settings::NoSettings).
     type Settings: Group;
 
-    /// What it is and what it owns; a module with neither tables, permissions nor a command can leave it out.
+    /// Its description; a module with neither tables, permissions nor a command can leave it out.
     fn manifest() -> Manifest {
         Manifest::new("")
     }

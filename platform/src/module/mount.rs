@@ -28,8 +28,8 @@ pub(crate) const API_PREFIX: &str = "/api/v1";
 
 /// A program while one module is being mounted on it.
 ///
-/// What is put here starts once every module is mounted. Components are named after the module: `notes` for the name
-/// `""`, `notes.index` for `"index"`.
+/// Components added here start once every module is mounted. Components are named after the module: `notes` for the
+/// name `""`, `notes.index` for `"index"`.
 pub struct Mount<'a> {
     pub(super) assembly: &'a mut Assembly,
     pub(super) db: ModuleDb,
@@ -66,7 +66,7 @@ impl Mount<'_> {
     }
 
     /// Applies live keys of the module's settings where [`live`](Self::live) is not enough: `apply` is called at each
-    /// reload that changes one, on a thread of its own, with the live keys as they are now and the others as they were
+    /// reload that changes one, on its own thread, with the live keys as they are now and the others as they were
     /// at the start. It may take 5 s, and rejects the new values by an error or a panic. Live keys without such a
     /// function refuse the start.
     pub fn reload<G: Group, R: Applied>(
@@ -82,7 +82,7 @@ impl Mount<'_> {
         self.assembly.take_egress()
     }
 
-    /// What seals the module's secrets and opens them, with the keys of `DOTMAC_APP_MASTER_KEY`, followed live. Its handlers
+    /// Seals and opens the module's secrets, with the keys of `DOTMAC_APP_MASTER_KEY`, followed live. Its handlers
     /// take it as [`Use<Sealer>`](crate::routing::Use).
     ///
     /// # Errors
@@ -90,9 +90,8 @@ impl Mount<'_> {
     /// [`MountError`] if the module's manifest does not say that it [seals](super::Manifest::seals).
     pub fn sealer(&self) -> Result<Sealer, MountError> {
         let sealer = self.assembly.sealer.clone().filter(|_| self.seals);
-        sealer.ok_or_else(|| {
-            MountError::other("it takes a sealer, and its manifest does not say `seals()`")
-        })
+        sealer
+            .ok_or_else(|| MountError::other("it takes a sealer, but its manifest lacks `seals()`"))
     }
 
     /// The same for a module that seals only what others give it, and starts without a key: sealing then fails with
@@ -141,7 +140,7 @@ impl Mount<'_> {
     /// [`WorkerSpec`](dotmac_supervision::WorkerSpec) for what counts as a fault. It starts when the database is ready. Nothing is added before
     /// [`ComponentBuilder::add`](ComponentBuilder).
     ///
-    /// What the database did not do is no fault of the worker: it is `unavailable` meanwhile; see [`WorkerError`].
+    /// An outage of the database is no fault of the worker: it is `unavailable` meanwhile; see [`WorkerError`].
     pub fn worker<F, R, E>(
         &mut self,
         name: &str,
@@ -158,9 +157,9 @@ impl Mount<'_> {
         ComponentBuilder::new(self.assembly, owner, Ok(spec))
     }
 
-    /// A worker of which one runs at a time, whatever the number of instances: the one that holds a lease in the
-    /// database. `function` is given the lease's fence too, a number that grows with each change of hands; what it
-    /// writes can carry the number, so that a holder which was stopped cannot overwrite its successor's work.
+    /// A worker that runs on one of any number of instances at a time: the one that holds a lease in the database.
+    /// `function` is given the lease's fence too, a number that grows with each change of hands; what it writes can
+    /// carry the number, so that a holder which was stopped cannot overwrite its successor's work.
     ///
     /// Of a periodic one, a run is due an interval after the end of the last one on whichever instance; a restart does
     /// not repeat it. A run that an instance did not end is begun by another within 30 s. The source that `/ready` shows
@@ -183,7 +182,7 @@ impl Mount<'_> {
 
     /// A subscriber to tenants' events of type `E`: a supervised worker named `<module>.<name>`, whose handler's queries
     /// and the move of its cursor are one transaction. See [`Subscriber`] for what it promises. The name is that of the
-    /// cursor too: another name is another subscriber, which begins anew. Nothing is added before
+    /// cursor too: another name is another subscriber, which begins again. Nothing is added before
     /// [`SubscriptionBuilder::add`].
     pub fn subscribe<E, H, X>(&mut self, name: &str, handler: H) -> SubscriptionBuilder<'_>
     where
@@ -288,7 +287,7 @@ impl Mount<'_> {
         self.assembly.note(shared);
     }
 
-    /// What a module that is mounted before this one [shares](Self::share).
+    /// A value that a module mounted before this one [shares](Self::share).
     ///
     /// # Errors
     ///
@@ -299,7 +298,7 @@ impl Mount<'_> {
         shared.ok_or(MountError::NotShared { value })
     }
 
-    /// What some module of the program [shares](Self::share), be it mounted before this one or after.
+    /// A value that any module of the program [shares](Self::share), mounted before this one or after.
     pub fn later<T: Clone + Send + Sync + 'static>(&mut self) -> Later<T> {
         self.assembly.later()
     }

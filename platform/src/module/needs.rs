@@ -1,4 +1,4 @@
-//! What an actor needs of others: given to its factory, and the order of start and stop.
+//! The needs of an actor: passed to its factory, and the order of start and stop.
 
 use std::any::type_name;
 
@@ -44,7 +44,7 @@ impl Needs<ModuleDb> {
 impl Needs<SecretWatch> {
     /// A secret of the program's own: `vault:PATH#FIELD`, or `vault:PATH` for the field `value` or the
     /// only one. It is loaded, refreshed and reported like those of the settings, under that name. The actor
-    /// starts when the secrets are loaded, and is told of each change without a restart.
+    /// starts when the secrets are loaded, and is notified of each change without a restart.
     ///
     /// It must be there, as a setting that names it must. Without Vault there is none: production refuses to
     /// start then, elsewhere a line of the log warns. A [`SecretSetting`](crate::settings::SecretSetting) of the

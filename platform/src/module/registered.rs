@@ -138,12 +138,12 @@ impl Registered {
         iter::once(self.name).chain(named.map(|(name, ..)| *name))
     }
 
-    /// Refuses it beside `others` if one of them has a command of the same name.
+    /// Refuses it if one of `others` has a command of the same name.
     ///
     /// # Errors
     ///
     /// [`RegistrationError::CommandTwice`].
-    pub(crate) fn beside(self, others: &[Self]) -> Result<Self, RegistrationError> {
+    pub(crate) fn checked_against(self, others: &[Self]) -> Result<Self, RegistrationError> {
         for other in others {
             let has = |name: &&'static str| other.command_names().any(|known| known == *name);
             if let Some(name) = self.command_names().find(has) {
@@ -163,7 +163,7 @@ impl Registered {
     }
 }
 
-/// What `work` returns, or the text of its panic.
+/// The result of `work`, or the text of its panic.
 fn uninterrupted<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| panic_message(&*panic).to_owned())
 }

@@ -43,7 +43,7 @@ impl<'a> SubscriptionBuilder<'a> {
         }
     }
 
-    /// Without it the program is not ready, whatever the module's manifest says.
+    /// Without it the program is not ready; overrides the module's manifest.
     pub fn required(self) -> Self {
         Self {
             is_required: true,
@@ -51,7 +51,7 @@ impl<'a> SubscriptionBuilder<'a> {
         }
     }
 
-    /// Without it the program is degraded, whatever the module's manifest says.
+    /// Without it the program is degraded; overrides the module's manifest.
     pub fn optional(self) -> Self {
         Self {
             is_required: false,

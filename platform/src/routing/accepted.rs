@@ -73,7 +73,7 @@ impl OperationState {
 /// How far an operation is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct OperationProgress {
-    /// Parts that are done, in whatever unit the operation counts.
+    /// Finished parts, in the operation's own unit.
     pub done: u64,
     /// All parts, if their number is known.
     pub total: Option<u64>,

@@ -28,7 +28,7 @@ use crate::{
     supervised::{Supervised, provided},
 };
 
-/// An argument of a handler beside its guard.
+/// An argument of a handler besides its guard.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no argument of a handler",
     note = "take `Path`, `Query`, `Valid`, `Use`, `Supervised`, or implement `Argument` for an extractor of your own"
@@ -102,7 +102,7 @@ impl<T: DeserializeOwned + PathSegments + 'static> Argument for web::Path<T> {
         operation.problem(super::ProblemType::new(
             400,
             "invalid_path",
-            "a part of the path cannot be understood",
+            "a part of the path is not valid",
         ));
     }
 }

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_page_loads_nothing_unless_its_policy_says_so() {
+    async fn a_page_loads_nothing_unless_its_policy_allows_it() {
         let response = Asset::<Page>::new().respond(&TestRequest::default().to_http_request());
         let policy = response.headers().get("content-security-policy");
         let policy = policy.and_then(|it| it.to_str().ok()).unwrap_or_default();

@@ -79,10 +79,7 @@ impl ModuleRequests {
         }
         drop(place);
         self.refused.fetch_add(1, Relaxed);
-        let cause = format!(
-            "module `{}` has its share of the requests under way",
-            self.module
-        );
+        let cause = format!("module `{}` uses its whole share of requests", self.module);
         Err(OVERLOADED
             .problem()
             .retry_after(RETRY_AFTER)
@@ -130,7 +127,7 @@ pub(crate) fn observe(modules: &[Arc<ModuleRequests>]) {
         .build();
     meter
         .u64_observable_gauge("dotmac.http.module.requests.max")
-        .with_description("Requests that may be under way at a time, by module")
+        .with_description("Limit of requests under way, by module")
         .with_callback(move |gauge| {
             for load in most() {
                 gauge.observe(load.most as u64, &label(&load));
@@ -139,7 +136,7 @@ pub(crate) fn observe(modules: &[Arc<ModuleRequests>]) {
         .build();
     meter
         .u64_observable_counter("dotmac.http.module.refused")
-        .with_description("Requests that were refused since their module had its share")
+        .with_description("Requests refused because their module used its whole share")
         .with_callback(move |counter| {
             for load in refused() {
                 counter.observe(load.refused, &label(&load));

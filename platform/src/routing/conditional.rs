@@ -1,5 +1,6 @@
-//! Versions of objects: `ETag` on the way out, `If-Match` on the way in, so that nobody overwrites what they have not seen,
-//! and `If-None-Match`, so that nobody reads again what they have (RFC 9110, sections 8.8.3, 13.1.1 and 13.1.2).
+//! Versions of objects: `ETag` on the way out, `If-Match` on the way in, so that no client overwrites unread changes,
+//! and `If-None-Match`, so that no client reads an unchanged object again (RFC 9110, sections 8.8.3, 13.1.1 and
+//! 13.1.2).
 
 use std::future::{Ready, ready};
 
@@ -26,7 +27,7 @@ use crate::http::Problem;
 const REQUIRED: ProblemType = ProblemType::new(
     428,
     "precondition_required",
-    "`If-Match` is needed, with the `ETag` of the object as it was last seen",
+    "`If-Match` is required, with the last known `ETag` of the object",
 );
 const MALFORMED: ProblemType = ProblemType::new(
     400,
@@ -36,12 +37,12 @@ const MALFORMED: ProblemType = ProblemType::new(
 const FAILED: ProblemType = ProblemType::new(
     412,
     "precondition_failed",
-    "the object has changed since it was last seen",
+    "the object has changed since the given version",
 );
 
 /// The object has changed since the client saw it: 412 `precondition_failed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the object has changed since it was last seen")]
+#[error("the object has changed since the given version")]
 pub struct PreconditionFailed;
 
 impl From<PreconditionFailed> for Problem {
@@ -111,7 +112,7 @@ pub(super) fn etag(version: i64) -> String {
 /// The versions that a client will change: the header `If-Match`. A request without it is answered 428.
 ///
 /// A tag may have the prefix `W/`, which the server itself adds where it sent the object compressed: each change of an object
-/// has a version of its own, so the prefix says nothing about the object.
+/// has its own version, so the prefix says nothing about the object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IfMatch(Expected);
 
@@ -165,7 +166,7 @@ impl Argument for IfMatch {
                 .name("If-Match")
                 .parameter_in(ParameterIn::Header)
                 .required(Required::True)
-                .description(Some("The `ETag` of the object as it was last seen."))
+                .description(Some("The last known `ETag` of the object."))
                 .schema(Some(<String as PartialSchema>::schema()))
                 .build(),
         );

@@ -9,7 +9,7 @@ use std::{
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 
 use super::{Argument, Operation};
-use crate::http::{self, Problem, Vitals};
+use crate::http::{self, Problem, ProcessState};
 
 /// The client's address: that of the peer, or what trusted proxies (`DOTMAC_HTTP_TRUSTED_PROXIES`) say of it. What the
 /// client itself writes into `X-Forwarded-For` has no effect.
@@ -31,7 +31,7 @@ pub struct ClientAddress(pub IpAddr);
 /// }
 /// ```
 #[derive(Clone)]
-pub struct Drain(Arc<dyn Vitals>);
+pub struct Drain(Arc<dyn ProcessState>);
 
 impl Drain {
     /// Whether it has begun.

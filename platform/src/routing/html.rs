@@ -15,7 +15,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action
 
 const TYPE: &str = "text/html; charset=utf-8";
 
-/// 200: a page, kept by no cache. Whoever writes it escapes what others wrote ([`escaped`]).
+/// 200: a page, kept by no cache. Its author must escape untrusted text ([`escaped`]).
 #[derive(Clone, Debug)]
 pub struct Html(pub String);
 

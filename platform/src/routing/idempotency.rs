@@ -76,7 +76,7 @@ const BATCH: i64 = 1000;
 const INVALID_KEY: ProblemType = ProblemType::new(
     400,
     "invalid_idempotency_key",
-    "the header `Idempotency-Key` must be there once, with 1 to 255 visible ASCII characters",
+    "the header `Idempotency-Key` must be given once, with 1 to 255 visible ASCII characters",
 );
 const IN_PROGRESS: ProblemType = ProblemType::new(
     409,
@@ -86,7 +86,7 @@ const IN_PROGRESS: ProblemType = ProblemType::new(
 const NOT_KEPT: ProblemType = ProblemType::new(
     409,
     "idempotency_answer_not_kept",
-    "the request with this `Idempotency-Key` was carried out, and its answer was not kept; `Location` says where its result is",
+    "the request with this `Idempotency-Key` was executed, and its answer was not kept; `Location` has its result",
 );
 const MISMATCH: ProblemType = ProblemType::new(
     422,
@@ -117,8 +117,8 @@ impl KeyStore {
         }
     }
 
-    /// What fingerprints are made with: a key that is derived from the program's secret, so that nobody who reads the table
-    /// can try bodies, which may hold a password. A program without a secret, as in development, has a constant.
+    /// What fingerprints are made with: a key that is derived from the program's secret, so that a reader of the table
+    /// cannot guess bodies, which may have a password. A program without a secret, as in development, has a constant.
     fn key(&self) -> hmac::Key {
         let secret = self.secret.as_ref().and_then(SecretWatch::get);
         let secret = secret
@@ -279,7 +279,7 @@ impl Pending {
     /// Lets a repeat be carried out: this request had no effect.
     pub(super) async fn release(&self) {
         if let Err(error) = self.claim.release(&self.db).await {
-            tracing::warn!(%error, "an idempotency key was not released; it is free when its claim ends");
+            tracing::warn!(%error, "an idempotency key was not released; it becomes free when its claim expires");
         }
     }
 

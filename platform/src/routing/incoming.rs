@@ -28,10 +28,9 @@ const NOT_A_FORM: ProblemType = ProblemType::new(
 const MALFORMED: ProblemType = ProblemType::new(
     400,
     "malformed_form",
-    "the body is no multipart/form-data of fields with names",
+    "the body is not multipart/form-data with named fields",
 );
-const INCOMPLETE: ProblemType =
-    ProblemType::new(400, "incomplete_body", "the body did not arrive whole");
+const INCOMPLETE: ProblemType = ProblemType::new(400, "incomplete_body", "the body is incomplete");
 
 /// The body as it arrives.
 pub struct IncomingBody {

@@ -32,7 +32,7 @@ impl InvalidRequest {
         }
     }
 
-    /// 422 `validation`: a field of the body, with a code of its own for programs (`password_common`).
+    /// 422 `validation`: a field of the body, with its own code for programs (`password_common`).
     pub fn field(
         name: &'static str,
         code: &'static str,

@@ -24,7 +24,7 @@ const PLACES: usize = 8;
 pub(crate) struct Limiter(Arc<Table>);
 
 struct Table {
-    /// Keyed anew in each process, so that no client can choose its set.
+    /// With a new key in each process, so that no client can choose its set.
     hasher: RandomState,
     began: Instant,
     /// Made for the first caller: a megabyte, which a program without limits does not need.
@@ -184,7 +184,7 @@ mod tests {
             memory.is_some_and(|bytes| bytes <= 2 * 1024 * 1024),
             "{memory:?} bytes"
         );
-        assert_eq!(allowed, callers, "nobody is refused for others");
+        assert_eq!(allowed, callers, "no caller is refused because of others");
         assert!(forgot >= callers / 2, "{forgot} of {callers}");
     }
 

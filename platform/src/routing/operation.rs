@@ -88,7 +88,7 @@ impl Operation {
             self.problem(ProblemType::new(
                 403,
                 "forbidden",
-                "the permission for this is missing",
+                "the caller lacks the permission",
             ));
         }
     }
@@ -331,7 +331,7 @@ impl Documented {
     }
 }
 
-/// What its route says of an operation, beside its types.
+/// The documentation of an operation, besides its types.
 pub(super) struct About<'a> {
     pub(super) id: &'a str,
     pub(super) tag: &'a str,
@@ -357,7 +357,7 @@ fn problem_response(problems: &[ProblemType]) -> Response {
         .build()
 }
 
-/// Whether a type's name is that of a struct of somebody's, which documents are read by; not `Vec` or `String`.
+/// Whether a type is a named struct for readers of the document; not `Vec` or `String`.
 fn is_component(name: &str) -> bool {
     const INLINE: [&str; 8] = [
         "String", "str", "Vec", "Option", "HashMap", "BTreeMap", "Uuid", "Value",

@@ -165,7 +165,7 @@ struct Asked {
 pub struct Page<T> {
     /// The items, in their order.
     pub items: Vec<T>,
-    /// What to give as `cursor` for the next page; `null` on the last one.
+    /// The `cursor` of the next page; `null` on the last one.
     pub next_cursor: Option<String>,
 }
 
@@ -322,7 +322,7 @@ fn page_schema(item: RefOr<Schema>) -> RefOr<Schema> {
             Type::Null,
         ]))
         .description(Some(
-            "What to give as `cursor` for the next page; `null` on the last one.",
+            "The `cursor` of the next page; `null` on the last one.",
         ));
     ObjectBuilder::new()
         .property("items", ArrayBuilder::new().items(item))

@@ -17,7 +17,7 @@ use crate::http::{FieldError, Problem};
 const MOST_NAMED: usize = 16;
 
 pub(super) const INVALID: ProblemType =
-    ProblemType::new(400, "invalid_query", "the query cannot be understood");
+    ProblemType::new(400, "invalid_query", "the query is not valid");
 
 /// The parameters in the query of a request, as a `T`. Derefs to it.
 ///
@@ -93,11 +93,8 @@ pub(super) fn refuse_unknown(query: &str, known: &[String]) -> Result<(), Proble
     unknown.dedup();
     unknown.truncate(MOST_NAMED);
     let message = match known {
-        [] => "there is no such parameter; this route has none".to_owned(),
-        known => format!(
-            "there is no such parameter; this route has {}",
-            known.join(", ")
-        ),
+        [] => "unknown parameter; this route has none".to_owned(),
+        known => format!("unknown parameter; this route has {}", known.join(", ")),
     };
     Err(unknown.into_iter().fold(INVALID.problem(), |problem, it| {
         let (name, code) = (it.into_owned(), "unknown_parameter");

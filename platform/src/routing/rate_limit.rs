@@ -44,7 +44,7 @@ const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(super) const LIMITED: ProblemType = ProblemType::new(
     429,
     "rate_limited",
-    "there were too many requests; `Retry-After` says when the next one is let through",
+    "too many requests; retry after `Retry-After` seconds",
 );
 
 /// The longest time in which requests are counted.
@@ -90,8 +90,8 @@ impl RateLimit {
     }
 
     /// At most `requests` in any `window`, of each wide client network: an IPv4 network of 24 bits, or an IPv6 network of 48
-    /// bits. Beside [`per_network`](Self::per_network), and several times as much: one customer of a provider has up to 65,536
-    /// networks of 64 bits.
+    /// bits. In addition to [`per_network`](Self::per_network), and several times as much: one customer of a provider
+    /// has up to 65,536 networks of 64 bits.
     #[must_use]
     pub const fn per_wide_network(requests: u32, window: Duration) -> Self {
         Self::new(CountedBy::WideNetwork, requests, window)
@@ -316,7 +316,7 @@ pub(super) fn describe(operation: &mut Operation) {
         operation.answer_header(
             status,
             "RateLimit",
-            "Requests `r` that are left, and seconds `t` until all are there again.",
+            "Remaining requests `r`, and seconds `t` until the quota is whole.",
         );
     }
 }
@@ -349,16 +349,14 @@ fn wide_network(address: IpAddr) -> IpAddr {
 fn limited() -> Counter<u64> {
     global::meter("dotmac.http")
         .u64_counter("dotmac.http.rate_limited")
-        .with_description("Requests that were refused by a rate limit, by route and policy")
+        .with_description("Requests refused by a rate limit, by route and policy")
         .build()
 }
 
 fn forgotten() -> Counter<u64> {
     global::meter("dotmac.http")
         .u64_counter("dotmac.http.rate_limiter.forgotten")
-        .with_description(
-            "Callers whose use of a quota was forgotten, since there was no place for more",
-        )
+        .with_description("Callers whose use of a quota was forgotten because the table was full")
         .build()
 }
 

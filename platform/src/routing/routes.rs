@@ -355,7 +355,7 @@ impl Route {
         self
     }
 
-    /// While routes are declared nobody shares them.
+    /// While routes are declared they are not shared.
     fn rules(&mut self) -> &mut RouteRules {
         Arc::make_mut(&mut self.rules)
     }

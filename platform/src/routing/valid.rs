@@ -12,7 +12,7 @@ use super::{Argument, Operation, ProblemType};
 use crate::http::{self, FieldError, Problem};
 
 pub(super) const INVALID: ProblemType =
-    ProblemType::new(422, "validation", "some values are not acceptable");
+    ProblemType::new(422, "validation", "some values are not valid");
 
 /// A request's JSON body as a `T` that its own rules accept. Derefs to it.
 ///
@@ -75,8 +75,7 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if unknown.is_empty() {
         return Ok(value);
     }
-    let problem =
-        Problem::bad_request("the body has fields that are not known here").code("unknown_fields");
+    let problem = Problem::bad_request("the body has unknown fields").code("unknown_fields");
     Err(unknown.into_iter().fold(problem, |problem, field| {
         problem.field(FieldError::new(
             field,

@@ -1,4 +1,4 @@
-//! Replies with headers of their own, and the reply to what is taken note of.
+//! Replies with their own headers, and the reply to what is taken note of.
 
 use actix_web::{
     HttpRequest, HttpResponse,

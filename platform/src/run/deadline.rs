@@ -42,7 +42,7 @@ impl Deadline {
         self.began + self.total
     }
 
-    /// What is left until then.
+    /// The remaining time until then.
     pub(super) fn left(&self) -> Duration {
         self.at().saturating_duration_since(Instant::now())
     }

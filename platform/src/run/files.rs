@@ -15,7 +15,7 @@ use tracing::{info, warn};
 /// truly, unlike notifications.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// What `stat` says of a file, through all links; `None` if there is none.
+/// The metadata of a file, through all links; `None` if there is none.
 type Fingerprint = Option<(u64, u64, u64, i64, i64)>;
 
 struct Watched {
@@ -68,13 +68,13 @@ impl Watched {
         match (now, self.answers) {
             (Ok(now), answered) => {
                 if !answered {
-                    info!(%path, "a file that a setting is read from answers again");
+                    info!(%path, "the file of a setting can be read again");
                 }
                 self.answers = true;
                 std::mem::replace(&mut self.last, now) != now
             }
             (Err(error), true) => {
-                warn!(%path, %error, "a file that a setting is read from does not answer");
+                warn!(%path, %error, "the file of a setting cannot be read");
                 self.answers = false;
                 false
             }

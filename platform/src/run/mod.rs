@@ -139,7 +139,7 @@ impl Running {
             })
             .map_err(refusal(
                 Exit::Settings,
-                "the components cannot be put together",
+                "the components cannot be assembled",
             ))?;
         let own_secrets = assembly.own_secrets().clone();
 
@@ -224,11 +224,11 @@ impl Running {
 
     /// Readiness first, then requests, then the actors from right to left, telemetry last.
     async fn stop(self, reason: Reason) -> Exit {
-        // What is under way of a reload is dropped, and no other begins.
+        // A reload under way is dropped, and no other begins.
         self.reloading.abort();
         let (exit, why, drain) = verdict(&reason);
         if let Reason::ServerEnded(_) | Reason::Escalated(Escalation::SupervisorLost) = reason {
-            // Other escalations were told by the supervisor.
+            // The supervisor has logged other escalations.
             error!(target: EXIT, exit_code = exit.code(), "giving up: {why}");
         }
         self.feed.end();

@@ -20,16 +20,16 @@ pub(super) fn stopping() {
 
 async fn report_readiness(supervisor: &SupervisorHandle) {
     let board = supervisor.until(|board| board.started).await;
-    let mut told = board.readiness;
-    tell(&[NotifyState::Ready, NotifyState::Status(told.as_str())]);
+    let mut last = board.readiness;
+    tell(&[NotifyState::Ready, NotifyState::Status(last.as_str())]);
     // From the drain on, the stop speaks for itself.
-    while told != DRAINING {
-        told = supervisor
-            .until(|board| board.readiness != told)
+    while last != DRAINING {
+        last = supervisor
+            .until(|board| board.readiness != last)
             .await
             .readiness;
-        if told != DRAINING {
-            tell(&[NotifyState::Status(told.as_str())]);
+        if last != DRAINING {
+            tell(&[NotifyState::Status(last.as_str())]);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! SIGHUP: reads the settings again, applies what can be applied, and says for each key what became of it.
 //!
-//! Reloads run beside everything else, one at a time. Files are read on a thread of their own, which
-//! nobody waits for: a stop need not wait for a file, nor for Vault.
+//! Reloads run concurrently with all other work, one at a time. Files are read on a thread of their own, which is not
+//! joined: a stop waits neither for a file nor for Vault.
 
 use std::{error::Error, io, sync::Arc, thread};
 
@@ -19,12 +19,12 @@ use crate::{
     settings::{Appliers, Catalogue, Change, Settings, SettingsErrors},
 };
 
-/// What can take new settings while it runs.
+/// The parts that take new settings while they run.
 pub(super) struct Reload {
     pub(super) telemetry: Telemetry,
     pub(super) certificates: Option<Arc<TlsCertificates>>,
     pub(super) secrets: ActorHandle<SecretsActor>,
-    /// Secrets that are wanted whatever the settings say.
+    /// Secrets that are always needed.
     pub(super) own_secrets: Vec<Wanted>,
     pub(super) db: Db,
     pub(super) pool_size: PoolSize,
@@ -33,10 +33,10 @@ pub(super) struct Reload {
     pub(super) appliers: Appliers,
 }
 
-/// What a reload has read from files.
+/// The values that a reload has read from files.
 struct Read {
     settings: Settings,
-    /// What became of the certificate, where there is one.
+    /// The result for the certificate, if there is one.
     certificate: Option<Result<(), TlsError>>,
 }
 
@@ -53,7 +53,7 @@ impl Reload {
             tokio::select! {
                 Some(()) = hangups.recv() => {}
                 Some(()) = changed_files.recv() => {
-                    info!("a file that a setting is read from has changed");
+                    info!("the file of a setting has changed");
                 }
                 else => return,
             }
@@ -126,7 +126,7 @@ impl Reload {
                 key = "DOTMAC_DATABASE_POOL_SIZE",
                 result = "applied",
                 former,
-                "there are {size} database connections at the most now"
+                "the limit of database connections is now {size}"
             );
         }
     }
@@ -170,12 +170,12 @@ impl Reload {
                 settings,
                 certificate: certificates.map(|certificates| certificates.reload()),
             });
-            // Nobody receives it once the stop has begun.
+            // It has no receiver once the stop has begun.
             drop(sender.send(read));
         };
         thread::Builder::new().name("reload".into()).spawn(work)?;
         read.await
-            .map_err(|_| io::Error::other("the thread has ended early"))
+            .map_err(|_| io::Error::other("the thread ended early"))
     }
 
     async fn reload_modules(&self, current: &mut Settings, new: &Settings, changes: &[Change]) {
@@ -226,7 +226,7 @@ fn report_certificate(outcome: Result<(), TlsError>) {
         Ok(()) => info!(
             key = KEY,
             result = "applied",
-            "new connections get the certificate as it is on disk now"
+            "new connections use the certificate on disk"
         ),
         Err(error) => error!(
             key = KEY,

@@ -17,7 +17,7 @@ use crate::{
     settings::Settings,
 };
 
-/// Ports that are open, on which nobody is answered yet.
+/// Open ports, on which no client is answered yet.
 pub(super) struct Ports {
     clients: Port,
     management: Option<Port>,
@@ -156,7 +156,7 @@ impl ClientConnections {
         }
         info!(
             former,
-            connections, "there are {connections} HTTP connections at the most now"
+            connections, "the limit of HTTP connections is now {connections}"
         );
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
 use super::deadline::Deadline;
 use crate::Exit;
 
-/// What signals ask for. Listening begins before the settings are read.
+/// The requests of signals. Listening begins before the settings are read.
 pub(crate) struct Signals {
     /// The first SIGTERM or SIGINT.
     pub(super) stop: mpsc::Receiver<StopRequest>,
@@ -69,7 +69,7 @@ impl Signals {
 
     /// From now on a stop is an orderly one that takes `stop_timeout` at most.
     pub(super) fn begin(&self, stop_timeout: Duration) {
-        // Nobody else sets it.
+        // It is set only here.
         self.stop_timeout.set(stop_timeout).ok();
     }
 }

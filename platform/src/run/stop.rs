@@ -11,7 +11,7 @@ use tracing::{Instrument, info, info_span, warn};
 use super::deadline::Deadline;
 use crate::settings::Settings;
 
-/// What is to be stopped, and how long it may take.
+/// The parts to stop, and the time limit.
 pub(super) struct Stop<'a> {
     pub(super) settings: &'a Settings,
     pub(super) server: &'a ServerHandle,

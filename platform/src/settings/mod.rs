@@ -185,7 +185,7 @@ impl Settings {
             .filter(|name| self.off.contains(name))
     }
 
-    /// What is not right and would be refused in production: worth a warning at the start.
+    /// Faults that production refuses: a warning at the start.
     #[must_use]
     pub fn warnings(&self) -> &[Mistake] {
         &self.warnings
@@ -234,7 +234,7 @@ impl Settings {
         entry.map_or(Origin::Default, |entry| entry.origin.clone())
     }
 
-    /// Whether somebody set `name`, a key without its prefix.
+    /// Whether `name`, a key without its prefix, is set.
     pub(crate) fn is_given(&self, name: &str) -> bool {
         self.origin(name) != Origin::Default
     }

@@ -23,7 +23,7 @@ use crate::{password::PasswordFault, problems::*};
 #[non_exhaustive]
 pub enum AccountsError {
     /// Unknown, wrong, disabled, or in no tenant: which of these it is, clients do not learn.
-    #[error("the credentials are not right")]
+    #[error("the credentials are wrong")]
     InvalidCredentials,
     /// The token is none of ours, or was changed.
     #[error("the token is not valid")]
@@ -50,13 +50,13 @@ pub enum AccountsError {
     #[error("registration is closed")]
     RegistrationClosed,
     /// There is no such thing in the tenant.
-    #[error("there is no such thing")]
+    #[error("there is no such object")]
     NotFound,
     /// There is one already.
     #[error("there is one already")]
     Conflict,
     /// Another request has changed the same meanwhile.
-    #[error("another request has changed it meanwhile")]
+    #[error("another request has changed it")]
     Changed,
     /// A tenant keeps one owner.
     #[error("it is the last owner of the tenant")]
@@ -65,7 +65,7 @@ pub enum AccountsError {
     #[error("{0}")]
     LastFactor(&'static str),
     /// A user has as many passkeys as there may be.
-    #[error("there are as many passkeys as there may be")]
+    #[error("the limit of passkeys is reached")]
     TooManyPasskeys,
     /// A link was used or is over.
     #[error("the link was used or has expired")]
@@ -83,9 +83,7 @@ pub enum AccountsError {
     #[error("a stored password hash cannot be used")]
     HashNotUsable,
     /// The pepper of a stored hash is not there, or what is there is none.
-    #[error(
-        "the pepper of passwords cannot be used, or that of a stored hash is not there any more"
-    )]
+    #[error("the pepper of passwords cannot be used, or that of a stored hash is missing")]
     PepperNotUsable,
     /// The filter of breached passwords, which new ones are checked with, cannot be read.
     #[error("the filter of breached passwords cannot be read")]
@@ -94,13 +92,13 @@ pub enum AccountsError {
     #[error("a second factor cannot be used")]
     FactorNotUsable,
     /// Vault did not read or write a key of the house.
-    #[error("failed to use Vault for a key of the house")]
+    #[error("failed to use Vault for a key of the program")]
     Vault(#[from] ModuleVaultError),
     /// A key of the house is in Vault, which is not configured here.
     #[error("the key is in Vault, which is not configured on this instance")]
     NoVault,
     /// There is no key to sign with yet.
-    #[error("there is no key to sign tokens with")]
+    #[error("no key for signing tokens")]
     NoSigningKey,
     /// The operating system has no random bytes.
     #[error("the operating system has no random bytes")]
@@ -244,14 +242,12 @@ impl ApiError for AccountsError {
             Self::RegistrationClosed => REGISTRATION_CLOSED.problem(),
             Self::NotFound => NOT_FOUND.problem(),
             Self::Conflict => CONFLICT.problem(),
-            Self::Changed => CONFLICT
-                .problem()
-                .detail("another request has changed it meanwhile"),
+            Self::Changed => CONFLICT.problem().detail("another request has changed it"),
             Self::LastOwner => LAST_OWNER.problem(),
             Self::LastFactor(why) => LAST_FACTOR.problem().detail(why),
             Self::TooManyPasskeys => CONFLICT
                 .problem()
-                .detail("there are as many passkeys as there may be"),
+                .detail("the limit of passkeys is reached"),
             Self::LinkGone => LINK_GONE.problem(),
             Self::Invalid(error) => error.into(),
             Self::Throttled(wait) => RATE_LIMITED.problem().retry_after(wait),

@@ -66,12 +66,12 @@ events! {
         /// Who.
         user: UserId
     }
-    /// A user is let in no more.
+    /// A user was disabled.
     UserDisabled = "user.disabled.v1", "users" {
         /// Who.
         user: UserId
     }
-    /// A user is let in again.
+    /// A user was enabled.
     UserEnabled = "user.enabled.v1", "users" {
         /// Who.
         user: UserId

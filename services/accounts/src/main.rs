@@ -1,4 +1,4 @@
-//! The program `accounts`: the module on a platform of its own.
+//! The program `accounts`: the module on its own platform.
 
 use std::process::ExitCode;
 

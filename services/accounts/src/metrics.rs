@@ -9,31 +9,27 @@ use opentelemetry::{
 
 use crate::{AccountsError, changes::Changes, password::Hasher};
 
-static SIGN_INS: LazyLock<Counter<u64>> = LazyLock::new(|| {
-    counter(
-        "dotmac.accounts.sign_ins",
-        "Tries to sign in, by what came of them",
-    )
-});
+static SIGN_INS: LazyLock<Counter<u64>> =
+    LazyLock::new(|| counter("dotmac.accounts.sign_ins", "Sign-in attempts, by outcome"));
 
 static REFRESHES: LazyLock<Counter<u64>> = LazyLock::new(|| {
     counter(
         "dotmac.accounts.refreshes",
-        "Uses of refresh tokens, by what came of them",
+        "Uses of refresh tokens, by outcome",
     )
 });
 
 static LOCKOUTS: LazyLock<Counter<u64>> = LazyLock::new(|| {
     counter(
         "dotmac.accounts.lockouts",
-        "Identifiers that had so many failures that a password does not help any more",
+        "Identifiers with so many failures that sign-in by password is refused",
     )
 });
 
 static LOOKUPS: LazyLock<Counter<u64>> = LazyLock::new(|| {
     counter(
         "dotmac.accounts.lookups",
-        "Requests with credentials, by where their caller was found",
+        "Requests with credentials, by the source of the caller",
     )
 });
 
@@ -41,7 +37,7 @@ static HASHES: LazyLock<Histogram<f64>> = LazyLock::new(|| {
     meter()
         .f64_histogram("dotmac.accounts.hash.duration")
         .with_unit("s")
-        .with_description("Time of the work on passwords: hashing, checking, judging a new one")
+        .with_description("Time of the work on passwords: hashing, checking, rating a new one")
         .build()
 });
 
@@ -146,7 +142,7 @@ pub(crate) fn observe(hasher: &Hasher, changes: &Changes) {
     meter()
         .f64_observable_gauge("dotmac.accounts.changes.age")
         .with_unit("s")
-        .with_description("Time since the changes of other instances were last read")
+        .with_description("Time since the last read of the changes of other instances")
         .with_callback(move |gauge| {
             if let Some(age) = changes.age() {
                 gauge.observe(age.as_secs_f64(), &[]);

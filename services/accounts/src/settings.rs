@@ -12,9 +12,9 @@ use crate::password;
 dotmac_platform::choice! {
     /// Who may make an account of their own.
     pub enum RegistrationMode {
-        /// Nobody: administrators make accounts.
+        /// No one: administrators create accounts.
         Closed = "closed",
-        /// Those for whose address an administrator has made an account, which has no password yet.
+        /// Addresses whose account an administrator created and that has no password yet.
         Invite = "invite",
         /// Everybody who receives mail.
         Open = "open",
@@ -35,17 +35,18 @@ dotmac_platform::settings! {
     title: "Accounts", prefix: "ACCOUNTS_", rules: AccountsSettings::rules;
     /// Users, sign-in, sessions, roles, tenants and keys.
     pub struct AccountsSettings {
-        /// Address by which clients reach this installation, the same for all instances. Links begin with it, it is the
-        /// issuer (`iss`) of access tokens, and passkeys work on its host and port alone. Needed in production, with `https`.
+        /// Address by which clients reach this installation, the same for all instances. It is the start of links and
+        /// the issuer (`iss`) of access tokens, and passkeys work only on its host and port. Needed in production, with
+        /// `https`.
         public_url: Url {
             default: computed("`http://localhost` with the port of `DOTMAC_PORT`", |facts| facts.local_url()),
         }
 
-        /// The audience (`aud`) of access tokens: services that take them check it.
+        /// The audience (`aud`) of access tokens, which other services check.
         audience: String { default: fixed("dotmac") }
 
-        /// Where a key for `DOTMAC_APP_MASTER_KEY` is kept, and made, while that is not set: a file that only its owner may read.
-        /// Unset means that nothing can be sealed without `DOTMAC_APP_MASTER_KEY`, so nobody can sign in.
+        /// File of a generated key, used while `DOTMAC_APP_MASTER_KEY` is not set; only its owner may read it.
+        /// Unset means that nothing can be sealed without `DOTMAC_APP_MASTER_KEY`, so sign-in is refused.
         development_key_path: Option<PathBuf> {
             default: computed("`dotmac-accounts.key` in development, unset elsewhere", key_file),
         }
@@ -65,8 +66,9 @@ dotmac_platform::settings! {
             range: between::<usize>("1", "64"),
         }
 
-        /// Keys of 32 random bytes in base64 (`openssl rand -base64 32`) that passwords are hashed with, kept apart from the database. Of
-        /// several, with commas between, the first hashes and all verify. A password whose hash needs a key that is missing is refused.
+        /// Keys of 32 random bytes in base64 (`openssl rand -base64 32`) for hashing passwords, kept apart from the
+        /// database. Of several, with commas between, the first hashes and all verify. A password whose hash needs a
+        /// missing key is refused.
         pepper: SecretSetting { vault: "accounts/pepper", optional: true }
 
         /// A file of `accounts breach-filter build`: new passwords must not be in it.
@@ -85,25 +87,25 @@ dotmac_platform::settings! {
         /// How long a browser's session lasts without a request.
         session_idle: Duration { default: fixed("14d"), range: lasting("10m", "90d") }
 
-        /// How long any session lasts at most.
+        /// Longest lifetime of a session.
         session_absolute: Duration { default: fixed("30d"), range: lasting("1h", "365d") }
 
-        /// How long a refresh token that was used still gives the same successor, for tabs and retries that use it at once.
-        /// `0s` means that a second use always ends the session.
+        /// Time after the use of a refresh token in which a second use returns the same successor, for parallel tabs
+        /// and retries. `0s` means that a second use always ends the session.
         refresh_grace: Duration { default: fixed("30s"), range: lasting("0s", "2m") }
 
         /// Sessions of one user at a time. A further sign-in ends the one that was idle the longest.
         max_sessions: u32 { default: fixed("50"), range: between::<u32>("1", "1000") }
 
-        /// How strongly a person must be authenticated to administer users, roles, tenants and keys: `1` by a password, `2` by two
-        /// factors. With `1` in production a stolen password alone administers.
+        /// Required authentication for administration of users, roles, tenants and keys: `1` a password, `2` two
+        /// factors. With `1` a stolen password is enough for administration.
         admin_acr: u8 {
             default: computed("`2` in production, `1` elsewhere", admin_acr),
             range: between::<u8>("1", "2"),
         }
 
-        /// Who makes accounts: `closed` administrators alone; `invite` also those for whose address an administrator has made an
-        /// account that has no password yet; `open` everybody who receives mail.
+        /// Who may create accounts: `closed` administrators only; `invite` also the owner of an address whose account
+        /// an administrator created and that has no password yet; `open` anyone with an address.
         registration: RegistrationMode { default: fixed("closed") }
 
         /// How often an instance reads which sessions, users and keys were changed on others.
@@ -117,7 +119,7 @@ impl AccountsSettings {
         rules.refuse(
             in_production && !rules.is_given("public_url"),
             &["public_url"],
-            "it is needed in production: links and access tokens are made with it",
+            "it is needed in production: links and access tokens contain it",
             "set it to the https:// address by which clients reach this installation",
         );
         rules.refuse(
@@ -129,7 +131,7 @@ impl AccountsSettings {
         rules.refuse(
             in_production && self.development_key_path.is_some(),
             &["development_key_path"],
-            "in production the key must not lie beside the database",
+            "in production the key must not be stored with the database",
             "unset it, and set DOTMAC_APP_MASTER_KEY",
         );
         rules.refuse(

@@ -46,11 +46,11 @@ fn unless_sealed(result: Result<(), AccountsError>) -> Result<(), AccountsError>
     match result {
         Err(error @ AccountsError::Vault(_)) => {
             let error = dotmac_causes::chain(&error);
-            tracing::warn!(error, "cannot make a new key of the house; retrying");
+            tracing::warn!(error, "cannot create a new key of the program; retrying");
             Ok(())
         }
         Err(error @ (AccountsError::Sealing(_) | AccountsError::NoSigningKey)) => {
-            tracing::warn!(%error, "sign-in is refused: there is no key to sign tokens with; set DOTMAC_APP_MASTER_KEY");
+            tracing::warn!(%error, "sign-in is refused: no key for signing tokens; set DOTMAC_APP_MASTER_KEY");
             Ok(())
         }
         result => result,

@@ -1,4 +1,4 @@
-//! What requests and answers have in them.
+//! Bodies of requests and answers.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ pub(crate) struct Part {
     pub(crate) limit: Option<u32>,
 }
 
-/// What is to be exported: the whole chain unless the fields say otherwise.
+/// The entries to export: by default the whole chain.
 #[derive(Deserialize, Validate, ToSchema)]
 pub(crate) struct NewExport {
     /// From the first entry at or after this moment (RFC 3339).
@@ -64,15 +64,15 @@ pub(crate) struct EntryBody {
     at: Moment,
     /// Who did it: `user:0192…`, or `system:` and why.
     actor: String,
-    /// What was done, as `note_delete`.
+    /// The act, such as `note_delete`.
     action: String,
-    /// What it was done to.
+    /// The resource.
     resource: ResourceBody,
     /// `success`, `failure` or `denied`.
     outcome: String,
     /// Why it was not done.
     reason: Option<String>,
-    /// What is particular to it.
+    /// Its details.
     details: BTreeMap<String, String>,
     /// The person that `personal` is about.
     subject: Option<String>,
@@ -82,7 +82,7 @@ pub(crate) struct EntryBody {
     trace_id: Option<String>,
 }
 
-/// What an act was done to.
+/// The resource of an act.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditedResource)]
 pub(crate) struct ResourceBody {
@@ -156,7 +156,7 @@ impl CheckpointBody {
     }
 }
 
-/// What computing the tenant's chain again has found.
+/// The result of verifying the tenant's chain.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditVerification)]
 pub(crate) struct VerificationBody {
@@ -174,7 +174,7 @@ pub(crate) struct VerificationBody {
     unchecked: bool,
     /// Whether all was checked that was asked for.
     complete: bool,
-    /// What to give as `cursor` to go on behind `last`; `null` if all was checked, or the chain is broken.
+    /// The `cursor` to continue after `last`; `null` if all was checked, or the chain is broken.
     next_cursor: Option<String>,
     /// Where the chain breaks; what is behind was not checked. `register` is about all chains of the database together.
     broken: Option<BrokenBody>,

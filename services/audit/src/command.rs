@@ -30,7 +30,7 @@ use crate::{
 /// Entries of one reading.
 const AT_ONCE: u16 = 200;
 
-/// Who did what to what: the audit log, its chain and its checkpoints.
+/// The audit log, its chain and its checkpoints.
 #[derive(clap::Parser)]
 pub(crate) enum AuditCommand {
     /// The acts that the modules of this program record.
@@ -61,7 +61,8 @@ pub(crate) enum AuditCommand {
     },
     /// Export a tenant's log: lines of JSON that anybody can verify. Recorded in the log.
     Export(ExportTo),
-    /// Erase the key of the personal fields about a person of a tenant, so that nobody can read them any more. Recorded in the log.
+    /// Erase the key of the personal fields about a person of a tenant, so that they can no longer be read. Recorded in
+    /// the log.
     Erase {
         /// The tenant.
         #[arg(long)]
@@ -281,7 +282,7 @@ fn sentence(found: &Verified) -> String {
     let right = match found.last < found.first {
         true => "no entries".to_owned(),
         false => format!(
-            "entries {} to {} are right, {}",
+            "entries {} to {} are valid, {}",
             found.first,
             found.last,
             signed(found.signed, found.is_unchecked)
@@ -317,7 +318,7 @@ fn verify_file(file: &Path, keys: &[PublicKey]) -> Result<(), Exit> {
     let entries = match found.last < found.first {
         true => "no entries".to_owned(),
         false => format!(
-            "entries {} to {} are right, {}",
+            "entries {} to {} are valid, {}",
             found.first,
             found.last,
             signed(found.signed, false)
@@ -331,7 +332,7 @@ fn verify_file(file: &Path, keys: &[PublicKey]) -> Result<(), Exit> {
         Some(key) if found.keys.contains(key) => println!("the file as a whole is signed with it"),
         Some(key) => println!("the file as a whole is signed with the public key {key}"),
         None => println!(
-            "the file as a whole is not signed, so its decrypted fields may be others than those exported"
+            "the file as a whole is not signed, so its decrypted fields may have been changed"
         ),
     }
     Ok(())

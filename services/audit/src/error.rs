@@ -1,4 +1,4 @@
-//! What can go wrong with the audit log, and the answers to clients.
+//! Errors of the audit log, and the answers to clients.
 
 use dotmac_platform::{
     audit::AuditError,
@@ -10,14 +10,14 @@ use dotmac_platform::{
 const NOT_FOUND: ProblemType = ProblemType::new(
     404,
     "audit_event_not_found",
-    "there is no such entry of the audit log",
+    "no such entry of the audit log",
 );
 
 /// Why something cannot be done with the audit log.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditLogError {
     /// No entry of that id belongs to the tenant, or it is not in the chain yet.
-    #[error("there is no such entry of the audit log")]
+    #[error("no such entry of the audit log")]
     NotFound,
     /// Values of the request are not acceptable.
     #[error(transparent)]

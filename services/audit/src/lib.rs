@@ -31,7 +31,7 @@ permissions! {
     pub Export = "audit.exports.write";
 }
 
-/// What reading the log is recorded as: a word of the OWASP vocabulary.
+/// The act that records a read of the log: a word of the OWASP vocabulary.
 const READ: &str = "sensitive_read";
 
 const ACTS: &[AuditedAct] = &[
@@ -45,7 +45,7 @@ const ACTS: &[AuditedAct] = &[
 /// The module.
 pub struct Audit;
 
-/// What handlers work with.
+/// The state of handlers.
 #[derive(Clone)]
 struct Service {
     db: ModuleDb,
@@ -57,7 +57,7 @@ impl Module for Audit {
     type Settings = AuditSettings;
 
     fn manifest() -> Manifest {
-        Manifest::new("Who did what to what: the audit log, its chain and its checkpoints.")
+        Manifest::new("The audit log, its chain and its checkpoints.")
             .permissions(PERMISSIONS)
             .audits(ACTS)
             .command::<AuditCommand>()

@@ -103,7 +103,7 @@ async fn find(
     Ok(Json(found.into()))
 }
 
-/// Records that entries were read, before they are shown: in a transaction of its own, since reading may take long.
+/// Records that entries were read, before they are shown: in its own transaction, since reading may take long.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What may happen with the audit log. Each rule is a function over a transaction. That entries are read is recorded in one of
+//! The rules of the audit log. Each rule is a function over a transaction. That entries are read is recorded in one of
 //! its own, before they are shown.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::{AuditLogError, READ, bodies::Asked};
 /// The longest actor and id of a resource that is looked for, in bytes.
 const LONGEST: usize = 512;
 
-/// What a query says wrong: the parameter, and what would be right.
+/// A mistake of a query: the parameter, and the valid form.
 type Wrong = (&'static str, &'static str);
 
 /// The filter that a query asks for.
@@ -166,7 +166,7 @@ pub(crate) fn file_name(tenant: TenantId) -> String {
     format!("audit-{tenant}-{day}.ndjson")
 }
 
-/// What is recorded of reading: what was looked at, and by which filter.
+/// The entry about a read: its object and filter.
 pub(crate) fn read_entry(resource: &'static str, id: &str, filter: &Filter) -> Entry {
     let details = [
         ("actor", filter.actor.clone()),

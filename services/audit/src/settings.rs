@@ -6,18 +6,19 @@ use dotmac_platform::settings::{fixed, lasting};
 
 dotmac_platform::settings! {
     title: "Audit", prefix: "AUDIT_";
-    /// Who did what to what: the audit log, its chain and its checkpoints.
+    /// The audit log, its chain and its checkpoints.
     pub struct AuditSettings {
-        /// How long entries are kept. They are taken away from the beginning of a chain up to a checkpoint, so some stay a little longer.
+        /// How long entries are kept. They are deleted from the beginning of a chain up to a checkpoint, so some stay a
+        /// little longer.
         retention: Duration { default: fixed("400d"), range: lasting("90d", "3650d") }
 
-        /// How long after all chains were verified it begins anew.
+        /// Pause between two verifications of all chains.
         verify_interval: Duration { default: fixed("10m"), range: lasting("100ms", "1d") }
 
         /// File to which each checkpoint is appended as a line of JSON, beside the log of the program; best on a disk that the database is not on.
         checkpoint_archive: Option<PathBuf> {}
 
-        /// How often is measured how far the sealer is behind, for metrics and `dotmac why`.
+        /// Interval of the measurement of the sealer's lag, for metrics and `dotmac why`.
         status_interval: Duration { default: fixed("10s"), range: lasting("100ms", "10m") }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn add(on: &mut Mount<'_>, every: Duration) -> Result<(), MountError>
     Ok(())
 }
 
-/// What is worth saying of the sealer.
+/// The explanation of the sealer's lag.
 fn sentence(it: &SealerStatus) -> Option<String> {
     if it.oldest_seconds < WORTH_SAYING {
         return None;

@@ -1,4 +1,4 @@
-//! What is recorded of events and subscribers in the audit log.
+//! Acts on events and subscribers for the audit log.
 
 use dotmac_platform::{
     audit::{AuditedAct, Entry},
@@ -11,11 +11,11 @@ const PUBLISH: AuditedAct = AuditedAct::new(
 );
 const REWIND: AuditedAct = AuditedAct::new(
     "subscriber_rewind",
-    "A subscriber was sent to another place of the event log.",
+    "A subscriber was moved to another position of the event log.",
 );
 const RETRY: AuditedAct = AuditedAct::new(
     "subscriber_retry",
-    "A subscriber was made to try its parked events again.",
+    "The parked events of a subscriber were retried.",
 );
 
 pub(crate) const ACTS: &[AuditedAct] = &[PUBLISH, REWIND, RETRY];

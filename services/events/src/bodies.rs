@@ -1,4 +1,4 @@
-//! What requests and answers have in them.
+//! Bodies of requests and answers.
 
 use dotmac_platform::{
     db::types::Moment,
@@ -30,11 +30,11 @@ pub(crate) struct NewEvent {
     #[garde(skip)]
     #[schema(pattern = r"^custom(\.[a-z][a-z0-9_]*)+\.v[1-9][0-9]*$")]
     pub(crate) kind: String,
-    /// What it happened to. Subscribers handle events of one subject in their order. The type unless it is given.
+    /// The subject. Subscribers handle events of one subject in their order. By default the type.
     #[garde(skip)]
     #[schema(min_length = 1, max_length = 512)]
     pub(crate) subject: Option<String>,
-    /// What is particular to it: any JSON, at most 65536 bytes.
+    /// Its data: any JSON, at most 65536 bytes.
     #[serde(default)]
     #[garde(skip)]
     pub(crate) data: Value,
@@ -57,7 +57,7 @@ pub(crate) struct TypeBody {
     kind: String,
     /// The module that emits it.
     module: String,
-    /// What has happened.
+    /// The type of the event.
     description: Option<String>,
     /// The JSON Schema of its data.
     schema: Value,
@@ -101,7 +101,7 @@ pub(crate) struct SubscriberBody {
     parked: i64,
     /// The first event at which it failed, if it has not got over it.
     failed: Option<FailedBody>,
-    /// What keeps it from events that are there: `held back by transaction 8123 of pid 99 since 14 s`.
+    /// The cause of its lag: `held back by transaction 8123 of pid 99 since 14 s`.
     cause: Option<String>,
 }
 

@@ -19,21 +19,21 @@ use crate::{EventsError, acts, rules};
 /// Events of one reading.
 const AT_ONCE: u16 = 256;
 
-/// What happened, in one order: the log of events and its subscribers.
+/// The event log, and its subscribers.
 #[derive(clap::Parser)]
 pub(crate) enum EventsCommand {
     /// The types of events that the modules of this program emit, and who handles them.
     Types,
     /// Print events, one CloudEvent on a line, oldest first.
     List(List),
-    /// How far each subscriber is, and what holds it back.
+    /// The position of each subscriber, and the cause of its lag.
     Subscribers,
-    /// Have a subscriber try its parked events again, once their cause is mended.
+    /// Retry the parked events of a subscriber, once their cause is mended.
     Retry {
         /// Its name, as `subscribers` shows it.
         name: String,
     },
-    /// Rewind a subscriber to another place of the log: it handles all events behind it once more.
+    /// Rewind a subscriber to another position of the log: it handles all events behind it once more.
     Rewind {
         /// Its name, as `subscribers` shows it.
         name: String,

@@ -1,4 +1,4 @@
-//! What can go wrong with events, and the answers to clients.
+//! Errors of events, and the answers to clients.
 
 use dotmac_platform::{
     audit::AuditError,
@@ -14,7 +14,7 @@ const NO_SUBSCRIBER: ProblemType =
 const EXPIRED: ProblemType = ProblemType::new(
     410,
     "events_expired",
-    "events behind `after` are older than events are kept; without `after` the list begins with the oldest that is there",
+    "events after `after` passed the retention; without `after` the list begins with the oldest event",
 );
 const TOO_LARGE: ProblemType = ProblemType::new(
     413,
@@ -32,7 +32,7 @@ pub enum EventsError {
     #[error("there is no such subscriber")]
     NoSubscriber,
     /// Events that the reader has not seen are gone.
-    #[error("events behind that place are older than events are kept")]
+    #[error("events after that position passed the retention")]
     Expired,
     /// Values of the request are not acceptable.
     #[error(transparent)]

@@ -33,7 +33,7 @@ permissions! {
 /// The module.
 pub struct Events;
 
-/// What handlers work with.
+/// The state of handlers.
 #[derive(Clone)]
 struct Service {
     db: ModuleDb,
@@ -45,7 +45,7 @@ impl Module for Events {
     type Settings = EventsSettings;
 
     fn manifest() -> Manifest {
-        Manifest::new("What happened, in one order: the log of events and its subscribers.")
+        Manifest::new("The event log, and its subscribers.")
             .permissions(PERMISSIONS)
             .operator_permissions(&[ReadSubscribers::SPEC, WriteSubscribers::SPEC])
             .audits(acts::ACTS)

@@ -23,30 +23,29 @@ pub(crate) fn declare(routes: &mut Routes) {
         .get("", list)
         .summary("The tenant's events, in their order")
         .description(
-            "Oldest first. The order never changes, and nothing can appear before what was read: a reader goes on with the \
-             `sequence` of the last event as `after`, and misses none. Events appear when no older transaction can commit \
-             any more.",
+            "Oldest first. The order never changes, and no event appears before a read one: a reader continues with \
+            the `sequence` of its last event as `after`, and misses none. Events appear when no older transaction can \
+            commit any more.",
         );
     routes
         .post("", publish)
-        .summary("Emit an event of a type of one's own")
+        .summary("Emit an event of a type of the tenant")
         .rate_limit(RateLimit::per_principal(6000, MINUTE));
     routes
         .get("/types", types)
         .summary("The types of events that this program emits");
     routes
         .get("/subscribers", list_subscribers)
-        .summary("How far each subscriber is, and what holds it back");
+        .summary("The position of each subscriber, and the cause of its lag");
     routes
         .post("/subscribers/{name}/rewind", rewind)
-        .summary("Rewind a subscriber to another place of the log")
+        .summary("Rewind a subscriber to another position of the log")
         .description(
-            "It handles all events from there on, also those that it has handled before, and forgets what it had held and \
-             parked.",
+            "It handles all events from there on again, and drops its held and parked events.",
         );
     routes
         .post("/subscribers/{name}/retry", retry)
-        .summary("Have a subscriber try its parked events again");
+        .summary("Retry the parked events of a subscriber");
     routes.get("/{id}", find).summary("One event");
 }
 

@@ -1,4 +1,4 @@
-//! What may happen with events. Each rule is a function over a transaction.
+//! The rules of events. Each rule is a function over a transaction.
 
 use chrono::{DateTime, Utc};
 use dotmac_platform::{
@@ -114,7 +114,7 @@ pub(crate) async fn publish(
     Ok(recorded.of(one(tx, id).await?))
 }
 
-/// What a text says of where to send a subscriber; `None` if it says nothing.
+/// The target of a rewind in a text; `None` if it is not valid.
 pub(crate) fn rewind_to(text: &str) -> Option<RewindTo> {
     if text == "beginning" {
         return Some(RewindTo::Beginning);

@@ -6,9 +6,9 @@ use dotmac_platform::settings::{fixed, lasting};
 
 dotmac_platform::settings! {
     title: "Events", prefix: "EVENTS_";
-    /// What happened, in one order: the log of events and its subscribers.
+    /// The event log, and its subscribers.
     pub struct EventsSettings {
-        /// How long events are kept. A subscriber that has not come so far by then waits until it is rewound.
+        /// How long events are kept. A subscriber that has not reached them by then waits until it is rewound.
         retention: Duration { default: fixed("7d"), range: lasting("1h", "365d") }
 
         /// How often the lag of subscribers is measured, for metrics and `dotmac why`.

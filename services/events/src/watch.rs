@@ -28,13 +28,13 @@ const GAUGES: [Gauge<SubscriberStatus>; 4] = [
     Gauge {
         name: "dotmac.events.held",
         unit: "",
-        description: "Events at which a subscriber failed, and those that wait behind them",
+        description: "Events that a subscriber failed to handle, and those that wait behind them",
         value: |it| it.held,
     },
     Gauge {
         name: "dotmac.events.parked",
         unit: "",
-        description: "Events that a subscriber does not try again until it is asked to",
+        description: "Events that a subscriber retries only on request",
         value: |it| it.parked,
     },
 ];
@@ -66,7 +66,7 @@ async fn measure(db: Db, catalogue: EventCatalogue) -> Result<Vec<SubscriberStat
     Ok(found.await?.into_iter().filter(is_ours).collect())
 }
 
-/// What is worth saying of a subscriber.
+/// The explanation of a subscriber's lag.
 fn sentence(it: &SubscriberStatus) -> Option<String> {
     let mut facts = Vec::new();
     if it.lag_seconds >= WORTH_SAYING {
@@ -85,20 +85,20 @@ fn sentence(it: &SubscriberStatus) -> Option<String> {
     }
     match it.state {
         SubscriberState::Expired => {
-            facts.push("events that it had not handled are gone; rewind it".to_owned());
+            facts.push("events that it had not handled were deleted; rewind it".to_owned());
         }
         SubscriberState::Ahead => {
             facts.push("ahead of the database, which was restored into another cluster".to_owned());
         }
         SubscriberState::Parked => facts.push(format!(
-            "{} events parked; once the cause is mended, `events retry {}`",
+            "{} events parked; correct the cause, then run `events retry {}`",
             it.parked, it.name
         )),
         SubscriberState::Running | SubscriberState::Failing | SubscriberState::HeldBack => {}
     }
     if it.held > it.parked {
         facts.push(format!(
-            "{} events wait for another try",
+            "{} events wait for another attempt",
             it.held - it.parked
         ));
     }

@@ -15,22 +15,19 @@ pub(crate) const CHANGE: AuditedAct = AuditedAct::new(
 pub(crate) const COPY: AuditedAct = AuditedAct::new("file_copy", "A file was copied.");
 pub(crate) const DELETE: AuditedAct = AuditedAct::new("file_delete", "A file went to the trash.");
 pub(crate) const RESTORE: AuditedAct =
-    AuditedAct::new("file_restore", "A file was taken from the trash.");
+    AuditedAct::new("file_restore", "A file was restored from the trash.");
 pub(crate) const PURGE: AuditedAct =
-    AuditedAct::new("file_purge", "A file in the trash was deleted for good.");
-pub(crate) const LINK: AuditedAct = AuditedAct::new(
-    "file_link",
-    "A link was made by which anybody reads a file.",
-);
+    AuditedAct::new("file_purge", "A file in the trash was deleted permanently.");
+pub(crate) const LINK: AuditedAct = AuditedAct::new("file_link", "A link to a file was created.");
 pub(crate) const REPLACE: AuditedAct =
     AuditedAct::new("file_replace", "The content of a file was replaced.");
 pub(crate) const RESTORE_VERSION: AuditedAct = AuditedAct::new(
     "file_version_restore",
-    "A former content of a file replaced the one that it had.",
+    "A former content of a file was restored.",
 );
 pub(crate) const DELETE_VERSION: AuditedAct = AuditedAct::new(
     "file_version_delete",
-    "A former content of a file was deleted for good.",
+    "A former content of a file was deleted permanently.",
 );
 pub(crate) const UNLINK: AuditedAct =
     AuditedAct::new("file_unlink", "A link to a file was revoked.");

@@ -132,13 +132,13 @@ async fn check(on: &CommandContext, service: &Service, repair: bool) -> Result<(
 fn can_migrate(settings: &FilesSettings, from: Before) -> Result<(), Exit> {
     if settings.provider.is_local() == from.provider().is_local() {
         eprintln!(
-            "DOTMAC_FILES_PROVIDER is `{}`, which is what `--from` says: set it to the provider that is to have the bytes",
+            "DOTMAC_FILES_PROVIDER is `{}`, the same as `--from`: set it to the new provider",
             settings.provider
         );
         return Err(Exit::Settings);
     }
     if from == Before::S3 && settings.bucket.is_none() {
-        eprintln!("DOTMAC_FILES_BUCKET is not set: it says where the bytes are");
+        eprintln!("DOTMAC_FILES_BUCKET is not set: it names the store");
         return Err(Exit::Settings);
     }
     Ok(())

@@ -35,7 +35,7 @@ pub(crate) struct FileUpdated {
     content: bool,
 }
 
-/// A file went to the trash, or was deleted for good.
+/// A file went to the trash, or was deleted permanently.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FileDeleted {
     /// Its id.

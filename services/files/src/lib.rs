@@ -1,4 +1,4 @@
-//! Files: uploads that are checked, downloads, folders, trash and quotas.
+//! Files: checked uploads, downloads, folders, trash and quotas.
 //!
 //! Names, folders and states are in the database, bytes in a directory or a store that speaks S3. A request goes down once,
 //! from `routes` over `rules` to `store`, and comes up once; `upload` takes in bytes, `storage` keeps them, `check` compares both.

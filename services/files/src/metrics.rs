@@ -14,38 +14,30 @@ use tokio::sync::Semaphore;
 use crate::{FilesError, decoding::Fault};
 
 static UPLOADS: LazyLock<Counter<u64>> =
-    LazyLock::new(|| counter("dotmac.files.uploads", "Uploads, by what came of them"));
+    LazyLock::new(|| counter("dotmac.files.uploads", "Uploads, by outcome"));
 
 static RECEIVED: LazyLock<Counter<u64>> =
     LazyLock::new(|| bytes("dotmac.files.received", "Bytes of files that have arrived"));
 
-static SENT: LazyLock<Counter<u64>> = LazyLock::new(|| {
-    bytes(
-        "dotmac.files.sent",
-        "Bytes of files that were read for clients",
-    )
-});
+static SENT: LazyLock<Counter<u64>> =
+    LazyLock::new(|| bytes("dotmac.files.sent", "Bytes of files sent to clients"));
 
 static DROPPED: LazyLock<Counter<u64>> = LazyLock::new(|| {
     counter(
         "dotmac.files.dropped",
-        "Blobs that were deleted from the store, since no file has them",
+        "Blobs deleted from the store, since no file refers to them",
     )
 });
 
 static DECODES: LazyLock<Counter<u64>> = LazyLock::new(|| {
     counter(
         "dotmac.files.decodes",
-        "Files that were decoded for renditions, texts and what they say of themselves, by what came of it",
+        "Files decoded for renditions, texts and metadata, by outcome",
     )
 });
 
-static SCANS: LazyLock<Counter<u64>> = LazyLock::new(|| {
-    counter(
-        "dotmac.files.scans",
-        "Files that were scanned for viruses, by what came of it",
-    )
-});
+static SCANS: LazyLock<Counter<u64>> =
+    LazyLock::new(|| counter("dotmac.files.scans", "Virus scans of files, by outcome"));
 
 /// A file was decoded.
 pub(crate) const DECODED: &str = "ok";
@@ -79,7 +71,7 @@ impl Scanned {
 static RESUMED: LazyLock<Counter<u64>> = LazyLock::new(|| {
     counter(
         "dotmac.files.uploads.resumed",
-        "Requests that went on with an upload where an earlier request had ended",
+        "Requests that resumed an upload",
     )
 });
 
@@ -174,12 +166,12 @@ pub(crate) fn observe(uploads: &Arc<Semaphore>, most: usize, found: &Found) {
         (
             0,
             "dotmac.files.orphans",
-            "Bytes in the store that belong to no blob, by their number when the store was last checked",
+            "Objects in the store that belong to no blob, at the last check",
         ),
         (
             1,
             "dotmac.files.missing",
-            "Blobs whose bytes were not in the store when it was last checked",
+            "Blobs without bytes in the store, at the last check",
         ),
     ] {
         let found = found.clone();

@@ -1,6 +1,6 @@
 //! Uploads that go on with the next request, on whatever instance: what tus needs.
 //!
-//! What comes is written as parts, each a blob of its own with its row before its first byte; a part counts once the upload's row
+//! What comes is written as parts, each its own blob with its row before its first byte; a part counts once the upload's row
 //! says so. A request that goes on with an upload raises its fence, so that one which is still there, on a connection that is
 //! dead and not yet closed, can commit nothing more: no request waits for a lock. Once all has come the parts are read again,
 //! hashed and written as one blob: the hash is that of what is stored.

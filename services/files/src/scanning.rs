@@ -97,7 +97,7 @@ pub(crate) async fn scan(on: Service, run: Run<Scan>) -> Result<(), JobError> {
     let verdict = match scanned.await {
         Ok(verdict) => verdict,
         Err(error) if run.attempt() >= Scan::RULES.max_attempts => {
-            tracing::error!(file = %row.id, %error, "the file was not scanned in all attempts; it is rejected");
+            tracing::error!(file = %row.id, %error, "all attempts to scan the file failed; it is rejected");
             Verdict::Incomplete(error.to_string())
         }
         Err(error) => {

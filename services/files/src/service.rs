@@ -84,7 +84,7 @@ impl Service {
     /// Has an upload cleared away whose handler ends now.
     pub(crate) fn abandon(&self, abandoned: Abandoned) {
         if self.0.abandoned.try_send(abandoned).is_err() {
-            tracing::debug!("an upload that was cut off waits for the sweep");
+            tracing::debug!("an interrupted upload waits for the sweep");
         }
     }
 

@@ -8,11 +8,11 @@ use url::Url;
 use crate::{decoding::Limits, scanner::Address};
 
 dotmac_platform::choice! {
-    /// What keeps the bytes of files.
+    /// The store of files.
     pub enum Provider {
         /// A directory.
         Local = "local",
-        /// A store that speaks S3.
+        /// An S3 store.
         S3 = "s3",
         /// The same, by another name.
         Minio = "minio",
@@ -28,18 +28,18 @@ impl Provider {
 
 dotmac_platform::settings! {
     title: "Files", prefix: "FILES_", rules: FilesSettings::rules;
-    /// Files: uploads that are checked, downloads, folders, trash and quotas.
+    /// Files: checked uploads, downloads, folders, trash and quotas.
     pub struct FilesSettings {
-        /// What keeps the bytes of files: a directory, or a store that speaks S3. `minio` is the same as `s3`.
+        /// The store of files: a directory, or an S3 store. `minio` is the same as `s3`.
         provider: Provider { default: fixed("local") }
 
-        /// Directory of the bytes with the provider `local`, made if it is not there. Several instances need one that they share.
+        /// Directory of the provider `local`, created if it is missing. Several instances need a shared one.
         path: PathBuf { default: fixed("dotmac-files") }
 
         /// Address of the store with the provider `s3`. Unset means that of Amazon in the region.
         endpoint: Option<Url> {}
 
-        /// Bucket in the store, which must be there. Needed with the provider `s3`.
+        /// Bucket in the store, which must exist. Needed with the provider `s3`.
         bucket: Option<String> {}
 
         /// Region of the store.
@@ -51,37 +51,37 @@ dotmac_platform::settings! {
         /// Secret key of the store, needed with the provider `s3`.
         secret_key: SecretSetting { vault: "storage/secret_key", optional: true }
 
-        /// Largest file that is uploaded in one request.
+        /// Largest file of an upload in one request.
         max_upload: ByteSize { default: fixed("100MiB"), range: sized("1KiB", "5GiB") }
 
-        /// Largest file that is uploaded in parts, by tus.
+        /// Largest file of an upload in parts, by tus.
         max_size: ByteSize { default: fixed("5GiB"), range: sized("1KiB", "5120GiB") }
 
-        /// How long an upload in parts can go on.
+        /// How long an upload in parts can be resumed.
         upload_expiry: Duration { default: fixed("24h"), range: lasting("1m", "30d") }
 
-        /// Longest time for one request that uploads.
+        /// Longest time of one upload request.
         upload_timeout: Duration { default: fixed("1h"), range: lasting("1s", "24h") }
 
-        /// Uploads under way at once on one instance. Further ones are answered 503.
+        /// Uploads under way at once on one instance. Further ones get 503.
         max_uploads: usize { default: fixed("128"), range: between::<usize>("1", "10000") }
 
-        /// Bytes that the files of one tenant may have together, those in the trash among them.
+        /// Limit of the bytes of one tenant's files, including the trash.
         tenant_quota: ByteSize { default: fixed("100GiB"), range: sized("1B", "1000000GiB") }
 
-        /// Bytes that the files of one user or service account may have together.
+        /// Limit of the bytes of one user's or service account's files.
         user_quota: ByteSize { default: fixed("100GiB"), range: sized("1B", "1000000GiB") }
 
-        /// Former contents that are kept of each file. They count as used bytes; the oldest goes when one more comes.
+        /// Former contents kept of each file. They count as used bytes; a new one displaces the oldest.
         versions: usize { default: fixed("10"), range: between::<usize>("0", "100") }
 
         /// How long a deleted file can be restored.
         trash_retention: Duration { default: fixed("30d"), range: lasting("1s", "3650d") }
 
-        /// Images that are kept of one file in other sizes. Further ones are answered 422.
+        /// Renditions kept of one image. Further ones get 422.
         max_renditions: u32 { default: fixed("32"), range: between::<u32>("1", "10000") }
 
-        /// How long images in other sizes, texts and what a file says of itself are kept. They are made anew when they are asked for.
+        /// How long images in other sizes, texts and metadata are kept. They are created again at the next request.
         rendition_retention: Duration { default: fixed("30d"), range: lasting("1s", "3650d") }
 
         /// Memory that decoding one file may take.
@@ -90,16 +90,17 @@ dotmac_platform::settings! {
         /// Processor time that decoding one file may take.
         decode_cpu_time: Duration { default: fixed("20s"), range: lasting("1s", "60s") }
 
-        /// Pixels that an image may have that is decoded.
+        /// Most pixels of a decoded image.
         decode_pixels: u64 { default: fixed("100000000"), range: between::<u64>("1", "1000000000") }
 
-        /// Where clamd listens, which scans files for viruses: `tcp://127.0.0.1:3310` or `unix:/run/clamav/clamd.ctl`. Unset means that none is scanned.
+        /// Address of clamd, which scans files for viruses: `tcp://127.0.0.1:3310` or `unix:/run/clamav/clamd.ctl`.
+        /// Unset means no scans.
         clamd: Option<String> {}
 
         /// Longest time for one scan.
         scan_timeout: Duration { default: fixed("2m"), range: lasting("1s", "30m") }
 
-        /// How often is deleted what uploads have left behind and what was in the trash for long enough.
+        /// Interval of the cleanup of unfinished uploads and of the trash.
         sweep_interval: Duration { default: fixed("1m"), range: lasting("100ms", "1d") }
 
         /// How often the store is compared with the tables.

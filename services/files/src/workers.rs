@@ -61,7 +61,7 @@ pub(crate) async fn clear(service: Service, context: WorkerContext) -> Result<()
                 Ok(false) if tried < ABSENT => {}
                 Ok(false) => break,
                 Err(error) => {
-                    tracing::debug!(%error, "failed to clear away an upload; trying again")
+                    tracing::debug!(%error, "failed to remove an upload; retrying")
                 }
             }
             tokio::time::sleep(AGAIN).await;
@@ -139,7 +139,7 @@ async fn give_up(service: &Service, context: &WorkerContext) -> Result<(), Files
         let is_last = is_last(left.len());
         for (tenant, blob) in left {
             let scope = TenantScope::system(tenant, "give up uploads left behind");
-            tracing::info!(%blob, "gave up an upload that its instance left behind");
+            tracing::info!(%blob, "removed an upload of an instance that ended");
             writing::clear(
                 service,
                 Abandoned {
@@ -169,7 +169,7 @@ async fn end_expired(service: &Service, context: &WorkerContext) -> Result<(), F
         for upload in expired {
             let scope = TenantScope::system(upload.tenant_id, "end expired uploads");
             if upload.received == upload.length {
-                tracing::error!(upload = %upload.id, "gave up an upload that came whole: no file could be made of it");
+                tracing::error!(upload = %upload.id, "removed a complete upload: no file could be created from it");
             }
             match resumable::end(service, &scope, upload).await {
                 Ok(()) | Err(FilesError::Taken) => context.beat(),
@@ -194,10 +194,10 @@ async fn finish(service: &Service, context: &WorkerContext) -> Result<(), FilesE
         let id = upload.id;
         let scope = TenantScope::system(upload.tenant_id, "finish uploads");
         match resumable::finish(service, &scope, upload, &|| context.beat()).await {
-            Ok(_) => tracing::info!(upload = %id, "made the file of an upload that came whole"),
+            Ok(_) => tracing::info!(upload = %id, "created the file of a complete upload"),
             Err(FilesError::Lost) => {}
             Err(error) => {
-                tracing::warn!(%error, upload = %id, "failed to make the file of an upload that came whole");
+                tracing::warn!(%error, upload = %id, "failed to create the file of a complete upload");
             }
         }
         context.beat();
@@ -287,12 +287,12 @@ pub(crate) async fn check(service: Service, context: WorkerContext) -> Result<()
     };
     let report = check::run(&service, options, &|| context.beat()).await?;
     if report.is_clean() {
-        tracing::debug!(blobs = report.blobs, "the store has what the tables say");
+        tracing::debug!(blobs = report.blobs, "the store matches the tables");
     } else {
         tracing::error!(
             orphans = report.orphans.len(),
             missing = report.missing.len(),
-            "the store does not have what the tables say: `dotmac files check` names it"
+            "the store does not match the tables; run `dotmac files check`"
         );
     }
     Ok(())

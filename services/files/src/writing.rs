@@ -223,7 +223,7 @@ impl Writing {
         }
         let stored = self.on.storage.size(self.blob).await?;
         if stored != Some(size) {
-            tracing::error!(blob = %self.blob, size, ?stored, "the store does not have what was written");
+            tracing::error!(blob = %self.blob, size, ?stored, "the store lost written data");
             return Err(FilesError::Lost);
         }
         Ok(())
@@ -242,7 +242,7 @@ impl Writing {
             writer: self.writer.take(),
         };
         if let Err(error) = clear(&self.on, abandoned).await {
-            tracing::warn!(%error, "an upload that has failed is cleared away later");
+            tracing::warn!(%error, "a failed upload is removed later");
         }
         // Not before: a handler may be dropped meanwhile, since its client has gone.
         self.is_over = true;
@@ -301,9 +301,9 @@ pub(crate) async fn abort(abandoned: Abandoned) {
     match timeout(ABORT, writer.abort()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::debug!(%error, "the store did not take back a part of an upload");
+            tracing::debug!(%error, "the store did not delete a part of an upload");
         }
-        Err(_) => tracing::debug!("the store did not take back a part of an upload in time"),
+        Err(_) => tracing::debug!("the store did not delete a part of an upload in time"),
     }
 }
 

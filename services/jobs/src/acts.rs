@@ -1,11 +1,11 @@
-//! What is recorded of jobs, queues and schedules in the audit log.
+//! Acts on jobs, queues and schedules for the audit log.
 
 use dotmac_platform::audit::{AuditedAct, Entry};
 
 pub(crate) const ENQUEUE: AuditedAct = AuditedAct::new("job_enqueue", "A caller enqueued a job.");
 pub(crate) const CANCEL: AuditedAct = AuditedAct::new("job_cancel", "A job was cancelled.");
 pub(crate) const RETRY: AuditedAct =
-    AuditedAct::new("job_retry", "A job that was over was made ready again.");
+    AuditedAct::new("job_retry", "A finished job was made ready again.");
 pub(crate) const RUN_NOW: AuditedAct =
     AuditedAct::new("job_run_now", "A job was made ready before its time.");
 pub(crate) const PAUSE: AuditedAct = AuditedAct::new("queue_pause", "A queue was paused.");

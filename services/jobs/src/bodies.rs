@@ -1,4 +1,4 @@
-//! What requests and answers have in them.
+//! Bodies of requests and answers.
 
 use std::{fmt, time::Duration};
 
@@ -30,7 +30,7 @@ pub(crate) struct NewJob {
     #[garde(skip)]
     #[schema(example = "system.echo")]
     pub(crate) kind: String,
-    /// What its kind needs, at most 65536 bytes of JSON.
+    /// The arguments of its kind, at most 65536 bytes of JSON.
     #[garde(skip)]
     #[schema(example = json!({"text": "hello"}))]
     pub(crate) args: Value,
@@ -84,7 +84,7 @@ impl Unique {
 pub(crate) struct JobBody {
     /// Its id, the same for each of its attempts.
     pub(crate) id: Uuid,
-    /// What it does: `files.render`.
+    /// Its kind: `files.render`.
     #[schema(example = "system.echo")]
     kind: String,
     /// Its queue.
@@ -109,9 +109,9 @@ pub(crate) struct JobBody {
     finished_at: Option<Moment>,
     /// How far its last attempt came.
     progress: ProgressBody,
-    /// What it resulted in, once it is `completed`.
+    /// Its result, once it is `completed`.
     result: Option<Value>,
-    /// What its last unsuccessful attempt ended with.
+    /// The error of its last unsuccessful attempt.
     last_error: Option<ErrorBody>,
     /// The trace in which it was enqueued, which its attempts are a part of.
     trace_id: Option<String>,
@@ -121,15 +121,15 @@ pub(crate) struct JobBody {
 #[derive(Clone, Default, Serialize, ToSchema)]
 #[schema(as = JobProgress)]
 pub(crate) struct ProgressBody {
-    /// Parts that are done, in whatever unit the job counts.
+    /// Finished parts, in the job's own unit.
     done: i64,
     /// All parts, if their number is known.
     total: Option<i64>,
-    /// What it is doing.
+    /// Its progress.
     message: Option<String>,
 }
 
-/// What an attempt ended with.
+/// The error of an attempt.
 #[derive(Clone, Serialize, ToSchema)]
 #[schema(as = JobError)]
 pub(crate) struct ErrorBody {

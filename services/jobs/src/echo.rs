@@ -82,7 +82,7 @@ pub(crate) async fn echo(run: Run<Echo>) -> Result<String, JobError> {
     }
     if run.attempt() <= run.fail_times {
         let message = format!(
-            "failure {} of {}, as it was asked for",
+            "failure {} of {}, as requested",
             run.attempt(),
             run.fail_times
         );

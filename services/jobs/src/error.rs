@@ -1,4 +1,4 @@
-//! What can go wrong with jobs, and the answers to clients.
+//! Errors of jobs, and the answers to clients.
 
 use std::time::Duration;
 
@@ -14,15 +14,12 @@ const NOT_FOUND: ProblemType = ProblemType::new(404, "job_not_found", "there is 
 const NO_QUEUE: ProblemType = ProblemType::new(404, "queue_not_found", "there is no such queue");
 const NO_SCHEDULE: ProblemType =
     ProblemType::new(404, "schedule_not_found", "there is no such schedule");
-const SCHEDULE_EXISTS: ProblemType = ProblemType::new(
-    409,
-    "schedule_exists",
-    "the tenant has a schedule of that name",
-);
+const SCHEDULE_EXISTS: ProblemType =
+    ProblemType::new(409, "schedule_exists", "a schedule of that name exists");
 const TOO_MANY_SCHEDULES: ProblemType = ProblemType::new(
     409,
     "too_many_schedules",
-    "the tenant has as many schedules as it may have",
+    "the tenant has reached the limit of schedules",
 );
 const NO_KIND: ProblemType =
     ProblemType::new(409, "kind_absent", "the program has no jobs of that kind");
@@ -36,7 +33,7 @@ const TOO_LARGE: ProblemType = ProblemType::new(
 const TOO_MANY: ProblemType = ProblemType::new(
     429,
     "too_many_waiting",
-    "as many jobs of this kind are waiting as may wait",
+    "too many jobs of this kind are waiting",
 );
 
 /// When another try may find room.
@@ -55,10 +52,10 @@ pub enum JobsError {
     #[error("there is no such schedule")]
     NoSchedule,
     /// The tenant has a schedule of that name.
-    #[error("there is a schedule of that name")]
+    #[error("a schedule with that name exists")]
     ScheduleExists,
     /// The tenant has as many schedules as it may have.
-    #[error("the tenant has {MAX_SCHEDULES} schedules, which is all it may have")]
+    #[error("the tenant has {MAX_SCHEDULES} schedules, which is the limit")]
     TooManySchedules,
     /// The program has no jobs of the schedule's kind.
     #[error("the program has no jobs of that kind")]
@@ -71,7 +68,7 @@ pub enum JobsError {
     State {
         /// Its state.
         state: JobState,
-        /// What would be right.
+        /// The valid form.
         wanted: &'static str,
     },
     /// Values of the request are not acceptable.

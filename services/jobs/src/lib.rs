@@ -44,7 +44,7 @@ permissions! {
 /// The module.
 pub struct Jobs;
 
-/// What handlers work with.
+/// The state of handlers.
 #[derive(Clone)]
 struct Service {
     db: ModuleDb,

@@ -1,4 +1,4 @@
-//! What may happen with jobs. Each rule is a function over a transaction.
+//! The rules of jobs. Each rule is a function over a transaction.
 
 use dotmac_platform::{
     audit::{Audit as _, Audited, AuditedAct, Recorded},
@@ -107,10 +107,7 @@ pub(crate) async fn enqueue(
         let known = jobs::queues(tx).await?;
         let own = spec.is_some_and(|spec| spec.rules.queue == queue);
         if !own && known.iter().all(|it| it.name != *queue) {
-            wrong.push((
-                "queue",
-                "is no queue in which there have been jobs".to_owned(),
-            ));
+            wrong.push(("queue", "is a queue that never had a job".to_owned()));
         }
     }
     let Some(spec) = spec.filter(|_| wrong.is_empty()) else {
@@ -134,7 +131,7 @@ pub(crate) async fn enqueue(
     Ok(recorded.of(one(tx, id).await?))
 }
 
-/// What would be right for a kind.
+/// The valid form of a kind.
 pub(crate) fn no_such_kind(catalogue: &JobCatalogue) -> String {
     let public = catalogue.kinds().iter().filter(|it| it.rules.is_public);
     let public: Vec<_> = public.map(|it: &KindSpec| it.kind).collect();
@@ -144,7 +141,7 @@ pub(crate) fn no_such_kind(catalogue: &JobCatalogue) -> String {
     )
 }
 
-/// What can be done with a job.
+/// The operations on a job.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Act {
     Cancel,
@@ -164,7 +161,7 @@ impl Act {
     fn wanted(self) -> &'static str {
         match self {
             Self::Cancel => "only one that is not finished can be cancelled",
-            Self::Retry => "only one that is failed, cancelled or parked can be tried again",
+            Self::Retry => "only one that is failed, cancelled or parked can be retried",
             Self::RunNow => "only one that is scheduled or retrying can be run now",
         }
     }

@@ -49,7 +49,7 @@ const GAUGES: [Gauge<KindStats>; 6] = [
     Gauge {
         name: "dotmac.jobs.parked",
         unit: "",
-        description: "Jobs that are held because they took their process down",
+        description: "Jobs that are held because their process ended while they ran",
         value: |it| it.parked,
     },
 ];
@@ -110,7 +110,7 @@ async fn measure(db: Db) -> Result<Queues, DbError> {
     measured.await
 }
 
-/// What is worth saying of jobs that wait, of those that are parked, and of what holds back vacuum.
+/// The explanation of waiting and parked jobs, and of delayed vacuum.
 fn sentences(measured: &Queues, catalogue: &JobCatalogue) -> Vec<String> {
     let (mut sentences, slots) = (Vec::new(), catalogue.slots());
     let mut oldest = measured.oldest.iter();
@@ -155,7 +155,7 @@ fn cause(
         .iter()
         .find(|slot| slot.kind == kind && slot.queue == *queue && slot.running >= slot.slots);
     let Some(spec) = spec else {
-        return format!("this program does no jobs `{kind}`");
+        return format!("this program runs no jobs `{kind}`");
     };
     let total = spec.rules.total.filter(|it| *running >= i64::from(*it));
     if paused.contains(queue) {
@@ -233,7 +233,7 @@ mod tests {
                 1,
                 "`files.render` starts 10 jobs in 1m, 3 are ready",
             ),
-            (&[], None, 0, 0, "this program does no jobs `files.render`"),
+            (&[], None, 0, 0, "this program runs no jobs `files.render`"),
         ] {
             let found = cause(&waiting(running), paused, spec, &[slots(slot)]);
             assert_eq!(found, expected);

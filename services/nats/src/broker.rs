@@ -19,7 +19,7 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
 /// JetStream recognises an event that it has already by this header.
 const MESSAGE_ID: &str = "Nats-Msg-Id";
 
-/// What the server wants to see; each may be unset.
+/// The credentials for the server; each may be unset.
 #[derive(Clone)]
 pub(crate) struct Credentials {
     pub(crate) token: SecretWatch,
@@ -29,7 +29,7 @@ pub(crate) struct Credentials {
     pub(crate) signed: SecretWatch,
 }
 
-/// A stream, over one connection. It is opened when it is needed, and anew after each error, with the secrets of that moment.
+/// A stream, over one connection. It is opened on demand, and again after each error, with the current secrets.
 pub(crate) struct JetStream {
     url: Url,
     settings: NatsSettings,
@@ -47,11 +47,13 @@ impl JetStream {
         }
     }
 
-    /// What `check --connect` prints.
+    /// The output of `check --connect`.
     pub(crate) async fn describe(&mut self) -> Result<String, String> {
         let stream = self.settings.stream.clone();
         match self.inspect().await {
-            Ok(None) => Ok(format!("the stream `{stream}` keeps what it acknowledges")),
+            Ok(None) => Ok(format!(
+                "the stream `{stream}` stores acknowledged events durably"
+            )),
             Ok(Some(found)) => Ok(format!("the stream may lose events: {found}")),
             // It names its causes itself.
             Err(error) => Err(error.to_string()),

@@ -1,4 +1,4 @@
-//! What a stream needs, so as not to lose what it has acknowledged.
+//! The requirements on a durable stream.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stor
 /// For so long at least a stream must recognise events: longer than one can be under way twice.
 const KNOWN_FOR: Duration = Duration::from_secs(120);
 
-/// What a stream lacks, in words for operators; `None` if it lacks nothing.
+/// The faults of a stream, for operators; `None` if there are none.
 pub(crate) fn shortcomings(config: &Config, replicas: usize) -> Option<String> {
     let mut found = Vec::new();
     if config.storage != StorageType::File {
@@ -22,12 +22,12 @@ pub(crate) fn shortcomings(config: &Config, replicas: usize) -> Option<String> {
     }
     if config.duplicate_window < KNOWN_FOR {
         found.push(format!(
-            "it recognises a message for {:?}, and {KNOWN_FOR:?} are needed",
+            "it recognises a repeated message for {:?}, and {KNOWN_FOR:?} are needed",
             config.duplicate_window
         ));
     }
     if config.retention != RetentionPolicy::Limits {
-        found.push("it drops a message once its consumers have had it".to_owned());
+        found.push("it drops consumed messages".to_owned());
     }
     let is_bounded = config.max_messages > 0 || config.max_bytes > 0;
     if is_bounded && config.discard == DiscardPolicy::Old {
@@ -60,9 +60,9 @@ mod tests {
         lacks(|_| (), 5, "it has 3 replicas, and 5 are wanted");
         lacks(|it| it.no_ack = true, 3, "does not acknowledge");
         let short = |it: &mut Config| it.duplicate_window = Duration::from_secs(1);
-        lacks(short, 3, "recognises a message for 1s");
+        lacks(short, 3, "recognises a repeated message for 1s");
         let work = |it: &mut Config| it.retention = RetentionPolicy::WorkQueue;
-        lacks(work, 3, "drops a message once");
+        lacks(work, 3, "drops consumed messages");
         lacks(|it| it.max_bytes = 1000, 3, "drops old messages");
         lacks(|it| it.max_messages = 1000, 3, "drops old messages");
     }

@@ -29,13 +29,14 @@ dotmac_platform::settings! {
         /// PEM file with authorities that may have signed the server's certificate, in place of those of the system.
         ca_cert: Option<PathBuf> {}
 
-        /// The stream that keeps the events. The relay does not create it: the operator of NATS decides where it is stored and for how long.
+        /// The stream of the events. The relay does not create it: the operator of NATS decides on its storage and
+        /// retention.
         stream: String { default: fixed("DOTMAC_EVENTS") }
 
-        /// What the subjects of events begin with; tenant and type follow: `dotmac.events.0192….note.added.v1`.
+        /// The prefix of the subjects of events; tenant and type follow: `dotmac.events.0192….note.added.v1`.
         subject: String { default: fixed("dotmac.events") }
 
-        /// How many replicas the stream must have to count as durable.
+        /// Least number of replicas for a durable stream.
         replicas: usize { default: fixed("3"), range: between::<usize>("1", "5") }
     }
 }
@@ -52,7 +53,7 @@ impl NatsSettings {
             self.url.is_some() && !server.as_ref().is_some_and(is_address),
             &["url"],
             "it is not the address of a NATS server",
-            "write it as nats://host:4222 or tls://host:4222, and secrets in keys of their own",
+            "write it as nats://host:4222 or tls://host:4222, and secrets in separate keys",
         );
         let is_clear = server
             .as_ref()

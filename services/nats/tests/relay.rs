@@ -1,4 +1,4 @@
-//! Events reach a real nats-server, once each and in order, whatever becomes of it and of the program.
+//! Events reach a real nats-server, once each and in order, under faults of both.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
@@ -165,9 +165,7 @@ async fn a_server_that_is_away_costs_no_request_and_a_volatile_stream_is_named()
     make_stream(&server, StorageType::Memory).await;
     let volatile = Some("broker_not_durable");
     daemon.until_component(RELAY, "degraded", volatile).await;
-    let line = daemon
-        .logged("may lose events that it has acknowledged")
-        .await;
+    let line = daemon.logged("may lose acknowledged events").await;
     let text = line.to_string();
     for part in ["in memory", "1 replicas, and 3 are wanted"] {
         assert!(text.contains(part), "{text}");

@@ -9,14 +9,12 @@ pub(crate) const SEND: AuditedAct = AuditedAct::new(
 );
 pub(crate) const MAIL: AuditedAct = AuditedAct::new(
     "notification_mail",
-    "A mail of a service was handed to the relay.",
+    "A mail of a service was sent to the relay.",
 );
-pub(crate) const RETRY: AuditedAct = AuditedAct::new(
-    "notification_retry",
-    "A delivery was put back to be tried again.",
-);
+pub(crate) const RETRY: AuditedAct =
+    AuditedAct::new("notification_retry", "A delivery was queued again.");
 pub(crate) const CANCEL: AuditedAct =
-    AuditedAct::new("notification_cancel", "A delivery was called off.");
+    AuditedAct::new("notification_cancel", "A delivery was cancelled.");
 pub(crate) const TEMPLATE_ADD: AuditedAct =
     AuditedAct::new("notification_template_add", "A template was added.");
 pub(crate) const TEMPLATE_CHANGE: AuditedAct = AuditedAct::new(
@@ -35,19 +33,19 @@ pub(crate) const UNSUPPRESS: AuditedAct = AuditedAct::new(
 );
 pub(crate) const PREFER: AuditedAct = AuditedAct::new(
     "notification_preferences_change",
-    "A user changed what they want to get.",
+    "A user changed their preferences.",
 );
 pub(crate) const PUSH_SUBSCRIBE: AuditedAct = AuditedAct::new(
     "notification_push_subscribe",
-    "A browser of a user takes push messages.",
+    "A browser of a user subscribed to push messages.",
 );
 pub(crate) const PUSH_UNSUBSCRIBE: AuditedAct = AuditedAct::new(
     "notification_push_unsubscribe",
-    "A browser of a user takes no push messages any more.",
+    "A browser of a user unsubscribed from push messages.",
 );
 pub(crate) const BOUNCE: AuditedAct = AuditedAct::new(
     "notification_bounce",
-    "A mail server reported what became of a mail that was accepted.",
+    "A mail server reported the result of an accepted mail.",
 );
 pub(crate) const OUTBOX: AuditedAct =
     AuditedAct::new("notification_outbox_read", "Held mail was read.");

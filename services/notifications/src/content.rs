@@ -137,13 +137,13 @@ impl Recipient<'_> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ContentError {
     /// It was deleted once it was not needed any more.
-    #[error("the content is not kept any more")]
+    #[error("the content was deleted")]
     Gone,
     /// It does not open.
     #[error(transparent)]
     Sealed(#[from] SealingError),
     /// It is a version of a template that is not there any more.
-    #[error("the template is not there any more")]
+    #[error("the template was deleted")]
     NoTemplate,
     /// Its template fails for this recipient.
     #[error("{} of the template {}", .0.part, .0.problem)]

@@ -35,8 +35,7 @@ const NO_SUBSCRIPTION: ProblemType = ProblemType::new(
     "subscription_not_found",
     "there is no such subscription to push messages",
 );
-const NO_LINK: ProblemType =
-    ProblemType::new(404, "link_not_found", "the link is not good any more");
+const NO_LINK: ProblemType = ProblemType::new(404, "link_not_found", "the link is no longer valid");
 const OUTBOX: ProblemType = ProblemType::new(
     403,
     "outbox_disabled",
@@ -57,20 +56,17 @@ const NOT_A_PERSON: ProblemType = ProblemType::new(
     "forbidden",
     "an API key has no inbox and no preferences; sign in",
 );
-const TEMPLATE_EXISTS: ProblemType = ProblemType::new(
-    409,
-    "template_exists",
-    "the tenant has a template of that key",
-);
+const TEMPLATE_EXISTS: ProblemType =
+    ProblemType::new(409, "template_exists", "a template with that key exists");
 const TOO_MANY_TEMPLATES: ProblemType = ProblemType::new(
     409,
     "too_many_templates",
-    "the tenant has as many templates as it may have",
+    "the tenant has reached the limit of templates",
 );
 const TOO_MANY_SUBSCRIPTIONS: ProblemType = ProblemType::new(
     409,
     "too_many_subscriptions",
-    "as many browsers of the user take push messages as may",
+    "the user has reached the limit of browsers with push messages",
 );
 const STATE: ProblemType = ProblemType::new(
     409,
@@ -80,13 +76,10 @@ const STATE: ProblemType = ProblemType::new(
 const GONE: ProblemType = ProblemType::new(
     409,
     "content_gone",
-    "what the delivery said is not kept any more",
+    "the content of the delivery was deleted",
 );
-const TOO_MANY: ProblemType = ProblemType::new(
-    429,
-    "too_many_waiting",
-    "as many deliveries are waiting as may wait",
-);
+const TOO_MANY: ProblemType =
+    ProblemType::new(429, "too_many_waiting", "too many deliveries are waiting");
 const NO_EMAIL: ProblemType =
     not_configured("email_not_configured", "no relay for mail is configured");
 const NO_WEBHOOK: ProblemType = not_configured(
@@ -115,9 +108,9 @@ const NO_REPORTS: ProblemType = not_configured(
 );
 const NO_DIRECTORY: ProblemType = not_configured(
     "directory_not_configured",
-    "the program has no users whose addresses could be found",
+    "the program has no directory of users",
 );
-const INVALID: ProblemType = ProblemType::new(422, "validation", "some values are not acceptable");
+const INVALID: ProblemType = ProblemType::new(422, "validation", "some values are not valid");
 
 /// When another try may find room.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
@@ -179,7 +172,7 @@ pub(crate) enum NotificationsError {
     TooManySubscriptions(usize),
     #[error("the delivery is {state}, and {wanted}")]
     State { state: State, wanted: &'static str },
-    #[error("what it said is not kept any more")]
+    #[error("its content was deleted")]
     ContentGone,
     #[error("the channel {0} is not configured")]
     NotConfigured(Channel),
@@ -193,7 +186,7 @@ pub(crate) enum NotificationsError {
     NoReports,
     #[error("there is no directory of users")]
     NoDirectory,
-    #[error("some values are not acceptable")]
+    #[error("some values are not valid")]
     Wrong(Vec<WrongField>),
     #[error(transparent)]
     Problem(#[from] Problem),

@@ -12,7 +12,7 @@ use crate::channel::{Channel, State};
 static DELIVERIES: LazyLock<Counter<u64>> = LazyLock::new(|| {
     global::meter("dotmac.notifications")
         .u64_counter("dotmac.notifications.deliveries")
-        .with_description("Deliveries, by channel and what became of them")
+        .with_description("Deliveries, by channel and result")
         .build()
 });
 

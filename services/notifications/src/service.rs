@@ -111,7 +111,7 @@ impl Inner {
         }
     }
 
-    /// Whether mails have senders of their own, so that reports of what became of them are told apart.
+    /// Whether mails have their own senders, so that reports of what became of them are told apart.
     pub(crate) fn takes_bounces(&self) -> bool {
         self.relay.as_ref().is_some_and(Relay::takes_bounces)
     }

@@ -13,44 +13,44 @@ dotmac_platform::settings! {
     title: "Notifications", prefix: "NOTIFICATIONS_", rules: NotificationsSettings::rules;
     /// Mail and the inbox of each user: templates, preferences, suppressions.
     pub struct NotificationsSettings {
-        /// Address by which recipients reach this installation: the links by which they unsubscribe begin with it. Needed in
+        /// Address by which recipients reach this installation, the start of links for unsubscribing. Needed in
         /// production for mail of any category but `transactional`, with `https`.
         public_url: Option<Url> { default: computed("`http://localhost` with the port of `DOTMAC_PORT` outside production", public_url) }
 
-        /// Whether mail is held while there is no relay, to be read at `GET /notifications/outbox`, which shows the links in
-        /// it. Refused in production.
+        /// Whether mail is held while no relay is set. `GET /notifications/outbox` shows it with its links. Refused in
+        /// production.
         outbox: bool { default: computed("`true` in development and test, `false` elsewhere", outbox) }
 
-        /// How long notifications are kept, with their deliveries and what is in inboxes. Links by which recipients
-        /// unsubscribe work as long.
+        /// How long notifications are kept, with their deliveries and items of inboxes. Links for unsubscribing work
+        /// for the same time.
         retention: Duration { default: fixed("90d"), range: lasting("1h", "3650d") }
 
-        /// Private key of VAPID, with which push services are shown who sends: 32 bytes, base64url, as `dotmac notifications
-        /// push-key` and other tools for web push make it. Browsers subscribe for one key: after a change they must do so anew.
-        /// Without it there are no push messages.
+        /// Private key of VAPID, that identifies the sender to push services: 32 bytes, base64url, as `dotmac
+        /// notifications push-key` and other tools for web push make it. Browsers subscribe for one key: after a change
+        /// they must subscribe again. Without it there are no push messages.
         push_key: SecretSetting { vault: "notifications/push_key", optional: true }
 
-        /// How a push service reaches who runs this installation, as `mailto:ops@example.com` or an `https` address. Some push
-        /// services want it.
+        /// Contact of the operator for push services, as `mailto:ops@example.com` or an `https` address. Some push
+        /// services require it.
         push_contact: Option<String> {}
 
-        /// Who is given text messages: `twilio`, or `http` for a gateway that is called with a signature. Without it there are
+        /// Provider of text messages: `twilio`, or `http` for a gateway that gets signed calls. Without it there are
         /// none.
         sms_provider: Option<SmsProvider> {}
 
-        /// Address of the gateway, or of what speaks Twilio's API; `https://api.twilio.com` for Twilio.
+        /// Address of the gateway, or of a server with Twilio's API; `https://api.twilio.com` for Twilio.
         sms_url: Option<Url> {}
 
         /// Twilio's account, `AC…`.
         sms_account: Option<String> {}
 
-        /// Number or name that text messages come from.
+        /// Sender of text messages, a number or a name.
         sms_from: Option<String> {}
 
-        /// Twilio's token, or for a gateway the secret that calls are signed with: `whsec_…`.
+        /// Twilio's token, or for a gateway the secret that signs calls: `whsec_…`.
         sms_secret: SecretSetting { vault: "notifications/sms_secret", optional: true }
 
-        /// Private key with which calls of URLs are signed, `whsk_…`, as `dotmac notifications webhook-key` makes it. Without it
+        /// Private key that signs calls of URLs, `whsk_…`, created by `dotmac notifications webhook-key`. Without it
         /// there is no channel `webhook`.
         webhook_key: SecretSetting { vault: "notifications/webhook_key", optional: true }
 
@@ -133,7 +133,7 @@ impl NotificationsSettings {
         );
     }
 
-    /// How push services reach who runs the program.
+    /// The contact of the operator for push services.
     pub(crate) fn push_contact(&self) -> Option<String> {
         let url = self.public_url.as_ref().filter(|it| it.scheme() == "https");
         let url = url.map(|it| it.as_str().to_owned());

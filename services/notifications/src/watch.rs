@@ -31,7 +31,7 @@ const GAUGES: [Gauge<Queued>; 2] = [
     Gauge {
         name: "dotmac.notifications.oldest.due",
         unit: "s",
-        description: "How long the delivery has been due that has waited the longest",
+        description: "Time since the oldest waiting delivery became due",
         value: |it| it.oldest_due,
     },
 ];
@@ -53,7 +53,7 @@ pub(crate) fn add(on: &mut Mount<'_>, every: Duration, has_relay: bool) -> Resul
             let (channel, count, seconds) = (it.channel, it.count, it.oldest_due);
             let cause = match (channel, has_relay) {
                 (Channel::Email, false) => ": no relay is configured (DOTMAC_SMTP_HOST)",
-                (Channel::Email, true) => ": component `smtp` says how the relay is",
+                (Channel::Email, true) => ": see the state of `smtp`",
                 _ => "",
             };
             format!("oldest delivery by {channel} due for {seconds} s, {count} waiting{cause}")

@@ -69,7 +69,7 @@ async fn reseal(service: &Service, context: &WorkerContext) -> Result<(), Notifi
             Ok(done) if done.is_done => return Ok(()),
             Ok(_) => {}
             Err(ResealError::Sealing(error)) => {
-                tracing::debug!(%error, "no push subscription is sealed anew");
+                tracing::debug!(%error, "push subscriptions were not resealed");
                 return Ok(());
             }
             Err(ResealError::Db(error)) => return Err(error.into()),

@@ -25,14 +25,14 @@ pub(crate) const RESUME: AuditedAct =
     AuditedAct::new("webhook_resume", "A webhook endpoint was resumed.");
 pub(crate) const DISABLE: AuditedAct = AuditedAct::new(
     "webhook_disable",
-    "A webhook endpoint was disabled because it failed for too long, or said that it is gone.",
+    "A webhook endpoint was disabled because it failed for too long, or answered 410.",
 );
 pub(crate) const RECOVER: AuditedAct = AuditedAct::new(
     "webhook_recover",
-    "Failed deliveries of a webhook endpoint were begun anew.",
+    "Failed deliveries of a webhook endpoint were restarted.",
 );
 pub(crate) const REPLAY: AuditedAct =
-    AuditedAct::new("webhook_replay", "A webhook delivery was begun anew.");
+    AuditedAct::new("webhook_replay", "A webhook delivery was restarted.");
 
 /// All acts of the module.
 pub(crate) const ACTS: &[AuditedAct] = &[

@@ -74,14 +74,14 @@ pub(crate) struct EndpointPatch {
 #[derive(Deserialize, Validate, ToSchema)]
 #[schema(as = WebhookRotation)]
 pub(crate) struct Rotation {
-    /// How long the former secret signs beside the new one, as `24h`; at most `7d`. `0s` ends it at once.
+    /// How long the former secret also signs, such as `24h`; at most `7d`. `0s` ends it at once.
     #[serde(default)]
     #[garde(inner(length(bytes, max = 20)))]
     #[schema(example = "24h")]
     pub(crate) overlap: Option<String>,
 }
 
-/// Which deliveries are begun anew.
+/// The deliveries to restart.
 #[derive(Deserialize, Validate, ToSchema)]
 #[schema(as = WebhookRecovery)]
 pub(crate) struct Recovery {
@@ -90,7 +90,7 @@ pub(crate) struct Recovery {
     pub(crate) since: Moment,
 }
 
-/// How many deliveries were begun anew.
+/// The number of restarted deliveries.
 #[derive(Serialize, ToSchema)]
 #[schema(as = WebhookRecovered)]
 pub(crate) struct Recovered {
@@ -124,7 +124,7 @@ pub(crate) struct EndpointBody {
     pub(crate) state: EndpointState,
     /// Why it is disabled: `gone` or `failing`.
     pub(crate) state_reason: Option<String>,
-    /// While a former secret signs beside the present one: until when.
+    /// The time until which a former secret also signs.
     pub(crate) former_secret_until: Option<Moment>,
     /// When it was made.
     pub(crate) created_at: Moment,

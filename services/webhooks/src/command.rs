@@ -32,12 +32,12 @@ pub(crate) enum WebhooksCommand {
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=1000))]
         limit: i64,
     },
-    /// Begin a delivery anew.
+    /// Restart a delivery.
     Replay {
         /// The id of the delivery.
         delivery: DeliveryId,
     },
-    /// Begin all deliveries of an endpoint anew that failed or wait for another attempt.
+    /// Restart all deliveries of an endpoint that failed or wait for another attempt.
     Recover {
         /// The id of the endpoint.
         endpoint: EndpointId,
@@ -161,7 +161,7 @@ async fn recover(
     } else {
         ""
     };
-    println!("{} deliveries begin anew{more}", recovered.recovered);
+    println!("{} deliveries restarted{more}", recovered.recovered);
     Ok(())
 }
 

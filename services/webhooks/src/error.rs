@@ -27,7 +27,7 @@ const NO_DELIVERY: ProblemType = ProblemType::new(
 const TOO_MANY: ProblemType = ProblemType::new(
     409,
     "too_many_webhooks",
-    "the tenant has as many webhook endpoints as it may have",
+    "the tenant has reached the limit of webhook endpoints",
 );
 const STATE: ProblemType = ProblemType::new(
     409,

@@ -1,4 +1,4 @@
-//! What happens with webhooks, for whoever follows.
+//! Events about webhooks, for subscribers.
 
 use dotmac_platform::{
     db::types::{Id, Moment},

@@ -42,7 +42,7 @@ pub(crate) async fn deliver(tx: &mut Tx, full: &Full, event: StoredEvent) -> Res
     let failure = |it: &Listener| match it.state {
         _ if is_too_large => Some("payload_too_large: the body would have more than 65536 bytes"),
         EndpointState::Disabled => Some("endpoint_disabled: resume the endpoint, then recover"),
-        _ if full.holds(it.id) => Some("too_many_waiting: as many deliveries wait as may"),
+        _ if full.holds(it.id) => Some("too_many_waiting: too many deliveries are waiting"),
         _ => None,
     };
     let rows: Vec<_> = wanting

@@ -42,7 +42,7 @@ permissions! {
     pub Write = "webhooks.endpoints.write";
     /// Read the tenant's webhook deliveries, with what was sent and answered.
     pub ReadDeliveries = "webhooks.deliveries.read";
-    /// Begin the tenant's webhook deliveries anew.
+    /// Restart the tenant's webhook deliveries.
     pub WriteDeliveries = "webhooks.deliveries.write";
 }
 
@@ -63,7 +63,7 @@ impl Module for Webhooks {
     type Settings = WebhooksSettings;
 
     fn manifest() -> Manifest {
-        Manifest::new("Events that are sent to the endpoints of tenants.")
+        Manifest::new("Sends events to the endpoints of tenants.")
             .migrations(migrations!("migrations"))
             .permissions(PERMISSIONS)
             .emits::<EndpointDisabled>()

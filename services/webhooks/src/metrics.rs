@@ -13,21 +13,21 @@ use crate::sender::Verdict;
 static ATTEMPTS: LazyLock<Counter<u64>> = LazyLock::new(|| {
     counter(
         "dotmac.webhooks.attempts",
-        "Attempts to deliver webhooks, by what came of them",
+        "Attempts to deliver webhooks, by outcome",
     )
 });
 
 static DELIVERIES: LazyLock<Counter<u64>> = LazyLock::new(|| {
     counter(
         "dotmac.webhooks.deliveries",
-        "Deliveries of webhooks that ended, by what became of them",
+        "Ended deliveries of webhooks, by state",
     )
 });
 
 static INTERRUPTED: LazyLock<Counter<u64>> = LazyLock::new(|| {
     counter(
         "dotmac.webhooks.interrupted",
-        "Deliveries of webhooks that were taken over from an instance that did not end them",
+        "Deliveries of webhooks taken over from an instance that did not finish them",
     )
 });
 
@@ -41,7 +41,7 @@ static LATE: LazyLock<Counter<u64>> = LazyLock::new(|| {
 static DISABLED: LazyLock<Counter<u64>> = LazyLock::new(|| {
     counter(
         "dotmac.webhooks.disabled",
-        "Endpoints of webhooks that were disabled, by why",
+        "Disabled endpoints of webhooks, by reason",
     )
 });
 

@@ -9,7 +9,7 @@ use dotmac_platform::{
 
 dotmac_platform::settings! {
     title: "Webhooks", prefix: "WEBHOOKS_", rules: WebhooksSettings::rules;
-    /// Events that are sent to the endpoints of tenants, signed and tried again.
+    /// Sends events to the endpoints of tenants, signed and with retries.
     pub struct WebhooksSettings {
         /// Endpoints that a tenant may have.
         max_endpoints: u32 { default: fixed("50"), range: between::<u32>("1", "1000") }
@@ -26,10 +26,11 @@ dotmac_platform::settings! {
         /// Longest time of an attempt, from the lookup of the name to the end of the answer; `DOTMAC_EGRESS_TIMEOUT` if that is shorter.
         timeout: Duration { default: fixed("15s"), range: lasting("5s", "30s") }
 
-        /// Waits after failed attempts, one after another, each lengthened by up to a tenth. After the last one a delivery has failed.
+        /// Delays after failed attempts, one after another, each lengthened by up to a tenth. After the last one a
+        /// delivery has failed.
         retries: Vec<Duration> { default: fixed("5s,5m,30m,2h,5h,10h,14h,20h,24h") }
 
-        /// After an attempt that takes longer than that, the endpoint gets fewer at a time.
+        /// After an attempt longer than this the endpoint gets fewer at a time.
         slow: Duration { default: fixed("2s"), range: lasting("10ms", "30s") }
 
         /// Failures in a row after which an endpoint is held, and probed by one attempt at a time.
@@ -38,16 +39,16 @@ dotmac_platform::settings! {
         /// How long it is held before the first probe; doubled with each probe that fails, up to an hour.
         breaker_hold: Duration { default: fixed("30s"), range: lasting("100ms", "1h") }
 
-        /// An endpoint that has failed for so long, without one success, is disabled.
+        /// An endpoint that has failed for this time, without one success, is disabled.
         disable_after: Duration { default: fixed("5d"), range: lasting("1s", "30d") }
 
-        /// How long a former secret still signs beside the new one after a rotation, unless the request says otherwise.
+        /// How long a former secret also signs after a rotation, unless the request sets another time.
         rotation_overlap: Duration { default: fixed("24h"), range: lasting("0s", "7d") }
 
         /// How long deliveries and their attempts are kept.
         retention: Duration { default: fixed("30d"), range: lasting("4d", "400d") }
 
-        /// How often is measured what waits, for metrics and `dotmac why`.
+        /// Interval of the measurement of waiting deliveries, for metrics and `dotmac why`.
         status_interval: Duration { default: fixed("10s"), range: lasting("100ms", "10m") }
     }
 }

@@ -45,19 +45,19 @@ const GAUGES: [Gauge<Status>; 5] = [
     Gauge {
         name: "dotmac.webhooks.oldest.due",
         unit: "s",
-        description: "For how long the oldest delivery has been due that nothing holds: its endpoint is active and answers",
+        description: "Time since the oldest delivery of an active, answering endpoint became due",
         value: |it| it.oldest_due_seconds,
     },
     Gauge {
         name: "dotmac.webhooks.endpoints.held",
         unit: "",
-        description: "Endpoints that are left alone for a time, because they fail or asked for it",
+        description: "Endpoints that are held for a time, because they fail or requested it",
         value: |it| it.held,
     },
     Gauge {
         name: "dotmac.webhooks.endpoints.disabled",
         unit: "",
-        description: "Endpoints that are disabled, because they failed for days or are gone",
+        description: "Endpoints that are disabled, because they failed for days or answered 410",
         value: |it| it.disabled,
     },
 ];
@@ -125,7 +125,7 @@ fn sentences(it: &Status) -> Vec<String> {
     if it.held > 0 {
         let held = it.held;
         sentences.push(format!(
-            "{held} endpoints are held because they fail or asked for it"
+            "{held} endpoints are held because they fail or requested it"
         ));
     }
     if it.disabled > 0 {

@@ -54,7 +54,7 @@ pub(crate) async fn sweep(service: Service, context: WorkerContext) -> Result<()
         }
     }
     if taken > 0 {
-        tracing::info!(deliveries = taken, "took away old webhook deliveries");
+        tracing::info!(deliveries = taken, "deleted old webhook deliveries");
     }
     let over = async move |tx: &mut Tx| {
         secrets::delete_expired(tx, Moment::now() - SECRETS_KEPT).await?;
@@ -75,7 +75,7 @@ pub(crate) async fn sweep(service: Service, context: WorkerContext) -> Result<()
         match removed {
             // A delivery was added meanwhile; the next run takes it.
             Err(error) if error.reason().is_none() => {
-                tracing::debug!(%error, "a deleted webhook endpoint is taken away later");
+                tracing::debug!(%error, "a deleted webhook endpoint is removed later");
             }
             removed => removed?,
         }
@@ -103,7 +103,7 @@ async fn reseal(
             Ok(done) if done.is_done => return Ok(()),
             Ok(_) => {}
             Err(WebhooksError::Sealing(error)) => {
-                tracing::debug!(%error, "nothing of webhooks is sealed anew");
+                tracing::debug!(%error, "secrets of webhooks were not resealed");
                 return Ok(());
             }
             Err(error) => return Err(error),

@@ -8,7 +8,7 @@ use crate::notes::{NOTES, TOKEN, notes};
 /// Clients at once.
 const CLIENTS: usize = 100;
 
-/// What each of their bodies unpacks to. Unpacked at once, all of them would take 3 GiB.
+/// The unpacked size of each body. Unpacked at once, all of them would take 3 GiB.
 const UNPACKED_MIB: usize = 32;
 
 /// Zeros, compressed by zstd to a 32,768th: blocks of 128 KiB that each say "the same byte again".

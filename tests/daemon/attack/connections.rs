@@ -79,10 +79,10 @@ async fn idle_clients_leave_descriptors_for_the_database_and_connections_for_pro
         .await;
     daemon.until("/ready", 200).await;
     let mut besiegers = besiege(&daemon, 400);
-    // When this is told, all connections that there may be are taken.
+    // At this time all allowed connections are taken.
     daemon.logged("HTTP connections are at their limit").await;
     for _ in 0..5 {
-        // Each by a connection of its own, as probes come.
+        // Each by its own connection, as probes come.
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let ready = client.get(format!("{}/ready", daemon.base)).send().await;
         assert_eq!(ready.unwrap().status(), 200);
@@ -106,7 +106,7 @@ fn limit_open_files(daemon: &Daemon, soft: usize) {
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_be_opened_for_want_of_descriptors_says_so() {
+async fn a_database_that_cannot_be_opened_for_lack_of_descriptors_reports_it() {
     let daemon = Daemon::builder()
         .open_files(2048, 2048)
         .env("DOTMAC_DATABASE_MAX_LIFETIME", "1s")
@@ -157,7 +157,7 @@ async fn a_pool_that_a_reload_enlarges_gets_its_files_from_connections() {
     pool_of(10);
     let daemon = Daemon::builder()
         .open_files(512, 512)
-        // Calls to the outside have files of their own, more than there are here.
+        // Calls to the outside have their own files, more than there are here.
         .without(&["notifications", "webhooks"])
         .env("DOTMAC_WORKERS", 2)
         .env("DOTMAC_HTTP_HEADER_TIMEOUT", "10m")
@@ -174,7 +174,7 @@ async fn a_pool_that_a_reload_enlarges_gets_its_files_from_connections() {
     }
     pool_of(50);
     daemon.signal("HUP");
-    let line = daemon.logged("HTTP connections at the most now").await;
+    let line = daemon.logged("the limit of HTTP connections is now").await;
     let lowered = at_start - 40.0 * 4.0;
     assert_eq!(line["connections"], lowered, "{line}");
     assert_eq!(most().await, Some(lowered));
@@ -248,7 +248,7 @@ async fn a_request_whose_client_hangs_up_does_not_stay_in_flight() {
 
 /// Clients send all their requests without waiting for an answer; the next one must not have to wait for all of them.
 #[tokio::test]
-async fn clients_that_do_not_wait_for_answers_keep_nobody_waiting() {
+async fn clients_that_do_not_wait_for_answers_delay_no_other() {
     const CLIENTS: usize = 32;
     const REQUESTS: usize = 2000;
     let ask = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -269,7 +269,7 @@ async fn clients_that_do_not_wait_for_answers_keep_nobody_waiting() {
     other.read_exact(&mut answer[..size]).await.unwrap();
     let mut before = 0;
     for client in &clients {
-        // What has been answered is in the buffers of the client's socket or of the daemon's.
+        // Answers are in the buffers of the client's socket or of the daemon's.
         while let Ok(read @ 1..) = (&*SockRef::from(client)).read(&mut answer) {
             before += read;
         }

@@ -179,7 +179,7 @@ async fn requests_at_a_black_holed_database_end_soon_and_say_what_may_have_been_
     driver.await.unwrap().unwrap();
     proxy.mend();
     daemon.until("/ready", 200).await;
-    // It was; and what a client was told it may send again was not.
+    // It was; and requests that clients may repeat were not.
     let texts = "SELECT string_agg(text, ',') FROM note";
     assert_eq!(postgres.query(texts).await, "in doubt");
 }

@@ -1,4 +1,4 @@
-//! What is sent out besides requests to Vault: the collector's headers, and the question of a probe.
+//! Outgoing data besides requests to Vault: the collector's headers, and the request of a probe.
 
 use crate::support::{
     Daemon, eventually,

@@ -8,7 +8,7 @@ use std::{
 
 use crate::support::{Daemon, PATIENCE, tls::certificates};
 
-/// A named pipe that nobody writes to, in the place of what was there.
+/// A named pipe without a writer, in place of the file.
 fn pipe(path: &Path) {
     if path.exists() {
         fs::remove_file(path).unwrap();

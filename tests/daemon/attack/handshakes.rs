@@ -58,9 +58,9 @@ async fn a_silent_handshake_ends_after_its_limit() {
     until_cut(&daemon, "handshake_timeout", 1).await;
 }
 
-/// There were 256 at once for each worker, and nobody got in beside them.
+/// There were 256 at once for each worker, and no other client got in.
 #[tokio::test]
-async fn silent_handshakes_keep_nobody_out() {
+async fn silent_handshakes_keep_no_client_out() {
     let builder = Daemon::builder()
         .env("DOTMAC_WORKERS", 1)
         .env("DOTMAC_HTTP_TLS_HANDSHAKE_TIMEOUT", "1m")

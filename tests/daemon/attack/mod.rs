@@ -1,9 +1,9 @@
-//! What a hostile client, a rude dependency and a careless operator do, and what it may cost.
+//! Hostile clients, faulty dependencies and careless operators, and their allowed cost.
 //!
 //! `cargo test` runs the short form; `make attack` the long one, with `DOTMAC_ATTACK_SCALE` times as much of everything.
 //! Memory and descriptors are those of the daemon's process as the kernel counts them.
 //!
-//! What an attack of an hour found, each with the tests that fail if it is possible again:
+//! Findings of an attack of an hour, each with the tests that fail if it is possible again:
 //!
 //! | item | what | tests |
 //! |---|---|---|
@@ -13,8 +13,8 @@
 //! | 4 | a SQLite file that changes under the daemon | `database::a_backup_restored_under_a_running_daemon_is_served_and_nothing_is_lost_silently` |
 //! | 5 | files that do not answer | `files::a_start_with_a_pipe_in_place_of_a_file_is_refused_by_name`, `files::files_that_become_pipes_are_refused_and_hold_nothing_up` |
 //! | 6 | a stop behind reloads | `stopping::a_stop_does_not_wait_for_reloads_that_wait_for_vault` |
-//! | 7 | connections that take all descriptors | `connections::the_soft_limit_on_open_files_is_raised_to_the_hard_one`, `connections::idle_clients_leave_descriptors_for_the_database_and_connections_for_probes`, `connections::a_database_that_cannot_be_opened_for_want_of_descriptors_says_so`, `connections::kept_connections_make_room_for_new_ones`, `connections::a_pool_that_a_reload_enlarges_gets_its_files_from_connections` |
-//! | 8 | silent TLS handshakes | `handshakes::a_silent_handshake_ends_after_its_limit`, `handshakes::silent_handshakes_keep_nobody_out`, `handshakes::an_address_gets_so_many_handshakes_and_others_get_theirs` |
+//! | 7 | connections that take all descriptors | `connections::the_soft_limit_on_open_files_is_raised_to_the_hard_one`, `connections::idle_clients_leave_descriptors_for_the_database_and_connections_for_probes`, `connections::a_database_that_cannot_be_opened_for_lack_of_descriptors_reports_it`, `connections::kept_connections_make_room_for_new_ones`, `connections::a_pool_that_a_reload_enlarges_gets_its_files_from_connections` |
+//! | 8 | silent TLS handshakes | `handshakes::a_silent_handshake_ends_after_its_limit`, `handshakes::silent_handshakes_keep_no_client_out`, `handshakes::an_address_gets_so_many_handshakes_and_others_get_theirs` |
 //! | 9 | answers that wait for an acknowledgement | `platform/src/http/bind.rs::accepted_connections_send_at_once_and_are_not_kept_by_the_kernel` |
 //! | 10 | empty answers that count as Vault | `vault::what_answers_without_saying_anything_is_not_vault`, `vault::a_gateway_that_refuses_is_not_taken_for_a_sealed_vault` |
 //! | 11 | answers of Vault without a limit | `vault::an_answer_of_any_size_costs_little` |
@@ -38,10 +38,10 @@
 //! | 29 | a sealed Vault behind an ended lease | `outages::the_end_of_a_lease_does_not_hide_that_vault_is_sealed_and_no_stale_word_stays` |
 //! | 30 | states of what is away or restarted on request | `operators::why_prints_the_last_error_and_the_remedy_of_what_is_away`, `operators::a_restart_that_was_asked_for_logs_no_error` |
 //! | 31 | instances that are gone, and a way in to others | `deployments::an_instance_that_is_gone_or_in_a_crash_loop_raises_an_alert`, `deployments::every_deployment_has_an_admin_socket_and_a_place_for_it`, `deployments::the_pods_have_the_token_that_the_kubernetes_login_reads` |
-//! | 32 | what operators are told; probes behind a blocked worker | `operators::why_prints_the_last_error_and_the_remedy_of_what_is_away`, `operators::the_journal_is_read_beside_the_daemon_and_after_its_end`, `operators::without_a_daemon_or_a_socket_the_commands_say_so`, `operators::a_probe_behind_a_blocked_worker_is_answered_late_and_not_refused` |
+//! | 32 | answers to operators; probes behind a blocked worker | `operators::why_prints_the_last_error_and_the_remedy_of_what_is_away`, `operators::the_journal_can_be_read_while_the_daemon_runs_and_after_its_end`, `operators::without_a_daemon_or_a_socket_the_commands_say_so`, `operators::a_probe_behind_a_blocked_worker_is_answered_late_and_not_refused` |
 //!
-//! The socket option of item 9 cannot be seen from outside: its test is beside the code. Each fault of the SQLite file (4) is
-//! tried in `tests/db/lost_files.rs`; what each limit does to one connection in `platform/src/http/tests`.
+//! The socket option of item 9 cannot be seen from outside: its test is next to the code. Each fault of the SQLite file
+//! (4) is tried in `tests/db/lost_files.rs`; what each limit does to one connection in `platform/src/http/tests`.
 
 mod bodies;
 mod compression;

@@ -1,4 +1,4 @@
-//! What operators type, and what they are told of a daemon that is not well.
+//! Commands of operators, and the answers about a daemon with a fault.
 
 use std::os::unix::net::UnixListener;
 
@@ -78,7 +78,7 @@ async fn a_restart_that_was_asked_for_logs_no_error() {
         let said = dotmac(daemon.directory(), &["restart", component]).await;
         assert_eq!(said.code, 0, "{}", said.text());
         daemon
-            .logged(&format!("actor `{component}` will be restarted"))
+            .logged(&format!("actor `{component}` is restarted"))
             .await;
         eventually("the restart", || async {
             let seen = status(&daemon).await;
@@ -118,7 +118,7 @@ async fn why_prints_the_last_error_and_the_remedy_of_what_is_away() {
         "it is not ready (component_down)",
         "`db` (required) is unavailable (unreachable) since",
         "last error: ",
-        "what to do: check address, network, firewall; it is tried again",
+        "what to do: check address, network, firewall; the component retries",
     ] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
@@ -136,7 +136,7 @@ async fn without_a_daemon_or_a_socket_the_commands_say_so() {
         "{}",
         said.text()
     );
-    // What `kill -9` leaves behind.
+    // The rest of a `kill -9`.
     drop(UnixListener::bind(directory.path().join("admin.sock")).unwrap());
     for command in ["status", "why", "drain"] {
         let said = dotmac(directory.path(), &[command]).await;
@@ -157,7 +157,7 @@ async fn without_a_daemon_or_a_socket_the_commands_say_so() {
 }
 
 #[tokio::test]
-async fn the_journal_is_read_beside_the_daemon_and_after_its_end() {
+async fn the_journal_can_be_read_while_the_daemon_runs_and_after_its_end() {
     let directory = tempfile::tempdir().unwrap();
     // Reading does not create the file.
     let said = dotmac(directory.path(), &["journal"]).await;
@@ -209,7 +209,7 @@ async fn a_probe_behind_a_blocked_worker_is_answered_late_and_not_refused() {
     let block = format!("{}/chaos/block?ms=3000", daemon.base);
     let blocking = tokio::spawn(daemon.client.post(block).send());
     daemon.logged("blocking a worker").await;
-    // Each by a connection of its own, as probes come.
+    // Each by its own connection, as probes come.
     let probes = (0..4).map(|_| async {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let answer = client.get(format!("{}/health", daemon.base)).send().await;

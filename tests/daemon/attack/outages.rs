@@ -1,21 +1,21 @@
-//! PostgreSQL away, Vault away, both: which of them it is must be told where operators look.
+//! PostgreSQL away, Vault away, both: probes, metrics and log must name the right one.
 
 use serde_json::Value;
 
 use crate::{leases::Stage, support::Daemon};
 
 /// Until both components say what is the matter; the whole body.
-async fn until_told(daemon: &Daemon, secrets: (&str, &str), db: &str) -> Value {
+async fn until_reasons(daemon: &Daemon, secrets: (&str, &str), db: &str) -> Value {
     let (state, reason) = secrets;
     crate::support::eventually(
         &format!("secrets {reason}, db {db}; {:#?}", daemon.lines()),
         || async {
             let body = daemon.json("/ready").await.1;
             let components = &body["components"];
-            let told = components["secrets"]["reason"] == reason
+            let expected = components["secrets"]["reason"] == reason
                 && components["secrets"]["state"] == state
                 && components["db"]["reason"] == db;
-            told.then_some(body)
+            expected.then_some(body)
         },
     )
     .await
@@ -27,16 +27,16 @@ async fn a_dead_postgresql_is_not_blamed_on_vault_before_the_lease_ends_nor_afte
     let daemon = stage.builder().spawn().await;
     daemon.until("/ready", 200).await;
     stage.postgres.kill().await;
-    let told = ("degraded", "database_engine_failed");
-    until_told(&daemon, told, "unreachable").await;
+    let expected = ("degraded", "database_engine_failed");
+    until_reasons(&daemon, expected, "unreachable").await;
     daemon
         .logged("its database engine at `database` failed for role `dotmac`")
         .await;
     daemon
-        .logged("the lease on the database's credentials")
+        .logged("the lease of the database's credentials")
         .await;
     // The user is gone as well, and the server is what is to be mended.
-    until_told(&daemon, told, "unreachable").await;
+    until_reasons(&daemon, expected, "unreachable").await;
     let since = |body: &Value| body["components"]["db"]["since"].clone();
     let before = since(&daemon.json("/ready").await.1);
     let checked = stage.builder().run(&["check", "--connect"]).await;
@@ -70,16 +70,16 @@ async fn a_postgresql_that_hangs_behind_vault_is_not_a_vault_that_hangs() {
         .await;
     daemon.until("/ready", 200).await;
     stage.postgres.freeze();
-    until_told(
+    until_reasons(
         &daemon,
         ("degraded", "database_engine_failed"),
         "unreachable",
     )
     .await;
     daemon
-        .logged("the lease on the database's credentials")
+        .logged("the lease of the database's credentials")
         .await;
-    until_told(
+    until_reasons(
         &daemon,
         ("degraded", "database_engine_failed"),
         "unreachable",
@@ -100,7 +100,7 @@ async fn a_start_in_production_waits_for_a_dead_postgresql_as_long_as_it_takes()
         .env("DOTMAC_SUPERVISION_START_TIMEOUT", "1s")
         .spawn()
         .await;
-    until_told(
+    until_reasons(
         &daemon,
         ("degraded", "database_engine_failed"),
         "unreachable",
@@ -115,7 +115,7 @@ async fn the_end_of_a_lease_does_not_hide_that_vault_is_sealed_and_no_stale_word
     let stage = Stage::set(&[("TTL", "5s"), ("MAX_TTL", "1h")]).await;
     let daemon = stage
         .builder()
-        // Whoever waits by itself waits for longer than this test does.
+        // A part that retries by itself waits longer than this test does.
         .env("DOTMAC_SUPERVISION_BACKOFF_MIN", "5m")
         .env("DOTMAC_SUPERVISION_BACKOFF_MAX", "5m")
         .env("DOTMAC_SUPERVISION_INTENSITY", "1")
@@ -125,9 +125,9 @@ async fn the_end_of_a_lease_does_not_hide_that_vault_is_sealed_and_no_stale_word
     daemon.until("/ready", 200).await;
     let key = stage.bao.unseal_key();
     stage.bao.seal().await;
-    until_told(&daemon, ("degraded", "sealed"), "lease_expired").await;
+    until_reasons(&daemon, ("degraded", "sealed"), "lease_expired").await;
     let line = daemon
-        .logged("the lease on the database's credentials")
+        .logged("the lease of the database's credentials")
         .await;
     let cause = line["error"].as_str().unwrap();
     assert!(cause.contains("sealed; unseal it"), "{cause}");

@@ -2,7 +2,7 @@
 
 use crate::support::Daemon;
 
-/// What `check` says with one setting.
+/// The output of `check` with one setting.
 async fn checked(key: &str, value: &str) -> (i32, String) {
     let stopped = Daemon::builder().env(key, value).run(&["check"]).await;
     (stopped.code, stopped.text())

@@ -64,7 +64,7 @@ fn fake_redirecting(status: u16, to: &str) -> FakeHttpServer {
     })
 }
 
-/// A Vault that answers `answer` whatever it is asked.
+/// A Vault that returns `answer` to any request.
 fn fake_answering(answer: &'static str) -> FakeHttpServer {
     FakeHttpServer::start(move |_, stream| stream.write_all(answer.as_bytes()))
 }
@@ -92,8 +92,8 @@ async fn neither_token_nor_secret_id_follow_a_redirect_to_another_host() {
         .await;
     let line = daemon.logged("secrets are not loaded").await;
     let message = line["message"].as_str().unwrap();
-    let told = format!("sends requests on to `http://localhost:{}`", thief.port);
-    assert!(message.contains(&told), "{message}");
+    let reported = format!("redirects to `http://localhost:{}`", thief.port);
+    assert!(message.contains(&reported), "{message}");
     daemon.stop().await;
     let seen = thief.asked();
     assert!(seen.is_empty(), "{seen:?}");
@@ -271,7 +271,7 @@ async fn no_proxy_of_the_environment_gets_the_token() {
     assert!(proxy.asked().is_empty(), "{:?}", proxy.asked());
 }
 
-/// What a Vault says of a token that never ends.
+/// Vault's data of a token that never expires.
 const LOOKUP: &str =
     r#"{"data":{"display_name":"token","policies":["default"],"ttl":0,"renewable":false}}"#;
 
@@ -351,7 +351,7 @@ async fn a_real_quota_says_when_and_is_kept() {
         .until_component("secrets", "degraded", Some("rate_limited"))
         .await;
     assert_eq!(body["components"]["db"]["state"], "ready", "{body}");
-    let line = daemon.logged("the server limits our rate").await;
+    let line = daemon.logged("the server limits the rate").await;
     let message = line["message"].as_str().unwrap();
     assert!(message.contains("it asks for a pause of"), "{message}");
     daemon.until_component("secrets", "ready", None).await;

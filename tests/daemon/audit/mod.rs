@@ -20,7 +20,7 @@ const EVENTS: &str = "/api/v1/audit/events";
 const TENANT: &str = "00000000-0000-0000-0000-000000000001";
 const MASTER_KEY: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
 
-/// What an entry has, and nothing else.
+/// The exact fields of an entry.
 const FIELDS: [&str; 13] = [
     "id", "number", "hash", "at", "actor", "action", "resource", "outcome", "reason", "details",
     "subject", "personal", "trace_id",
@@ -164,7 +164,7 @@ async fn a_tenant_sees_its_own_chain_and_no_other() {
         token,
     };
     let (one, other) = (client(ONE), client(OTHER));
-    // What it has done: it has read.
+    // Its act: a read.
     let entries = eventually("the entry of a tenant", || async {
         let (_, page) = one.get(EVENTS).await;
         let items = page["items"].as_array().unwrap().clone();

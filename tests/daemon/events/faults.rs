@@ -1,4 +1,4 @@
-//! What becomes of events when something is killed or stands still.
+//! Events under kills and pauses.
 
 use std::collections::BTreeSet;
 
@@ -133,7 +133,7 @@ async fn why_names_the_transaction_that_holds_a_subscriber_back() {
         .await
         .unwrap();
     assert_eq!(add(client, "held back", &[]).await.0, 201);
-    let told = eventually("why to name the transaction", || async {
+    let reported = eventually("why to name the transaction", || async {
         let ask = notes().env("DOTMAC_ADMIN_SOCKET", "admin.sock");
         let why = ask.run_in(daemon.directory(), &["why"]).await;
         assert_eq!(why.code, 0, "it is ready: {}", why.text());
@@ -146,7 +146,7 @@ async fn why_names_the_transaction_that_holds_a_subscriber_back() {
         " s and 1 event behind; held back by transaction ",
         " of pid ",
     ] {
-        assert!(told.contains(part), "{told}");
+        assert!(reported.contains(part), "{reported}");
     }
     let (_, shown) = client.get(&format!("{EVENTS}/subscribers")).await;
     let shown = &shown["items"][0];

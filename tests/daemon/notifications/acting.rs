@@ -41,7 +41,7 @@ async fn what_waits_can_be_called_off_and_expires() {
             "it would be sent twice"
         );
 
-        // What the relay does not take in time is of no use any more.
+        // A mail that the relay does not accept in time has expired.
         relay.answer("rcpt", "451 4.3.0 later");
         let mut short = mail_to("bob@example.com");
         short["expires_at"] = json!(in_seconds(2));

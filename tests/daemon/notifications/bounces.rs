@@ -1,4 +1,4 @@
-//! What mail servers report afterwards, by the address that a mail was sent from: a real Postfix, and the command that takes
+//! Later reports of mail servers, by the sender of a mail: a real Postfix, and the command that takes
 //! its reports.
 
 use std::{
@@ -121,7 +121,7 @@ async fn a_report_changes_the_mail_that_it_is_about_on_both_back_ends() {
         ] {
             let done = report(&daemon, &url, &address, &gone).await;
             assert!(
-                done.code == 0 && done.text().contains("no mail is known"),
+                done.code == 0 && done.text().contains("no mail with that sender is known"),
                 "{}",
                 done.text()
             );

@@ -125,7 +125,7 @@ fn sending(url: &str, port: u16) -> Builder {
         .env("DOTMAC_TELEMETRY_LOG_LEVEL", "warn,dotmac_platform=info")
 }
 
-/// What was acknowledged.
+/// The acknowledged items.
 #[derive(Default)]
 struct Acknowledged {
     /// Ids of deliveries by mail.
@@ -234,7 +234,7 @@ async fn campaign(url: &str, at_once: usize, kills: usize) -> Counted {
         let began = Instant::now();
         let started = directories.drain(..);
         let mut daemons: Vec<_> = started
-            .map(|directory| sending(url, far.relay.port).start_in(directory))
+            .map(|directory| sending(url, far.relay.port).begin_in(directory))
             .collect();
         if step == Step::Start {
             tokio::time::sleep(start_takes.mul_f64(1.2 * fastrand::f64())).await;
@@ -267,7 +267,7 @@ async fn campaign(url: &str, at_once: usize, kills: usize) -> Counted {
     let one = client(&last, ONE);
     let (mut left, parked) = (usize::MAX, Cell::new(0));
     while left > 0 {
-        // As long as it goes on.
+        // While it goes on.
         left = eventually("fewer mails to wait", || async {
             parked.set(parked.get() + unpark(&one).await);
             let waiting = one

@@ -75,7 +75,7 @@ async fn messages_of_one_key_become_one_mail_with_one_outcome_on_both_back_ends(
         }
         assert!(!mail.content.contains("Ann wrote"), "{mail:?}");
 
-        // What comes afterwards is another mail, and one outcome is that of all.
+        // Later items are another mail, and all items have its outcome.
         let again: Vec<_> = [
             delivery(&one.send(comment(&["dan@example.com"], "Hal")).await),
             delivery(&last.send(comment(&["dan@example.com"], "Ida")).await),

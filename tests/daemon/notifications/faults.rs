@@ -1,4 +1,4 @@
-//! What a relay may answer at each verb, connections that are lost, and processes that end.
+//! Answers of a relay at each verb, lost connections, and killed processes.
 
 use super::*;
 
@@ -118,7 +118,7 @@ async fn a_connection_lost_after_the_content_is_unknown_and_never_repeated_by_it
             .1;
         assert_eq!(waiting["items"], json!([]));
     }
-    // Somebody decides.
+    // The operator decides.
     relay.behave();
     let unknown = one.get(&format!("{DELIVERIES}?state=unknown")).await.1;
     for it in unknown["items"].as_array().unwrap() {
@@ -138,7 +138,7 @@ async fn a_connection_lost_after_the_content_is_unknown_and_never_repeated_by_it
     );
 }
 
-/// The process ends while the relay has the content: nobody knows whether it took it.
+/// The process ends while the relay has the content: it is not known whether the relay accepted it.
 #[tokio::test]
 async fn a_killed_process_leaves_a_mail_unknown_and_loses_none_on_both_back_ends() {
     let postgres = Postgres::start().await;

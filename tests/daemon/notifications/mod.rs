@@ -1,4 +1,4 @@
-//! Notifications through the daemon, with a real relay beside it: `examples/tenants` has several tenants.
+//! Notifications through the daemon, with a real relay: `examples/tenants` has several tenants.
 
 mod acting;
 mod attachments;
@@ -51,7 +51,7 @@ fn mailing(url: &str, port: u16) -> Builder {
         .env("DOTMAC_NOTIFICATIONS_STATUS_INTERVAL", "100ms")
 }
 
-/// One that runs, on a database of its own.
+/// One that runs, on its own database.
 async fn mailing_daemon(port: u16) -> Daemon {
     let daemon = mailing("sqlite:dotmac.db", port).spawn().await;
     daemon.until("/ready", 200).await;

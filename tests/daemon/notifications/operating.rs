@@ -30,7 +30,7 @@ async fn mail_goes_by_tls_to_the_right_relay_alone() {
     let checked = secure().run(&["check", "--connect"]).await;
     assert_eq!(checked.code, 0, "{}", checked.text());
     assert!(
-        checked.text().contains("takes mail: relay.test"),
+        checked.text().contains("accepts mail: relay.test"),
         "{}",
         checked.text()
     );

@@ -71,7 +71,7 @@ async fn a_message_waits_for_the_end_of_quiet_hours_and_the_decision_is_kept() {
             format!("{DELIVERIES}/{}", it["id"].as_str().unwrap())
         };
         let sent = one.send(message("news", "normal")).await;
-        // What is in an inbox disturbs nobody.
+        // An item of an inbox ignores quiet hours.
         one.until_delivery(&by(&sent, "in_app"), "delivered").await;
         let path = by(&sent, "web_push");
         let waiting = eventually("the decision", || async {
@@ -93,7 +93,7 @@ async fn a_message_waits_for_the_end_of_quiet_hours_and_the_decision_is_kept() {
         assert_eq!(&next[11..16], to, "{waiting}");
         assert!(service.asked().is_empty());
 
-        // What concerns the user personally, and what is urgent, is sent.
+        // Transactional and urgent messages are sent.
         for (category, priority) in [("transactional", "normal"), ("news", "high")] {
             let sent = one.send(message(category, priority)).await;
             one.until_delivery(&by(&sent, "web_push"), "accepted").await;
@@ -103,7 +103,7 @@ async fn a_message_waits_for_the_end_of_quiet_hours_and_the_decision_is_kept() {
         assert_eq!(status, 200);
         let sent = one.send(message("news", "normal")).await;
         one.until_delivery(&by(&sent, "web_push"), "accepted").await;
-        // What waited is judged anew.
+        // The decision about a waiting one is repeated.
         let jobs = one
             .get(&format!("{JOBS}?kind=notifications.push&state=retrying"))
             .await

@@ -1,4 +1,4 @@
-//! What is accepted, what of it arrives, and what is refused.
+//! Accepted, delivered and refused notifications.
 
 use reqwest::Method;
 
@@ -308,7 +308,7 @@ async fn one_recipient_gets_one_mail_and_a_thousand_get_one_each() {
     body["to"] = all.into();
     let sent = one.send(body).await;
     assert_eq!(sent["deliveries"].as_array().unwrap().len(), 1000);
-    // As long as it goes on.
+    // While it goes on.
     let mut count = 0;
     while count < 1001 {
         count = eventually("more mails to be taken", || async {
@@ -410,7 +410,7 @@ async fn a_recipient_unsubscribes_by_one_click_from_that_category_alone() {
                 .contains("<form method=\"post\">")
         );
         assert_eq!(one.get("/api/v1/suppressions").await.1["items"], json!([]));
-        // What a mail program sends.
+        // The request of a mail program.
         for _ in 0..2 {
             let click = daemon
                 .client

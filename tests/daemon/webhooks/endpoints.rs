@@ -281,7 +281,7 @@ async fn an_operator_lists_replays_and_recovers_without_the_daemon() {
     let (code, recovered) =
         command(&daemon, &["webhooks", "recover", endpoint, "--since", "1h"]).await;
     assert_eq!(code, 0, "{recovered}");
-    assert!(recovered.contains("0 deliveries begin anew"), "{recovered}");
+    assert!(recovered.contains("0 deliveries restarted"), "{recovered}");
     let (code, unknown) = command(&daemon, &["webhooks", "replay", endpoint]).await;
     assert_eq!(code, 1, "{unknown}");
     assert!(

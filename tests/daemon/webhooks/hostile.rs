@@ -269,7 +269,7 @@ async fn a_body_that_is_too_large_fails_with_its_reason() {
     let failed = one.until_deliveries(&webhook, "failed", 1).await;
     let error = failed[0]["last_error"].as_str().unwrap();
     assert!(error.starts_with("payload_too_large"), "{error}");
-    // Begun anew it fails in the same way, and is not sent.
+    // Restarted it fails in the same way, and is not sent.
     let id = failed[0]["id"].as_str().unwrap();
     one.post(&format!("{}/{id}/replay", super::DELIVERIES), Value::Null)
         .await;

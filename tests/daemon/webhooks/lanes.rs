@@ -1,4 +1,4 @@
-//! Lanes: an endpoint that hangs, is slow, or fails delays nobody else.
+//! Lanes: an endpoint that hangs, is slow, or fails delays no other.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn an_endpoint_that_hangs_delays_nobody_else() {
+async fn an_endpoint_that_hangs_delays_no_other() {
     let postgres = Postgres::start().await;
     for url in ["sqlite:dotmac.db".to_owned(), postgres.url()] {
         let daemons = instances(|| webhooks(&url).env("DOTMAC_WEBHOOKS_TIMEOUT", "5s"), &url).await;
@@ -165,7 +165,7 @@ async fn an_endpoint_that_fails_is_held_and_probed_by_one_attempt_at_a_time() {
     .await;
     assert!(held["failures"].as_u64() >= Some(3), "{held}");
     assert!(held["failing_since"].is_string());
-    // What was under way when it began to be held has ended; then there is one at a time, after longer and longer waits.
+    // Attempts under way at the begin of the hold have ended; then there is one at a time, after growing delays.
     let before = failing.asked().len();
     let asked = until_asked(&failing, before + 3).await;
     let [.., one_before, last] = asked.as_slice() else {

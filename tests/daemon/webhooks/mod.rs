@@ -116,7 +116,7 @@ impl Client<'_> {
             .await
     }
 
-    /// Sends a patch for whatever version there is.
+    /// Sends a patch for the present version.
     async fn patch_webhook(&self, webhook: &Value, patch: Value) -> (u16, Value) {
         let path = path_of(webhook);
         served(|| {
@@ -150,7 +150,7 @@ fn right_signatures(request: &FakeRequest, secret: &str) -> usize {
     signatures.split(' ').filter(is_right).count()
 }
 
-/// What signatures of a request are of.
+/// The signed content of a request.
 fn signed(request: &FakeRequest) -> String {
     let header = |name| request.header(name).unwrap();
     let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp"));

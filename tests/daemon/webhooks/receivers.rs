@@ -14,7 +14,7 @@ use crate::{
     support::{eventually, free_port, process::Process, repository},
 };
 
-/// What starts a receiver: the file of the guide, and the program that runs it.
+/// A receiver: the file of the guide, and its interpreter.
 fn receivers() -> [(&'static str, Command); 2] {
     let tools = repository().join("target/tools/receivers");
     let python = Command::new(tools.join("venv/bin/python"));
@@ -49,7 +49,7 @@ async fn the_libraries_of_the_standard_accept_ours_and_refuse_others() {
         command.arg(path).arg(port.to_string());
         let secret = webhook["secret"].as_str().unwrap();
         let running = Process::spawn(command.env("WEBHOOK_SECRET", secret));
-        // What was not sent by us is refused, once it listens.
+        // It refuses requests of other senders, once it listens.
         let forged = eventually(file, || async {
             let request = daemon.client.post(&url).body("{}");
             let request = request

@@ -1,4 +1,4 @@
-//! Deliveries: signed, tried again, held, given up, begun anew.
+//! Deliveries: signed, retried, held, given up, restarted.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ async fn an_event_reaches_the_endpoints_that_want_it_signed_as_the_standard_says
         assert_eq!(attempt["response_body"], "thanks");
         assert!(attempt["duration_ms"].is_i64() && attempt["at"].is_string());
 
-        // Nobody else got anything, and nobody else sees it.
+        // No other tenant got it, and no other sees it.
         assert_eq!(one.deliveries(&quiet, "").await, Vec::<Value>::new());
         assert_eq!(other.deliveries(&foreign, "").await, Vec::<Value>::new());
         assert!(unwanted.asked().is_empty() && theirs.asked().is_empty());
@@ -111,7 +111,7 @@ async fn an_event_reaches_the_endpoints_that_want_it_signed_as_the_standard_says
         );
         assert_eq!(stats["concurrency"], 5);
 
-        // Again, whatever became of it: the same id.
+        // Again, regardless of its state: the same id.
         let (status, again) = one.post(&format!("{path}/replay"), json!({})).await;
         assert_eq!((status, &again["state"]), (202, &json!("pending")));
         let asked = until_asked(&mine, 2).await;
@@ -222,8 +222,8 @@ async fn an_endpoint_that_is_gone_is_disabled_at_once_and_can_be_recovered() {
         let watch = one.webhook(&watcher.address(), &["webhook.*"]).await;
         one.event("custom.order.paid.v1", json!({ "number": 1 }))
             .await;
-        let told = until_asked(&watcher, 1).await;
-        let body: Value = serde_json::from_str(&told[0].body).unwrap();
+        let reported = until_asked(&watcher, 1).await;
+        let body: Value = serde_json::from_str(&reported[0].body).unwrap();
         assert_eq!(body["type"], "webhook.endpoint.disabled.v1");
         assert_eq!(body["data"]["endpoint"], webhook["id"]);
         assert_eq!(body["data"]["reason"], "gone");
@@ -285,7 +285,7 @@ async fn an_endpoint_that_fails_for_too_long_is_disabled() {
     assert_eq!(state["state_reason"], "failing");
     let asked = broken.asked().len();
     assert!(asked >= 2, "{asked}");
-    // What waited goes on waiting, and is sent once the endpoint is resumed.
+    // Waiting deliveries keep waiting, and are sent after the endpoint is resumed.
     let waiting = one
         .deliveries(&webhook, "&state=pending&event=custom.order.paid.v1")
         .await;
@@ -295,7 +295,7 @@ async fn an_endpoint_that_fails_for_too_long_is_disabled() {
 }
 
 #[tokio::test]
-async fn a_rotated_secret_signs_beside_the_former_one_until_that_expires() {
+async fn a_rotated_secret_signs_together_with_the_former_one_until_that_expires() {
     let daemon = webhooks("sqlite:dotmac.db").spawn().await;
     daemon.until("/ready", 200).await;
     let (mine, one) = (receiver("204 No Content"), client(&daemon, ONE));

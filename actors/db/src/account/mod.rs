@@ -2,12 +2,12 @@
 //!
 //! An [`Account`] is offered from outside at any time. What is in use stays in use until `rotation`
 //! has proved the new one with a real connection and swaps them. Each connection carries the account
-//! that it was opened with, so that the pool can tell the superseded ones, exactly, and the account
-//! itself is dropped with its last connection: then whoever leased it may give it back.
+//! that it was opened with, so that the pool knows the superseded ones exactly. The account itself is dropped with its
+//! last connection: then the owner of its lease may revoke it.
 
 mod rotation;
 
-pub(crate) use rotation::{Rotation, Turn};
+pub(crate) use rotation::{OfferOutcome, Rotation};
 
 use std::{
     fmt,
@@ -22,24 +22,24 @@ use tokio::sync::watch;
 use super::CREDENTIALS_MISSING;
 use dotmac_supervision::Reason;
 
-/// One user of a server, with what proves it. Compared by identity: the same words offered anew are
+/// One user of a server, with what proves it. Compared by identity: the same user and password offered again are
 /// another account.
 pub struct Account {
     /// Whom to log in as; the server's rules decide if absent.
     pub username: Option<String>,
-    /// What to prove it with.
+    /// The check of it.
     pub password: Option<SecretString>,
     /// Who wants to know what becomes of it. Dropped with the account's last connection.
     pub observer: Option<Arc<dyn AccountObserver>>,
 }
 
-/// Told what becomes of an account, and dropped when nothing uses it any more. Called on the
+/// Is notified of an account's results, and dropped when the account is no longer used. Called on the
 /// database's threads: must not block.
 pub trait AccountObserver: Send + Sync {
     /// New connections use it from now on.
     fn taken(&self);
 
-    /// The server refused it. Whoever knows a newer one offers it now.
+    /// The server refused it. A source of newer accounts offers one now.
     fn refused(&self);
 }
 
@@ -62,7 +62,7 @@ impl Credentials {
         Self::new(Err(CREDENTIALS_MISSING))
     }
 
-    /// One account for good.
+    /// One constant account.
     #[must_use]
     pub fn fixed(username: Option<String>, password: Option<SecretString>) -> Self {
         Self::new(Ok(Arc::new(Account {
@@ -85,7 +85,7 @@ impl Credentials {
         drop(self.0.offered.send_replace(offer));
     }
 
-    /// What new connections use: the account in use, else the one on offer, which thereby is in use.
+    /// The account of new connections: the one in use, else the offered one, which is then in use.
     pub(crate) fn account(&self) -> Offer {
         if let Some(current) = self.0.current.load_full() {
             return Ok(current);
@@ -141,7 +141,7 @@ impl Credentials {
         offer.as_ref().ok().map(Arc::clone)
     }
 
-    /// What a connection opened with `account` carries.
+    /// The mark of a connection opened with `account`.
     pub(crate) fn guard(&self, account: Arc<Account>) -> AccountGuard {
         AccountGuard {
             account,
@@ -164,7 +164,7 @@ pub(crate) struct AccountGuard {
 }
 
 impl AccountGuard {
-    /// Tells whoever offered the account that the server has it no more.
+    /// Notifies the source of the account that the server has removed it.
     pub(crate) fn refused(&self) {
         if let Some(observer) = &self.account.observer {
             observer.refused();

@@ -2,7 +2,7 @@
 //!
 //! offered -> proved with a real connection -> new connections use it -> idle ones of the former are
 //! closed -> busy ones finish -> the former account is dropped. An account that the server refuses
-//! changes nothing: it is tried again, and again at once when another is offered.
+//! changes nothing: it is retried, and at once when another is offered.
 
 use std::{
     sync::{Arc, Weak},
@@ -25,8 +25,8 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 const SWEEP_MIN: Duration = Duration::from_millis(20);
 const SWEEP_MAX: Duration = Duration::from_secs(1);
 
-/// What became of an offer.
-pub(crate) enum Turn {
+/// The result of an offer.
+pub(crate) enum OfferOutcome {
     /// It is in use.
     Swapped,
     /// The server does not take it; the former one stays in use.
@@ -60,7 +60,7 @@ impl Rotation {
     }
 
     /// Waits for an offer that is not in use, and tries it. Runs on the database's runtime.
-    pub(crate) async fn turn(mut self) -> (Self, Turn) {
+    pub(crate) async fn turn(mut self) -> (Self, OfferOutcome) {
         loop {
             let offer = self.offers.borrow_and_update().clone();
             let in_use = self.credentials().in_use();
@@ -73,11 +73,11 @@ impl Rotation {
                 Err(reason) if in_use.strong_count() > 0 => {
                     self.credentials().clear();
                     self.let_go(in_use);
-                    return (self, Turn::Withdrawn(reason));
+                    return (self, OfferOutcome::Withdrawn(reason));
                 }
                 Err(_) => {}
             }
-            // Whoever offers lives as long as we do: the credentials are ours too.
+            // The source lives as long as this: the credentials are shared.
             self.offers.changed().await.ok();
         }
     }
@@ -86,7 +86,7 @@ impl Rotation {
         &self.server.credentials
     }
 
-    async fn try_account(&mut self, account: Arc<Account>) -> Turn {
+    async fn try_account(&mut self, account: Arc<Account>) -> OfferOutcome {
         if let Some(doublings) = self.refusals.checked_sub(1) {
             let longest = RETRY_MIN
                 .saturating_mul(2_u32.saturating_pow(doublings))
@@ -102,7 +102,7 @@ impl Rotation {
             }
         }
         let latest = self.credentials().offered().unwrap_or(account);
-        // Whatever becomes of this one, the traffic has not asked for it.
+        // The traffic has not requested this one, so its failure affects no caller.
         let connection_state = ConnectionState::new(&Alarms::default());
         match connect::postgres_as(&latest, &self.server, &self.config, &connection_state).await {
             Ok(_proof) => {
@@ -114,14 +114,14 @@ impl Rotation {
                 }
                 self.let_go(former);
                 self.refusals = 0;
-                Turn::Swapped
+                OfferOutcome::Swapped
             }
             Err(problem) => {
                 if let Some(observer) = &latest.observer {
                     observer.refused();
                 }
                 self.refusals = self.refusals.saturating_add(1);
-                Turn::Refused(problem)
+                OfferOutcome::Refused(problem)
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Tells whether the process has as many files open as it may: then no database can be opened, whatever is
-//! the matter with it otherwise.
+//! Tells whether the process has as many files open as it may: then no database can be opened, regardless of other
+//! faults.
 
 use std::{fs::File, io};
 

@@ -67,7 +67,7 @@ pub(super) fn sqlite(path: &Path) -> Result<SqliteConnection, OpenError> {
     Ok(connection)
 }
 
-/// What SQLite said about a file, with what an operator can do about it.
+/// SQLite's error about a file, with the remedy.
 pub(super) fn refused(path: &Path, problem: &str) -> OpenError {
     let problem = problem.to_lowercase();
     if problem.contains("unable to open")
@@ -78,7 +78,7 @@ pub(super) fn refused(path: &Path, problem: &str) -> OpenError {
     }
     let transient = problem.contains("locked") || problem.contains("full");
     let remedy = if problem.contains("not a database") || problem.contains("malformed") {
-        "the file is something else or damaged: restore a backup, or move it away to begin with an empty database"
+        "the file is not a database or is damaged: restore a backup, or move it away to begin with an empty database"
     } else if problem.contains("readonly") || problem.contains("read-only") {
         "let the user that runs this process write to the file and its directory"
     } else if problem.contains("unable to open") {
@@ -86,9 +86,9 @@ pub(super) fn refused(path: &Path, problem: &str) -> OpenError {
     } else if problem.contains("full") {
         "free space on its disk"
     } else if problem.contains("locked") {
-        "another process holds it: stop that process, or give this one a file of its own"
+        "another process holds it: stop that process, or give this one another file"
     } else {
-        "check its disk: whether it works, and has space"
+        "check that its disk works and has space"
     };
     OpenError::File {
         path: path.to_owned(),
@@ -132,7 +132,7 @@ pub(super) async fn postgres_within(
     let account = match server.credentials.account() {
         Ok(account) => account,
         Err(reason) => {
-            // A server that is away is what is to be mended first, whoever logs in there.
+            // Report a server that is away first, regardless of the user.
             reach(server, config).await?;
             return Err(OpenError::NoAccount(reason));
         }

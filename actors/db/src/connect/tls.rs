@@ -53,7 +53,7 @@ pub(crate) async fn client_config(server: &Postgres) -> Result<ClientConfig, Str
                     let key = key.display();
                     pem(
                         certificates,
-                        &format!("it does not go with the key `{key}`: {error}"),
+                        &format!("it does not match the key `{key}`: {error}"),
                     )
                 })
         }
@@ -94,7 +94,7 @@ async fn roots(ca_cert: Option<&Path>) -> Result<RootCertStore, String> {
             let (added, _) = roots.add_parsable_certificates(read_certificates(path).await?);
             if added == 0 {
                 return Err(format!(
-                    "`{}` holds no authority that can be used; give those to trust, in PEM format",
+                    "`{}` has no usable authority; give the authorities to trust, in PEM format",
                     path.display()
                 ));
             }
@@ -104,7 +104,7 @@ async fn roots(ca_cert: Option<&Path>) -> Result<RootCertStore, String> {
                 roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if added == 0 {
                 return Err(
-                    "the system trusts no authority; install ca-certificates or give a CA file"
+                    "the system has no trusted authority; install ca-certificates or give a CA file"
                         .into(),
                 );
             }
@@ -160,7 +160,7 @@ impl ServerCertVerifier for AnyName {
     }
 }
 
-/// `prefer`, and `require` without authorities: a private wire, to whoever answers.
+/// `prefer`, and `require` without authorities: encryption without authentication of the server.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

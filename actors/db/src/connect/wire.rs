@@ -25,7 +25,7 @@ const BODY_KEPT: usize = 512;
 struct Messages {
     head: [u8; 5],
     head_len: usize,
-    /// What is left of the current message's body.
+    /// The rest of the current message's body.
     left: usize,
     body: Vec<u8>,
 }

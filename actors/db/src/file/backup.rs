@@ -15,7 +15,7 @@ use crate::{OpenError, connect};
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// There is something at its place already.
-    #[error("`{:.100}` is there already; name a file that is not", path.to_string_lossy())]
+    #[error("`{:.100}` exists already; name a new file", path.to_string_lossy())]
     Exists {
         /// The place.
         path: PathBuf,
@@ -27,14 +27,15 @@ pub enum BackupError {
         path: PathBuf,
     },
     /// The database could not be opened or copied.
-    #[error("failed to back the database up")]
+    #[error("failed to back up the database")]
     Database(#[source] OpenError),
     /// The copy is not sound, so the database is not either.
-    #[error("the copy of `{:.100}` is damaged: {problem}; look at the database with `PRAGMA integrity_check`", path.to_string_lossy())]
+    #[error("the copy of `{:.100}` is damaged: {problem}; check the database with `PRAGMA \
+        integrity_check`", path.to_string_lossy())]
     Damaged {
         /// The database.
         path: PathBuf,
-        /// What the check said first.
+        /// The first finding of the check.
         problem: String,
     },
     /// The copy could not be put in its place.
@@ -42,7 +43,7 @@ pub enum BackupError {
     Write {
         /// The place.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },

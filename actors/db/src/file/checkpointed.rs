@@ -25,7 +25,7 @@ const INDEX_VERSION: u32 = 3_007_000;
 const MOST_PAGES: usize = 64;
 const MOST_FRAMES: u64 = 4096;
 
-/// What the index of the log (`-shm`) says.
+/// The content of the log's index (`-shm`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Index {
     /// Marks the frames of the log's present generation; its first half grows by one with each.
@@ -87,7 +87,7 @@ pub(super) struct Files<'a> {
     pub(super) modified: Option<SystemTime>,
 }
 
-/// What there was at the last comparison: by it is known whether something was written into the file since.
+/// The state at the last comparison, to detect later writes into the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Compared {
     salt: [u8; 8],
@@ -174,7 +174,7 @@ impl Files<'_> {
         {
             let frame = self.frame(at)?;
             match salt {
-                // What comes after the last commit was rolled back.
+                // Frames after the last commit were rolled back.
                 None if frame.salt.starts_with(&index.former_salt()) && frame.is_commit => {
                     salt = Some(frame.salt);
                 }

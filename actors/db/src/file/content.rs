@@ -1,4 +1,4 @@
-//! What a SQLite file says of itself: its header, and its size.
+//! The header of a SQLite file, and its size.
 //!
 //! Source: "Database File Format", sections 1.3 and 4.1, sqlite.org.
 
@@ -18,7 +18,7 @@ use super::{
 const HEADER_SIZE: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// What the header of a database says, and how long the file is.
+/// The header of a database, and the length of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Content {
     /// In bytes.
@@ -91,7 +91,7 @@ impl Content {
         if self.size < former.size && self.size < self.least_size {
             return Err(Fault::Truncated);
         }
-        // The counter begins anew after its last number.
+        // The counter wraps after its last number.
         let grew = self.changes.wrapping_sub(former.changes) < u32::MAX / 2;
         if self.page_size == former.page_size && self.format == former.format && grew {
             Ok(())
@@ -138,7 +138,7 @@ pub(super) fn verify_frames(log: &File, frames: u64, page_size: u64) -> Result<(
     }
 }
 
-/// What is at `path`: device and inode, if anything is.
+/// Device and inode of the file at `path`, if there is one.
 pub(super) fn identity(path: &Path) -> io::Result<Option<Identity>> {
     match std::fs::metadata(path) {
         Ok(metadata) => Ok(Some(Identity::of(&metadata))),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sqlite_would_not_have_made_is_told_apart() {
+    fn changes_that_sqlite_would_not_make_are_detected() {
         let former = content(7, 10, 40_960);
         let verify = |later: Content| later.verify_follows(&former);
         assert_eq!(verify(content(7, 10, 8192)), Err(Fault::Truncated));

@@ -1,8 +1,8 @@
-//! What can be wrong with a SQLite file that is open, and what an operator can do.
+//! Faults of an open SQLite file, with their remedies.
 
 use std::fmt;
 
-/// What is wrong with a file that is open.
+/// A fault of an open file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// Nothing is in its place; `moved` if it has another name.
@@ -25,7 +25,7 @@ impl Fault {
         !matches!(self, Self::Missing { .. } | Self::LogMissing)
     }
 
-    /// What happened to the file.
+    /// The change of the file.
     pub(super) const fn event(self) -> &'static str {
         match self {
             Self::Missing { moved: true } => "was moved away while it was open",
@@ -40,7 +40,7 @@ impl Fault {
         }
     }
 
-    /// What comes next, or is to be done.
+    /// The next step, or the remedy.
     const fn remedy(self) -> &'static str {
         match self {
             Self::Missing { moved: true } => "move it back, or put a backup in its place",
@@ -49,14 +49,12 @@ impl Fault {
             }
             Self::Truncated => "put a backup in its place",
             Self::Replaced | Self::Overwritten => {
-                "what is there now is opened once it is whole and all former connections are closed"
+                "the new file is opened once it is complete and all former connections are closed"
             }
             Self::LogMissing => {
                 "the log is written into the file before the file is opened again; nothing is lost"
             }
-            Self::LogDamaged => {
-                "the newest commits are lost, and the file is opened as it was before them"
-            }
+            Self::LogDamaged => "the newest commits are lost; the file is opened without them",
         }
     }
 }

@@ -6,12 +6,12 @@ use diesel::{QueryResult, RunQueryDsl, SqliteConnection};
 
 use crate::{OpenError, connect};
 
-/// Up to this size a file is read through while somebody waits for it: seconds, on any disk.
+/// Up to this size a file is checked while the caller waits: seconds, on any disk.
 const READ_THROUGH_LIMIT: u64 = 1 << 30;
 
-/// What came of [`read_through`].
+/// The result of [`check_integrity`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Soundness {
+pub enum Integrity {
     /// All pages are what they should be.
     Sound,
     /// Not looked at: the file has that many bytes, too many to be waited for.
@@ -33,34 +33,34 @@ struct Remark {
     text: String,
 }
 
-/// Reads through the database in `path`, of which nothing is changed; others may use it meanwhile. A file of
-/// more than 1 GiB is left alone: a backup of it is checked, and nobody waits for that.
+/// Reads through the database in `path`, of which nothing is changed; others may use it meanwhile. A file of more than
+/// 1 GiB is skipped: its backup is checked, without a waiting caller.
 ///
 /// # Errors
 ///
 /// [`OpenError::File`] says what is wrong with the file.
-pub async fn read_through(path: PathBuf) -> Result<Soundness, OpenError> {
+pub async fn check_integrity(path: PathBuf) -> Result<Integrity, OpenError> {
     let reading = tokio::task::spawn_blocking(move || read(&path));
     reading
         .await
         .unwrap_or_else(|died| Err(OpenError::Setup(died.to_string())))
 }
 
-fn read(path: &Path) -> Result<Soundness, OpenError> {
+fn read(path: &Path) -> Result<Integrity, OpenError> {
     let refused = |problem: String| connect::refused(path, &problem);
     let bytes = std::fs::metadata(path).map_err(|error| refused(error.to_string()))?;
     if bytes.len() > READ_THROUGH_LIMIT {
-        return Ok(Soundness::TooLarge(bytes.len()));
+        return Ok(Integrity::TooLarge(bytes.len()));
     }
     let mut connection = connect::sqlite(path)?;
     match first_damage(&mut connection, Depth::Pages) {
-        Ok(None) => Ok(Soundness::Sound),
+        Ok(None) => Ok(Integrity::Sound),
         Ok(Some(damage)) => Err(refused(format!("malformed: {damage}"))),
         Err(error) => Err(refused(error.to_string())),
     }
 }
 
-/// What is wrong first, if anything is.
+/// The first fault, if any.
 pub(crate) fn first_damage(
     connection: &mut SqliteConnection,
     depth: Depth,

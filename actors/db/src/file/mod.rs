@@ -1,11 +1,11 @@
 //! Whether a SQLite file is still the one that was opened.
 //!
 //! SQLite checks a file when it opens it and trusts it from then on. If it is deleted, replaced or overwritten under a
-//! running process, that process goes on writing to a file that nobody will read again, or mixes two databases in one.
-//! So what the connections of this process were opened on is remembered here and compared with what is there, and a
-//! file that has changed is opened anew only once no connection to the former one is left.
+//! running process, that process would write to a file that is never read again, or mix two databases in one.
+//! So this room remembers the file that the connections were opened on and compares it with the present one. It reopens
+//! a changed file only once no connection to the former one is left.
 //!
-//! What is not noticed: a change of single pages, other than the first and those that were checkpointed last, by something
+//! Not detected: a change of single pages, other than the first and those that were checkpointed last, by something
 //! that is not SQLite. That is damage, which a backup or `dotmac check --connect` finds.
 
 mod backup;
@@ -16,7 +16,7 @@ mod integrity;
 mod opened;
 
 pub use backup::{BackupError, backup};
-pub use integrity::{Soundness, read_through};
+pub use integrity::{Integrity, check_integrity};
 
 use std::{
     io,
@@ -62,10 +62,11 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    /// What was opened last; kept when its connections are closed, so that an empty file is not made in its place.
+    /// The file that was opened last; kept when its connections are closed, so that an empty file is not made in its
+    /// place.
     opened: Option<Arc<OpenFile>>,
     fault: Option<Fault>,
-    /// What was in place at the last try to open it, and since when.
+    /// The file in place at the last attempt to open it, and its time.
     arrival: Option<(Stamp, Instant)>,
 }
 
@@ -93,7 +94,7 @@ impl SqliteFile {
         &self.0.path
     }
 
-    /// Whether it is not the file that was opened, and is not opened anew yet.
+    /// Whether it differs from the opened file, and is not reopened yet.
     pub(super) fn is_lost(&self) -> bool {
         self.0.is_lost.load(Relaxed)
     }
@@ -193,7 +194,7 @@ impl SqliteFile {
             };
         if !is_back {
             let may_open = connections == 0 && self.has_settled(&mut state);
-            // Of the former file nothing must get into this one, and nobody needs its descriptors any more.
+            // Nothing of the former file must get into this one, and its descriptors are no longer needed.
             if !may_open || !opened.set_log_aside() {
                 return Err(self.changed(fault));
             }
@@ -264,7 +265,7 @@ impl Hold {
     ///
     /// # Errors
     ///
-    /// [`OpenError::FileChanged`]. From then on no connection is lent or opened, until the file is opened anew.
+    /// [`OpenError::FileChanged`]. From then on no connection is lent or opened, until the file is reopened.
     pub(super) fn verify_place(&self) -> Result<(), OpenError> {
         self.judge(self.opened.verify_place())
     }

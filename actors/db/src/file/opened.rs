@@ -1,4 +1,4 @@
-//! What a SQLite file and its write-ahead log were when they were opened, compared with what they are now.
+//! The state of a SQLite file and its write-ahead log at the opening, compared with the present state.
 
 use std::{
     fs::{self, File},
@@ -40,12 +40,12 @@ pub(super) struct OpenFile {
     log_place: PathBuf,
     file: File,
     identity: Identity,
-    known: Mutex<Known>,
+    known: Mutex<Observed>,
 }
 
-/// What was seen last.
+/// The last observation.
 #[derive(Default)]
-struct Known {
+struct Observed {
     content: Option<Content>,
     log: Option<(File, Identity)>,
     /// The index of the log.
@@ -61,7 +61,7 @@ impl OpenFile {
         let target = fs::canonicalize(path)?;
         Ok(Self {
             place: path.to_owned(),
-            log_place: beside(&target, "-wal"),
+            log_place: sibling(&target, "-wal"),
             target,
             file,
             identity,
@@ -79,7 +79,7 @@ impl OpenFile {
         self.verify_main()?;
         let mut known = lock(&self.known);
         if known.index.is_none() {
-            known.index = File::open(beside(&self.target, "-shm")).ok();
+            known.index = File::open(sibling(&self.target, "-shm")).ok();
         }
         match (&known.log, content::identity(&self.log_place)) {
             (Some((_, log)), Ok(there)) if there != Some(*log) => Err(Fault::LogMissing),
@@ -149,7 +149,7 @@ impl OpenFile {
 
     /// Forgets content and log: no connection is open, and SQLite has written the log into the file.
     pub(super) fn forget(&self) {
-        *lock(&self.known) = Known::default();
+        *lock(&self.known) = Observed::default();
     }
 
     /// Keeps SQLite from writing the log that it has open into the file that is in place now: as it closes the last
@@ -165,7 +165,7 @@ impl OpenFile {
             l_pid: 0,
         };
         if let Err(error) = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&shared)) {
-            warn!(%error, "cannot keep SQLite from writing to the file that is in place now");
+            warn!(%error, "cannot keep SQLite from writing to the new file");
         }
         self.set_log_aside();
     }
@@ -186,18 +186,18 @@ impl OpenFile {
         });
         let names = names.into_iter().find(|name| !name.exists());
         let renamed = names.map_or_else(
-            || Err(io::Error::other("all names for it are taken")),
+            || Err(io::Error::other("all names for it exist already")),
             |name| fs::rename(&self.log_place, &name).map(|()| name),
         );
         match &renamed {
             Ok(name) => warn!(
                 file = %name.display(),
-                "the write-ahead log of the former database file is set aside; remove it when nothing of it is needed"
+                "the write-ahead log of the former database file was renamed; remove it when it is no longer needed"
             ),
             Err(error) => warn!(
                 %error,
                 file = %self.log_place.display(),
-                "cannot set the write-ahead log of the former database file aside; move it away before the next start"
+                "cannot rename the write-ahead log of the former database file; move it away before the next start"
             ),
         }
         renamed.is_ok()
@@ -205,7 +205,7 @@ impl OpenFile {
 }
 
 /// The path with `suffix` at the end of its name.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+fn sibling(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Journal {
     instance: Arc<str>,
     pending: Arc<Mutex<Pending>>,
-    /// Held by a write until its end, also if nobody waits for that any more: the next one sees what it wrote.
+    /// Held by a write until its end, even if its caller has gone: the next one sees its rows.
     writing: Arc<Mutex<()>>,
 }
 
@@ -136,7 +136,7 @@ impl Journal {
                     let error = &error as &dyn std::error::Error;
                     warn!(
                         error,
-                        "failed to write the runtime journal; trying again every {PAUSE:?}"
+                        "failed to write the runtime journal; retrying every {PAUSE:?}"
                     );
                 }
             }
@@ -184,8 +184,8 @@ fn row(
 async fn insert(db: &Db, rows: Vec<Row>, turn: OwnedMutexGuard<()>) -> Result<(), DbError> {
     db.transaction("write runtime journal", async move |tx| {
         tx.after_commit(move || drop(turn));
-        // Row by row: diesel-async has no batch insert for SQLite, and these are few. A former write whose end nobody
-        // waited for may have written them.
+        // Row by row: diesel-async has no batch insert for SQLite, and these are few. A former write without a waiting
+        // caller may have written them.
         for row in &rows {
             let same = runtime_journal::table
                 .filter(runtime_journal::instance.eq(&row.instance))

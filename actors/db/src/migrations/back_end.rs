@@ -1,4 +1,4 @@
-//! What migrations need of a connection, and how each back end gives it.
+//! The operations of a connection for migrations, on each back end.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 
 use crate::{Migrations, OpenError};
 
-/// Names the lock of migrating processes; any constant that nobody else uses.
+/// Names the lock of migrating processes; any constant that is used only here.
 const ADVISORY_LOCK: i64 = 0x646f_746d_6163;
 
 /// Between two tries to get it. It is not waited for within a statement: that would be a transaction, and
@@ -24,8 +24,8 @@ const BRIEFLY: Duration = Duration::from_secs(1);
 
 pub(super) type PgConnection = AsyncConnectionWrapper<AsyncPgConnection>;
 
-/// Waits for the advisory lock. A migration may take as long as it needs, but not wait for a table's lock
-/// longer than anybody else: whoever comes after it waits as well.
+/// Waits for the advisory lock. A migration has no time limit, but not wait for a table's lock longer than
+/// other work: all later statements wait for it.
 pub(super) fn lock(connection: &mut PgConnection, lock_timeout: Duration) -> Result<(), OpenError> {
     let attempt = format!("SELECT pg_try_advisory_lock({ADVISORY_LOCK})::text AS text");
     while connection.texts(&attempt).map_err(locking_failed)? != ["true"] {
@@ -45,7 +45,7 @@ pub(super) fn lock_briefly(connection: &mut PgConnection) -> Result<(), OpenErro
     connection.batch_execute(&limit).map_err(locking_failed)
 }
 
-/// What a connection must be able to do for migrations, on either back end.
+/// The operations of a connection for migrations, on either back end.
 pub(super) trait Schema:
     SimpleConnection + diesel::Connection + MigrationHarness<Self::Backend>
 {

@@ -42,7 +42,7 @@ use super::{
 /// The table of the versions that ran, as diesel names it.
 const VERSIONS: &str = "__diesel_schema_migrations";
 
-/// What to do with a schema.
+/// An operation on a schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Only look.
@@ -58,7 +58,7 @@ pub enum Step {
     },
 }
 
-/// What was done, and what there is now.
+/// The executed migrations, and the present state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Names of those that were run or taken back by this call, those of others than the platform as `owner/name`.
@@ -79,7 +79,7 @@ pub struct Outcome {
 pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> {
     let connection_state = ConnectionState::new(&Alarms::default());
     let only_looks = step == Step::Look;
-    let walk = Walk {
+    let run = MigrationRun {
         config: config.clone(),
         step,
         connection_state: Arc::clone(&connection_state),
@@ -93,10 +93,10 @@ pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> 
                 // Closed before the hold is given up: what is bound last is dropped first.
                 let mut connection = connection;
                 let walked = if only_looks {
-                    walk.run(&mut connection)
+                    run.run(&mut connection)
                 } else {
                     connection
-                        .immediate_transaction::<_, Failure, _>(|c| walk.run(c).map_err(Failure))
+                        .immediate_transaction::<_, Failure, _>(|c| run.run(c).map_err(Failure))
                         .map_err(|failure| failure.0)
                 };
                 walked.map_err(|error| blame_the_file(file.path(), error))
@@ -114,7 +114,7 @@ pub async fn migrate(config: &Config, step: Step) -> Result<Outcome, OpenError> 
                 } else {
                     lock(&mut connection, lock_timeout)?;
                 }
-                walk.run(&mut connection)
+                run.run(&mut connection)
             })
         }
     };
@@ -146,7 +146,7 @@ impl From<diesel::result::Error> for Failure {
 }
 
 /// One call of [`migrate`], with a connection that it has to itself.
-struct Walk {
+struct MigrationRun {
     config: Config,
     step: Step,
     connection_state: Arc<ConnectionState>,
@@ -156,12 +156,12 @@ struct Walk {
 /// The script that failed, as it was then: what is done to clean up makes one forget.
 struct FailedScript {
     text: String,
-    /// Of its statements, how many were done, where that is told.
+    /// The number of executed statements, if known.
     done: u64,
     state: Option<SqlState>,
 }
 
-impl Walk {
+impl MigrationRun {
     fn run<C>(&self, connection: &mut C) -> Result<Outcome, OpenError>
     where
         C: Schema,

@@ -116,9 +116,7 @@ pub enum MigrationsError {
         names: String,
     },
     /// Two have the same time.
-    #[error(
-        "`{first}` and `{second}` of `{owner}` have the same version; give one of them another time"
-    )]
+    #[error("`{first}` and `{second}` of `{owner}` have the same version; change the time of one")]
     SameVersion {
         /// Whose.
         owner: String,
@@ -128,7 +126,7 @@ pub enum MigrationsError {
         second: String,
     },
     /// Each would have to run before the other.
-    #[error("the migrations of {0} are each to run after another of them; take one `after` away")]
+    #[error("the migrations of {0} form a circle of `after`; remove one")]
     Circle(String),
 }
 

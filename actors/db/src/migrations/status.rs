@@ -1,11 +1,11 @@
-//! What a schema has and lacks, by owner.
+//! Applied and pending migrations of a schema, by owner.
 
 use std::collections::BTreeMap;
 
 use super::owners::join;
 use crate::OpenError;
 
-/// What a database lacks and has.
+/// Pending and applied migrations of a database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Those that this program has, in the order in which their migrations run; then those that only the database
@@ -33,7 +33,7 @@ pub struct OwnerStatus {
 }
 
 impl Status {
-    /// What there is of `owner`, if anything is.
+    /// The migrations of `owner`, if any.
     #[must_use]
     pub fn of(&self, owner: &str) -> Option<&OwnerStatus> {
         self.owners.iter().find(|it| it.owner == owner)
@@ -92,8 +92,7 @@ impl Status {
         let Some(of) = self.of(owner) else {
             let owners = self.owners.iter().map(|it| format!("`{}`", it.owner));
             let owners = owners.collect::<Vec<_>>().join(", ");
-            let why =
-                format!("`{owner:.100}` owns no migrations here; there are those of {owners}");
+            let why = format!("`{owner:.100}` owns no migrations here; the owners are {owners}");
             return Err(OpenError::NotTakenBack(why));
         };
         let newest = of.applied.iter().rev().take(steps as usize);

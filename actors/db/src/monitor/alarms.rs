@@ -1,7 +1,7 @@
-//! What the traffic notices about the database, and tells the monitor at once.
+//! Faults of the database that traffic reports to the monitor at once.
 //!
 //! The monitor looks twice a second; an error that says more than "this statement was wrong" need not wait
-//! for that. Telling costs an atomic store, and nobody waits for anybody.
+//! for that. An alarm costs an atomic store and never waits.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use super::pulse::Pulse;
 use crate::{SqlState, file::Hold, instruments};
 use dotmac_supervision::Reason;
 
-/// How often connections are replaced because one was told "read-only", at the most.
+/// Least time between replacements of connections after a "read-only" refusal.
 const EVICTION_PAUSE: Duration = Duration::from_secs(1);
 
 /// Shared by the connections, the pool and the monitor of one life of the actor.
@@ -44,7 +44,7 @@ struct State {
     refused: Mutex<Option<Reason>>,
     /// The server does not answer.
     unreachable: watch::Sender<bool>,
-    /// What moves the bytes of each connection that the pool has open.
+    /// The drivers of the pool's open connections.
     drivers: Mutex<Vec<(Weak<ConnectionState>, AbortHandle)>>,
 }
 
@@ -102,7 +102,7 @@ impl Alarms {
         self.0.look.notify_one();
     }
 
-    /// The same for whoever looks: it need not be told.
+    /// The same for the monitor itself, without waking it.
     pub(crate) fn note_refusal(&self, reason: Reason) {
         *self.refusal_slot() = Some(reason);
     }
@@ -127,8 +127,8 @@ impl Alarms {
         self.0.look.notify_one();
     }
 
-    /// Waits until somebody has told something since the last time.
-    pub(crate) async fn told(&self) {
+    /// Waits for an alarm since the last call.
+    pub(crate) async fn raised(&self) {
         self.0.look.notified().await;
     }
 
@@ -210,7 +210,7 @@ impl Alarms {
     }
 }
 
-/// What was last heard on one connection.
+/// The last observation of one connection.
 pub(crate) struct ConnectionState {
     last: AtomicU64,
     completed: AtomicU64,
@@ -219,15 +219,15 @@ pub(crate) struct ConnectionState {
     failed: AtomicBool,
     /// One of those was a conflict with another transaction.
     conflict: AtomicBool,
-    /// What is under way may be carried out even if its answer does not come.
+    /// A statement under way may be executed even without an answer.
     irrevocable: AtomicBool,
-    /// Calls that run on a thread of their own, also if nobody waits for them any more.
+    /// Calls that run on a thread of their own, even if their callers have gone.
     under_way: AtomicU64,
     opened: Instant,
     pulse: Pulse,
     alarms: Alarms,
-    /// The file that the connection is open on. Whatever keeps the connection open keeps this line too, also a call
-    /// that is not waited for any more.
+    /// The file that the connection is open on. This state lives as long as the connection is open, also during an
+    /// abandoned call.
     file: OnceLock<Hold>,
     /// Takes what the server notifies of, if the connection is one that listens.
     notified: Option<mpsc::Sender<String>>,
@@ -344,8 +344,8 @@ impl ConnectionState {
         self.failed.load(Relaxed) || self.last().is_some() || self.is_cut()
     }
 
-    /// Whether work met a conflict with another transaction since [`forget`](Self::forget), whatever it made of
-    /// it: also one that was never told apart because work did not go through `on!`.
+    /// Whether work met a conflict with another transaction since [`forget`](Self::forget), regardless of the work's
+    /// result: also one that was never classified because the work did not use `on!`.
     pub(crate) fn met_conflict(&self) -> bool {
         self.conflict.load(Relaxed) || self.last().is_some_and(SqlState::is_conflict)
     }
@@ -366,7 +366,7 @@ impl ConnectionState {
     }
 }
 
-/// A call on a connection, for as long as it lives.
+/// A call on a connection, while it lives.
 pub(crate) struct Call(Arc<ConnectionState>);
 
 impl Drop for Call {
@@ -380,17 +380,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_error_of_a_statement_alarms_nobody_and_read_only_evicts_what_is_open() {
+    async fn an_error_of_a_statement_raises_no_alarm_and_read_only_evicts_open_connections() {
         let alarms = Alarms::default();
         tokio::time::sleep(Duration::from_millis(2)).await;
         let connection_state = ConnectionState::new(&alarms);
         connection_state.heard(SqlState::DEADLOCK);
-        let silence = tokio::time::timeout(Duration::from_millis(10), alarms.told());
+        let silence = tokio::time::timeout(Duration::from_millis(10), alarms.raised());
         assert!(silence.await.is_err());
         assert!(connection_state.is_fit());
         tokio::time::sleep(Duration::from_millis(2)).await;
         connection_state.heard(SqlState::READ_ONLY);
-        alarms.told().await;
+        alarms.raised().await;
         assert!(!connection_state.is_fit());
         tokio::time::sleep(Duration::from_millis(2)).await;
         assert!(ConnectionState::new(&alarms).is_fit());

@@ -25,7 +25,7 @@ pub(crate) enum Health {
     Down(Reason, Option<OpenError>),
 }
 
-/// What one look has seen beside the database itself.
+/// Observations of a check besides the database itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     /// Work waits, and every connection is on loan.
@@ -48,7 +48,7 @@ pub(crate) struct Seen {
     pub(crate) blocked: bool,
 }
 
-/// What has to be remembered from look to look.
+/// The state between checks.
 #[derive(Debug)]
 pub(crate) struct Judge {
     /// How long all connections may be on loan without one coming back.
@@ -112,7 +112,7 @@ impl Judge {
         }
         match refusal {
             Some(reason) if !seen.has_connections => return Health::Down(reason, None),
-            // What does not pass by itself is told before what does.
+            // A fault that needs an operator has precedence over one that passes.
             _ if seen.corrupted => return Health::Impaired(DATA_CORRUPTED),
             Some(reason) => return Health::Impaired(reason),
             None if seen.blocked => return Health::Impaired(WORK_BLOCKED),
@@ -136,7 +136,7 @@ impl Judge {
         }
         if seen.used_up {
             let since = *self.stuck_since.get_or_insert(now);
-            // Once stuck, it stays so until work ends: that nobody waits any more is no sign of health.
+            // Once stuck, it stays so until work ends: an empty queue is no sign of health.
             self.stuck |= now.duration_since(since) >= self.stuck_after;
         } else if !self.stuck {
             self.stuck_since = None;
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_data_is_a_handicap_and_told_before_any_that_passes() {
+    fn damaged_data_is_a_handicap_with_precedence_over_any_that_passes() {
         let (mut judge, now) = (Judge::new(PATIENCE), Instant::now());
         let corrupted = Seen {
             corrupted: true,

@@ -1,10 +1,10 @@
-//! Checks the database on a connection of its own, so that a busy pool is not taken for a dead server.
+//! Checks the database on its own connection, so that a busy pool is not taken for a dead server.
 //!
 //! It looks at a steady pace, and at once when the traffic tells something. What it costs does not depend on
 //! how many ask for probes: they read the last verdict.
 //!
-//! A server that is slow is told from one that is gone by whether it is heard: an answer may take seconds as long
-//! as parts of it come in.
+//! Received bytes distinguish a slow server from an unreachable one: an answer may take seconds while parts of it
+//! arrive.
 
 mod alarms;
 mod health;
@@ -36,7 +36,7 @@ pub(super) const INTERVAL: Duration = Duration::from_millis(500);
 /// The same while it is down: how long its return may go unnoticed.
 const INTERVAL_WHILE_DOWN: Duration = Duration::from_millis(200);
 
-/// Between two looks, whatever the traffic tells.
+/// Between two checks, regardless of alarms.
 const LEAST_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Nor does one that was slow before, after this long.
@@ -85,7 +85,7 @@ impl Monitor {
             user_gone: false,
             answered_in: Duration::ZERO,
             unreachable_since: None,
-            // Soon has a connection of its own, while it can be had.
+            // Soon has its own connection, while it can be had.
             pause: LEAST_INTERVAL,
             pool,
             config,
@@ -97,17 +97,17 @@ impl Monitor {
     pub(super) async fn watch(mut self) -> (Self, Health) {
         tokio::time::sleep(LEAST_INTERVAL).await;
         let pause = self.pause.saturating_sub(LEAST_INTERVAL);
-        tokio::time::timeout(pause, self.alarms.told()).await.ok();
+        tokio::time::timeout(pause, self.alarms.raised()).await.ok();
         let mut looked = self.look().await;
         if looked.is_ok() {
             looked = self.look_closer().await;
         }
         if looked.is_ok() {
-            // Bounded by the time-out for connecting, and done where nobody waits for it.
+            // Bounded by the time-out for connecting, and done without a waiting caller.
             let pool = Arc::clone(&self.pool);
             drop(tokio::spawn(async move { pool.maintain().await }));
         }
-        // What is left of them counts.
+        // The rest of them counts.
         self.pool.drop_unfit();
         let health = self.judge.verdict(looked, self.seen(), Instant::now());
         self.end_what_waits(&health);
@@ -119,8 +119,8 @@ impl Monitor {
         (self, health)
     }
 
-    /// Has nobody wait for a server that does not answer: at once who waits for a connection, a little later who
-    /// waits for an answer.
+    /// Ends all waits for a server that does not answer: those for a connection at once, those for an answer a little
+    /// later.
     fn end_what_waits(&mut self, health: &Health) {
         let unreachable = matches!(health, Health::Down(Reason::UNREACHABLE, _));
         self.alarms.set_unreachable(unreachable);

@@ -47,9 +47,9 @@ pub(crate) enum Watch {
     Sqlite(SqliteConnection, Hold),
 }
 
-/// What a server says of itself and of us.
+/// The state of a server and of our user.
 #[derive(diesel::QueryableByName)]
-struct Standing {
+struct ServerState {
     #[diesel(sql_type = diesel::sql_types::Bool)]
     read_only: bool,
     /// Whom we logged in as has been removed.
@@ -61,8 +61,8 @@ struct Standing {
 }
 
 impl Watch {
-    /// Itself, if the database takes writes and says so before it falls silent; and whether our user has
-    /// been removed, so that what is open goes on and no more can be opened.
+    /// Itself, if the database accepts writes before the time limit; and whether the user has been removed, so that
+    /// open connections go on and no new ones can be opened.
     pub(crate) async fn asked(
         self,
         config: &Config,
@@ -72,18 +72,18 @@ impl Watch {
         let asking = async {
             match self {
                 Self::Postgres(mut connection, connection_state, guard) => {
-                    let standing = standing(&mut connection).await?;
+                    let server_state = server_state(&mut connection).await?;
                     let target = || config.target.to_string();
-                    if standing.user_gone {
+                    if server_state.user_gone {
                         guard.refused();
                     }
-                    if standing.user_gone && !standing.in_role {
+                    if server_state.user_gone && !server_state.in_role {
                         Err(OpenError::UserGone { target: target() })
-                    } else if standing.read_only {
+                    } else if server_state.read_only {
                         Err(OpenError::ReadOnly { target: target() })
                     } else {
                         let watch = Self::Postgres(connection, connection_state, guard);
-                        Ok((watch, standing.user_gone))
+                        Ok((watch, server_state.user_gone))
                     }
                 }
                 Self::Sqlite(connection, hold) => {
@@ -123,7 +123,7 @@ pub(crate) async fn connect(
     match &config.target {
         Target::Postgres(server) => {
             let connection_state = ConnectionState::with_pulse(alarms, pulse.clone());
-            // A refusal is told at once; what comes in its place is there at the next look.
+            // A refusal is reported at once; its successor is known at the next check.
             let Opened {
                 connection, guard, ..
             } = connect::postgres_within(Duration::ZERO, server, config, &connection_state).await?;
@@ -144,7 +144,7 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|died| Err(OpenError::Setup(died.to_string())))
 }
 
-/// What SQLite says of its write-ahead log.
+/// SQLite's state of its write-ahead log.
 #[derive(diesel::QueryableByName)]
 struct Log {
     /// Frames in it.
@@ -171,7 +171,7 @@ async fn look_at_sqlite(
         )
         .map_err(refused)?;
         hold.verify_frames(log.log.try_into().unwrap_or(0))?;
-        // Not the time that work has: whoever holds the lock now is at work.
+        // Not the time limit of work: the holder of the lock is working.
         let prepared = connection.batch_execute("PRAGMA busy_timeout = 0");
         let looked =
             prepared.and_then(|()| connection.immediate_transaction(|_| Ok::<_, QueryError>(())));
@@ -188,7 +188,7 @@ async fn look_at_sqlite(
     .await
 }
 
-async fn standing(connection: &mut AsyncPgConnection) -> Result<Standing, OpenError> {
+async fn server_state(connection: &mut AsyncPgConnection) -> Result<ServerState, OpenError> {
     // Not `session_user`, which fails for a user who is gone.
     let query = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only, \
                  NOT EXISTS (SELECT FROM pg_stat_get_activity(pg_backend_pid()) AS us \

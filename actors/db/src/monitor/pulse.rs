@@ -45,8 +45,8 @@ impl Pulse {
         self.epoch + Duration::from_micros(self.last.load(Relaxed))
     }
 
-    /// What `answer` returns, or `None` once nothing has been heard for `silence`, or at `longest` at the latest. Time in which
-    /// this process did not run is no silence: what was said meanwhile has not been read yet.
+    /// The result of `answer`, or `None` once nothing has been heard for `silence`, or at `longest` at the latest. Time
+    /// in which this process did not run is no silence: what was said meanwhile has not been read yet.
     pub(crate) async fn unless_silent<T>(
         &self,
         silence: Duration,
@@ -133,7 +133,7 @@ mod tests {
     const SILENCE: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(10);
 
-    /// What comes of an answer after `seconds`, with beats in between each `beat` milliseconds; and after how long.
+    /// The result of an answer after `seconds`, with a beat each `beat` milliseconds; and its time.
     async fn outcome(seconds: u64, beat: u64) -> (bool, u64) {
         let pulse = Pulse::new();
         let beating = {

@@ -1,9 +1,9 @@
-//! What one module of a program may have of the database at a time, so that none starves the others.
+//! The share of the database of one module at a time, so that none starves the others.
 //!
 //! Work of a module takes a place of the module's before it asks the pool. There are as many places as the
-//! module's share of the connections, so the rest is there for the others, and whatever a module asks for
-//! beyond it waits among the module's own. SQLite's only connection that writes is shared: of each module one
-//! piece of work at a time waits for it or has it, so modules take turns.
+//! module's share of the connections, so the rest is there for the others, and further work of the module waits in the
+//! module's own queue. SQLite's only connection that writes is shared: of each module one piece of work at a time waits
+//! for it or has it, so modules take turns.
 
 use std::{
     pin::pin,
@@ -53,7 +53,7 @@ impl Default for Share {
     }
 }
 
-/// What one module has of the database now.
+/// The present use of the database by one module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModuleLoad {
     /// The module.

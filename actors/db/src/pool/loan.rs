@@ -26,7 +26,7 @@ pub(crate) struct Session<C> {
     connection: C,
     connection_state: Arc<ConnectionState>,
     retires: Instant,
-    /// What moves its bytes, and the account that it was opened with; none for a file.
+    /// Its driver and its account; none for a file.
     wire: Option<(AbortHandle, AccountGuard)>,
 }
 
@@ -45,7 +45,7 @@ impl<C: PoolableConnection> Session<C> {
         }
     }
 
-    /// Whether it may be lent again, as far as can be told without touching it.
+    /// Whether it may be lent again, as far as known without using it.
     pub(crate) fn seems_fit(&self) -> bool {
         self.is_sound() && Instant::now() < self.retires
     }
@@ -63,12 +63,12 @@ fn drawn_lifetime(lifetime: Duration, rng: &mut fastrand::Rng) -> Duration {
 }
 
 thread_local! {
-    /// Set where an opening begins, for whoever polled the pool for it; see [`place`].
+    /// Set at the begin of an opening, for the caller that polled the pool; see [`place`].
     static OPENING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Waits until the pool has something for us: a connection, or a place for one, which is then being opened
-/// and has a time limit of its own.
+/// and has its own time limit.
 pub(crate) async fn place<T>(mut asking: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     poll_fn(|context| {
         OPENING.set(false);
@@ -96,7 +96,7 @@ impl<C> Opener<C> {
 }
 
 impl<C: PoolableConnection + Send + 'static> Manager for Opener<C> {
-    /// In one place of its own, for it is large and goes from hand to hand.
+    /// Boxed: large, and moved with every loan.
     type Type = Box<Session<C>>;
     type Error = OpenError;
 
@@ -135,7 +135,7 @@ impl<C: PoolableConnection + Send + 'static> Loan<C> {
         self.0.is_sound() && !self.0.connection.is_broken()
     }
 
-    /// Closes it instead of giving it back: the database rolls back whatever was open in it.
+    /// Closes it instead of giving it back: the database rolls back its open transaction.
     pub(crate) fn discard(self) {
         let session = Object::take(self.0);
         if let Some((driver, _)) = session.wire {

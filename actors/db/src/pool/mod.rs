@@ -89,7 +89,7 @@ pub struct PoolStatus {
     pub max: usize,
 }
 
-/// What a piece of work wants of its connection.
+/// The kind of connection that a piece of work needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
@@ -252,7 +252,7 @@ impl Pool {
         file::verify(&Connection::Sqlite(Loan::new(lent))).await
     }
 
-    /// What the connections are doing now. Asks nobody.
+    /// The present state of the connections. Reads the present state only.
     #[must_use]
     pub fn status(&self) -> PoolStatus {
         let of = |status: deadpool::Status| PoolStatus {
@@ -275,7 +275,7 @@ impl Pool {
         }
     }
 
-    /// Whether somebody waits because every connection that could serve him is on loan.
+    /// Whether work waits because every usable connection is on loan.
     pub(super) fn is_used_up(&self) -> bool {
         let used_up =
             |status: deadpool::Status| status.waiting > 0 && status.size >= status.max_size;
@@ -392,7 +392,7 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// What the pool lends by `deadline`. A connection that is being opened by then has a limit of its own. Nothing
+/// A connection of the pool by `deadline`. A connection that is being opened by then has its own limit. Nothing
 /// is waited for once the server is known not to answer.
 async fn lent<C: PoolableConnection + Send + 'static>(
     pool: &DeadpoolPool<Opener<C>>,
@@ -416,8 +416,8 @@ async fn lent<C: PoolableConnection + Send + 'static>(
     }
 }
 
-/// What `waiting` returns, or `None` once the server is known not to answer. Whatever is ready at once is not
-/// held up, nor made dearer.
+/// The result of `waiting`, or `None` once the server is known not to answer. A future that is ready at once has no
+/// delay and no extra cost.
 async fn unless_unreachable<T>(alarms: &Alarms, waiting: impl Future<Output = T>) -> Option<T> {
     match select(pin!(waiting), pin!(alarms.unreachable())).await {
         Either::Left((ready, _)) => Some(ready),

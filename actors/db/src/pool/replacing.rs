@@ -1,4 +1,4 @@
-//! What a pool does about work that blocks its thread: names it, and lets others write although it has not ended.
+//! The pool's handling of work that blocks its thread: it names the work, and lets others write before its end.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -45,7 +45,8 @@ impl Pool {
                 if keeps_others {
                     warn!(
                         reason,
-                        "{name} has blocked its thread for {seconds} s, and nothing else can write to the database meanwhile; it is ended after {limit:?}"
+                        "{name} has blocked its thread for {seconds} s, and all other writes wait; its transaction is \
+                        rolled back after {limit:?}"
                     );
                 } else {
                     warn!(
@@ -60,7 +61,8 @@ impl Pool {
             let Some(undo) = ticket.end() else { continue };
             error!(
                 reason,
-                "{name} has blocked its thread for {limit:?}: its transaction is rolled back, and others write on another connection"
+                "{name} has blocked its thread for {limit:?}: its transaction was rolled back, and other writes use \
+                another connection"
             );
             let (pool, ticket) = (Arc::clone(self), Arc::clone(ticket));
             let ending = self.runtime.handle().spawn_blocking(move || {

@@ -1,4 +1,4 @@
-//! A bound on the time of waiting and of work that is set anew thousands of times a second.
+//! A limit on the time of waiting and of work that is reset thousands of times a second.
 
 use std::{cell::RefCell, future::poll_fn, pin::Pin, task::Poll};
 
@@ -43,7 +43,7 @@ impl ReusableTimer {
         });
     }
 
-    /// What `work` comes to, or `None` if it is not done by `deadline`. Takes it by reference: it would have
+    /// The result of `work`, or `None` if it does not end by `deadline`. Takes it by reference: it would have
     /// its place twice in the caller otherwise.
     pub(crate) async fn until<T>(
         &mut self,
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_was_left_for_long_begins_anew() {
+    async fn one_that_was_idle_for_long_begins_again() {
         let mut timer = ReusableTimer::take();
         timer.until(Instant::now() + LIMIT, pin!(async {})).await;
         timer.leave();

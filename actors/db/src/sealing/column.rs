@@ -60,7 +60,7 @@ impl SealedColumn {
 }
 
 impl SealedPlace {
-    /// What is authenticated along with a value here; `head` is the begin of its envelope.
+    /// The additional data authenticated with a value here; `head` is the begin of its envelope.
     pub(super) fn associated_data(&self, head: &[u8]) -> Vec<u8> {
         let mut data = head.to_vec();
         // Each part with its length, so that none can run into the next.

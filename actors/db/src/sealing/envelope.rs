@@ -128,7 +128,7 @@ impl Sealer {
             table: column.table,
             column: column.column,
         })?;
-        // Of its exact length, so that whatever it becomes need not move it.
+        // Of its exact length, so that conversions do not move it.
         Ok(Zeroizing::new(plain.to_vec()))
     }
 }

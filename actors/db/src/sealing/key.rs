@@ -74,7 +74,7 @@ pub enum KeysError {
     #[error("key {0} is not random")]
     NotRandom(usize),
     /// Two items are the same.
-    #[error("key {0} is there twice")]
+    #[error("key {0} is listed twice")]
     Twice(usize),
     /// There are too many.
     #[error("it holds more than {MOST_KEYS} keys")]

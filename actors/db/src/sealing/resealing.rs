@@ -1,6 +1,6 @@
 //! After a change of keys: moves what is stored to the first key, and counts what is left by key.
 //!
-//! A worker drives it, batch by batch, each a transaction of its own; it may stop at any point and begin again. A value
+//! A worker drives it, batch by batch, each its own transaction; it may stop at any point and begin again. A value
 //! that is changed meanwhile is left as it is then. What does not open is left too, counted and logged by its row.
 
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ pub struct Resealing {
     after: Uuid,
 }
 
-/// What one batch did.
+/// The result of one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resealed {
     /// Values that are sealed with the first key now.
@@ -122,7 +122,7 @@ impl Resealing {
                             table = column.table,
                             column = column.column,
                             row = %row.id,
-                            "a value is not sealed anew: {error}"
+                            "a value was not resealed: {error}"
                         );
                     }
                 }

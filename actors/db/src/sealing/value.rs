@@ -1,4 +1,4 @@
-//! What can be sealed, and how it is written down meanwhile: in memory that is wiped.
+//! Types that can be sealed, and their serialisation in memory that is wiped.
 
 use std::io;
 
@@ -6,7 +6,8 @@ use secrecy::SecretBox;
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::{Zeroize, Zeroizing};
 
-/// A value that can be sealed: text (`str`), bytes (`[u8]`), and whatever serde can write as JSON and `zeroize` can wipe.
+/// A value that can be sealed: text (`str`), bytes (`[u8]`), and any type that serde can write as JSON and `zeroize`
+/// can wipe.
 pub trait Sealable: Zeroize {
     /// The value as bytes.
     #[doc(hidden)]

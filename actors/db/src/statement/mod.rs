@@ -1,4 +1,4 @@
-//! What a statement does and to which table, for metrics and spans; and its text without values, for the log.
+//! Operation and table of a statement, for metrics and spans; and its text without values, for the log.
 //!
 //! Read off the beginning of the text, not parsed: good enough for names on a chart, and cheap enough to be
 //! done for every statement.
@@ -20,7 +20,7 @@ use super::instruments::Labels;
 /// Longest text in the log.
 const TEXT_KEPT: usize = 1000;
 
-/// What it does, in words out of closed sets.
+/// Its operation, as a word of a closed set.
 #[derive(Debug)]
 pub(super) struct Statement {
     /// The first word, such as `SELECT`; `OTHER` if it is none that we know.
@@ -79,7 +79,7 @@ impl StatementCache {
     pub(super) fn statement(&mut self, query: &dyn DebugQuery) -> Arc<Statement> {
         let system = self.system;
         let mut seen = FirstPiece(None, |text: &str| self.of_text(text));
-        // Ends with an error on purpose: what follows the text are the values, which nobody needs here.
+        // Ends with an error on purpose: the text is followed by the values, which are not needed here.
         write!(seen, "{query}").ok();
         seen.0
             .unwrap_or_else(|| Arc::new(Statement::of_text("", system)))

@@ -15,7 +15,7 @@ use tracing::{Span, field::Empty, info_span, record_all, warn};
 use super::{Statement, StatementCache};
 use crate::{SqlState, instruments::Statements, monitor::ConnectionState, statement};
 
-/// What all observers of one pool share.
+/// The shared state of a pool's observers.
 #[derive(Clone)]
 pub(crate) struct Observing {
     pub(crate) system: &'static str,
@@ -23,7 +23,7 @@ pub(crate) struct Observing {
     pub(crate) statements: Statements,
 }
 
-/// Told by diesel what its connection does.
+/// Observes a connection through diesel.
 pub(crate) struct Observer {
     observing: Observing,
     connection_state: Arc<ConnectionState>,
@@ -33,8 +33,7 @@ pub(crate) struct Observer {
 
 /// Statements of one connection follow each other, so there is one at most.
 ///
-/// Its text is looked at when it has ended: diesel builds it anew for whoever asks before, which would cost
-/// more than all else here.
+/// Its text is read at its end: before that diesel builds it for each call, which would cost more than all else here.
 struct UnderWay {
     began: Instant,
     span: Span,
@@ -51,7 +50,7 @@ impl Observer {
         }
     }
 
-    /// A statement that was given up, or never sent, has no end of its own and no name.
+    /// A statement that was given up, or never sent, has no end and no name.
     fn abandon(&mut self) {
         if let Some(UnderWay { span, .. }) = self.under_way.take() {
             record_all!(span, otel.status_code = "ERROR", error.type = "abandoned");

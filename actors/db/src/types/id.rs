@@ -30,13 +30,13 @@ use super::sql;
 pub struct Id<T: 'static>(Uuid, PhantomData<fn() -> T>);
 
 impl<T> Id<T> {
-    /// A new one, that nobody else has.
+    /// A new, unique one.
     #[must_use]
     pub fn new() -> Self {
         Self(Uuid::now_v7(), PhantomData)
     }
 
-    /// The id that is this UUID, of whatever version.
+    /// The id with this UUID, of any version.
     #[must_use]
     pub const fn from_uuid(uuid: Uuid) -> Self {
         Self(uuid, PhantomData)

@@ -1,4 +1,4 @@
-//! What the types are in an API's description.
+//! The types in an API's description.
 
 use std::borrow::Cow;
 
@@ -36,7 +36,7 @@ impl<T> ToSchema for Id<T> {
 
 impl PartialSchema for Moment {
     fn schema() -> RefOr<Schema> {
-        text(KnownFormat::DateTime, "A moment in UTC, RFC 3339.")
+        text(KnownFormat::DateTime, "A time in UTC, RFC 3339.")
     }
 }
 

@@ -13,7 +13,7 @@
 //! }
 //! ```
 //!
-//! What is not here one of the two back ends lacks, or keeps in another way.
+//! Types that are missing here are absent on one back end, or stored differently.
 
 use diesel::{query_builder::QueryId, sql_types::SqlType};
 

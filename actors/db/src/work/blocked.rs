@@ -1,7 +1,7 @@
 //! Work that blocks its thread: a handler that computes for long, or waits in a way that is not `async`.
 //!
 //! Its own time limit cannot end it, as nothing else runs on that thread. So each piece of work leaves a [`Ticket`] while it is
-//! under way, and the actor of the database, which has a thread of its own, looks at the tickets. Work that blocks is named; one
+//! under way, and the actor of the database, which has its own thread, looks at the tickets. Work that blocks is named; one
 //! that writes to SQLite and has used up its time has its transaction rolled back from outside, and the pool opens another
 //! connection that writes. When it goes on, it finds its connection closed, and gets the error of work that took too long.
 
@@ -57,7 +57,7 @@ impl UnderWay {
         ticket.leave()
     }
 
-    /// What has blocked its thread for at least `limit`, and for how long.
+    /// Work that has blocked its thread for at least `limit`, with its time.
     pub(crate) fn blocked(&self, limit: Duration) -> Vec<(Arc<Ticket>, Duration)> {
         let tickets = lock(&self.0);
         let blocked = tickets.iter().filter_map(|ticket| {
@@ -88,7 +88,7 @@ enum Phase {
     Working(Option<Task>),
     /// It is being ended from outside.
     Ending,
-    /// It was ended from outside, and the pool has one more connection in place of its own.
+    /// It was ended from outside, and the pool has one more connection in its place.
     Replaced,
     /// It has ended.
     Left,
@@ -142,7 +142,7 @@ impl Ticket {
         !self.is_noted.swap(true, Relaxed)
     }
 
-    /// What it is, for log lines.
+    /// Its description, for log lines.
     pub(crate) fn name(&self) -> String {
         match &self.module {
             Some(module) => format!("work `{}` of module `{}`", self.operation, module.module()),

@@ -49,8 +49,8 @@ impl Db {
         }
     }
 
-    /// Runs `work` that only reads, to its end, whatever becomes of the caller. SQLite has many
-    /// connections for it, beside the one that writes, and refuses a write on them.
+    /// Runs `work` that only reads, to its end, even if the caller is dropped. SQLite has many connections for it, in
+    /// addition to the one that writes, and refuses a write on them.
     ///
     /// # Errors
     ///
@@ -74,14 +74,14 @@ impl Db {
             .execute(operation, Plan::direct(Access::Read), start)
     }
 
-    /// Runs `work` with a connection, to its end, whatever becomes of the caller.
+    /// Runs `work` with a connection, to its end, even if the caller is dropped.
     ///
     /// `operation` names the work in spans, metrics and logs: a short constant, never input. Work that
     /// takes twice the statement time-out loses its connection.
     ///
     /// # Errors
     ///
-    /// What `work` returned, as it is; or a [`DbError`], which says whether anything was tried, and whether
+    /// The result of `work`, unchanged; or a [`DbError`], which shows whether anything was tried, and whether
     /// trying again may help.
     pub fn run<T, E, W>(
         &self,
@@ -131,7 +131,7 @@ impl Db {
     /// `retry` names, and again after a conflict as often as it says. The connection is given back
     /// before each wait. `work` may run several times, so it must not do what cannot be rolled back.
     ///
-    /// Whether there was a conflict is heard on the connection, so `work` may return it as any error of its own.
+    /// Whether there was a conflict is heard on the connection, so `work` may return it as any error.
     ///
     /// # Errors
     ///
@@ -205,7 +205,7 @@ impl Db {
     /// is then refused ([`DbError::PoolExhausted`]); so it starves no other module. `name` is in errors, metrics
     /// and `dotmac why`.
     ///
-    /// To be called once for each module: each call makes places of its own.
+    /// To be called once for each module: each call creates separate places.
     #[must_use]
     pub fn for_module(&self, name: &'static str, share: Share) -> ModuleDb {
         let bulkhead = Arc::new(Bulkhead::new(name, share));
@@ -218,14 +218,14 @@ impl Db {
         }
     }
 
-    /// What the pool is doing; `None` while the database is not available.
+    /// The state of the pool; `None` while the database is not available.
     #[must_use]
     pub fn pool(&self) -> Option<Arc<Pool>> {
         self.route.pool.get()
     }
 
-    /// Lets there be that many connections at the most, from now on. `size` is the one that the actor was
-    /// told, so that its next life knows too.
+    /// Lets there be that many connections at the most, from now on. The actor gets `size` too, so that its next life
+    /// uses it.
     pub fn resize(&self, size: &PoolSize, connections: usize) {
         size.set(connections);
         if let Some(pool) = self.pool() {
@@ -277,7 +277,7 @@ impl ModuleDb {
         }
     }
 
-    /// What this module has of the database now.
+    /// The present use of the database by this module.
     #[must_use]
     pub fn load(&self) -> Option<ModuleLoad> {
         self.route.module.as_ref().map(|module| module.load())

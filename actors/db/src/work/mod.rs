@@ -1,5 +1,5 @@
-//! How a piece of work is done: with a connection, within its limits, to its end. Compiled once for all work,
-//! whatever it returns; `handle` puts the types around it.
+//! How a piece of work is done: with a connection, within its limits, to its end. Compiled once for all work, of any
+//! result type; `handle` puts the types around it.
 
 mod blocked;
 mod closing;
@@ -83,7 +83,7 @@ impl Plan {
 }
 
 impl Route {
-    /// Has the database's runtime do a piece of work in a task of its own: dropping this future does not cancel
+    /// Has the database's runtime do a piece of work in its own task: dropping this future does not cancel
     /// it.
     pub(super) async fn execute<T, E>(
         self,
@@ -159,7 +159,7 @@ enum End {
         conflict: bool,
         of_database: bool,
     },
-    /// The work was not done, or what it did is undone, or nobody knows.
+    /// The work was not done, was rolled back, or its outcome is not known.
     Refused(DbError),
 }
 
@@ -203,7 +203,7 @@ impl Job {
         piece
     }
 
-    /// Does the work once, with a connection of its own.
+    /// Does the work once, with its own connection.
     async fn attempt(&self, piece: &mut dyn Piece) -> End {
         let mut timer = ReusableTimer::take();
         let (end, follow) = match self.lent(&mut timer).await {
@@ -274,7 +274,7 @@ impl Job {
         let left = pool.under_way().leave(&ticket);
         let sound = sound && left == Left::Alone;
         let end = match end {
-            // Whatever it made of it.
+            // Regardless of its result.
             _ if ticket.is_undone() => End::Refused(DbError::Overran { operation, limit }),
             // Before it is acknowledged.
             End::Done if self.plan.access == Access::Write => {

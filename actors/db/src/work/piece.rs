@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use super::TenantTx;
 use crate::DbError;
 
-/// Work, and what it returned. Its types are known to who made it and to nobody else.
+/// Work, and what it returned. Only its creator knows its types.
 pub(crate) trait Piece: Any + Send {
     /// Does the work; says whether it succeeded.
     fn attempt<'c>(&'c mut self, lent: &'c mut TenantTx) -> BoxFuture<'c, bool>;
@@ -55,7 +55,7 @@ impl<T, E> Kept<T, E> {
         }
     }
 
-    /// What it returned, if it was done.
+    /// Its result, if it was done.
     pub(crate) fn into_result(self) -> Option<Result<T, E>> {
         self.result
     }

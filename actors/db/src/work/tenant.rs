@@ -32,7 +32,7 @@ pub type TenantId = Id<Tenant>;
 pub enum Actor {
     /// A caller that has proved who it is.
     Principal {
-        /// What kind: `user`, `service`, `key`.
+        /// The kind: `user`, `service`, `key`.
         kind: &'static str,
         /// Its id.
         id: Uuid,
@@ -108,7 +108,7 @@ pub(crate) fn note_system_scope(why: &'static str) {
     }
 }
 
-/// What a transaction is about.
+/// The tenant of a transaction.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// Tables without tenants.
@@ -142,7 +142,7 @@ impl Scope {
         }
     }
 
-    /// What lets row-level security know the scope until the end of the transaction; nothing for no scope.
+    /// The statement that sets the scope of row-level security until the end of the transaction; none without a scope.
     pub(super) fn setting(self) -> Option<String> {
         match self {
             Self::Open => None,
@@ -176,7 +176,7 @@ impl Scope {
 pub struct TenantTx(Tx);
 
 impl TenantTx {
-    /// What all work is lent; only a tenant's work sees that it is one.
+    /// The transaction of all work; only a tenant's work has its tenant.
     pub(crate) fn new(tx: Tx) -> Self {
         Self(tx)
     }
@@ -184,7 +184,7 @@ impl TenantTx {
     /// Whose rows; for the filter of every query.
     #[must_use]
     pub fn tenant(&self) -> TenantId {
-        // Work that is handed this type has a tenant. An id that is nobody's would show it nothing.
+        // Work that is handed this type has a tenant. An unknown id would show it nothing.
         self.0.tenant().unwrap_or_default()
     }
 
@@ -232,7 +232,7 @@ impl<'c> AcrossTx<'c> {
     ///
     /// # Errors
     ///
-    /// [`DbError`]: row-level security could not be told.
+    /// [`DbError`]: the setting for row-level security failed.
     pub async fn tenant(&mut self, scope: &TenantScope) -> Result<&mut TenantTx, DbError> {
         let scope = Scope::Tenant(scope.tenant, scope.actor);
         self.lent.0.enter(scope).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What a transaction sees of others.
+/// The isolation of a transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Isolation {
     /// Each statement sees what was committed before it. PostgreSQL's default.

@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::{closing::Closing, tenant::Scope};
 use crate::{Actor, Connection, DbError, TenantId, Work};
 
-/// What [`on!`](crate::on) takes: a [`Connection`], a [`Tx`], a [`TenantTx`](crate::TenantTx).
+/// The argument of [`on!`](crate::on): a [`Connection`], a [`Tx`], a [`TenantTx`](crate::TenantTx).
 pub trait Querying: Send {
     /// The connection itself.
     fn connection(&mut self) -> &mut Connection;
@@ -36,7 +36,7 @@ impl Querying for Tx {
     }
 }
 
-/// A transaction that is open. Derefs to its [`Connection`], so that whatever takes one takes this too.
+/// A transaction that is open. Derefs to its [`Connection`], so that functions on one accept this too.
 ///
 /// ```no_run
 /// # use diesel_async::RunQueryDsl;
@@ -82,7 +82,7 @@ pub struct Tx {
     slots: Vec<Box<dyn Any + Send>>,
 }
 
-/// What follows a commit.
+/// The follow-ups of a commit.
 pub(crate) type AfterCommit = Box<dyn FnOnce() + Send>;
 
 impl Tx {
@@ -139,8 +139,8 @@ impl Tx {
     }
 
     /// Runs `follow` once the commit is acknowledged and the connection is back in the pool. It is dropped if
-    /// the transaction is rolled back, or if nobody knows whether it was committed
-    /// ([`DbError::OutcomeUnknown`]): a consumer that is woken by it must find its work without it as well.
+    /// the transaction is rolled back, or if the outcome of the commit is not known ([`DbError::OutcomeUnknown`]): a
+    /// consumer that it wakes must also find its work without it.
     ///
     /// It runs on the database's runtime and must not block.
     pub fn after_commit(&mut self, follow: impl FnOnce() + Send + 'static) {

@@ -1,6 +1,6 @@
 //! Checkpoints: what the hash of a link was at some moment, signed, and handed out in the log. Each names the hash of the
-//! one before it, so none can be removed or put in between. A writer of the whole database can compute a chain anew, but
-//! cannot sign it; and what was handed out shows what is not there any more.
+//! one before it, so none can be removed or put in between. A writer of the whole database can compute a chain again,
+//! but cannot sign it; and checkpoints outside of the database show deleted entries.
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

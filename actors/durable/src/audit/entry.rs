@@ -187,7 +187,7 @@ pub const fn is_name(name: &str) -> bool {
     !bytes.is_empty() && bytes.len() <= MAX_NAME
 }
 
-/// Why an entry was not taken. The transaction is then rolled back, whatever its work returns: no entry, no act.
+/// Why an entry was not taken. The transaction is then rolled back, regardless of its work's result: no entry, no act.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuditError {
     /// It has too much in it.
@@ -199,7 +199,7 @@ pub enum AuditError {
         bytes: usize,
     },
     /// The transaction has as many as it may have.
-    #[error("a transaction has at most {MAX_ENTRIES} audit entries; `{action}` is one too many")]
+    #[error("a transaction has at most {MAX_ENTRIES} audit entries; `{action}` exceeds that")]
     TooMany {
         /// The act.
         action: &'static str,
@@ -221,7 +221,7 @@ pub enum AuditError {
         name: &'static str,
     },
     /// The module does not list the act in its manifest.
-    #[error("the module `{module}` records `{action}`, which its manifest does not list")]
+    #[error("module `{module}` records `{action}`, which its manifest does not list")]
     Undeclared {
         /// The act.
         action: &'static str,
@@ -229,13 +229,15 @@ pub enum AuditError {
         module: &'static str,
     },
     /// The transaction is of another tenant than the act.
-    #[error("an audit entry `{action}` of one tenant is not recorded on a transaction of another")]
+    #[error(
+        "an audit entry `{action}` of one tenant cannot be recorded in a transaction of another"
+    )]
     OtherTenant {
         /// The act.
         action: &'static str,
     },
     /// The transaction has no scope.
-    #[error("an audit entry `{action}` needs a transaction with a scope, which says who acts")]
+    #[error("an audit entry `{action}` needs a transaction with a scope, which has the actor")]
     NoActor {
         /// The act.
         action: &'static str,

@@ -56,14 +56,14 @@ pub enum Fault {
     BeginningMissing,
     /// The last entries are gone.
     EndMissing,
-    /// A checkpoint has another hash: the chain was computed anew.
+    /// A checkpoint has another hash: the chain was computed again.
     Checkpoint,
     /// The checkpoint before this one is gone, or one was put in.
     CheckpointMissing,
     /// The signature of a checkpoint is missing, or is not one of this program's keys.
     Signature,
-    /// The chains of the database are not those that were signed last: one was deleted, set back or begun anew, which need
-    /// not be this one.
+    /// The chains of the database differ from the last signed ones: one was deleted, set back or begun again, not
+    /// necessarily this one.
     Register,
     /// An entry was passed over when later ones were linked.
     EntryNotLinked,
@@ -92,15 +92,15 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Changed => "the entry, or the link before it, was changed",
-            Self::EntryMissing => "the entry is gone",
-            Self::LinkMissing => "the link is gone",
-            Self::BeginningMissing => "the first entries are gone, and not by retention",
-            Self::EndMissing => "the last entries are gone",
+            Self::EntryMissing => "the entry is missing",
+            Self::LinkMissing => "the link is missing",
+            Self::BeginningMissing => "the first entries are missing, and not by retention",
+            Self::EndMissing => "the last entries are missing",
             Self::Checkpoint => "a checkpoint has another hash",
-            Self::CheckpointMissing => "a checkpoint is gone, or was put in",
+            Self::CheckpointMissing => "a checkpoint is missing, or was inserted",
             Self::Signature => "a checkpoint is not signed by a key of this program",
             Self::Register => {
-                "the chains of the database are not those that were signed last; one was deleted, set back or begun anew"
+                "the chains of the database differ from the last signed ones; one was deleted, set back or begun again"
             }
             Self::EntryNotLinked => "an entry has no link, though later ones have",
         })

@@ -157,7 +157,7 @@ async fn pass_over(tx: &mut Tx, place: Place) -> Result<Place, DbError> {
     let found: Vec<Place> = waiting!(c, place, open, |query| query
         .select((audit_entry::xid, audit_entry::position))
         .limit(1))?;
-    error!("an audit entry has a value that nothing in the program writes; it is not linked");
+    error!("an audit entry has a value that the program never writes; it is not linked");
     Ok(found.into_iter().next().unwrap_or(place))
 }
 

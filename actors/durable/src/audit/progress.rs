@@ -1,8 +1,8 @@
 //! Where a verifier is in its round over all chains, kept in the database: so chains are verified to their ends that take longer
 //! than a process lives.
 //!
-//! A place is signed like a checkpoint, by the key that signs those. It is good for a day, and for the rest of one round: the
-//! next one begins with the first chain, whatever it says. So what it passes over is verified within two rounds.
+//! A place is signed like a checkpoint, by the key that signs those. It is good for a day, and for the rest of one
+//! round: the next one always begins with the first chain. So what it passes over is verified within two rounds.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ struct Statement {
     progress: Progress,
 }
 
-/// Where the verifier `name` goes on; `None` if it begins anew.
+/// Where the verifier `name` goes on; `None` if it begins again.
 pub(super) async fn load(
     c: &mut Connection,
     name: &'static str,
@@ -69,7 +69,7 @@ pub(super) async fn load(
         .map(|it| it.progress))
 }
 
-/// Keeps where it is; `None` has it begin anew.
+/// Keeps where it is; `None` restarts it.
 pub(super) async fn save(
     tx: &mut Tx,
     name: &'static str,

@@ -45,7 +45,7 @@ pub trait Audit {
     ///
     /// # Errors
     ///
-    /// [`AuditError`]; the transaction is then rolled back, whatever its work makes of the error.
+    /// [`AuditError`]; the transaction is then rolled back, even if its work ignores the error.
     fn audit(&mut self, entry: Entry) -> Result<Recorded, AuditError>;
 }
 

@@ -1,6 +1,6 @@
 //! The register: one signed statement of the newest checkpoints of all chains together, written with each signing. So a
-//! chain that was signed can neither be deleted, set back nor begun anew: the register would need a new signature, and the
-//! sealer gives none while the chains do not fit the last one.
+//! chain that was signed cannot be deleted, set back or begun again: the register would need a new signature, and the
+//! sealer does not sign while the chains do not match the last one.
 //!
 //! It is the JSON text `{"register": {…}, "signature": …}` in the row of the sealer. `chains` in it is SHA-256 over the
 //! tenant (16 bytes), number (8 bytes, big-endian), length of the signature (8 bytes) and signature of each signed newest

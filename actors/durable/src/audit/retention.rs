@@ -1,5 +1,5 @@
 //! How long entries are kept. They are taken away from the beginning of a chain up to a checkpoint, which stays: behind it
-//! the rest can still be verified. The same worker seals the keys of the log anew after a change of the master key.
+//! the rest can still be verified. The same worker reseals the keys of the log after a change of the master key.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,14 +20,14 @@ use super::{
 /// How long entries are kept unless said otherwise: 400 days.
 pub const RETENTION: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
-/// How often old entries are taken away, and keys that a former master key sealed are sealed anew.
+/// How often old entries are deleted, and keys sealed by a former master key are resealed.
 const INTERVAL: Duration = Duration::from_secs(600);
 
-/// Keys that are sealed anew with one transaction.
+/// Keys that are resealed in one transaction.
 const RESEALED: u32 = 100;
 
-/// The worker that takes away entries that are older than `keep`, at least 90 days, and that seals anew what another key of
-/// `sealer` than the first one sealed. Any number of instances may run it.
+/// The worker that deletes entries older than `keep`, at least 90 days, and reseals values that another key of `sealer`
+/// than the first one sealed. Any number of instances may run it.
 #[must_use]
 pub fn retention(
     name: &'static str,
@@ -47,8 +47,8 @@ pub fn retention(
     })
 }
 
-/// Seals the signing keys and those of personal fields anew after a change of the master key. Without a master key they are left
-/// as they are.
+/// Reseals the signing keys and those of personal fields after a change of the master key. Without a master key they
+/// are left as they are.
 async fn reseal(db: &Db, sealer: &Sealer) -> Result<(), DbError> {
     for column in [SIGNING_KEYS, SUBJECT_KEYS] {
         let mut resealing = Resealing::new(column);

@@ -1,7 +1,7 @@
 //! The sealer: links entries into the chain of their tenant, in the order of their commits, and makes checkpoints.
 //!
 //! Of many instances one works at a time: the one whose transaction has locked the sealer's row. So a chain has no fork,
-//! and whoever writes entries waits for none of it.
+//! and writers of entries never wait for it.
 
 use std::{
     path::PathBuf,
@@ -122,14 +122,15 @@ fn note(not_signed: Option<SealingError>) {
     match not_signed {
         None => info!("checkpoints of the audit log are signed again"),
         Some(error) => error!(
-            "checkpoints of the audit log cannot be signed: {error}; entries are linked, and checkpoints follow once they can be"
+            "checkpoints of the audit log cannot be signed: {error}; entries are linked, and signing is retried"
         ),
     }
 }
 
 fn note_ahead() {
     error!(
-        "audit entries are not linked: the database gives out lower positions than the sealer has reached; PostgreSQL was restored into another cluster, or the row of `audit_sealer` was changed"
+        "audit entries are not linked: the database assigns lower positions than the sealer has reached; PostgreSQL \
+        was restored into another cluster, or the row of `audit_sealer` was changed"
     );
 }
 

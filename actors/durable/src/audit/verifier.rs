@@ -18,7 +18,7 @@ use super::{
 };
 use crate::outage;
 
-/// How long after all chains were verified it begins anew, unless said otherwise.
+/// Default pause between two verifications of all chains.
 pub const VERIFY_EVERY: Duration = Duration::from_secs(600);
 
 /// Chains of one reading.
@@ -30,7 +30,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How often it keeps its place, besides at a stop.
 const KEPT_EVERY: Duration = Duration::from_secs(30);
 
-/// The worker that verifies all chains, and begins anew `every` so long after. Each instance does so for itself: one chain
+/// The worker that verifies all chains, with a pause of `every`. Each instance does so for itself: one chain
 /// that is broken makes it degraded on each. It works half of the time at the most. A round that a stop interrupts, or the end
 /// of the process, goes on in the next life, unless it has found a broken chain.
 #[must_use]
@@ -52,9 +52,7 @@ pub fn verifier(
             kept: None,
             broken: global::meter("dotmac.audit")
                 .u64_gauge("dotmac.audit.broken")
-                .with_description(
-                    "Audit chains that were found broken when they were last verified",
-                )
+                .with_description("Broken audit chains in the last verification")
                 .build(),
         };
         verifier.run(every, context)
@@ -157,13 +155,13 @@ impl Verifier {
         let load = async move |c: &mut Connection| progress::load(c, name, &keys).await;
         let begun = self.db.read("load place of verifier", load).await?;
         if let Some(Progress { tenant, .. }) = begun {
-            info!(tenant = %tenant, "the verification of audit chains goes on with tenant {tenant}");
+            info!(tenant = %tenant, "the verification of audit chains continues with tenant {tenant}");
         }
         Ok(begun)
     }
 
-    /// Keeps the place, from time to time or if this `is_last`. What was found in this round is not kept, so one that has found
-    /// something begins anew in the next life.
+    /// Keeps the place, from time to time or if this `is_last`. Faults of this round are not stored, so after a fault
+    /// the next life begins again.
     async fn keep(&mut self, progress: Progress, round: &Round, is_last: bool) {
         let is_due = is_last || self.kept.is_none_or(|at| at.elapsed() >= KEPT_EVERY);
         if is_due {

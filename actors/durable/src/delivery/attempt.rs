@@ -14,7 +14,7 @@ pub const MAX_ATTEMPT_HEADERS: usize = 8 * 1024;
 /// How much of an error is kept, in bytes.
 const MAX_ERROR: usize = 1024;
 
-/// One attempt to deliver, as whoever owns the destination may see it. Bounded by whoever fills it in: see
+/// One attempt to deliver, as shown to the owner of the destination. Bounded by its creator: see
 /// [`answered`](Self::answered) and [`failed`](Self::failed).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = DeliveryAttempt))]

@@ -1,11 +1,11 @@
-//! What services share that hand something on to others: webhooks, mail, push. Receivers are slow, down, or gone for good,
-//! and a sender must neither give up too early nor hold up the rest.
+//! What services share that hand something on to others: webhooks, mail, push. Receivers are slow, down, or permanently
+//! gone, and a sender must neither give up too early nor delay the others.
 //!
 //! Rules over values that the service keeps in its own rows; none of them waits, sends or queries:
 //!
 //! - [`Ladder`]: how long to wait after which attempt, with jitter, and never less than the receiver asked for
 //!   ([`retry_after`]);
-//! - [`Attempt`]: what is kept of one attempt, bounded, whatever the receiver answered;
+//! - [`Attempt`]: what is kept of one attempt, bounded, regardless of the receiver's answer;
 //! - [`Lane`]: how much may be under way to one destination, and when nothing may: fewer at once while it is slow, none
 //!   while it fails, then one to probe it, and the end when it has failed for days.
 //!

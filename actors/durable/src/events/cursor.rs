@@ -41,7 +41,7 @@ pub enum RewindError {
     #[error("there is no such subscriber")]
     NoSubscriber,
     /// The place is behind the newest event, or the moment is to come: all between would be passed over.
-    #[error("that is beyond the end of the log; its newest event is {newest}")]
+    #[error("the position is beyond the end of the log; its newest event is {newest}")]
     Beyond {
         /// The newest event.
         newest: Position,

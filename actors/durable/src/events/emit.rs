@@ -44,7 +44,7 @@ pub trait Emit {
     ///
     /// # Errors
     ///
-    /// [`EmitError`]; the transaction is then rolled back, whatever its work makes of the error.
+    /// [`EmitError`]; the transaction is then rolled back, even if its work ignores the error.
     fn emit<E: Event>(&mut self, event: &E) -> Result<EventId, EmitError>;
 }
 

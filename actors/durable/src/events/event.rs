@@ -50,7 +50,7 @@ pub trait Event: Serialize {
     }
 }
 
-/// Why an event was not taken. The transaction is then rolled back, whatever its work returns.
+/// Why an event was not taken. The transaction is then rolled back, regardless of its work's result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EmitError {
     /// The data cannot be written as JSON.
@@ -63,7 +63,7 @@ pub enum EmitError {
     },
     /// There is too much data.
     #[error(
-        "the data of an event `{kind}` has {bytes} bytes; {MAX_DATA} are allowed, so let it refer to what is large"
+        "the data of an event `{kind}` has {bytes} bytes; {MAX_DATA} are allowed, so refer to large data instead"
     )]
     TooLarge {
         /// The event's type.
@@ -72,7 +72,7 @@ pub enum EmitError {
         bytes: usize,
     },
     /// The transaction has as many as it may have.
-    #[error("a transaction emits at most {MAX_EVENTS} events; the event `{kind}` is one too many")]
+    #[error("a transaction emits at most {MAX_EVENTS} events; the event `{kind}` exceeds that")]
     TooMany {
         /// The event's type.
         kind: Cow<'static, str>,
@@ -84,14 +84,15 @@ pub enum EmitError {
         kind: Cow<'static, str>,
     },
     /// It is for another tenant than the transaction's.
-    #[error("an event `{kind}` is emitted for another tenant than that of the transaction")]
+    #[error("an event `{kind}` is emitted for another tenant than the transaction's")]
     OtherTenant {
         /// The event's type.
         kind: Cow<'static, str>,
     },
     /// The manifest of the module whose work emits it does not list the type.
     #[error(
-        "module `{module}` emits the event `{kind}`, and its manifest does not list it; add `.emits::<…>()` to the manifest"
+        "module `{module}` emits the event `{kind}`, which its manifest does not list; add `.emits::<…>()` to the \
+        manifest"
     )]
     Undeclared {
         /// The event's type.

@@ -137,7 +137,7 @@ pub async fn find(tx: &mut TenantTx, id: EventId) -> Result<Option<StoredEvent>,
     found.optional()
 }
 
-/// The event at that place, whoever's it is.
+/// The event at that position, of any tenant.
 pub(super) async fn find_at(
     c: &mut Connection,
     place: Position,

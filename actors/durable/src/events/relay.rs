@@ -45,7 +45,7 @@ pub type NotDurable = Option<String>;
 
 /// Another system, to which events are passed on.
 pub trait Broker: Send + 'static {
-    /// Whether it keeps what it acknowledges, whatever ends it.
+    /// Whether it keeps acknowledged events, even if it is killed.
     fn check(&mut self) -> impl Future<Output = Result<NotDurable, HandlerError>> + Send;
 
     /// Publishes events, in their order, and waits until it has acknowledged all. After an error any of them may be there.
@@ -186,9 +186,11 @@ impl<B: Broker> Relay<B> {
         let name = self.name;
         match &found {
             Some(why) if before.as_ref() != Some(why) => warn!(
-                "the broker of `{name}` may lose events that it has acknowledged: {why}; the log keeps them"
+                "the broker of `{name}` may lose acknowledged events: {why}; the event log keeps them"
             ),
-            None if before.is_some() => info!("the broker of `{name}` keeps what it acknowledges"),
+            None if before.is_some() => {
+                info!("the broker of `{name}` stores acknowledged events durably")
+            }
             _ => {}
         }
         self.checked = Some((tokio::time::Instant::now(), found));
@@ -221,6 +223,6 @@ impl<B: Broker> Relay<B> {
 }
 
 fn unreachable_broker(name: &str, error: &impl fmt::Display) -> Step {
-    warn!(error = %error, "the broker of `{name}` takes no events; retrying");
+    warn!(error = %error, "the broker of `{name}` is unavailable; retrying");
     Step::Stuck(BROKER_UNREACHABLE)
 }

@@ -71,7 +71,7 @@ pub async fn maintain(db: &Db, now: DateTime<Utc>, keep: Duration) -> Result<(),
 fn give_way(done: Result<(), DbError>, what: &str, day: NaiveDate) -> Result<(), DbError> {
     match done {
         Err(DbError::TimedOut(_)) => {
-            warn!(%day, "could not {what} the partition of the event log for {day}: its tables are in use; trying again later");
+            warn!(%day, "could not {what} the partition of the event log for {day}: its tables are in use; retrying later");
             Ok(())
         }
         done => done,
@@ -174,7 +174,7 @@ async fn drop_partition(db: &Db, day: NaiveDate) -> Result<(), DbError> {
         tx.classified(dropped).map(drop)
     };
     db.transaction("drop a partition of events", remove).await?;
-    info!(%day, "dropped the events of {day}, which are older than events are kept");
+    info!(%day, "deleted the events of {day}, which passed the retention");
     Ok(())
 }
 

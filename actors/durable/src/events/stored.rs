@@ -35,7 +35,7 @@ impl fmt::Display for Position {
 
 /// A text that is no position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a position has 32 hexadecimal digits, as `sequence` of an event has")]
+#[error("a position has 32 hexadecimal digits, like the `sequence` of an event")]
 pub struct PositionError;
 
 impl FromStr for Position {

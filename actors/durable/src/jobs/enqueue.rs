@@ -18,7 +18,7 @@ use crate::{declared::Declared, json_text::JsonText, trace::traceparent, wake};
 static DECLARED: Declared = Declared::new();
 
 /// Says that `module` is part of the program and has jobs of these kinds. Its work enqueues them, and those of other modules,
-/// and no others: nobody would do them.
+/// and no others: no handler would run them.
 pub fn declare(module: &'static str, kinds: impl IntoIterator<Item = &'static str>) {
     DECLARED.add(module, kinds);
 }
@@ -36,7 +36,7 @@ pub trait Enqueue {
     ///
     /// # Errors
     ///
-    /// [`EnqueueError`]; the transaction is then rolled back, whatever its work makes of the error.
+    /// [`EnqueueError`]; the transaction is then rolled back, even if its work ignores the error.
     fn enqueue<J: Job>(
         &mut self,
         job: &J,
@@ -87,11 +87,11 @@ impl Enqueued {
     }
 }
 
-/// Why a job was not taken. The transaction is then rolled back, whatever its work returns.
+/// Why a job was not taken. The transaction is then rolled back, regardless of its work's result.
 #[derive(Debug, thiserror::Error)]
 pub enum EnqueueError {
     /// The arguments cannot be written as JSON, or are none of the kind.
-    #[error("these are no arguments of a job `{kind}`: {problem}")]
+    #[error("wrong arguments for a job `{kind}`: {problem}")]
     Args {
         /// The job's kind.
         kind: &'static str,
@@ -100,7 +100,7 @@ pub enum EnqueueError {
     },
     /// The arguments are too large.
     #[error(
-        "the arguments of a job `{kind}` have {bytes} bytes; {MAX_ARGS} are allowed, so let them refer to what is large"
+        "the arguments of a job `{kind}` have {bytes} bytes; {MAX_ARGS} are allowed, so refer to large data instead"
     )]
     TooLarge {
         /// The job's kind.
@@ -109,13 +109,13 @@ pub enum EnqueueError {
         bytes: usize,
     },
     /// The transaction has as many as it may have.
-    #[error("a transaction enqueues at most {MAX_JOBS} jobs; the job `{kind}` is one too many")]
+    #[error("a transaction enqueues at most {MAX_JOBS} jobs; the job `{kind}` exceeds that")]
     TooMany {
         /// The job's kind.
         kind: &'static str,
     },
     /// As many jobs of the tenant and kind wait as may wait.
-    #[error("{waiting} jobs `{kind}` are waiting, and no more are taken until some are done")]
+    #[error("{waiting} jobs `{kind}` are waiting; no more are accepted until some end")]
     TooManyWaiting {
         /// The job's kind.
         kind: &'static str,
@@ -123,7 +123,7 @@ pub enum EnqueueError {
         waiting: i64,
     },
     /// No module lists the kind in its manifest, so nothing does such jobs.
-    #[error("the module `{module}` enqueues a job `{kind}`, which no module lists in its manifest")]
+    #[error("module `{module}` enqueues a job `{kind}`, which no manifest lists")]
     Unlisted {
         /// The job's kind.
         kind: &'static str,

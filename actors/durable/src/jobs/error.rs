@@ -113,9 +113,9 @@ impl<E: Error + Send + Sync + 'static> From<E> for JobError {
     }
 }
 
-/// The job is not this worker's any more: another has it, or it is over. Whatever the transaction did must be rolled back.
+/// The job is not this worker's any more: another has it, or it is over. The transaction must be rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the job was taken from this worker, which came back too late")]
+#[error("the job was given to another worker, since this one was late")]
 pub struct LeaseLost;
 
 impl LeaseLost {

@@ -91,7 +91,7 @@ impl JobHandler {
             let run = Arc::new(Run::new(args, state));
             Box::pin(async move {
                 let Some(scope) = run.scope() else {
-                    let message = "the handler works on the rows of a tenant, and the job has none";
+                    let message = "the handler needs a tenant, and the job has none";
                     return Err(JobError::fail("tenant_missing", message));
                 };
                 let work = async move |tx: &mut TenantTx| {

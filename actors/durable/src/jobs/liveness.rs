@@ -5,7 +5,8 @@
 //! gone has lost all its leases.
 //!
 //! A job that was running is *suspect* of having ended the process, and is then run alone among suspects. If the process
-//! ends again, it is the suspect that counts, and not what ran beside it; with the third crash it is parked.
+//! ends again, the crash counts for the suspect, and not for jobs in parallel with it; with the third crash it is
+//! parked.
 
 use std::time::Duration;
 
@@ -175,14 +176,14 @@ pub(super) async fn end(db: &Db, worker: WorkerId, why: Why) -> Result<usize, Db
             .collect();
         for parked in ends.iter().filter(|end| end.state == JobState::Parked) {
             let id = parked.lease.id;
-            error!(job.id = %id, "a job was running when its process ended for the third time; it is parked");
+            error!(job.id = %id, "the job's process ended for the third time while the job ran; the job is parked");
         }
         Ok(settle::write(tx, &ends).await?.len())
     };
     let ended = db.retrying_transaction("end incarnation", Retry::new(), end);
     let jobs = ended.await?;
     if why == Why::Crashed {
-        warn!(worker = %worker, jobs, "an instance that ran jobs is gone; its {jobs} jobs go to others");
+        warn!(worker = %worker, jobs, "an instance that ran jobs has ended; its {jobs} jobs go to other instances");
     }
     Ok(jobs)
 }
@@ -206,7 +207,7 @@ impl Held {
         let is_poison = crashes >= MAX_CRASHES;
         let failure = (why == Why::Crashed).then(|| Failure {
             code: "crashed".to_owned(),
-            message: "the instance that ran the job is gone".to_owned(),
+            message: "the instance that ran the job has ended".to_owned(),
             started_at: self.started_at,
         });
         let lease = Lease {

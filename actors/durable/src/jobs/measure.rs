@@ -9,14 +9,16 @@ use super::JobState;
 static ENDED: LazyLock<Counter<u64>> = LazyLock::new(|| {
     global::meter("dotmac.jobs")
         .u64_counter("dotmac.jobs.ended")
-        .with_description("Attempts of jobs that ended here, by the state of the job then")
+        .with_description(
+            "Attempts of jobs that ended on this instance, by the resulting state of the job",
+        )
         .build()
 });
 
 static OCCURRED: LazyLock<Counter<u64>> = LazyLock::new(|| {
     global::meter("dotmac.jobs")
         .u64_counter("dotmac.jobs.occurrences")
-        .with_description("Times at which schedules were due, by what became of them")
+        .with_description("Due times of schedules, by result")
         .build()
 });
 

@@ -43,8 +43,8 @@
 //! # Leases
 //!
 //! Each claim of a job raises its lease number, and every write of a worker to the job is guarded by it. A worker that
-//! comes back late changes nothing, whatever became of the job. Instances show that they are alive by a row of their own;
-//! the jobs of one that does not for 10 s go to others.
+//! comes back late changes nothing, regardless of the job's state. Instances show that they are alive by a row of their
+//! own; the jobs of one that does not for 10 s go to others.
 
 mod bounds;
 mod claim;

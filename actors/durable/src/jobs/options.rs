@@ -93,7 +93,7 @@ pub(super) fn check(kind: &'static str, options: &EnqueueOptions) -> Result<(), 
     if queue.is_some_and(|queue| !is_queue_name(queue)) {
         return wrong(
             "queue",
-            "is no name of one: lower case letters, digits, `_` and dots",
+            "is not a valid name: use lower-case letters, digits, `_` and dots",
         );
     }
     if !(-MAX_PRIORITY..=MAX_PRIORITY).contains(&options.priority) {

@@ -251,7 +251,7 @@ impl<J: Job> Run<J> {
     }
 
     /// Completes the job on `tx`: it is `completed` if and only if the transaction is committed. What the transaction does
-    /// takes place exactly once, whatever ends the process. The handler returns the same output then.
+    /// takes place exactly once, even if the process is killed. The handler returns the same output then.
     ///
     /// # Errors
     ///
@@ -278,7 +278,7 @@ pub(super) fn result<T: serde::Serialize>(output: &T) -> Result<Option<String>, 
         .map_err(|error| JobError::fail("result_invalid", error.to_string()))?;
     if text.len() > MAX_RESULT {
         let message = format!(
-            "the result has {} bytes; {MAX_RESULT} are allowed, so let it refer to what is large",
+            "the result has {} bytes; {MAX_RESULT} are allowed, so refer to large data instead",
             text.len()
         );
         return Err(JobError::fail("result_too_large", message));

@@ -1,7 +1,7 @@
 //! How attempts end: one guarded statement for many of them.
 //!
 //! A row is changed only if the job is still `running` under the lease number that the end is of. Each claim raises that
-//! number, so an end that comes late changes nothing, whatever became of the job in between.
+//! number, so an end that comes late changes nothing, regardless of the job's state by then.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -111,7 +111,7 @@ struct Row {
     crashes: Option<i32>,
 }
 
-/// A job whose cancellation was asked for is not tried again, whatever its end says.
+/// A job with a requested cancellation is not retried, regardless of its result.
 const END: &str = "UPDATE job SET \
      finished_at = CASE WHEN job.cancels AND ended.done_at IS NULL THEN $1 ELSE ended.done_at END, \
      state = CASE WHEN job.cancels AND ended.done_at IS NULL THEN 'cancelled' ELSE ended.state END, \

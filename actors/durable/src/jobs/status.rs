@@ -201,7 +201,7 @@ pub async fn find(tx: &mut TenantTx, id: JobId) -> Result<Option<StoredJob>, DbE
     Ok(found.into_iter().next())
 }
 
-/// The job with that id, whoever's it is. For a scope of the system.
+/// The job with that id, of any tenant. For a scope of the system.
 ///
 /// # Errors
 ///

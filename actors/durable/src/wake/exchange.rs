@@ -1,7 +1,7 @@
 //! Wake-ups between instances: notifications of PostgreSQL. SQLite has none, and one process.
 //!
 //! They are sent after commits, on a transaction of their own, since one that notifies takes a lock which all such commits in the
-//! cluster share; and never more often than every 50 ms, whatever was committed meanwhile.
+//! cluster share; and never more often than every 50 ms, regardless of the number of commits.
 
 use std::{
     collections::BTreeSet,
@@ -34,7 +34,7 @@ const MAX_PAYLOAD: usize = 7000;
 /// This process among those that listen.
 static INSTANCE: LazyLock<String> = LazyLock::new(|| Uuid::now_v7().simple().to_string());
 
-/// Kinds that others are to be told of.
+/// Kinds of which other instances are to be notified.
 #[derive(Default)]
 struct Outgoing {
     kinds: Mutex<BTreeSet<String>>,
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_bounded() {
+    fn notifications_are_bounded() {
         let outgoing = Outgoing::default();
         let kinds: Vec<_> = (0..2000).map(|number| format!("a.b{number}")).collect();
         outgoing.add(&kinds);

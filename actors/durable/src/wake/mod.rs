@@ -16,7 +16,7 @@ struct Waiting {
 
 static WAITING: Mutex<Vec<Waiting>> = Mutex::new(Vec::new());
 
-/// A signal for events or jobs of any of `kinds`, of all if there is none, for as long as it is kept. Many signals before it
+/// A signal for events or jobs of any of `kinds`, of all if there is none, until it is dropped. Many signals before it
 /// is waited for are one. A service whose worker claims rows of its own uses the worker's name as a kind.
 pub fn signal(kinds: Vec<&'static str>) -> Arc<Notify> {
     let signal = Arc::new(Notify::new());

@@ -147,7 +147,7 @@ async fn without_its_key_a_personal_field_is_refused_and_so_is_the_act() {
 }
 
 #[actix::test]
-async fn keys_are_sealed_anew_after_a_change_of_the_master_key() {
+async fn keys_are_resealed_after_a_change_of_the_master_key() {
     on_both(async |target| {
         let rig = Rig::start(&target, |_| Vec::new()).await;
         sign_in(&rig, &scope(), person(1), master()).await.unwrap();
@@ -158,7 +158,7 @@ async fn keys_are_sealed_anew_after_a_change_of_the_master_key() {
             vec![retention("retention", db, Some(both_masters()), RETENTION)]
         })
         .await;
-        crate::support::eventually("the key to be sealed anew", || async {
+        crate::support::eventually("the key to be resealed", || async {
             let found = all(&rig, other_master()).await;
             found[0].personal.is_some().then_some(())
         })

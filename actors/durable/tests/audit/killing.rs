@@ -27,14 +27,14 @@ fn target(text: &str) -> Target {
     }
 }
 
-/// Not a test of its own: the process that is killed.
+/// Not its own test: the process that is killed.
 #[actix::test]
 async fn victim() {
     #[expect(clippy::disallowed_methods, reason = "a test has no settings")]
-    let Ok(told) = std::env::var(VICTIM) else {
+    let Ok(variable) = std::env::var(VICTIM) else {
         return;
     };
-    let (first, database) = told.split_once(' ').unwrap();
+    let (first, database) = variable.split_once(' ').unwrap();
     let rig = Rig::start(&target(database), workers).await;
     for number in first.parse::<i64>().unwrap().. {
         let act = async move |tx: &mut TenantTx| change(tx, number).await;

@@ -68,7 +68,7 @@ async fn pretend(rig: &Rig, tenant: TenantId, at: Moment) {
 }
 
 #[actix::test]
-async fn a_round_that_a_stop_interrupts_goes_on_in_the_next_life_and_the_one_after_begins_anew() {
+async fn a_round_that_a_stop_interrupts_goes_on_in_the_next_life_and_the_one_after_begins_again() {
     on_both(async |target| {
         let rig = Rig::start(&target, |_| Vec::new()).await;
         rig.act(&scope(), 1..4).await;

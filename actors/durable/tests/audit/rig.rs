@@ -156,7 +156,7 @@ impl Rig {
     }
 }
 
-/// A row, and the entry that says so.
+/// A row, and its entry.
 pub async fn change(tx: &mut TenantTx, number: i64) -> Result<Audited<i64>, dotmac_db::DbError> {
     let sql = format!("INSERT INTO changed VALUES ({number})");
     on!(tx, |c| diesel::sql_query(sql).execute(c).await)?;

@@ -152,7 +152,7 @@ const FORGE: [&str; 5] = [
 
 /// A writer of the whole database, who lacks the master key, changes all of it while the sealer has that key.
 #[actix::test]
-async fn a_chain_that_is_begun_anew_is_not_signed() {
+async fn a_chain_that_is_begun_again_is_not_signed() {
     on_both(async |target| {
         let rig = Rig::start(&target, |_| Vec::new()).await;
         rig.act(&scope(), 1..6).await;
@@ -265,7 +265,7 @@ async fn what_was_changed_before_it_was_signed_is_not_signed() {
 
 /// Entries that the sealer passes over are missed.
 #[actix::test]
-async fn a_sealer_that_is_set_ahead_says_so_and_what_it_passed_over_is_found() {
+async fn a_sealer_that_is_set_ahead_reports_it_and_skipped_entries_are_found() {
     on_both(async |target| {
         let rig = Rig::start(&target, |_| Vec::new()).await;
         rig.act(&scope(), 1..3).await;
@@ -299,7 +299,7 @@ async fn without_a_master_key_checkpoints_are_not_signed_and_with_one_they_must_
         rig.seal().await;
         assert_eq!(rig.verified(another_scope().tenant()).await.signed, Some(1));
         assert_eq!(rig.verified(scope().tenant()).await.broken, None);
-        // Whoever lacks the key from now on makes no checkpoint.
+        // An instance without the key makes no more checkpoints.
         rig.tamper("UPDATE audit_chain SET checked_at = '2026-01-01 00:00:00.000000'")
             .await;
         rig.act(&scope(), 4..5).await;
@@ -361,7 +361,7 @@ async fn what_is_old_is_taken_away_up_to_a_checkpoint_and_the_rest_is_still_righ
                 .unwrap(),
             0
         );
-        // At least 90 days, whatever is asked for.
+        // At least 90 days, even if less is configured.
         let soon = Moment::now() + MIN_RETENTION - Duration::from_secs(3600);
         assert_eq!(
             maintain(&rig.system(), soon, Duration::ZERO).await.unwrap(),

@@ -40,10 +40,10 @@ fn exhaust(rig: &Rig) {
     }
 }
 
-/// Not a test of its own: the process that is killed.
+/// Not its own test: the process that is killed.
 #[actix::test]
 async fn victim() {
-    let Some((first, target)) = victim::told() else {
+    let Some((first, target)) = victim::role() else {
         return;
     };
     let rig = Rig::start_configured(TABLES, hurried(&target), workers).await;

@@ -42,10 +42,10 @@ impl Layer<Registry> for Countdown {
     }
 }
 
-/// Not a test of its own: the process that is killed before the statement of that number.
+/// Not its own test: the process that is killed before the statement of that number.
 #[actix::test]
 async fn victim() {
-    let Some((number, target)) = victim::told() else {
+    let Some((number, target)) = victim::role() else {
         return;
     };
     let countdown = Countdown::default();

@@ -72,7 +72,7 @@ async fn pause() {
     }
 }
 
-/// Reads the log beside the subscribers, until it has come to an end after `is_over`.
+/// Reads the log in parallel with the subscribers, until it has come to an end after `is_over`.
 fn reader(db: &ModuleDb, is_over: &Arc<AtomicBool>) -> JoinHandle<Vec<(i64, Position)>> {
     let (db, is_over) = (db.system("test"), Arc::clone(is_over));
     tokio::spawn(async move {

@@ -47,10 +47,10 @@ fn workers(db: &ModuleDb) -> Vec<WorkerSpec> {
     ]
 }
 
-/// Not a test of its own: the process that is killed.
+/// Not its own test: the process that is killed.
 #[actix::test]
 async fn victim() {
-    let Some((first, target)) = victim::told() else {
+    let Some((first, target)) = victim::role() else {
         return;
     };
     let rig = Rig::start(&target, workers).await;

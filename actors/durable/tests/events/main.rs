@@ -1,4 +1,4 @@
-//! The event log on both back ends: what is emitted is there, what follows takes place once, whatever happens.
+//! The event log on both back ends: emitted events exist, and their effects take place once, under all faults.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(unreachable_pub, reason = "modules of one program")]
 

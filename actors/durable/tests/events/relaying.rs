@@ -1,4 +1,4 @@
-//! Events are passed on to a broker: all of them, in their order, whatever becomes of the broker and of instances.
+//! Events are passed on to a broker: all of them, in their order, under faults of the broker and of instances.
 
 use std::sync::{
     Arc, Mutex,

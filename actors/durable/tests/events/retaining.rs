@@ -28,7 +28,7 @@ async fn count(rig: &Rig) -> usize {
 }
 
 #[actix::test]
-async fn a_subscriber_behind_what_expired_says_so_and_waits_until_it_is_rewound() {
+async fn a_subscriber_behind_expired_events_reports_it_and_waits_until_it_is_rewound() {
     on_both(async |target| {
         let rig = Rig::start(&target, |_| Vec::new()).await;
         rig.run("INSERT INTO event_subscriber VALUES ('late', 0, 0, '2026-01-01 00:00:00.000000')")

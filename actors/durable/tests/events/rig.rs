@@ -103,7 +103,7 @@ pub async fn have_effect(
     .map(drop)
 }
 
-/// How many rows of the log a transaction sees, whatever it filters by.
+/// The number of rows of the log that a transaction sees without a filter.
 pub async fn rows_seen(tx: &mut Tx) -> Result<i64, DbError> {
     #[derive(QueryableByName)]
     struct Count {

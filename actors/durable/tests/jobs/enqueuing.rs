@@ -172,7 +172,7 @@ async fn ten_thousand_jobs_of_a_tenant_and_kind_may_wait_and_no_more() {
         }
         let one = async |tx: &mut TenantTx| tx.enqueue(&Work { number: 0 }).await;
         let error = db.transaction("one more", one).await.unwrap_err();
-        let expected = "10000 jobs `test.work` are waiting, and no more are taken until some are done";
+        let expected = "10000 jobs `test.work` are waiting; no more are accepted until some end";
         assert_eq!(error.to_string(), expected);
         // Another tenant has its own.
         rig.db.tenant(&tenant(78)).transaction("one", one).await.unwrap();
@@ -320,7 +320,7 @@ async fn a_kind_that_no_module_lists_is_refused() {
         let error: EnqueueError = db.transaction("enqueue", unlisted).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the module `other` enqueues a job `test.large`, which no module lists in its manifest"
+            "module `other` enqueues a job `test.large`, which no manifest lists"
         );
         let count = async |tx: &mut TenantTx| list(tx, &JobFilter::default(), None, 10).await;
         assert_eq!(db.read("list", count).await.unwrap().len(), 1);

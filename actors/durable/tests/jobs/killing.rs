@@ -137,10 +137,10 @@ fn handlers(db: &ModuleDb, is_victim: bool) -> Vec<JobHandler> {
     ]
 }
 
-/// Not a test of its own: the process that is killed.
+/// Not its own test: the process that is killed.
 #[actix::test]
 async fn victim() {
-    let Some((first, target)) = victim::told() else {
+    let Some((first, target)) = victim::role() else {
         return;
     };
     let rig = Rig::start(&target, |db| handlers(db, true)).await;
@@ -356,7 +356,7 @@ async fn a_job_of_a_process_that_is_frozen_in_its_transaction_runs_elsewhere() {
     }
 }
 
-/// Three processes are taken down by the job, and with them what ran beside it; that goes on, and the job does not.
+/// The job ends three processes, and with them a parallel job; that one goes on, and the job does not.
 #[actix::test]
 async fn a_job_that_takes_its_process_down_is_parked_and_others_go_on() {
     let server = Postgres::start().await;

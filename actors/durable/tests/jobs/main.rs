@@ -1,4 +1,4 @@
-//! The queue of jobs on both back ends: what is enqueued is done, whatever happens, and no late worker changes anything.
+//! The queue of jobs on both back ends: enqueued jobs run, under all faults, and no late worker changes anything.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(unreachable_pub, reason = "modules of one program")]
 

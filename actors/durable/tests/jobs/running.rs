@@ -269,6 +269,6 @@ fn a_kind_has_one_handler() {
     let refused = Runner::new([handler(), handler()]).err().unwrap();
     assert_eq!(
         refused.to_string(),
-        "two handlers do jobs `test.systemic`; a kind has one"
+        "two handlers for jobs `test.systemic`; a kind has one"
     );
 }

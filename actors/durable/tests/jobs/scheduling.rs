@@ -1,4 +1,4 @@
-//! Schedules: each time at which one is due is one job, whatever instances do; and what becomes of those that were missed.
+//! Schedules: each due time is one job, on any number of instances; and the handling of missed times.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -84,7 +84,7 @@ impl Rig {
         .await
     }
 
-    /// Has it be as if nobody had been there since `ago`, when it was due for the first time.
+    /// As if no instance had run since `ago`, when it was due for the first time.
     async fn leave_alone(&self, id: ScheduleId, ago: Duration, every: Duration) {
         let due = Moment::now() - ago;
         let set = async move |tx: &mut Tx| {
@@ -213,7 +213,7 @@ async fn a_job_that_the_queue_refuses_is_noted_and_the_schedule_goes_on() {
             assert!(
                 it.error
                     .unwrap()
-                    .contains("no arguments of a job `test.work`")
+                    .contains("wrong arguments for a job `test.work`")
             );
         }
         rig.supervisor.halt().await;

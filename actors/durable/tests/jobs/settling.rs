@@ -69,7 +69,7 @@ async fn an_end_that_is_late_or_refused_keeps_no_other_from_being_written() {
         assert!(error.message.contains("not thirteen"), "{error:?}");
         let late = rig.find(ids[1]).await.unwrap();
         assert_eq!((late.state, late.result), (JobState::Running, None));
-        // The worker has not begun anew.
+        // The worker has not restarted.
         let id = rig.enqueue(Work { number: 15 }).await;
         rig.until_state(id, JobState::Completed).await;
         let late = rig.find(ids[1]).await.unwrap();

@@ -262,7 +262,7 @@ async fn each_queue_has_slots_of_its_own() {
         )
         .await;
         until_count(&counter, 2).await;
-        // More if the first began anew.
+        // More if the first restarted.
         assert!(counter.most.load(SeqCst) >= 2);
         rig.supervisor.halt().await;
     })

@@ -47,8 +47,8 @@ async fn other_instances_are_woken_after_a_commit_and_an_instance_by_others() {
     let handler = |_: &_| vec![JobHandler::new(async |_: Run<Woken>| Ok::<_, JobError>(()))];
     let rig = Rig::with(&postgres(server.port), set, handler).await;
     let (client, mut heard) = client(server.port).await;
-    // Until the instance listens nobody is told of anything; and other tests of this process have kinds of theirs.
-    let told = async {
+    // Until the instance listens it gets no notifications; and other tests of this process have other kinds.
+    let silent = async {
         loop {
             rig.enqueue(Woken).await;
             let heard = tokio::time::timeout(Duration::from_secs(1), heard.recv()).await;
@@ -58,7 +58,7 @@ async fn other_instances_are_woken_after_a_commit_and_an_instance_by_others() {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, told).await.unwrap();
+    tokio::time::timeout(PATIENCE, silent).await.unwrap();
 
     let left = async || {
         let count = "SELECT count(*) FROM job WHERE state <> 'completed'";

@@ -1,4 +1,4 @@
-//! What the actor answers, and that it does so while its callers still wait.
+//! The actor's answers, within the time limit of its callers.
 
 use std::{sync::Arc, time::Instant};
 
@@ -30,7 +30,7 @@ impl SecretsActor {
         self.in_time(answered)
     }
 
-    /// What is `answered` while the caller still waits for it; what takes longer goes on without the caller. A
+    /// The result of `answered` within the caller's time limit; after that it goes on without the caller. A
     /// Vault that hangs must not make this actor look as if it did.
     fn in_time<T: 'static>(
         &self,
@@ -133,7 +133,7 @@ impl Handler<PutSecret> for SecretsActor {
                 .into_actor(self)
                 .map(move |version, actor, _| {
                     actor.reads -= 1;
-                    // Whatever came of it, what was read before may be another version.
+                    // Regardless of the result, a value read before may be another version.
                     actor.cache.forget(&written);
                     // A caller that has stopped waiting reads it again.
                     drop(asker.send(version));

@@ -1,8 +1,8 @@
-//! Who takes which secrets, and what they are told. Outlives the lives of the actor.
+//! The consumers of secrets, and their notifications. Outlives the lives of the actor.
 //!
-//! A consumer subscribes to keys and is told only when one of *its* keys has changed. One that
-//! cannot take a value live says so, and the log names the key that waits for its restart. The other
-//! way round a consumer says here that a secret was refused, which makes the actor ask for it anew.
+//! A consumer subscribes to keys and is notified only of changes of *its* keys. If it cannot take a value live it
+//! reports that, and the log names the key that waits for its restart. In the other direction a consumer reports a
+//! refused secret, and the actor reads it again.
 
 mod store;
 mod watch;
@@ -44,8 +44,8 @@ struct Inner {
 struct State {
     wanted: Option<Arc<Vec<Wanted>>>,
     subscriptions: Vec<Subscription>,
-    /// What was told last.
-    told: Option<Arc<SecretStore>>,
+    /// The last published secrets.
+    published: Option<Arc<SecretStore>>,
     refused: BTreeSet<String>,
 }
 
@@ -81,22 +81,22 @@ pub struct Change {
 }
 
 impl SecretFeed {
-    /// A feed that nobody has subscribed to.
+    /// A feed without consumers.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a consumer; it is told at once what there is, if anything.
+    /// Adds a consumer, and notifies it of the present secrets, if any.
     pub fn subscribe(&self, subscription: Subscription) {
-        let told = {
+        let notification = {
             let mut state = self.state();
-            let told = state.told.clone();
+            let published = state.published.clone();
             let tell = subscription.teller();
             state.subscriptions.push(subscription);
-            told.zip(tell)
+            published.zip(tell)
         };
-        if let Some((store, tell)) = told {
+        if let Some((store, tell)) = notification {
             tell(&store);
         }
     }
@@ -106,7 +106,7 @@ impl SecretFeed {
         self.tell(store);
     }
 
-    /// Says that the secret of `key` is of no use, so that it is asked for anew. May be said at will.
+    /// Reports that the secret of `key` was refused, so that it is read again. May be said at will.
     pub fn refuse(&self, key: &str) {
         self.state().refused.insert(key.to_owned());
         self.0.refused.notify_one();
@@ -160,7 +160,7 @@ impl SecretFeed {
         }
     }
 
-    /// What is wanted since [`want`](Self::want), if it was ever called.
+    /// The wanted secrets of [`want`](Self::want), if it was ever called.
     pub(super) fn wanted(&self) -> Option<Arc<Vec<Wanted>>> {
         self.state().wanted.clone()
     }
@@ -190,7 +190,7 @@ type Teller = Arc<dyn Fn(&SecretStore) + Send + Sync>;
 
 impl State {
     fn turn_to(&mut self, store: &Arc<SecretStore>) -> (Vec<Change>, Vec<Teller>) {
-        let former = self.told.replace(Arc::clone(store));
+        let former = self.published.replace(Arc::clone(store));
         let Some(former) = former else {
             let everybody = self.subscriptions.iter().filter_map(Subscription::teller);
             return (Vec::new(), everybody.collect());
@@ -264,29 +264,38 @@ mod tests {
     }
 
     #[test]
-    fn a_consumer_is_told_only_when_one_of_its_own_keys_changes() {
+    fn a_consumer_is_notified_only_of_changes_of_its_own_keys() {
         let feed = SecretFeed::new();
-        let (one, told_one) = counting("one", &["A", "B"]);
-        let (other, told_other) = counting("other", &["C"]);
+        let (one, calls_of_one) = counting("one", &["A", "B"]);
+        let (other, calls_of_other) = counting("other", &["C"]);
         feed.subscribe(one);
         feed.subscribe(other);
         assert!(feed.tell(&store(&[("A", "1"), ("C", "1")])).is_empty());
-        assert_eq!((told_one.load(Relaxed), told_other.load(Relaxed)), (1, 1));
+        assert_eq!(
+            (calls_of_one.load(Relaxed), calls_of_other.load(Relaxed)),
+            (1, 1)
+        );
         let changes = feed.tell(&store(&[("A", "2"), ("C", "1")]));
         assert_eq!(changes.len(), 1);
         assert_eq!(changes[0].taken_by, ["one"]);
-        assert_eq!((told_one.load(Relaxed), told_other.load(Relaxed)), (2, 1));
+        assert_eq!(
+            (calls_of_one.load(Relaxed), calls_of_other.load(Relaxed)),
+            (2, 1)
+        );
         feed.tell(&store(&[("A", "2"), ("C", "1")]));
-        assert_eq!((told_one.load(Relaxed), told_other.load(Relaxed)), (2, 1));
+        assert_eq!(
+            (calls_of_one.load(Relaxed), calls_of_other.load(Relaxed)),
+            (2, 1)
+        );
     }
 
     #[test]
-    fn a_late_subscriber_is_told_what_there_is() {
+    fn a_late_subscriber_gets_the_present_secrets() {
         let feed = SecretFeed::new();
         feed.tell(&store(&[("A", "1")]));
-        let (late, told) = counting("late", &["A"]);
+        let (late, calls) = counting("late", &["A"]);
         feed.subscribe(late);
-        assert_eq!(told.load(Relaxed), 1);
+        assert_eq!(calls.load(Relaxed), 1);
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Secret {
         versions.0.is_some() && versions.0 == versions.1
     }
 
-    /// Whether nobody could tell it from `other`: the value, the version and the lease are the same.
+    /// Whether it equals `other` in value, version and lease.
     fn is(&self, other: &Self) -> bool {
         match (&self.source, &other.source) {
             (Source::Leased(it), Source::Leased(other)) => it.is(other),
@@ -79,7 +79,7 @@ impl SecretStore {
         self.secrets.get(key).map(|secret| &secret.value)
     }
 
-    /// What keeps the lease on the secret of `key`, if it is leased.
+    /// The hold on the lease of the secret of `key`, if it is leased.
     #[must_use]
     pub fn hold(&self, key: &str) -> Option<&LeaseHold> {
         match &self.secrets.get(key)?.source {
@@ -113,8 +113,8 @@ impl SecretStore {
         sources.any(|source| !matches!(source, Source::Literal))
     }
 
-    /// Equal for equal values of `keys`, and of no use for finding out what they are: the hash is
-    /// keyed with randomness that this process shares with nobody.
+    /// Equal for equal values of `keys`, and useless for guessing them: the hash is keyed with random bytes of this
+    /// process.
     pub(crate) fn fingerprint_of(&self, keys: &BTreeSet<&str>) -> u64 {
         static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         let plain: Vec<_> = keys.iter().map(|key| (key, self.plain(key))).collect();
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_by_name() {
+    fn a_change_is_reported_by_name() {
         let before = store(&[("A", "1"), ("B", "2"), ("C", "3")]);
         let after = store(&[("B", "2"), ("C", "4"), ("D", "5")]);
         assert_eq!(before.changed_keys(&after), ["A", "C", "D"]);
@@ -252,8 +252,8 @@ mod tests {
         assert!(!first.is(&second), "its version is another");
         assert!(first.changed_keys(&second).is_empty(), "its value is not");
         assert_eq!(first.changed_keys(&versioned("2", 2, 2)?), ["A"]);
-        let anew = versioned("2", 1, 3)?;
-        assert_eq!(first.changed_keys(&anew), ["A"], "deleted and begun anew");
+        let again = versioned("2", 1, 3)?;
+        assert_eq!(first.changed_keys(&again), ["A"], "deleted and begun again");
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! One secret as a consumer of its own holds it: the present value, and word of each other.
+//! One secret as its own consumer holds it: the present value, and word of each other.
 
 use std::{fmt, future::pending, sync::Arc};
 
@@ -19,8 +19,8 @@ impl SecretWatch {
         self.0.borrow().clone()
     }
 
-    /// The value at this moment and then each other that takes its place, `None` when it is gone. Whoever
-    /// is slow gets the latest; a reading that brings the same value brings nothing. It never ends.
+    /// The value at this moment and then each other that takes its place, `None` when it is gone. A slow consumer gets
+    /// the latest value; a read of the same value causes no notification. It never ends.
     pub fn changes(&self) -> impl Stream<Item = Option<SecretString>> + use<> {
         let mut receiver = self.0.clone();
         if receiver.borrow().is_some() {
@@ -28,7 +28,7 @@ impl SecretWatch {
         }
         stream::unfold(receiver, |mut receiver| async {
             if receiver.changed().await.is_err() {
-                // Its feed is gone, and with it whoever could change it.
+                // Its feed is gone, so it cannot change any more.
                 pending::<()>().await;
             }
             let value = receiver.borrow_and_update().clone();
@@ -73,7 +73,7 @@ mod tests {
 
     use super::*;
 
-    fn told(feed: &SecretFeed, key: &str, value: &str) {
+    fn publish(feed: &SecretFeed, key: &str, value: &str) {
         let mut store = SecretStore::default();
         store.insert_literal(key, value.into());
         feed.tell(&Arc::new(store));
@@ -86,7 +86,7 @@ mod tests {
         let mut absent = Box::pin(absent.changes());
         let early = feed.watch("early", "A");
         let mut early = Box::pin(early.changes());
-        told(&feed, "A", "1");
+        publish(&feed, "A", "1");
         let late = feed.watch("late", "A");
         let mut late = Box::pin(late.changes());
         for changes in [&mut early, &mut late] {
@@ -96,14 +96,14 @@ mod tests {
             };
             assert_eq!((next().as_deref(), next()), (Some("1"), None));
         }
-        told(&feed, "A", "1");
+        publish(&feed, "A", "1");
         assert!(early.next().now_or_never().is_none(), "the same again");
         assert!(absent.next().now_or_never().is_none(), "none as before");
-        told(&feed, "A", "2");
-        told(&feed, "A", "3");
+        publish(&feed, "A", "2");
+        publish(&feed, "A", "3");
         let latest = early.next().now_or_never().flatten().flatten();
         assert_eq!(latest.as_ref().map(ExposeSecret::expose_secret), Some("3"));
-        told(&feed, "B", "1");
+        publish(&feed, "B", "1");
         let gone = early.next().now_or_never().flatten();
         assert!(gone.is_some_and(|value| value.is_none()));
     }

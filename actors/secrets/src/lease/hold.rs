@@ -1,4 +1,4 @@
-//! What a consumer holds of a lease: while it does, the lease is not given back.
+//! A consumer's hold on a lease: while it exists, the lease is not revoked.
 
 use std::{
     fmt,

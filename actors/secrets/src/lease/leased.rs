@@ -1,10 +1,10 @@
-//! What there is of credentials that Vault leases, from what `rotation` has to tell.
+//! The present leased credentials, from the reports of `rotation`.
 
 use std::sync::Arc;
 
 use tracing::error;
 
-use super::{hold::Report, rotation::News};
+use super::{hold::Report, rotation::RotationEvent};
 use crate::{
     DatabaseRole, LeaseHold, SecretFeed, SecretsError, VaultFailure,
     instruments::Rotated,
@@ -40,11 +40,16 @@ impl Leased {
         present.is_some_and(|(_, hold)| hold.is_refused())
     }
 
-    pub(crate) fn hear(&mut self, news: News, role: Option<&DatabaseRole>, feed: &SecretFeed) {
+    pub(crate) fn hear(
+        &mut self,
+        news: RotationEvent,
+        role: Option<&DatabaseRole>,
+        feed: &SecretFeed,
+    ) {
         let instruments = feed.instruments();
         self.reported = true;
         match news {
-            News::Issued(issued) => {
+            RotationEvent::Issued(issued) => {
                 let report = role.map(|role| Report {
                     feed: feed.clone(),
                     secret: role.name,
@@ -58,23 +63,23 @@ impl Leased {
                 self.failure = None;
                 self.expired = false;
             }
-            News::Kept(deadline) => {
+            RotationEvent::Kept(deadline) => {
                 if let Some((role, deadline)) = role.zip(deadline) {
                     instruments.ends_at(role.name, deadline);
                 }
                 self.failure = None;
             }
-            News::Failed(error) => {
+            RotationEvent::Failed(error) => {
                 if let (Some(role), SecretsError::Issue { .. }) = (role, &error) {
                     instruments.rotated(role.name, Rotated::Failed);
                 }
                 self.failure = Some(error);
             }
-            News::Expired => {
+            RotationEvent::Expired => {
                 let cause = self.failure.as_ref();
                 error!(
                     error = cause.map(|cause| display(dotmac_causes::Chain(cause))),
-                    "the lease on the database's credentials has ended and Vault has given no others"
+                    "the lease of the database's credentials has ended and Vault issued no others"
                 );
                 self.present = None;
                 self.expired = true;

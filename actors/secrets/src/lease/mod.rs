@@ -11,7 +11,7 @@ mod rotation;
 
 pub use hold::LeaseHold;
 pub(crate) use leased::Leased;
-pub(crate) use rotation::{News, Rotation};
+pub(crate) use rotation::{Rotation, RotationEvent};
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ const SPREAD: f64 = 0.10;
 /// A renewal that leaves less than this part of the first grant leaves no time to lose.
 const SHORT: f64 = 1.0 / 3.0;
 
-/// What is due.
+/// The due action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     /// Nothing before this moment.
@@ -105,12 +105,12 @@ impl LeaseClock {
         self.granted + self.life
     }
 
-    /// What is left of a life that cannot be extended.
+    /// The rest of a life that cannot be extended.
     pub(super) fn fixed_rest(&self, now: Instant) -> Option<Duration> {
         (self.kind == Kind::Fixed).then(|| self.horizon().saturating_duration_since(now))
     }
 
-    /// What is due at `now`.
+    /// The action due at `now`.
     pub(super) fn due(&self, now: Instant) -> Due {
         if self.kind == Kind::Rotating {
             // A moment after the change, or the former value would be read once more.
@@ -178,10 +178,10 @@ mod tests {
             prop_assert!(clock.end().is_some_and(|end| end - at >= millis(life / 4)));
         }
 
-        /// Whatever a server grants, following the clock never meets the end of a lease: it always
-        /// asks for more or for another while there is time left.
+        /// For any grant of a server, following the clock never meets the end of a lease: it always renews or replaces
+        /// it in time.
         #[test]
-        fn whoever_follows_the_clock_never_meets_an_end(
+        fn a_holder_that_follows_the_clock_never_meets_an_end(
             life in 2_000_u64..100_000,
             longest in 1_u64..20,
             draws in prop::collection::vec(0.0..1.0, 60),

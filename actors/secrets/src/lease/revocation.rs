@@ -10,8 +10,8 @@ use crate::{
 };
 
 impl Vault {
-    /// Gives back what is ours: leases that are still held first, then tokens. For the end of the
-    /// process; whoever calls sets the time limit.
+    /// Gives back what is ours: leases that are still held first, then tokens. For the end of the process; the caller
+    /// sets the time limit.
     pub async fn revoke_all(&self) {
         let leases = self.outbox().live();
         join_all(leases.iter().map(|lease| async {

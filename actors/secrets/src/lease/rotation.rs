@@ -1,7 +1,6 @@
 //! Keeps the token and the leased credentials good: renews, replaces before the end, gives back.
 //!
-//! New credentials come before the old ones go. A lease that is replaced is renewed for as long as
-//! somebody still works with it, and revoked when nobody does.
+//! New credentials come before the old ones go. A replaced lease is renewed while it is in use, and then revoked.
 
 use std::{
     mem,
@@ -18,7 +17,7 @@ use super::{Due, LeaseClock};
 use crate::{
     DatabaseRole, SecretsError, Vault,
     backoff::Backoff,
-    vault::{Failure, Issued, Lease, Look, Outbox, Revocation},
+    vault::{Failure, Issued, Lease, LeaseLookup, Outbox, Revocation},
 };
 
 /// Revocations that are kept for later while Vault is away; leases end by themselves as well.
@@ -27,13 +26,13 @@ const REVOCATIONS_KEPT: usize = 256;
 /// Between replacements that are asked for because credentials were refused.
 const DEMAND_PAUSE: Duration = Duration::from_secs(1);
 
-/// What has happened, for the actor.
-pub(crate) enum News {
+/// Events for the actor.
+pub(crate) enum RotationEvent {
     /// There are other credentials.
     Issued(Issued),
     /// All is well, and the present ones are good until then.
     Kept(Option<Instant>),
-    /// What was due could not be done.
+    /// A due action failed.
     Failed(SecretsError),
     /// The credentials have ended.
     Expired,
@@ -60,7 +59,7 @@ pub(crate) struct Rotation {
     waiting: Vec<Revocation>,
     revoke_at: Option<Instant>,
     may_not_revoke: bool,
-    /// What the first login and the first credentials are part of: the trace of the start.
+    /// The parent span of the first login and the first credentials: the trace of the start.
     cause: Span,
 }
 
@@ -95,7 +94,7 @@ impl Rotation {
     }
 
     /// Waits until something is to be done, and does it, until there is news.
-    pub(crate) async fn step(mut self) -> (Self, News) {
+    pub(crate) async fn step(mut self) -> (Self, RotationEvent) {
         loop {
             self.wait().await;
             self.give_back().await;
@@ -147,12 +146,12 @@ impl Rotation {
         self.issued_at.map_or(now, |at| at + DEMAND_PAUSE)
     }
 
-    async fn maintain(&mut self) -> Option<News> {
+    async fn maintain(&mut self) -> Option<RotationEvent> {
         let now = Instant::now();
         let end = self.present.as_ref().and_then(|it| it.clock.end());
         if end.is_some_and(|end| now >= end) && !mem::replace(&mut self.ended, true) {
-            // Whatever comes next, nobody shall go on with what has ended.
-            return Some(News::Expired);
+            // In any case no consumer may go on with an expired lease.
+            return Some(RotationEvent::Expired);
         }
         if self.not_before.is_some_and(|at| now < at) {
             return None;
@@ -163,7 +162,8 @@ impl Rotation {
             Ok(news) => {
                 self.backoff.note(false);
                 let was_failing = self.not_before.take().is_some();
-                let kept = || News::Kept(self.present.as_ref().map(|it| it.clock.horizon()));
+                let kept =
+                    || RotationEvent::Kept(self.present.as_ref().map(|it| it.clock.horizon()));
                 news.or_else(|| was_failing.then(kept))
             }
             Err(error) => {
@@ -171,13 +171,13 @@ impl Rotation {
                 let wait = self.backoff.wait(fastrand::f64()).unwrap_or_default();
                 let wait = error.pause().map_or(wait, |pause| pause.max(wait));
                 self.not_before = Some(Instant::now() + wait);
-                Some(News::Failed(error))
+                Some(RotationEvent::Failed(error))
             }
         }
     }
 
     /// Does the one thing that is due.
-    async fn advance(&mut self) -> Result<Option<News>, SecretsError> {
+    async fn advance(&mut self) -> Result<Option<RotationEvent>, SecretsError> {
         let session = self.vault.keep_session().await?;
         let Some(role) = self.role.clone() else {
             return Ok(None);
@@ -200,18 +200,20 @@ impl Rotation {
                 let pause = self.refresh.mul_f64(0.9 + 0.2 * fastrand::f64());
                 self.look_at = Instant::now() + pause;
                 match look {
-                    Look::Gone => {
+                    LeaseLookup::Gone => {
                         warn!(
                             secrets.role = role.name,
-                            "the lease on credentials was ended from outside: getting others"
+                            "the lease of credentials was revoked from outside; getting others"
                         );
                         self.replace(&role).await.map(Some)
                     }
-                    Look::Left(left) if now + left + LOOK_SLACK < present.clock.horizon() => {
+                    LeaseLookup::Left(left)
+                        if now + left + LOOK_SLACK < present.clock.horizon() =>
+                    {
                         present.clock = present.clock.renewed(now, left, fastrand::f64());
-                        Ok(Some(News::Kept(Some(present.clock.horizon()))))
+                        Ok(Some(RotationEvent::Kept(Some(present.clock.horizon()))))
                     }
-                    Look::Left(_) | Look::Unknown => Ok(None),
+                    LeaseLookup::Left(_) | LeaseLookup::Unknown => Ok(None),
                 }
             }
             Due::Renew => match self.vault.renew_lease(&present.lease, &role).await? {
@@ -220,9 +222,9 @@ impl Rotation {
                     debug!(
                         secrets.role = role.name,
                         ?life,
-                        "renewed the lease on credentials"
+                        "renewed the lease of credentials"
                     );
-                    Ok(Some(News::Kept(Some(present.clock.horizon()))))
+                    Ok(Some(RotationEvent::Kept(Some(present.clock.horizon()))))
                 }
                 None => self.replace(&role).await.map(Some),
             },
@@ -230,11 +232,11 @@ impl Rotation {
         }
     }
 
-    async fn replace(&mut self, role: &DatabaseRole) -> Result<News, SecretsError> {
+    async fn replace(&mut self, role: &DatabaseRole) -> Result<RotationEvent, SecretsError> {
         let issued = self.vault.issue(role).await?;
         let now = Instant::now();
         self.demanded = false;
-        // What was refused meanwhile are the former ones.
+        // A refusal in between is about the former ones.
         self.demand.notified().now_or_never();
         self.issued_at = Some(now);
         self.look_at = now + self.refresh;
@@ -244,7 +246,7 @@ impl Rotation {
         {
             // A static role whose password has not changed yet.
             present.clock = issued.clock;
-            return Ok(News::Kept(Some(issued.clock.horizon())));
+            return Ok(RotationEvent::Kept(Some(issued.clock.horizon())));
         }
         self.ended = false;
         let life = issued.clock.horizon().saturating_duration_since(now);
@@ -259,7 +261,7 @@ impl Rotation {
             self.former
                 .push((Arc::downgrade(&former.lease), former.clock));
         }
-        Ok(News::Issued(issued))
+        Ok(RotationEvent::Issued(issued))
     }
 
     /// Work that began with former credentials may take longer than their lease had left.
@@ -280,7 +282,7 @@ impl Rotation {
         }
     }
 
-    /// Revokes what nobody holds any more. What fails for want of a connection is kept for later.
+    /// Revokes leases without a holder. What fails for want of a connection is kept for later.
     async fn give_back(&mut self) {
         let due = self.revoke_at.is_none_or(|at| Instant::now() >= at);
         self.waiting.extend(self.outbox.take());
@@ -302,12 +304,12 @@ impl Rotation {
                 Revocation::Token(token) => self.vault.revoke_token(token).await,
             };
             match done {
-                Ok(()) => debug!("gave a lease or a token back to Vault"),
-                // An unknown token is told by the same 403; there will be another login.
+                Ok(()) => debug!("revoked a lease or a token in Vault"),
+                // An unknown token gets the same 403; another login follows.
                 Err(Failure::Call(denial)) if denial.is_policy_denial() => {
                     if !mem::replace(&mut self.may_not_revoke, true) {
                         warn!(
-                            "no permission to give leases back before they end; grant it with \
+                            "no permission to revoke leases; grant it with \
                              `path \"sys/leases/revoke\" {{ capabilities = [\"update\"] }}` in a policy of this login"
                         );
                     }
@@ -329,7 +331,7 @@ impl Rotation {
     }
 }
 
-/// What could not be given back yet is left to the next life, or to `revoke_all`.
+/// Leases that could not be revoked yet are left to the next life, or to `revoke_all`.
 impl Drop for Rotation {
     fn drop(&mut self) {
         for revocation in self.waiting.drain(..) {

@@ -1,13 +1,13 @@
-//! What the actor does after each reading: pure rules, so that they can be read and tested alone.
+//! The actor's decisions after each read: pure rules, so that they can be read and tested alone.
 //!
 //! | after a reading that … | strict and never loaded | otherwise |
 //! |---|---|---|
 //! | brought everything | publish, `ready` | publish, `ready` |
 //! | failed, in part or whole | `unavailable`, publish nothing | publish what there is, `degraded` |
 //!
-//! A database engine that fails keeps nobody waiting: it is the database that is away, which says so itself.
+//! A failing database engine delays no other component: the database is away and reports that itself.
 //!
-//! What is published already is not published again.
+//! Unchanged secrets are not published again.
 
 use std::sync::Arc;
 
@@ -15,17 +15,17 @@ use super::Loaded;
 use crate::SecretStore;
 use dotmac_supervision::Reason;
 
-/// What the supervisor is told, with what the secrets are drawn from.
+/// The state for the supervisor, with the source of the secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Word {
+pub(crate) enum ReportedState {
     Ready(&'static str),
     Degraded(Reason, &'static str),
     Unavailable(Reason),
 }
 
-/// What is worth a line of log.
+/// Log lines to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum News {
+pub(crate) enum LogEntry {
     /// As it was before.
     None,
     /// The first complete reading.
@@ -36,15 +36,15 @@ pub(crate) enum News {
     Failed,
 }
 
-/// What follows from one reading.
+/// The consequences of one read.
 #[derive(Debug)]
-pub(crate) struct Verdict {
+pub(crate) struct Consequences {
     pub(crate) publish: Option<Arc<SecretStore>>,
-    pub(crate) word: Word,
-    pub(crate) news: News,
+    pub(crate) word: ReportedState,
+    pub(crate) news: LogEntry,
 }
 
-/// What has happened so far in this life of the actor.
+/// The history of this life of the actor.
 #[derive(Debug)]
 pub(crate) struct LoadState {
     strict: bool,
@@ -68,13 +68,13 @@ impl LoadState {
         self.served.clone()
     }
 
-    pub(crate) fn judge(&mut self, loaded: Loaded) -> Verdict {
+    pub(crate) fn judge(&mut self, loaded: Loaded) -> Consequences {
         let reason = loaded.failures.first().map(|failed| failed.error.reason());
         let news = match (reason, self.failing) {
-            (None, Some(_)) => News::Recovered,
-            (None, None) if !self.loaded_once => News::Loaded,
-            (Some(now), before) if before != Some(now) => News::Failed,
-            _ => News::None,
+            (None, Some(_)) => LogEntry::Recovered,
+            (None, None) if !self.loaded_once => LogEntry::Loaded,
+            (Some(now), before) if before != Some(now) => LogEntry::Failed,
+            _ => LogEntry::None,
         };
         self.failing = reason;
         let mut failures = loaded.failures.iter();
@@ -84,9 +84,9 @@ impl LoadState {
             && self.strict
             && !self.loaded_once
         {
-            return Verdict {
+            return Consequences {
                 publish: None,
-                word: Word::Unavailable(reason),
+                word: ReportedState::Unavailable(reason),
                 news,
             };
         }
@@ -100,11 +100,11 @@ impl LoadState {
             "environment"
         };
         let word = match reason {
-            None => Word::Ready(source),
-            Some(reason) => Word::Degraded(reason, source),
+            None => ReportedState::Ready(source),
+            Some(reason) => ReportedState::Degraded(reason, source),
         };
         self.served = Some(Arc::clone(&store));
-        Verdict {
+        Consequences {
             publish: is_new.then_some(store),
             word,
             news,
@@ -148,17 +148,17 @@ mod tests {
         let verdict = load_state.judge(failed(VaultFailure::Sealed, None));
         assert_eq!(
             (verdict.word, verdict.news),
-            (Word::Unavailable(reason::SEALED), News::Failed)
+            (ReportedState::Unavailable(reason::SEALED), LogEntry::Failed)
         );
         assert!(verdict.publish.is_none());
         let verdict = load_state.judge(complete("1"));
-        assert_eq!(verdict.word, Word::Ready("vault"));
-        assert_eq!(verdict.news, News::Recovered);
+        assert_eq!(verdict.word, ReportedState::Ready("vault"));
+        assert_eq!(verdict.news, LogEntry::Recovered);
         assert!(verdict.publish.is_some());
     }
 
     #[test]
-    fn a_database_that_is_away_keeps_nobody_waiting_for_secrets() {
+    fn a_database_that_is_away_delays_no_consumer_of_secrets() {
         let engine = || VaultFailure::DatabaseEngine {
             mount: "database".to_owned(),
             role: "dotmac".to_owned(),
@@ -166,21 +166,27 @@ mod tests {
         };
         let mut load_state = LoadState::new(true);
         let verdict = load_state.judge(failed(engine(), None));
-        let word = Word::Degraded(reason::DATABASE_ENGINE_FAILED, "environment");
-        assert_eq!((verdict.word, verdict.news), (word, News::Failed));
+        let word = ReportedState::Degraded(reason::DATABASE_ENGINE_FAILED, "environment");
+        assert_eq!((verdict.word, verdict.news), (word, LogEntry::Failed));
         assert!(verdict.publish.is_some());
         let mut load_state = LoadState::new(true);
         let mut both = failed(engine(), None);
         both.failures
             .extend(failed(VaultFailure::Sealed, None).failures);
-        assert!(matches!(load_state.judge(both).word, Word::Unavailable(_)));
+        assert!(matches!(
+            load_state.judge(both).word,
+            ReportedState::Unavailable(_)
+        ));
     }
 
     #[test]
     fn otherwise_it_goes_on_with_what_is_configured() {
         let mut load_state = LoadState::new(false);
         let verdict = load_state.judge(failed(VaultFailure::Sealed, None));
-        assert_eq!(verdict.word, Word::Degraded(reason::SEALED, "environment"));
+        assert_eq!(
+            verdict.word,
+            ReportedState::Degraded(reason::SEALED, "environment")
+        );
         assert!(verdict.publish.is_some());
     }
 
@@ -191,11 +197,14 @@ mod tests {
             let verdict = load_state.judge(complete("1"));
             assert_eq!(
                 (verdict.word, verdict.news),
-                (Word::Ready("vault"), News::Loaded)
+                (ReportedState::Ready("vault"), LogEntry::Loaded)
             );
             let served = load_state.served();
             let verdict = load_state.judge(failed(VaultFailure::Standby, served.as_deref()));
-            assert_eq!(verdict.word, Word::Degraded(reason::STANDBY, "vault"));
+            assert_eq!(
+                verdict.word,
+                ReportedState::Degraded(reason::STANDBY, "vault")
+            );
             assert!(verdict.publish.is_none(), "it is published already");
             assert!(
                 load_state
@@ -205,7 +214,7 @@ mod tests {
             let verdict = load_state.judge(complete("1"));
             assert_eq!(
                 (verdict.word, verdict.news),
-                (Word::Ready("vault"), News::Recovered)
+                (ReportedState::Ready("vault"), LogEntry::Recovered)
             );
         }
     }
@@ -214,8 +223,8 @@ mod tests {
     fn a_failure_is_news_only_when_its_reason_changes() {
         let mut load_state = LoadState::new(true);
         let mut news = |failure| load_state.judge(failed(failure, None)).news;
-        assert_eq!(news(VaultFailure::Sealed), News::Failed);
-        assert_eq!(news(VaultFailure::Sealed), News::None);
-        assert_eq!(news(VaultFailure::Standby), News::Failed);
+        assert_eq!(news(VaultFailure::Sealed), LogEntry::Failed);
+        assert_eq!(news(VaultFailure::Sealed), LogEntry::None);
+        assert_eq!(news(VaultFailure::Standby), LogEntry::Failed);
     }
 }

@@ -8,7 +8,7 @@ mod load_state;
 pub(crate) mod report;
 
 pub(crate) use cache::Cache;
-pub(crate) use load_state::{LoadState, Word};
+pub(crate) use load_state::{LoadState, ReportedState};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,12 +25,12 @@ use super::{
 /// Paths asked for at once; the session has its own limit for everything under way.
 const READS_AT_ONCE: usize = 8;
 
-/// What one reading brought.
+/// The result of one read.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// Everything that could be resolved; where something failed, the value of the former reading.
     pub store: SecretStore,
-    /// What could not be resolved although it must: the setting and why. In the order of the wanted.
+    /// Required secrets that could not be resolved: setting and cause. In the order of the wanted.
     pub failures: Vec<Failed>,
     /// Settings left absent because no policy covers their default path.
     pub unpermitted: Vec<String>,
@@ -128,7 +128,7 @@ pub async fn load(vault: &Vault, wanted: &[Wanted], former: Option<&SecretStore>
 #[derive(Default)]
 struct Readings {
     answers: BTreeMap<SecretPath, Result<Document, SecretsError>>,
-    /// What ended the reading before every path was asked for.
+    /// The cause of an early end of the read.
     general: Option<SecretsError>,
 }
 

@@ -1,31 +1,32 @@
-//! What the log is told of readings and changes. Names only, never values.
+//! Log lines about reads and changes. Names only, never values.
 
 use tracing::{debug, error, info, warn};
 
-use super::{Failed, load_state::News};
+use super::{Failed, load_state::LogEntry};
 use crate::Change;
 
 /// One line when something is new about the readings of the actor `name`, which `serves` already or
 /// does not.
-pub(crate) fn reading(name: &str, news: News, failures: &[Failed], serves: bool) {
+pub(crate) fn reading(name: &str, news: LogEntry, failures: &[Failed], serves: bool) {
     match (news, failures.first()) {
-        (News::Loaded, _) => info!(actor.name = name, "loaded the secrets from Vault"),
-        (News::Recovered, _) => info!(
+        (LogEntry::Loaded, _) => info!(actor.name = name, "loaded the secrets from Vault"),
+        (LogEntry::Recovered, _) => info!(
             actor.name = name,
-            "Vault answers again: secrets are up to date"
+            "Vault is available again; secrets are up to date"
         ),
-        (News::Failed, Some(first)) => {
+        (LogEntry::Failed, Some(first)) => {
             let also = failures.iter().skip(1);
             let also: Vec<_> = also.filter_map(|it| it.key.as_deref()).collect();
             let reason = first.error.reason().as_str();
             if serves {
-                warn!(actor.name = name, reason, secrets.also = ?also, "secrets are not up to date, going on with what there is: {first}");
+                warn!(actor.name = name, reason, secrets.also = ?also, "secrets are not up to date; keeping the known \
+                    values: {first}");
             } else {
-                error!(actor.name = name, reason, secrets.also = ?also, "secrets are not loaded, trying again: {first}");
+                error!(actor.name = name, reason, secrets.also = ?also, "secrets are not loaded; retrying: {first}");
             }
         }
-        (News::None, Some(first)) => debug!(actor.name = name, "still failing: {first}"),
-        (News::Failed | News::None, None) => {}
+        (LogEntry::None, Some(first)) => debug!(actor.name = name, "still failing: {first}"),
+        (LogEntry::Failed | LogEntry::None, None) => {}
     }
 }
 

@@ -11,7 +11,7 @@ use crate::VaultFailure;
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Auth {
-    /// With a token that somebody made for us. It stays theirs: it is renewed, never revoked.
+    /// With a token that another party issued. It stays theirs: it is renewed, never revoked.
     Token(Credential),
     /// With a role id and a secret id.
     AppRole {
@@ -66,7 +66,7 @@ pub enum Credential {
 }
 
 impl Auth {
-    /// What it is called in errors and logs.
+    /// Its name in errors and logs.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -93,7 +93,7 @@ impl Auth {
         matches!(self, Self::Certificate { .. })
     }
 
-    /// What proves who we are, as it is now; nothing for a certificate, which the TLS layer shows.
+    /// The present credential of the login; none for a certificate, which the TLS layer sends.
     pub(crate) async fn proof(&self) -> Result<Option<SecretString>, VaultFailure> {
         let credential = match self {
             Self::Token(credential)
@@ -135,7 +135,7 @@ impl Auth {
 }
 
 impl Credential {
-    /// What it is at this moment.
+    /// Its present value.
     pub(crate) async fn read(&self, method: &'static str) -> Result<SecretString, VaultFailure> {
         let path = match self {
             Self::Value(value) => return Ok(value.clone()),

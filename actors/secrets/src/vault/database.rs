@@ -20,7 +20,7 @@ const ABOUT_TO_CHANGE: Duration = Duration::from_millis(200);
 /// Whose credentials are wanted, and which settings they fill.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseRole {
-    /// What the credentials are called in logs and metrics.
+    /// The name of the credentials in logs and metrics.
     pub name: &'static str,
     /// Where the database engine is mounted.
     pub mount: SecretPath,
@@ -41,8 +41,8 @@ pub(crate) struct Issued {
     pub(crate) lease: Arc<Lease>,
 }
 
-/// What a look at a lease brought.
-pub(crate) enum Look {
+/// The result of a lookup of a lease.
+pub(crate) enum LeaseLookup {
     /// This long is left.
     Left(Duration),
     /// The server does not know it any more.
@@ -80,8 +80,8 @@ impl Vault {
         .await
     }
 
-    /// The same for whoever has no actor to look after the lease: a user name, a password, and what
-    /// [`revoke_all`](Self::revoke_all) gives back.
+    /// The same without an actor that maintains the lease: a user name, a password, and the lease that
+    /// [`revoke_all`](Self::revoke_all) revokes.
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl Vault {
         };
         match self.call_role(session, &role.static_path()).await {
             Ok(answer) => self.issued(session, answer, asked),
-            // Of two refusals the one that knows the role, or says that it may not tell, is to be told.
+            // Of two refusals report the one that knows the role, or that lacks the permission.
             Err(failure) if is_unknown_role(&failure) => {
                 Err(self.explain_role(refused, session, role).await)
             }
@@ -230,28 +230,28 @@ impl Vault {
         &self,
         lease: &Lease,
         role: &DatabaseRole,
-    ) -> Result<Look, SecretsError> {
+    ) -> Result<LeaseLookup, SecretsError> {
         let Some(id) = &lease.id else {
-            return Ok(Look::Unknown);
+            return Ok(LeaseLookup::Unknown);
         };
         let body = json!({ "lease_id": id });
         match self.call_lease("sys/leases/lookup", lease, body).await {
             Ok(answer) => {
                 let data = answer.data.unwrap_or_default();
                 match data.get("ttl").and_then(Value::as_u64) {
-                    Some(left) => Ok(Look::Left(Duration::from_secs(left))),
+                    Some(left) => Ok(LeaseLookup::Left(Duration::from_secs(left))),
                     None => {
-                        let failure = Failure::garbled("it says nothing of a lease");
+                        let failure = Failure::garbled("it has no data of a lease");
                         Err(self.explain_lease(failure, lease, role).await)
                     }
                 }
             }
-            Err(Failure::Call(denial)) if denial.is_policy_denial() => Ok(Look::Unknown),
+            Err(Failure::Call(denial)) if denial.is_policy_denial() => Ok(LeaseLookup::Unknown),
             Err(Failure::Call(CallFailure::Refused { status: 403, .. })) => {
                 lease.session.lose();
-                Ok(Look::Gone)
+                Ok(LeaseLookup::Gone)
             }
-            Err(failure) if is_final(&failure) => Ok(Look::Gone),
+            Err(failure) if is_final(&failure) => Ok(LeaseLookup::Gone),
             Err(failure) => Err(self.explain_lease(failure, lease, role).await),
         }
     }
@@ -260,7 +260,7 @@ impl Vault {
     ///
     /// # Errors
     ///
-    /// What stood in the way.
+    /// The cause.
     pub(crate) async fn revoke_lease(&self, id: &str, session: &Session) -> Result<(), Failure> {
         let path = "sys/leases/revoke";
         let body = || Some(json!({ "lease_id": id }));

@@ -1,4 +1,4 @@
-//! What a failure of Vault's means. A sealed, an uninitialised and a standby server refuse requests
+//! The meaning of Vault's failures. A sealed, an uninitialised and a standby server refuse requests
 //! in the same words, so where the server itself seems unfit its health is asked for.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::{DatabaseRole, Vault, VaultFailure};
 /// Longest piece of a server's own words that is repeated in an error.
 const DETAIL_LIMIT: usize = 300;
 
-/// What we wanted when it failed.
+/// The purpose of the failed request.
 #[derive(Clone, Copy)]
 pub(crate) enum Asking<'a> {
     Login,
@@ -67,7 +67,7 @@ impl Failure {
     }
 }
 
-/// What a server refused with.
+/// The refusal of a server.
 struct Refusal {
     status: u16,
     errors: String,
@@ -127,7 +127,7 @@ impl Vault {
                 };
                 self.of_refusal(refusal, asking).await
             }
-            // A standby answers, and sends whoever writes on to an active node that may be gone.
+            // A standby answers, and redirects writes to an active node that may be down.
             Failure::Call(CallFailure::Connection(_)) if self.is_standby().await => {
                 VaultFailure::Standby
             }

@@ -17,8 +17,8 @@ pub struct Document {
     version: Option<Version>,
 }
 
-/// Which version of a secret in KV v2. Equal versions of one path hold equal fields, also where all
-/// versions were deleted and the count began anew: the time of writing tells them apart.
+/// Which version of a secret in KV v2. Equal versions of one path hold equal fields, also if all versions were deleted
+/// and the count began again: the time of writing distinguishes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Version {
     pub(crate) number: u64,

@@ -1,6 +1,6 @@
 //! From a credential to a token: one login at a time, and never in a storm.
 //!
-//! Whoever needs a token while a login is under way shares its outcome. After a failure the next
+//! A caller that needs a token during a login shares its outcome. After a failure the next
 //! attempt waits, twice as long each time and jittered; who asks meanwhile gets the last error at
 //! once, so that neither a server that comes back nor our own callers are held up by us.
 
@@ -65,7 +65,7 @@ impl Unwrapped {
     }
 }
 
-/// What a login brought.
+/// The result of a login.
 struct Login {
     token: SecretString,
     identity: Identity,
@@ -90,7 +90,7 @@ impl Vault {
         if let Some(dead) = dead {
             dead.lose();
         }
-        self.log_in_anew(&mut login_state).await
+        self.log_in_again(&mut login_state).await
     }
 
     /// Sees to the token: renews it when that is due, or logs in again. Answers the present session.
@@ -102,7 +102,7 @@ impl Vault {
         let mut login_state = self.login_state().lock().await;
         let usable = |it: &Arc<Session>| it.is_usable(Instant::now());
         let Some(present) = login_state.present.clone().filter(usable) else {
-            return self.log_in_anew(&mut login_state).await;
+            return self.log_in_again(&mut login_state).await;
         };
         match present
             .clock()
@@ -112,7 +112,7 @@ impl Vault {
             Some((clock, Due::Renew)) => match self.renew_token(&present, clock).await {
                 Ok(()) => Ok(present),
                 Err(failure) if failure.refusal().is_some_and(|(status, _)| status < 429) => {
-                    self.log_in_anew(&mut login_state).await
+                    self.log_in_again(&mut login_state).await
                 }
                 Err(failure) => Err(SecretsError::Login {
                     source: self
@@ -120,7 +120,7 @@ impl Vault {
                         .await,
                 }),
             },
-            Some((_, Due::Replace | Due::Ended)) => self.log_in_anew(&mut login_state).await,
+            Some((_, Due::Replace | Due::Ended)) => self.log_in_again(&mut login_state).await,
         }
     }
 
@@ -142,7 +142,7 @@ impl Vault {
         }
     }
 
-    /// The present session, if there is one; asks nobody.
+    /// The present session, if any; sends no request.
     pub(crate) async fn present(&self) -> Option<Arc<Session>> {
         self.login_state().lock().await.present.clone()
     }
@@ -159,7 +159,7 @@ impl Vault {
             .call(path, Some(&present.token), Some(json!({})))
             .await?;
         let Some(granted) = answer.auth else {
-            return Err(Failure::garbled("the renewal brought no token"));
+            return Err(Failure::garbled("the renewal returned no token"));
         };
         let life = std::time::Duration::from_secs(granted.lease_duration);
         present.set_clock(Some(clock.renewed(asked, life, fastrand::f64())));
@@ -167,7 +167,7 @@ impl Vault {
         Ok(())
     }
 
-    async fn log_in_anew(
+    async fn log_in_again(
         &self,
         login_state: &mut LoginState,
     ) -> Result<Arc<Session>, SecretsError> {
@@ -209,7 +209,7 @@ impl Vault {
             {
                 warn!(
                     left_s = left.as_secs(),
-                    "the Vault token ends soon and cannot be renewed; give another one"
+                    "the Vault token expires soon and cannot be renewed; set another one"
                 );
             }
             return present;
@@ -231,7 +231,7 @@ impl Vault {
         );
         let session = Arc::new(session);
         login_state.present = Some(Arc::clone(&session));
-        // Whoever looks after leases has to make others under it.
+        // The maintainer of leases must obtain others under it.
         self.outbox().ring();
         session
     }
@@ -280,7 +280,7 @@ impl Vault {
             .auth
             .filter(|granted| !granted.client_token.expose_secret().is_empty())
         else {
-            return Err(Failure::garbled("the login brought no token"));
+            return Err(Failure::garbled("the login returned no token"));
         };
         let looked = self.look_up(&client_token).await;
         let name = looked.ok().and_then(|answer| text(&answer, "display_name"));
@@ -342,7 +342,7 @@ impl Vault {
             Some(Value::String(secret_id)) => SecretString::from(secret_id),
             _ => {
                 return Err(VaultFailure::NotUnwrapped {
-                    detail: "the response holds no secret id".to_owned(),
+                    detail: "the response has no secret id".to_owned(),
                 });
             }
         };
@@ -350,8 +350,8 @@ impl Vault {
         Ok(secret_id)
     }
 
-    /// Whoever has stolen a wrapping token can put another in its place, made of what they have read;
-    /// where it was made they cannot choose.
+    /// A thief of a wrapping token can replace it with another of the same content, but cannot choose the path at which
+    /// it is created.
     ///
     /// Source: "Response wrapping", documentation of Vault, "Response wrapping token validation".
     async fn verify_wrapping(&self, mount: &str, token: &SecretString) -> Result<(), VaultFailure> {
@@ -362,7 +362,7 @@ impl Vault {
         };
         let Some(path) = text(&answer, "creation_path") else {
             return Err(VaultFailure::BadAnswer {
-                detail: "it does not say where the wrapping token was made".to_owned(),
+                detail: "it does not name the path of the wrapping token".to_owned(),
             });
         };
         if makes_secret_ids(&path, mount) {
@@ -375,7 +375,7 @@ impl Vault {
     }
 }
 
-/// Whether `path` is where the AppRole method at `mount` makes secret ids, of whatever role.
+/// Whether `path` is where the AppRole method at `mount` creates secret ids, of any role.
 fn makes_secret_ids(path: &str, mount: &str) -> bool {
     let role = path
         .strip_prefix("auth/")

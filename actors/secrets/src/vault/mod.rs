@@ -17,7 +17,7 @@ mod write;
 pub use auth::{Auth, Credential};
 pub(crate) use backend::CallFailure;
 pub use database::DatabaseRole;
-pub(crate) use database::{Issued, Look};
+pub(crate) use database::{Issued, LeaseLookup};
 pub(crate) use diagnosis::Failure;
 pub use document::Document;
 pub(crate) use document::Version;
@@ -48,7 +48,7 @@ use pause::Pause;
 use session::Session;
 
 const REQUESTS_AT_ONCE: usize = 8;
-/// Where the server tells of mounts to whoever may do anything below them.
+/// The path at which the server describes mounts to callers with any permission below them.
 pub(super) const MOUNTS: &str = "sys/internal/ui/mounts/";
 
 /// Waits between failed logins.
@@ -194,7 +194,7 @@ impl Vault {
         }
     }
 
-    /// What the policies of this login allow on each of `paths`, as a policy spells them.
+    /// The capabilities of this login on each of `paths`, as written in a policy.
     ///
     /// # Errors
     ///
@@ -212,7 +212,7 @@ impl Vault {
             let listed = data.get(path.as_str()).and_then(Value::as_array);
             let listed = listed.ok_or_else(|| {
                 failed(VaultFailure::BadAnswer {
-                    detail: "it does not say what is allowed on a path".to_owned(),
+                    detail: "it does not list the capabilities on a path".to_owned(),
                 })
             })?;
             let words = listed.iter().filter_map(Value::as_str);
@@ -265,7 +265,7 @@ impl Vault {
             must_be.is_some_and(Value::is_object)
         });
         let data = data.ok_or_else(|| VaultFailure::BadAnswer {
-            detail: "it holds no secret of the KV engine".to_owned(),
+            detail: "it has no secret of the KV engine".to_owned(),
         })?;
         let document = if versioned {
             Document::from_kv2(data)
@@ -340,7 +340,7 @@ impl Vault {
             .await
     }
 
-    /// What the server knows of a token.
+    /// The server's data of a token.
     pub(super) async fn look_up(&self, token: &SecretString) -> Result<Answer, Failure> {
         let answer = self.call(LOOKUP, Some(token), None).await?;
         let of = |field: &str| answer.data.as_ref()?.get(field);
@@ -349,7 +349,7 @@ impl Vault {
         match is_right {
             true => Ok(answer),
             false => Err(Failure::garbled(
-                "it says neither policies nor the time to live of a token",
+                "it has neither policies nor the time to live of a token",
             )),
         }
     }

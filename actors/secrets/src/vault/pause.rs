@@ -19,7 +19,7 @@ impl Pause {
         *kept = kept.max(Some(until));
     }
 
-    /// What is left of it, if anything is; in whole seconds, rounded up.
+    /// The rest of it, if anything is; in whole seconds, rounded up.
     pub(crate) fn left(&self) -> Option<Duration> {
         let until = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
         let left = until.saturating_duration_since(Instant::now());

@@ -1,4 +1,4 @@
-//! What we hold of Vault's: tokens and leases. Each is given back when nobody holds it any more.
+//! Held tokens and leases of Vault. Each is revoked with its last holder.
 //!
 //! A [`Session`] lives while it is the present one or a [`Lease`] was made under it, since a lease
 //! dies with the token that made it. Dropping the last holder puts what is to be revoked into the
@@ -32,7 +32,7 @@ pub(crate) struct Session {
     pub(crate) serial: u64,
     pub(crate) token: SecretString,
     pub(crate) identity: Identity,
-    /// Whether a login of ours made it; one that somebody gave us is theirs to revoke.
+    /// Whether a login of this process created it; otherwise its issuer revokes it.
     ours: bool,
     /// `None` for a token without an end, or one that may not be looked at.
     clock: Mutex<Option<LeaseClock>>,
@@ -67,17 +67,15 @@ impl Session {
         *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = clock;
     }
 
-    /// The server is told to end it.
+    /// The server is to end it.
     pub(crate) fn bury(&self) {
         self.dead.store(true, Relaxed);
     }
 
-    /// The server does not know it any more, though nobody here has ended it.
+    /// The server rejects it, although this process has not revoked it.
     pub(crate) fn lose(&self) {
         if !self.dead.swap(true, Relaxed) {
-            warn!(
-                "Vault does not know our token any more: it was revoked, or has ended. Logging in again"
-            );
+            warn!("Vault rejects the token: it was revoked, or has expired; logging in again");
         }
     }
 
@@ -104,7 +102,7 @@ impl Drop for Session {
     }
 }
 
-/// Something that ends when nobody holds it any more.
+/// Ends with its last holder.
 pub(crate) struct Lease {
     /// `None` where there is nothing to give back: a static role's password.
     pub(crate) id: Option<String>,
@@ -147,7 +145,7 @@ impl Drop for Lease {
     }
 }
 
-/// What is to be given back.
+/// Items to revoke.
 pub(crate) enum Revocation {
     Lease {
         id: String,
@@ -157,7 +155,7 @@ pub(crate) enum Revocation {
     Token(SecretString),
 }
 
-/// What waits for being revoked, and what is still held.
+/// Items that wait for revocation, and items that are still held.
 #[derive(Default)]
 pub(crate) struct Outbox {
     state: Mutex<State>,
@@ -176,7 +174,7 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Wakes whoever waits for it to be filled.
+    /// Wakes the task that waits for entries.
     pub(crate) fn ring(&self) {
         self.filled.notify_one();
     }
@@ -190,7 +188,7 @@ impl Outbox {
         self.filled.notified().await;
     }
 
-    /// Leases that somebody holds.
+    /// Leases with a holder.
     pub(crate) fn live(&self) -> Vec<Arc<Lease>> {
         self.state().live.iter().filter_map(Weak::upgrade).collect()
     }

@@ -11,7 +11,7 @@ use crate::{SecretPath, SecretsError, VaultFailure};
 /// Which version of a secret a write takes the place of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// Whatever there is, or nothing.
+    /// The present value, if any.
     Any,
     /// None: the secret was never written, or all of it was deleted. KV v2 alone knows.
     Absent,
@@ -30,7 +30,7 @@ impl Expected {
     }
 }
 
-/// What came of a write.
+/// The result of a write.
 enum Written {
     /// Done; the version that it made in KV v2.
     Version(Option<u64>),
@@ -94,7 +94,7 @@ impl Vault {
                 let version = data.get("version").and_then(Value::as_u64);
                 if versioned && version.is_none() {
                     return Err(VaultFailure::BadAnswer {
-                        detail: "it does not say which version was written".to_owned(),
+                        detail: "it does not name the written version".to_owned(),
                     });
                 }
                 Ok(Written::Version(version))

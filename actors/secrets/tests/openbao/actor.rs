@@ -190,8 +190,7 @@ async fn a_refresh_sees_a_change_and_an_outage_keeps_the_last_values() -> Outcom
 }
 
 #[actix::test]
-async fn a_version_already_read_is_unchanged_and_a_new_one_is_told_only_to_whom_it_concerns()
--> Outcome {
+async fn a_known_version_is_unchanged_and_a_new_one_notifies_only_its_consumers() -> Outcome {
     let server = OpenBao::start()?;
     server.bao(&["kv", "put", "secret/pair", "user=u", "pass=1"])?;
     let wanted = vec![
@@ -203,39 +202,39 @@ async fn a_version_already_read_is_unchanged_and_a_new_one_is_told_only_to_whom_
         true,
         wanted,
     ))?;
-    let told: Arc<Mutex<Vec<_>>> = Arc::default();
+    let reported: Arc<Mutex<Vec<_>>> = Arc::default();
     for key in ["USER", "PASS"] {
-        let telling = Arc::clone(&told);
+        let telling = Arc::clone(&reported);
         running.feed.subscribe(Subscription {
             name: key,
             keys: vec![key.to_owned()],
             takes: Takes::Live(Arc::new(move |store| {
-                let mut told = telling.lock().unwrap_or_else(PoisonError::into_inner);
-                told.push((key, store.version(key)));
+                let mut reported = telling.lock().unwrap_or_else(PoisonError::into_inner);
+                reported.push((key, store.version(key)));
             })),
         });
     }
-    let told = || std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
+    let reported = || std::mem::take(&mut *reported.lock().unwrap_or_else(PoisonError::into_inner));
     let published = || running.store.get().ok_or("nothing published");
     running.until_state(State::Ready).await?;
-    assert_eq!(told(), [("USER", Some(1)), ("PASS", Some(1))]);
+    assert_eq!(reported(), [("USER", Some(1)), ("PASS", Some(1))]);
 
     let first = published()?;
     assert_eq!(running.handle.call(RefreshNow).await?, Ok(Vec::new()));
     assert!(Arc::ptr_eq(&first, &published()?), "published again");
-    assert_eq!(told(), []);
+    assert_eq!(reported(), []);
 
     server.bao(&["kv", "patch", "secret/pair", "pass=2"])?;
     let changed = running.handle.call(RefreshNow).await?;
     assert_eq!(changed, Ok(vec!["PASS".to_owned()]));
-    assert_eq!(told(), [("PASS", Some(2))]);
+    assert_eq!(reported(), [("PASS", Some(2))]);
 
     server.bao(&["kv", "put", "secret/pair", "user=u", "pass=2"])?;
     assert_eq!(running.handle.call(RefreshNow).await?, Ok(Vec::new()));
-    assert_eq!(told(), [], "another version of the same values");
+    assert_eq!(reported(), [], "another version of the same values");
     assert_eq!(published()?.version("PASS"), Some(3));
 
-    // All versions deleted: the count begins anew, and version 3 would be taken for the one that was read.
+    // All versions deleted: the count begins again, and version 3 would look like the known one.
     server.bao(&["kv", "metadata", "delete", "secret/pair"])?;
     for pass in ["7", "8", "9"] {
         server.bao(&[
@@ -248,7 +247,7 @@ async fn a_version_already_read_is_unchanged_and_a_new_one_is_told_only_to_whom_
     }
     let changed = running.handle.call(RefreshNow).await?;
     assert_eq!(changed, Ok(vec!["PASS".to_owned()]));
-    assert_eq!(told(), [("PASS", Some(3))]);
+    assert_eq!(reported(), [("PASS", Some(3))]);
     assert_eq!(running.secret("PASS").as_deref(), Some("9"));
     Ok(())
 }
@@ -300,7 +299,7 @@ async fn refresh_now_answers_what_changed() -> Outcome {
     assert_eq!(
         changed,
         ["A", "B"],
-        "two askers share readings: each change is told once"
+        "two callers share reads: each change is reported once"
     );
     assert_eq!(running.secret("B").as_deref(), Some("new"));
     server.bao(&["operator", "seal"])?;

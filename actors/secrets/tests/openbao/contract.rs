@@ -187,7 +187,7 @@ async fn a_token_that_was_revoked_is_replaced_by_a_new_login() -> Outcome {
 }
 
 #[actix::test]
-async fn a_wrong_token_is_told_apart_from_a_policy() -> Outcome {
+async fn a_wrong_token_is_distinguished_from_a_policy() -> Outcome {
     let server = OpenBao::start()?;
     server.bao(&["kv", "put", "secret/app/key", "value=allowed"])?;
     server.policy(

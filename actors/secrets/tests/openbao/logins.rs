@@ -55,7 +55,7 @@ async fn read_in_time(vault: &Vault) -> Outcome {
     }
 }
 
-/// Ends every login at `mount`: whoever goes on has to log in again.
+/// Ends every login at `mount`: clients must log in again.
 fn end_logins(server: &OpenBao, mount: &str) -> Outcome {
     let prefix = format!("auth/{mount}/login");
     server
@@ -120,7 +120,7 @@ async fn a_wrapped_secret_id_is_unwrapped_once_and_serves_every_later_login() ->
         vault.read(&"app/key".parse()?).await?;
 
         let text = refusal(config.clone()).await?;
-        assert!(text.contains("somebody else may have"), "{text}");
+        assert!(text.contains("an attacker may have"), "{text}");
         fs::write(&file, wrap()?)?;
         reads(config).await?;
         fs::write(&file, wrap()?)?;
@@ -145,7 +145,7 @@ async fn a_wrapping_token_made_anywhere_else_is_refused_and_left_unused() -> Out
     let secret_id = "auth/approle/role/app/secret-id";
     let known = server.bao(&["write", "-force", "-field=secret_id", secret_id])?;
     for (made_at, token) in [
-        // A secret id that somebody has read, wrapped anew: it would log in.
+        // A secret id that an attacker has read and wrapped again: it would log in.
         (
             "sys/wrapping/wrap",
             wrapped(&["write", "sys/wrapping/wrap", &format!("secret_id={known}")])?,
@@ -166,8 +166,8 @@ async fn a_wrapping_token_made_anywhere_else_is_refused_and_left_unused() -> Out
             wrapped: true,
         };
         let text = refusal(vault_config(&server.address, auth)).await?;
-        let told = format!("made at `{made_at}`, not at `auth/approle/role/ROLE/secret-id`");
-        assert!(text.contains(&told), "{text}");
+        let reported = format!("made at `{made_at}`, not at `auth/approle/role/ROLE/secret-id`");
+        assert!(text.contains(&reported), "{text}");
         assert!(!text.contains(&token), "{text}");
         server.bao(&["unwrap", &token])?;
     }
@@ -427,8 +427,7 @@ fn openssl(directory: &Path, arguments: &str) -> Outcome {
     }
 }
 
-/// Answers TokenReview as an API server of Kubernetes would: any token is authentic, and is whoever
-/// its own claims say.
+/// Answers TokenReview as an API server of Kubernetes would: any token is authentic, with the identity of its claims.
 struct FakeKubernetes {
     address: String,
 }

@@ -53,7 +53,7 @@ impl OpenBao {
         )
     }
 
-    /// A server that nobody has initialised.
+    /// A server that is not initialised.
     pub(crate) fn start_uninitialised() -> Outcome<Self> {
         let address = free_address()?;
         let directory = Scratch::new()?;

@@ -185,7 +185,7 @@ fn fake_server(status: &'static str, body: &'static str) -> Outcome<String> {
 }
 
 #[actix::test]
-async fn answers_that_openbao_gives_under_load_or_not_at_all_are_told_apart() -> Outcome {
+async fn answers_that_openbao_gives_under_load_or_not_at_all_are_distinguished() -> Outcome {
     for (status, body, expected) in [
         (
             "429 Too Many Requests",
@@ -314,8 +314,8 @@ impl<S: Subscriber> Layer<S> for Recorder {
 async fn nothing_logged_holds_a_secret_even_at_trace_level() -> Outcome {
     let server = OpenBao::start()?;
     server.bao(&["kv", "put", "secret/key", "value=hunter2"])?;
-    // Never current anywhere, but alive: else tracing may learn from a test on another thread, which has
-    // no subscriber, that nobody is interested, just while this one records.
+    // Never current anywhere, but alive: else tracing may learn from a test on another thread without a subscriber that
+    // the span is disabled, while this one records.
     let _interest = Dispatch::new(tracing_subscriber::registry().with(Recorder::default()));
     let recorder = Recorder::default();
     let recording =

@@ -1,4 +1,4 @@
-//! What callers hold: an address that survives restarts and never lets them wait for a dead actor.
+//! The callers' handle: an address that survives restarts and never lets them wait for a dead actor.
 
 use std::{
     ops::Deref,
@@ -46,7 +46,7 @@ pub enum CallError {
         retry_after: Duration,
     },
     /// The actor failed while it had the message; whether it took effect is unknown.
-    #[error("`{actor}` failed before it answered")]
+    #[error("`{actor}` failed before its answer")]
     Lost {
         /// Which actor.
         actor: &'static str,
@@ -98,7 +98,7 @@ impl<A: SupervisedActor> ActorHandle<A> {
     /// Must run on a tokio or actix runtime. Dropping the future does not take the message back once the
     /// actor has begun to handle it.
     ///
-    /// A call within a span is a span of its own, in which the actor's handler runs: what it logs and
+    /// A call within a span is its own span, in which the actor's handler runs: what it logs and
     /// traces belongs to its caller. A future that the handler returns runs outside of it, unless the
     /// handler says `.instrument(Span::current())` (see `tracing::Instrument`).
     ///

@@ -1,6 +1,6 @@
 //! The calls that wait for one life, in the order in which they came.
 //!
-//! A queue of its own besides the actor's mailbox, since an actix message cannot say in which span it is
+//! Its own queue besides the actor's mailbox, since an actix message cannot say in which span it is
 //! to be handled. [`ActorHandle`](crate::ActorHandle) bounds what is in here.
 
 use std::{
@@ -32,7 +32,7 @@ struct Call<A: SupervisedActor> {
 
 /// The life is over, or ended before it answered.
 #[derive(Debug)]
-pub(crate) struct Gone;
+pub(crate) struct LifeEnded;
 
 /// Both ends of the queue of a new life.
 pub(crate) fn open<A: SupervisedActor>() -> (Calls<A>, Inbox<A>) {
@@ -46,7 +46,7 @@ impl<A: SupervisedActor> Calls<A> {
         &self,
         message: M,
         span: Option<&Arc<Span>>,
-    ) -> Result<M::Result, Gone>
+    ) -> Result<M::Result, LifeEnded>
     where
         A: Handler<M>,
         M: Message + Send + 'static,
@@ -57,8 +57,8 @@ impl<A: SupervisedActor> Calls<A> {
             message: Envelope::new(message, Some(asker)),
             span: span.map(Arc::downgrade).unwrap_or_default(),
         };
-        self.0.send(call).map_err(|_| Gone)?;
-        answer.await.map_err(|_| Gone)
+        self.0.send(call).map_err(|_| LifeEnded)?;
+        answer.await.map_err(|_| LifeEnded)
     }
 }
 
@@ -71,7 +71,7 @@ impl<A: SupervisedActor> ActorFuture<A> for Inbox<A> {
         context: &mut A::Context,
         task: &mut task::Context<'_>,
     ) -> Poll<()> {
-        // As the mailbox does: an actor that waits for a future of its own, or ends, handles nothing.
+        // As the mailbox does: an actor that waits for its own future, or ends, handles nothing.
         while !context.waiting() {
             let Some(mut call) = task::ready!(self.0.poll_recv(task)) else {
                 return Poll::Ready(());

@@ -21,7 +21,7 @@ pub(crate) const CLOCK_SLACK: Duration = Duration::from_millis(250);
 /// How a call ended, for measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
-    /// With an answer, of whatever content.
+    /// With an answer, of any content.
     Answered,
     /// With a [`CallError`](crate::CallError).
     Failed,
@@ -49,7 +49,7 @@ pub(crate) struct Cell {
     /// [`now`] before which another call is of no use.
     retry_at: AtomicU64,
     restarts: [AtomicU64; Cause::ALL.len()],
-    /// What is known of a worker alone.
+    /// State of workers only.
     worker: Option<Arc<WorkerRecord>>,
 }
 

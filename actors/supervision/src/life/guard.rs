@@ -16,7 +16,7 @@ use crate::{Cause, Lifeline};
 ///
 /// The drop may run code of the child's, an actor's `stopped` among it. That must not happen during an
 /// unwinding, where a second panic aborts the process: so the future lives outside what is caught, and
-/// is dropped in a catch of its own.
+/// is dropped in its own catch.
 pub(crate) async fn run_guarded<F: Future>(future: F, span: Span) -> Option<F::Output> {
     let mut future = Box::pin(future);
     let mut span = Some(span);

@@ -17,12 +17,12 @@ use super::{
 };
 use crate::{Published, Reason, supervisor::SupervisorActor};
 
-/// What dependents take from a component that serves.
+/// The data of a serving component for its dependents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Serving {
     /// Children that follow [`OnChange`](crate::Follow::OnChange) are restarted when this differs.
     pub version: u64,
-    /// What the component draws on, one word for probes and logs ("environment", "sqlite").
+    /// The source of the component, one word for probes and logs ("environment", "sqlite").
     pub source: Option<&'static str>,
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct Life {
     reported: Mutex<Reported>,
     /// Asked to end in good order; written and read under the cell's gate.
     retired: AtomicBool,
-    /// What was taken out of its slots by another thread or by the panic hook, for its own thread to drop.
+    /// Values removed from its slots by another thread or by the panic hook, to be dropped on its own thread.
     withdrawn: Mutex<Vec<Withdrawn>>,
 }
 
@@ -120,7 +120,7 @@ impl Lifeline {
         self.0.cell.is_current(self.0.generation)
     }
 
-    /// What ended the former life, if that was a fault and the child has not served since.
+    /// The fault that ended the former life, if the child has not served since.
     pub(crate) fn recovers_from(&self) -> Option<Reason> {
         self.0.recovers_from
     }
@@ -175,7 +175,7 @@ impl Lifeline {
         self.report(status, false);
     }
 
-    /// What callers see follows the status at once; the supervisor gets a signal only if it is new.
+    /// Callers see the status at once; the supervisor gets a signal only if it is new.
     fn report(&self, status: Status, by_itself: bool) {
         let mut withdrawn = Vec::new();
         let mut reported = self.reported();
@@ -276,7 +276,7 @@ impl Lifeline {
         withdrawn.extend(values);
     }
 
-    /// What was taken out of its slots and is still to be dropped.
+    /// Values removed from its slots that are still to be dropped.
     pub(crate) fn take_withdrawn(&self) -> Vec<Withdrawn> {
         let mut withdrawn = self
             .0

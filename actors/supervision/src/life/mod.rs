@@ -22,7 +22,7 @@ pub use published::Published;
 
 /// Begins the lives of one child.
 pub(crate) trait Incarnate {
-    /// What such a child is called in the log.
+    /// The name of this kind in the log.
     fn kind(&self) -> &'static str;
 
     /// Begins `life`; what runs at its start does so within `span`.
@@ -41,13 +41,13 @@ pub(crate) trait Incarnation {
     /// Ends it as soon as its thread comes back from what it does.
     fn end(&mut self);
 
-    /// What is wrong with it, if it makes no progress.
+    /// Its fault, if it makes no progress.
     fn hang(&self) -> Option<String>;
 
     /// Looks after threads that it shares with others. Called at each look at the children.
     fn look_after_threads(&self) {}
 
-    /// Whether those threads stand still through no fault of its own, and others are to be had.
+    /// Whether those threads make no progress through no fault of this child, and there are others.
     fn must_move(&self) -> bool {
         false
     }

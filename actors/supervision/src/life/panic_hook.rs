@@ -1,6 +1,6 @@
 //! Charges a panic to the actor on whose thread it happened, before the unwinding starts.
 //!
-//! The hook is the only place that sees a panic in a task which actix spawned beside the actor
+//! The hook is the only place that sees a panic in a task that actix spawned for the actor
 //! (`ResponseFuture`, `actix_rt::spawn`): such a panic unwinds into tokio and leaves no other trace.
 
 use std::{

@@ -1,4 +1,4 @@
-//! What an actor offers besides its mailbox: a pool, a table, anything that callers share.
+//! A value that an actor publishes besides its mailbox: a pool, a table, anything that callers share.
 
 use std::sync::Arc;
 

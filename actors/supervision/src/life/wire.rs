@@ -1,4 +1,4 @@
-//! What travels from a life to its supervisor, and the typed slots that both open and shut without
+//! Signals from a life to its supervisor, and the typed slots that both open and shut without
 //! knowing their types.
 
 use std::any::Any;
@@ -26,7 +26,7 @@ impl Status {
     }
 }
 
-/// What happened in a life.
+/// An event of a life.
 #[derive(Debug)]
 pub(crate) enum Notice {
     /// It has a new status, to be fetched from its [`Lifeline`](crate::Lifeline).
@@ -54,7 +54,7 @@ pub(crate) struct Signal {
     pub(crate) notice: Notice,
 }
 
-/// What a slot held. Its `Drop` is the actor's code, which may panic or block: it is dropped
+/// The value of a slot. Its `Drop` is the actor's code, which may panic or block: it is dropped
 /// on the actor's own thread, under no lock.
 pub(crate) type Withdrawn = Box<dyn Any + Send>;
 

@@ -1,7 +1,7 @@
-//! What the supervisor last knew, as a value that can be read at any time.
+//! The last known state of the tree, as a value that can be read at any time.
 //!
 //! A new [`Board`] is published whenever something changed; probes and metrics read the current one
-//! with an atomic load, so their answer costs the same whatever the actors do.
+//! with an atomic load, so the cost of their answer is independent of the actors.
 
 use std::{fmt, time::SystemTime};
 
@@ -79,7 +79,7 @@ impl fmt::Display for State {
 pub struct Component {
     /// Its name in the tree.
     pub name: &'static str,
-    /// What it is doing.
+    /// Its state.
     pub state: State,
     /// Whether the whole is not ready without it.
     pub required: bool,
@@ -91,7 +91,7 @@ pub struct Component {
     pub generation: u64,
     /// Why it is not simply ready.
     pub reason: Option<Reason>,
-    /// What it draws on, in its own word ("environment", "sqlite").
+    /// Its source, in its own word ("environment", "sqlite").
     pub source: Option<&'static str>,
 }
 

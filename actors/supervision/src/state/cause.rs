@@ -1,8 +1,8 @@
-//! What ends a life, in words that a dashboard can count.
+//! The causes of the end of a life, as labels for dashboards.
 
 use super::Reason;
 
-/// What ended a life, as `dotmac_actor_restarts_total{cause}` counts it.
+/// The cause of the end of a life, as in `dotmac_actor_restarts_total{cause}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// A panic anywhere on its thread.

@@ -17,6 +17,6 @@ pub struct Event {
     pub state: State,
     /// Why, where the state alone does not say it.
     pub reason: Option<Reason>,
-    /// What ended its former life, on the event that follows the end.
+    /// The cause of the end of its former life, on the next event.
     pub cause: Option<Cause>,
 }

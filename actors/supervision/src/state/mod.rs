@@ -1,4 +1,4 @@
-//! What the world sees: the board, the events, the words for them.
+//! The public state: the board, the events, and their words.
 
 mod board;
 mod cause;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A reason out of a closed set: only constants of this type exist, so it is safe to show
-/// and used as a label. The generic ones are here; each actor declares its own beside its errors.
+/// and used as a label. The generic ones are here; each actor declares its own with its errors.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Reason(&'static str);
 
@@ -26,13 +26,13 @@ impl Reason {
     pub const THREAD_LOST: Self = Self("thread_lost");
     /// It reported no status within the time it has for starting.
     pub const START_TIMEOUT: Self = Self("start_timeout");
-    /// What it depends on beyond this process did not answer.
+    /// An external dependency did not answer.
     pub const UNREACHABLE: Self = Self("unreachable");
     /// The threads that workers share stood still, blocked by what one of them had spawned.
     pub const STALLED: Self = Self("stalled");
     /// A component that it needs is not ready.
     pub const DEPENDENCY: Self = Self("dependency");
-    /// What it took from a component that it needs has changed.
+    /// The version of a component that it follows has changed.
     pub const DEPENDENCY_CHANGED: Self = Self("dependency_changed");
     /// An operator asked for a restart.
     pub const REQUESTED: Self = Self("requested");

@@ -69,11 +69,11 @@ pub(crate) struct Child {
     pub(crate) status: Option<Status>,
     /// Versions of what it needs, as they were when the current life began.
     pub(crate) taken: Vec<Option<u64>>,
-    /// Why it must be stopped and begun anew, although it is well.
+    /// Why it must be restarted, although it is healthy.
     pub(crate) bounce: Option<Cause>,
     /// The reason to show for the end of the former life.
     pub(crate) ended_by: Option<Reason>,
-    /// What ended a life, until the event that reports it.
+    /// The cause of the end of a life, until the event that reports it.
     pub(crate) unreported_end: Option<Cause>,
     /// Whether any life has reported a status or ended.
     pub(crate) settled: bool,
@@ -92,9 +92,9 @@ pub(crate) struct Child {
     pub(crate) start_span: Option<Span>,
     /// The tracing span of its stop, until it is gone.
     pub(crate) stop_span: Option<Span>,
-    /// What it draws on, as last reported.
+    /// Its source, as last reported.
     pub(crate) source: Option<&'static str>,
-    /// What the board shows of it, and since when.
+    /// Its state on the board, and the time of its begin.
     pub(crate) shown: (State, Option<Reason>),
     pub(crate) since: SystemTime,
     /// How long its orderly stop took, and whether its thread had to be given up.
@@ -151,7 +151,7 @@ impl Child {
         self.concluded == Some(Conclusion::Failed)
     }
 
-    /// Whether it has done its work for good.
+    /// Whether its work is done.
     pub(crate) fn has_finished(&self) -> bool {
         self.concluded == Some(Conclusion::Finished)
     }
@@ -166,7 +166,7 @@ impl Child {
         matches!(self.phase, Phase::Starting { .. } | Phase::Up { .. })
     }
 
-    /// What it serves, if it does.
+    /// The data that it serves, if any.
     pub(crate) fn serving(&self) -> Option<Serving> {
         match (&self.phase, self.status) {
             (Phase::Up { .. }, Some(status)) => status.serving(),
@@ -201,7 +201,7 @@ impl Child {
         })
     }
 
-    /// What is wrong with its life, if it has one that makes no progress.
+    /// The fault of a life without progress, if any.
     pub(crate) fn hang(&self) -> Option<String> {
         self.incarnation()
             .filter(|_| self.is_live())

@@ -43,7 +43,7 @@ impl SupervisorActor {
             actor.generation = child.generation,
             cause = cause.as_str(),
             reason = reason.as_str(),
-            "{kind} `{name}` has failed, and is not to be restarted: {detail}"
+            "{kind} `{name}` has failed, and is not restarted: {detail}"
         );
     }
 
@@ -58,7 +58,7 @@ impl SupervisorActor {
             actor.name = child.name(),
             actor.generation = generation,
             leaked_threads = self.leaked.len() + 1,
-            "gave up a thread of {} `{}` that would not end; it is fenced off and keeps its memory until it ends by itself",
+            "gave up a thread of {} `{}` that did not end; it is fenced off and keeps its memory until it ends",
             child.kind(),
             child.name()
         );
@@ -110,7 +110,8 @@ impl SupervisorActor {
                     actor.name = name,
                     actor.generation = child.generation,
                     reason = reason.as_str(),
-                    "{kind} `{name}` has failed for good, everything else goes on: {why}; mend the cause, then `restart {name}` gives it another life"
+                    "{kind} `{name}` has failed permanently; everything else goes on: {why}; correct the cause, then \
+                    run `restart {name}`"
                 );
                 self.bounce_followers(index, Cause::Dependency, |follow| follow == Follow::Always);
             }
@@ -131,7 +132,7 @@ impl SupervisorActor {
         }
     }
 
-    /// What an operator asks for: an orderly restart, no wait for the backoff, or another life for a child
+    /// A request of an operator: an orderly restart, no wait for the backoff, or another life for a child
     /// that has finished or failed. One whose failure ends the process gets none.
     pub(crate) fn restart_on_request(&mut self, index: usize) {
         let child = &mut self.children[index];
@@ -143,7 +144,7 @@ impl SupervisorActor {
             info!(
                 actor.name = child.name(),
                 cause = Cause::Requested.as_str(),
-                "{} `{}` gets another life",
+                "{} `{}` starts again",
                 child.kind(),
                 child.name()
             );

@@ -17,7 +17,7 @@ use crate::{
     life::cell::{Cell, now},
 };
 
-/// What readers see of the supervisor without asking it.
+/// The state of the supervisor for readers, without a message.
 pub(crate) struct Shared {
     pub(crate) board: ArcSwap<Board>,
     /// The supervisor's own last sign of life.
@@ -49,7 +49,7 @@ pub enum Escalation {
     Intensity {
         /// Whose.
         child: &'static str,
-        /// What the last of them was.
+        /// The last of them.
         reason: Reason,
         /// How many were allowed.
         intensity: u32,
@@ -65,9 +65,9 @@ pub enum Escalation {
     NotStarted {
         /// Which.
         child: &'static str,
-        /// What it said last.
+        /// Its last report.
         reason: Reason,
-        /// What cannot be mended by trying again, and what to do; `None` if time ran out.
+        /// A fault that a retry cannot correct, with the remedy; `None` if time ran out.
         why: Option<String>,
     },
     /// The supervisor itself is gone.
@@ -87,12 +87,12 @@ impl fmt::Display for Escalation {
                 "`{child}` failed more than {intensity} times within {period:?}, last: {reason}"
             ),
             Self::LeakedThreads { leaked } => {
-                write!(f, "{leaked} threads hang and cannot be ended")
+                write!(f, "{leaked} threads hang and cannot be stopped")
             }
             Self::NotStarted { child, reason, why } => {
                 write!(
                     f,
-                    "`{child}` must be there at the start and is not: {reason}"
+                    "`{child}` is required at the start and does not serve: {reason}"
                 )?;
                 why.iter().try_for_each(|why| write!(f, ": {why}"))
             }
@@ -121,11 +121,11 @@ pub struct ChildStop {
 
 /// No child of that name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no component named `{0}`")]
+#[error("no component is named `{0}`")]
 pub struct UnknownChild(pub String);
 
 impl SupervisorHandle {
-    /// What the supervisor last knew. An atomic load; no component is asked.
+    /// The last known state. An atomic load; no component is queried.
     #[must_use]
     pub fn board(&self) -> Arc<Board> {
         self.shared.board.load_full()
@@ -148,7 +148,7 @@ impl SupervisorHandle {
         self.cells.iter().map(|cell| cell.vitals())
     }
 
-    /// What happens from now on. A reader that falls 1,024 events behind learns how many it missed.
+    /// Events from now on. A reader that falls 1,024 events behind learns how many it missed.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
@@ -183,7 +183,7 @@ impl SupervisorHandle {
         self.ask(Ask::Drain);
     }
 
-    /// Turns readiness off for good, as a stop begins with it.
+    /// Turns readiness off permanently, at the begin of a stop.
     pub fn drain_for_stop(&self) {
         self.ask(Ask::DrainForStop);
     }

@@ -1,6 +1,6 @@
 //! The supervisor: receives what lives signal, checks those that do not, and carries out requests.
 //!
-//! What it then does about a child is in `upkeep`; what it publishes, in `report`.
+//! `upkeep` has its actions on a child, `report` its publications.
 
 pub(crate) mod child;
 mod conclusion;
@@ -43,7 +43,7 @@ pub(crate) struct SupervisorActor {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) boards: watch::Sender<u64>,
     pub(crate) escalation: watch::Sender<Option<Escalation>>,
-    /// What of the present downtime has been logged.
+    /// The logged part of the present downtime.
     pub(crate) logged_downtime: Downtime,
     /// Threads that were given up: child and generation.
     pub(crate) leaked: Vec<(usize, u64)>,
@@ -63,7 +63,7 @@ pub(crate) struct SupervisorActor {
     pub(crate) timer: Option<(Instant, SpawnHandle)>,
 }
 
-/// What a [`SupervisorHandle`] asks for.
+/// A request of a [`SupervisorHandle`].
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) enum Ask {
@@ -295,8 +295,8 @@ impl SupervisorActor {
         } else if child.is_live() {
             let text = match cause {
                 Cause::Panic => "panicked",
-                Cause::ThreadLost => "its thread ended under it",
-                _ => "it stopped without being asked to",
+                Cause::ThreadLost => "its thread ended",
+                _ => "it stopped without a request",
             };
             self.fault(index, cause, None, text);
         }

@@ -1,4 +1,4 @@
-//! What the supervisor publishes: the board, the events, the log, the report of a stop.
+//! The supervisor's publications: the board, the events, the log, the report of a stop.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -30,7 +30,7 @@ impl SupervisorActor {
             child.since = at;
         }
         child.shown = (state, reason);
-        // What began a restart has been logged with more than the state could say.
+        // The cause of a restart has been logged with more detail than the state has.
         if cause.is_none() && state != State::Restarting {
             log_state(child);
         }
@@ -139,7 +139,7 @@ fn log_state(child: &Child) {
             source,
             "{kind} `{name}` is ready"
         ),
-        // That it has failed for good was said when it was given up, with the cause.
+        // That it has failed permanently was said when it was given up, with the cause.
         _ => debug!(
             actor.name = name,
             actor.generation = generation,
@@ -149,7 +149,7 @@ fn log_state(child: &Child) {
     }
 }
 
-/// What takes the whole out of service, from what needs no attention to what does.
+/// Reasons of the whole for not being ready, from planned to unplanned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Downtime {
     /// Nothing.

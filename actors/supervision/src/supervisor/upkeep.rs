@@ -1,4 +1,4 @@
-//! What is done about a child: restarts, following, orderly stops. When it gets no further life is in
+//! The supervisor's actions on a child: restarts, following, orderly stops. When it gets no further life is in
 //! `conclusion`.
 //!
 //! Two loops move everything (`pump`): backwards, stop what no running child depends on; forwards,
@@ -124,7 +124,7 @@ impl SupervisorActor {
         }
     }
 
-    /// Marks a child, and those that always follow it, to be stopped in good order and begun anew.
+    /// Marks a child, and those that always follow it, for an orderly restart.
     pub(crate) fn bounce(&mut self, index: usize, cause: Cause) {
         let child = &mut self.children[index];
         if child.bounce.is_none() {
@@ -132,7 +132,7 @@ impl SupervisorActor {
             info!(
                 actor.name = child.name(),
                 cause = cause.as_str(),
-                "{} `{}` will be restarted in good order",
+                "{} `{}` is restarted in order",
                 child.kind(),
                 child.name()
             );
@@ -243,8 +243,8 @@ impl SupervisorActor {
         })
     }
 
-    /// Whether it is known how a child is: it has said so, or waits for one of which that is known and
-    /// which does not serve. What is optional and away must not hold up everything else for ever.
+    /// Whether the state of a child is known: it has reported, or waits for a child with a known state that does not
+    /// serve. What is optional and away must not hold up everything else for ever.
     pub(crate) fn has_settled(&self, index: usize) -> bool {
         let child = &self.children[index];
         let waits_in_vain = |need: &Need| {

@@ -1,4 +1,4 @@
-//! What to run: the children, what each of them needs, and the rules for them.
+//! The tree: the children, their needs, and the rules for them.
 //!
 //! A need can only name a handle, and a handle comes from an earlier [`SupervisionTree::add`]: a
 //! cycle cannot be written, and the order of adding is an order of starting.
@@ -37,7 +37,7 @@ const EVENT_BACKLOG: usize = 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
     /// Two children of one name.
-    #[error("there is a child named `{0}` already")]
+    #[error("a child named `{0}` exists already")]
     DuplicateName(&'static str),
     /// A need that names a child of another tree.
     #[error("`{0}` needs a child of another tree")]
@@ -49,15 +49,15 @@ pub enum TreeError {
         worker: &'static str,
         /// Which of its times.
         field: &'static str,
-        /// What it was to be.
+        /// The given value.
         given: Duration,
     },
     /// A policy under which supervision would not work.
-    #[error("the policy of `{child}` does not work")]
+    #[error("the policy of `{child}` is not valid")]
     Policy {
         /// The child, or "the tree".
         child: &'static str,
-        /// What is wrong.
+        /// The problem.
         #[source]
         source: PolicyError,
     },
@@ -113,7 +113,7 @@ impl SupervisionTree {
         }
     }
 
-    /// What happens from the first moment on; a reader that falls 1,024 events behind learns how many it missed.
+    /// Events from the begin on; a reader that falls 1,024 events behind learns how many it missed.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
@@ -187,7 +187,7 @@ impl SupervisionTree {
     /// Starts the supervisor on this thread's actix system, and with it the children.
     ///
     /// The tracing span that is current here becomes that of the start: each component gets a child of
-    /// it. Without one there is a span of its own, `startup`.
+    /// it. Without one there is its own span, `startup`.
     ///
     /// The supervisor shares the thread of its caller: keep that thread free of blocking work.
     ///

@@ -1,4 +1,4 @@
-//! What a child needs, and what the handles of all children have in common.
+//! The needs of a child, and the common part of all handles.
 
 use std::{fmt, sync::Arc};
 
@@ -20,7 +20,7 @@ pub enum Follow {
 /// A child's need of another; made by [`ComponentHandle::always`] and its like.
 ///
 /// A child that has [finished](crate::Restart) satisfies every need of it: its work is done. One that
-/// has failed for good satisfies none but [`Follow::InOrder`].
+/// has failed permanently satisfies none but [`Follow::InOrder`].
 #[derive(Clone, Copy, Debug)]
 pub struct Need {
     pub(crate) tree: u64,
@@ -28,7 +28,7 @@ pub struct Need {
     pub(crate) follow: Follow,
 }
 
-/// What the handles of all children have in common: a name, figures, and needs to be made from them.
+/// The common part of all handles: a name, figures, and constructors of needs.
 #[derive(Clone)]
 pub struct ComponentHandle {
     pub(crate) index: usize,

@@ -1,4 +1,4 @@
-//! The rules of one child, whatever kind it is of.
+//! The rules of one child of any kind.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use crate::{Policy, Published, life::wire::Slot};
 
 /// When a child whose life has ended gets another, in OTP's sense.
 ///
-/// A child that a dependency's restart or an operator stops has not ended by itself: it is started anew,
-/// except that a [`Temporary`](Self::Temporary) child is only for an operator.
+/// A child stopped by a dependency's restart or by an operator has not ended by itself: it starts again, except that
+/// only an operator restarts a [`Temporary`](Self::Temporary) child.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Restart {
     /// Always: to end by itself is a fault.
@@ -20,7 +20,7 @@ pub enum Restart {
     Temporary,
 }
 
-/// What follows when a child has used up its restarts, has left more threads behind than
+/// The reaction after a child has used up its restarts, has left more threads behind than
 /// [`Policy::max_leaked_threads`] allows, or says that it [cannot start](crate::Lifeline::cannot_start).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Exhausted {
@@ -91,14 +91,14 @@ impl<B> Spec<B> {
         self
     }
 
-    /// When it is started anew; [`Restart::Permanent`] unless said otherwise.
+    /// When it restarts; [`Restart::Permanent`] unless said otherwise.
     #[must_use]
     pub fn restart(mut self, restart: Restart) -> Self {
         self.rules.restart = restart;
         self
     }
 
-    /// What follows when its restarts are used up; [`Exhausted::Escalate`] unless said otherwise.
+    /// The reaction after its restarts are used up; by default [`Exhausted::Escalate`].
     #[must_use]
     pub fn when_exhausted(mut self, exhausted: Exhausted) -> Self {
         self.rules.exhausted = exhausted;
@@ -119,7 +119,7 @@ impl<B> Spec<B> {
         self
     }
 
-    /// Rules of its own instead of the tree's.
+    /// Separate rules instead of the tree's.
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.rules.policy = Some(policy);

@@ -1,4 +1,4 @@
-//! What a run of a worker is given, and the handle of the worker for everything else.
+//! The context of a worker's run, and the worker's handle.
 
 use std::{fmt, future::Future, ops::Deref, sync::Arc};
 
@@ -17,7 +17,7 @@ pub struct WorkerContext {
 }
 
 impl WorkerContext {
-    /// How the worker says how it is: `ready` with a version or a source of its own, `degraded`,
+    /// How the worker says how it is: `ready` with a version or its own source, `degraded`,
     /// `unavailable`. What it says itself stays until it says something else.
     #[must_use]
     pub fn lifeline(&self) -> &Lifeline {

@@ -123,14 +123,14 @@ impl Incarnation for WorkerLife {
             return Some(format!("it has blocked its thread for {held:?}"));
         }
         if self.runtime.has_stalled(self.cell.policy.hang_after) && !self.has_another_runtime() {
-            return Some("the runtime of the workers stands still".to_owned());
+            return Some("the runtime of the workers makes no progress".to_owned());
         }
         let (run, still) = self.pulse.running_for()?;
         if let Some(limit) = self.body.run_limit.filter(|limit| run > *limit) {
-            return Some(format!("its run takes longer than its limit of {limit:?}"));
+            return Some(format!("its run exceeds its limit of {limit:?}"));
         }
         let longest = self.body.progress_within?;
-        (still > longest).then(|| format!("its run has shown no progress for {still:?}"))
+        (still > longest).then(|| format!("its run has made no progress for {still:?}"))
     }
 
     fn look_after_threads(&self) {
@@ -163,7 +163,7 @@ async fn live(
                 let (name, error) = (exit.life.name(), text(&*error));
                 warn!(
                     actor.name = name,
-                    error, "worker `{name}` was stopped, and failed to end its work"
+                    error, "worker `{name}` was stopped, and its cleanup failed"
                 );
             }
             None

@@ -26,7 +26,7 @@ pub const SHORTEST_RUN_LIMIT: Duration = Duration::from_secs(60);
 
 const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// What a run may end with, whatever type of its own the worker has for it.
+/// The error of a run, of any type of the worker.
 pub(crate) type RunError = Box<dyn Error + Send + Sync>;
 
 type Run = Pin<Box<dyn Future<Output = Result<(), RunError>> + Send>>;
@@ -75,14 +75,14 @@ pub enum Schedule {
 /// a run beyond its [limit](Self::run_limit), and when it holds its thread for longer than
 /// [`Policy::hang_after`](crate::Policy::hang_after) without giving it back at an `.await`; the next life
 /// begins after the policy's backoff. After a fault, a periodic worker is `ready` again with its first
-/// good run. An error that a run of a periodic worker returns counts towards no limit: it is tried again after a backoff
-/// that grows up to [`Policy::backoff_max`](crate::Policy::backoff_max), for as long as it takes.
+/// good run. An error that a run of a periodic worker returns counts towards no limit: the run is retried without end
+/// after a backoff that grows up to [`Policy::backoff_max`](crate::Policy::backoff_max).
 ///
-/// What it does must wait at an `.await`: blocking work belongs into `tokio::task::spawn_blocking`. Tasks
+/// It must wait at an `.await`: blocking work belongs into `tokio::task::spawn_blocking`. Tasks
 /// that it spawns are not supervised, and outlive its run: keep them in a `tokio::task::JoinSet`.
 pub type WorkerSpec = Spec<WorkerBody>;
 
-/// What a worker does, and when.
+/// The function of a worker, and its schedule.
 pub struct WorkerBody {
     schedule: Schedule,
     function: Box<dyn Fn(WorkerContext) -> Run + Send + Sync>,

@@ -32,11 +32,11 @@ pub struct WorkerVitals {
     pub last_success: Option<SystemTime>,
     /// How long the current run has taken so far.
     pub running_for: Option<Duration>,
-    /// What the current run last said of its progress.
+    /// The last reported progress of the current run.
     pub progress: Option<Progress>,
 }
 
-/// What all lives of one worker have done.
+/// Figures over all lives of one worker.
 #[derive(Default)]
 pub(crate) struct WorkerRecord {
     runs: AtomicU64,
@@ -79,7 +79,7 @@ impl WorkerRecord {
     }
 }
 
-/// What one life of a worker does.
+/// The activity of one life of a worker.
 pub(crate) struct Pulse {
     generation: u64,
     /// When it was last given a thread; 0 while it waits at an `.await`.

@@ -19,7 +19,7 @@ const POLL_THREADS: usize = 2;
 /// A thread that one worker has held for so long is replaced while it does.
 const HELD_AFTER: Duration = Duration::from_millis(100);
 
-/// What a task belongs to.
+/// The owner of a task.
 pub(super) struct TaskOwner {
     pub(super) pulse: Arc<Pulse>,
     pub(super) lifeline: Lifeline,
@@ -62,7 +62,7 @@ impl QueueState {
         Some(self.last_id)
     }
 
-    /// What thread `id` does next; `None` if it may end.
+    /// The next task of thread `id`; `None` if it may end.
     fn next(&mut self, id: u64) -> Option<Runnable<TaskOwner>> {
         let at = self.threads.iter().position(|thread| thread.id == id)?;
         let came_back = std::mem::take(&mut self.threads[at].held);
@@ -91,7 +91,7 @@ impl RunQueue {
         }
     }
 
-    /// What is ready and will be polled no more.
+    /// Ready tasks that are never polled again.
     pub(super) fn close(&self) -> VecDeque<Runnable<TaskOwner>> {
         std::mem::take(&mut self.lock().ready)
     }
@@ -134,7 +134,7 @@ impl RunQueue {
         }
     }
 
-    /// What one thread does: polls workers until there is nothing to do.
+    /// The loop of one thread: polls workers until there is nothing to do.
     fn work(&self, thread: u64) {
         loop {
             let next = self.lock().next(thread);

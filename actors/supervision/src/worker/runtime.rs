@@ -5,7 +5,7 @@
 //! which end when there is nothing to do (`run_queue`). So a worker that blocks its thread holds up no
 //! timer; the supervisor notices it, and adds a thread until that one is free again.
 //!
-//! What a worker spawns is no worker, and may block the threads of the runtime itself. Then the workers
+//! A task that a worker spawns is no worker, and may block the threads of the runtime itself. Then the workers
 //! move to a fresh one.
 
 use std::{
@@ -155,8 +155,8 @@ impl WorkerRuntime {
         {
             error!(
                 stalled_ms = stalled_for.as_millis() as u64,
-                "the runtime of the workers stands still: tasks that workers have spawned block its threads; \
-                 the workers move to a fresh one"
+                "the runtime of the workers makes no progress: tasks spawned by workers block its threads; the workers \
+                move to a new one"
             );
         }
         stalled.load(Relaxed)

@@ -14,7 +14,7 @@ use crate::support::*;
 
 const HANDICAP: Reason = Reason::new("handicap");
 
-/// A required child and an optional one, which both say nothing before they are told to.
+/// A required child and an optional one, which both report nothing before the test asks for it.
 fn two() -> (
     SupervisorHandle,
     ActorHandle<Probe>,

@@ -42,7 +42,7 @@ fn an_overloaded_actor_refuses_the_rest_as_busy() {
 }
 
 #[test]
-fn a_call_that_takes_too_long_is_told_so() {
+fn a_call_that_takes_too_long_gets_a_timeout() {
     run(async {
         let policy = Policy {
             call_timeout: ms(80),
@@ -65,7 +65,7 @@ fn a_call_that_takes_too_long_is_told_so() {
 }
 
 #[test]
-fn an_actor_that_has_not_spoken_yet_lets_nobody_in() {
+fn an_actor_that_has_not_reported_yet_admits_no_caller() {
     run(async {
         let (supervisor, probe) = lone(policy(), Probe::silent);
         board(&supervisor, "the start", |board| {
@@ -199,10 +199,10 @@ fn what_a_former_life_says_is_not_heard() {
 }
 
 #[test]
-fn each_call_is_told_to_the_observer() {
+fn the_observer_sees_each_call() {
     run(async {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let notes = Arc::clone(&told);
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let notes = Arc::clone(&reported);
         let mut tree = SupervisionTree::new(policy())
             .unwrap()
             .observe_calls(Arc::new(move |actor, took, outcome| {
@@ -217,8 +217,8 @@ fn each_call_is_told_to_the_observer() {
             .unwrap();
         supervisor.halt().await;
         probe.call(Ping).await.unwrap_err();
-        let told = told.lock().unwrap();
-        let seen: Vec<_> = told
+        let reported = reported.lock().unwrap();
+        let seen: Vec<_> = reported
             .iter()
             .map(|(actor, _, outcome)| (*actor, *outcome))
             .collect();
@@ -229,6 +229,6 @@ fn each_call_is_told_to_the_observer() {
                 ("probe", CallOutcome::Failed)
             ]
         );
-        assert!(told[0].1 >= ms(50));
+        assert!(reported[0].1 >= ms(50));
     });
 }

@@ -108,7 +108,7 @@ fn a_panic_in_a_future_of_the_context_is_survived() {
 }
 
 #[test]
-fn a_panic_in_a_task_beside_the_actor_is_survived() {
+fn a_panic_in_a_spawned_task_of_the_actor_is_survived() {
     recovers(Cause::Panic, async |probe| {
         act(probe, |_, _| {
             actix_rt::spawn(async { panic!("on purpose") });

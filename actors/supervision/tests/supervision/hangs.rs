@@ -228,7 +228,7 @@ fn a_flood_of_words_and_requests_does_not_blind_the_supervisor() {
         })
         .await
         .unwrap();
-        // From threads of their own: the supervisor's, which is this one, has its hands full.
+        // From their own threads: the supervisor's, which is this one, has its hands full.
         let talkers: Vec<_> = (0..2)
             .map(|_| {
                 let (life, supervisor, probe) = (life.clone(), supervisor.clone(), probe.clone());

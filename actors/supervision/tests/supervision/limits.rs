@@ -195,7 +195,7 @@ fn a_policy_that_can_never_escalate_is_refused_for_the_tree_and_for_a_child() {
 
 #[test]
 fn the_loss_of_the_supervisor_is_an_escalation() {
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, reported) = std::sync::mpsc::channel();
     let system = std::thread::Builder::new()
         .spawn(move || {
             run(async {
@@ -205,7 +205,7 @@ fn the_loss_of_the_supervisor_is_an_escalation() {
             });
         })
         .unwrap();
-    let supervisor = told.recv().unwrap();
+    let supervisor = reported.recv().unwrap();
     system.join().unwrap();
     run(async {
         assert_eq!(escalated(&supervisor).await, Escalation::SupervisorLost);
@@ -214,7 +214,7 @@ fn the_loss_of_the_supervisor_is_an_escalation() {
             .unwrap();
         assert!(
             report.children.is_empty(),
-            "and nobody waits for its report"
+            "and no caller waits for its report"
         );
     });
 }
@@ -259,7 +259,7 @@ fn two_hundred_restarts_leave_no_thread_behind() {
     });
 }
 
-/// The compiler says so before it looks for any dependency, so the module's head is enough.
+/// The compiler reports it before it looks for any dependency, so the module's head is enough.
 fn refusal_under(strategy: &str) -> bool {
     let head = concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs");
     let out = std::process::Command::new("rustc")

@@ -1,6 +1,6 @@
 //! Every way in which a supervised actor can fail, and every promise that supervision makes about it.
 //!
-//! Each test runs a tree of its own on an actix system of its own. No test relies on being quick:
+//! Each test runs its own tree on a separate actix system. No test relies on being quick:
 //! it waits for what must happen, up to a generous limit, and asserts lower bounds only.
 
 #![expect(

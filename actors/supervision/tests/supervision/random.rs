@@ -1,4 +1,4 @@
-//! Whatever happens, in whatever order: the board tells the truth, and a halt comes to its end.
+//! For any events in any order: the board is correct, and a halt ends.
 
 use std::{io, sync::Arc};
 

@@ -10,8 +10,8 @@ use dotmac_supervision::{
 
 use crate::support::*;
 
-/// A tree of one optional probe under `rule`, and beside it one that is required.
-fn beside(rule: Restart) -> (SupervisorHandle, ActorHandle<Probe>) {
+/// A tree of one optional probe under `rule`, and a required one.
+fn tree_with(rule: Restart) -> (SupervisorHandle, ActorHandle<Probe>) {
     let mut tree = SupervisionTree::new(policy()).unwrap();
     let spec = ChildSpec::new("probe", Probe::new).restart(rule);
     let probe = tree.add(spec).unwrap();
@@ -32,7 +32,7 @@ async fn in_state(supervisor: &SupervisorHandle, name: &str, state: State) -> Op
 #[test]
 fn a_transient_child_that_stops_by_itself_has_finished() {
     run(async {
-        let (supervisor, probe) = beside(Restart::Transient);
+        let (supervisor, probe) = tree_with(Restart::Transient);
         ready(&supervisor).await;
         act(&probe, |_, context| context.stop()).await.ok();
         let reason = in_state(&supervisor, "probe", State::Stopped).await;
@@ -49,7 +49,7 @@ fn a_transient_child_that_stops_by_itself_has_finished() {
 #[test]
 fn a_transient_child_is_restarted_after_a_fault() {
     run(async {
-        let (supervisor, probe) = beside(Restart::Transient);
+        let (supervisor, probe) = tree_with(Restart::Transient);
         ready(&supervisor).await;
         act(&probe, |_, _| panic!("on purpose")).await.ok();
         in_life(&supervisor, "probe", 2).await;
@@ -68,7 +68,7 @@ fn a_required_child_that_has_finished_does_not_make_the_whole_unready() {
         };
         let spec = ChildSpec::new("once", once).required();
         let once = tree.add(spec.restart(Restart::Transient)).unwrap();
-        // Whoever needs it begins when its work is done, at the latest.
+        // Its dependents begin when its work is done, at the latest.
         for need in [
             once.always(),
             once.on_change(),
@@ -88,14 +88,14 @@ fn a_required_child_that_has_finished_does_not_make_the_whole_unready() {
 #[test]
 fn a_temporary_child_is_failed_after_its_first_fault_and_nothing_else_is() {
     run(async {
-        let (supervisor, probe) = beside(Restart::Temporary);
+        let (supervisor, probe) = tree_with(Restart::Temporary);
         ready(&supervisor).await;
         act(&probe, |_, _| panic!("on purpose")).await.ok();
         let reason = in_state(&supervisor, "probe", State::Failed).await;
         assert_eq!(reason, Some(Reason::PANICKED));
         assert!(logged(&[
             "ERROR",
-            "actor `probe` has failed, and is not to be restarted",
+            "actor `probe` has failed, and is not restarted",
             "on purpose"
         ]));
         let escalated = tokio::time::timeout(ms(100), supervisor.escalated()).await;
@@ -107,7 +107,7 @@ fn a_temporary_child_is_failed_after_its_first_fault_and_nothing_else_is() {
 }
 
 #[test]
-fn a_temporary_child_is_not_started_anew_with_what_it_follows() {
+fn a_temporary_child_is_not_restarted_with_what_it_follows() {
     run(async {
         let mut tree = SupervisionTree::new(policy()).unwrap();
         let leader = tree.add(ChildSpec::new("leader", Probe::new)).unwrap();
@@ -134,7 +134,7 @@ fn a_temporary_child_is_not_started_anew_with_what_it_follows() {
     });
 }
 
-/// A tree of one child that fails alone, under `policy`, and of whoever needs it in that way.
+/// A tree of one child that fails alone, under `policy`, and of one that needs it.
 fn failing_alone(
     policy: Policy,
     required: bool,
@@ -186,7 +186,7 @@ fn a_child_that_uses_up_its_restarts_fails_alone() {
         assert_eq!(follower.reason, Some(Reason::DEPENDENCY));
         assert!(logged(&[
             "ERROR",
-            "actor `probe` has failed for good, everything else goes on"
+            "actor `probe` has failed permanently, everything else goes on"
         ]));
         supervisor.halt().await;
     });

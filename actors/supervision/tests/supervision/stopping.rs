@@ -66,7 +66,7 @@ fn a_stuck_child_holds_up_the_stop_only_for_its_time() {
         assert_eq!(
             supervisor.halt().await,
             report,
-            "asked again, told the same"
+            "asked again, the same answer"
         );
         release.send(()).unwrap();
     });
@@ -116,7 +116,7 @@ fn calls_under_way_are_answered_during_an_orderly_stop_and_new_ones_refused() {
             })
             .on_shutdown(move |probe, context| {
                 assert!(probe.life.is_current(), "it may still finish its work");
-                // What a timer of the actor may say just now lets nobody in again.
+                // A late report by a timer of the actor admits no caller again.
                 probe.life.publish(&offered, Arc::new(2));
                 probe.life.ready(Serving::default().version(9));
                 said.store(true, SeqCst);

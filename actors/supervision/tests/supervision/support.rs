@@ -1,4 +1,4 @@
-//! An actor that does whatever a test tells it to, and the means to wait and to look.
+//! An actor that executes closures of a test, with helpers to wait and to inspect.
 
 use std::{
     fmt::Write as _,
@@ -188,7 +188,7 @@ impl Handler<Later> for Probe {
     }
 }
 
-/// Runs a test on an actix system of its own, with a limit.
+/// Runs a test on a separate actix system, with a limit.
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     listen();
     System::new().block_on(async {
@@ -290,7 +290,7 @@ impl Diary {
     }
 }
 
-/// Runs the test of that full name in a process of its own, where no other test is in the way.
+/// Runs the test of that full name in its own process, where no other test is in the way.
 /// Gives what it wrote to its standard error, or `None` in that process itself: go on with the test.
 pub(crate) fn in_own_process(name: &str) -> Option<String> {
     const MARK: &str = "DOTMAC_TEST_IN_OWN_PROCESS";

@@ -1,6 +1,6 @@
 //! The fields of events and spans as values that outlive the call that recorded them.
 //!
-//! Recording runs foreign code (`Display` and `Debug` of whatever was logged), so it happens before
+//! Recording runs foreign code (`Display` and `Debug` of logged values), so it happens before
 //! any lock is taken: such code may itself log, or panic, without harm.
 
 use std::{

@@ -32,8 +32,8 @@ const INTERNAL: [&str; 7] = [
 ];
 
 /// Quiet unless named by the operator. Export trouble has its own line, one per change (see
-/// `actor`), where the SDK would write one for each batch; what a client sends that is not HTTP must
-/// not raise errors here; and actix's own start and stop are told by ours, as are the connections of a client of NATS.
+/// `actor`), where the SDK would write one for each batch; input of a client that is not HTTP must not cause errors
+/// here; and our own lines replace actix's about start and stop, and those about the connections of a NATS client.
 const QUIET: &str = "opentelemetry=off,actix_http=off,actix_server=warn,async_nats=off";
 
 /// Filter of the log: the operator's directives for events, and every span that gives them
@@ -82,7 +82,7 @@ fn is_context(meta: &Metadata<'_>) -> bool {
     meta.is_span() && *meta.level() <= Level::INFO && !is_internal(meta.target())
 }
 
-/// Nobody who turns the log off means to be left without the reason of an exit.
+/// An operator who turns the log off still needs the reason of an exit.
 fn is_always_in(meta: &Metadata<'_>) -> bool {
     is_context(meta) || meta.target() == dotmac_supervision::EXIT
 }
@@ -151,13 +151,13 @@ impl<S> Filter<S> for LogFilter {
 /// A [`LogFilter`] in use, for which another can be exchanged.
 ///
 /// It is behind a lock, and every request's span would take that a dozen times only to be let through:
-/// spans that give context are in whatever the directives say, so unless those name spans nobody is asked.
+/// spans that give context are always recorded, so the filter is consulted only if the directives name spans.
 pub(crate) struct Exchangeable<S> {
     filter: reload::Layer<LogFilter, S>,
     names_spans: Arc<AtomicBool>,
 }
 
-/// What is exported of the log: all but what carries the export.
+/// The exported part of the log: all except lines of the export itself.
 pub(crate) struct Exported<L>(pub(crate) L);
 
 impl<S: Subscriber, L: Layer<S>> Layer<S> for Exported<L> {
@@ -168,7 +168,7 @@ impl<S: Subscriber, L: Layer<S>> Layer<S> for Exported<L> {
     }
 }
 
-/// What exchanges a filter.
+/// A handle that replaces a filter.
 pub(crate) type Exchange = Box<dyn Fn(LogFilter) -> Result<(), TelemetryError> + Send + Sync>;
 
 /// Puts `filter` to use.

@@ -32,7 +32,7 @@ pub(crate) struct Levels {
 }
 
 struct State {
-    /// What the settings say.
+    /// The configured level.
     base: String,
     /// The newest last; one for each target.
     changes: Vec<Change>,
@@ -94,7 +94,7 @@ impl Levels {
         Ok(())
     }
 
-    /// Takes back what has lasted long enough, and says so.
+    /// Restores expired levels, and logs it.
     pub(crate) fn expire(&self) {
         let mut state = self.state();
         if !state.forget_ended(Instant::now()) {
@@ -107,7 +107,7 @@ impl Levels {
             Ok(()) => info!(level = directives, "the log level is `{directives}` again"),
             Err(error) => warn!(
                 error = &error as &dyn std::error::Error,
-                "the log level cannot be taken back"
+                "the log level cannot be restored"
             ),
         }
     }

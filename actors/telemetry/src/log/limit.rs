@@ -63,7 +63,7 @@ impl Limiter {
         let now = self.second();
         let sites = self.0.sites.read().unwrap_or_else(PoisonError::into_inner);
         let ended = |site: &&Arc<Site>| site.second.load(Relaxed) < now;
-        let told: Vec<_> = sites
+        let reported: Vec<_> = sites
             .values()
             .filter(ended)
             .map(|site| (site.meta, site.suppressed.swap(0, Relaxed)))
@@ -71,7 +71,7 @@ impl Limiter {
             .collect();
         // Logging asks the limiter: not while its table is locked.
         drop(sites);
-        for (meta, suppressed) in told {
+        for (meta, suppressed) in reported {
             warn!(
                 target: SUPPRESSED,
                 suppressed,
@@ -125,7 +125,7 @@ impl Limiter {
     }
 }
 
-/// A log output that is told only of what its limiter admits.
+/// A log output that gets only admitted lines of its limiter.
 ///
 /// Not a filter: one that decides event by event trips an assertion of tracing-subscriber 0.3.23.
 pub(crate) struct Limited<L>(pub(crate) L, pub(crate) Limiter);

@@ -53,7 +53,7 @@ impl Record<'_> {
         out.extend_from_slice(b"\",\"message\":");
         match self.message() {
             Some(Value::Text(text)) => json_string(text, out),
-            // `message = 7` is still a text to whoever reads the lines.
+            // `message = 7` is still a text for readers of the lines.
             Some(other) => {
                 out.push(b'"');
                 json_value(other, out);
@@ -179,7 +179,7 @@ fn is_safe(c: char) -> bool {
     !c.is_control() && !separator && !direction
 }
 
-/// Whether a value needs no quotes to be told apart from the next field.
+/// Whether a value is distinct from the next field without quotes.
 fn is_plain(text: &str) -> bool {
     !text.is_empty()
         && text

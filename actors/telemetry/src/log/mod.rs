@@ -52,7 +52,7 @@ pub(crate) struct LogLayer {
     last_errors: LastErrors,
 }
 
-/// The fields of a span, kept beside it for the lines of its events.
+/// The fields of a span, kept with it for the lines of its events.
 struct SpanFields(Arc<Fields>);
 
 impl LogLayer {
@@ -134,14 +134,13 @@ where
             trace: trace_of(event),
             scopes: &scopes,
         };
-        // Taken rather than borrowed: whatever happens, the next event of this thread finds a
-        // buffer.
+        // Taken rather than borrowed: even after a panic the next event of this thread finds a buffer.
         let mut line = BUFFER.try_with(Cell::take).unwrap_or_default();
         line.clear();
         record.write(self.format, &mut line);
         self.output.write_line(&line, |lost| self.lost_notice(lost));
         if line.capacity() <= KEPT_BUFFER {
-            // Fails only while the thread ends; then nobody needs the buffer.
+            // Fails only while the thread ends; then the buffer is not needed.
             BUFFER.try_with(|buffer| buffer.set(line)).ok();
         }
     }
@@ -151,8 +150,8 @@ where
 ///
 /// Entered spans are the thread's current OpenTelemetry context; reading them there takes no lock.
 /// Only an event that names its parent needs a look at that span's data, which the SDK guards with
-/// a lock, so this is not done for the SDK's own events (it may hold the lock) and not during a
-/// panic (whoever panicked may have held it).
+/// a lock, so this is not done for the SDK's own events (it may hold the lock) and not during a panic (the panicking
+/// code may hold it).
 fn trace_of(event: &Event<'_>) -> Option<(TraceId, SpanId)> {
     let ids = |span: &SpanContext| span.is_valid().then(|| (span.trace_id(), span.span_id()));
     if event.is_root() {

@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 /// How long the first line waits for a reader that has stopped.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// What a pipe that has room takes in one piece without blocking: `PIPE_BUF` on Linux, see pipe(7).
+/// The size that a pipe with room takes in one piece without blocking: `PIPE_BUF` on Linux, see pipe(7).
 const PIPE_PIECE: usize = 4096;
 
 /// A shared place for whole lines.
@@ -40,7 +40,7 @@ struct State {
 }
 
 impl Output {
-    /// Writes to standard output, through a descriptor of its own: no buffer of `std` between.
+    /// Writes to standard output, through its own descriptor: no buffer of `std` between.
     pub(crate) fn stdout() -> Self {
         Self::to(
             io::stdout()
@@ -66,7 +66,7 @@ impl Output {
         }))
     }
 
-    /// Writes one line, with its newline, unless nobody takes it. `notice` makes the line about
+    /// Writes one line, with its newline, unless the reader is blocked. `notice` makes the line about
     /// lost ones.
     pub(crate) fn write_line(&self, line: &[u8], notice: impl FnOnce(u64) -> Vec<u8>) {
         // Nothing foreign runs under this lock, so a poisoned one holds a sound state.
@@ -145,8 +145,8 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_stopped_costs_one_short_wait_and_is_told_what_it_missed() -> io::Result<()>
-    {
+    fn a_reader_that_has_stopped_costs_one_short_wait_and_gets_the_number_of_lost_lines()
+    -> io::Result<()> {
         let (reader, output) = pipe()?;
         let line = vec![b'x'; 1023]
             .into_iter()
@@ -172,14 +172,14 @@ mod tests {
         let seen = drain
             .join()
             .map_err(|_| io::Error::other("reader panicked"))??;
-        let told: u64 = seen
+        let reported: u64 = seen
             .iter()
             .filter_map(|line| line.strip_suffix(" lost")?.parse::<u64>().ok())
             .sum();
         let full = seen.iter().filter(|line| line.len() == 1023).count();
         assert!(
-            told > 0 && told >= 1000 - full as u64,
-            "told {told}, arrived {full}"
+            reported > 0 && reported >= 1000 - full as u64,
+            "reported {reported}, arrived {full}"
         );
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Examples for the buckets of every histogram of durations: which trace a slow request was.
 //!
 //! The SDK keeps none, so the meter provider that programs get is a thin one in front of the SDK's:
-//! a histogram in seconds notes, beside recording, the sampled trace that is current. Nobody waits for
-//! it: where two record at once, one of them is not noted.
+//! a histogram in seconds also notes the current sampled trace when it records. It never waits: of two simultaneous
+//! records one is not noted.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,7 +35,7 @@ const SERIES: usize = 1000;
 /// last.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How often one bucket, of whichever series, is looked at for a new exemplar. Above a thousand values a
+/// How often one bucket of any series may get a new exemplar. Above a thousand values a
 /// second this leaves most of them out, where finding their series again would cost more than it shows.
 const PACE: Duration = Duration::from_millis(1);
 
@@ -124,7 +124,7 @@ impl Reservoir {
         }
     }
 
-    /// Whether it is time to look at the bucket again. Two threads may both be told so; that is harmless.
+    /// Whether it is time to look at the bucket again. Two threads may both get that answer; this is harmless.
     fn is_due(&self, bucket: usize) -> bool {
         let Some(next) = self.next_look.get(bucket) else {
             return false;

@@ -32,8 +32,8 @@ use super::{
     config::Config,
     error::TelemetryError,
     instruments,
-    otlp::Outlet,
-    tally::{DropReason, Signal, Tally},
+    otlp::SenderSlot,
+    tally::{DropReason, Signal, SignalCounters},
 };
 use exemplars::Exemplars;
 
@@ -118,7 +118,7 @@ fn without_types(rendered: String) -> String {
 pub(super) fn build(
     config: &Config,
     resource: Resource,
-    outlet: Option<&Outlet>,
+    outlet: Option<&SenderSlot>,
 ) -> Result<(SdkMeterProvider, NotingMeterProvider, Scrape), TelemetryError> {
     let registry = Registry::new();
     let prometheus = opentelemetry_prometheus::exporter()
@@ -153,7 +153,7 @@ pub(super) fn build(
 #[derive(Debug)]
 struct Readers {
     prometheus: PrometheusExporter,
-    otlp: Option<PeriodicReader<Outlet>>,
+    otlp: Option<PeriodicReader<SenderSlot>>,
 }
 
 impl MetricReader for Readers {
@@ -218,7 +218,7 @@ fn of_state(instrument: &Instrument) -> Option<Stream> {
 pub(super) fn observe(
     provider: &SdkMeterProvider,
     config: &Config,
-    tallies: &[(Signal, Arc<Tally>)],
+    tallies: &[(Signal, Arc<SignalCounters>)],
 ) {
     let meter = provider.meter(SCOPE);
     process::observe(&meter);
@@ -239,13 +239,13 @@ fn observe_build(meter: &Meter, config: &Config) {
             .collect();
     meter
         .u64_observable_gauge(instruments::BUILD_INFO)
-        .with_description("Always 1; the labels say which build this is.")
+        .with_description("Always 1; the labels identify the build.")
         .with_callback(move |observer| observer.observe(1, &labels))
         .build();
 }
 
-fn observe_export(meter: &Meter, tallies: &[(Signal, Arc<Tally>)]) {
-    let signals = || -> Vec<(KeyValue, Arc<Tally>)> {
+fn observe_export(meter: &Meter, tallies: &[(Signal, Arc<SignalCounters>)]) {
+    let signals = || -> Vec<(KeyValue, Arc<SignalCounters>)> {
         let label = |signal: Signal| KeyValue::new("signal", signal.as_str());
         tallies
             .iter()
@@ -255,7 +255,7 @@ fn observe_export(meter: &Meter, tallies: &[(Signal, Arc<Tally>)]) {
     let of_each = signals();
     meter
         .u64_observable_counter(instruments::TELEMETRY_EXPORTED)
-        .with_description("Spans, metric points and log records taken by the collector.")
+        .with_description("Spans, metric points and log records that the collector accepted.")
         .with_callback(move |observer| {
             for (signal, tally) in &of_each {
                 observer.observe(tally.exported_total(), std::slice::from_ref(signal));
@@ -289,7 +289,7 @@ fn observe_export(meter: &Meter, tallies: &[(Signal, Arc<Tally>)]) {
     meter
         .u64_observable_gauge(instruments::TELEMETRY_LAST_SUCCESS)
         .with_unit("s")
-        .with_description("When an export last went well, in seconds since 1970; 0 for never.")
+        .with_description("Time of the last successful export, in seconds since 1970; 0 for never.")
         .with_callback(move |observer| {
             for (signal, tally) in &of_each {
                 observer.observe(tally.last_success(), std::slice::from_ref(signal));

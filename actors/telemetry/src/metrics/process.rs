@@ -12,9 +12,8 @@ use std::{
 
 use opentelemetry::metrics::Meter;
 
-/// Ticks per second in `/proc/PID/stat`: part of Linux' interface to programs and 100 on every
-/// architecture Rust's standard library supports, whatever the kernel uses inside. Source: proc(5),
-/// `USER_HZ`.
+/// Ticks per second in `/proc/PID/stat`: part of Linux' interface to programs and 100 on every architecture Rust's
+/// standard library supports, independent of the kernel's own tick. Source: proc(5), `USER_HZ`.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// One reading serves all instruments of a collection.

@@ -1,6 +1,6 @@
 //! Figures of the tokio runtimes: how busy their threads are and how much waits for them.
 //!
-//! A runtime is watched from a thread of its own by [`watch_runtime`], for as long as that thread lives;
+//! A runtime is watched from its own thread by [`watch_runtime`], for as long as that thread lives;
 //! those of one name are added up, as the workers of the HTTP server are. What ended ones have worked
 //! stays in the sum, which never falls.
 
@@ -47,7 +47,7 @@ impl Drop for Guard {
 }
 
 /// Shows the runtime that this is called on in `tokio_runtime_*`, under `name`, until the calling thread
-/// ends. Outside of a runtime, and on a thread that has said so before, it does nothing.
+/// ends. Outside of a runtime, and on a registered thread, it does nothing.
 pub fn watch_runtime(name: &'static str) {
     let Ok(handle) = Handle::try_current() else {
         return;
@@ -64,7 +64,7 @@ pub fn watch_runtime(name: &'static str) {
     });
 }
 
-/// The same for a runtime of several threads, told from outside of it.
+/// The same for a runtime of several threads, called from outside of it.
 pub fn watch_runtime_of(handle: &Handle, name: &'static str) {
     // Not joined: it is done as soon as it runs.
     drop(handle.spawn(async move { watch_runtime(name) }));

@@ -11,7 +11,7 @@ mod sender;
 mod span_queue;
 mod transport;
 
-pub(crate) use outlet::Outlet;
+pub(crate) use outlet::SenderSlot;
 pub(crate) use queue::LogQueue;
 pub(crate) use span_queue::SpanQueue;
 pub(crate) use transport::Transport;
@@ -21,38 +21,38 @@ use std::sync::Arc;
 use super::{
     config::Destinations,
     error::TelemetryError,
-    tally::{Signal, Tally},
+    tally::{Signal, SignalCounters},
 };
 use runtime::ExportRuntime;
 use sender::Sender;
 
 /// The outlets of the signals that are exported.
 #[derive(Clone, Debug)]
-pub(crate) struct Outlets(Vec<Outlet>);
+pub(crate) struct SenderSlots(Vec<SenderSlot>);
 
 /// Senders that are plugged in. Unplugged when dropped, unless [left](Attachment::leave).
 #[derive(Debug)]
 pub(crate) struct Attachment {
-    outlets: Outlets,
+    outlets: SenderSlots,
     runtime: Arc<ExportRuntime>,
     stays: bool,
 }
 
-impl Outlets {
+impl SenderSlots {
     /// One for each signal that has a destination.
-    pub(crate) fn new(otlp: &Destinations, tallies: &[(Signal, Arc<Tally>)]) -> Self {
-        let outlet = |(signal, tally): &(Signal, Arc<Tally>)| {
+    pub(crate) fn new(otlp: &Destinations, tallies: &[(Signal, Arc<SignalCounters>)]) -> Self {
+        let outlet = |(signal, tally): &(Signal, Arc<SignalCounters>)| {
             let limit = otlp.of(*signal)?.export_timeout;
-            Some(Outlet::new(*signal, Arc::clone(tally), limit))
+            Some(SenderSlot::new(*signal, Arc::clone(tally), limit))
         };
         Self(tallies.iter().filter_map(outlet).collect())
     }
 
-    pub(crate) fn of(&self, signal: Signal) -> Option<&Outlet> {
+    pub(crate) fn of(&self, signal: Signal) -> Option<&SenderSlot> {
         self.each().find(|outlet| outlet.signal() == signal)
     }
 
-    pub(crate) fn each(&self) -> impl Iterator<Item = &Outlet> {
+    pub(crate) fn each(&self) -> impl Iterator<Item = &SenderSlot> {
         self.0.iter()
     }
 
@@ -82,12 +82,12 @@ impl Outlets {
 
     /// Tries the collector once for every signal, without waiting for the results.
     pub(crate) fn probe(&self) {
-        self.each().for_each(Outlet::probe);
+        self.each().for_each(SenderSlot::probe);
     }
 }
 
 /// A sender for an outlet, if its signal has a destination.
-fn sender(outlet: &Outlet, otlp: &Destinations) -> Result<Option<Sender>, TelemetryError> {
+fn sender(outlet: &SenderSlot, otlp: &Destinations) -> Result<Option<Sender>, TelemetryError> {
     let signal = outlet.signal();
     let Some(otlp) = otlp.of(signal) else {
         return Ok(None);

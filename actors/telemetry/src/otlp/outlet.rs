@@ -2,7 +2,7 @@
 //! later.
 //!
 //! The pipelines are built once, before anything else, and live as long as the process; the senders
-//! need a runtime and come and go with their actor. An [`Outlet`] stands between. It bounds every
+//! need a runtime and come and go with their actor. A [`SenderSlot`] stands between. It bounds every
 //! export in time, counts what became of each item, and reports success to the SDK in any case: the
 //! SDK would only log a line for each failure.
 //!
@@ -29,18 +29,18 @@ use opentelemetry_sdk::{
 use prost::Message as _;
 
 use super::{pieces::Pieces, runtime::ExportRuntime, sender::Sender};
-use crate::tally::{DropReason, Failure, Signal, Tally};
+use crate::tally::{DropReason, Failure, Signal, SignalCounters};
 
 /// How long to wait at once where only an attachment can end the wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// A place for the sender of one signal. Clones are the same place.
 #[derive(Clone)]
-pub(crate) struct Outlet(Arc<Shared>);
+pub(crate) struct SenderSlot(Arc<Shared>);
 
 struct Shared {
     signal: Signal,
-    tally: Arc<Tally>,
+    tally: Arc<SignalCounters>,
     limit: Duration,
     gate: Mutex<Gate>,
     changed: Condvar,
@@ -48,20 +48,20 @@ struct Shared {
 
 enum Gate {
     Detached,
-    Attached(Arc<Line>),
-    /// The process ends: whatever still comes is counted and dropped.
+    Attached(Arc<AttachedSender>),
+    /// The process ends: further items are counted and dropped.
     Closed,
 }
 
 /// A sender and the runtime whose reactor drives its connections.
-struct Line {
+struct AttachedSender {
     sender: Sender,
     runtime: Arc<ExportRuntime>,
 }
 
-impl Outlet {
+impl SenderSlot {
     /// An outlet with nothing in it; each export may take `limit`.
-    pub(crate) fn new(signal: Signal, tally: Arc<Tally>, limit: Duration) -> Self {
+    pub(crate) fn new(signal: Signal, tally: Arc<SignalCounters>, limit: Duration) -> Self {
         Self(Arc::new(Shared {
             signal,
             tally,
@@ -75,13 +75,13 @@ impl Outlet {
         self.0.signal
     }
 
-    pub(crate) fn tally(&self) -> &Arc<Tally> {
+    pub(crate) fn tally(&self) -> &Arc<SignalCounters> {
         &self.0.tally
     }
 
     /// Plugs a sender in, in place of a former one. An export under way ends on the former one.
     pub(crate) fn attach(&self, sender: Sender, runtime: Arc<ExportRuntime>) {
-        let line = Arc::new(Line { sender, runtime });
+        let line = Arc::new(AttachedSender { sender, runtime });
         let former = std::mem::replace(&mut *self.gate(), Gate::Attached(line));
         self.0.changed.notify_all();
         // Outside the lock: it may be the last owner of a runtime.
@@ -116,7 +116,7 @@ impl Outlet {
         self.0.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn line(&self) -> Option<Arc<Line>> {
+    fn line(&self) -> Option<Arc<AttachedSender>> {
         match &*self.gate() {
             Gate::Attached(line) => Some(Arc::clone(line)),
             Gate::Detached | Gate::Closed => None,
@@ -124,7 +124,7 @@ impl Outlet {
     }
 
     /// Waits until there is a sender and the collector does not ask for a pause.
-    fn wait_for_line(&self) -> Option<Arc<Line>> {
+    fn wait_for_line(&self) -> Option<Arc<AttachedSender>> {
         let mut gate = self.gate();
         loop {
             let pause = match &*gate {
@@ -150,7 +150,7 @@ impl Outlet {
     /// the line's runtime sends it.
     fn deliver<R: Into<Pieces>>(
         &self,
-        line: Option<Arc<Line>>,
+        line: Option<Arc<AttachedSender>>,
         items: u64,
         request: impl FnOnce() -> R,
     ) {
@@ -159,7 +159,7 @@ impl Outlet {
             return tally.dropped(items, DropReason::NotAttached);
         };
         let (runtime, limit) = (Arc::clone(&line.runtime), self.0.limit);
-        // Nobody replaces a batch thread: a panic must not end it.
+        // A batch thread is never replaced: a panic must not end it.
         let sent = catch_unwind(AssertUnwindSafe(|| {
             let request = line.sender.packed(request().into());
             let sending = runtime.handle().spawn(line.send(request, limit));
@@ -186,7 +186,7 @@ impl Outlet {
     }
 }
 
-impl Line {
+impl AttachedSender {
     /// Sends what is packed, within `limit`; gives the number of rejected items.
     async fn send(
         self: Arc<Self>,
@@ -200,7 +200,7 @@ impl Line {
 }
 
 /// Counts what became of an export of so many items.
-fn judge(result: Result<u64, Failure>, tally: &Tally, items: u64) {
+fn judge(result: Result<u64, Failure>, tally: &SignalCounters, items: u64) {
     match result {
         Ok(rejected) => {
             let rejected = rejected.min(items);
@@ -211,7 +211,7 @@ fn judge(result: Result<u64, Failure>, tally: &Tally, items: u64) {
     }
 }
 
-impl PushMetricExporter for Outlet {
+impl PushMetricExporter for SenderSlot {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         if !self.tally().pause().is_zero() {
             self.tally().dropped(points(metrics), DropReason::Throttled);
@@ -255,9 +255,9 @@ fn points(metrics: &ResourceMetrics) -> u64 {
     counts.sum::<usize>() as u64
 }
 
-impl fmt::Debug for Outlet {
+impl fmt::Debug for SenderSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outlet")
+        f.debug_struct("SenderSlot")
             .field("signal", &self.0.signal)
             .field("attached", &self.is_attached())
             .field("tally", &self.0.tally)

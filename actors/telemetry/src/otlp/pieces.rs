@@ -1,4 +1,4 @@
-//! What an export sends, in pieces: nobody copies them into one to send them.
+//! The body of an export in pieces, which are sent without copying them into one.
 
 use std::{
     collections::VecDeque,

@@ -1,6 +1,6 @@
 //! The bound of a signal's queue, and the SDK's batch processor of log records behind it.
 //!
-//! The SDK drops what does not fit into its queue and says so once, in a log line. Here the same
+//! The SDK drops items that do not fit into its queue and logs it once. Here the same
 //! bound is applied one step earlier: what does not fit is counted with its reason, and the length
 //! of the queue is known. Spans have a queue of their own, [`span_queue`](super::span_queue).
 
@@ -20,21 +20,21 @@ use opentelemetry_sdk::{
 };
 use prost::Message as _;
 
-use super::outlet::Outlet;
+use super::outlet::SenderSlot;
 use crate::{config::Queue, tally::DropReason};
 
-/// Takes log records for export through an [`Outlet`].
+/// Takes log records for export through a [`SenderSlot`].
 #[derive(Debug)]
 pub(crate) struct LogQueue {
     batches: BatchLogProcessor,
-    outlet: Outlet,
+    outlet: SenderSlot,
     size: usize,
 }
 
-/// What the SDK's batch processor takes for an exporter.
+/// The exporter interface of the SDK's batch processor.
 #[derive(Debug)]
 struct LogOutlet {
-    outlet: Outlet,
+    outlet: SenderSlot,
     resource: ResourceAttributesWithSchema,
 }
 
@@ -54,7 +54,7 @@ impl LogExporter for LogOutlet {
 
 impl LogQueue {
     /// Starts the batch thread.
-    pub(crate) fn start(outlet: Outlet, queue: Queue) -> Self {
+    pub(crate) fn start(outlet: SenderSlot, queue: Queue) -> Self {
         let config = opentelemetry_sdk::logs::BatchConfigBuilder::default()
             .with_max_queue_size(queue.size)
             .with_max_export_batch_size(queue.batch)
@@ -76,7 +76,7 @@ impl LogQueue {
 }
 
 /// Makes room for one item in a queue of `size`, or counts it as dropped.
-pub(crate) fn admit(outlet: &Outlet, size: usize) -> bool {
+pub(crate) fn admit(outlet: &SenderSlot, size: usize) -> bool {
     let admitted = outlet.tally().admit(size as u64);
     if !admitted {
         let reason = if outlet.is_attached() {

@@ -28,7 +28,7 @@ use tonic::{Code, Status, body::Body, client::GrpcService as _, transport::Chann
 use tonic_types::StatusExt as _;
 
 use super::pieces::Pieces;
-use crate::tally::{Failure, Tally};
+use crate::tally::{Failure, SignalCounters};
 use dotmac_causes::Chain;
 
 /// How often an export is tried again while the collector is just being restarted.
@@ -48,7 +48,7 @@ pub(crate) struct Sender {
     pub(crate) way: Way,
     pub(crate) headers: HeaderMap,
     pub(crate) gzip: bool,
-    pub(crate) tally: Arc<Tally>,
+    pub(crate) tally: Arc<SignalCounters>,
     /// The longest that one export may take, retries included; waits between them are shares of it.
     pub(crate) limit: Duration,
 }
@@ -92,7 +92,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// What the last try came to.
+    /// The result of the last attempt.
     pub(crate) async fn send(&self, request: Pieces) -> Result<u64, Failure> {
         let mut wait = self.limit / 20;
         let mut tries_left = RETRIES;
@@ -145,7 +145,7 @@ impl Sender {
     }
 }
 
-/// What gRPC writes before a message: whether it is compressed, and how long it is. No message is longer
+/// The prefix of a gRPC message: its compression and its length. No message is longer
 /// than that can say.
 ///
 /// Source: "gRPC over HTTP2", `Length-Prefixed-Message`.
@@ -181,16 +181,19 @@ async fn by_grpc(mut channel: Channel, call: Request<Body>) -> Result<u64, Statu
         .into_parts();
     let body = Limited::new(body, ANSWER).collect().await;
     let body = body.map_err(Status::from_error)?;
-    let told = [body.trailers(), Some(&head.headers)];
-    let told = told.into_iter().flatten().find_map(Status::from_header_map);
-    let status = told.unwrap_or_else(|| Status::new(code_of(head.status), ""));
+    let reported = [body.trailers(), Some(&head.headers)];
+    let reported = reported
+        .into_iter()
+        .flatten()
+        .find_map(Status::from_header_map);
+    let status = reported.unwrap_or_else(|| Status::new(code_of(head.status), ""));
     match status.code() {
         Code::Ok => Ok(rejected(body.to_bytes().get(PREFIX..).unwrap_or_default())),
         _ => Err(status),
     }
 }
 
-/// What an answer without a status of gRPC's means: it is of something in between.
+/// The meaning of an answer without a gRPC status: it comes from an intermediary.
 ///
 /// Source: "HTTP to gRPC Status Code Mapping", documentation of gRPC.
 fn code_of(status: StatusCode) -> Code {
@@ -216,7 +219,7 @@ async fn by_http(post: reqwest::RequestBuilder) -> Result<u64, Refusal> {
     };
     let answer = post.send().await.map_err(cut)?;
     if answer.status().is_success() {
-        // It is taken, whatever becomes of the rest of the answer.
+        // It is accepted, even if the rest of the answer fails.
         return Ok(rejected(&body(answer).await.unwrap_or_default()));
     }
     Err(Refusal::of_http(&answer))
@@ -256,7 +259,7 @@ impl Refusal {
     /// collector may be asked again once it says when.
     fn of_grpc(status: &Status) -> Self {
         let mut text = format!("export failed with gRPC code: {:?}", status.code());
-        // What the server said has none; this is of the connection.
+        // A message of the server has none; this error is of the connection.
         let source = std::error::Error::source(status);
         if let Some(source) = source {
             text.push_str(&format!(": {}", Chain(source)));

@@ -1,4 +1,4 @@
-//! Hands ended spans to an [`Outlet`] in batches, on threads of its own.
+//! Hands ended spans to a [`SenderSlot`] in batches, on threads of its own.
 //!
 //! In the place of the SDK's batch processor, which has one export under way at a time: with a collector that is 20 ms away
 //! it loses what exceeds 25 000 spans a second. Its messages are the crates' own; what an encoder of our own would save is
@@ -27,7 +27,7 @@ use opentelemetry_sdk::{
 };
 use prost::Message as _;
 
-use super::{outlet::Outlet, queue::admit};
+use super::{outlet::SenderSlot, queue::admit};
 use crate::config::Queue;
 
 /// Most bytes of one export, about, but for a last span that is longer: collectors take 4 MiB by default.
@@ -36,7 +36,7 @@ const BATCH_BYTES: usize = 1024 * 1024;
 /// Bytes of a span in OTLP without its texts and attributes, about.
 const SPAN_BYTES: usize = 128;
 
-/// Longest wait of a flush that is asked to wait for as long as it takes. The SDK's own.
+/// Longest wait of a flush without a time limit. The SDK's own.
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// Most exports under way at once, fewer if they hold the whole queue. With one, a collector that is 20 ms
@@ -46,7 +46,7 @@ const EXPORTS: usize = 4;
 /// Takes ended spans for export.
 pub(crate) struct SpanQueue {
     shared: Arc<Shared>,
-    outlet: Outlet,
+    outlet: SenderSlot,
     size: usize,
     batch: usize,
 }
@@ -87,7 +87,7 @@ impl SpanQueue {
     /// # Errors
     ///
     /// The system has no thread left.
-    pub(crate) fn start(outlet: Outlet, resource: &Resource, queue: Queue) -> io::Result<Self> {
+    pub(crate) fn start(outlet: SenderSlot, resource: &Resource, queue: Queue) -> io::Result<Self> {
         let batch = queue.batch.clamp(1, queue.size.max(1));
         let shared = Arc::new(Shared {
             resource: resource.into(),
@@ -112,8 +112,8 @@ impl SpanQueue {
 }
 
 impl Shared {
-    /// What a thread does until the queue is shut and everything is done.
-    fn work(&self, outlet: &Outlet) {
+    /// The loop of a thread until the queue is shut and empty.
+    fn work(&self, outlet: &SenderSlot) {
         let _no_spans_of_the_export_itself = Context::enter_telemetry_suppressed_scope();
         while let Some((number, batch)) = self.next() {
             outlet.export(batch.len() as u64, || {
@@ -127,8 +127,8 @@ impl Shared {
         self.done.notify_all();
     }
 
-    /// Waits for a batch that is full, has been open long enough, or is asked for; with its number. Nobody
-    /// is woken for the first span of a batch: whoever waits looks often enough.
+    /// Waits for a batch that is full, has been open long enough, or is asked for; with its number. The first span of a
+    /// batch wakes no thread: the waiting thread polls often enough.
     fn next(&self) -> Option<(u64, Vec<SpanData>)> {
         let mut state = self.state();
         loop {

@@ -22,13 +22,13 @@ use super::{
 use crate::{
     config::{Compression, Otlp, Protocol, Tls},
     error::TelemetryError,
-    tally::{Signal, Tally},
+    tally::{Signal, SignalCounters},
 };
 
 /// Who we are to a collector.
 const USER_AGENT: &str = concat!("dotmac/", env!("CARGO_PKG_VERSION"));
 
-/// What the senders of one collector share.
+/// The shared state of the senders of one collector.
 pub(crate) struct Transport<'a> {
     otlp: &'a Otlp,
     headers: HeaderMap,
@@ -65,7 +65,11 @@ impl<'a> Transport<'a> {
     /// # Errors
     ///
     /// [`BuildError`] for an endpoint that is no address, or a client that cannot be built.
-    pub(crate) fn sender(&self, signal: Signal, tally: &Arc<Tally>) -> Result<Sender, BuildError> {
+    pub(crate) fn sender(
+        &self,
+        signal: Signal,
+        tally: &Arc<SignalCounters>,
+    ) -> Result<Sender, BuildError> {
         let way = match self.otlp.protocol {
             Protocol::Grpc => self.grpc(signal)?,
             Protocol::Http => self.http(signal)?,

@@ -108,7 +108,7 @@ impl Drop for Rotel {
     }
 }
 
-/// Where `tests/setup` puts it, unless told otherwise.
+/// The path at which `tests/setup` installs it, by default.
 fn binary() -> Outcome<PathBuf> {
     let tools = std::env::var_os("DOTMAC_TEST_TOOLS").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools")),
@@ -238,19 +238,19 @@ fn answering_collector(
     Ok(endpoint)
 }
 
-/// As some load balancers do, it wants to be told how long a request is, an empty one too.
+/// Like some load balancers it requires the length of a request, of an empty one too.
 fn answer(stream: TcpStream, status: &str, wait: impl Fn(), body: &[u8]) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
-    let (mut stream, mut told) = (stream, None);
+    let (mut stream, mut reported) = (stream, None);
     let mut line = String::new();
     while reader.read_line(&mut line)? > 2 {
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            told = value.trim().parse().ok();
+            reported = value.trim().parse().ok();
         }
         line.clear();
     }
-    let status = told.map_or("411 Length Required", |_| status);
-    let request = &mut reader.take(told.unwrap_or(0));
+    let status = reported.map_or("411 Length Required", |_| status);
+    let request = &mut reader.take(reported.unwrap_or(0));
     std::io::copy(request, &mut std::io::sink())?;
     wait();
     let length = body.len();

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Destinations, DropReason, Otlp, Protocol, Queue, Signal,
-    tally::{Failure, Tally},
+    tally::{Failure, SignalCounters},
     watch::Watch,
 };
 
@@ -35,11 +35,11 @@ impl Rig {
         Ok(inner.pipelines.outlets.attach(&inner.otlp)?)
     }
 
-    fn tally(&self) -> Outcome<&Tally> {
+    fn tally(&self) -> Outcome<&SignalCounters> {
         self.tally_of(Signal::Traces)
     }
 
-    fn tally_of(&self, signal: Signal) -> Outcome<&Tally> {
+    fn tally_of(&self, signal: Signal) -> Outcome<&SignalCounters> {
         let outlet = self.telemetry.0.pipelines.outlets.of(signal);
         Ok(outlet.ok_or("it is not exported")?.tally())
     }
@@ -183,7 +183,7 @@ fn a_collector_that_is_away_is_noticed_by_the_probe_and_every_item_is_accounted_
 }
 
 #[test]
-fn a_collector_that_refuses_is_told_from_one_that_is_away() -> Outcome {
+fn a_collector_that_refuses_is_distinguished_from_one_that_is_away() -> Outcome {
     let rig = Rig::new(&config(refusing_collector()?, Protocol::Http, 2000))?;
     let attachment = rig.attach()?;
     let watch = Watch::begin(&rig.telemetry.0.pipelines.outlets);
@@ -254,7 +254,7 @@ fn a_status_that_is_no_success_loses_the_export_at_once() -> Outcome {
 
 #[test]
 fn every_span_of_an_hour_is_exported_dropped_or_queued_however_the_collector_fails() -> Outcome {
-    // What a hundred requests a second make in an hour, over the three kinds of trouble.
+    // The volume of a hundred requests a second in an hour, over the three kinds of faults.
     const SPANS: u64 = 120_000;
     let absent = format!("http://{}", free_address()?);
     let (_silent, hanging) = silent_collector()?;
@@ -298,7 +298,7 @@ fn all_that_the_queue_holds_is_on_its_way_at_once() -> Outcome {
 }
 
 #[test]
-fn a_batch_is_as_large_as_told_and_waits_as_long_as_told() -> Outcome {
+fn a_batch_has_the_configured_size_and_delay() -> Outcome {
     let span_queue = Queue {
         size: 8,
         batch: 4,

@@ -2,7 +2,7 @@
 //! collector.
 #![expect(
     clippy::disallowed_methods,
-    reason = "these tests run on threads of their own, without a runtime"
+    reason = "these tests run on their own threads, without a runtime"
 )]
 
 mod collector;

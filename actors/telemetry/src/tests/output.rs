@@ -113,7 +113,7 @@ fn an_error_shows_its_causes_and_the_sdk_is_silent_unless_named() -> Outcome {
 }
 
 #[test]
-fn code_that_logs_or_panics_while_it_is_logged_harms_nobody() -> Outcome {
+fn code_that_logs_or_panics_while_it_is_logged_does_no_harm() -> Outcome {
     struct Chatty;
     impl std::fmt::Display for Chatty {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -276,7 +276,7 @@ fn a_slow_value_has_its_sampled_trace_as_an_exemplar_and_an_unsampled_one_has_no
 }
 
 #[test]
-fn one_place_that_floods_is_cut_short_and_the_rest_is_told() -> Outcome {
+fn one_place_that_floods_is_cut_short_and_the_rest_is_counted() -> Outcome {
     let mut rig = Rig::new(&Config {
         log_limit: 10,
         ..Config::default()
@@ -291,16 +291,16 @@ fn one_place_that_floods_is_cut_short_and_the_rest_is_told() -> Outcome {
             info!(target: "dotmac::access", "access");
         }
     });
-    let told = |rig: &mut Rig| -> Outcome<u64> {
+    let reported = |rig: &mut Rig| -> Outcome<u64> {
         let lines = rig.json()?;
         Ok(lines
             .iter()
             .filter_map(|line| line["suppressed"].as_u64())
             .sum())
     };
-    until("the suppressed lines to be told", || {
+    until("the report of the suppressed lines", || {
         rig.run(|| telemetry.0.limiter.tell());
-        told(&mut rig).is_ok_and(|lines| lines > 0)
+        reported(&mut rig).is_ok_and(|lines| lines > 0)
     })?;
     let lines = rig.json()?;
     let count = |message: &str| {
@@ -316,7 +316,7 @@ fn one_place_that_floods_is_cut_short_and_the_rest_is_told() -> Outcome {
         "{}",
         count("flood")
     );
-    assert_eq!(told(&mut rig)? + count("flood") as u64, 1000);
+    assert_eq!(reported(&mut rig)? + count("flood") as u64, 1000);
     Ok(())
 }
 

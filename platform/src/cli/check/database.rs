@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     components,
-    db::{self, Config, Credentials, MigrateMode, OpenError, Soundness, Target, migrations::Step},
+    db::{self, Config, Credentials, Integrity, MigrateMode, OpenError, Target, migrations::Step},
     module,
     program::Program,
     settings::Settings,
@@ -32,7 +32,7 @@ pub(super) async fn try_database(
         table.note(
             "database",
             outcome,
-            format!("{target} is not there yet; {words}"),
+            format!("{target} does not exist yet; {words}"),
         );
         return;
     }
@@ -47,7 +47,7 @@ pub(super) async fn try_database(
     };
     let looked = table.attempt("database", look, |error| match error {
         db::OpenError::NoAccount(_) => {
-            format!("{target} answers, and there is no user to log in as: see above")
+            format!("{target} answers, and no user is known to log in with: see above")
         }
         error => dotmac_causes::chain(&error),
     });
@@ -65,7 +65,7 @@ fn absent(file: &Path, migrate: MigrateMode) -> (Outcome, &'static str) {
     let directory = file.parent().filter(|it| !it.as_os_str().is_empty());
     match (directory.is_none_or(Path::is_dir), migrate) {
         (false, _) => (Outcome::Failed, "its directory is missing: create it"),
-        (true, MigrateMode::Auto) => (Outcome::Absent, "the daemon makes it"),
+        (true, MigrateMode::Auto) => (Outcome::Absent, "the daemon creates it"),
         (true, MigrateMode::Check | MigrateMode::Off) => (
             Outcome::Failed,
             "run `migrate up`, or set DOTMAC_DATABASE_MIGRATE=auto",
@@ -109,10 +109,10 @@ enum SchemaFault {
 /// Whether a SQLite file is sound: to take writes, one good page is enough.
 async fn try_file(file: PathBuf, table: &mut Table) {
     let read = async {
-        let words = match db::read_through(file).await? {
-            Soundness::Sound => "read through, and sound".to_owned(),
-            Soundness::TooLarge(bytes) => {
-                format!("not read through, as it has {bytes} bytes: `backup` checks it")
+        let words = match db::check_integrity(file).await? {
+            Integrity::Sound => "checked completely, no damage".to_owned(),
+            Integrity::TooLarge(bytes) => {
+                format!("not checked, as it has {bytes} bytes: `backup` checks it")
             }
         };
         Ok::<_, db::OpenError>(((), words))

@@ -18,7 +18,7 @@ use self::{
 };
 use crate::{Exit, program::Program, settings::enabled_key};
 
-/// What to check beyond the settings.
+/// Checks beyond the settings.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// Also try Vault, the database, the collector and what modules depend on, and say what is missing.
@@ -37,7 +37,7 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
         Err(exit) => return exit,
     };
     super::print(&format!(
-        "the settings are good ({})",
+        "the settings are valid ({})",
         settings.app.environment.as_str()
     ));
     for module in settings.modules_off() {

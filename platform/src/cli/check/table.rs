@@ -1,4 +1,4 @@
-//! What was tried, how long it took and what came of it, as a table.
+//! The steps of a check, their time and result, as a table.
 
 use std::{
     future::Future,
@@ -7,7 +7,7 @@ use std::{
 
 use crate::cli;
 
-/// What was tried.
+/// The operation.
 #[derive(Default)]
 pub(super) struct Table {
     pub(super) rows: Vec<Row>,

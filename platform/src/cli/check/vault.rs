@@ -10,7 +10,7 @@ use crate::{
     settings::Settings,
 };
 
-/// What the database is tried with, and whom to give it back to.
+/// The credentials for the check of the database, and the holder that revokes them.
 pub(super) struct Found {
     pub(super) credentials: Option<Credentials>,
     pub(super) vault: Option<Vault>,
@@ -20,7 +20,7 @@ pub(super) struct Found {
 
 /// Tries each step as far as it gets.
 ///
-/// `own` are the secrets that modules and routes need, beside those that the settings name.
+/// `own` are the secrets that modules and routes need, besides those of the settings.
 pub(super) async fn try_vault(settings: &Settings, own: Vec<Wanted>, table: &mut Table) -> Found {
     let mut config = components::secrets(settings);
     config.wanted.extend(own);
@@ -62,7 +62,7 @@ pub(super) async fn try_vault(settings: &Settings, own: Vec<Wanted>, table: &mut
     let login = async {
         let identity = vault.log_in().await?;
         let name = if identity.name.is_empty() {
-            "somebody who may not look at itself".to_owned()
+            "an identity without permission to look itself up".to_owned()
         } else {
             format!("`{}`", identity.name)
         };
@@ -91,13 +91,13 @@ pub(super) async fn try_vault(settings: &Settings, own: Vec<Wanted>, table: &mut
     }
 }
 
-/// What a status of Vault's health says.
+/// The meaning of a status of Vault's health.
 fn serves(status: u16) -> (Outcome, String) {
     match status {
         200 => (Outcome::Good, "initialised, unsealed, active".to_owned()),
         429 | 472 | 473 => (
             Outcome::Good,
-            "a standby: it answers reads, and sends writes on to the active node".to_owned(),
+            "a standby: it answers reads, and forwards writes to the active node".to_owned(),
         ),
         501 => (
             Outcome::Failed,
@@ -136,7 +136,7 @@ async fn try_secret(vault: &Vault, mount: &str, wanted: &Wanted, table: &mut Tab
     let explain = |error: SecretsError| {
         reason = Some(error.reason());
         let words = text(error);
-        // Whoever may read nothing below a mount is not told what is mounted there either.
+        // A caller without permission below a mount does not learn its engine either.
         if reason == Some(secrets::reason::PERMISSION_DENIED) && !words.contains("capabilities") {
             return format!(
                 "{words}: grant it with `path \"{mount}/data/{path}\" {{ capabilities = [\"read\"] }}` \
@@ -179,7 +179,7 @@ async fn try_role(
         let allowed = vault.capabilities(std::slice::from_ref(&path)).await?;
         let allowed = allowed.concat();
         if allowed.iter().any(|it| it == "update" || it == "root") {
-            Ok(((), "may give leases back".to_owned()))
+            Ok(((), "leases can be revoked".to_owned()))
         } else {
             Err(MayNot::Denied)
         }
@@ -187,7 +187,8 @@ async fn try_role(
     table
         .attempt("database leases", may, |error| match error {
             MayNot::Denied => format!(
-                "leases cannot be given back before they end; grant it with `path \"{path}\" {{ capabilities = [\"update\"] }}` in a policy of this login"
+                "leases cannot be revoked; grant it with `path \"{path}\" {{ capabilities = [\"update\"] }}` in a \
+                policy of this login"
             ),
             MayNot::Unknown(error) => dotmac_causes::chain(&error),
         })

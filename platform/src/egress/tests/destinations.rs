@@ -180,7 +180,7 @@ async fn a_name_without_an_address_may_have_one_later() {
 }
 
 #[tokio::test]
-async fn loopback_is_open_to_a_developer_and_to_nobody_else() {
+async fn loopback_is_open_in_development_only() {
     let server = greeting();
     let url = format!("http://localhost:{}/", server.port);
     let answer = egress(development(), &everything_here())

@@ -85,7 +85,7 @@ async fn a_slow_host_holds_up_itself_alone() {
     assert_eq!(
         egress.0.slots.known_hosts(),
         0,
-        "hosts are kept that nobody calls"
+        "hosts without calls are kept"
     );
 }
 
@@ -122,7 +122,7 @@ async fn the_queue_for_a_host_ends_somewhere() {
     gate.until(1).await;
     let error = egress.get(&slow).send().await.unwrap_err();
     assert_eq!((error.code(), error.is_retryable()), ("egress_busy", true));
-    // Whoever gives up leaves the queue.
+    // An abandoned call leaves the queue.
     for call in calls {
         call.abort();
         drop(call.await);

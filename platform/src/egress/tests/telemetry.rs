@@ -1,4 +1,4 @@
-//! What a call leaves behind: a client span, `traceparent` at the receiver, and no secret of the URL.
+//! The telemetry of a call: a client span, `traceparent` at the receiver, and no secret of the URL.
 
 use std::{
     collections::HashMap,

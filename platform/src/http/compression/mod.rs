@@ -1,9 +1,9 @@
 //! Compresses responses that gain by it, by zstd or gzip, from 1000 bytes on.
 //!
-//! An encoder costs some hundred KiB, and a client that does not read keeps its response under way
-//! for as long as it likes. So no encoder outlives the call that makes it where the body is known and
-//! small; for the rest their number is bounded, and what comes beyond it is sent as it is. A body that
-//! never changes is compressed once, see [`Asset`]. Brotli is not offered: its encoder takes 10 MiB.
+//! An encoder costs some hundred KiB, and a client that does not read keeps its response under way without a time
+//! limit. So no encoder outlives the call that makes it where the body is known and small; for the rest their number is
+//! bounded, and what comes beyond it is sent as it is. A body that never changes is compressed once, see [`Asset`].
+//! Brotli is not offered: its encoder takes 10 MiB.
 //!
 //! actix's `Compress` has none of these bounds, no least size, and answers 406 where it could simply
 //! not compress.
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!((first.0, second.0, third.0), (true, true, false));
         assert!(
             compressed(&compression, AT_ONCE).0,
-            "needs no encoder of its own"
+            "needs no separate encoder"
         );
         drop(first);
         assert!(

@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::encoder::Encoder;
 use crate::http::pieces::Pieces;
 
-/// What is sent at a time, in bytes, unless the body pauses or ends.
+/// The size of a sent piece, in bytes, unless the body pauses or ends.
 const LEAST_CHUNK: usize = 8 * 1024;
 
 /// Pieces that are compressed before others on the thread have their turn: what shrinks to nothing

@@ -47,7 +47,7 @@ impl<F> Acceptor<F> {
     }
 }
 
-/// What a connection and its client's address are given to.
+/// The receiver of a connection and its client's address.
 type Accepted = (Connection, Option<SocketAddr>);
 
 impl<F> ServiceFactory<TcpStream> for Acceptor<F>
@@ -123,7 +123,7 @@ where
                 }
             };
             let accepted = (Connection::new(stream, watched), Some(peer));
-            // How it ended is known to actix's log alone: nobody could act upon it.
+            // Only actix's log has its outcome: no caller could act upon it.
             inner.http.call(accepted).await.map_err(|_| ())
         })
     }

@@ -29,8 +29,8 @@ impl Handshakes {
         }
     }
 
-    /// Takes one more handshake of `peer` into the count. One address gets a quarter of all `connections` at the most,
-    /// whatever the setting says.
+    /// Takes one more handshake of `peer` into the count. One address gets at most a quarter of all `connections`, even
+    /// if the setting is higher.
     fn begin(&self, peer: IpAddr, connections: usize) -> Begun {
         let peer = peer.to_canonical();
         if self.proxies.iter().any(|network| network.contains(&peer)) {
@@ -127,7 +127,7 @@ mod tests {
 
     type Outcome = Result<(), std::net::AddrParseError>;
 
-    /// What is admitted of `count` handshakes of `peer`.
+    /// The admitted ones of `count` handshakes of `peer`.
     fn begin(
         connections: &Arc<Connections>,
         peer: &str,
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn proxies_are_not_counted_and_nobody_gets_more_than_a_quarter() -> Outcome {
+    fn proxies_are_not_counted_and_no_address_gets_more_than_a_quarter() -> Outcome {
         let connections = connections(1000);
         assert_eq!(begin(&connections, "10.1.2.3", 200)?.len(), 200);
         assert_eq!(begin(&connections, "192.0.2.1", 200)?.len(), 25);

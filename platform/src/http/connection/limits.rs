@@ -10,14 +10,14 @@ pub(super) const TICK: Duration = Duration::from_millis(100);
 /// The longest a client may let us wait while others wait to be let in, and at a stop. In ticks: 2 s.
 const HURRIED: u64 = 20;
 
-/// What a connection waits for.
+/// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// The TLS handshake.
     Handshake,
     /// The head of a request: the first one, or one of which a part has come.
     Head,
-    /// A request is under way; its body and its handler have limits of their own.
+    /// A request is under way; its body and its handler have their own limits.
     Request,
     /// The next request.
     Idle,
@@ -32,7 +32,7 @@ pub(super) enum Ending {
     Quiet,
     /// With the answer 408.
     Late,
-    /// At once, whatever is under way.
+    /// At once, even with requests under way.
     Abort,
 }
 
@@ -73,7 +73,7 @@ pub(super) struct Seen {
 
 /// How the server is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Situation {
+pub(super) struct ServerLoad {
     /// Hardly any connection is left for others.
     pub(super) crowded: bool,
     /// The server is about to stop.
@@ -85,9 +85,9 @@ impl Limits {
     pub(super) fn verdict(
         &self,
         seen: Seen,
-        situation: Situation,
+        situation: ServerLoad,
     ) -> Option<(Ending, Option<Cut>)> {
-        let Situation { crowded, stopping } = situation;
+        let ServerLoad { crowded, stopping } = situation;
         let Seen {
             phase,
             waited,
@@ -98,7 +98,7 @@ impl Limits {
             let limit = self.write.min(if hurried { HURRIED } else { u64::MAX });
             return (stalled > limit).then_some((Ending::Abort, Some(Cut::WriteTimeout)));
         }
-        // Who is asked to hurry is cut for the sake of others, not for a limit of its own.
+        // Who is asked to hurry is cut for the sake of others, not for its own limit.
         let overdue = |limit, cut| match () {
             () if waited > limit => Some(cut),
             () if crowded && waited > HURRIED => Some(Some(Cut::AtLimit)),
@@ -130,20 +130,20 @@ mod tests {
         idle: 750,
         write: 300,
     };
-    const CALM: Situation = Situation {
+    const CALM: ServerLoad = ServerLoad {
         crowded: false,
         stopping: false,
     };
-    const CROWDED: Situation = Situation {
+    const CROWDED: ServerLoad = ServerLoad {
         crowded: true,
         ..CALM
     };
-    const STOPPING: Situation = Situation {
+    const STOPPING: ServerLoad = ServerLoad {
         stopping: true,
         ..CALM
     };
 
-    fn after(phase: Phase, waited: u64, situation: Situation) -> Option<(Ending, Option<Cut>)> {
+    fn after(phase: Phase, waited: u64, situation: ServerLoad) -> Option<(Ending, Option<Cut>)> {
         let seen = Seen {
             phase,
             waited,
@@ -152,7 +152,7 @@ mod tests {
         LIMITS.verdict(seen, situation)
     }
 
-    fn stalled(ticks: u64, situation: Situation) -> Option<(Ending, Option<Cut>)> {
+    fn stalled(ticks: u64, situation: ServerLoad) -> Option<(Ending, Option<Cut>)> {
         let seen = Seen {
             phase: Phase::Request,
             waited: ticks,

@@ -29,7 +29,7 @@ use opentelemetry::{KeyValue, global};
 
 use self::{
     handshakes::Handshakes,
-    limits::{Limits, Situation},
+    limits::{Limits, ServerLoad},
 };
 use super::Config;
 
@@ -91,7 +91,7 @@ pub(super) struct Connections {
     reported: ArcSwap<Report>,
 }
 
-/// What the last log line said, and when.
+/// The last logged value, and its time.
 struct Report {
     at: Instant,
     at_limit: u64,
@@ -134,7 +134,7 @@ impl Connections {
         let connections = Arc::clone(self);
         meter
             .u64_observable_counter("dotmac.http.connections.cut")
-            .with_description("Connections that were ended by a limit, by which")
+            .with_description("Connections closed by a limit, by limit")
             .with_callback(move |counter| {
                 for cut in Cut::ALL {
                     let label = KeyValue::new("limit", cut.as_str());
@@ -172,9 +172,9 @@ impl Connections {
         self.cuts[cut as usize].fetch_add(1, Relaxed);
     }
 
-    fn situation(&self) -> Situation {
+    fn situation(&self) -> ServerLoad {
         let most = self.most();
-        Situation {
+        ServerLoad {
             crowded: self.open() >= most - most / 8,
             stopping: self.stopping.load(Relaxed),
         }
@@ -261,7 +261,7 @@ mod tests {
             ..config()
         });
         let limit = ConnectionLimit::of(&connections);
-        // Each worker may have one, whatever the limit.
+        // Each worker may have one, even beyond the limit.
         connections.open.store(101, Relaxed);
         assert!(!connections.is_beyond_limit());
         connections.open.store(50, Relaxed);

@@ -1,4 +1,4 @@
-//! What one connection waits for, since when, and how it is to end. Lives on its worker's thread alone.
+//! The phase of one connection, its begin, and the way to end it. Lives on its worker's thread only.
 
 use std::{
     cell::Cell,
@@ -74,7 +74,7 @@ impl ConnectionState {
         }
     }
 
-    /// The end was told to whoever reads from the connection: now it has to come soon.
+    /// The reader of the connection was notified of the end, which must now come soon.
     pub(super) fn close(&self) {
         self.ending.set(None);
         self.enter(Phase::Closing);

@@ -1,4 +1,5 @@
-//! What actix reads requests from and writes answers to: a socket, or TLS on one, under its limits.
+//! The stream from which actix reads requests and to which it writes answers: a socket, or TLS on one, under its
+//! limits.
 
 use std::{
     io,
@@ -28,7 +29,7 @@ pub(super) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A connection that ends when its worker says so.
+/// A connection that its worker can end.
 pub(in crate::http) struct Connection {
     stream: Stream,
     watched: Watched,
@@ -121,7 +122,7 @@ impl AsyncRead for Connection {
                 return Poll::Ready(Ok(()));
             }
             Poll::Pending => this.watched.drained(context),
-            // actix answers what came before a reset. Nobody is there to read it.
+            // actix answers what came before a reset. It has no reader.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
@@ -166,7 +167,7 @@ impl AsyncWrite for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if self.watched.ending() == Some(Ending::Abort) {
-            // What the client did not take must not wait on in the kernel. Fails if it has hung up.
+            // Unread data must not stay in the kernel. Fails if it has hung up.
             SockRef::from(self.socket())
                 .set_linger(Some(Duration::ZERO))
                 .ok();

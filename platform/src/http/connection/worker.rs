@@ -38,7 +38,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Begins to look after the connections that [`watch`](Self::watch) is told of. Must be called on the
+    /// Starts to check the connections of [`watch`](Self::watch). Must be called on the
     /// worker's thread; goes on until that ends.
     pub(super) fn start(shared: Arc<Connections>) -> Rc<Self> {
         let worker = Rc::new(Self {
@@ -87,7 +87,7 @@ impl Worker {
         let situation = self.shared.situation();
         let mut connections = self.connections.borrow_mut();
         connections.retain(|state| {
-            // Whoever has the connection has gone.
+            // The owner of the connection has gone.
             if Rc::strong_count(state) == 1 {
                 return false;
             }

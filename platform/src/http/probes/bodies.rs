@@ -1,4 +1,4 @@
-//! What probes answer with.
+//! The answers of probes.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use dotmac_supervision::{Board, NotReady, Readiness};
@@ -120,7 +120,7 @@ pub(super) fn http_component(blocked: Blocked) -> Option<(&'static str, Componen
     Some(("http", component))
 }
 
-/// What `/ready` says while the supervisor makes no progress, so that nobody can say more.
+/// The answer of `/ready` while the supervisor makes no progress.
 pub(super) fn hung() -> Ready {
     let supervisor = ComponentState {
         state: "failed",

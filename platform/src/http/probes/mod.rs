@@ -2,8 +2,8 @@
 //!
 //! No actor is asked and no lock is held, so they answer in constant time while everything else
 //! hangs. The body of `/ready` is rendered once for each new board. The envelope answers these paths
-//! before routing ([`Probe::of`]); the handlers here serve whoever mounts them without an envelope,
-//! and describe them in the OpenAPI document.
+//! before routing ([`Probe::of`]); the handlers here serve an application without an envelope, and describe the probes
+//! in the OpenAPI document.
 
 mod bodies;
 mod routes;
@@ -26,12 +26,12 @@ use self::bodies::{Health, Ready, hung};
 pub(super) use self::routes::routes;
 use super::{
     Config, Problem, Surface, Workers,
-    config::{Vitals, is_draining},
+    config::{ProcessState, is_draining},
     problem::retry_after_seconds,
     workers::{Blocked, WORKERS_BLOCKED},
 };
 
-/// What a probe that failed suggests to wait: an orchestrator asks by its own period anyway.
+/// `Retry-After` of a failed probe: an orchestrator uses its own period.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// One of the three questions.
@@ -62,7 +62,7 @@ impl Probe {
 
 /// Answers probes. One for the whole process.
 pub(super) struct Probes {
-    vitals: Arc<dyn Vitals>,
+    vitals: Arc<dyn ProcessState>,
     workers: Workers,
     healthy: Bytes,
     unhealthy: Bytes,
@@ -80,7 +80,7 @@ struct Rendered {
 }
 
 impl Probes {
-    pub(super) fn new(config: &Config, vitals: Arc<dyn Vitals>, workers: Workers) -> Self {
+    pub(super) fn new(config: &Config, vitals: Arc<dyn ProcessState>, workers: Workers) -> Self {
         let body = |status, reason| {
             json(&Health {
                 status,
@@ -117,8 +117,8 @@ impl Probes {
         is_draining(&self.vitals.board())
     }
 
-    /// What the probes are told by.
-    pub(super) fn vitals(&self) -> Arc<dyn Vitals> {
+    /// The source of the probes' answers.
+    pub(super) fn vitals(&self) -> Arc<dyn ProcessState> {
         Arc::clone(&self.vitals)
     }
 
@@ -173,7 +173,7 @@ impl Probes {
 }
 
 /// How the process is, for handlers.
-pub(crate) fn vitals(request: &HttpRequest) -> Result<Arc<dyn Vitals>, Problem> {
+pub(crate) fn vitals(request: &HttpRequest) -> Result<Arc<dyn ProcessState>, Problem> {
     let probes = request.app_data::<Data<Probes>>();
     let probes = probes.ok_or_else(|| Problem::internal("an application without probes"))?;
     Ok(probes.vitals())

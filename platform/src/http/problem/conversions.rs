@@ -1,4 +1,4 @@
-//! What clients are told of errors of actors, the database and sealing.
+//! The answers to errors of actors, the database and sealing.
 
 use std::time::Duration;
 
@@ -57,9 +57,7 @@ impl From<DbError> for Problem {
             // Not 503 with `Retry-After`: that would have it done twice.
             DbError::OutcomeUnknown(_) | DbError::FileChanged(_) => {
                 return Self::new(StatusCode::GATEWAY_TIMEOUT)
-                    .detail(
-                        "the database was lost during this request; it may have been carried out",
-                    )
+                    .detail("the database was lost during this request; it may have been executed")
                     .code("outcome_unknown")
                     .caused_by(error);
             }
@@ -75,7 +73,7 @@ impl From<DbError> for Problem {
             ),
             DbError::Conflict(_) => (
                 "conflict",
-                "another request changed the same at the same time",
+                "another request changed the same data at the same time",
             ),
             DbError::TimedOut(_) => ("timeout", "the database did not answer in time"),
             _ => ("component_unavailable", "the database is not available"),

@@ -45,14 +45,14 @@ struct Parts {
     cause: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// What is wrong with one field of a request.
+/// The fault of one field of a request.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct FieldError {
     /// Name of the field, or `body`, `path`, `query`.
     pub field: Cow<'static, str>,
-    /// What is wrong with it, for programs: `invalid`, `missing_field`, `unknown_field`.
+    /// The fault, for programs: `invalid`, `missing_field`, `unknown_field`.
     pub code: Cow<'static, str>,
-    /// What is wrong with it, for people.
+    /// The fault, for people.
     pub message: Cow<'static, str>,
     /// Line in a malformed body, counted from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,10 +91,10 @@ pub(crate) struct ProblemBody<'a> {
     /// The status as a number.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// What happened in this case, for people.
+    /// The description of this case, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
-    /// What happened, for programs: stable, lower case, words joined by `_`.
+    /// The code for programs: stable, lower case, words joined by `_`.
     code: &'a str,
     /// The id of this request, as in the header `x-request-id` and in the server's log.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,9 +110,9 @@ pub struct ItemProblem {
     /// The status that a request about this item alone would have.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// What happened, for programs.
+    /// The code, for programs.
     code: Cow<'static, str>,
-    /// What happened, for people.
+    /// The description, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<Cow<'static, str>>,
     /// The fields at fault, if it was a field.
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_of_a_dead_actor_is_told_when_to_ask_again() {
+    fn a_caller_of_a_dead_actor_gets_retry_after() {
         let problem = Problem::from(CallError::Down {
             actor: "db",
             retry_after: Duration::from_millis(1200),

@@ -1,4 +1,4 @@
-//! What a connection may cost: how long a client may keep it waiting, and what its end brings about.
+//! The limits of a connection: the time a client may keep it waiting, and the effects of its end.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -21,7 +21,7 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
-/// A client that is talked to on a thread of its own: the server has this one.
+/// A client that is talked to on its own thread: the server has this one.
 async fn client<T: Send + 'static>(
     server: &Live,
     talk: impl FnOnce(TcpStream) -> std::io::Result<T> + Send + 'static,
@@ -121,7 +121,7 @@ async fn an_idle_connection_is_closed_without_a_word() -> Outcome {
             ..config()
         })?;
         let rest = client(&server, move |mut stream| {
-            // What came together with the request before it counts as nothing.
+            // A part of a request that came with the previous one does not count.
             stream.write_all(format!("{}{half}", get("/try/number/7")).as_bytes())?;
             rest(&mut stream)
         })
@@ -231,7 +231,7 @@ async fn until_held(count: usize) {
     }
 }
 
-/// A client that closes its connection wants no answer, whether it says so by FIN or by RST.
+/// A client that closes its connection, by FIN or by RST, needs no answer.
 #[actix_web::test]
 async fn a_client_that_hangs_up_ends_its_handler() -> Outcome {
     for reset in [false, true] {

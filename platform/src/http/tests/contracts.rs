@@ -119,7 +119,7 @@ impl Module for Others {
     }
 }
 
-/// Believes whoever says `x-user`, a number.
+/// Trusts the header `x-user`, a number.
 struct ByName;
 
 impl Authenticator for ByName {
@@ -272,7 +272,7 @@ async fn a_module_that_hangs_is_refused_more_and_probes_and_others_are_served() 
 }
 
 #[actix_web::test]
-async fn the_client_is_who_trusted_proxies_say_and_nobody_else() -> Outcome {
+async fn only_trusted_proxies_name_the_client() -> Outcome {
     let parts = ready_modules()?;
     let ask = async |peer: &str| {
         let request = get("/things/client").peer_addr(peer.parse()?);

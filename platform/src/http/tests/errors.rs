@@ -29,7 +29,7 @@ async fn an_unknown_path_is_a_problem() -> Outcome {
 }
 
 #[actix_web::test]
-async fn a_wrong_method_is_told_the_right_ones() -> Outcome {
+async fn a_wrong_method_gets_the_supported_ones() -> Outcome {
     for (path, allow) in [
         ("/try/number/7", "GET, HEAD, OPTIONS"),
         ("/ready", "GET, HEAD, OPTIONS"),
@@ -193,7 +193,7 @@ async fn a_handlers_problem_arrives_whole() -> Outcome {
         (answer.status(), answer.code().as_str()),
         (409, "name_taken")
     );
-    assert_eq!(answer.json()["detail"], "somebody has it");
+    assert_eq!(answer.json()["detail"], "it is taken");
     assert_eq!(
         answer.json()["errors"],
         serde_json::json!([{"field": "name", "code": "invalid", "message": "is taken"}])

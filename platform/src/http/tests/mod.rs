@@ -39,7 +39,7 @@ fn mounted(vitals: &Staged) -> Parts {
     parts
 }
 
-/// What came back, read to the end.
+/// The complete answer.
 struct Answer {
     response: ServiceResponse<()>,
     body: Bytes,

@@ -218,7 +218,7 @@ async fn same(_: Public) -> Json<alpha::Same> {
     Json(alpha::Same { text })
 }
 
-/// What the answer of `GET path` refers to.
+/// The schema of the answer of `GET path`.
 fn answer_of(document: &Value, path: &str) -> Value {
     let operation = &document["paths"][path]["get"];
     operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].clone()
@@ -258,7 +258,7 @@ fn types_of_one_name_in_two_modules_have_the_module_in_front() -> Outcome {
         for bare in ["Item", "Basket"] {
             assert!(schemas[bare].is_null(), "{bare} means two things");
         }
-        // What means the same to both, and the platform's own, keep their names.
+        // Types with the same meaning for both, and the platform's own, keep their names.
         assert!(schemas["Same"].is_object() && schemas["Problem"].is_object());
         let same = format!("/api/v1/{module}/same");
         assert_eq!(answer_of(&both, &same), "#/components/schemas/Same");

@@ -76,7 +76,7 @@ async fn fails(how: Path<String>) -> Result<HttpResponse, Error> {
         "secret" => Err(actix_web::error::ErrorInternalServerError(
             "postgres://user:hunter2@db",
         )),
-        "problem" => Err(Problem::conflict("somebody has it")
+        "problem" => Err(Problem::conflict("it is taken")
             .code("name_taken")
             .field_error("name", "is taken")
             .into()),

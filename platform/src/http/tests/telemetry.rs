@@ -1,4 +1,4 @@
-//! What a request leaves behind: one span, one line, and neither for probes.
+//! The telemetry of a request: one span, one line, and neither for probes.
 
 use std::{
     collections::HashMap,
@@ -82,8 +82,8 @@ impl Recorder {
     }
 }
 
-/// Never current anywhere, but alive: else tracing may learn from a test on another thread, which has
-/// no subscriber, that nobody is interested, just while a test here records.
+/// Never current anywhere, but alive: else tracing may learn from a test on another thread, which has no subscriber,
+/// that the span is disabled, while a test here records.
 static INTEREST: LazyLock<Dispatch> =
     LazyLock::new(|| Dispatch::new(tracing_subscriber::registry().with(Recorder::default())));
 

@@ -231,7 +231,7 @@ async fn a_body_without_end_is_cut_off() -> Outcome {
 }
 
 #[actix_web::test]
-async fn a_body_that_nobody_reads_is_not_drained_for_ever() -> Outcome {
+async fn an_unread_body_is_not_drained_for_ever() -> Outcome {
     let server = live()?;
     for path in [
         "/health",

@@ -21,10 +21,10 @@ const VERIFIER: &str = "audit_verifier";
 /// The worker that takes old entries away, and its work on the database.
 const RETENTION: &str = "audit_retention";
 
-/// What is known of the audit log while a program is put together.
+/// The state of the audit log during the assembly of a program.
 pub(crate) struct AuditParts {
     pub(crate) catalogue: AuditCatalogue,
-    /// How it is kept, if a module says so.
+    /// Its retention, if a module sets it.
     pub(crate) kept: Option<KeptLog>,
 }
 
@@ -65,7 +65,8 @@ impl Assembly {
             }),
             None if !settings.has_secret(APP_MASTER_KEY) => warn!(
                 key = APP_MASTER_KEY,
-                "{APP_MASTER_KEY} is not set: checkpoints of the audit log are not signed, and entries with personal fields are refused; `openssl rand -base64 32` makes one"
+                "{APP_MASTER_KEY} is not set: checkpoints of the audit log are not signed, and entries with personal \
+                fields are refused; create one with `openssl rand -base64 32`"
             ),
             None => {}
         }

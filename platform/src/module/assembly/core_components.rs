@@ -47,7 +47,7 @@ pub(super) fn add_secrets(
     })?)
 }
 
-/// Takes other credentials while it runs, so that nobody notices.
+/// Takes other credentials while it runs, without a restart.
 pub(super) fn add_db(
     tree: &mut SupervisionTree,
     settings: &Settings,
@@ -75,7 +75,7 @@ pub(super) fn add_telemetry(
     db_actor: &ActorHandle<DbActor>,
 ) -> Result<(), AssemblyError> {
     let mut policy = components::policy(&settings.supervision);
-    // Its stop is a flush that may take the export time-out; what is left of it then must be told.
+    // Its stop is a flush that may take the export time-out; it then reports the lost items.
     policy.stop_timeout = policy
         .stop_timeout
         .max(settings.telemetry.export_timeout + FLUSH_MARGIN);
@@ -90,7 +90,7 @@ pub(super) fn add_telemetry(
             .with_headers(components::collector_headers(secrets.as_deref()))
     });
     let spec = spec.policy(policy).needs(db_actor.in_order());
-    // Headers that are in Vault have to be there first, and are taken anew when they change.
+    // Headers in Vault must be loaded first, and are taken again when they change.
     tree.add(match headers {
         Some((secrets, feed, _)) => {
             feed.subscribe(Subscription {
@@ -105,7 +105,7 @@ pub(super) fn add_telemetry(
     Ok(())
 }
 
-/// What telemetry needs of secrets if its headers lie in Vault.
+/// Telemetry's need of secrets if its headers are in Vault.
 pub(super) type FromVault<'a> = (
     &'a ActorHandle<SecretsActor>,
     &'a SecretFeed,

@@ -1,4 +1,4 @@
-//! What the platform provides for routes and modules that need it: keys of cursors, sealers, idempotency keys with
+//! The platform's provisions for routes and modules: keys of cursors, sealers, idempotency keys with
 //! their worker, the worker that takes old events away, and those that run jobs.
 
 use std::time::Duration;
@@ -33,7 +33,7 @@ const JOB_RETENTION: &str = "job_retention";
 const KEYS_DELETED_EVERY: Duration = Duration::from_secs(600);
 
 impl Assembly {
-    /// What cursors are authenticated with, if there are lists in pages.
+    /// The key of cursors, if there are lists in pages.
     pub(super) fn provide_cursor_key(&mut self, settings: &Settings) -> Result<(), AssemblyError> {
         if !self.declared.iter().any(Route::needs::<CursorKey>) {
             return Ok(());
@@ -46,12 +46,13 @@ impl Assembly {
         match self.want_from_vault(settings, APP_SECRET_KEY) {
             Some(path) if !is_production => warn!(
                 key = APP_SECRET_KEY,
-                "{APP_SECRET_KEY} is not set: while Vault has none at `{path}`, cursors of lists are good for this process alone"
+                "{APP_SECRET_KEY} is not set: while Vault has none at `{path}`, cursors of lists are valid for this \
+                process only"
             ),
             Some(_) => {}
             None if !is_given => warn!(
                 key = APP_SECRET_KEY,
-                "{APP_SECRET_KEY} is not set: cursors of lists are good for this process alone"
+                "{APP_SECRET_KEY} is not set: cursors of lists are valid for this process only"
             ),
             None => {}
         }
@@ -61,7 +62,7 @@ impl Assembly {
     }
 
     /// Has the secrets read a key of the platform's own from its path in Vault, unless it is given in another way; the path.
-    /// In production it must be there. Elsewhere its absence is no fault: what needs it says so.
+    /// In production it must be there. Elsewhere its absence is no fault: its consumers report it.
     fn want_from_vault(&mut self, settings: &Settings, key: &str) -> Option<SecretPath> {
         let path = settings.own_secret_path(key).filter(|_| self.vault)?;
         let source = match settings.app.environment {
@@ -76,7 +77,7 @@ impl Assembly {
         Some(path)
     }
 
-    /// What `module` seals with; the same for all modules.
+    /// The sealer of `module`; the same for all modules.
     pub(super) fn add_sealer(
         &mut self,
         settings: &Settings,
@@ -92,7 +93,8 @@ impl Assembly {
         if !is_given {
             warn!(
                 key = APP_MASTER_KEY,
-                "module `{module}` seals secrets in the database, and {APP_MASTER_KEY} is not set: sealing fails until it is, unless the module has a key of its own; `openssl rand -base64 32` makes one"
+                "module `{module}` seals secrets in the database, and {APP_MASTER_KEY} is not set: sealing fails until \
+                it is, unless the module has its own key; create one with `openssl rand -base64 32`"
             );
         }
         if let Some(path) = self.want_from_vault(settings, APP_MASTER_KEY)
@@ -100,7 +102,8 @@ impl Assembly {
         {
             warn!(
                 key = APP_MASTER_KEY,
-                "module `{module}` seals secrets in the database: while Vault has no key at `{path}`, sealing fails unless the module has one of its own"
+                "module `{module}` seals secrets in the database: while Vault has no key at `{path}`, sealing fails \
+                unless the module has its own key"
             );
         }
         self.follow_master_key();
@@ -114,7 +117,7 @@ impl Assembly {
         }
     }
 
-    /// What seals with the master key, if there is one.
+    /// The sealer of the master key, if there is one.
     pub(in crate::module) fn sealer_of_master_key(&mut self) -> Sealer {
         self.follow_master_key();
         let feed = &self.feed;
@@ -172,7 +175,7 @@ impl Assembly {
         if handlers.is_empty() {
             return Ok(());
         }
-        // What drains before and what stops after it have the other half.
+        // The earlier drain and the later stops have the other half.
         let drain = settings.shutdown.timeout / 2;
         let runner = Runner::new(handlers)?
             .drain(drain)

@@ -87,7 +87,7 @@ impl Values {
         value.value.downcast_ref().cloned()
     }
 
-    /// What gives a value to the handlers of `module`.
+    /// The provider of a value for the handlers of `module`.
     pub(crate) fn insert(&self, module: &'static str, id: TypeId) -> Option<Insert> {
         self.value(module, id).map(|value| value.insert.clone())
     }

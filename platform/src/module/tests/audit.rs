@@ -1,4 +1,4 @@
-//! What the manifest says of the audit log, and what is there because of it.
+//! The audit log's part of the manifest, and its effects.
 
 use std::{convert::Infallible, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What a program has of events: their types, subscribers, and the worker that takes old ones away.
+//! The events of a program: their types, subscribers, and the worker that deletes old ones.
 
 use dotmac_db::{DbError, Tx};
 use dotmac_supervision::{Schedule, WorkerSpec};

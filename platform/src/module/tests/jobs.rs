@@ -1,4 +1,4 @@
-//! What is refused of jobs, and what runs them.
+//! Refusals about jobs, and the component that runs them.
 
 use std::convert::Infallible;
 

@@ -1,4 +1,4 @@
-//! What is refused at the start, by name, and what a program of modules has.
+//! Refusals at the start, by name, and the parts of a program of modules.
 
 mod audit;
 mod events;
@@ -108,7 +108,7 @@ fn assembled_with<M: Module, N: Module>(
     let first = Registered::add::<M>(&mut catalogue, is_command);
     let mut modules = vec![first.map_err(|error| dotmac_causes::chain(&error))?];
     let second = Registered::add::<N>(&mut catalogue, is_command)
-        .and_then(|module| module.beside(&modules))
+        .and_then(|module| module.checked_against(&modules))
         .map_err(|error| dotmac_causes::chain(&error))?;
     modules.push(second);
     let sources = Sources::new(environment.iter().copied());
@@ -162,7 +162,7 @@ fn a_command_of_two_modules_is_refused_by_the_names_of_both() {
     assert!(refused.contains("of module `say`"), "{refused}");
 }
 
-/// Knows nobody.
+/// Knows no caller.
 struct Nobody;
 
 impl Authenticator for Nobody {
@@ -188,7 +188,7 @@ fn a_second_authenticator_is_refused_by_the_names_of_both() {
     let program = assembled_with::<Alpha, Empty>(&[], Some(Arc::new(Nobody)));
     let refused = program.err().unwrap_or_default();
     assert!(
-        refused.contains("`the program` authenticates already"),
+        refused.contains("`the program` is the authenticator already"),
         "{refused}"
     );
 }
@@ -200,7 +200,7 @@ fn a_route_that_can_never_be_reached_is_refused() {
         Ok(())
     });
     let why = refusal::<Ready, Empty>();
-    assert!(why.contains("GET `/ready` can never be reached"), "{why}");
+    assert!(why.contains("GET `/ready` is unreachable"), "{why}");
 
     module!(One, "alpha", Manifest::new("A."), |on| {
         on.routes("/things", |routes| _ = routes.get("/{id}", nothing));
@@ -334,7 +334,7 @@ fn names_of_modules_and_permissions_are_checked() {
     });
     let why = refusal::<Undeclared, Empty>();
     assert!(
-        why.contains("`alpha.things.look`, which no module declares"),
+        why.contains("`alpha.things.look`, which no manifest declares"),
         "{why}"
     );
 }

@@ -25,7 +25,7 @@ fn lists_in_pages_need_a_secret_in_production() {
 }
 
 #[test]
-fn what_seals_needs_a_key_in_production_and_says_so_in_its_manifest() {
+fn a_module_that_seals_needs_a_key_in_production_and_declares_it_in_its_manifest() {
     use crate::sealing::Sealer;
     async fn seal(_: Public, _: Use<Sealer>) -> NoContent {
         NoContent

@@ -225,7 +225,7 @@ impl Argument for ContentRequest {
         operation.problem(ProblemType::new(
             412,
             "precondition_failed",
-            "the object has changed since it was last seen",
+            "the object has changed since the given version",
         ));
         operation.problem(NOT_SATISFIABLE);
     }

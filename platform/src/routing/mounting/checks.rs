@@ -19,7 +19,7 @@ pub(crate) enum RoutesError {
         prefix: String,
     },
     #[error(
-        "module `{module}`: {method} `{path}` can never be reached, because `{taken}` of {owner} takes its requests"
+        "module `{module}`: {method} `{path}` is unreachable, because `{taken}` of {owner} takes its requests"
     )]
     Unreachable {
         module: &'static str,
@@ -38,11 +38,12 @@ pub(crate) enum RoutesError {
         needed: &'static str,
     },
     #[error(
-        "module `{module}`: two types of its routes are named `{name}` in the OpenAPI document; give one of them another name by `#[schema(as = ..)]`"
+        "module `{module}`: two types of its routes are named `{name}` in the OpenAPI document; rename one of them by \
+        `#[schema(as = ..)]`"
     )]
     SameSchema { module: &'static str, name: String },
     #[error(
-        "module `{module}`: `{handler}` asks for the permission `{permission}`, which no module declares in its manifest"
+        "module `{module}`: `{handler}` needs the permission `{permission}`, which no manifest declares"
     )]
     Permission {
         module: &'static str,
@@ -64,9 +65,7 @@ pub(crate) enum RoutesError {
         module: &'static str,
         handler: &'static str,
     },
-    #[error(
-        "two operations have the id `{id}`; give one of {first} and {second} another by `.id(..)`"
-    )]
+    #[error("two operations have the id `{id}`; change that of {first} or {second} by `.id(..)`")]
     SameId {
         id: String,
         first: &'static str,
@@ -224,7 +223,7 @@ impl<'a> Pattern<'a> {
     }
 
     /// Whether it takes the requests for the path `later`, of which there is an example, if it is registered before. A
-    /// parameter with a pattern of its own may stand for anything, so of a path with one it is not known, but for the
+    /// parameter with its own pattern may stand for anything, so of a path with one it is not known, but for the
     /// same path.
     fn covers(&self, later: &str, example: Option<&str>) -> bool {
         self.path == later || example.is_some_and(|path| self.resource.is_match(path))

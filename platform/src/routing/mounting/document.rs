@@ -1,4 +1,4 @@
-//! The operations of all modules in one OpenAPI document, where each type has a name of its own.
+//! The operations of all modules in one OpenAPI document, where each type has its own name.
 //!
 //! A type is named as in its code. Where two modules mean different things by one name, each of them has it with its own
 //! name in front (`notes.Item`, `files.Item`), in its schemas and wherever its operations refer to it. The platform's

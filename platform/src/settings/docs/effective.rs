@@ -17,9 +17,9 @@ pub struct Row {
     pub value: Option<String>,
     /// Where the value came from.
     pub origin: String,
-    /// What counts, or how that is found, if nobody sets the key; `None` if then it is not set.
+    /// The value of an unset key, or how it is found; `None` if then it is not set.
     pub default: Option<String>,
-    /// What the key means.
+    /// The meaning of the key.
     pub doc: String,
     /// The module whose it is; `None` for the platform's own.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,8 +79,8 @@ pub fn as_json(rows: &[Row]) -> serde_json::Result<String> {
     serde_json::to_string_pretty(rows)
 }
 
-/// `KEY=value` lines that a shell and a `.env` file read alike. Whatever nobody set, or is a secret
-/// that cannot be given back, is a comment.
+/// `KEY=value` lines that a shell and a `.env` file read alike. An unset key, or a secret that cannot be shown, is a
+/// comment.
 pub fn as_env(rows: &[Row]) -> String {
     let mut text = String::new();
     for row in rows {

@@ -1,4 +1,4 @@
-//! What operators read of the settings, generated from the declarations of the groups: documentation, an
+//! The documentation of the settings for operators, generated from the declarations of the groups: documentation, an
 //! example of an environment file, and the values in effect.
 //!
 //! `docs/settings.md` and `deploy/dotmac.env.example` are kept in the repository, and a test compares them

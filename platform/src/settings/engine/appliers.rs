@@ -35,7 +35,7 @@ struct Applier {
 
 type Apply = dyn Fn(&dyn Filled) -> Result<(), String> + Send + Sync;
 
-/// What a function that takes live keys may return: nothing, or a `Result` whose error rejects them.
+/// The result of a function that takes live keys: nothing, or a `Result` whose error rejects them.
 pub trait Applied {
     /// `Ok` if they are in use now; else why not.
     ///
@@ -99,7 +99,7 @@ pub enum NotApplied {
     },
 }
 
-/// What became of a key at a reload.
+/// The result for a key at a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) key: String,
@@ -109,7 +109,7 @@ pub(crate) struct Report {
 
 impl Appliers {
     /// Has `apply` called at each reload that changes a live key of `module`, with the settings of the module:
-    /// live keys as they are now, the others as they were at the start. It runs on a thread of its own, may
+    /// live keys as they are now, the others as they were at the start. It runs on its own thread, may
     /// take 5 s, and rejects the new values by an error or a panic. Where a module has several functions, those
     /// that took the values before another rejected them are called again with the former ones.
     pub fn register<G: Group, R: Applied>(
@@ -231,7 +231,7 @@ async fn take_back(appliers: &[&Applier], former: &Arc<dyn Filled>) -> Result<()
 }
 
 impl Applier {
-    /// Calls the function on a thread of its own, and waits for it no longer than [`LIMIT`]: it is a module's, and
+    /// Calls the function on its own thread, and waits for it no longer than [`LIMIT`]: it is a module's, and
     /// the calling thread has everything else to do.
     async fn call(&self, group: Arc<dyn Filled>) -> Result<(), String> {
         if self.busy.swap(true, Ordering::AcqRel) {

@@ -146,7 +146,7 @@ pub enum CatalogueError {
         module: &'static str,
         /// The key.
         key: String,
-        /// What it should be.
+        /// The expected form.
         expected: String,
     },
 }
@@ -187,8 +187,8 @@ impl Catalogue {
             enabled: KeySpec::of::<bool>(
                 name,
                 ENABLED,
-                "Whether the module runs. With `false` it has no routes, actors and workers; its tables stay, \
-                 and its other keys have no effect.",
+                "Whether the module runs. With `false` it has no routes, actors and workers; its tables stay, and its \
+                other keys have no effect.",
             )
             .default(fixed("true")),
             reader: &Reader::<G>(PhantomData),

@@ -10,10 +10,10 @@ use super::group::Group;
 use super::value::Setting;
 use crate::settings::types::ByteSize;
 
-/// What the standard's variables about the export begin with.
+/// The prefix of the standard's variables about the export.
 const OTLP: &str = "OTEL_EXPORTER_OTLP_";
 
-/// The text that is read while nobody sets a key: by the same parser as an operator's text.
+/// The text of an unset key, read by the same parser as an operator's text.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum DefaultText {
@@ -23,7 +23,7 @@ pub enum DefaultText {
     Fixed(&'static str),
     /// Depends on other settings or on the machine; an empty text means not set.
     Computed {
-        /// What the documentation says of it.
+        /// Its documentation.
         described: &'static str,
         /// The text.
         text: fn(&Facts<'_>) -> String,
@@ -111,7 +111,7 @@ pub const fn argument(name: &'static str, of: &'static str) -> Fallback {
     }
 }
 
-/// A fallback with a notation of its own. What cannot be translated stays as it is and is then refused like
+/// A fallback with its own notation. What cannot be translated stays as it is and is then refused like
 /// any wrong value; an empty text says nothing about the key.
 #[must_use]
 pub const fn translated(name: &'static str, translate: fn(&str) -> String) -> Fallback {
@@ -147,7 +147,7 @@ pub const fn sized(least: &'static str, most: &'static str) -> Range {
     between::<ByteSize>(least, most)
 }
 
-/// What [`settings!`](crate::settings!) needs in the crate that calls it.
+/// Re-exports that [`settings!`](crate::settings!) needs in the calling crate.
 #[doc(hidden)]
 pub mod macro_support {
     pub use super::Texts;

@@ -12,7 +12,7 @@ use super::error::{Mistake, Origin};
 pub(crate) fn read(path: &Path, mistakes: &mut Vec<Mistake>) -> BTreeMap<String, OsString> {
     match dotmac_bounded_read::read_text(path) {
         Ok(text) => parse(&text, mistakes),
-        // A directory of that name is somebody's Python environment.
+        // A directory of that name is a Python environment.
         Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
             BTreeMap::new()
         }

@@ -1,6 +1,6 @@
-//! What is wrong with the settings, all of it at once, for somebody who reads it at 3 a.m.
+//! All mistakes of the settings at once, for an operator at night.
 //!
-//! A [`Mistake`] never holds the value of a secret: whoever makes one shows a value only through
+//! A [`Mistake`] never has the value of a secret: values in it come only from
 //! [`Setting::shown`](super::value::Setting::shown).
 
 use std::borrow::Cow;
@@ -20,7 +20,7 @@ pub enum Origin {
     File(PathBuf),
     /// A variable that counts when the own key is not set, such as `DATABASE_URL`.
     Fallback(Cow<'static, str>),
-    /// Nobody set it.
+    /// It is not set.
     Default,
 }
 
@@ -41,11 +41,11 @@ impl fmt::Display for Origin {
 pub struct Mistake {
     /// Full name of the key, or the line of `.env` that could not be read.
     pub key: String,
-    /// Where the value came from; `None` if nobody gave one.
+    /// Where the value came from; `None` if it is not set.
     pub origin: Option<Origin>,
-    /// What is wrong, without the value of a secret.
+    /// The problem, without the value of a secret.
     pub problem: String,
-    /// What to do about it.
+    /// The remedy.
     pub remedy: String,
 }
 
@@ -67,7 +67,7 @@ impl Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Whatever was quoted stays in its line.
+        // Quoted text stays in its line.
         f.write_str(&printable(&shortened(&self.key)))?;
         if let Some(origin) = &self.origin {
             write!(f, " ({})", printable(&origin.to_string()))?;

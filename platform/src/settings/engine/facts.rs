@@ -1,4 +1,4 @@
-//! What computed defaults may depend on: the keys that were set, and the machine.
+//! Facts for computed defaults: the keys that were set, and the machine.
 
 use std::collections::BTreeMap;
 use std::thread::available_parallelism;
@@ -7,7 +7,7 @@ use super::source::Found;
 use super::value::Setting;
 use crate::settings::types::Environment;
 
-/// What is known once the given values were checked and before the defaults are filled in.
+/// The state after the check of given values and before the defaults.
 #[derive(Debug)]
 pub struct Facts<'a> {
     /// The right values that are set, by full key.
@@ -46,7 +46,7 @@ impl<'a> Facts<'a> {
         self.given("DOTMAC_APP_NAME").unwrap_or(self.app_name)
     }
 
-    /// What the installation is for.
+    /// The purpose of the installation.
     #[must_use]
     pub fn environment(&self) -> Environment {
         self.given("DOTMAC_ENVIRONMENT")

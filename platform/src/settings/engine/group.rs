@@ -1,4 +1,4 @@
-//! What there is to know of a key and of a group of keys, apart from their values.
+//! The description of a key and of a group of keys, without their values.
 //!
 //! [`settings!`](crate::settings!) makes these tables. They serve the detection of unknown keys, the
 //! command `config`, reloading and the generated documentation.
@@ -11,7 +11,7 @@ use super::declare::{DefaultText, Fallback, Range};
 use super::rules::Rules;
 use super::value::{Invalid, Setting};
 
-/// What every key begins with.
+/// The prefix of every key.
 pub(crate) const PREFIX: &str = "DOTMAC_";
 
 /// All about one key but its value. Each method is a property that may stand in the braces behind a field of
@@ -31,7 +31,7 @@ pub struct KeySpec {
     pub(crate) live: bool,
     pub(crate) optional: bool,
     pub(crate) guessable: bool,
-    /// What the type of the field knows.
+    /// The facts of the field's type.
     pub(crate) kind: Kind,
 }
 
@@ -111,7 +111,7 @@ impl KeySpec {
         }
     }
 
-    /// What counts while nobody sets the key: [`fixed`](super::declare::fixed) or
+    /// The value of an unset key: [`fixed`](super::declare::fixed) or
     /// [`computed`](super::declare::computed). A key without a default must be set, unless its type is an
     /// `Option`, a list or a secret.
     #[must_use]
@@ -142,7 +142,7 @@ impl KeySpec {
         self
     }
 
-    /// Where in Vault the secret is looked for, if Vault is enabled and nobody sets the key: a path such as
+    /// The path in Vault of the secret, if Vault is enabled and the key is not set: a path such as
     /// `notes/signing_key`, whose field is `value` or the only one.
     #[must_use]
     pub const fn vault(mut self, path: &'static str) -> Self {
@@ -199,7 +199,7 @@ impl KeySpec {
         self.is_required() || (self.kind.followed && !self.optional)
     }
 
-    /// What a right value is, bounds included.
+    /// The description of a valid value, bounds included.
     pub(crate) fn expected(&self) -> String {
         let expected = (self.kind.expected)();
         match &self.range {
@@ -208,7 +208,7 @@ impl KeySpec {
         }
     }
 
-    /// A right value to show to somebody who wrote a wrong one.
+    /// An example of a valid value, for the message about a wrong one.
     pub(crate) fn example(&self) -> &'static str {
         match self.default {
             DefaultText::Fixed(text) if !text.is_empty() => text,

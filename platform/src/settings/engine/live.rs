@@ -1,4 +1,4 @@
-//! What is different in newer settings, and what of it a running process can take.
+//! The differences of newer settings, and those that a running process can apply.
 
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use secrecy::ExposeSecret as _;
 use super::catalogue::{Filled, ModuleGroup};
 use super::error::Mistake;
 use super::load;
-use super::rules::{Circumstances, Findings, Rules};
+use super::rules::{Findings, RuleInput, Rules};
 use super::source::Found;
 use crate::settings::{Entry, Origin, Settings};
 
@@ -39,7 +39,7 @@ pub(crate) struct Merged {
 }
 
 impl Settings {
-    /// What is different in `new`, key by key. Both are read with the same catalogue. Of a module that is off
+    /// The differences in `new`, key by key. Both are read with the same catalogue. Of a module that is off
     /// only what switches it on counts.
     #[must_use]
     pub fn diff(&self, new: &Self) -> Vec<Change> {
@@ -89,7 +89,7 @@ impl Settings {
         let Some(group) = module.reader.read(&texts) else {
             return Err(vec![load::defect(module.spec, &texts)]);
         };
-        let circumstances = Circumstances {
+        let circumstances = RuleInput {
             entries: &entries,
             wrong: &BTreeSet::new(),
             environment: self.app.environment,

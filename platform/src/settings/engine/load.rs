@@ -1,8 +1,8 @@
 //! From sources to settings, in one pass that collects every mistake.
 //!
-//! Each given text is checked by itself, so that a mistake is told with its key and the default
-//! takes its place; then envy fills the structs, which can no longer fail; then the rules look at
-//! the whole, but not at keys that are known to be wrong.
+//! Each given text is checked by itself, so that a mistake is reported with its key and replaced by the default; then
+//! envy fills the structs, which can no longer fail; then the rules look at the whole, but not at keys that are known
+//! to be wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -14,7 +14,7 @@ use super::declare::{DefaultText, TelemetrySignal};
 use super::error::{Mistake, Origin, SettingsErrors};
 use super::facts::Facts;
 use super::group::{Group, GroupSpec, KeySpec};
-use super::rules::{Circumstances, Findings, Rules};
+use super::rules::{Findings, RuleInput, Rules};
 use super::source::{Found, Layers, Sources};
 use super::unknown;
 use super::value::{Invalid, Setting};
@@ -105,9 +105,9 @@ pub(crate) fn load(catalogue: &Catalogue, sources: &Sources) -> Result<Settings,
     Ok(settings)
 }
 
-/// What the rules of the platform and of each module that is on say of `settings`.
+/// The findings of the rules of the platform and of each enabled module about `settings`.
 fn check(settings: &Settings, wrong: &BTreeSet<String>) -> Findings {
-    let circumstances = Circumstances {
+    let circumstances = RuleInput {
         entries: &settings.entries,
         wrong,
         environment: settings.app.environment,

@@ -1,4 +1,4 @@
-//! What must hold between the keys of a group, each of which is right by itself.
+//! Rules between the keys of a group, each of which is valid by itself.
 
 use std::collections::BTreeSet;
 
@@ -13,13 +13,13 @@ use crate::settings::types::{Environment, SecretSetting};
 pub struct Rules<'a> {
     /// `None` for the rules of the platform, which go across its groups.
     group: Option<&'static GroupSpec>,
-    circumstances: &'a Circumstances<'a>,
+    circumstances: &'a RuleInput<'a>,
     findings: &'a mut Findings,
 }
 
-/// What rules may ask about.
+/// The input of rules.
 #[derive(Debug)]
-pub(crate) struct Circumstances<'a> {
+pub(crate) struct RuleInput<'a> {
     pub(crate) entries: &'a [Entry],
     /// Full names of the keys that are wrong by themselves.
     pub(crate) wrong: &'a BTreeSet<String>,
@@ -27,11 +27,11 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) vault_enabled: bool,
 }
 
-/// What came of all rules.
+/// The result of all rules.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) mistakes: Vec<Mistake>,
-    /// What is only worth a warning outside production.
+    /// Findings that are only warnings outside production.
     pub(crate) warnings: Vec<Mistake>,
     /// Secrets that must be there, by full key.
     pub(crate) needed: BTreeSet<String>,
@@ -40,7 +40,7 @@ pub(crate) struct Findings {
 impl<'a> Rules<'a> {
     pub(crate) fn new(
         group: Option<&'static GroupSpec>,
-        circumstances: &'a Circumstances<'a>,
+        circumstances: &'a RuleInput<'a>,
         findings: &'a mut Findings,
     ) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl<'a> Rules<'a> {
         self.circumstances.environment == Environment::Production
     }
 
-    /// Whether somebody set `field` of the group.
+    /// Whether `field` of the group is set.
     #[must_use]
     pub fn is_given(&self, field: &str) -> bool {
         self.origin(&self.key(field)) != Origin::Default

@@ -5,13 +5,13 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::settings::{Entry, SecretReference, Settings};
 
-/// What the program signs and authenticates with.
+/// The key with which the program signs and authenticates.
 pub(crate) const APP_SECRET_KEY: &str = "DOTMAC_APP_SECRET_KEY";
 
-/// What the program seals secrets in the database with.
+/// The keys with which the program seals secrets in the database.
 pub(crate) const APP_MASTER_KEY: &str = "DOTMAC_APP_MASTER_KEY";
 
-/// The program's own secrets: whatever needs one asks for it.
+/// The program's own secrets, for their consumers.
 const OWN: [&str; 2] = [APP_SECRET_KEY, APP_MASTER_KEY];
 
 /// A secret that is to be read from Vault.

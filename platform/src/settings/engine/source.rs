@@ -82,7 +82,7 @@ impl fmt::Debug for Sources {
     }
 }
 
-/// A value that somebody gave.
+/// A given value.
 #[derive(Clone)]
 pub(crate) struct Found {
     pub(crate) text: Zeroizing<String>,
@@ -124,8 +124,8 @@ impl Layers {
             variables: BTreeMap::new(),
         };
 
-        // Whoever deploys to production says so in the process environment, and then a `.env` that
-        // somebody left behind must not count.
+        // A deployment to production sets this in the process environment, and then a forgotten `.env` must have no
+        // effect.
         let in_production = |layer: &Layer| {
             let environment = layer.own(&format!("{PREFIX}ENVIRONMENT"));
             matches!(environment, Ok(Some(found)) if found.text.eq_ignore_ascii_case("production"))
@@ -185,7 +185,7 @@ impl Layers {
         Ok(None)
     }
 
-    /// What `name`, written like `fallback`, says about `key`.
+    /// The value for `key` of `name`, written like `fallback`.
     fn fallback(
         &self,
         fallback: &Fallback,
@@ -309,7 +309,7 @@ impl Layer {
     }
 }
 
-/// What a `_FILE` key names, unless that seems to be the secret itself instead of a file that holds it.
+/// The path of a `_FILE` key, unless it seems to be the secret itself.
 fn path_shown(text: &str) -> String {
     let is_path = text.contains('/');
     let shown = quoted(text).filter(|_| is_path);

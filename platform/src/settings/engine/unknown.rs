@@ -13,7 +13,8 @@ use crate::shown::shortened;
 /// How alike two names must be, from 0 to 1, for one to be suggested in place of the other.
 const ALIKE: f64 = 0.6;
 
-/// What build scripts tell the compiler. `cargo run` and `cargo test` set the same variables for the program that they run.
+/// Variables of build scripts for the compiler. `cargo run` and `cargo test` set the same variables for the program
+/// that they run.
 const OF_THE_BUILD: [&str; 3] = [
     "DOTMAC_BUILD_REVISION",
     "DOTMAC_BUILD_TIME",
@@ -45,7 +46,7 @@ pub(crate) fn mistakes(layers: &Layers, keys: &BTreeSet<String>) -> Vec<Mistake>
 
 /// The standard's variables that are set and that neither we nor the SDK within us reads.
 pub(crate) fn of_opentelemetry(layers: &Layers, catalogue: &Catalogue) -> Vec<String> {
-    /// What the SDK reads by itself (opentelemetry_sdk 0.33, `trace/config.rs`).
+    /// Variables that the SDK reads itself (opentelemetry_sdk 0.33, `trace/config.rs`).
     const BY_THE_SDK: [&str; 3] = [
         "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
         "OTEL_SPAN_EVENT_COUNT_LIMIT",
@@ -83,7 +84,7 @@ pub(crate) fn is_service_link(name: &str, value: &OsStr) -> bool {
         .any(|part| format!("_{}", name.trim_start_matches(PREFIX)).contains(part))
 }
 
-/// What to do about a variable that Kubernetes set.
+/// The remedy for a variable that Kubernetes set.
 pub(crate) fn service_link_remedy() -> String {
     "Kubernetes sets it for a Service of that name: put `enableServiceLinks: false` into the pod's spec"
         .to_owned()

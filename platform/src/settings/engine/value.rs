@@ -87,7 +87,7 @@ pub trait Setting: Sized {
     #[doc(hidden)]
     const FOLLOWED: bool = false;
 
-    /// What a right value is, as it follows "is not": `a whole number`.
+    /// The description of a valid value, to follow "is not": `a whole number`.
     fn expected() -> String;
 
     /// Reads `text`, which has no surrounding white space unless it is meant.
@@ -102,7 +102,7 @@ pub trait Setting: Sized {
         (!Self::SECRET).then(|| text.to_owned())
     }
 
-    /// What of `text` a running process cannot change: texts of which it is the same differ in what is
+    /// The part of `text` that a running process cannot change: texts with the same part differ in what is
     /// taken live.
     fn lasting(text: &str) -> String {
         text.to_owned()

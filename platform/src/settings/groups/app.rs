@@ -10,26 +10,25 @@ pub(crate) const APP_NAME: &str = "dotmac-platform";
 
 crate::settings! {
     title: "Application", prefix: "";
-    /// The daemon as a whole: what it is for and where it listens.
+    /// The daemon as a whole: its environment, its name and its listeners.
     pub struct AppSettings {
-        /// What this installation is for. Decides some defaults; in `production` whatever is unsafe
-        /// is refused and `.env` is not read.
+        /// The purpose of this installation. It decides some defaults; `production` refuses unsafe settings and does
+        /// not read `.env`.
         environment: Environment { default: fixed("development") }
 
-        /// Name of this service, as `/`, `/health`, its OpenAPI document and its telemetry show it.
+        /// Name of this service in `/`, `/health`, its OpenAPI document and its telemetry.
         app_name: String { default: fixed(APP_NAME) }
 
-        /// Secret that the program derives its own keys from, such as that of the cursors of lists: at least 32
+        /// Secret from which the program derives its own keys, such as that of list cursors: at least 32
         /// characters, the same for all instances. Needed in production if a module has lists in pages.
         app_secret_key: SecretSetting { vault: "app/secret_key", optional: true }
 
-        /// Keys that secrets in the database are sealed with, such as those of webhooks: 32 random bytes in base64
+        /// Keys that seal secrets in the database, such as those of webhooks: 32 random bytes in base64
         /// (`openssl rand -base64 32`), the same for all instances. Several with commas between for a change: the first
         /// seals, all open. Needed in production if a module seals.
         app_master_key: SecretSetting { vault: "app/master_key", optional: true }
 
-        /// Address or host name to listen on. `0.0.0.0` or `::` means every interface, as a
-        /// container needs it.
+        /// Address or host name to listen on. `0.0.0.0` or `::` means every interface; containers need it.
         host: HostName { default: fixed("127.0.0.1") }
 
         /// Port to listen on. `0` takes any free port, which is printed and logged.
@@ -43,10 +42,10 @@ crate::settings! {
         /// `DOTMAC_MANAGEMENT_PORT`.
         management_host: Option<HostName> {}
 
-        /// Port of a second listener, on a thread of its own and without TLS, for probes and metrics; they are answered
-        /// there while every worker is busy and every connection taken. `/metrics`, `/health/startup` and the aliases of
-        /// the probes are served there alone; `/health` and `/ready` on both. `0` takes any free port. Unset means that
-        /// there is none.
+        /// Port of a second listener for probes and metrics, on a separate thread and without TLS. It answers while
+        /// every worker is busy and every connection taken. Only it serves `/metrics`, `/health/startup` and the
+        /// aliases of the probes; both listeners serve `/health` and `/ready`. `0` takes any free port. Unset means no
+        /// second listener.
         management_port: Option<u16> {}
 
         /// Threads that serve HTTP requests.
@@ -55,8 +54,8 @@ crate::settings! {
             range: between::<usize>("1", "1024"),
         }
 
-        /// Path of a Unix socket for `dotmac status`, `why`, `restart`, `drain`, `undrain` and `log-level`; only
-        /// the daemon's own user may open it. Unset means that there is none.
+        /// Path of a Unix socket for `dotmac status`, `why`, `restart`, `drain`, `undrain` and `log-level`; only the
+        /// daemon's own user may open it. Unset means no socket.
         admin_socket: Option<PathBuf> {}
 
         /// Whether `/docs`, `/redoc`, `/openapi.json` and `/asyncapi.json` are served.

@@ -12,12 +12,11 @@ crate::settings! {
     title: "CORS", prefix: "CORS_";
     /// Which web pages of other origins may call the API from a browser.
     pub struct CorsSettings {
-        /// Whether requests of other origins are looked at. With `false` no CORS header is sent, so
-        /// that browsers keep every other origin out.
+        /// Whether CORS is on. With `false` no CORS header is sent, so that browsers block every other origin.
         enabled: bool { default: fixed("true") }
 
         /// Origins that are allowed, as `https://app.example.com,http://localhost:*`; `*` for all,
-        /// though not together with `DOTMAC_CORS_CREDENTIALS`. No `*` may stand in a host.
+        /// but not together with `DOTMAC_CORS_CREDENTIALS`. A host must not contain `*`.
         origins: Vec<CorsOrigin> {
             default: computed("localhost with any port in development, none elsewhere", origins),
         }

@@ -14,10 +14,9 @@ crate::settings! {
     title: "Database", prefix: "DATABASE_";
     /// The database: a SQLite file or a PostgreSQL server, given by one URL or by its parts.
     pub struct DatabaseSettings {
-        /// `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/NAME?sslmode=MODE`. User and
-        /// password may be left out and given by their own keys; they alone are taken live.
-        /// `DATABASE_URL` does not count
-        /// where `DOTMAC_DATABASE_HOST` or `DOTMAC_DATABASE_NAME` is set.
+        /// `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/NAME?sslmode=MODE`. User and password may be left out
+        /// and given by their own keys; only these two are live. `DATABASE_URL` does not count where
+        /// `DOTMAC_DATABASE_HOST` or `DOTMAC_DATABASE_NAME` is set.
         url: DatabaseUrl {
             default: fixed("sqlite:dotmac.db"),
             fallbacks: &[fallback("DATABASE_URL")],
@@ -28,13 +27,13 @@ crate::settings! {
         /// socket, as `/var/run/postgresql`.
         host: Option<ServerHost> {}
 
-        /// Port of the PostgreSQL server, beside `DOTMAC_DATABASE_HOST`.
+        /// Port of the PostgreSQL server, with `DOTMAC_DATABASE_HOST`.
         port: u16 { default: fixed("5432"), range: between::<u16>("1", "65535") }
 
-        /// Name of the database, beside `DOTMAC_DATABASE_HOST`.
+        /// Name of the database, with `DOTMAC_DATABASE_HOST`.
         name: Option<String> {}
 
-        /// Who connects to PostgreSQL.
+        /// User for PostgreSQL.
         username: SecretSetting {
             vault: "database/username",
             optional: true,
@@ -44,17 +43,17 @@ crate::settings! {
         /// Password for PostgreSQL.
         password: SecretSetting { vault: "database/password", optional: true }
 
-        /// Role of Vault's database engine, dynamic or static, that user and password are taken from
-        /// instead. They are renewed, replaced before their end and given back at the stop.
+        /// Role of Vault's database engine, dynamic or static, as the source of user and password. The daemon renews
+        /// them, replaces them before their end and revokes them at the stop.
         vault_role: Option<MountPath> {}
 
         /// Where Vault's database engine is mounted.
         vault_mount: MountPath { default: fixed("database") }
 
-        /// Encryption of the connection to PostgreSQL, in libpq's words. `disable` and `prefer` may
-        /// send everything in the clear and are refused in production, but on loopback. `require`
-        /// encrypts without knowing to whom, unless `DOTMAC_DATABASE_CA_CERT` is set: then it is
-        /// `verify-ca`, which wants a certificate of those authorities for whatever host.
+        /// Encryption of the connection to PostgreSQL, in libpq's words. `disable` and `prefer` may send everything in
+        /// the clear; production refuses them except on loopback. `require` encrypts without authentication of the
+        /// server, unless `DOTMAC_DATABASE_CA_CERT` is set: then it is `verify-ca`, which requires a certificate of
+        /// those authorities for any host.
         sslmode: SslMode {
             default: computed(
                 "`sslmode` of the URL; else `prefer` on loopback, `verify-full` to other hosts",
@@ -66,7 +65,7 @@ crate::settings! {
         /// those of the system.
         ca_cert: Option<PathBuf> {}
 
-        /// PEM file with a certificate of our own, for a server that asks who connects.
+        /// PEM file with the client certificate, for a server that requires one.
         client_cert: Option<PathBuf> {}
 
         /// PEM file with the private key of `DOTMAC_DATABASE_CLIENT_CERT`.
@@ -75,7 +74,7 @@ crate::settings! {
         /// Connections kept open at most. With SQLite one of them writes and the others read.
         pool_size: usize { default: fixed("10"), range: between::<usize>("1", "1000"), live: true }
 
-        /// Connections kept open even if nobody needs them.
+        /// Connections kept open even if they are idle.
         pool_min_idle: usize { default: fixed("1"), range: between::<usize>("0", "1000") }
 
         /// Longest wait for a free connection. Then the request is answered with 503.
@@ -90,22 +89,22 @@ crate::settings! {
         /// Longest time that a statement may wait for a lock of PostgreSQL, that of a migration included.
         lock_timeout: Duration { default: fixed("10s"), range: lasting("1ms", "24h") }
 
-        /// Longest time that a transaction of PostgreSQL may do nothing.
+        /// Longest time that a transaction of PostgreSQL may be idle.
         idle_in_transaction_timeout: Duration {
             default: fixed("60s"),
             range: lasting("1ms", "24h"),
         }
 
-        /// A connection of this age is replaced by a new one, or up to 15 % younger, so that not all
-        /// are at once.
+        /// A connection of this age is replaced by a new one, or up to 15 % earlier, so that not all are replaced at
+        /// once.
         max_lifetime: Duration { default: fixed("30m"), range: lasting("1s", "7d") }
 
         /// A statement that takes longer is logged as slow.
         slow_query: Duration { default: fixed("500ms"), range: lasting("1ms", "1h") }
 
         /// The schema at start: `auto` runs pending migrations, `check` runs none and does not start while
-        /// one is missing (exit 69), `off` does not look. A schema that is newer than the program, and not
-        /// marked as compatible, is a reason not to start for the first two.
+        /// one is missing (exit 69), `off` does not check. The first two refuse a schema that is newer than the program
+        /// and not marked as compatible.
         migrate: Migrate { default: fixed("auto") }
 
         /// Whether SQLite may be used in production.
@@ -177,7 +176,7 @@ impl DatabaseSettings {
         }
     }
 
-    /// Whether the database wants a user name and a password, and which of both nobody gave.
+    /// Whether the database needs a user name and a password, and which of both is not set.
     pub(crate) fn lacks(&self) -> (bool, bool) {
         match self.target() {
             _ if self.vault_role.is_some() => (false, false),

@@ -10,22 +10,22 @@ use crate::settings::{Facts, between, computed, fixed, lasting, sized};
 
 crate::settings! {
     title: "Egress", prefix: "EGRESS_";
-    /// Calls of modules to the outside, such as webhooks. Only public addresses are called.
+    /// Outgoing calls of modules, such as webhooks. By default only public addresses are allowed.
     pub struct EgressSettings {
-        /// Networks, addresses and hosts that may be called though they are not public, as
-        /// `10.0.0.0/8,10.1.2.3:8080,hooks.internal:8443`; without a port on every port, and by http too. A metadata
-        /// service of a cloud is opened only by its very address. In `development` and `test` loopback is open.
+        /// Networks, addresses and hosts that are allowed although they are not public, such as
+        /// `10.0.0.0/8,10.1.2.3:8080,hooks.internal:8443`; without a port on every port, and by http too. A cloud's
+        /// metadata service is opened only by its exact address. In `development` and `test` loopback is open.
         allow: Vec<EgressTarget> {}
 
-        /// Ports that may be called on any public address.
+        /// Allowed ports of public addresses.
         ports: Vec<u16> {
             default: computed("`443` in production, `80,443` elsewhere", ports),
         }
 
-        /// Longest time from a call to the end of its answer, redirects included, unless the module asks for less.
+        /// Longest time from a call to the end of its answer, redirects included, unless the module sets a shorter one.
         timeout: Duration { default: fixed("15s"), range: lasting("10ms", "10m") }
 
-        /// How much of an answer is read, unless the module says otherwise. A longer one is an error.
+        /// Size of the answer that is read, unless the module sets another. A longer answer is an error.
         answer_limit: ByteSize { default: fixed("64KiB"), range: sized("1B", "64MiB") }
 
         /// Calls under way at once to one host and port. Eight times as many may wait.
@@ -34,8 +34,8 @@ crate::settings! {
         /// Calls under way at once to all hosts.
         concurrency: usize { default: fixed("128"), range: between::<usize>("1", "10000") }
 
-        /// HTTP proxy through which all calls are made, as `http://proxy.example:3128`. It opens the connections, so
-        /// it has to refuse addresses itself. The proxies that the environment names are not used.
+        /// HTTP proxy of all calls, such as `http://proxy.example:3128`. It opens the connections, so it must itself
+        /// refuse private addresses. The proxies of the environment are not used.
         proxy: Option<Url> {}
 
         /// PEM file with authorities that may have signed the certificate of a host, besides those of the system.

@@ -22,8 +22,8 @@ crate::settings! {
         /// 408, and the connection is closed.
         header_timeout: Duration { default: fixed("5s"), range: lasting("1ms", "10m") }
 
-        /// Longest time in which a client may take nothing of an answer. Then the connection is
-        /// closed. During a stop it is 2 s at the most.
+        /// Longest time in which a client may read nothing of an answer. Then the connection is closed. During a stop
+        /// it is at most 2 s.
         write_timeout: Duration { default: fixed("30s"), range: lasting("1ms", "1h") }
 
         /// How long an idle connection is kept open for the next request. `0s` closes it after each
@@ -31,24 +31,23 @@ crate::settings! {
         keep_alive: Duration { default: fixed("75s"), range: lasting("0s", "1h") }
 
         /// Connections served at once, over all workers; fewer if the process may not open as many
-        /// files. Further ones wait to be accepted, and when hardly any is left, those that have
-        /// waited for their clients for 2 s are closed.
+        /// files. Further ones wait to be accepted. Near the limit the daemon closes connections that have waited for
+        /// their clients for 2 s.
         max_connections: usize { default: fixed("25000"), range: between::<usize>("1", "1000000") }
 
         /// Longest time for a TLS handshake. Then the connection is closed.
         tls_handshake_timeout: Duration { default: fixed("2s"), range: lasting("1ms", "1m") }
 
-        /// TLS handshakes under way at once from one client address (IPv6: from one /64), but for
-        /// those of DOTMAC_HTTP_TRUSTED_PROXIES; further ones are closed. Never more than a quarter
-        /// of the connections.
+        /// TLS handshakes under way at once from one client address (IPv6: from one /64), except for those of
+        /// DOTMAC_HTTP_TRUSTED_PROXIES; further ones are closed. Never more than a quarter of the connections.
         tls_handshakes_per_address: usize { default: fixed("1000"), range: between::<usize>("1", "1000000") }
 
-        /// Networks of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, as
-        /// `10.0.0.0/8,192.168.1.7`. Unset means nobody's.
+        /// Networks of the trusted proxies, whose `X-Forwarded-For` and `X-Forwarded-Proto` are used, such as
+        /// `10.0.0.0/8,192.168.1.7`. Unset means none.
         trusted_proxies: Vec<IpNet> {}
 
-        /// Host names that requests may be addressed to, as `example.com,*.example.com`; others are
-        /// answered with 400, but for probes and metrics. Unset means any.
+        /// Allowed host names of requests, such as `example.com,*.example.com`; others get 400, except for probes and
+        /// metrics. Unset means any.
         trusted_hosts: Vec<HostPattern> {}
     }
 }

@@ -8,8 +8,8 @@ crate::settings! {
     title: "Supervision", prefix: "SUPERVISION_";
     /// How the actors (secrets, database, telemetry) are watched and restarted.
     pub struct SupervisionSettings {
-        /// Faults of one actor within `DOTMAC_SUPERVISION_PERIOD` that are answered by a restart.
-        /// One more, and the process exits with 70 for its orchestrator to take over.
+        /// Faults of one actor within `DOTMAC_SUPERVISION_PERIOD` that lead to a restart. After one more the process
+        /// exits with 70, and its orchestrator takes over.
         intensity: u32 { default: fixed("5"), range: between::<u32>("0", "1000") }
 
         /// Time over which the faults of an actor are counted.
@@ -24,7 +24,7 @@ crate::settings! {
         /// How often an actor shows that it makes progress.
         heartbeat: Duration { default: fixed("1s"), range: lasting("10ms", "1m") }
 
-        /// An actor without progress for this long is taken for hung and is replaced. Must be
+        /// An actor without progress for this time counts as hung and is replaced. Must be
         /// longer than `DOTMAC_SUPERVISION_HEARTBEAT`.
         hang_after: Duration { default: fixed("5s"), range: lasting("20ms", "10m") }
 
@@ -37,7 +37,7 @@ crate::settings! {
         /// Longest time that a call to an actor may take. Then the caller is answered with 503.
         call_timeout: Duration { default: fixed("2s"), range: lasting("1ms", "10m") }
 
-        /// Abandoned threads that are tolerated. One more, and the process exits with 70.
+        /// Tolerated number of abandoned threads. After one more the process exits with 70.
         max_leaked_threads: usize { default: fixed("3"), range: between::<usize>("0", "1000") }
     }
 }

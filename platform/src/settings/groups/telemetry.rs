@@ -27,8 +27,8 @@ crate::settings! {
             live: true,
         }
 
-        /// How many lines each place in the code may log in a second; how many more there were is told
-        /// in a line of its own. The access log is exempt. `0` means no limit.
+        /// Lines that each place in the code may log in a second; a separate line reports the number of dropped ones.
+        /// The access log is exempt. `0` means no limit.
         log_limit: u32 { default: fixed("100") }
 
         /// `json` writes one object a line, `pretty` is for reading at a terminal.
@@ -39,7 +39,7 @@ crate::settings! {
         /// URL of the collector, as `http://localhost:4317`. Unset means that nothing is exported.
         otlp_endpoint: Option<Url> { fallbacks: &[fallback("OTEL_EXPORTER_OTLP_ENDPOINT")] }
 
-        /// How the collector is spoken to: `http` is protobuf over HTTP.
+        /// Protocol of the collector: `http` is protobuf over HTTP.
         otlp_protocol: OtlpProtocol {
             default: fixed("grpc"),
             fallbacks: &[translated("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)],
@@ -63,7 +63,7 @@ crate::settings! {
         /// system's.
         otlp_ca_cert: Option<PathBuf> { fallbacks: &[fallback("OTEL_EXPORTER_OTLP_CERTIFICATE")] }
 
-        /// PEM file with the certificate to show to a collector that asks for one. Needs
+        /// PEM file with the client certificate, for a collector that requires one. Needs
         /// `DOTMAC_TELEMETRY_OTLP_CLIENT_KEY`.
         otlp_client_cert: Option<PathBuf> {
             fallbacks: &[fallback("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE")],
@@ -90,8 +90,8 @@ crate::settings! {
             fallbacks: &[SDK_DISABLED, translated("OTEL_LOGS_EXPORTER", exporter)],
         }
 
-        /// Share of the traces that is kept. One that a caller began follows the caller's decision,
-        /// unless `DOTMAC_TELEMETRY_SAMPLE_PARENT_BASED` is `false`.
+        /// Share of the traces that is kept. A caller's trace follows the caller's decision, unless
+        /// `DOTMAC_TELEMETRY_SAMPLE_PARENT_BASED` is `false`.
         sample_ratio: f64 {
             default: fixed("1.0"),
             range: between::<f64>("0", "1"),
@@ -101,16 +101,15 @@ crate::settings! {
             ],
         }
 
-        /// Whether a trace that a caller began is kept if the caller keeps it. `false` is for where
-        /// strangers call, who could else have every request exported: then
-        /// `DOTMAC_TELEMETRY_SAMPLE_RATIO` decides on all traces.
+        /// Whether a caller's trace is kept if the caller keeps it. Set `false` for callers from the internet, who
+        /// could otherwise export every request: then `DOTMAC_TELEMETRY_SAMPLE_RATIO` decides on all traces.
         sample_parent_based: bool {
             default: fixed("true"),
             fallbacks: &[translated("OTEL_TRACES_SAMPLER", parent_based)],
         }
 
-        /// Most spans that wait for export, those under way included. What is more is dropped and
-        /// counted; that of a request takes some 450 bytes.
+        /// Most spans that wait for export, including those under way. Further ones are dropped and counted; the span
+        /// of a request takes some 450 bytes.
         span_queue: usize {
             default: fixed("2048"),
             range: between::<usize>("1", "1000000"),
@@ -124,15 +123,14 @@ crate::settings! {
             fallbacks: &[fallback("OTEL_BSP_MAX_EXPORT_BATCH_SIZE")],
         }
 
-        /// Longest time a span waits for others to go with it.
+        /// Longest time a span waits for its batch.
         span_delay: Duration {
             default: fixed("1s"),
             range: lasting("10ms", "1m"),
             fallbacks: &[translated("OTEL_BSP_SCHEDULE_DELAY", milliseconds)],
         }
 
-        /// Most log records that wait for export, those under way included. What is more is dropped
-        /// and counted.
+        /// Most log records that wait for export, including those under way. Further ones are dropped and counted.
         log_queue: usize {
             default: fixed("2048"),
             range: between::<usize>("1", "1000000"),
@@ -146,7 +144,7 @@ crate::settings! {
             fallbacks: &[fallback("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE")],
         }
 
-        /// Longest time a log record waits for others to go with it.
+        /// Longest time a log record waits for its batch.
         log_delay: Duration {
             default: fixed("1s"),
             range: lasting("10ms", "1m"),
@@ -215,7 +213,7 @@ fn exporter(text: &str) -> String {
     names.any(|name| name == "otlp").to_string()
 }
 
-/// The samplers that need no argument; the others have theirs in a variable of its own.
+/// The samplers that need no argument; the others have theirs in a separate variable.
 fn sampler(text: &str) -> String {
     match text.trim() {
         "always_on" | "parentbased_always_on" => "1",

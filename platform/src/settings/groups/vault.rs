@@ -19,7 +19,7 @@ crate::settings! {
         /// URL of the server, as `https://vault.example:8200`.
         addr: Option<Url> { fallbacks: &[fallback("VAULT_ADDR"), fallback("BAO_ADDR")] }
 
-        /// Namespace in which everything is looked up.
+        /// Namespace of all requests.
         namespace: Option<String> {
             fallbacks: &[fallback("VAULT_NAMESPACE"), fallback("BAO_NAMESPACE")],
         }
@@ -27,8 +27,8 @@ crate::settings! {
         /// How the daemon logs in. `token` needs `DOTMAC_VAULT_TOKEN`; `approle` needs
         /// `DOTMAC_VAULT_ROLE_ID` and `DOTMAC_VAULT_SECRET_ID`; `kubernetes` needs
         /// `DOTMAC_VAULT_ROLE`; `jwt` needs `DOTMAC_VAULT_JWT`; `cert` needs
-        /// `DOTMAC_VAULT_CLIENT_CERT` and `DOTMAC_VAULT_CLIENT_KEY`. What is given by a `_FILE` key
-        /// is read again at each login.
+        /// `DOTMAC_VAULT_CLIENT_CERT` and `DOTMAC_VAULT_CLIENT_KEY`. Values of `_FILE` keys are read again at each
+        /// login.
         auth: VaultAuth { default: fixed("token") }
 
         /// Where the auth method is mounted, without `auth/`.
@@ -36,7 +36,7 @@ crate::settings! {
             default: computed("the name of the method, as `approle`", auth_mount),
         }
 
-        /// Token to log in with. It is renewed, and never revoked: it belongs to whoever made it.
+        /// Token to log in with. The daemon renews it and never revokes it, since another party issued it.
         token: Option<SecretString> {
             fallbacks: &[fallback("VAULT_TOKEN"), fallback("BAO_TOKEN")],
         }
@@ -44,7 +44,7 @@ crate::settings! {
         /// Role id of the AppRole to log in with.
         role_id: Option<SecretString> {}
 
-        /// Secret id of the AppRole to log in with, or the token of the response that wraps it.
+        /// Secret id of the AppRole to log in with, or the wrapping token of it.
         secret_id: Option<SecretString> {}
 
         /// Whether `DOTMAC_VAULT_SECRET_ID` is a wrapping token. It is unwrapped once; the secret id

@@ -1,4 +1,4 @@
-//! What must hold between the platform's own settings, and what holds for secrets of all. The rules of a
+//! Rules between the platform's own settings, and for all secrets. The rules of a
 //! module are its own.
 //!
 //! `production` adds what only production refuses.
@@ -77,7 +77,7 @@ impl PlatformRules<'_> {
         self.refuse(
             is_same_host && app.port != 0 && app.management_port == Some(app.port),
             &["MANAGEMENT_PORT", "PORT"],
-            "the management listener needs a port of its own",
+            "the management listener needs a separate port",
             "set another one, 0 for any free one",
         );
     }
@@ -209,7 +209,7 @@ impl PlatformRules<'_> {
     fn collector(&mut self) {
         self.exporter(&self.settings.telemetry);
         for export in self.settings.exports.each() {
-            // What is wrong for all signals has been said.
+            // Faults of all signals are reported already.
             if self.rules.is_clean() {
                 self.exporter(&export.settings);
                 self.reference_for_one_signal(&export.settings);

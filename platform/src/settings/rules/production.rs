@@ -1,4 +1,4 @@
-//! What is tolerable on a developer's machine and refused in production.
+//! Settings that are allowed in development and refused in production.
 
 use super::PlatformRules;
 use crate::settings::groups::DatabaseTarget;

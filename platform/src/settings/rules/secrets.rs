@@ -58,7 +58,7 @@ impl PlatformRules<'_> {
         );
     }
 
-    /// What keys are derived from must be longer than what people type.
+    /// Secrets for key derivation must be longer than typed passwords.
     pub(super) fn app_secret_key(&mut self) {
         let key = self.settings.app.app_secret_key.literal();
         let length = key.map(|key| key.expose_secret().chars().count());

@@ -3,7 +3,7 @@
 /// Shorter than this can be guessed.
 const LEAST_CHARS: usize = 8;
 
-/// What documentation and images come with, in lower case. `root` and the like are too short anyway.
+/// Default passwords of documentation and images, in lower case. `root` and the like are too short anyway.
 const WELL_KNOWN: [&str; 14] = [
     "12345678",
     "123456789",

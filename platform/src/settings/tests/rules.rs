@@ -1,4 +1,4 @@
-//! What must hold between settings.
+//! Rules between settings.
 
 use super::{load, mistake, mistakes, right};
 
@@ -17,7 +17,7 @@ fn production<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
 }
 
 #[test]
-fn every_mistake_is_told_at_once_and_sorted() {
+fn all_mistakes_are_reported_at_once_and_sorted() {
     let mistakes = mistakes(&[
         ("DOTMAC_PORT", "70000"),
         ("DOTMAC_HTTP_BODY_LIMIT", "2"),
@@ -37,7 +37,7 @@ fn every_mistake_is_told_at_once_and_sorted() {
 }
 
 #[test]
-fn an_unknown_key_is_told_with_the_nearest_one() {
+fn an_unknown_key_is_reported_with_the_nearest_one() {
     assert_eq!(
         mistake(&[("DOTMAC_DATABASE_POOLSIZE", "5")]),
         "DOTMAC_DATABASE_POOLSIZE (environment): there is no such key; did you mean DOTMAC_DATABASE_POOL_SIZE?"
@@ -72,7 +72,7 @@ fn certificate_and_key_come_together() {
         assert!(load(&[(key, &*files.1), (cert, &*files.0)]).is_ok());
         let other = certificate("two.key");
         assert!(mistake(&[(key, &*other), (cert, &*files.0)]).contains("cannot be used together"));
-        // A file that is there and cannot be read is told as one that is not there: by what the system says.
+        // A file that exists and cannot be read is reported like a missing one: with the system's error.
         let directory = certificate("");
         assert!(mistake(&[(key, &*directory), (cert, &*files.0)]).contains("cannot read"));
     }
@@ -254,7 +254,7 @@ fn every_origin_with_credentials_is_refused_everywhere() {
 }
 
 #[test]
-fn production_refuses_sqlite_unless_told_otherwise() {
+fn production_refuses_sqlite_unless_it_is_allowed() {
     let bare = [("DOTMAC_ENVIRONMENT", "production")];
     assert!(mistake(&bare).starts_with("DOTMAC_DATABASE_URL: SQLite is refused in production"));
     assert!(load(&[bare[0], ("DOTMAC_DATABASE_ALLOW_SQLITE", "true")]).is_ok());

@@ -69,12 +69,12 @@ fn what_is_quoted_stays_in_its_line_and_is_cut() {
         (format!("DOTMAC_{long}").as_str(), "1"),
         ("DOTMAC_A\nB\u{1b}", "1"),
     ] {
-        let told = load(&[(key, value)]).unwrap_err().to_string();
-        let lines: Vec<&str> = told.split('\n').skip(1).collect();
-        assert_eq!(lines.len(), 1, "{told}");
+        let reported = load(&[(key, value)]).unwrap_err().to_string();
+        let lines: Vec<&str> = reported.split('\n').skip(1).collect();
+        assert_eq!(lines.len(), 1, "{reported}");
         assert!(
-            told.len() < 600 && !lines[0].contains(char::is_control),
-            "{told}"
+            reported.len() < 600 && !lines[0].contains(char::is_control),
+            "{reported}"
         );
     }
 }

@@ -163,13 +163,13 @@ fn a_variable_for_one_signal_wins_over_the_one_for_all() {
 
 #[test]
 fn a_wrong_variable_for_one_signal_is_named() {
-    let told = mistake(&[("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "soon")]);
+    let reported = mistake(&[("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "soon")]);
     assert!(
-        told.contains("fallback OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"),
-        "{told}"
+        reported.contains("fallback OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"),
+        "{reported}"
     );
     let headers = "OTEL_EXPORTER_OTLP_TRACES_HEADERS";
-    let told = mistake(&[(headers, "vault:otlp#headers")]);
-    assert!(told.contains("cannot come from Vault"), "{told}");
+    let reported = mistake(&[(headers, "vault:otlp#headers")]);
+    assert!(reported.contains("cannot come from Vault"), "{reported}");
     assert!(mistake(&[(headers, "sekret")]).contains("name=value"));
 }

@@ -18,7 +18,7 @@ fn parses<T: Setting>(text: &str) -> bool {
 }
 
 #[test]
-fn a_wrong_value_is_told_with_what_would_be_right() {
+fn a_wrong_value_is_reported_with_a_valid_example() {
     assert_eq!(
         mistake(&[("DOTMAC_DATABASE_POOL_SIZE", "many")]),
         "DOTMAC_DATABASE_POOL_SIZE (environment): \"many\" is not a whole number from 1 to 1000; write e.g. 10"
@@ -95,8 +95,8 @@ fn a_list_that_is_set_holds_an_item() {
         "OTEL_RESOURCE_ATTRIBUTES",
     ] {
         for empty in [",", " , ", ",,,", " "] {
-            let told = mistake(&[(key, empty)]);
-            assert!(told.contains(key), "{told}");
+            let reported = mistake(&[(key, empty)]);
+            assert!(reported.contains(key), "{reported}");
         }
     }
     assert_eq!(
@@ -115,8 +115,8 @@ fn an_origin_names_one_host_or_all_origins() {
         "https://app.*",
         "https://a+b",
     ] {
-        let told = mistake(&[("DOTMAC_CORS_ORIGINS", wrong)]);
-        assert!(told.contains("item 1: "), "{told}");
+        let reported = mistake(&[("DOTMAC_CORS_ORIGINS", wrong)]);
+        assert!(reported.contains("item 1: "), "{reported}");
     }
     for right in [
         "*",
@@ -145,10 +145,10 @@ fn a_path_is_one_line_that_the_system_would_take() {
                 ),
             ),
         ] {
-            let told = super::mistakes(&[(key, &value)])[0].to_string();
+            let reported = super::mistakes(&[(key, &value)])[0].to_string();
             assert!(
-                told.len() < 500 && !told.contains(char::is_control),
-                "{told}"
+                reported.len() < 500 && !reported.contains(char::is_control),
+                "{reported}"
             );
         }
     }

@@ -63,7 +63,7 @@ macro_rules! choice {
 }
 
 crate::choice! {
-    /// What an installation is for.
+    /// The purpose of an installation.
     pub enum Environment {
         /// A developer's machine: friendly defaults, nothing refused.
         Development = "development",
@@ -79,7 +79,7 @@ crate::choice! {
 crate::choice! {
     /// How the daemon proves to Vault who it is.
     pub enum VaultAuth {
-        /// A token that somebody made.
+        /// A token of another party.
         Token = "token",
         /// A role id with a secret id.
         AppRole = "approle",
@@ -109,9 +109,9 @@ crate::choice! {
     pub enum SslMode {
         /// Never encrypted.
         Disable = "disable",
-        /// Encrypted if the server can, and nobody's certificate checked.
+        /// Encrypted if the server supports it, without a check of its certificate.
         Prefer = "prefer",
-        /// Encrypted, and nobody's certificate checked.
+        /// Encrypted, without a check of the certificate.
         Require = "require",
         /// Encrypted, the certificate signed by a trusted authority.
         VerifyCa = "verify-ca",
@@ -128,7 +128,7 @@ impl SslMode {
 }
 
 crate::choice! {
-    /// What happens to the database schema at start.
+    /// The handling of the database schema at the start.
     pub enum Migrate {
         /// Pending migrations are run.
         Auto = "auto",

@@ -1,6 +1,6 @@
 //! The URL of a database: a SQLite file or a PostgreSQL server.
 //!
-//! It is taken apart here, once, and refused if it says something that nobody would read.
+//! It is parsed here, once, and refused if it has parts that no code reads.
 
 use std::path::PathBuf;
 
@@ -60,14 +60,14 @@ impl Setting for DatabaseUrl {
         }
     }
 
-    // What is wrong with a wrong URL may be where its password stands, so only a right one is shown.
+    // The wrong part of a URL may be its password, so only a valid one is shown.
     fn shown(text: &str) -> Option<String> {
         <Self as Setting>::parse(text)
             .ok()
             .map(|_| without_password(text))
     }
 
-    /// User and password are taken live, like those that have keys of their own.
+    /// User and password are taken live, like those that have their own keys.
     fn lasting(text: &str) -> String {
         let Ok(mut url) = Url::parse(text) else {
             return text.to_owned();
@@ -145,7 +145,7 @@ fn postgres(text: &str) -> Result<DatabaseUrl, Invalid> {
     }))
 }
 
-/// The one parameter that is understood. Another is refused, lest somebody relies on it.
+/// The one parameter that is understood. Others are refused, since they would have no effect.
 fn sslmode(url: &Url) -> Result<Option<SslMode>, Invalid> {
     let mut sslmode = None;
     for (name, value) in url.query_pairs() {

@@ -1,4 +1,4 @@
-//! What an operator opens to calls to the outside.
+//! Addresses that an operator allows for outgoing calls.
 
 use std::fmt;
 use std::net::IpAddr;

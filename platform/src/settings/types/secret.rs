@@ -30,7 +30,7 @@ impl SecretSetting {
         &self.key
     }
 
-    /// Whether somebody set the key, be it to a reference. Without that the secret may still be at its default
+    /// Whether the key is set, also to a reference. Without that the secret may still be at its default
     /// path in Vault.
     #[must_use]
     pub fn is_given(&self) -> bool {
@@ -86,7 +86,7 @@ impl Setting for SecretSetting {
         "a secret or vault:PATH#FIELD".to_owned()
     }
 
-    /// An empty text is a secret that nobody gave.
+    /// An empty text is an unset secret.
     fn parse(text: &str) -> Result<Self, Invalid> {
         let given = if text.is_empty() {
             Given::Nothing

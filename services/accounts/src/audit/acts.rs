@@ -22,33 +22,33 @@ acts! {
     LOGIN_FIRST_FACTOR = "authn_login_first_factor", "The first factor of a sign-in was right; a second one is to follow.";
     MFA_FAIL = "authn_mfa_fail", "A second factor was wrong.";
     PASSKEY_COPIED = "authn_passkey_copied", "The counter of a passkey did not go up: there may be a copy of it.";
-    PASSKEY_BACKUP_CHANGED = "authn_passkey_backup_changed", "A passkey came to be one that is backed up, or is one no more.";
-    STEP_UP = "authn_step_up", "A signed-in user proved anew who they are.";
-    TENANT_SWITCH = "authn_tenant_switch", "A session was begun in the place of one of another tenant.";
+    PASSKEY_BACKUP_CHANGED = "authn_passkey_backup_changed", "The backup state of a passkey changed.";
+    STEP_UP = "authn_step_up", "A signed-in user authenticated again.";
+    TENANT_SWITCH = "authn_tenant_switch", "A session was replaced by one in another tenant.";
     TOKEN_REUSE = "authn_token_reuse", "A refresh token was used a second time; its session was ended.";
     SESSION_ENDED = "session_ended", "A session was ended.";
     SESSIONS_ENDED = "sessions_ended", "All sessions of a user were ended, or all but one.";
 
     PASSWORD_CHANGE = "authn_password_change", "A password was set or changed.";
-    PASSWORD_CHECK = "authn_password_check", "A signed-in user gave a wrong present password.";
+    PASSWORD_CHECK = "authn_password_check", "A signed-in user gave a wrong current password.";
     RESET_LINK_CREATED = "user_reset_link_created", "A link was made by which a user sets a password.";
     LINK_MAILED = "authn_link_mailed", "A link or a code was mailed that signs in, sets a password or proves an address.";
     LINK_FAIL = "authn_link_fail", "The code of a mail was wrong.";
-    EMAIL_VERIFIED = "email_verified", "A user proved to receive mail at the address of the account.";
-    EMAIL_CHANGED = "email_changed", "Another address took the place of that of an account.";
-    EMAIL_CHANGE_UNDONE = "email_change_undone", "The former address of an account was put back.";
-    FACTOR_BEGUN = "authn_factor_begun", "An authenticator app was set up, which does not count yet.";
-    FACTOR_ADDED = "authn_factor_added", "A second factor counts.";
-    FACTOR_REMOVED = "authn_factor_removed", "A second factor was taken away.";
-    RECOVERY_CODES_RENEWED = "authn_recovery_codes_renewed", "Recovery codes took the place of the former ones.";
+    EMAIL_VERIFIED = "email_verified", "A user verified the address of the account.";
+    EMAIL_CHANGED = "email_changed", "The address of an account was replaced.";
+    EMAIL_CHANGE_UNDONE = "email_change_undone", "The former address of an account was restored.";
+    FACTOR_BEGUN = "authn_factor_begun", "An authenticator app was set up, not active yet.";
+    FACTOR_ADDED = "authn_factor_added", "A second factor was activated.";
+    FACTOR_REMOVED = "authn_factor_removed", "A second factor was removed.";
+    RECOVERY_CODES_RENEWED = "authn_recovery_codes_renewed", "Recovery codes were replaced.";
 
     USER_CREATED = "user_created", "A user was made.";
     USER_UPDATED = "user_updated", "The profile of a user was changed.";
-    USER_DISABLED = "user_disabled", "A user is let in no more.";
-    USER_ENABLED = "user_enabled", "A user is let in again.";
-    USER_UNLOCKED = "user_unlocked", "The failed sign-ins of a user were forgotten.";
+    USER_DISABLED = "user_disabled", "A user was disabled.";
+    USER_ENABLED = "user_enabled", "A user was enabled.";
+    USER_UNLOCKED = "user_unlocked", "The failed sign-ins of a user were cleared.";
     USER_DELETED = "user_deleted", "A user was deleted.";
-    MEMBERSHIP_REMOVED = "membership_removed", "A user is no member of the tenant any more.";
+    MEMBERSHIP_REMOVED = "membership_removed", "A user was removed from the tenant.";
 
     ROLE_CREATED = "role_created", "A role was made.";
     ROLE_DELETED = "role_deleted", "A role was deleted.";
@@ -64,8 +64,8 @@ acts! {
     API_KEY_REVOKED = "api_key_revoked", "An API key was revoked.";
     API_KEYS_REVOKED = "api_keys_revoked", "All personal API keys of a user in the tenant were revoked.";
     API_KEY_REPORTED = "api_key_reported", "An API key was reported as found.";
-    CRYPTO_KEY_CREATED = "crypto_key_created", "A key of the house was made.";
-    CRYPTO_KEY_REVOKED = "crypto_key_revoked", "A signing key is accepted no more.";
+    CRYPTO_KEY_CREATED = "crypto_key_created", "A key of the program was created.";
+    CRYPTO_KEY_REVOKED = "crypto_key_revoked", "A signing key was revoked.";
 }
 
 /// What an act is done to.

@@ -78,7 +78,7 @@ impl ModuleCommand for AccountsCommand {
 
 fn settings(on: &CommandContext) -> Result<&AccountsSettings, Exit> {
     on.settings::<AccountsSettings>().ok_or_else(|| {
-        eprintln!("accounts are switched off: DOTMAC_ACCOUNTS_ENABLED=false");
+        eprintln!("accounts are disabled: DOTMAC_ACCOUNTS_ENABLED=false");
         Exit::Settings
     })
 }

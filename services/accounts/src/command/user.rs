@@ -52,7 +52,7 @@ pub(crate) enum UserCommand {
     Show(Who),
     /// Let a user in no more, end all sessions and revoke the user's API keys.
     Disable(Who),
-    /// Let a user in again.
+    /// Enable a user.
     Enable(Who),
     /// Print a link by which a user sets a password.
     ResetLink {
@@ -276,7 +276,7 @@ impl Operator {
         }
         print(&url);
         eprintln!(
-            "good once, until {expires_at}; POST /api/v1/auth/password/reset with the token sets the password of {}",
+            "valid once, until {expires_at}; POST /api/v1/auth/password/reset with the token sets the password of {}",
             name_of(user)
         );
     }

@@ -26,7 +26,7 @@ pub(super) fn key_in(path: &Path) -> std::io::Result<SecretString> {
         Ok(mut file) => {
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
-            tracing::info!(path = %path.display(), "made a key to seal secrets with, for development");
+            tracing::info!(path = %path.display(), "created a sealing key for development");
             Ok(SecretString::from(text.as_str()))
         }
         // Another process was faster.

@@ -286,7 +286,7 @@ impl KeyRing {
         };
         let taken = key_in(path).and_then(|key| keyring.set(&key).map_err(std::io::Error::other));
         if let Err(error) = taken {
-            tracing::error!(path = %path.display(), %error, "no key to seal with: the file cannot be used or made");
+            tracing::error!(path = %path.display(), %error, "no sealing key: the file cannot be used or created");
         }
     }
 }

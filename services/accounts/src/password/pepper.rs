@@ -132,7 +132,7 @@ impl Pepper {
         if key.len() != BYTES {
             return Err(AccountsError::PepperNotUsable);
         }
-        // Of a hash of its own, so that it says nothing about the key.
+        // Of its own hash, so that it says nothing about the key.
         let named = Zeroizing::new([b"dotmac pepper id".as_slice(), &key].concat());
         let digest = digest::digest(&digest::SHA256, &named);
         let id = digest.as_ref().first_chunk();

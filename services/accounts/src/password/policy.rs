@@ -71,7 +71,7 @@ impl PasswordFault {
             Self::TooShort(Strength::Alone) => "must have at least 15 characters",
             Self::TooShort(Strength::WithFactor) => "must have at least 8 characters",
             Self::TooLong => "must have at most 128 characters and 1024 bytes",
-            Self::Common => "is one that attackers try early; several unrelated words are better",
+            Self::Common => "is too easy to guess; use several unrelated words",
             Self::Breached => {
                 "was found in a breach of another service; choose one that is used nowhere else"
             }

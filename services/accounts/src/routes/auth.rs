@@ -172,7 +172,7 @@ async fn login(
     } = body.into_inner();
     let mode = Mode::from(mode);
     if mode == Mode::Cookie {
-        // Else another site could sign a browser in to an account of its own.
+        // Else another site could sign a browser in to its own account.
         cookies::check_sign_in(&head, &on.settings.public_url)?;
     }
     let network = service::network(from.0);

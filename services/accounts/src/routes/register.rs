@@ -26,8 +26,8 @@ pub(super) fn declare(routes: &mut Routes) {
         .problems(OF_REGISTRATION)
         .summary("Make an account, which is there once its address is proved")
         .description(
-            "The answer is the same whether the address has an account or not; what it is the owner of the address learns by mail. \
-             `DOTMAC_ACCOUNTS_REGISTRATION` says who may.",
+            "The answer is the same whether the address has an account or not; the owner of the address gets the \
+            result by mail. `DOTMAC_ACCOUNTS_REGISTRATION` decides who may register.",
         )
         .rate_limits(REGISTRATIONS)
         .body_limit(BODY);

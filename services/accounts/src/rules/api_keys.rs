@@ -92,7 +92,7 @@ pub(crate) async fn create(
     check_end(tx, who, new.holder, &new.rules, expires_at).await?;
     if store::count_of(tx, new.holder).await? >= MOST {
         return Err(AccountsError::Forbidden(
-            "the owner has as many keys as it may have",
+            "the owner has reached the limit of keys",
         ));
     }
     let MintedPair {
@@ -335,7 +335,7 @@ async fn may_manage(
     match holder {
         Holder::User(id) if id.uuid() == who.id => Ok(()),
         Holder::User(_) => Err(AccountsError::Forbidden(
-            "a personal key is its owner's alone",
+            "only its owner may use a personal key",
         )),
         Holder::Service(id) => service_accounts::may_change(tx, who, id).await,
     }

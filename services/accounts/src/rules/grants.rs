@@ -64,7 +64,7 @@ pub(crate) async fn create(
     holders::check_lasting(tx, who, &set, new.expires_at).await?;
     if store::count_of(tx, new.holder).await? >= MOST {
         return Err(AccountsError::Forbidden(
-            "the principal has as many grants as it may have; make a role",
+            "the principal has reached the limit of grants; create a role",
         ));
     }
     let row = GrantRow {

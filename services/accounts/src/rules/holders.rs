@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// What is said of a role that denies, of which an owner would lose something.
-pub(super) const OWNER_IS_DENIED: &str = "an owner may do everything; take that role away first";
+pub(super) const OWNER_IS_DENIED: &str = "an owner has all permissions; remove that role first";
 
 /// What `holder` may do now. It is held until the end of the transaction: its roles are changed by one at a time, and no link
 /// for the password of a user is made or used meanwhile.

@@ -165,7 +165,7 @@ fn is_of(flow: &FlowRow, hash: &[u8]) -> bool {
 }
 
 /// Goes on with a sign-in by its second factor. That of a browser goes on from this site alone: else another one could sign the
-/// browser in to an account of its own.
+/// browser in to its own account.
 ///
 /// # Errors
 ///

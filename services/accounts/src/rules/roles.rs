@@ -27,7 +27,7 @@ use crate::{
 /// The role that may do everything, and of which each tenant keeps one holder.
 pub(crate) const OWNER: &str = "owner";
 
-pub(super) const LACKS: &str = "nobody can give or change a permission that they lack";
+pub(super) const LACKS: &str = "callers cannot grant or change a permission that they lack";
 
 /// Roles of a tenant.
 const MOST_ROLES: i64 = 200;
@@ -103,7 +103,7 @@ pub(crate) async fn create(
     check_named(who, &grants)?;
     if store::count(tx).await? >= MOST_ROLES {
         return Err(AccountsError::Forbidden(
-            "the tenant has as many roles as it may have",
+            "the tenant has reached the limit of roles",
         ));
     }
     let row = RoleRow {
@@ -262,7 +262,7 @@ pub(crate) fn check_names(field: &'static str, names: &[String]) -> Result<(), A
         Some(name) => Err(AccountsError::field(
             field,
             "unknown_permission",
-            format!("nothing declares `{name}`; GET /api/v1/permissions has all names"),
+            format!("`{name}` is unknown; GET /api/v1/permissions lists all names"),
         )),
     }
 }

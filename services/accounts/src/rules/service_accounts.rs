@@ -35,7 +35,7 @@ pub(crate) async fn create(
     service::person(who)?;
     if store::count(tx).await? >= MOST {
         return Err(AccountsError::Forbidden(
-            "the tenant has as many service accounts as it may have",
+            "the tenant has reached the limit of service accounts",
         ));
     }
     let row = ServiceAccountRow {

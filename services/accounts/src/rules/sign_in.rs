@@ -232,7 +232,7 @@ pub(super) async fn record_failure(
     client: &Client,
     stands_for: u32,
 ) -> Result<(), AccountsError> {
-    let act = Act::on_user(LOGIN_FAIL, user).failed("the credentials are not right");
+    let act = Act::on_user(LOGIN_FAIL, user).failed("the credentials are wrong");
     let act = act.seen(service.keys.sealer(), user, client);
     let act = act.detail("stands_for", stands_for.to_string());
     act.record_of(tx, user).await?.of(());

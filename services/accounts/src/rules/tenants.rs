@@ -121,7 +121,9 @@ pub(crate) async fn remove_member(
 ) -> Result<Audited<()>, AccountsError> {
     service::person(who)?;
     if who.id == id.uuid() {
-        return Err(AccountsError::Forbidden("nobody does this to themselves"));
+        return Err(AccountsError::Forbidden(
+            "callers cannot do this to themselves",
+        ));
     }
     roles::exists(tx, Holder::User(id)).await?;
     // Before the owner's role is held, as where roles are given and taken.

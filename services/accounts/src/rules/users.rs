@@ -335,7 +335,9 @@ pub(crate) async fn reset_link(
 
 fn not_self(who: &Principal, id: UserId) -> Result<(), AccountsError> {
     if who.id == id.uuid() {
-        return Err(AccountsError::Forbidden("nobody does this to themselves"));
+        return Err(AccountsError::Forbidden(
+            "callers cannot do this to themselves",
+        ));
     }
     Ok(())
 }

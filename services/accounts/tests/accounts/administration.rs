@@ -53,7 +53,7 @@ async fn users_are_made_changed_in_the_version_seen_and_listed_in_pages() {
 }
 
 #[tokio::test]
-async fn nobody_grants_what_they_lack_or_changes_their_own_roles_and_an_owner_stays() {
+async fn callers_cannot_grant_what_they_lack_or_change_their_own_roles_and_an_owner_stays() {
     House::on_both(async |house| {
         let owner = house.admin_session().await;
         let (token, owner_id) = (owner.text("access_token"), owner.body["user"]["id"].clone());
@@ -297,7 +297,7 @@ async fn disabling_a_user_ends_sessions_on_every_instance() {
 }
 
 #[tokio::test]
-async fn without_the_database_nobody_is_let_in() {
+async fn without_the_database_no_caller_is_admitted() {
     let mut house = House::on_postgres(1, &[]).await;
     let session = house.admin_session().await;
     let (token, refresh) = (session.text("access_token"), session.text("refresh_token"));
@@ -324,7 +324,7 @@ async fn without_the_database_nobody_is_let_in() {
 }
 
 #[tokio::test]
-async fn an_operator_who_disables_the_last_owner_is_told_so() {
+async fn an_operator_who_disables_the_last_owner_gets_a_warning() {
     House::on_both(async |house| {
         house.administrator().await;
         let run = async |action: &str| {

@@ -162,7 +162,7 @@ async fn a_role_that_others_hold_takes_from_none_of_them_who_may_more() {
 }
 
 #[tokio::test]
-async fn a_service_account_with_denied_permissions_gives_its_key_to_nobody_who_lacks_them() {
+async fn a_service_account_with_denied_permissions_gives_no_key_to_callers_who_lack_them() {
     House::on_both(async |house| {
         let admin = house.admin_session().await.text("access_token");
         let account = house.post("/service-accounts", Some(&admin), json!({ "name": "ci" }));
@@ -455,7 +455,7 @@ async fn a_clerk_of_keys_revokes_no_key_of_those_who_may_more_and_a_key_has_the_
 }
 
 #[tokio::test]
-async fn a_secret_that_was_replaced_for_good_does_not_end_the_one_in_its_place() {
+async fn a_permanently_replaced_secret_does_not_end_its_successor() {
     House::on_both(async |house| {
         let admin = house.admin_session().await.text("access_token");
         let key = json!({ "name": "mine", "scopes": ["accounts.users.read"] });

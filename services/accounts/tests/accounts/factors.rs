@@ -293,7 +293,7 @@ const LOCKED: &str =
     "UPDATE login_throttle SET failures = 20, until = '9999-01-01 00:00:00.000000'";
 
 #[tokio::test]
-async fn a_stolen_session_keeps_nobody_from_signing_in_and_ends_once_it_has_failed_too_often() {
+async fn a_stolen_session_locks_no_user_out_and_ends_once_it_has_failed_too_often() {
     House::on_both(async |house| {
         let (stolen, secret, codes) = enrolled(&house).await;
         let wrong = async || {

@@ -401,7 +401,7 @@ async fn the_page_of_a_link_loads_nothing_foreign_and_uses_nothing_up() {
 }
 
 #[tokio::test]
-async fn without_a_module_for_mail_it_is_held_and_the_log_says_so_without_the_link() {
+async fn without_a_module_for_mail_it_is_held_and_logged_without_the_link() {
     let house = House::on_sqlite(1, &[]).await;
     house.administrator().await;
     let ask = json!({ "email": ADMIN });

@@ -126,7 +126,7 @@ async fn a_revoked_key_ends_even_if_reading_the_keys_fails_once() {
 }
 
 #[tokio::test]
-async fn a_retired_key_is_gone_at_its_time_and_what_a_former_master_key_sealed_is_sealed_anew() {
+async fn a_retired_key_is_deleted_at_its_time_and_values_of_a_former_master_key_are_resealed() {
     let mut house = House::on_postgres(1, &[]).await;
     let session = house.admin_session().await;
     let postgres = house.postgres.as_ref().unwrap();

@@ -189,7 +189,7 @@ async fn where_two_factors_are_wanted_an_administrator_with_an_app_administers()
 }
 
 #[tokio::test]
-async fn nobody_makes_a_link_for_their_own_password() {
+async fn users_cannot_create_a_link_for_their_own_password() {
     House::on_both(async |house| {
         let session = house.admin_session().await;
         let id = session.body["user"]["id"].as_str().unwrap();

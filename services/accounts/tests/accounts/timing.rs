@@ -81,7 +81,7 @@ async fn the_time_of_an_answer_does_not_say_whether_an_account_exists() {
             }
         }
     }
-    // Each request comes from a network of its own, so that none is limited.
+    // Each request comes from its own network, so that none is limited.
     let mut network = 0_u32;
     let mut timed = async |path: &str, body: Value, status: u16| {
         network += 1;

@@ -1,6 +1,6 @@
 //! Reading what is inside files: images and PDF.
 //!
-//! Decoders read what strangers have made, so they run in a process of their own, without network, files and time to waste:
+//! Decoders read what strangers have made, so they run in a separate process, without network, files and time to waste:
 //! `process` starts it, `child` is what it does, `sandbox` what it may not do. The decoders themselves are plain functions
 //! from bytes to bytes, in `image` and `pdf`.
 

@@ -48,7 +48,7 @@ pub(crate) enum DecodeError {
     Storage(#[from] StorageError),
 }
 
-/// Makes of a file what `task` says, in a process of its own.
+/// Makes of a file what `task` says, in its own process.
 ///
 /// # Errors
 ///

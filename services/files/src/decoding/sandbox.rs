@@ -68,7 +68,7 @@ pub(super) fn enter(limits: Limits) -> io::Result<()> {
     let memory = virtual_size()? + limits.memory + SLACK;
     for (resource, current, maximum) in [
         (Resource::As, memory, memory),
-        // Reaching the first one ends it by a signal of its own.
+        // Reaching the first one ends it by its own signal.
         (Resource::Cpu, limits.cpu, limits.cpu + 1),
         (Resource::Fsize, 0, 0),
         (Resource::Core, 0, 0),

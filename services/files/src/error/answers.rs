@@ -12,18 +12,15 @@ use dotmac_platform::{
 use super::{FilesError, QuotaOf};
 use crate::storage::{self, StorageError};
 
-const DIGEST: ProblemType = ProblemType::new(
-    400,
-    "invalid_digest",
-    "the hash that the request announces cannot be understood",
-);
+const DIGEST: ProblemType =
+    ProblemType::new(400, "invalid_digest", "the announced hash is not valid");
 const FORM: ProblemType = ProblemType::new(
     400,
     "invalid_form",
     "the form must have one field `file`, and at most one of each of `name`, `folder` and `metadata`",
 );
 const FORBIDDEN: ProblemType =
-    ProblemType::new(403, "forbidden", "the permission for this is missing");
+    ProblemType::new(403, "forbidden", "the caller lacks the permission");
 const NOT_FOUND: ProblemType = ProblemType::new(404, "file_not_found", "there is no such file");
 const NO_VERSION: ProblemType = ProblemType::new(
     404,
@@ -31,43 +28,34 @@ const NO_VERSION: ProblemType = ProblemType::new(
     "the file has no former content of that number",
 );
 const NO_LINK: ProblemType = ProblemType::new(404, "link_not_found", "there is no such link");
-const LINK_GONE: ProblemType = ProblemType::new(
-    410,
-    "link_gone",
-    "the link is over, was revoked, or was used as often as it may be",
-);
+const LINK_GONE: ProblemType =
+    ProblemType::new(410, "link_gone", "the link is expired, revoked or used up");
 const TOO_MANY_LINKS: ProblemType = ProblemType::new(
     409,
     "too_many_links",
-    "the file has as many links as it may have",
+    "the file has reached the limit of links",
 );
 const NO_UPLOAD: ProblemType = ProblemType::new(404, "upload_not_found", "there is no such upload");
-const UPLOAD_EXPIRED: ProblemType = ProblemType::new(
-    410,
-    "upload_expired",
-    "the upload was not gone on with in time",
-);
+const UPLOAD_EXPIRED: ProblemType =
+    ProblemType::new(410, "upload_expired", "the upload has expired");
 const UPLOAD: ProblemType = ProblemType::new(
     400,
     "invalid_upload",
-    "a header of the upload is missing or cannot be understood",
+    "a header of the upload is missing or not valid",
 );
 const OFFSET: ProblemType = ProblemType::new(
     409,
     "upload_offset",
-    "the upload has come to another place; `HEAD` says to which",
+    "the upload has another offset; `HEAD` returns it",
 );
-const TAKEN: ProblemType = ProblemType::new(
-    409,
-    "upload_taken",
-    "another request goes on with the upload",
-);
+const TAKEN: ProblemType =
+    ProblemType::new(409, "upload_taken", "another request continues the upload");
 const TUS_VERSION: ProblemType =
     ProblemType::new(412, "tus_version", "`Tus-Resumable: 1.0.0` is needed");
 const TOO_LONG: ProblemType = ProblemType::new(
     413,
     "upload_too_long",
-    "more has come than the upload announced",
+    "the body is longer than the upload announced",
 );
 const OFFSET_STREAM: ProblemType = ProblemType::new(
     415,
@@ -77,17 +65,17 @@ const OFFSET_STREAM: ProblemType = ProblemType::new(
 const CHECKSUM: ProblemType = ProblemType::new(
     460,
     "checksum_mismatch",
-    "what has arrived has another hash than `Upload-Checksum`",
+    "the received bytes have another hash than `Upload-Checksum`",
 );
 const TOO_MANY_BEGUN: ProblemType = ProblemType::new(
     409,
     "too_many_begun_uploads",
-    "as many uploads are begun and not ended as one user may have",
+    "the user has reached the limit of unfinished uploads",
 );
 const TOO_MANY_PARTS: ProblemType = ProblemType::new(
     409,
     "too_many_parts",
-    "the upload came in more requests than it may have; begin again with larger ones",
+    "the upload has too many requests; begin again with larger ones",
 );
 const DIRECT: ProblemType = ProblemType::new(
     409,
@@ -97,31 +85,34 @@ const DIRECT: ProblemType = ProblemType::new(
 const PARTS_MISSING: ProblemType = ProblemType::new(
     409,
     "parts_missing",
-    "parts are not in the store, or not in their size",
+    "parts are missing in the store, or have another size",
 );
 const NOT_DIRECT: ProblemType = ProblemType::new(
     422,
     "direct_not_configured",
-    "the store takes nothing from clients; only one that speaks S3 does",
+    "clients cannot write to the store; this needs an S3 store",
 );
-const SLOW: ProblemType =
-    ProblemType::new(408, "slow_body", "nothing of the body came for too long");
+const SLOW: ProblemType = ProblemType::new(
+    408,
+    "slow_body",
+    "the client sent nothing of the body for too long",
+);
 const STATE: ProblemType =
     ProblemType::new(409, "file_state", "the state of the file does not allow it");
 const TOO_LARGE: ProblemType = ProblemType::new(
     413,
     "file_too_large",
-    "the file has more bytes than one that is uploaded so may have",
+    "the file is larger than the limit of this kind of upload",
 );
 const QUOTA: ProblemType = ProblemType::new(
     413,
     "quota_exceeded",
-    "the files would exceed the quota; `GET /files/usage` says what there is",
+    "the files would exceed the quota; see `GET /files/usage`",
 );
 const DIGEST_MISMATCH: ProblemType = ProblemType::new(
     422,
     "digest_mismatch",
-    "what has arrived is not what the request announces",
+    "the received bytes have another hash than announced",
 );
 const TYPE_MISMATCH: ProblemType = ProblemType::new(
     422,
@@ -136,12 +127,12 @@ const UNDECODABLE: ProblemType = ProblemType::new(
 const RENDITIONS: ProblemType = ProblemType::new(
     422,
     "too_many_renditions",
-    "the file has as many renditions as a file may have",
+    "the file has reached the limit of renditions",
 );
 const FAILED: ProblemType = ProblemType::new(
     422,
     "rendition_failed",
-    "it cannot be made of the file; `errors` says why",
+    "the file cannot be decoded; `errors` has the reason",
 );
 const MALWARE: ProblemType = ProblemType::new(
     422,
@@ -156,15 +147,15 @@ const NOT_SCANNED: ProblemType = ProblemType::new(
 const WAITING: ProblemType = ProblemType::new(
     429,
     "too_many_jobs",
-    "as many jobs of the tenant wait as may wait",
+    "too many jobs of the tenant are waiting",
 );
-const PENDING: ProblemType =
-    ProblemType::new(503, "rendition_pending", "it is being made; ask again");
-const BUSY: ProblemType = ProblemType::new(
+const PENDING: ProblemType = ProblemType::new(
     503,
-    "too_many_uploads",
-    "as many uploads are under way as there may be",
+    "rendition_pending",
+    "the rendition is not ready yet; retry",
 );
+const BUSY: ProblemType =
+    ProblemType::new(503, "too_many_uploads", "too many uploads are under way");
 const STORAGE: ProblemType = ProblemType::new(
     503,
     "storage_unavailable",

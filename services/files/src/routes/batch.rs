@@ -1,4 +1,4 @@
-//! Many files with one request, each in a transaction of its own.
+//! Many files with one request, each in its own transaction.
 
 use dotmac_platform::{
     access::{Permission as _, Principal},

@@ -254,7 +254,7 @@ impl QuotaBody {
     }
 }
 
-/// What is used of the quotas.
+/// Used bytes, and the quotas.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub(crate) struct UsageBody {
     /// By all of the tenant.

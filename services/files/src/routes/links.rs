@@ -86,11 +86,11 @@ impl From<LinkRow> for LinkBody {
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .post("/{id}/links", create_link)
-        .summary("Make a link by which anybody reads a file")
+        .summary("Create a link to a file for anyone who has it")
         .secret_answer();
     routes
         .get("/{id}/links", list_links)
-        .summary("The links of a file, without what opens them");
+        .summary("The links of a file, without their tokens");
     routes
         .delete("/{id}/links/{link}", revoke_link)
         .summary("Revoke a link");
@@ -102,7 +102,7 @@ pub(crate) fn declare_public(routes: &mut Routes) {
         .get("/{token}", open_link)
         .summary("Read a file by a link")
         .description(
-            "A request that sends bytes counts as a download, unless it goes on with one that began within the last hour.",
+            "A request that sends bytes counts as a download, unless it continues one that began within the last hour.",
         )
         .secret_path()
         .rate_limit(TRIES);

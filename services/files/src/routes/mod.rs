@@ -55,12 +55,12 @@ pub(crate) fn declare(routes: &mut Routes, settings: &FilesSettings) {
         .summary("The tenant's files, the newest first");
     routes
         .get("/usage", files::usage)
-        .summary("What is used of the quotas");
+        .summary("Used bytes, and the quotas");
     routes
         .post("/batch", batch::batch)
-        .summary("Move, copy, delete and restore up to 100 files, each for itself")
+        .summary("Move, copy, delete and restore up to 100 files independently")
         .description(
-            "Each item is done or not whatever comes of the others; the answer says which.",
+            "Each item succeeds or fails independently; the answer has the result of each.",
         );
     routes.get("/{id}", files::find).summary("One file");
     routes
@@ -86,7 +86,7 @@ pub(crate) fn declare(routes: &mut Routes, settings: &FilesSettings) {
         .rate_limit(RENDITIONS);
     routes
         .get("/{id}/info", renditions::info)
-        .summary("What an image or a PDF says of itself")
+        .summary("The metadata of an image or a PDF")
         .rate_limit(RENDITIONS);
     routes
         .post("/{id}/move", files::move_to)
@@ -96,7 +96,7 @@ pub(crate) fn declare(routes: &mut Routes, settings: &FilesSettings) {
         .summary("Copy a file; its bytes are not copied");
     routes
         .post("/{id}/restore", files::restore)
-        .summary("Take a file from the trash");
+        .summary("Restore a file from the trash");
     versions::declare(routes, settings);
     links::declare(routes);
     tus::declare(routes, settings);

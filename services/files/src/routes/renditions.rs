@@ -110,7 +110,7 @@ async fn read(
     match on.storage.read(blob, range).await {
         Ok(pieces) => Ok(pieces),
         Err(error) if error.is_absent() => {
-            tracing::warn!(%blob, "the bytes of a rendition are not in the store; it is made anew");
+            tracing::warn!(%blob, "the bytes of a rendition are not in the store; it is created again");
             rendering::forget(on, &who.scope(), row).await?;
             Err(FilesError::Pending)
         }

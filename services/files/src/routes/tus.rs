@@ -99,7 +99,7 @@ pub(super) fn declare(routes: &mut Routes, settings: &FilesSettings) {
     let longest = settings.upload_timeout;
     routes
         .options("/tus", tus_options)
-        .summary("What this server has of tus 1.0");
+        .summary("The supported extensions of tus 1.0");
     routes
         .post("/tus", tus_create)
         .summary(
@@ -110,7 +110,7 @@ pub(super) fn declare(routes: &mut Routes, settings: &FilesSettings) {
         .rate_limit(UPLOADS);
     routes
         .get("/tus/{id}", tus_find)
-        .summary("How far an upload has come; clients of tus send HEAD");
+        .summary("The offset of an upload; clients of tus send HEAD");
     routes
         .patch("/tus/{id}", tus_append)
         .summary("Go on with an upload")
@@ -119,14 +119,14 @@ pub(super) fn declare(routes: &mut Routes, settings: &FilesSettings) {
         .rate_limit(UPLOADS);
     routes
         .post("/tus/{id}", tus_override)
-        .summary("Go on with an upload, or end it, where PATCH and DELETE do not come through")
+        .summary("Continue an upload, or end it, for proxies that block PATCH and DELETE")
         .description("`X-HTTP-Method-Override` says which: `PATCH` or `DELETE`.")
         .body_limit(most)
         .time_limit(longest)
         .rate_limit(UPLOADS);
     routes
         .delete("/tus/{id}", tus_end)
-        .summary("End an upload, and delete what has come of it");
+        .summary("End an upload, and delete its bytes");
 }
 
 type TusReply<R> = Result<WithHeaders<R>, TusError>;
@@ -294,7 +294,7 @@ async fn whole(on: &Service, who: &Principal, upload: &UploadRow) -> Result<(), 
         Ok(_) => Ok(()),
         Err(error @ FilesError::TypeMismatch(_)) => Err(error),
         Err(error) => {
-            tracing::warn!(%error, upload = %upload.id, "an upload that came whole becomes a file later");
+            tracing::warn!(%error, upload = %upload.id, "the file of a complete upload is created later");
             Ok(())
         }
     }

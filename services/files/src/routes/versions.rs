@@ -75,16 +75,16 @@ pub(super) fn declare(routes: &mut Routes, settings: &FilesSettings) {
         .rate_limit(UPLOADS);
     routes
         .get("/{id}/versions", list_versions)
-        .summary("The contents that a file has had, the newest first");
+        .summary("The contents of a file, newest first");
     routes
         .get("/{id}/versions/{number}/content", version_content)
-        .summary("The bytes of a content that a file has had");
+        .summary("The bytes of a former content of a file");
     routes
         .post("/{id}/versions/{number}/restore", restore_version)
-        .summary("Have a former content replace the one that the file has now");
+        .summary("Restore a former content of a file");
     routes
         .delete("/{id}/versions/{number}", delete_version)
-        .summary("Delete a former content of a file for good");
+        .summary("Delete a former content of a file permanently");
 }
 
 async fn replace_content(

@@ -30,7 +30,7 @@ pub(crate) enum StorageError {
     #[error("the store of files did not answer within {0:?}")]
     TimedOut(Duration),
     /// What was read is not what was written.
-    #[error("the store of files does not keep what is written")]
+    #[error("the store of files loses written data")]
     Changed,
 }
 

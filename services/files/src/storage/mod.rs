@@ -1,7 +1,7 @@
 //! Where the bytes are: a directory of this machine, or a store that speaks S3, behind one interface.
 //!
 //! Bytes have the name of their blob, `blobs/<two digits>/<id>`, and nothing of the names that people give. They are written
-//! once and never changed. A directory gets a new file under a name of its own, which is synced, renamed and its directory
+//! once and never changed. A directory gets a new file under its own name, which is synced, renamed and its directory
 //! synced before the write counts; what a crash leaves has such a name.
 
 mod error;

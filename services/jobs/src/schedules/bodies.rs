@@ -1,4 +1,4 @@
-//! What requests and answers about schedules have in them.
+//! Bodies of requests and answers about schedules.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(crate) struct NewSchedule {
     #[garde(skip)]
     #[schema(example = "system.echo")]
     pub(crate) kind: String,
-    /// What its kind needs, at most 65536 bytes of JSON.
+    /// The arguments of its kind, at most 65536 bytes of JSON.
     #[serde(default)]
     #[garde(skip)]
     #[schema(example = json!({"text": "hello"}))]
@@ -41,7 +41,7 @@ pub(crate) struct NewSchedule {
     #[garde(skip)]
     #[schema(example = "Europe/Berlin")]
     pub(crate) zone: Option<String>,
-    /// What becomes of occurrences at which no instance was there: `skip` unless it is given, `run_once`, `run_all`.
+    /// The handling of missed occurrences: `skip` by default, `run_once`, `run_all`.
     #[garde(skip)]
     pub(crate) missed: Option<String>,
     /// How late an occurrence may be enqueued where missed ones are skipped; an hour unless it is given.
@@ -49,7 +49,7 @@ pub(crate) struct NewSchedule {
     pub(crate) grace: Option<Span>,
 }
 
-/// What is to be changed of a schedule; the rest stays as it is.
+/// The changes of a schedule; other fields stay.
 #[derive(Deserialize, Validate, ToSchema)]
 pub(crate) struct SchedulePatch {
     /// The new name.
@@ -133,7 +133,7 @@ pub(crate) struct ScheduleBody {
     /// The zone that `cron` is meant in.
     #[schema(example = "Europe/Berlin")]
     zone: String,
-    /// What becomes of occurrences at which no instance was there: `skip`, `run_once` or `run_all`.
+    /// The handling of missed occurrences: `skip`, `run_once` or `run_all`.
     missed: String,
     /// How late an occurrence may be enqueued where missed ones are skipped.
     grace: String,

@@ -45,7 +45,7 @@ pub(crate) fn declare(routes: &mut Routes) {
     routes
         .get("/{id}/occurrences", occurrences)
         .id("jobs_list_occurrences")
-        .summary("When the schedule was due in the last 30 days, and what became of it");
+        .summary("Due times of the schedule in the last 30 days, with their results");
     routes
         .post("/{id}/trigger", trigger)
         .id("jobs_trigger_schedule")

@@ -1,4 +1,4 @@
-//! What may happen with schedules. Each rule is a function over a transaction.
+//! The rules of schedules. Each rule is a function over a transaction.
 
 use std::time::Duration;
 
@@ -136,7 +136,7 @@ pub(crate) async fn change(
     Ok(tx.audit(entry)?.of(changed.ok_or(PreconditionFailed)?))
 }
 
-/// Pauses or resumes the schedule of that id, in whatever version it is.
+/// Pauses or resumes the schedule of that id, in any version.
 ///
 /// # Errors
 ///

@@ -10,7 +10,7 @@ use crate::{
     store::suppressions::{SuppressionId, SuppressionRow},
 };
 
-/// What the caller wants to get. Whatever is not named is wanted; the most particular one counts.
+/// The caller's preferences. Whatever is not named is wanted; the most particular one counts.
 #[derive(Serialize, Deserialize, Validate, ToSchema)]
 pub(crate) struct Preferences {
     /// At most 200.

@@ -24,11 +24,11 @@ pub(super) fn declare(routes: &mut Routes) {
         .summary("One delivery, with its attempts");
     routes
         .post("/{id}/retry", retry_delivery)
-        .summary("Send a delivery after all, or again")
-        .description("One that is `unknown` may have arrived; sending it again may double it.");
+        .summary("Send a delivery again")
+        .description("One that is `unknown` may have arrived, so it may arrive twice.");
     routes
         .post("/{id}/cancel", cancel_delivery)
-        .summary("Call off a delivery that waits");
+        .summary("Cancel a waiting delivery");
 }
 
 fn filter(asked: &Asked) -> Result<Filter, InvalidRequest> {

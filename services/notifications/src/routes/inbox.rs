@@ -19,7 +19,7 @@ pub(super) fn declare(routes: &mut Routes) {
         .summary("The caller's inbox, the newest first, without what was archived");
     routes
         .get("/unread-count", count_unread)
-        .summary("How many items the caller has not read, up to 1000");
+        .summary("The number of unread items of the caller, up to 1000");
     routes
         .post("/read-all", read_all)
         .summary("Mark all items as read");

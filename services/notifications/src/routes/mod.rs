@@ -30,7 +30,7 @@ const CALLS: RateLimit = RateLimit::per_principal(6000, MINUTE);
 /// Requests by links, of one client network.
 const LINKS: RateLimit = RateLimit::per_network(60, MINUTE);
 
-/// The largest notification and template: their parts have limits of their own.
+/// The largest notification and template: their parts have their own limits.
 const BODY: usize = 6 * 1024 * 1024;
 
 /// The person who calls: an API key has neither an inbox nor preferences.

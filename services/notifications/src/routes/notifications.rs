@@ -27,7 +27,8 @@ pub(super) fn declare(routes: &mut Routes) {
         .post("", send_notification)
         .summary("Send a notification")
         .description(
-            "Accepted is not sent: the state of a delivery is what the next hop answered, and `GET /notifications/{id}` has it.",
+            "Accepted does not mean sent: the state of a delivery is the answer of the next hop; see `GET \
+            /notifications/{id}`.",
         )
         .rate_limit(CALLS)
         .body_limit(BODY);
@@ -49,7 +50,7 @@ pub(super) fn declare(routes: &mut Routes) {
 struct HeldPage {
     /// The mails, the newest first.
     items: Vec<HeldMail>,
-    /// What to give as `cursor` for the next page; `null` on the last one.
+    /// The `cursor` of the next page; `null` on the last one.
     next_cursor: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What the caller wants to get, and who of the tenant's recipients gets nothing.
+//! The caller's preferences, and who of the tenant's recipients gets nothing.
 
 use dotmac_platform::{audit::Acts as _, mail::EmailAddress, prelude::*};
 
@@ -15,19 +15,19 @@ use crate::{
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .get("", find_preferences)
-        .summary("What the caller wants to get");
+        .summary("The caller's preferences");
     routes
         .put("", replace_preferences)
-        .summary("Say what the caller wants to get, in the place of what was said before");
+        .summary("Replace the caller's preferences");
 }
 
 pub(super) fn declare_suppressions(routes: &mut Routes) {
     routes
         .get("", list_suppressions)
-        .summary("Recipients that are sent nothing, the newest first");
+        .summary("Recipients that get no messages, newest first");
     routes
         .delete("/{id}", delete_suppression)
-        .summary("Let a recipient be sent messages again");
+        .summary("Remove a suppression");
 }
 
 async fn find_preferences(

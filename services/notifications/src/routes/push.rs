@@ -23,8 +23,8 @@ pub(super) fn declare(routes: &mut Routes) {
         .summary("The caller's browsers that take push messages");
     routes
         .post("/subscriptions", subscribe)
-        .summary("Have a browser of the caller take push messages")
-        .description("A browser that does already keeps its id.");
+        .summary("Subscribe a browser of the caller to push messages")
+        .description("A subscribed browser keeps its id.");
     routes
         .delete("/subscriptions", end_subscription_of_endpoint)
         .summary("End the subscription of the browser with this endpoint");

@@ -45,7 +45,7 @@ pub(super) fn declare(routes: &mut Routes) {
         .summary("The newest 200 versions of a template");
     routes
         .post("/{id}/render", render_template)
-        .summary("Show what a template becomes")
+        .summary("Render a template")
         .rate_limit(CALLS);
     routes
         .post("/{id}/test", test_template)

@@ -31,7 +31,7 @@ pub(super) fn declare(routes: &mut Routes) {
     routes
         .post("/{token}", unsubscribe)
         .summary("Unsubscribe the recipient of a mail from its category, by one click")
-        .description("What a mail program sends as the body, `List-Unsubscribe=One-Click`, need not be there.")
+        .description("The body of a mail program, `List-Unsubscribe=One-Click`, is optional.")
         .secret_path()
         .rate_limit(LINKS);
 }

@@ -44,8 +44,8 @@ pub(crate) async fn retry(
     let delivery = find(tx, id).await?;
     let state = delivery.state;
     let wanted = match (delivery.channel, state) {
-        (Channel::InApp, _) => "what is in an inbox is not sent again",
-        (_, State::Queued) => "it is tried by itself",
+        (Channel::InApp, _) => "an item of an inbox is not sent again",
+        (_, State::Queued) => "it is retried automatically",
         (_, State::Accepted | State::Delivered) => "it would be sent twice",
         _ => "",
     };
@@ -92,8 +92,8 @@ pub(crate) async fn cancel(
     let from = (vec![State::Queued, State::Held], None);
     if deliveries::settle(tx, id, from, delivery.attempts, outcome).await? == 0 {
         let wanted = match state {
-            State::Queued => "it is being sent just now",
-            _ => "only one that waits can be called off",
+            State::Queued => "it is being sent",
+            _ => "only a waiting one can be cancelled",
         };
         return Err(NotificationsError::State { state, wanted });
     }

@@ -99,7 +99,7 @@ pub(crate) async fn deliver<J: DeliveryJob>(service: Service, run: Run<J>) -> Re
     match wait {
         Some(wait) => {
             let reason = reason.unwrap_or_default();
-            let message = format!("the next hop did not take it ({reason})");
+            let message = format!("the next hop refused it ({reason})");
             Err(JobError::again_after(wait, "not_taken", message))
         }
         None => Ok(()),
@@ -196,12 +196,7 @@ fn call(service: &Service, loaded: &Loaded) -> Result<Call, (&'static str, Strin
             next_hop::webhook(&service.egress, &key, url, &id, body).map_err(content)
         }
         Channel::WebPush => {
-            let gone = || {
-                (
-                    "unsubscribed",
-                    "the browser takes no messages any more".to_owned(),
-                )
-            };
+            let gone = || ("unsubscribed", "the browser has unsubscribed".to_owned());
             let row = loaded.subscription.as_ref().ok_or_else(gone)?;
             let key = service.push_key();
             let key = key.ok_or_else(|| missing("a key for push messages"))?;

@@ -209,7 +209,7 @@ async fn failed(
         // The words of the relay may have the address in them; they are with the delivery.
         Some(wait) => {
             let code = status.map_or_else(String::new, |it| format!(" ({it})"));
-            let message = format!("the relay did not take the mail{code}");
+            let message = format!("the relay refused the mail{code}");
             Err(JobError::again_after(wait, "mail_not_taken", message))
         }
         None => Ok(()),

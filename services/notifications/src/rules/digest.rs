@@ -60,7 +60,7 @@ pub(super) fn window(
     if new.send_at.is_some() || new.expires_at.is_some() {
         return wrong(
             "digest",
-            "has a time of its own: not with `send_at` or `expires_at`",
+            "has its own time: not with `send_at` or `expires_at`",
         );
     }
     Ok(Some(Window {

@@ -139,7 +139,7 @@ impl Loaded {
             Some(until) => Err(JobError::again_after(
                 left(until),
                 "quiet_hours",
-                "the recipient is not to be disturbed now",
+                "the recipient has quiet hours",
             )),
             None => Ok(true),
         }

@@ -148,7 +148,7 @@ pub(crate) fn page(held: &[HeldMail]) -> Html {
          body{font-family:sans-serif;max-width:50em;margin:2em auto;padding:0 1em}\
          article{border:1px solid #bbb;border-radius:6px;padding:0 1em;margin:1em 0}\
          pre{white-space:pre-wrap;font-family:inherit}small{color:#555}</style></head><body>\
-         <h1>Outbox</h1><p>Mail that is held here, since no relay is configured. Nobody was sent it.</p>",
+         <h1>Outbox</h1><p>Held mail: no relay is configured, so it was not sent.</p>",
     );
     if held.is_empty() {
         page += "<p>There is none.</p>";

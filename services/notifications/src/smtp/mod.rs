@@ -40,7 +40,7 @@ impl Module for Smtp {
     type Settings = SmtpSettings;
 
     fn manifest() -> Manifest {
-        Manifest::new("The relay that mail is handed to.")
+        Manifest::new("The mail relay.")
     }
 
     fn mount(settings: SmtpSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
@@ -59,7 +59,7 @@ impl Module for Smtp {
             let tried = relay.clone();
             on.check_connection("smtp", move || async move {
                 let greeting = tried.probe().await.map_err(|fault| fault.advice())?;
-                Ok(format!("{} takes mail: {greeting}", tried.address()))
+                Ok(format!("{} accepts mail: {greeting}", tried.address()))
             });
             on.share(relay);
         }
@@ -80,9 +80,9 @@ async fn watch(relay: Relay, context: WorkerContext) -> Result<(), Infallible> {
         match &fault {
             Some(fault) => warn!(
                 relay = relay.address(),
-                "the relay does not take mail: {fault}; retrying"
+                "the relay refuses mail: {fault}; retrying"
             ),
-            None => info!(relay = relay.address(), "the relay takes mail"),
+            None => info!(relay = relay.address(), "the relay accepts mail"),
         }
     }
     match reason {

@@ -136,7 +136,7 @@ impl Relay {
         self.0.reply_to.as_ref()
     }
 
-    /// Whether reports of failures come back to an address of their own.
+    /// Whether reports of failures come back to their own addresses.
     pub(crate) fn takes_bounces(&self) -> bool {
         self.0.bounces.is_some()
     }

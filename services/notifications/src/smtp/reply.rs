@@ -141,7 +141,7 @@ impl Fault {
             Stage::Connect => "check DOTMAC_SMTP_HOST, DOTMAC_SMTP_PORT and that the relay runs",
             Stage::Tls => "check DOTMAC_SMTP_TLS, and DOTMAC_SMTP_CA_CERT for a private authority",
             Stage::Auth => "check DOTMAC_SMTP_USERNAME and DOTMAC_SMTP_PASSWORD",
-            _ => "ask who runs the relay",
+            _ => "ask the relay's operator",
         };
         format!("{self}; {advice}")
     }

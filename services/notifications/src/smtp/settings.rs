@@ -21,7 +21,7 @@ dotmac_platform::choice! {
 
 dotmac_platform::settings! {
     title: "SMTP", prefix: "SMTP_", rules: SmtpSettings::rules;
-    /// The relay that mail is handed to. Without one, mail is held in development and refused in production. DKIM is the
+    /// The mail relay. Without one, mail is held in development and refused in production. DKIM is the
     /// relay's.
     pub struct SmtpSettings {
         /// Name or address of the relay.
@@ -48,12 +48,12 @@ dotmac_platform::settings! {
         /// Name that mail comes from.
         from_name: Option<String> {}
 
-        /// Address that answers go to, if not to the sender's.
+        /// Address for replies, if other than the sender's.
         reply_to: Option<String> {}
 
-        /// Address that reports of failures go to, as `bounces@example.com`. Mails are sent from it with a word of their own in it
-        /// (`bounces+4f1c…@example.com`), and the mail server that gets a report gives it to `dotmac notifications bounce`. Without
-        /// it they go to the sender, and what a relay accepted stays accepted.
+        /// Address that reports of failures go to, as `bounces@example.com`. Each mail gets its own sender with a token
+        /// in it (`bounces+4f1c…@example.com`), and the mail server of that address passes reports to
+        /// `dotmac notifications bounce`. Without it reports go to the sender, and accepted mail stays `accepted`.
         bounce_address: Option<String> {}
 
         /// Connections to the relay at a time, from this instance.
@@ -62,7 +62,7 @@ dotmac_platform::settings! {
         /// Longest wait for each answer of the relay.
         timeout: Duration { default: fixed("60s"), range: lasting("100ms", "10m") }
 
-        /// How often the relay is asked whether it can be used, while no mail shows that.
+        /// Interval of the check of the relay, while no mail is sent.
         check_interval: Duration { default: fixed("60s"), range: lasting("1s", "1h") }
     }
 }
@@ -96,7 +96,7 @@ impl SmtpSettings {
         rules.refuse(
             self.bounce_address.as_ref().is_some_and(is_long),
             &["bounce_address"],
-            "there is no room for the word that tells mails apart",
+            "no room for the token of each mail",
             "use an address without `+`, with at most 31 characters before the `@`",
         );
         let has_controls = |text: &Option<String>| {

@@ -82,7 +82,7 @@ pub(crate) async fn join(
             return Ok(mine);
         }
     }
-    // A mail of its own, without a digest that others could find.
+    // Its own mail, without a digest that others could find.
     Ok(mine)
 }
 

@@ -29,10 +29,8 @@ pub(super) fn declare(routes: &mut Routes) {
     routes
         .post("/{id}/replay", replay)
         .id("webhooks_replay_delivery")
-        .summary("Begin a webhook delivery anew")
-        .description(
-            "Also one that was delivered. The receiver knows by `webhook-id` that it is the same.",
-        )
+        .summary("Restart a webhook delivery")
+        .description("Also a delivered one. The receiver recognises the same `webhook-id`.")
         .rate_limit(CHANGES);
 }
 
@@ -40,7 +38,7 @@ pub(super) fn declare_events(routes: &mut Routes) {
     routes
         .get("", list_events)
         .summary("The types of events that webhook endpoints can get")
-        .description("Beside these, types that the tenant has made up: `custom.order.paid.v1`.");
+        .description("In addition to these, types of the tenant: `custom.order.paid.v1`.");
 }
 
 impl From<DeliveryRow> for DeliveryBody {

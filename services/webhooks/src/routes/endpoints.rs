@@ -32,7 +32,7 @@ pub(super) fn declare(routes: &mut Routes) {
         .summary("The tenant's webhook endpoints, the newest first");
     routes
         .post("", create)
-        .summary("Make a webhook endpoint; its secret is in this answer alone")
+        .summary("Create a webhook endpoint; only this answer has its secret")
         .rate_limit(CHANGES)
         .body_limit(BODY)
         .secret_answer();
@@ -48,7 +48,9 @@ pub(super) fn declare(routes: &mut Routes) {
     routes
         .post("/{id}/rotate", rotate)
         .summary("Give a webhook endpoint another secret")
-        .description("The former secret signs beside the new one for a time, so that the receiver can change over.")
+        .description(
+            "The former secret also signs for a time, so that the receiver can change over.",
+        )
         .rate_limit(CHANGES)
         .body_limit(BODY);
     routes
@@ -57,18 +59,18 @@ pub(super) fn declare(routes: &mut Routes) {
         .rate_limit(CHANGES);
     routes
         .post("/{id}/pause", pause)
-        .summary("Have the deliveries of a webhook endpoint wait");
+        .summary("Pause a webhook endpoint");
     routes
         .post("/{id}/resume", resume)
-        .summary("Let a paused or disabled webhook endpoint have its deliveries again");
+        .summary("Resume a paused or disabled webhook endpoint");
     routes
         .post("/{id}/recover", recover)
-        .summary("Begin failed deliveries of a webhook endpoint anew")
+        .summary("Restart failed deliveries of a webhook endpoint")
         .rate_limit(CHANGES)
         .body_limit(BODY);
     routes
         .get("/{id}/stats", show_stats)
-        .summary("How a webhook endpoint does");
+        .summary("The state of a webhook endpoint, and its figures");
 }
 
 /// An endpoint as it is shown, with what may be shown of its secrets.

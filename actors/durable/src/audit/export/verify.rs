@@ -45,7 +45,7 @@ pub enum ExportError {
         source: io::Error,
     },
     /// It is not one that was exported.
-    #[error("line {line} is not one of an export of the audit log: {problem}")]
+    #[error("line {line} is not a line of an audit export: {problem}")]
     Form {
         /// The line, counted from 1.
         line: usize,
@@ -63,13 +63,13 @@ pub enum ExportError {
         fault: Fault,
     },
     /// Its lines are not those that were written before the last one.
-    #[error("line {line}: the lines before it are not those that were exported")]
+    #[error("line {line}: the lines before it were changed after the export")]
     File {
         /// The last line, counted from 1.
         line: usize,
     },
     /// The file as a whole is not signed by a key that was given.
-    #[error("line {line}: the file is not signed by a key that was given")]
+    #[error("line {line}: the file is not signed by a given key")]
     Unsigned {
         /// The last line, counted from 1.
         line: usize,
@@ -122,7 +122,7 @@ pub fn verify_export(
                 let mut written = String::new();
                 Line::End { end, signature }.write(&mut written);
                 if text != written {
-                    return Err(form("its last line has more in it than is signed"));
+                    return Err(form("its last line has unsigned content"));
                 }
                 if !pinned.is_empty() && verifier.found.file_key.is_none() {
                     return Err(ExportError::Unsigned { line });
@@ -131,7 +131,7 @@ pub fn verify_export(
                 let rest = rest.map_err(|source| ExportError::Read { line, source })?;
                 return match rest.is_empty() {
                     true => Ok(verifier.found.clone()),
-                    false => Err(form("there is more behind its last line")),
+                    false => Err(form("its last line is followed by others")),
                 };
             }
             (Line::Entry { entry, hash, .. }, Some(verifier)) => {

@@ -1,4 +1,4 @@
-//! Looking for entries that the sealer has passed over, page by page, so that no query is long whatever there is.
+//! Looking for entries that the sealer has passed over, page by page, so that no query is long.
 
 use diesel::{
     dsl::{exists, not},

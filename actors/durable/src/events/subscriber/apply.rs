@@ -22,7 +22,7 @@ use crate::{
     trace,
 };
 
-/// A batch is committed after this time, whatever is left of it: an open transaction holds back the log.
+/// A batch is committed after this time, even if it is not complete: an open transaction holds back the log.
 const BATCH_TIME: Duration = Duration::from_secs(1);
 
 /// No event is under way.
@@ -151,7 +151,7 @@ impl Running {
             }
             let Some(event) = log::find_at(system, due.place).await? else {
                 let gone = Failure {
-                    error: "the event is not kept any more".to_owned(),
+                    error: "the event was deleted by the retention".to_owned(),
                     retry_at: None,
                 };
                 held::fail(system, name, &due, gone).await?;
@@ -193,7 +193,7 @@ impl Running {
         if failures >= retries.most {
             error!(
                 subscriber = name, sequence = %place, failures, error,
-                "subscriber `{name}` failed at an event {failures} times; the event is parked"
+                "subscriber `{name}` failed to handle an event {failures} times; the event is parked"
             );
             return Failure {
                 error,
@@ -204,7 +204,7 @@ impl Running {
         warn!(
             subscriber = name, sequence = %place, failures, error,
             wait_ms = wait.as_millis() as u64,
-            "subscriber `{name}` failed at an event; trying again"
+            "subscriber `{name}` failed to handle an event; retrying"
         );
         Failure {
             error,

@@ -1,4 +1,4 @@
-//! Events whose effect failed, and those that wait behind them. Each lane is a queue of its own: its first event has a
+//! Events whose effect failed, and those that wait behind them. Each lane is a separate queue: its first event has a
 //! time at which it is tried again, the others have none.
 
 use std::collections::HashSet;

@@ -1,9 +1,9 @@
 //! Subscribers: what follows an event, done once for each.
 //!
 //! A subscriber is a supervised worker with a cursor in the database. Its effect and the move of its cursor are one
-//! transaction, so within the database an effect takes place exactly once, whatever ends the process; beyond it, at least
-//! once. Of many instances of a program one works for a subscriber at a time: the one whose transaction has locked the
-//! cursor.
+//! transaction, so within the database an effect takes place exactly once, even if the process is killed; beyond it, at
+//! least once. Of many instances of a program one works for a subscriber at a time: the one whose transaction has
+//! locked the cursor.
 //!
 //! An event at which the handler fails is held and tried again with growing waits, and those of the same lane (tenant
 //! and partition key) wait behind it. All others go on. After [`Retries::most`] failures it is parked until an operator
@@ -34,7 +34,7 @@ pub const TOO_MANY_HELD: Reason = Reason::new("too_many_held");
 /// Longest that a run goes without progress: a batch and the time that its transaction may take.
 const PROGRESS_WITHIN: Duration = Duration::from_secs(180);
 
-/// Whatever a handler fails with.
+/// Any error of a handler.
 pub type HandlerError = Box<dyn Error + Send + Sync>;
 
 /// A handler: an `async |tx, event| …` closure or function whose future may move between threads.
@@ -129,7 +129,7 @@ impl Subscriber {
     /// A subscriber to tenants' events of type `E`. `handler` is called for each, on a transaction of the event's tenant
     /// in which several events may be handled. What it emits has `system:` and `name` as its actor.
     ///
-    /// `name` is that of its cursor: another name is another subscriber, which begins anew.
+    /// `name` is that of its cursor: another name is another subscriber, which begins again.
     pub fn new<E, H, X>(name: &'static str, handler: H) -> Self
     where
         E: Event + DeserializeOwned + Send + 'static,

@@ -93,7 +93,7 @@ fn report(this: &Running, context: &WorkerContext, step: &Step, has_parked: bool
                 warn!(
                     subscriber = name,
                     reason = reason.as_str(),
-                    "subscriber `{name}` cannot go on until it is rewound"
+                    "subscriber `{name}` cannot continue until it is rewound"
                 );
             }
             context.lifeline().unavailable(*reason);

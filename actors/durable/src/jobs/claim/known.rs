@@ -2,8 +2,8 @@
 //!
 //! While some transaction keeps its snapshot, PostgreSQL cannot remove the entries of claimed jobs from the index, and to
 //! look for the first job of a tenant leads past all of them. So an instance whose look took long claims on where its last
-//! claims ended. It looks again beside its claims, on a connection of its own, when ten times as long is over, or three
-//! times if there is nothing to claim.
+//! claims ended. In parallel with its claims it scans again, on its own connection, after ten times that duration, or
+//! three times if there is nothing to claim.
 
 use std::{
     collections::HashMap,
@@ -39,7 +39,7 @@ pub(in crate::jobs) struct Known {
 }
 
 impl Known {
-    /// Whether the last look took so long that the next one is made beside the claims.
+    /// Whether the last scan took so long that the next one runs in parallel with the claims.
     pub(in crate::jobs) fn is_slow(&self) -> bool {
         self.looked.is_some_and(|(_, took)| took > QUICK)
     }

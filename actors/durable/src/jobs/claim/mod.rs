@@ -156,7 +156,7 @@ pub(super) async fn claim(
         let mut claims = if known.is_slow() {
             claim_on(tx, &round, &wanted.rooms, known).await?
         } else {
-            claim_anew(tx, &round, &wanted.rooms, known).await?
+            claim_again(tx, &round, &wanted.rooms, known).await?
         };
         rows.append(&mut claims.rows);
         claims.known.is_idle = rows.is_empty();
@@ -265,7 +265,7 @@ async fn places_of(
 }
 
 /// Looks through all queues, and claims.
-async fn claim_anew(
+async fn claim_again(
     tx: &mut Tx,
     round: &Round,
     rooms: &[Room],

@@ -168,7 +168,7 @@ impl Waiting {
         })
     }
 
-    /// Takes out all, for good.
+    /// Takes out all, permanently.
     pub(super) fn close(&mut self) -> Vec<Claimed> {
         self.is_closed = true;
         let lanes = std::mem::take(&mut self.lanes).into_iter();

@@ -71,12 +71,12 @@ fn report(run: &RunState, error: &JobError, state: JobState, wait: Option<Durati
     match state {
         JobState::Failed => warn!(
             job.kind = kind, job.id = %id, attempt, code = &**code, error = message,
-            "job `{kind}` failed at attempt {attempt}; it is not tried again"
+            "job `{kind}` failed at attempt {attempt}; no retry"
         ),
         JobState::Retrying => warn!(
             job.kind = kind, job.id = %id, attempt, code = &**code, error = message,
             wait_ms = wait.unwrap_or_default().as_millis() as u64,
-            "job `{kind}` failed at attempt {attempt}; trying again"
+            "job `{kind}` failed at attempt {attempt}; retrying"
         ),
         JobState::Scheduled => debug!(
             job.kind = kind, job.id = %id, code = &**code, reason = message,
@@ -85,7 +85,7 @@ fn report(run: &RunState, error: &JobError, state: JobState, wait: Option<Durati
         ),
         _ => info!(
             job.kind = kind, job.id = %id, attempt,
-            "job `{kind}` ended before it was done: {state}"
+            "job `{kind}` ended early: {state}"
         ),
     }
 }

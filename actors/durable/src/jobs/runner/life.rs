@@ -36,11 +36,9 @@ pub(super) const AGAIN: Duration = Duration::from_millis(250);
 pub(super) enum Fault {
     #[error(transparent)]
     Database(#[from] DbError),
-    #[error(
-        "{0} jobs that were given up hold their threads; what blocks belongs into `spawn_blocking`"
-    )]
+    #[error("{0} abandoned jobs block their threads; move blocking work to `spawn_blocking`")]
     Blocked(usize),
-    #[error("cannot start the threads that jobs run on")]
+    #[error("cannot start the threads for jobs")]
     Threads(#[from] std::io::Error),
 }
 
@@ -60,7 +58,7 @@ pub(super) async fn run(
         match live(&this, &context).await {
             Ok(Over::Stopped) => break,
             Ok(Over::Lost) => {
-                warn!("this instance could not show that it is alive; its jobs go to others");
+                warn!("this instance could not renew its leases; its jobs go to other instances");
             }
             Err(fault) => {
                 let reason = match &fault {
@@ -98,7 +96,7 @@ pub(super) struct Life {
     pub(super) beat: Mutex<Instant>,
     /// What the last claim knew.
     pub(super) known: Mutex<Known>,
-    /// A look through all queues that is under way beside the claims.
+    /// A scan of all queues under way in parallel with the claims.
     pub(super) looking: Mutex<Option<Looking>>,
     pub(super) ahead: Ahead,
     /// Tasks that were given up.

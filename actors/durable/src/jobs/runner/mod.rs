@@ -1,6 +1,6 @@
 //! What runs jobs: one supervised worker for each instance of a program, with all handlers of the program.
 //!
-//! Handlers run on threads of their own, so one that blocks its thread holds up neither the worker, which takes its job
+//! Handlers run on their own threads, so one that blocks its thread holds up neither the worker, which takes its job
 //! away when it hangs, nor anything else.
 
 mod ahead;
@@ -38,7 +38,7 @@ pub struct Runner {
 
 /// Two handlers do jobs of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("two handlers do jobs `{0}`; a kind has one")]
+#[error("two handlers for jobs `{0}`; a kind has one")]
 pub struct HandlerTwice(pub &'static str);
 
 impl Runner {

@@ -59,7 +59,7 @@ impl Life {
         let id = end.lease.id;
         error!(
             job.id = %id, error = &refused as &dyn std::error::Error,
-            "the database refuses the end of a job; the job is failed"
+            "the database refused the end of a job; the job has failed"
         );
         let failed = end.clone().refused(&refused);
         self.write_group(&Arc::new(vec![failed])).await

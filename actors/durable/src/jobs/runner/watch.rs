@@ -101,7 +101,8 @@ impl Life {
                 {
                     self.give_up(&run, JobError::cancelled());
                 } else if run.silent() > hang_after && !run.is_over() {
-                    error!(job.kind = kind, job.id = %id, "job `{kind}` shows no progress for {hang_after:?}; it is given up");
+                    error!(job.kind = kind, job.id = %id, "job `{kind}` made no progress for {hang_after:?}; it is \
+                        abandoned");
                     let message = format!("no progress for {hang_after:?}");
                     self.give_up(&run, JobError::of_system("hung", message));
                 }

@@ -328,7 +328,7 @@ impl Life {
             .is_err()
         {
             for run in self.this.runs.all() {
-                let message = "the instance that ran the job stopped before it was done";
+                let message = "the instance that ran the job stopped before its end";
                 while !self.give_up(&run, JobError::of_system("stopped", message)) {
                     sleep(AGAIN).await;
                 }

@@ -2,7 +2,7 @@
 //!
 //! A schedule has no leader. Every instance looks each second which are due; the one whose transaction locks a schedule enqueues
 //! its job, writes down the occurrence, and sets the next time, all at once. The key of an occurrence is its schedule and its
-//! time, so one time is one job, whatever becomes of clocks and instances.
+//! time, so one time is one job, even if clocks change or instances are killed.
 
 mod missed;
 mod schedule;

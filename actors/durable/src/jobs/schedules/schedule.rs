@@ -67,10 +67,10 @@ pub struct Schedule {
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
     /// The tenant has one of that name.
-    #[error("there is a schedule of that name")]
+    #[error("a schedule with that name exists")]
     Exists,
     /// The tenant has as many as it may have.
-    #[error("the tenant has {MAX_SCHEDULES} schedules, which is all it may have")]
+    #[error("the tenant has {MAX_SCHEDULES} schedules, which is the limit")]
     TooMany,
     /// The database did not do it.
     #[error(transparent)]

@@ -110,7 +110,7 @@ fn next_at(draft: &Draft, anchor: Moment, now: Moment) -> Option<Moment> {
     next.filter(|_| !draft.is_paused)
 }
 
-/// A name that another schedule has is told from other mistakes.
+/// Distinguishes a duplicate name from other errors.
 fn named(done: Result<usize, DbError>) -> Result<usize, ScheduleError> {
     done.map_err(|error| match error.is_unique_violation() {
         true => ScheduleError::Exists,
@@ -251,7 +251,7 @@ pub async fn list_occurrences(
     })
 }
 
-/// Enqueues a job of a schedule now, paused or not, whatever its next time is.
+/// Enqueues a job of a schedule now, paused or not, independent of its next time.
 ///
 /// # Errors
 ///

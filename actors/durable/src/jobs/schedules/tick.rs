@@ -96,7 +96,7 @@ async fn fire(
         Err(Unfired::Database(error)) => return Err(error),
         Err(Unfired::Refused(problem)) => problem,
     };
-    warn!(schedule.id = %id, error = problem, "the queue does not take the job of a schedule");
+    warn!(schedule.id = %id, error = problem, "the queue refused the job of a schedule");
     let given = kinds.clone();
     let note = async move |tx: &mut TenantTx| due(tx, id, &given, Some(problem)).await;
     match db.transaction("note what is refused", note).await {

@@ -25,7 +25,7 @@ pub enum TimingError {
     #[error("{0}")]
     Cron(String),
     /// There is no such zone.
-    #[error("is no time zone of the IANA database, as `Europe/Berlin`")]
+    #[error("is not a time zone of the IANA database such as `Europe/Berlin`")]
     Zone,
     /// The interval is too short or too long.
     #[error("is from 1 s to 366 days, in whole seconds")]
@@ -78,7 +78,7 @@ impl Timing {
             .build();
         let cron = parser.parse(line).map_err(|error| {
             wrong(format!(
-                "is no line of cron with the five fields minute, hour, day, month, weekday: {error}"
+                "is not a line of cron with the five fields minute, hour, day, month, weekday: {error}"
             ))
         })?;
         Ok(Self(Rule::Cron {

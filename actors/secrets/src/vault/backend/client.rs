@@ -32,7 +32,7 @@ pub(super) fn open(config: &VaultConfig) -> Result<Client, CallFailure> {
     builder.build().map_err(failed)
 }
 
-/// What we prove ourselves with at the TLS level, if we do: the files as they are now.
+/// The present files of the client certificate, if any.
 fn identity(auth: &Auth) -> Result<Option<Identity>, String> {
     let Auth::Certificate {
         certificate, key, ..
@@ -52,7 +52,7 @@ fn identity(auth: &Auth) -> Result<Option<Identity>, String> {
         .map_err(|_| "they are not a PEM certificate with its PEM key".to_owned())
 }
 
-/// The certificates in a file; one without any would be taken for "trust nobody else" without a word.
+/// The certificates in a file; one without any would silently mean no additional trust.
 fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
     let pem = dotmac_bounded_read::read(path).map_err(|e| e.to_string())?;
     let found =

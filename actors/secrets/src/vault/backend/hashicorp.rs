@@ -3,7 +3,8 @@
 //! Its client panics when it is built, used or dropped where an async runtime runs, so it lives on a
 //! thread of its own, which takes one job after another and ends with the backend. What the crate
 //! cannot do is refused by [`supports`] before anything starts; what it does less well than the default client -
-//! it reads answers of any size, and takes whatever has the status of Vault's health for that - docs/secrets.md says.
+//! it reads answers of any size, and accepts any answer with a status of Vault's health endpoint - docs/secrets.md
+//! says.
 
 use std::{
     io::{self, Read, Write},
@@ -29,8 +30,8 @@ use crate::{
     config::{ConfigError, VaultConfig},
 };
 
-/// The longest that a request may take. Our callers may wait less, and then the thread is busy with a request that
-/// nobody waits for, for at most this long.
+/// The longest that a request may take. A caller may wait less; then the thread is busy with an abandoned request for
+/// at most this time.
 const FIXED_TIMEOUT: Duration = Duration::from_secs(30);
 /// Jobs waiting for the thread; more have to wait for a place.
 const QUEUE: usize = 8;
@@ -105,7 +106,7 @@ impl HashicorpBackend {
             .map_err(|e| CallFailure::Connection(e.to_string()))?;
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |client| {
-            // A request that nobody waits for any more is not worth the thread's time.
+            // An abandoned request is skipped.
             if !answer.is_closed() {
                 drop(answer.send(work(client)));
             }
@@ -175,7 +176,7 @@ fn open(address: &str) -> Result<Client, CallFailure> {
         .spawn(move || answer_lookup(&listener))
         .map_err(failed)?;
     let opened = Client::new_from_reqwest(format!("http://{asked}").as_str(), "", http);
-    // If it has not asked, nobody else will.
+    // If it has not asked, no other client does.
     drop(TcpStream::connect(asked));
     answering.join().ok();
     let mut client = opened.map_err(call_failure)?;

@@ -25,8 +25,8 @@ pub type Reply<'a, T> = BoxFuture<'a, Result<T, CallFailure>>;
 
 /// One way of speaking to a Vault server. Object safe, so that the client can be chosen at run time.
 ///
-/// Methods may be called at any time and at once. Dropping a future gives the request up; whoever
-/// calls sets the time limit.
+/// Methods may be called at any time and at once. Dropping a future abandons the request; the caller sets the time
+/// limit.
 pub trait SecretBackend: Send + Sync {
     /// Sends one request below `/v1/`. An empty body of a success is an [`Answer`] without anything in it.
     fn send<'a>(&'a self, request: Request<'a>) -> Reply<'a, Answer>;
@@ -35,16 +35,16 @@ pub trait SecretBackend: Send + Sync {
     /// that of Vault's health, since gateways use the same codes.
     fn health(&self) -> Reply<'_, u16>;
 
-    /// Reads certificate files anew, before a login: they rotate too.
+    /// Reads certificate files again, before a login: they rotate too.
     fn reopen(&self) -> Reply<'_, ()>;
 }
 
-/// What is asked of a server.
+/// A request to a server.
 #[derive(Clone)]
 pub struct Request<'a> {
     /// Below `/v1/`; made of [`SecretPath`](crate::SecretPath)s and constants.
     pub path: &'a str,
-    /// Who asks; nobody for a login.
+    /// The token of the caller; none for a login.
     pub token: Option<&'a SecretString>,
     /// `None` reads; anything else is written.
     pub body: Option<Value>,
@@ -69,7 +69,7 @@ fn wipe(value: &mut Value) {
 /// An answer of Vault's, in the one shape that all but health have.
 #[derive(Default, Deserialize)]
 pub struct Answer {
-    /// What was asked for.
+    /// The requested path or role.
     #[serde(default)]
     pub data: Option<Value>,
     /// The token that a login brought.
@@ -111,7 +111,7 @@ pub enum CallFailure {
         status: u16,
         /// The `errors` of its body, or the body itself if it is not Vault's JSON.
         errors: Vec<String>,
-        /// For how long the server wants to be left alone, if it says so.
+        /// The pause that the server requests, if any.
         retry_after: Option<Duration>,
     },
     /// It sends the request on to where our credentials must not go: scheme, host and port of that place.
@@ -129,7 +129,7 @@ pub enum CallFailure {
 }
 
 impl CallFailure {
-    /// What failed, out of a closed set: for spans.
+    /// The kind of failure, from a closed set: for spans.
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "refused",

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::config::{ConfigError, VaultConfig};
 
-/// Of an answer no more is read, in bytes. Vault keeps entries of 1 MiB at most, unless told otherwise.
+/// Of an answer no more is read, in bytes. Vault stores entries of at most 1 MiB by default.
 const ANSWER_LIMIT: usize = 4 << 20;
 /// Of a refusal no more is read, in bytes. It holds a sentence or two.
 const REFUSAL_LIMIT: usize = 64 << 10;
@@ -50,7 +50,7 @@ struct Call<'a> {
     body: Option<Bytes>,
 }
 
-/// What came of it: the status, the body as far as it was read, and the pause that was asked for.
+/// The result: the status, the body as far as it was read, and the pause that was asked for.
 struct Received {
     status: u16,
     body: Zeroizing<Vec<u8>>,
@@ -91,7 +91,7 @@ impl HttpBackend {
         }
     }
 
-    /// Sends `call`, within a span, and receives whatever is answered.
+    /// Sends `call`, within a span, and receives any answer.
     async fn exec(&self, mut call: Call<'_>) -> Result<Received, CallFailure> {
         let client = self.client().await?;
         let (method, path) = (call.method(), call.path);
@@ -160,9 +160,9 @@ impl SecretBackend for HttpBackend {
     }
 
     fn health(&self) -> Reply<'_, u16> {
-        /// What every answer of its health has, whatever the status.
+        /// The content of every health answer, of any status.
         #[derive(Deserialize)]
-        #[expect(dead_code, reason = "that they are there is what counts")]
+        #[expect(dead_code, reason = "only their presence counts")]
         struct Health {
             initialized: bool,
             sealed: bool,
@@ -252,7 +252,7 @@ fn target(answer: &Response) -> Result<Url, CallFailure> {
         .and_then(|it| answer.url().join(it).ok())
         .ok_or_else(|| {
             let status = answer.status().as_u16();
-            CallFailure::Garbled(format!("status {status} without a place to go on to"))
+            CallFailure::Garbled(format!("status {status} without a location"))
         })
 }
 

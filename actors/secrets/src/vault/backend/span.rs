@@ -27,8 +27,8 @@ impl Server {
     }
 }
 
-/// Runs `call`, a request to `path` below `/v1/`, within a span of its own; `call` answers a status.
-/// The span is part of whatever caused the request.
+/// Runs `call`, a request to `path` below `/v1/`, within its own span; `call` answers a status.
+/// The span belongs to the trace of the request's cause.
 pub(super) async fn traced<T>(
     server: &Server,
     method: &str,
@@ -56,7 +56,7 @@ pub(super) async fn traced<T>(
     unfinished.finish(answer)
 }
 
-/// A request without an outcome. Dropped like that, it was given up by whoever waited for it.
+/// A request without an outcome. Dropped without an answer: its caller abandoned it.
 struct Unfinished(Option<Span>);
 
 impl Unfinished {

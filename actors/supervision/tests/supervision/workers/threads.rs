@@ -327,7 +327,7 @@ fn workers_move_when_what_one_of_them_spawned_blocks_their_runtime() {
         );
         assert!(logged(&[
             "ERROR",
-            "the runtime of the workers stands still"
+            "the runtime of the workers makes no progress"
         ]));
         let before = ticks.load(SeqCst);
         until("it to tick again", || ticks.load(SeqCst) >= before + 20).await;
@@ -360,7 +360,7 @@ fn a_runtime_that_is_blocked_again_and_again_is_not_replaced_for_ever() {
             board.component("spawns").unwrap().reason,
             Some(Reason::HUNG)
         );
-        // Two runtimes left behind and one that nobody needs any more, each with two threads and those that poll.
+        // Two abandoned runtimes and one that is no longer needed, each with two threads and those that poll.
         assert!(of_workers().len() <= 12, "{:?}", threads());
         drop(release);
         supervisor.halt().await;

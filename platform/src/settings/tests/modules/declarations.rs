@@ -30,7 +30,7 @@ group_of!(HasWrongDefault, size: u8 { default: fixed("300") });
 
 #[test]
 fn a_declaration_that_cannot_work_is_refused_by_name() {
-    fn told<G: Group>(name: &'static str) -> String {
+    fn reported<G: Group>(name: &'static str) -> String {
         let before = catalogue().keys().count();
         let mut catalogue = catalogue();
         let error = catalogue.add::<G>(name).unwrap_err().to_string();
@@ -48,17 +48,17 @@ fn a_declaration_that_cannot_work_is_refused_by_name() {
         "notes_",
         "a_name_of_more_than_32_characters",
     ] {
-        assert!(told::<NoSettings>(name).starts_with(&format!("`{name}` cannot be the name")));
+        assert!(reported::<NoSettings>(name).starts_with(&format!("`{name}` cannot be the name")));
     }
     assert_eq!(
-        told::<NoSettings>("mirror"),
+        reported::<NoSettings>("mirror"),
         "two modules are named `mirror`: rename one of them"
     );
     assert_eq!(
-        told::<NotesSettings>("memos"),
+        reported::<NotesSettings>("memos"),
         "the settings of the module `memos` have the prefix `NOTES_`, which is not its name: write `MEMOS_`"
     );
-    assert!(told::<NoSettings>("database").contains("DOTMAC_DATABASE_ENABLED"));
+    assert!(reported::<NoSettings>("database").contains("DOTMAC_DATABASE_ENABLED"));
     let key = |key: &str| key.to_owned();
     let module = "notes";
     assert_eq!(

@@ -69,9 +69,12 @@ fn a_service_keeps_its_documents_in_step() {
 
     let stale = directory.write("README.md", marks("old"));
     let stale = Path::new(&stale);
-    let told = in_step(stale, &text, false).unwrap_err();
-    assert!(told.contains("README.md is not up to date"), "{told}");
-    assert!(told.contains("UPDATE_GENERATED=1"), "{told}");
+    let reported = in_step(stale, &text, false).unwrap_err();
+    assert!(
+        reported.contains("README.md is not up to date"),
+        "{reported}"
+    );
+    assert!(reported.contains("UPDATE_GENERATED=1"), "{reported}");
     in_step(stale, &text, true).unwrap();
     in_step(stale, &text, false).unwrap();
     assert_eq!(std::fs::read_to_string(stale).unwrap(), marks(text.trim()));

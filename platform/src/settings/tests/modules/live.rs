@@ -64,7 +64,7 @@ async fn live_keys_are_applied_by_the_module_and_the_others_wait() {
     );
     assert_eq!(*seen.lock().unwrap(), [(20, 30 * 86_400, 600)]);
     assert_eq!(notes(&current).page_size, 20);
-    // What waits is reported again, and what is applied is not applied again.
+    // Waiting changes are reported again, and applied ones are not applied again.
     assert_eq!(
         changed(&current, &new),
         [key("PORT", false), key("NOTES_SWEEP_INTERVAL", false)]

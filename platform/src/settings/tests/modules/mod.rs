@@ -110,7 +110,7 @@ fn catalogue() -> Catalogue {
     catalogue
 }
 
-/// What every start needs.
+/// The settings of every start.
 const RIGHT: [(&str, &str); 2] = [
     ("DOTMAC_NOTES_OWNER", "me"),
     ("DOTMAC_NOTES_SIGNING_KEY", "Kq7vXw2mBz"),

@@ -124,11 +124,11 @@ fn all_mistakes_of_all_groups_come_at_once() {
 
 #[test]
 fn a_rule_says_nothing_about_a_key_that_is_wrong_by_itself() {
-    let told = mistake(&[
+    let reported = mistake(&[
         ("DOTMAC_NOTES_KEEP", "5"),
         ("DOTMAC_NOTES_SWEEP_INTERVAL", "1d"),
     ]);
-    assert!(told.starts_with("DOTMAC_NOTES_KEEP"), "{told}");
+    assert!(reported.starts_with("DOTMAC_NOTES_KEEP"), "{reported}");
 }
 
 #[test]

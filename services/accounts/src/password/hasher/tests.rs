@@ -14,7 +14,7 @@ fn hasher() -> Hasher {
 }
 
 #[tokio::test]
-async fn right_wrong_and_nobodys_passwords_are_told_apart_only_by_the_answer() {
+async fn right_wrong_and_unknown_passwords_differ_only_by_the_answer() {
     let hasher = hasher();
     let asker = Asker::default();
     let stored = hasher.hash(asker, "a".into()).await.expect("hashed");

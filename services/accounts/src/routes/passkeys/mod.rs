@@ -146,7 +146,7 @@ async fn passkey_sign_in(
     body: Valid<PasskeySignIn>,
 ) -> Result<WithHeaders<Json<SessionBody>>, AccountsError> {
     let began = Instant::now();
-    // Else another site could sign a browser in to an account of its own.
+    // Else another site could sign a browser in to its own account.
     cookies::check_sign_in(&head, &on.settings.public_url)?;
     let PasskeySignIn {
         flow,

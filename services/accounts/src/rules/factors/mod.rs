@@ -86,7 +86,7 @@ impl Proof {
 
 /// What is said of a code that does not count.
 pub(super) fn wrong_code() -> AccountsError {
-    AccountsError::field("code", "code_wrong", "is not right, or was used before")
+    AccountsError::field("code", "code_wrong", "is wrong, or was used before")
 }
 
 /// A secret for an authenticator app of the user, in place of one that was never confirmed.

@@ -133,7 +133,7 @@ fn descriptors(rows: &[PasskeyRow]) -> Vec<Descriptor> {
         .collect()
 }
 
-/// A row for a ceremony with a text of its own.
+/// A row for a ceremony with its own text.
 fn new_row(purpose: Purpose, state: Vec<u8>) -> Result<(SecretString, CeremonyRow), AccountsError> {
     let minted = secret_text::mint_pair(Prefix::Flow)?;
     let row = CeremonyRow {
