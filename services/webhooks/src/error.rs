@@ -122,6 +122,8 @@ impl From<ResealError> for WebhooksError {
 impl WorkerError for WebhooksError {
     fn upstream(&self) -> Option<Reason> {
         match self {
+            // Leases tell whether it was written down, so the sender need not know.
+            Self::Db(DbError::OutcomeUnknown(_)) => Some(Reason::UNREACHABLE),
             Self::Db(error) => error.reason(),
             _ => None,
         }
@@ -151,5 +153,20 @@ impl ApiError for WebhooksError {
             Self::Emit(error) => DbError::from(error).into(),
             Self::Record(error) => DbError::from(error).into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::result::Error::NotFound;
+
+    use super::*;
+
+    #[test]
+    fn a_commit_whose_outcome_is_unknown_is_an_outage() {
+        let unknown = WebhooksError::from(DbError::OutcomeUnknown(NotFound));
+        assert_eq!(unknown.upstream(), Some(Reason::UNREACHABLE));
+        let wrong = WebhooksError::from(DbError::Query(NotFound));
+        assert_eq!(wrong.upstream(), None);
     }
 }

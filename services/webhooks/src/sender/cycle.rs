@@ -1,7 +1,7 @@
 //! What the sender does in the database, all of it at once every few milliseconds: writes down what has ended, keeps leases,
 //! claims what there is room for. Attempts go on meanwhile.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use dotmac_platform::{
     db::{Connection, Db, DbError, Tx},
@@ -50,6 +50,8 @@ pub(super) struct Work {
 pub(super) struct Ask {
     pub(super) most: u32,
     pub(super) ahead: Arc<HashMap<EndpointId, u32>>,
+    /// How many more may be claimed ahead, of all endpoints together.
+    pub(super) ahead_in_all: u32,
     /// Behind which endpoint the claim begins.
     pub(super) turn: EndpointId,
     /// Whether to look first if there is anything: most of the time there is not.
@@ -72,6 +74,8 @@ pub(super) struct Done {
 #[derive(Default)]
 pub(super) struct Got {
     pub(super) parcels: Vec<Parcel>,
+    /// Before they were claimed.
+    pub(super) began: Option<Instant>,
     pub(super) widths: HashMap<EndpointId, u32>,
     /// Behind which endpoint the next claim begins.
     pub(super) turn: Option<EndpointId>,
@@ -120,11 +124,14 @@ impl Cycles {
         }
         let (worker, rules) = (self.me, self.rules);
         let claim = async move |tx: &mut Tx| {
+            // Their leases, and how fresh they are, count from here; the wait for a connection does not.
+            let began = Instant::now();
             let now = delivery::database_now(tx).await?;
             let wanted = Wanted {
                 worker,
                 most: ask.most,
                 ahead: Arc::clone(&ask.ahead),
+                ahead_in_all: ask.ahead_in_all,
                 turn: ask.turn,
                 rules,
                 now,
@@ -134,6 +141,7 @@ impl Cycles {
             let parcels = parcel::load(tx, claims.deliveries, now).await?;
             Ok::<_, DbError>(Got {
                 parcels,
+                began: Some(began),
                 widths: claims.widths,
                 turn: claims.turn,
             })
@@ -152,13 +160,15 @@ impl Cycles {
         if mine.is_empty() && !self.look().await?.has_expired {
             return Ok(());
         }
-        let most_tries = i32::try_from(self.ladder.attempts()).unwrap_or(i32::MAX);
+        // Interrupted ones do not count on the ladder, so there may be more, but not without end.
+        let most = i32::try_from(self.ladder.attempts()).unwrap_or(i32::MAX);
+        let most_attempts = most.saturating_mul(2);
         let keep = async move |tx: &mut Tx| {
             let now = delivery::database_now(tx).await?;
             if !mine.is_empty() {
                 leases::renew(tx, &mine, now + LEASE).await?;
             }
-            leases::take_back(tx, now, most_tries).await
+            leases::take_back(tx, now, most_attempts).await
         };
         let taken: Result<usize, DbError> = self.db.transaction("keep leases", keep).await;
         let taken = taken?;

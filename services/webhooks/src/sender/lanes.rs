@@ -1,8 +1,8 @@
 //! What this instance has claimed of each endpoint: attempts under way, and deliveries that wait for one to end.
 //!
 //! How many are claimed ahead depends on the endpoint: as many as its attempts do within [`WINDOW`], by what the last ones
-//! took; none while it is slow or fails. What waits is given back as soon as an attempt fails, and once it is not as fresh as it
-//! should be.
+//! took; none while it is slow or fails. Of all endpoints together no more than [`EACH_AHEAD`] for each attempt that may be under
+//! way. What waits is given back as soon as an attempt fails, and once it is not as fresh as it should be.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,8 +16,12 @@ use crate::store::{claims::Claimed, endpoints::EndpointId};
 const WINDOW: Duration = Duration::from_millis(50);
 /// The most deliveries of an endpoint that are claimed ahead.
 const MOST: u32 = 128;
-/// The longest that a delivery waits here.
-const LONGEST: Duration = Duration::from_secs(1);
+/// How many deliveries of all endpoints may wait here for each attempt that may be under way.
+const EACH_AHEAD: usize = 4;
+/// The longest that a delivery waits here, from before it was claimed.
+const LONGEST: Duration = Duration::from_secs(3);
+/// How long an endpoint is remembered of which there is nothing.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// The endpoints of which this instance has deliveries.
 #[derive(Default)]
@@ -31,6 +35,8 @@ struct LocalLane {
     width: u32,
     /// What attempts take; `None` while none has gone well, or since one did not.
     mean: Option<Duration>,
+    /// When a delivery of it last came or ended.
+    used: Option<Instant>,
 }
 
 /// What is done with a delivery that waited.
@@ -42,11 +48,12 @@ pub(super) enum Next {
 }
 
 impl LocalLanes {
-    /// Adds a delivery, of whose endpoint `width` may be under way at once.
-    pub(super) fn add(&mut self, parcel: Parcel, width: u32) {
+    /// Adds a delivery whose claim began then, and of whose endpoint `width` may be under way at once.
+    pub(super) fn add(&mut self, parcel: Parcel, width: u32, began: Instant) {
         let lane = self.0.entry(parcel.claimed.endpoint_id).or_default();
         lane.width = width.max(1);
-        lane.waiting.push_back((parcel, Instant::now()));
+        lane.used = Some(Instant::now());
+        lane.waiting.push_back((parcel, began));
     }
 
     /// The next delivery of an endpoint, if its lane has a place.
@@ -69,6 +76,7 @@ impl LocalLanes {
             return Vec::new();
         };
         lane.busy = lane.busy.saturating_sub(1);
+        lane.used = Some(Instant::now());
         match (took, lane.mean) {
             (Some(took), Some(mean)) => lane.mean = Some(mean - mean / 8 + took / 8),
             (took, _) => lane.mean = took,
@@ -109,10 +117,19 @@ impl LocalLanes {
         depths.collect()
     }
 
-    /// Forgets endpoints of which there is nothing.
+    /// How many more deliveries may be claimed ahead, of all endpoints together, where so many attempts may be under way.
+    pub(super) fn ahead_in_all(&self, concurrency: usize) -> u32 {
+        let waiting: usize = self.0.values().map(|lane| lane.waiting.len()).sum();
+        let more = (EACH_AHEAD * concurrency).saturating_sub(waiting);
+        u32::try_from(more).unwrap_or(u32::MAX)
+    }
+
+    /// Forgets endpoints of which there has been nothing for a while.
     pub(super) fn forget_idle(&mut self) {
-        self.0
-            .retain(|_, lane| lane.busy > 0 || !lane.waiting.is_empty());
+        self.0.retain(|_, lane| {
+            let is_used = lane.used.is_some_and(|used| used.elapsed() < IDLE);
+            is_used || lane.busy > 0 || !lane.waiting.is_empty()
+        });
     }
 }
 

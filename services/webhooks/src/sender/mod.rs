@@ -79,6 +79,8 @@ struct Sender {
     /// When there is to be another claim, and whether something is known to be there.
     claim_at: Instant,
     has_more: bool,
+    /// Whether it was woken since it last asked for something.
+    woken: bool,
     /// Until when the database is left alone.
     paused_until: Option<Instant>,
 }
@@ -102,6 +104,7 @@ pub(crate) async fn run(on: Service, context: WorkerContext) -> Result<(), Webho
         kept: None,
         claim_at: Instant::now(),
         has_more: false,
+        woken: false,
         paused_until: None,
         on,
     };
@@ -133,7 +136,11 @@ impl Sender {
                 Some(ended) = self.tasks.join_next() => self.note(ended),
                 done = finished(&mut cycle) => {
                     cycle = None;
-                    match self.take(done) {
+                    let error = self.take(done);
+                    if !context.is_stopping() {
+                        self.start_waiting();
+                    }
+                    match error {
                         None => context.lifeline().ready(Serving::default()),
                         Some(error) => {
                             // What is under way goes on, and what has ended is kept until it can be written down.
@@ -146,15 +153,20 @@ impl Sender {
                 () = signal.notified() => {
                     self.claim_at = Instant::now();
                     self.has_more = true;
+                    self.woken = true;
                 }
                 () = sleep(wait) => {}
                 () = context.stopping() => {}
+            }
+            if context.is_stopping() {
+                break;
             }
             while let Some(ended) = self.tasks.try_join_next() {
                 self.note(ended);
             }
         }
         if let Some(cycle) = cycle {
+            // What it claimed is not begun any more.
             let done = cycle.await;
             self.take(done);
         }
@@ -200,6 +212,10 @@ impl Sender {
     /// What is to be done in the database now.
     fn work(&mut self) -> Work {
         let (room, is_time) = (self.room(), self.claim_at <= Instant::now());
+        let asks = room > 0 && (is_time || self.has_more);
+        if asks {
+            self.woken = false;
+        }
         self.unwritten_since = None;
         Work {
             ended: std::mem::take(&mut self.ended),
@@ -207,9 +223,10 @@ impl Sender {
             kept: self
                 .keeps_leases()
                 .then(|| self.under_way.values().cloned().collect()),
-            ask: (room > 0 && (is_time || self.has_more)).then(|| Ask {
+            ask: asks.then(|| Ask {
                 most: u32::try_from(room).unwrap_or(u32::MAX),
                 ahead: Arc::new(self.lanes.ahead()),
+                ahead_in_all: self.lanes.ahead_in_all(self.on.settings.concurrency),
                 turn: self.turn,
                 looks: !self.has_more,
             }),
@@ -236,6 +253,7 @@ impl Sender {
             self.kept = Some(now);
         }
         self.paused_until = None;
+        self.lanes.forget_idle();
         let Some(got) = got else {
             return error;
         };
@@ -245,19 +263,26 @@ impl Sender {
             true => now + AGAIN,
             false => now + POLL.mul_f64(0.8 + 0.4 * fastrand::f64()),
         };
-        if !self.has_more {
-            self.lanes.forget_idle();
+        if self.woken {
+            // What it was woken for may have come behind the claim.
+            self.has_more = true;
+            self.claim_at = now;
         }
+        let began = got.began.unwrap_or(now);
         for parcel in got.parcels {
             let claimed = parcel.claimed.clone();
             let width = got.widths.get(&claimed.endpoint_id).copied();
             self.under_way.insert((claimed.id, claimed.lease), claimed);
-            self.lanes.add(parcel, width.unwrap_or(1));
+            self.lanes.add(parcel, width.unwrap_or(1), began);
         }
+        error
+    }
+
+    /// Begins what waits, as far as there is room for it.
+    fn start_waiting(&mut self) {
         for endpoint in self.lanes.waiting() {
             self.start(endpoint);
         }
-        error
     }
 
     /// Begins what may be under way to an endpoint.
@@ -307,9 +332,7 @@ impl Sender {
         self.unwritten_since.get_or_insert_with(Instant::now);
         self.start(endpoint_id);
         if was_full {
-            for endpoint in self.lanes.waiting() {
-                self.start(endpoint);
-            }
+            self.start_waiting();
         }
     }
 
@@ -325,6 +348,9 @@ impl Sender {
                 Ok(Some(ended)) => self.note(ended),
                 Ok(None) | Err(_) => break,
             }
+        }
+        while let Some(ended) = self.tasks.try_join_next() {
+            self.note(ended);
         }
         self.tasks.abort_all();
         let mut work = Work {

@@ -1,5 +1,5 @@
 //! What is needed to send a delivery, read in the transaction that claims it: so a rotated secret or another URL counts from the
-//! next claim on, which is a second before the attempt at the most.
+//! next claim on, which is three seconds before the attempt at the most.
 
 use std::{collections::HashMap, sync::Arc};
 

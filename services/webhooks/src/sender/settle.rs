@@ -80,7 +80,7 @@ async fn write(
     let mut attempts = Vec::new();
     let mut given_up: HashMap<EndpointId, &'static str> = HashMap::new();
     for (it, (claimed, settled)) in ended.into_iter().zip(settled) {
-        if !held.contains(&claimed.id) {
+        if !held.contains(&(claimed.id, claimed.lease)) {
             outcome.late += 1;
             continue;
         }

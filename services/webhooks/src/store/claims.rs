@@ -70,6 +70,8 @@ pub(crate) struct Wanted {
     pub(crate) most: u32,
     /// How many deliveries it takes of which endpoints beyond what may be under way at once.
     pub(crate) ahead: Arc<HashMap<EndpointId, u32>>,
+    /// How many more it takes so of all endpoints together.
+    pub(crate) ahead_in_all: u32,
     /// Behind which endpoint it begins.
     pub(crate) turn: EndpointId,
     pub(crate) rules: LaneRules,
@@ -153,7 +155,7 @@ pub(crate) async fn claim(tx: &mut Tx, wanted: Wanted) -> Result<Claims, DbError
     let lanes = lock_open(tx, found.clone(), wanted.now).await?;
     let under_way = under_way(tx, lanes.keys().copied().collect(), wanted.worker).await?;
     let (mut rooms, mut widths) = (Vec::new(), HashMap::new());
-    let mut left = wanted.most;
+    let (mut left, mut left_ahead) = (wanted.most, wanted.ahead_in_all);
     let mut turn = None;
     for endpoint in found {
         if left == 0 {
@@ -174,7 +176,9 @@ pub(crate) async fn claim(tx: &mut Tx, wanted: Wanted) -> Result<Claims, DbError
                 let may_take_ahead = width > 0 && taken.others == 0 && lane.is_well();
                 let ahead = wanted.ahead.get(&endpoint).filter(|_| may_take_ahead);
                 let most = width.saturating_add(ahead.copied().unwrap_or_default());
-                most.saturating_sub(taken.mine)
+                let beyond = most.saturating_sub(taken.mine.max(width)).min(left_ahead);
+                left_ahead -= beyond;
+                places.saturating_add(beyond)
             }
         };
         if room > 0 {

@@ -54,6 +54,8 @@ fn leased(claimed: &[Claimed]) -> String {
 const LEASED: [(&str, &str); 3] = [("tenant_id", "uuid"), ("id", "uuid"), ("lease", "bigint")];
 const OF_LEASE: &str = "webhook_delivery.tenant_id = r.tenant_id AND webhook_delivery.id = r.id \
                         AND webhook_delivery.lease = r.lease AND webhook_delivery.state = 'sending'";
+/// The fields of [`Held`].
+const HELD: &str = "webhook_delivery.id AS id, webhook_delivery.lease AS lease";
 
 /// Lets the leases of these deliveries last until then, as far as they are still held.
 pub(crate) async fn renew(
@@ -81,16 +83,18 @@ pub(crate) async fn give_back(
     const ERROR: &str = "interrupted: the instance that sent it stopped before there was an answer";
     let query = sql_query(format!(
         "UPDATE webhook_delivery SET state = 'pending', due_at = $1, tries = webhook_delivery.tries - 1, worker = NULL, \
-         leased_until = NULL FROM {} WHERE {OF_LEASE} RETURNING webhook_delivery.id AS id",
+         leased_until = NULL FROM {} WHERE {OF_LEASE} RETURNING {HELD}",
         records::relation(tx.connection(), "$2", &LEASED)
     ));
     let query = query
         .bind::<Timestamp, _>(now)
         .bind::<Text, _>(leased(&claimed));
     let given: Vec<Held> = on!(tx, |c| query.load(c).await)?;
-    let given = claimed
-        .into_iter()
-        .filter(|it| given.iter().any(|held| held.id == it.id));
+    let given = claimed.into_iter().filter(|it| {
+        given
+            .iter()
+            .any(|held| (held.id, held.lease) == (it.id, it.lease))
+    });
     let rows = given.map(|it| {
         let attempt = Attempt::failed(now, Duration::ZERO, ERROR);
         AttemptRow::new((it.tenant_id, it.id), it.endpoint_id, it.attempts, attempt)
@@ -137,14 +141,17 @@ struct Written<'s> {
 struct Held {
     #[diesel(sql_type = Uuid)]
     id: DeliveryId,
+    #[diesel(sql_type = BigInt)]
+    lease: i64,
 }
 
-/// Writes what has become of deliveries, as far as their leases are still held: the ids of those.
+/// Writes what has become of deliveries, as far as their leases are still held: the ids and leases of those. One delivery may be
+/// among them with a former lease too.
 pub(crate) async fn settle(
     tx: &mut Tx,
     settled: &[(Claimed, Settled)],
     now: Moment,
-) -> Result<Vec<DeliveryId>, DbError> {
+) -> Result<Vec<(DeliveryId, i64)>, DbError> {
     let rows: Vec<_> = settled
         .iter()
         .map(|(claimed, settled)| Written {
@@ -171,13 +178,13 @@ pub(crate) async fn settle(
     let query = sql_query(format!(
         "UPDATE webhook_delivery SET finished_at = CASE WHEN r.state = 'pending' THEN NULL ELSE $1 END, state = r.state, \
          due_at = r.due_at, tries = r.tries, last_status = r.status, last_error = r.error, worker = NULL, leased_until = NULL \
-         FROM {} WHERE {OF_LEASE} RETURNING webhook_delivery.id AS id",
+         FROM {} WHERE {OF_LEASE} RETURNING {HELD}",
         records::relation(tx.connection(), "$2", &fields)
     ));
     let rows = serde_json::to_string(&rows).unwrap_or_default();
     let query = query.bind::<Timestamp, _>(now).bind::<Text, _>(rows);
     let found: Vec<Held> = on!(tx, |c| query.load(c).await)?;
-    Ok(found.into_iter().map(|it| it.id).collect())
+    Ok(found.into_iter().map(|it| (it.id, it.lease)).collect())
 }
 
 #[derive(QueryableByName)]
@@ -194,9 +201,14 @@ struct Expired {
     started_at: Moment,
 }
 
-/// Takes back what an instance did not end in its time: nobody knows whether the receiver got it, so it is sent again, or given
-/// up after `most_tries`; how many. The attempt is kept with that as its error.
-pub(crate) async fn take_back(tx: &mut Tx, now: Moment, most_tries: i32) -> Result<usize, DbError> {
+/// Takes back what an instance did not end in its time: nobody knows whether it was sent and the receiver got it, so it is sent
+/// again, or given up after `most_attempts`; how many. The attempt is kept with that as its error, and does not count on the
+/// ladder.
+pub(crate) async fn take_back(
+    tx: &mut Tx,
+    now: Moment,
+    most_attempts: i32,
+) -> Result<usize, DbError> {
     const ERROR: &str =
         "interrupted: the instance that was to send it ended before it wrote down an answer";
     let is_postgres = matches!(tx.connection(), Connection::Postgres(_));
@@ -206,14 +218,15 @@ pub(crate) async fn take_back(tx: &mut Tx, now: Moment, most_tries: i32) -> Resu
         ""
     };
     let query = sql_query(format!(
-        "UPDATE webhook_delivery SET state = CASE WHEN tries >= $1 THEN 'failed' ELSE 'pending' END, \
-         finished_at = CASE WHEN tries >= $1 THEN $2 END, due_at = $2, worker = NULL, leased_until = NULL, last_status = NULL, \
+        "UPDATE webhook_delivery SET state = CASE WHEN attempts >= $1 THEN 'failed' ELSE 'pending' END, \
+         finished_at = CASE WHEN attempts >= $1 THEN $2 END, due_at = $2, \
+         tries = CASE WHEN tries > 0 THEN tries - 1 ELSE 0 END, worker = NULL, leased_until = NULL, last_status = NULL, \
          last_error = $3, lease = lease + 1 WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM webhook_delivery \
          WHERE state = 'sending' AND leased_until < $2 ORDER BY leased_until LIMIT $4 {lock}) \
          RETURNING tenant_id, id, endpoint_id, attempts, started_at"
     ));
     let query = query
-        .bind::<Integer, _>(most_tries)
+        .bind::<Integer, _>(most_attempts)
         .bind::<Timestamp, _>(now)
         .bind::<Text, _>(ERROR)
         .bind::<BigInt, _>(MOST_EXPIRED);
