@@ -92,8 +92,8 @@ pub enum EgressError {
         /// Whether the host may have been given the request before.
         is_sent: bool,
     },
-    /// Too many calls wait already, for this host or for all.
-    #[error("too many calls to `{host}` wait already")]
+    /// Too many calls are under way and wait, to this host or to all: there was no place for it in time, and it was not made.
+    #[error("too many calls to `{host}` are under way and wait")]
     Busy {
         /// The host of the URL.
         host: String,

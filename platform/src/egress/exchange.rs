@@ -5,7 +5,10 @@
 
 use std::{
     net::IpAddr,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
@@ -14,6 +17,7 @@ use reqwest::{
     header::{ACCEPT, ACCEPT_LANGUAGE, HeaderMap, HeaderName, LOCATION, USER_AGENT},
     redirect,
 };
+use tokio::time::{Instant, timeout};
 use tracing::{Dispatch, Instrument, instrument::WithSubscriber};
 use url::Url;
 
@@ -23,6 +27,7 @@ use super::{
     measure::Measured,
     policy::Destination,
     pool::{IDLE, Route},
+    slots::Slot,
     span,
 };
 
@@ -33,34 +38,37 @@ const FOR_ANY_HOST: [HeaderName; 3] = [ACCEPT, ACCEPT_LANGUAGE, USER_AGENT];
 /// whether the host was given anything.
 const TO_CONNECT: f64 = 0.6;
 
+/// How long a call waits for a place before its time begins, as a part of that time.
+const TO_WAIT: f64 = 0.25;
+
 /// The default `User-Agent` of calls.
 const AGENT: &str = concat!("dotmac-platform/", env!("CARGO_PKG_VERSION"));
+
+/// How far a call is, over all its hops.
+#[derive(Default)]
+struct Progress {
+    /// When it had its first place: its time counts from then on.
+    began: OnceLock<Instant>,
+    /// Whether a host may have been given the request.
+    is_sent: AtomicBool,
+}
 
 impl EgressRequest {
     pub(super) async fn exchange(mut self) -> Result<EgressAnswer, EgressError> {
         let url = self.url.clone()?;
-        let host = Destination::of(&url)?.host;
-        let (limit, sent) = (self.timeout, AtomicBool::new(false));
-        let outcome = tokio::time::timeout(limit, self.follow(url, &sent)).await;
-        outcome.unwrap_or_else(|_| {
-            Err(EgressError::Timeout {
-                host,
-                limit,
-                is_sent: sent.load(Relaxed),
-            })
-        })
+        self.follow(url, &Progress::default()).await
     }
 
     /// Sends it to `url`, and on to where the answer leads.
     async fn follow(
         &mut self,
         mut url: Url,
-        sent: &AtomicBool,
+        progress: &Progress,
     ) -> Result<EgressAnswer, EgressError> {
         let mut followed = 0;
         loop {
             let destination = Destination::of(&url)?;
-            let answer = self.attempt(&url, &destination, sent).await?;
+            let answer = self.attempt(&url, &destination, progress).await?;
             if self.redirects == 0 || !matches!(self.method, Method::GET | Method::HEAD) {
                 return Ok(answer);
             }
@@ -91,13 +99,13 @@ impl EgressRequest {
         &self,
         url: &Url,
         destination: &Destination,
-        sent: &AtomicBool,
+        progress: &Progress,
     ) -> Result<EgressAnswer, EgressError> {
         let (attempt, measured) = (span::of(&self.method, destination), Measured::begin());
         let within = async {
             let mut headers = self.headers.clone();
             span::inject(&mut headers);
-            let sending = self.send_to(url, destination, headers, sent);
+            let sending = self.send_to(url, destination, headers, progress);
             sending.with_subscriber(Dispatch::none()).await
         };
         let outcome = within.instrument(attempt.span.clone()).await;
@@ -106,7 +114,54 @@ impl EgressRequest {
         outcome
     }
 
+    /// Sends it once there is a place, within the time that is left.
     async fn send_to(
+        &self,
+        url: &Url,
+        destination: &Destination,
+        headers: HeaderMap,
+        progress: &Progress,
+    ) -> Result<EgressAnswer, EgressError> {
+        let _slot = self.place(destination, progress).await?;
+        let began = progress.began.get_or_init(Instant::now);
+        let left = self.timeout.saturating_sub(began.elapsed());
+        let sent = &progress.is_sent;
+        let outcome = timeout(left, self.call(url, destination, headers, sent)).await;
+        outcome.unwrap_or_else(|_| Err(self.late(destination, progress)))
+    }
+
+    /// A place for an attempt. What waits in vain for the first one was not tried; a further hop waits within the time of its
+    /// call.
+    async fn place(
+        &self,
+        destination: &Destination,
+        progress: &Progress,
+    ) -> Result<Slot, EgressError> {
+        let slots = &self.egress.0.slots;
+        let (left, over) = match progress.began.get() {
+            Some(began) => {
+                let left = self.timeout.saturating_sub(began.elapsed());
+                (left, self.late(destination, progress))
+            }
+            None => {
+                let host = destination.host.clone();
+                (self.timeout.mul_f64(TO_WAIT), EgressError::Busy { host })
+            }
+        };
+        let taken = timeout(left, slots.take(destination)).await;
+        taken.unwrap_or(Err(over))
+    }
+
+    /// Its time is over.
+    fn late(&self, destination: &Destination, progress: &Progress) -> EgressError {
+        EgressError::Timeout {
+            host: destination.host.clone(),
+            limit: self.timeout,
+            is_sent: progress.is_sent.load(Relaxed),
+        }
+    }
+
+    async fn call(
         &self,
         url: &Url,
         destination: &Destination,
@@ -114,7 +169,6 @@ impl EgressRequest {
         sent: &AtomicBool,
     ) -> Result<EgressAnswer, EgressError> {
         let inner = &*self.egress.0;
-        let _slot = inner.slots.take(destination).await?;
         let addresses = inner.addresses(destination).await?;
         inner.config.policy.judge(destination, &addresses)?;
         let client = inner.client(destination, addresses).await?;

@@ -67,6 +67,7 @@ impl Measured {
         self.count(match outcome {
             Ok(answer) if answer.status.as_u16() < 400 => "ok",
             Ok(_) => REFUSED,
+            Err(EgressError::Timeout { .. }) => GIVEN_UP,
             Err(error) => error.code(),
         });
     }

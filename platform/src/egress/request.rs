@@ -94,7 +94,8 @@ impl EgressRequest {
         }
     }
 
-    /// The longest time to the end of the answer; at most, and by default, `DOTMAC_EGRESS_TIMEOUT`.
+    /// The longest time from when there is a place for it to the end of the answer; at most, and by default,
+    /// `DOTMAC_EGRESS_TIMEOUT`. It waits a quarter of that for its place.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(self.timeout);
         self

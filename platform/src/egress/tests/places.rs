@@ -133,6 +133,28 @@ async fn the_queue_for_a_host_ends_somewhere() {
 }
 
 #[tokio::test]
+async fn a_call_that_waits_in_vain_for_its_place_was_not_tried() {
+    let (gate, server) = gated();
+    let config = Config {
+        per_host: 1,
+        ..development()
+    };
+    let egress = egress(config, &everything_here());
+    let slow = format!("http://slow.example:{}/slow", server.port);
+    let call = tokio::spawn(egress.get(&slow).send());
+    gate.until(1).await;
+    let waits = egress.get(&slow).timeout(Duration::from_millis(200));
+    let error = waits.send().await.unwrap_err();
+    assert_eq!(
+        (error.code(), error.may_have_arrived()),
+        ("egress_busy", false)
+    );
+    gate.open();
+    assert_eq!(call.await.unwrap().unwrap().status, 200);
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[tokio::test]
 async fn all_hosts_together_have_a_limit() {
     let (gate, server) = gated();
     let config = Config {

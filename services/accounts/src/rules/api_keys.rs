@@ -28,6 +28,7 @@ use crate::{
     store::{
         api_keys::{self as store, ApiKeyId, ApiKeyRow, KeyRules},
         bindings::{self, Holder},
+        tenants,
         users::UserId,
     },
 };
@@ -70,12 +71,19 @@ impl Expiry {
                 let rule = "is in the future and at most a year away, or `never`";
                 Err(AccountsError::field("expires_at", "expiry_invalid", rule))
             }
-            Self::Never if who.may::<NeverExpireApiKeys>() => Ok(None),
-            Self::Never => Err(AccountsError::Forbidden(
-                "a key that never ends takes the permission `accounts.api_keys.never_expire`",
-            )),
+            Self::Never => may_never_end(who).map(|()| None),
         }
     }
+}
+
+/// Whether they may have a key that never ends.
+fn may_never_end(who: &Principal) -> Result<(), AccountsError> {
+    if who.may::<NeverExpireApiKeys>() {
+        return Ok(());
+    }
+    Err(AccountsError::Forbidden(
+        "a key that never ends takes the permission `accounts.api_keys.never_expire`",
+    ))
 }
 
 /// Makes a key; its text is returned and stored nowhere.
@@ -237,6 +245,9 @@ pub(crate) async fn rotate(
 ) -> Result<Audited<SecretString>, AccountsError> {
     let holder = row.holder().ok_or(AccountsError::NotFound)?;
     may_manage(tx, who, holder).await?;
+    if row.expires_at.is_none() {
+        may_never_end(who)?;
+    }
     // Its owner may get roles later, so what counts is what the key could do then.
     check_scopes(who, &row.rules.0)?;
     check_end(tx, who, holder, &row.rules.0, row.expires_at).await?;
@@ -325,13 +336,19 @@ fn scopes(rules: &KeyRules) -> PermissionSet {
     scopes
 }
 
-/// Whether they may make or change keys of `holder`: their own, or those of a service account that may no more than they.
+/// Whether they may make or change keys of `holder`: their own, or those of a service account that may no more than they. Where
+/// the tenant wants a second factor they must have shown it, since a key is asked for none.
 async fn may_manage(
     tx: &mut TenantTx,
     who: &Principal,
     holder: Holder,
 ) -> Result<(), AccountsError> {
     service::person(who)?;
+    let tenant = tx.tenant();
+    let tenant = tenants::find(tx, tenant).await?;
+    if tenant.is_some_and(|it| it.mfa_required) {
+        service::authenticated_now(who, 2)?;
+    }
     match holder {
         Holder::User(id) if id.uuid() == who.id => Ok(()),
         Holder::User(_) => Err(AccountsError::Forbidden(

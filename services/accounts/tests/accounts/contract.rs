@@ -154,6 +154,16 @@ async fn a_key_that_never_ends_takes_a_permission_of_its_own() {
             };
             assert!(is_right, "{expires_at}: {made:?}");
         }
+        // Another secret lets it go on, so that takes the permission as well.
+        house.sql("UPDATE api_keys SET expires_at = NULL").await;
+        let rotate = async |token: &str, id: String| {
+            let path = format!("/api-keys/{id}/rotate");
+            house.post(&path, Some(token), json!({})).await
+        };
+        let refused = rotate(&clerk, usual.text("id")).await;
+        assert_eq!(refused.short(), (403, "forbidden"), "{refused:?}");
+        let rotated = rotate(&owner, never.text("id")).await;
+        assert_eq!(rotated.status, 200, "{rotated:?}");
     })
     .await;
 }

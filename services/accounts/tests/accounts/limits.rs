@@ -111,6 +111,12 @@ async fn a_tenant_that_wants_a_second_factor_lets_its_members_add_one_and_do_not
         let alone = house.admin_session().await.text("access_token");
         let (_, ann) = house.user(&alone, "ann@example.com", &["admin"]).await;
         let ann = ann.text("access_token");
+        let key = json!({ "name": "mine", "scopes": ["accounts.users.read"] });
+        let made = house
+            .post("/auth/me/api-keys", Some(&ann), key.clone())
+            .await;
+        assert_eq!(made.status, 201, "{made:?}");
+        let rotate = format!("/auth/me/api-keys/{}/rotate", made.text("id"));
         let path = "/tenants/01900000-0000-7000-8000-000000000001/policy";
         let policy = house.get(path, Some(&alone)).await;
         assert_eq!(policy.body["mfa_required"], false, "{policy:?}");
@@ -171,11 +177,24 @@ async fn a_tenant_that_wants_a_second_factor_lets_its_members_add_one_and_do_not
             "{barred:?}"
         );
         assert_eq!(house.get("/auth/me", Some(&ann)).await.status, 200);
+        // A key would do without a second factor what its owner may not.
+        for (path, body) in [
+            ("/auth/me/api-keys", key.clone()),
+            (rotate.as_str(), json!({})),
+        ] {
+            let barred = house.post(path, Some(&ann), body).await;
+            let expected = (403, "step_up_required");
+            assert_eq!(barred.short(), expected, "{path}: {barred:?}");
+        }
         let secret = factor(&ann).await;
         let barred = users(&ann).await;
         assert_eq!(barred.short(), (403, "step_up_required"), "{barred:?}");
         let ann = step_up(&ann, &secret).await;
         assert_eq!(users(&ann).await.status, 200);
+        let rotated = house.post(&rotate, Some(&ann), json!({})).await;
+        assert_eq!(rotated.status, 200, "{rotated:?}");
+        let made = house.post("/auth/me/api-keys", Some(&ann), key).await;
+        assert_eq!(made.status, 201, "{made:?}");
 
         // Going on there from another tenant takes it as well.
         let (_, bob) = house.user(&strong, "bob@example.com", &["member"]).await;

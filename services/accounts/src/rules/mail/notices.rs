@@ -53,7 +53,7 @@ pub(crate) async fn refresh_reused(
     send(tx, service, &user, &REFRESH_REUSED, &[], None).await
 }
 
-/// The second factor of the user was locked: the password is known to an attacker.
+/// Codes were locked: whoever gave the wrong ones had got past the first step of signing in.
 pub(crate) async fn factor_locked(
     tx: &mut Tx,
     service: &Service,
@@ -80,7 +80,8 @@ pub(crate) async fn key_reported(
         let Some(user) = users::find(tx, owner).await?.filter(UserRow::is_active) else {
             continue;
         };
-        let data = [("key", key.name.clone())];
+        // Not its name, which whoever made it has chosen.
+        let data = [("key", key.public_id.clone())];
         send(tx, service, &user, &KEY_REPORTED, &data, None).await?;
     }
     Ok(())
