@@ -125,8 +125,8 @@ impl EgressRequest {
         let _slot = self.place(destination, progress).await?;
         let began = progress.began.get_or_init(Instant::now);
         let left = self.timeout.saturating_sub(began.elapsed());
-        let sent = &progress.is_sent;
-        let outcome = timeout(left, self.call(url, destination, headers, sent)).await;
+        let calling = Box::pin(self.call(url, destination, headers, &progress.is_sent));
+        let outcome = timeout(left, calling).await;
         outcome.unwrap_or_else(|_| Err(self.late(destination, progress)))
     }
 

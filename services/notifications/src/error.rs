@@ -110,10 +110,18 @@ const NO_DIRECTORY: ProblemType = not_configured(
     "directory_not_configured",
     "the program has no directory of users",
 );
+const TOO_EARLY: ProblemType = ProblemType::new(
+    503,
+    "too_early",
+    "the relay's answer to that mail is not written down yet; report it again",
+);
 const INVALID: ProblemType = ProblemType::new(422, "validation", "some values are not valid");
 
 /// When another try may find room.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// When an attempt that is under way is over, most likely.
+const SOON: Duration = Duration::from_secs(10);
 
 const fn not_configured(code: &'static str, description: &'static str) -> ProblemType {
     ProblemType::new(422, code, description)
@@ -184,6 +192,8 @@ pub(crate) enum NotificationsError {
     MayNotRead,
     #[error("no secret for reports of relays is configured")]
     NoReports,
+    #[error("the relay's answer to that mail is not written down yet")]
+    TooEarly,
     #[error("there is no directory of users")]
     NoDirectory,
     #[error("some values are not valid")]
@@ -275,6 +285,7 @@ impl ApiError for NotificationsError {
         NO_REPORTS,
         NO_FILES,
         NO_DIRECTORY,
+        TOO_EARLY,
         INVALID,
     ];
 
@@ -315,6 +326,7 @@ impl ApiError for NotificationsError {
                 .problem()
                 .field_error("permission", "files.files.read"),
             Self::NoReports => NO_REPORTS.problem(),
+            Self::TooEarly => TOO_EARLY.problem().retry_after(SOON),
             Self::Problem(problem) => problem,
             Self::NoDirectory => NO_DIRECTORY.problem(),
             Self::Wrong(fields) => fields.into_iter().fold(INVALID.problem(), |problem, it| {

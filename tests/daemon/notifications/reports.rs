@@ -175,6 +175,34 @@ async fn what_a_relay_reports_is_written_down_once_on_both_back_ends() {
 }
 
 #[tokio::test]
+async fn a_report_that_comes_before_the_answer_of_the_relay_is_to_come_again() {
+    let relay = Smtp::start().await;
+    let daemon = reporting("sqlite:dotmac.db", relay.port).spawn().await;
+    daemon.until("/ready", 200).await;
+    let one = client(&daemon, ONE);
+    relay.answer("content", "hang");
+    let mut later = mail_to("gone@example.org");
+    later["send_at"] = in_seconds(2).into();
+    let path = delivery(&one.send(later).await);
+    let id = path.rsplit('/').next().unwrap();
+    let report = json!({ "kind": "bounced", "message_id": format!("<{id}@example.com>"), "permanent": true });
+    let queued = one.delivery_state(&path).await;
+    eventually("the relay to be given the content", || async {
+        let found = one.delivery_state(&path).await;
+        (found["updated_at"] != queued["updated_at"]).then_some(())
+    })
+    .await;
+    let early = Call::new("msg_early", &report).make(&daemon).await;
+    assert_eq!((early.0, problem(&early).1), (503, "too_early"));
+    assert_eq!(suppressions(&one).await, []);
+    one.until_delivery(&path, "unknown").await;
+    let taken = Call::new("msg_early", &report).make(&daemon).await;
+    assert_eq!(taken.1["result"], "changed", "{taken:?}");
+    one.until_delivery(&path, "bounced").await;
+    assert_eq!(suppressions(&one).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_report_is_about_the_tenant_whose_mail_it_is() {
     let relay = Smtp::start().await;
     let daemon = reporting("sqlite:dotmac.db", relay.port)

@@ -22,7 +22,8 @@ crate::settings! {
             default: computed("`443` in production, `80,443` elsewhere", ports),
         }
 
-        /// Longest time from a call to the end of its answer, redirects included, unless the module sets a shorter one.
+        /// Longest time of a call, from when there is a place for it to the end of its answer, redirects included, unless the module
+        /// sets a shorter one.
         timeout: Duration { default: fixed("15s"), range: lasting("10ms", "10m") }
 
         /// Size of the answer that is read, unless the module sets another. A longer answer is an error.

@@ -46,7 +46,12 @@ pub(crate) async fn deliver<J: DeliveryJob>(service: Service, run: Run<J>) -> Re
     };
     let has_lane = loaded.delivery.channel == Channel::Webhook;
     if has_lane {
-        lane::enter(&db, &run, &loaded.delivery).await?;
+        let due = loaded.notification.send_at;
+        let due = due.unwrap_or_else(|| loaded.delivery.created_at());
+        if !lane::enter(&db, &run, &loaded.delivery, due).await? {
+            let problem = "the receiver has not taken anything for days".to_owned();
+            return loaded.fail(&db, "receiver_unavailable", problem).await;
+        }
     }
     let attempt = AttemptUnderWay::begin(&db, &run, &loaded);
     let since = match call.is_repeatable {

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use dotmac_platform::{
     db::{DbError, TenantDb, TenantTx, types::Moment},
-    delivery::{LaneRules, database_now},
+    delivery::{Lane, LaneRules, database_now},
     jobs::{JobError, Run},
 };
 use url::Url;
@@ -22,11 +22,15 @@ use crate::{
     },
 };
 
-/// How lanes are treated. A receiver is never given up: its deliveries are, by their ladder.
+/// How lanes are treated. A receiver is never given up: its deliveries are, by their ladder, or as they become too old.
 const RULES: LaneRules = LaneRules {
     give_up: Duration::MAX,
     ..LaneRules::DEFAULT
 };
+
+/// A delivery that has waited for longer is given up once its receiver has failed for longer: only probes are attempts, and the
+/// others would wait until the tenant has no room for more.
+const GIVE_UP: Duration = LaneRules::DEFAULT.give_up;
 
 /// Calls that are under way to one host and port at once, whatever the URLs: as many as the guarded client has under way,
 /// so that none holds a place among the jobs while it waits there.
@@ -61,7 +65,8 @@ pub(crate) enum CallEnd {
     Untried,
 }
 
-/// Takes a place in the lane of the delivery's receiver.
+/// Takes a place in the lane of the delivery's receiver; `false` if the delivery, which was to be made from `due` on, is given
+/// up.
 ///
 /// # Errors
 ///
@@ -70,21 +75,32 @@ pub(super) async fn enter<J: DeliveryJob>(
     db: &TenantDb,
     run: &Arc<Run<J>>,
     delivery: &DeliveryRow,
-) -> Result<(), JobError> {
+    due: Moment,
+) -> Result<bool, JobError> {
     let (run, delivery) = (Arc::clone(run), delivery.clone());
     let entering = db.transaction("enter lane", async move |tx| {
         run.guard(tx).await?;
-        take_place(tx, &delivery).await
+        take_place(tx, &delivery, due).await
     });
-    let entered: Result<Option<Wait>, DbError> = entering.await;
+    let entered: Result<Entered, DbError> = entering.await;
     match entered? {
-        None => Ok(()),
-        Some(it) => Err(JobError::not_yet(
+        Entered::Placed => Ok(true),
+        Entered::GivenUp => Ok(false),
+        Entered::Later(it) => Err(JobError::not_yet(
             it.lasts,
             it.reason,
             "the receiver takes no other call now",
         )),
     }
+}
+
+/// Whether there is a place.
+#[derive(Clone, Copy, Debug)]
+enum Entered {
+    Placed,
+    Later(Wait),
+    /// There is none, and it is not waited for any more.
+    GivenUp,
 }
 
 /// Why there is no place, and when there may be one.
@@ -94,7 +110,11 @@ struct Wait {
     reason: &'static str,
 }
 
-async fn take_place(tx: &mut TenantTx, delivery: &DeliveryRow) -> Result<Option<Wait>, DbError> {
+async fn take_place(
+    tx: &mut TenantTx,
+    delivery: &DeliveryRow,
+    due: Moment,
+) -> Result<Entered, DbError> {
     let now = database_now(tx).await?;
     let receiver = &delivery.recipient_key;
     let mut row = lanes::lock(tx, receiver.clone(), now).await?;
@@ -110,7 +130,10 @@ async fn take_place(tx: &mut TenantTx, delivery: &DeliveryRow) -> Result<Option<
             ends_at: now + CALL,
         };
         lanes::enter(tx, row).await?;
-        return Ok(None);
+        return Ok(Entered::Placed);
+    }
+    if is_given_up(&row.lane(), due, now) {
+        return Ok(Entered::GivenUp);
     }
     let oldest = calls
         .first_ends_at
@@ -118,7 +141,13 @@ async fn take_place(tx: &mut TenantTx, delivery: &DeliveryRow) -> Result<Option<
     let wait = turn(&mut row, oldest, now);
     lanes::write(tx, row, now).await?;
     deliveries::postpone(tx, delivery.id, wait.reason, now + wait.lasts).await?;
-    Ok(Some(wait))
+    Ok(Entered::Later(wait))
+}
+
+/// Whether both the receiver has failed and the delivery has waited for too long.
+fn is_given_up(lane: &Lane, due: Moment, now: Moment) -> bool {
+    let is_over = |since| between(since, now) > GIVE_UP;
+    lane.is_probed(&RULES) && lane.failing_since.is_some_and(is_over) && is_over(due)
 }
 
 /// The turn of a call that found no room: behind those that found none before it, and not while the receiver is held. The
@@ -191,6 +220,28 @@ fn host_of(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_waited_for_days_is_given_up_if_its_receiver_has_failed_for_days() {
+        let day = Duration::from_secs(24 * 3600);
+        let begin = Moment::now();
+        let now = begin + day * 10;
+        for (failures, failing_since, due, expected) in [
+            (10, Some(begin), begin, true),
+            (10, Some(begin), begin + day * 6, false),
+            (10, Some(begin + day * 6), begin, false),
+            (9, Some(begin), begin, false),
+            (0, None, begin, false),
+        ] {
+            let lane = Lane {
+                failures,
+                failing_since,
+                ..Lane::default()
+            };
+            let found = is_given_up(&lane, due, now);
+            assert_eq!(found, expected, "{lane:?}, {due:?}");
+        }
+    }
 
     #[test]
     fn urls_of_one_server_have_one_host() {

@@ -90,7 +90,7 @@ pub(crate) enum Taken {
 ///
 /// # Errors
 ///
-/// [`NotificationsError`] if the database does not do it: the message is to be given again.
+/// [`NotificationsError`] if the database does not do it, or [`NotificationsError::TooEarly`]: the message is to be given again.
 pub(crate) async fn take_mail(
     (db, open): (&ModuleDb, &Db),
     recipient: &str,
@@ -109,7 +109,7 @@ pub(crate) async fn take_mail(
 ///
 /// # Errors
 ///
-/// [`NotificationsError::Wrong`] names the field at fault.
+/// [`NotificationsError::Wrong`] names the field at fault; [`NotificationsError::TooEarly`].
 pub(crate) async fn take_call(
     (db, open): (&ModuleDb, &Db),
     id: String,
@@ -203,7 +203,13 @@ async fn change(
     report: &Report,
     is_call: bool,
 ) -> Result<Taken, NotificationsError> {
-    use State::{Accepted, Delivered, Unknown};
+    use State::{Accepted, Delivered, Queued, Unknown};
+    // A relay may report of a mail before its answer is written down. Then the report has nothing to change yet, and is to come
+    // again: what this transaction wrote of it is undone.
+    let found = deliveries::find(tx, delivery.id).await?;
+    if found.is_some_and(|it| it.state == Queued && it.sending_since.is_some()) {
+        return Err(NotificationsError::TooEarly);
+    }
     let answer = report.words.clone().or_else(|| report.status.clone());
     let taken = [Accepted, Unknown];
     // A server that took it for delivered may learn better from the next one.
