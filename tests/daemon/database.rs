@@ -453,3 +453,29 @@ async fn a_damaged_file_is_reported_by_the_probe_by_check_and_by_backup() {
     assert_eq!(stopped.code, 0, "{}", stopped.text());
     assert!(!stopped.text().contains("panicked"), "{}", stopped.text());
 }
+
+#[tokio::test]
+async fn an_index_that_a_migration_left_unfinished_is_built_again() {
+    const VALID: &str = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'notification_delivery_by_id'::regclass";
+    let postgres = Postgres::start().await;
+    let up = async || {
+        let builder = Daemon::builder().env("DOTMAC_DATABASE_URL", postgres.url());
+        let done = builder.run(&["migrate", "up"]).await;
+        assert_eq!(done.code, 0, "{}", done.text());
+        done.text()
+    };
+    up().await;
+    for change in [
+        "DELETE FROM __diesel_schema_migrations WHERE version = 'notifications/20261129233200'",
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'notification_delivery_by_id'::regclass",
+    ] {
+        postgres.query(change).await;
+    }
+    assert_eq!(postgres.query(VALID).await, "f");
+    let text = up().await;
+    assert!(
+        text.contains("ran notifications/2026-11-29-233200_delivery_by_id"),
+        "{text}"
+    );
+    assert_eq!(postgres.query(VALID).await, "t");
+}

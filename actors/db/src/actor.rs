@@ -48,6 +48,8 @@ pub struct DbActor {
     keeping: Option<JoinHandle<()>>,
     /// The monitor's present check, on its own connection.
     watching: Option<AbortHandle>,
+    /// The task that takes the next account.
+    turning: Option<AbortHandle>,
     /// The last logged fault, so that it is logged once.
     complaint: Option<Reason>,
     /// Nothing is published.
@@ -75,6 +77,7 @@ impl DbActor {
             generation: 0,
             keeping: None,
             watching: None,
+            turning: None,
             complaint: None,
             is_down: true,
             refused: false,
@@ -131,7 +134,8 @@ impl DbActor {
             if let Some(OpenError::FileChanged { .. }) = problem {
                 error!(
                     reason = reason.as_str(),
-                    error, "the database file was replaced; it is neither read nor written"
+                    error,
+                    "the database file was changed from outside; it is neither read nor written"
                 );
                 return;
             }
@@ -204,6 +208,8 @@ impl DbActor {
         self.generation += 1;
         self.complain(WORK_BLOCKED, None);
         self.watching.take().iter().for_each(AbortHandle::abort);
+        self.turning.take().iter().for_each(AbortHandle::abort);
+        self.refused = false;
         self.let_go();
         self.open(context);
     }
@@ -212,6 +218,7 @@ impl DbActor {
     fn follow(&mut self, rotation: Rotation, context: &mut Context<Self>) {
         let Some(pool) = &self.pool else { return };
         let turning = pool.runtime().handle().spawn(rotation.turn());
+        self.turning = Some(turning.abort_handle());
         let turn = fut::wrap_future::<_, Self>(turning);
         let generation = self.generation;
         context.spawn(turn.map(move |turned, actor, context| match turned {

@@ -63,7 +63,7 @@ pub enum DbError {
     TimedOut(#[source] QueryError),
     /// The SQLite file was deleted, replaced or overwritten while it was open. What this work wrote may be lost with
     /// it.
-    #[error("the database file was replaced")]
+    #[error("the database file was changed from outside")]
     FileChanged(#[source] OpenError),
     /// The work took too long; its connection was closed, so an open transaction was rolled back.
     #[error("database work `{operation}` was given up after {limit:?}")]

@@ -11,7 +11,7 @@ pub(crate) const LOG_LEVEL: AuditedAct = AuditedAct::new(
 );
 pub(crate) const RESTART: AuditedAct = AuditedAct::new(
     "component_restart",
-    "A restart of a component was asked for over the admin socket.",
+    "A restart of a component was requested over the admin socket.",
 );
 pub(crate) const DRAIN: AuditedAct = AuditedAct::new(
     "readiness_off",

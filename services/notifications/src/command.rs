@@ -55,7 +55,7 @@ impl ModuleCommand for NotificationsCommand {
                     Taken::Unchanged(id) | Taken::Repeated(id) => {
                         println!("delivery {id} stays as it is");
                     }
-                    Taken::Unknown => println!("no mail is known that was sent from that address"),
+                    Taken::Unknown => println!("no mail with that sender is known"),
                     Taken::NoReport => println!("this is no report about a mail"),
                 }
                 Ok(())

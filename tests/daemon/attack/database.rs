@@ -174,7 +174,7 @@ async fn requests_at_a_black_holed_database_end_soon_and_say_what_may_have_been_
     assert_eq!((status, may_retry), (504, false), "{problem}");
     assert_eq!(problem["code"], "outcome_unknown");
     let detail = problem["detail"].as_str().unwrap();
-    assert!(detail.contains("may have been carried out"), "{detail}");
+    assert!(detail.contains("may have been executed"), "{detail}");
     drop(holder);
     driver.await.unwrap().unwrap();
     proxy.mend();
@@ -278,7 +278,7 @@ async fn a_backup_restored_under_a_running_daemon_is_served_and_nothing_is_lost_
             .until_component("db", "unavailable", Some("unusable_file"))
             .await;
         println!("noticed after {:?}", began.elapsed());
-        let line = daemon.logged("is not the one that was opened").await;
+        let line = daemon.logged("was changed from outside").await;
         assert_eq!(line["level"], "ERROR", "{line}");
         let error = line["error"].as_str().unwrap();
         // `cp` truncates the file, then writes it; a check may come between the two.

@@ -13,7 +13,7 @@ use self::house::{ADMIN, Credentials, House, PASSWORD};
 use crate::support::{Postgres, sqlite};
 
 /// What anybody may call. A route that joins them is a decision.
-const PUBLIC: [&str; 24] = [
+const PUBLIC: [&str; 25] = [
     "GET /.well-known/jwks.json",
     "GET /account/assets/link.js",
     "GET /account/{page}",
@@ -37,6 +37,7 @@ const PUBLIC: [&str; 24] = [
     "POST /api/v1/auth/refresh",
     "POST /api/v1/auth/register",
     "POST /api/v1/keys/report",
+    "POST /api/v1/notifications/reports",
     "POST /api/v1/u/{token}",
 ];
 

@@ -406,7 +406,8 @@ fn wire_config(account: &Account, server: &Postgres, config: &Config) -> tokio_p
     wire.dbname(&server.database)
         .application_name(&config.application_name)
         .options(format!(
-            "-c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={}",
+            "-c standard_conforming_strings=on -c statement_timeout={} -c lock_timeout={} \
+             -c idle_in_transaction_session_timeout={}",
             config.statement_timeout.as_millis(),
             config.lock_timeout.as_millis(),
             config.idle_in_transaction_timeout.as_millis()

@@ -9,6 +9,8 @@ use diesel::{
 use diesel_async::{AsyncPgConnection, async_connection_wrapper::AsyncConnectionWrapper};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 
+use tracing::warn;
+
 use crate::{Migrations, OpenError};
 
 /// Names the lock of migrating processes; any constant that is used only here.
@@ -21,6 +23,12 @@ const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// The longest that reading the schema waits for a lock. It is tried again, and until then nothing would be
 /// known of what it waits for.
 const BRIEFLY: Duration = Duration::from_secs(1);
+
+/// Indexes of this schema that are not valid and that no session is building.
+const UNFINISHED: &str = "SELECT format('%I.%I', space.nspname, class.relname) AS text FROM pg_index \
+    JOIN pg_class class ON class.oid = pg_index.indexrelid JOIN pg_namespace space ON space.oid = class.relnamespace \
+    WHERE NOT pg_index.indisvalid AND class.relkind = 'i' AND space.nspname = current_schema() AND NOT EXISTS \
+    (SELECT FROM pg_stat_progress_create_index building WHERE building.index_relid = class.oid)";
 
 pub(super) type PgConnection = AsyncConnectionWrapper<AsyncPgConnection>;
 
@@ -62,6 +70,17 @@ pub(super) trait Schema:
 
     /// The other sessions that have a lock on a table, in words.
     fn holders_of(&mut self, table: &str) -> String;
+
+    /// Prepares for a script that runs without a transaction, such as one with `CREATE INDEX CONCURRENTLY`. Such a statement
+    /// delays no writer, so it may wait for older transactions; and an index that it left unfinished must go before it runs again.
+    fn prepare_untransacted(&mut self) -> QueryResult<()> {
+        Ok(())
+    }
+
+    /// Limits how long statements wait for a lock.
+    fn limit_locks(&mut self, _limit: Duration) -> QueryResult<()> {
+        Ok(())
+    }
 
     /// Of the statements of a script that failed, the one that did.
     fn culprit(&mut self, statements: &[&str], done: u64) -> usize;
@@ -133,6 +152,18 @@ impl Schema for PgConnection {
             // It has let go, or another of the schema's tables is meant.
             _ => "another session".to_owned(),
         }
+    }
+
+    fn prepare_untransacted(&mut self) -> QueryResult<()> {
+        for index in self.texts(UNFINISHED)? {
+            warn!(index, "dropping an index that a migration left unfinished");
+            self.batch_execute(&format!("DROP INDEX CONCURRENTLY {index}"))?;
+        }
+        self.limit_locks(Duration::ZERO)
+    }
+
+    fn limit_locks(&mut self, limit: Duration) -> QueryResult<()> {
+        self.batch_execute(&format!("SET lock_timeout = {}", limit.as_millis()))
     }
 
     /// The server tells of each statement that it is done.

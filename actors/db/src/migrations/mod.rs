@@ -136,6 +136,13 @@ fn blame_the_file(path: &Path, error: OpenError) -> OpenError {
     of_the_file.map_or(error, |words| connect::refused(path, words))
 }
 
+fn preparing_failed(source: diesel::result::Error) -> OpenError {
+    OpenError::Query {
+        what: "preparing a migration",
+        source,
+    }
+}
+
 /// Carries our error through diesel's transaction.
 struct Failure(OpenError);
 
@@ -194,12 +201,22 @@ impl MigrationRun {
         }
         for migration in todo {
             let name = join(migration.owner(), migration.name());
+            let is_apart = !migration.metadata().run_in_transaction();
+            if is_apart {
+                connection
+                    .prepare_untransacted()
+                    .map_err(preparing_failed)?;
+            }
             let done = match self.step {
                 Step::Down { .. } => connection.revert_migration(migration),
                 Step::Look | Step::Up => connection.run_migration(migration),
             };
             if let Err(error) = done {
                 return Err(self.explained(connection, &name, &*error));
+            }
+            if is_apart {
+                let limited = connection.limit_locks(self.config.lock_timeout);
+                limited.map_err(preparing_failed)?;
             }
             changed.push(name);
         }

@@ -47,7 +47,9 @@ impl Archive {
         }
         let lines = self.waiting.iter().map(serde_json::to_string);
         let text: Result<Vec<_>, _> = lines.collect();
-        let text = text.unwrap_or_default().join("\n") + "\n";
+        // What failed may have left a part of a line.
+        let end_of_former = if self.is_failing { "\n" } else { "" };
+        let text = format!("{end_of_former}{}\n", text.unwrap_or_default().join("\n"));
         let file = Arc::clone(path);
         let written = tokio::task::spawn_blocking(move || append(&file, &text)).await;
         let written = written.unwrap_or_else(|died| Err(io::Error::other(died)));

@@ -199,7 +199,11 @@ pub async fn seal_some(db: &Db, signing: Option<&Sealer>) -> Result<Sealing, DbE
         };
         let entries = link(tx, place).await?;
         let checked = check(tx, signing.as_ref()).await?;
-        tx.after_commit(move || SEALED.add(entries as u64, &[]));
+        let made = checked.made.clone();
+        tx.after_commit(move || {
+            SEALED.add(entries as u64, &[]);
+            made.iter().for_each(hand_out);
+        });
         Ok(Sealing {
             entries,
             signed: checked.signed,
@@ -209,9 +213,7 @@ pub async fn seal_some(db: &Db, signing: Option<&Sealer>) -> Result<Sealing, DbE
             is_ahead: false,
         })
     };
-    let done = db.transaction("link audit entries", seal).await?;
-    done.made.iter().for_each(hand_out);
-    Ok(done)
+    db.transaction("link audit entries", seal).await
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -84,7 +84,7 @@ impl Assembly {
             operators::ACTS.iter().map(AuditedAct::name),
         );
         self.admin_db = Some(self.db.for_module(operators::MODULE, Share::HALF));
-        let kept = self.audit.kept.take().unwrap_or_default();
+        let kept = self.audit.kept.clone().unwrap_or_default();
         let signing = self.sealer.clone();
         let db = |name| self.db.for_module(name, Share::HALF);
         let workers: [WorkerSpec; 3] = [

@@ -44,7 +44,7 @@ fn a_kind_of_jobs_belongs_to_one_module_which_has_one_handler_for_it() {
         (refusal::<Lists, Empty>(), ["`lists`", "has no handler"]),
         (
             refusal::<Hides, Empty>(),
-            ["`hides`", "does not say `jobs::<J>()`"],
+            ["`hides`", "lacks `jobs::<J>()`"],
         ),
         (refusal::<Twice, Empty>(), ["`twice`", "two handlers"]),
     ] {

@@ -182,7 +182,7 @@ fn a_second_authenticator_is_refused_by_the_names_of_both() {
         .authenticator(Nobody));
     let refused = refusal::<Alpha, Beta>();
     assert!(
-        refused.contains("`beta`") && refused.contains("`alpha` authenticates"),
+        refused.contains("`beta`") && refused.contains("`alpha` is the authenticator"),
         "{refused}"
     );
     let program = assembled_with::<Alpha, Empty>(&[], Some(Arc::new(Nobody)));

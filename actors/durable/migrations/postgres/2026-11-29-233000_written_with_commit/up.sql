@@ -28,7 +28,7 @@ BEGIN
             created_at timestamp, args text, actor text, traceparent text
         )
     ), queued AS (
-        INSERT INTO job_queue (name) SELECT DISTINCT it.queue FROM it ON CONFLICT (name) DO NOTHING
+        INSERT INTO job_queue (name) SELECT DISTINCT it.queue FROM it ORDER BY it.queue ON CONFLICT (name) DO NOTHING
     ), made AS (
         INSERT INTO job (id, tenant_id, kind, queue, state, priority, run_at, max_attempts, created_at)
         SELECT it.id, it.tenant_id, it.kind, it.queue, it.state, it.priority, it.run_at, it.max_attempts, it.created_at FROM it

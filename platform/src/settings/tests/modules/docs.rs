@@ -10,7 +10,7 @@ use crate::settings::tests::Directory;
 fn modules_come_after_the_platform_and_each_can_be_had_alone() {
     let all = markdown("shop", &catalogue(), None);
     let place = |text: &str| all.find(text).unwrap();
-    assert!(place("`shop check` says") < place("## Application"));
+    assert!(place("`shop check` checks") < place("## Application"));
     assert!(place("## CORS") < place("## Notes\n\nShort texts with tags.\n"));
     assert!(place("## Notes") < place("## mirror"));
     for row in [
