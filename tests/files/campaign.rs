@@ -35,6 +35,7 @@ struct Acknowledged {
 
 #[tokio::test]
 async fn files_that_were_acknowledged_are_whole_after_instances_were_killed_under_load() {
+    #[expect(clippy::disallowed_methods, reason = "a test has no settings")]
     let rounds = std::env::var("DOTMAC_FAULT_ROUNDS").ok();
     let rounds = rounds.map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     let settings = [

@@ -243,8 +243,12 @@ async fn a_length_that_lies_leaves_nothing() {
     .await;
 }
 
+type Header = (&'static str, String);
+/// Status and code.
+type Refusal = (u16, &'static str);
+
 /// Headers with a hash of `hello` that is wrong, or of an algorithm that is not checked.
-fn wrong_digests() -> Vec<((&'static str, String), (u16, &'static str))> {
+fn wrong_digests() -> Vec<(Header, Refusal)> {
     let zeros = STANDARD.encode([0; 32]);
     let (mismatch, invalid) = ((422, "digest_mismatch"), (400, "invalid_digest"));
     vec![
