@@ -101,7 +101,7 @@ async fn what_the_queue_cannot_take_is_refused_and_rolls_back() {
         for (options, expected) in [
             (
                 EnqueueOptions::new().queue("a b"),
-                "queue of a job `test.large` is no name",
+                "queue of a job `test.large` is not a valid name",
             ),
             (EnqueueOptions::new().priority(101), "priority of a job"),
             (

@@ -48,7 +48,7 @@ async fn no_credential_follows_a_redirect_to_another_host() -> Outcome {
                 .await?;
                 let text = chain(&error);
                 assert_eq!(error.reason().as_str(), "bad_answer", "{client:?}: {text}");
-                assert!(text.contains(&format!("on to `{to}`")), "{text}");
+                assert!(text.contains(&format!("redirects to `{to}`")), "{text}");
             }
         }
     }

@@ -186,7 +186,7 @@ fn a_child_that_uses_up_its_restarts_fails_alone() {
         assert_eq!(follower.reason, Some(Reason::DEPENDENCY));
         assert!(logged(&[
             "ERROR",
-            "actor `probe` has failed permanently, everything else goes on"
+            "actor `probe` has failed permanently; everything else goes on"
         ]));
         supervisor.halt().await;
     });
