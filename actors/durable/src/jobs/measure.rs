@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use opentelemetry::{KeyValue, global, metrics::Counter};
 
-use super::JobState;
+use super::{JobState, OccurrenceState};
 
 static ENDED: LazyLock<Counter<u64>> = LazyLock::new(|| {
     global::meter("dotmac.jobs")
@@ -23,8 +23,11 @@ static OCCURRED: LazyLock<Counter<u64>> = LazyLock::new(|| {
 });
 
 /// Counts an occurrence of a schedule, which is committed.
-pub(super) fn occurred(kind: &'static str, state: String) {
-    let labels = [KeyValue::new("kind", kind), KeyValue::new("state", state)];
+pub(super) fn occurred(kind: &'static str, state: OccurrenceState) {
+    let labels = [
+        KeyValue::new("kind", kind),
+        KeyValue::new("state", state.as_str()),
+    ];
     OCCURRED.add(1, &labels);
 }
 

@@ -88,10 +88,10 @@ pub use retry::Backoff;
 pub use run::Run;
 pub use runner::{HandlerTwice, Runner, RunnerStatus, SlotsInUse};
 pub use schedules::{
-    Draft, MAX_RUN_ALL, MAX_SCHEDULE_NAME, MAX_SCHEDULES, Missed, MissedError, Occurrence,
-    OccurrenceState, Schedule, ScheduleError, ScheduleId, Timing, TimingError, create_schedule,
-    delete_schedule, find_any_schedule, find_schedule, list_all_schedules, list_occurrences,
-    list_schedules, replace_schedule, trigger_schedule,
+    Draft, MAX_RUN_ALL, MAX_SCHEDULE_NAME, MAX_SCHEDULES, Missed, Occurrence, OccurrenceState,
+    Schedule, ScheduleError, ScheduleId, Timing, TimingError, create_schedule, delete_schedule,
+    find_any_schedule, find_schedule, list_all_schedules, list_occurrences, list_schedules,
+    replace_schedule, trigger_schedule,
 };
 pub use state::JobState;
 pub use stats::{KindStats, QueueStatus, Stats, oldest_ready, queues, stats, stats_of_all};

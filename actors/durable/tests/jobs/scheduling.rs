@@ -6,9 +6,9 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_db::{DbError, TenantTx, Tx, on, types::Moment};
 use dotmac_durable::jobs::{
-    Draft, JobState, KindSpec, Missed, Occurrence, Schedule, ScheduleError, ScheduleId, Timing,
-    create_schedule, delete_schedule, find_schedule, list_occurrences, replace_schedule,
-    trigger_schedule,
+    Draft, JobState, KindSpec, Missed, Occurrence, OccurrenceState, Schedule, ScheduleError,
+    ScheduleId, Timing, create_schedule, delete_schedule, find_schedule, list_occurrences,
+    replace_schedule, trigger_schedule,
 };
 use serde_json::{Value, json};
 
@@ -100,7 +100,10 @@ impl Rig {
 }
 
 fn count(occurrences: &[Occurrence], state: &str) -> usize {
-    occurrences.iter().filter(|it| it.state == state).count()
+    occurrences
+        .iter()
+        .filter(|it| it.state.as_str() == state)
+        .count()
 }
 
 #[actix::test]
@@ -209,7 +212,7 @@ async fn a_job_that_the_queue_refuses_is_noted_and_the_schedule_goes_on() {
         })
         .await;
         for it in occurrences {
-            assert_eq!((&*it.state, it.job_id), ("refused", None));
+            assert_eq!((it.state, it.job_id), (OccurrenceState::Refused, None));
             assert!(
                 it.error
                     .unwrap()
@@ -243,7 +246,7 @@ async fn a_schedule_is_held_triggered_resumed_and_deleted() {
         };
         let db = rig.db.tenant(&scope());
         let triggered = db.transaction("trigger", trigger).await.unwrap();
-        assert_eq!(triggered.state, "triggered");
+        assert_eq!(triggered.state, OccurrenceState::Triggered);
         rig.until_state(triggered.job_id.unwrap(), JobState::Completed)
             .await;
         assert_eq!(rig.occurrences(made.id).await, [triggered]);

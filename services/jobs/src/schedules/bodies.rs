@@ -192,7 +192,7 @@ impl From<Occurrence> for OccurrenceBody {
     fn from(it: Occurrence) -> Self {
         Self {
             due_at: it.due_at,
-            state: it.state,
+            state: it.state.to_string(),
             job_id: it.job_id.map(|id| id.uuid()),
             error: it.error,
         }

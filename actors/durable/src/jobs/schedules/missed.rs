@@ -1,8 +1,8 @@
 //! What becomes of the times at which a schedule was due and no instance was there.
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
-use dotmac_db::types::Moment;
+use dotmac_db::{types::Moment, words};
 
 use super::Timing;
 use crate::clock::between;
@@ -12,42 +12,18 @@ pub const MAX_RUN_ALL: usize = 24;
 /// Occurrences that are decided about at a time.
 const AT_ONCE: usize = 1000;
 
-/// What becomes of occurrences at which no instance was there, or the database was away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Missed {
-    /// The newest is enqueued if it is not later than the grace of its schedule; the others are missed.
-    #[default]
-    Skip,
-    /// The newest is enqueued, however late; the others are missed.
-    RunOnce,
-    /// The newest 24 are enqueued; older ones are missed.
-    RunAll,
-}
-
-impl Missed {
-    /// Its name, as in the database and over HTTP.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Skip => "skip",
-            Self::RunOnce => "run_once",
-            Self::RunAll => "run_all",
-        }
-    }
-}
-
-/// A word that names no such policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is `skip`, `run_once` or `run_all`")]
-pub struct MissedError;
-
-impl FromStr for Missed {
-    type Err = MissedError;
-
-    fn from_str(text: &str) -> Result<Self, MissedError> {
-        let all = [Self::Skip, Self::RunOnce, Self::RunAll];
-        let found = all.into_iter().find(|it| it.as_str() == text);
-        found.ok_or(MissedError)
+words! {
+    /// What becomes of occurrences at which no instance was there, or the database was away: its name as in the database and
+    /// over HTTP.
+    #[derive(Default)]
+    pub enum Missed {
+        /// The newest is enqueued if it is not later than the grace of its schedule; the others are missed.
+        #[default]
+        Skip = "skip",
+        /// The newest is enqueued, however late; the others are missed.
+        RunOnce = "run_once",
+        /// The newest 24 are enqueued; older ones are missed.
+        RunAll = "run_all",
     }
 }
 

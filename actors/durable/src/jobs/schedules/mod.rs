@@ -11,7 +11,7 @@ mod tables;
 mod tick;
 mod timing;
 
-pub use missed::{MAX_RUN_ALL, Missed, MissedError};
+pub use missed::{MAX_RUN_ALL, Missed};
 pub use schedule::{
     Draft, MAX_SCHEDULE_NAME, MAX_SCHEDULES, Occurrence, OccurrenceState, Schedule, ScheduleError,
     ScheduleId,

@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use dotmac_db::{
     DbError, TenantId,
     types::{Id, Json, Moment},
+    words,
 };
 use serde_json::Value;
 
@@ -89,7 +90,7 @@ pub(super) struct Row {
     cron: Option<String>,
     zone: String,
     every_seconds: Option<i64>,
-    missed: String,
+    missed: Missed,
     grace_seconds: i64,
     anchor_at: Moment,
     pub(super) next_at: Option<Moment>,
@@ -119,7 +120,7 @@ impl From<&Schedule> for Row {
             cron: draft.timing.line().map(str::to_owned),
             zone: draft.timing.zone().to_owned(),
             every_seconds: draft.timing.interval().map(seconds),
-            missed: draft.missed.as_str().to_owned(),
+            missed: draft.missed,
             grace_seconds: seconds(draft.grace),
             anchor_at: it.anchor,
             next_at: it.next_at,
@@ -150,7 +151,7 @@ impl Row {
                 kind: self.kind,
                 args: self.args.0,
                 timing,
-                missed: self.missed.parse().unwrap_or_default(),
+                missed: self.missed,
                 grace: lasting(self.grace_seconds),
                 is_paused: self.paused_at.is_some(),
             },
@@ -163,29 +164,17 @@ impl Row {
     }
 }
 
-/// What became of an occurrence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OccurrenceState {
-    /// Its job is there.
-    Enqueued,
-    /// No instance was there in time.
-    Missed,
-    /// The queue did not take its job.
-    Refused,
-    /// It was asked for, and its job is there.
-    Triggered,
-}
-
-impl OccurrenceState {
-    /// Its name, as in the database and over HTTP.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Enqueued => "enqueued",
-            Self::Missed => "missed",
-            Self::Refused => "refused",
-            Self::Triggered => "triggered",
-        }
+words! {
+    /// What became of an occurrence: its name as in the database and over HTTP.
+    pub enum OccurrenceState {
+        /// Its job is there.
+        Enqueued = "enqueued",
+        /// No instance was there in time.
+        Missed = "missed",
+        /// The queue did not take its job.
+        Refused = "refused",
+        /// It was asked for, and its job is there.
+        Triggered = "triggered",
     }
 }
 
@@ -199,8 +188,8 @@ pub struct Occurrence {
     pub tenant_id: TenantId,
     /// When it was due.
     pub due_at: Moment,
-    /// What became of it: the name of an [`OccurrenceState`].
-    pub state: String,
+    /// What became of it.
+    pub state: OccurrenceState,
     /// Its job, if there is one.
     pub job_id: Option<JobId>,
     /// Why the queue did not take its job.
@@ -213,7 +202,7 @@ impl Occurrence {
             schedule_id: schedule.id,
             tenant_id: schedule.tenant,
             due_at,
-            state: state.as_str().to_owned(),
+            state,
             job_id: None,
             error: None,
         }

@@ -144,13 +144,13 @@ async fn due(
     let known = known(tx, &schedule, &occurrences).await?;
     occurrences.retain(|it| !known.contains(&it.due_at));
     for it in &mut occurrences {
-        if it.state == OccurrenceState::Enqueued.as_str() {
+        if it.state == OccurrenceState::Enqueued {
             let options = EnqueueOptions::new();
             let enqueued = tx.enqueue_args(spec, &draft.args, options).await;
             it.job_id = Some(enqueued.map_err(unfired)?.id());
         }
     }
-    let states: Vec<_> = occurrences.iter().map(|it| it.state.clone()).collect();
+    let states: Vec<_> = occurrences.iter().map(|it| it.state).collect();
     if !occurrences.is_empty() {
         insert_all!(tx, job_occurrence::table, occurrences)?;
     }
