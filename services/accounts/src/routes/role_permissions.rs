@@ -1,7 +1,6 @@
 //! What a role gives and denies, by itself.
 
 use dotmac_platform::{
-    audit::Acts as _,
     db::types::Id,
     prelude::*,
     routing::{IfMatch, Versioned},
@@ -10,7 +9,10 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{BODY, CALLS, etag, roles::grants};
+use super::{
+    BODY, CALLS, etag,
+    roles::{RolePatch, change},
+};
 use crate::{
     AccountsError, ReadRoles, WriteRoles,
     problems::{OF_ADMINISTRATION, OF_READING},
@@ -87,21 +89,10 @@ async fn set_role_permissions(
         permissions,
         denied,
     } = new.into_inner();
-    on.stepped_up_person(&who)?;
-    rules::check_names("permissions", &permissions)?;
-    rules::check_names("denied", &denied)?;
-    let (principal, changes, id) = ((*who).clone(), on.changes.clone(), *id);
-    let new = grants(permissions, denied);
-    let updated = on
-        .db
-        .tenant(&who.scope())
-        .act("set permissions of role", async move |tx| {
-            let (row, _) = rules::find(tx, id).await?;
-            seen.check(row.version)?;
-            let texts = (row.name.clone(), row.description.clone());
-            let done = rules::update(tx, &changes, &principal, row, texts, Some(new)).await?;
-            let found = rules::find(tx, id).await?;
-            Ok::<_, AccountsError>(done.map(|()| found))
-        });
-    Ok(versioned(updated.await?))
+    let patch = RolePatch {
+        permissions: Some(permissions),
+        denied: Some(denied),
+        ..RolePatch::default()
+    };
+    Ok(versioned(change(&who, &on, *id, seen, patch).await?))
 }

@@ -92,16 +92,16 @@ struct RolePost {
 }
 
 /// What may be changed of a role.
-#[derive(Deserialize, Validate, ToSchema)]
-struct RolePatch {
+#[derive(Default, Deserialize, Validate, ToSchema)]
+pub(super) struct RolePatch {
     #[garde(inner(length(chars, min = 1, max = 100), custom(visible)))]
-    name: Option<String>,
+    pub(super) name: Option<String>,
     #[garde(inner(length(chars, max = 500), custom(visible)))]
-    description: Option<String>,
+    pub(super) description: Option<String>,
     #[garde(inner(length(max = 200), inner(length(bytes, min = 1, max = 200))))]
-    permissions: Option<Vec<String>>,
+    pub(super) permissions: Option<Vec<String>>,
     #[garde(inner(length(max = 200), inner(length(bytes, min = 1, max = 200))))]
-    denied: Option<Vec<String>>,
+    pub(super) denied: Option<Vec<String>>,
 }
 
 /// A permission.
@@ -131,7 +131,7 @@ fn body(row: RoleRow, grants: RoleGrants) -> RoleBody {
 }
 
 /// Sorted, each once.
-pub(super) fn grants(mut allow: Vec<String>, mut deny: Vec<String>) -> RoleGrants {
+fn grants(mut allow: Vec<String>, mut deny: Vec<String>) -> RoleGrants {
     for names in [&mut allow, &mut deny] {
         names.sort();
         names.dedup();
@@ -219,16 +219,28 @@ async fn change_role(
     seen: IfMatch,
     patch: Valid<RolePatch>,
 ) -> Result<Versioned<RoleBody>, AccountsError> {
+    let changed = change(&who, &on, *id, seen, patch.into_inner()).await?;
+    Ok(versioned(changed))
+}
+
+/// Changes a role as far as the patch says; what it is then.
+pub(super) async fn change(
+    who: &Can<WriteRoles>,
+    on: &Service,
+    id: Id<Role>,
+    seen: IfMatch,
+    patch: RolePatch,
+) -> Result<(RoleRow, RoleGrants), AccountsError> {
     let RolePatch {
         name,
         description,
         permissions,
         denied,
-    } = patch.into_inner();
-    on.stepped_up_person(&who)?;
+    } = patch;
+    on.stepped_up_person(who)?;
     rules::check_names("permissions", permissions.as_deref().unwrap_or_default())?;
     rules::check_names("denied", denied.as_deref().unwrap_or_default())?;
-    let (principal, changes, id) = ((*who).clone(), on.changes.clone(), *id);
+    let (principal, changes) = ((**who).clone(), on.changes.clone());
     let updated = on
         .db
         .tenant(&who.scope())
@@ -249,7 +261,7 @@ async fn change_role(
             let found = rules::find(tx, id).await?;
             Ok::<_, AccountsError>(done.map(|()| found))
         });
-    Ok(versioned(updated.await?))
+    updated.await
 }
 
 async fn delete_role(
