@@ -76,7 +76,7 @@ struct Sender {
     unwritten_since: Option<Instant>,
     /// When leases were last renewed.
     kept: Option<Instant>,
-    /// When there is to be another claim, and whether something is known to be there.
+    /// When there is to be another claim unless it is woken, and whether something is known to be there.
     claim_at: Instant,
     has_more: bool,
     /// Whether it was woken since it last asked for something.
@@ -150,11 +150,7 @@ impl Sender {
                         }
                     }
                 }
-                () = signal.notified() => {
-                    self.claim_at = Instant::now();
-                    self.has_more = true;
-                    self.woken = true;
-                }
+                () = signal.notified() => self.woken = true,
                 () = sleep(wait) => {}
                 () = context.stopping() => {}
             }
@@ -184,7 +180,7 @@ impl Sender {
                 || self.ended.len() >= MANY_ENDED
                 || now.duration_since(since) >= GATHER
         });
-        is_gathered || self.keeps_leases() || (self.claim_at <= now && self.room() > 0)
+        is_gathered || self.keeps_leases() || (self.is_claim_due() && self.room() > 0)
     }
 
     /// How long there is nothing to do in the database, unless something happens.
@@ -192,11 +188,16 @@ impl Sender {
         let now = Instant::now();
         let gathered = self.unwritten_since.map(|since| since + GATHER);
         let kept = self.kept.map(|kept| kept + RENEW);
-        let claim = Some(self.claim_at).filter(|_| self.room() > 0);
+        let claim_at = if self.woken { now } else { self.claim_at };
+        let claim = Some(claim_at).filter(|_| self.room() > 0);
         let next = [gathered, kept, claim].into_iter().flatten().min();
         let next = next.max(self.paused_until);
         next.map_or(POLL, |next| next.saturating_duration_since(now))
             .min(POLL)
+    }
+
+    fn is_claim_due(&self) -> bool {
+        self.woken || self.claim_at <= Instant::now()
     }
 
     fn keeps_leases(&self) -> bool {
@@ -211,8 +212,9 @@ impl Sender {
 
     /// What is to be done in the database now.
     fn work(&mut self) -> Work {
-        let (room, is_time) = (self.room(), self.claim_at <= Instant::now());
-        let asks = room > 0 && (is_time || self.has_more);
+        let room = self.room();
+        let asks = room > 0 && (self.is_claim_due() || self.has_more);
+        let looks = !(self.has_more || self.woken);
         if asks {
             self.woken = false;
         }
@@ -228,7 +230,7 @@ impl Sender {
                 ahead: Arc::new(self.lanes.ahead()),
                 ahead_in_all: self.lanes.ahead_in_all(self.on.settings.concurrency),
                 turn: self.turn,
-                looks: !self.has_more,
+                looks,
             }),
         }
     }
@@ -263,11 +265,6 @@ impl Sender {
             true => now + AGAIN,
             false => now + POLL.mul_f64(0.8 + 0.4 * fastrand::f64()),
         };
-        if self.woken {
-            // What it was woken for may have come behind the claim.
-            self.has_more = true;
-            self.claim_at = now;
-        }
         let began = got.began.unwrap_or(now);
         for parcel in got.parcels {
             let claimed = parcel.claimed.clone();
@@ -358,10 +355,10 @@ impl Sender {
             returned: self.returned,
             ..Work::default()
         };
-        self.cycles.settle(&mut work).await?;
+        let settled = self.cycles.settle(&mut work).await;
         let left: Vec<_> = self.under_way.into_values().collect();
         if left.is_empty() {
-            return Ok(());
+            return settled;
         }
         let give_back = async move |tx: &mut Tx| {
             let now = delivery::database_now(tx).await?;
@@ -369,6 +366,6 @@ impl Sender {
         };
         let db = &self.cycles.db;
         let given: Result<(), DbError> = db.transaction("give webhooks back", give_back).await;
-        Ok(given?)
+        settled.and(given.map_err(WebhooksError::from))
     }
 }
