@@ -4,7 +4,7 @@
 /// Each reason with its remedy, in the order of the documentation.
 pub const REMEDIES: &[(&str, &str)] = &[
     ("starting", "wait"),
-    ("dependency", "look at that component"),
+    ("dependency", "look at the component that it needs"),
     ("dependency_changed", "nothing"),
     (
         "stalled",

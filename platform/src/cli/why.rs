@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Whether the daemon is ready, and the explanation: for each component that is not ready its state, the last
-/// error that it logged and the remedy; each module whose work waits for a database connection; what modules say of
+/// error that it logged and the remedy; the names of those that wait for one of them; each module whose work waits for a database connection; what modules say of
 /// their work; and each that is off.
 pub(super) fn why(status: &Status) -> (bool, String) {
     let ready = status.alive && status.status != "not_ready";
@@ -25,10 +25,13 @@ pub(super) fn why(status: &Status) -> (bool, String) {
         }
         (_, reason) => format!("it is not ready{}", in_brackets(reason)),
     };
-    for component in status.components.iter().filter(|it| is_unwell(it)) {
+    let unwell = status.components.iter().filter(|it| is_unwell(it));
+    let (waiting, causes): (Vec<_>, Vec<_>) = unwell.partition(|it| waits_for_another(it));
+    for component in causes {
         // Writing to a String cannot fail.
         describe(&mut text, component).unwrap_or_default();
     }
+    describe_waiting(&mut text, &waiting).unwrap_or_default();
     for module in &status.modules {
         describe_shares(&mut text, module).unwrap_or_default();
         for sentence in &module.explanations {
@@ -71,6 +74,23 @@ fn describe_shares(text: &mut String, module: &ModuleStatus) -> std::fmt::Result
 
 fn is_unwell(component: &ComponentStatus) -> bool {
     component.state != "ready" && component.reason.as_deref() != Some("finished")
+}
+
+fn waits_for_another(component: &ComponentStatus) -> bool {
+    component.reason.as_deref() == Some("dependency")
+}
+
+/// Names those that wait in one line: their cause is one of the others.
+fn describe_waiting(text: &mut String, waiting: &[&ComponentStatus]) -> std::fmt::Result {
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = waiting.iter().map(|it| format!("`{}`", it.name)).collect();
+    write!(
+        text,
+        "\nwaiting for a component that they need, and continue by themselves when it is ready: {}",
+        names.join(", ")
+    )
 }
 
 fn describe(text: &mut String, component: &ComponentStatus) -> std::fmt::Result {

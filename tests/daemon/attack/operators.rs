@@ -127,6 +127,33 @@ async fn why_prints_the_last_error_and_the_remedy_of_what_is_away() {
 }
 
 #[tokio::test]
+async fn why_names_those_that_only_wait_for_another_in_one_line() {
+    let daemon = Daemon::builder()
+        .env("DOTMAC_ADMIN_SOCKET", "admin.sock")
+        .env(
+            "DOTMAC_DATABASE_URL",
+            "postgresql://dotmac@127.0.0.1:1/dotmac",
+        )
+        .spawn()
+        .await;
+    daemon
+        .until_component("db", "starting", Some("unreachable"))
+        .await;
+    let text = dotmac(daemon.directory(), &["why"]).await.text();
+    let waiting: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("`events.watch`"))
+        .collect();
+    let [line] = waiting[..] else {
+        panic!("{text}")
+    };
+    let begin =
+        "waiting for a component that they need, and continue by themselves when it is ready: ";
+    assert!(line.starts_with(begin), "{text}");
+    assert_eq!(text.matches("what to do: ").count(), 1, "{text}");
+}
+
+#[tokio::test]
 async fn without_a_daemon_or_a_socket_the_commands_say_so() {
     let directory = tempfile::tempdir().unwrap();
     let said = dotmac(directory.path(), &["status"]).await;
