@@ -37,7 +37,7 @@ pub struct Config {
     pub slow_query: Duration,
     /// The handling of missing migrations.
     pub migrate: MigrateMode,
-    /// The migrations of everybody who has tables.
+    /// The migrations of all owners of tables.
     pub migrations: Vec<Migrations>,
     /// Shown to the server as the name of the connections' owner.
     pub application_name: String,
@@ -118,6 +118,32 @@ pub enum SslMode {
     VerifyCa,
     /// TLS with a certificate of a trusted authority for the host that was asked for.
     VerifyFull,
+}
+
+impl SslMode {
+    /// Whether a connection never goes on in the clear.
+    #[must_use]
+    pub const fn is_encrypted(self) -> bool {
+        !matches!(self, Self::Disable | Self::Prefer)
+    }
+
+    /// The word that libpq has for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        }
+    }
+}
+
+impl fmt::Display for SslMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// The handling of migrations that the database lacks.

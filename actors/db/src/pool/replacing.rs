@@ -7,12 +7,11 @@ use std::{
 
 use tracing::{error, warn};
 
-use super::{Bulkhead, Connections, Pool};
-use crate::{
-    WORK_BLOCKED,
-    runtime::WORKER_THREADS,
-    work::{NOTICED_AFTER, UnderWay},
+use super::{
+    Bulkhead, Connections, Pool,
+    under_way::{NOTICED_AFTER, UnderWay},
 };
+use crate::{reason::WORK_BLOCKED, runtime::WORKER_THREADS};
 
 /// When work has run for so long without a break, another thread is woken.
 const WOKEN_AFTER: Duration = Duration::from_millis(100);

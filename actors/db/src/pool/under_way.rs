@@ -1,7 +1,7 @@
 //! Work that blocks its thread: a handler that computes for long, or waits in a way that is not `async`.
 //!
 //! Its own time limit cannot end it, as nothing else runs on that thread. So each piece of work leaves a [`Ticket`] while it is
-//! under way, and the actor of the database, which has its own thread, looks at the tickets. Work that blocks is named; one
+//! under way, and the actor of the database, which has its own thread, checks the tickets. Work that blocks is named; one
 //! that writes to SQLite and has used up its time has its transaction rolled back from outside, and the pool opens another
 //! connection that writes. When it goes on, it finds its connection closed, and gets the error of work that took too long.
 
@@ -13,13 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::pool::{Access, Bulkhead};
+use super::{access::Access, bulkhead::Bulkhead};
+use crate::connection::Task;
 
 /// So long work may block its thread before it is named.
 pub(crate) const NOTICED_AFTER: Duration = Duration::from_secs(2);
-
-/// Something that is done once, on another thread.
-pub(crate) type Task = Box<dyn FnOnce() + Send>;
 
 /// The work of one pool that is under way. Clones are the same.
 #[derive(Clone, Default)]
