@@ -42,14 +42,14 @@ pub trait Authenticator: Send + Sync + 'static {
         Ok(())
     }
 
-    /// What requests to such a route may be answered with before its handler is called, for the documentation: beside 401
-    /// `unauthenticated`, and 403 `forbidden` where it needs a permission.
+    /// The problems that may answer a request to such a route before its handler is called, for the documentation: in
+    /// addition to 401 `unauthenticated`, and 403 `forbidden` where it needs a permission.
     fn problems(&self, _route: &GuardedRoute<'_>) -> Vec<ProblemType> {
         Vec::new()
     }
 }
 
-/// A route that not everybody may call, for [`Authenticator::problems`].
+/// A route that needs a caller, for [`Authenticator::problems`].
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct GuardedRoute<'r> {

@@ -21,7 +21,7 @@ pub trait Guard: FromRequest<Error = Problem> + 'static {
     }
 }
 
-/// Anybody may call.
+/// Any client may call.
 #[derive(Clone, Copy, Debug)]
 pub struct Public;
 

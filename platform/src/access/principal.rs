@@ -42,7 +42,7 @@ use super::{Permission, PermissionSet};
 #[derive(Clone, Debug)]
 pub struct Principal(Identity);
 
-/// Who a caller is, and what it may do within one tenant. Anybody can write one down; it opens nothing.
+/// The identity of a caller, and its permissions within one tenant. Any code can make one; it opens nothing.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The user, service account or key that acts.

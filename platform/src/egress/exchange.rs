@@ -328,7 +328,7 @@ fn for_any_host(headers: &HeaderMap) -> HeaderMap {
         .collect()
 }
 
-/// Tells a refused TLS session from other ways of having no answer.
+/// Whether a TLS session was refused; there are other reasons for no answer.
 fn failure(destination: &Destination, error: &reqwest::Error) -> EgressError {
     let host = destination.host.clone();
     let is_sent = !error.is_connect();

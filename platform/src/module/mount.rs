@@ -265,7 +265,7 @@ impl Mount<'_> {
     }
 
     /// Adds sentences to what `dotmac why` prints of the module: what its work waits for, and why. `explain` is called
-    /// for each such question, and tells what is known already: it neither waits nor asks.
+    /// for each such question, and returns what is known already: it neither waits nor asks.
     pub fn explain(&mut self, explain: impl Fn() -> Vec<String> + Send + Sync + 'static) {
         let explanation = Explanation::new(self.module, explain);
         self.assembly.explanations.push(explanation);

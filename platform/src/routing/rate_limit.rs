@@ -1,4 +1,4 @@
-//! Rate limits of routes: who is counted, what is refused, and the headers that say so.
+//! Rate limits of routes: what is counted, what is refused, and the headers about it.
 //!
 //! A route declares its limits, for each principal and for each client network; a request has to be within all of them:
 //!
@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Answers say what is left in `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers). Beyond a limit the
-//! answer is 429 `rate_limited` with `Retry-After`, before credentials are looked at if it is the network's limit.
+//! answer is 429 `rate_limited` with `Retry-After`, before credentials are checked if it is the network's limit.
 
 use std::{
     fmt::Write as _,
