@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     eventually, free_port, kept_directory,
-    process::{Process, give_away, signal, unprivileged},
+    process::{Process, give_away, unprivileged},
     tool,
 };
 
@@ -147,7 +147,7 @@ impl Postgres {
 
     /// The server itself first: stopped, it makes no further process that the list would lack.
     fn each_process(&self, name: &str) {
-        signal(self.process.pid(), name);
+        self.process.signal(name);
         let children = Command::new("pgrep")
             .args(["-P", &self.process.pid().to_string()])
             .output()

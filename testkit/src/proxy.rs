@@ -13,6 +13,8 @@ use tokio::{
     time::sleep,
 };
 
+use crate::timeline;
+
 /// The handling of the bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wire {
@@ -54,22 +56,27 @@ impl Proxy {
 
     /// Has each packet take `delay` longer, in both directions.
     pub fn delay(&self, delay: Duration) {
-        self.wire.send_replace(Wire::Whole(delay));
+        self.set("delays each packet", Wire::Whole(delay));
     }
 
     /// Takes everything and passes nothing on, without a word to either side.
     pub fn swallow(&self) {
-        self.wire.send_replace(Wire::Hole);
+        self.set("swallows everything", Wire::Hole);
     }
 
     /// Ends what passes, and lets nothing through.
     pub fn cut(&self) {
-        self.wire.send_replace(Wire::Cut);
+        self.set("is cut", Wire::Cut);
     }
 
     /// Lets everything pass at once.
     pub fn mend(&self) {
-        self.delay(Duration::ZERO);
+        self.set("passes everything", Wire::Whole(Duration::ZERO));
+    }
+
+    fn set(&self, what: &str, wire: Wire) {
+        timeline::note(format!("the proxy on port {} {what}", self.port));
+        self.wire.send_replace(wire);
     }
 }
 
