@@ -7,7 +7,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check attack faults faults-messages bench soak rotations mutants generate check-tools features fmt-check lint doc supervision-alone deny
+.PHONY: help run test check attack faults faults-messages bench soak rotations mutants generate check-tools subjects features fmt-check lint doc supervision-alone deny
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -20,7 +20,7 @@ test: ## Install the servers that the tests start, then run the whole suite
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --workspace --locked --no-fail-fast
 
 check: ## Run all that CI runs, and print how long each part took
-	@for part in check-tools test features fmt-check lint doc supervision-alone deny; do \
+	@for part in check-tools subjects test features fmt-check lint doc supervision-alone deny; do \
 	  began=$$SECONDS; $(MAKE) --no-print-directory $$part; echo "make $$part took $$((SECONDS - began)) s"; done
 
 attack: ## Attack the daemon for longer: SCALE times (10) as much of everything as the suite does
@@ -62,6 +62,9 @@ generate: ## Write the generated files: docs/settings.md, deploy/dotmac.env.exam
 
 check-tools:
 	tests/setup --check
+
+subjects: ## Check the subjects of the last 100 commits: `scope: imperative`, at most 72 characters, no full stop
+	@git log --no-merges --max-count 100 --format=%s | awk 'length > 72 || !/^[a-z][^:]*: [^ ].*[^.]$$/ { print "subject: " $$0; wrong = 1 } END { exit wrong }'
 
 features: ## Test what is off by default: the Vault adapter, and the relay to NATS in the daemon
 	cargo test --package dotmac --package dotmac-secrets --package dotmac-features --locked --features hashicorp_vault --lib --test openbao
