@@ -115,10 +115,11 @@ macro_rules! insert_all {
 
 /// Inserts rows in one go with the commit of a transaction, after all else that it does, and so without a round trip of its own:
 /// `insert_with_commit!(tx, table, function, rows)`, where `rows` is a `Vec` as for [`insert_all!`](crate::insert_all) whose rows
-/// are `Serialize` too. Gives a `Result`; what the database has against the rows comes out as the error of the transaction.
+/// are [`RowWithCommit`](crate::RowWithCommit) too. What the database has against the rows comes out as the error of the
+/// transaction.
 ///
-/// On PostgreSQL `function` inserts them: a function that a migration has made, with rows as its argument of type `json`. The
-/// transaction itself cannot read them any more.
+/// On PostgreSQL `function` inserts each: a function that a migration has made, with the columns as its parameters. The
+/// transaction itself cannot read the rows any more.
 #[macro_export]
 macro_rules! insert_with_commit {
     ($tx:expr, $table:expr, $function:expr, $rows:expr) => {{
@@ -137,9 +138,10 @@ macro_rules! insert_with_commit {
                 }
                 Ok(())
             });
-            Ok::<(), $crate::DbError>(())
         } else {
-            tx.call_with_commit($function, &rows)
+            for row in &rows {
+                tx.call_with_commit($function, row);
+            }
         }
     }};
 }

@@ -65,8 +65,8 @@ pub use monitor::look;
 pub use pool::{Loan, ModuleLoad, Pool, PoolStatus, Share};
 pub use sqlstate::SqlState;
 pub use work::{
-    AcrossTx, Actor, Db, Isolation, ModuleDb, Querying, Retry, Tenant, TenantDb, TenantId,
-    TenantScope, TenantTx, Tx, Work,
+    AcrossTx, Actor, Arguments, Db, Isolation, ModuleDb, Querying, Retry, RowWithCommit, Tenant,
+    TenantDb, TenantId, TenantScope, TenantTx, Tx, Work,
 };
 
 use dotmac_supervision::Reason;

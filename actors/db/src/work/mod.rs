@@ -11,6 +11,7 @@ mod tx;
 
 pub(crate) use blocked::{NOTICED_AFTER, Task, UnderWay};
 pub(crate) use closing::Closing;
+pub use closing::{Arguments, RowWithCommit};
 pub use handle::{Db, ModuleDb, Work};
 pub use tenant::{AcrossTx, Actor, Tenant, TenantDb, TenantId, TenantScope, TenantTx};
 pub use transaction::{Isolation, Retry};

@@ -11,11 +11,13 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-use diesel::{QueryResult, SqliteConnection, result::Error as QueryError};
+use diesel::{QueryResult, SqliteConnection};
 use futures_util::future::BoxFuture;
-use serde::Serialize;
 
-use super::{closing::Closing, tenant::Scope};
+use super::{
+    closing::{Closing, RowWithCommit},
+    tenant::Scope,
+};
 use crate::{Actor, Connection, DbError, TenantId, Work};
 
 /// The argument of [`on!`](crate::on): a [`Connection`], a [`Tx`], a [`TenantTx`](crate::TenantTx).
@@ -162,20 +164,11 @@ impl Tx {
         }
     }
 
-    /// Has PostgreSQL call `function` with `rows` as JSON, in one message with the commit. For
+    /// Has PostgreSQL call `function` with the columns of `row`, in one message with the commit. For
     /// [`insert_with_commit!`](crate::insert_with_commit), which does the same on SQLite.
-    ///
-    /// # Errors
-    ///
-    /// [`DbError::Query`]: the rows cannot be written as JSON.
     #[doc(hidden)]
-    pub fn call_with_commit(
-        &mut self,
-        function: &'static str,
-        rows: &impl Serialize,
-    ) -> Result<(), DbError> {
-        let called = self.closing.call(function, rows);
-        called.map_err(|error| DbError::Query(QueryError::SerializationError(Box::new(error))))
+    pub fn call_with_commit(&mut self, function: &'static str, row: &impl RowWithCommit) {
+        self.closing.call(function, row);
     }
 
     /// Has SQLite's thread run `step` just before it commits. As [`call_with_commit`](Self::call_with_commit).
