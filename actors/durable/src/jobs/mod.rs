@@ -46,6 +46,7 @@
 //! comes back late changes nothing, regardless of the job's state. Instances show that they are alive by a row of their
 //! own; the jobs of one that does not for 10 s go to others.
 
+mod arrival;
 mod bounds;
 mod claim;
 mod control;
