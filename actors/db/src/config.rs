@@ -27,6 +27,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// After this long the server gives a statement up. Work that takes twice as long in all loses its connection.
     pub statement_timeout: Duration,
+    /// The same for work in a transaction, if that is sooner: an old one keeps dead rows from being removed.
+    pub transaction_timeout: Duration,
     /// After this long a statement, also one of a migration, gives up waiting for a lock.
     pub lock_timeout: Duration,
     /// A transaction that does nothing for this long is ended by the server.
@@ -130,6 +132,24 @@ pub enum MigrateMode {
     Check,
     /// Do not look.
     Off,
+}
+
+impl Config {
+    /// The longest that one piece of work outside of transactions may keep a connection.
+    pub(super) fn work_limit(&self) -> Duration {
+        self.statement_timeout * 2
+    }
+
+    /// The same for work in a transaction.
+    pub(super) fn transaction_limit(&self) -> Duration {
+        self.work_limit().min(self.transaction_timeout)
+    }
+
+    /// When PostgreSQL gives a statement up: before its transaction is, so that the error is that of the statement.
+    pub(super) fn server_limit(&self) -> Duration {
+        self.statement_timeout
+            .min(self.transaction_timeout.mul_f64(0.9))
+    }
 }
 
 impl Target {

@@ -146,6 +146,7 @@ pub(crate) fn database(settings: &Settings, credentials: db::Credentials) -> db:
         pool_timeout: given.pool_timeout,
         connect_timeout: given.connect_timeout,
         statement_timeout: given.statement_timeout,
+        transaction_timeout: given.transaction_timeout,
         lock_timeout: given.lock_timeout,
         idle_in_transaction_timeout: given.idle_in_transaction_timeout,
         max_lifetime: given.max_lifetime,

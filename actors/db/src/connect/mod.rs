@@ -408,9 +408,12 @@ fn wire_config(account: &Account, server: &Postgres, config: &Config) -> tokio_p
         .options(format!(
             "-c standard_conforming_strings=on -c statement_timeout={} -c lock_timeout={} \
              -c idle_in_transaction_session_timeout={}",
-            config.statement_timeout.as_millis(),
+            config.server_limit().as_millis(),
             config.lock_timeout.as_millis(),
-            config.idle_in_transaction_timeout.as_millis()
+            config
+                .idle_in_transaction_timeout
+                .min(config.transaction_timeout)
+                .as_millis()
         ));
     if let Some(username) = &account.username {
         wire.user(username);

@@ -40,6 +40,9 @@ use super::{
 use loan::{Opener, place};
 use openers::{postgres_opener, sqlite_opener};
 
+/// What a try of a piece of work takes beyond its own limits, on a machine that is busy.
+const MARGIN: Duration = Duration::from_secs(1);
+
 /// Between two looks whether all connections are closed.
 const CLOSED_CHECK: Duration = Duration::from_millis(2);
 
@@ -60,8 +63,12 @@ pub struct Pool {
     min_idle: usize,
     /// The longest that work waits for a connection or a place for one.
     pub(super) pool_timeout: Duration,
-    /// The longest that one piece of work may keep a connection.
-    pub(super) work_limit: Duration,
+    /// The longest that one piece of work may keep a connection;
+    work_limit: Duration,
+    /// in a transaction.
+    transaction_limit: Duration,
+    /// The longest that one try takes in all, unless other work blocks the threads.
+    pub(super) try_limit: Duration,
     under_way: UnderWay,
     /// Connections to SQLite that write in place of those that blocked work has: see `replacing`.
     replacements: Mutex<usize>,
@@ -141,7 +148,9 @@ impl Pool {
             size: config.pool_size.clone(),
             min_idle: config.min_idle,
             pool_timeout: config.pool_timeout,
-            work_limit: config.statement_timeout * 2,
+            work_limit: config.work_limit(),
+            transaction_limit: config.transaction_limit(),
+            try_limit: config.pool_timeout + config.connect_timeout + config.work_limit() + MARGIN,
             under_way: UnderWay::default(),
             replacements: Mutex::new(0),
             slow: config.slow_query,
@@ -200,6 +209,15 @@ impl Pool {
         };
         self.alarms.refused(problem.reason());
         DbError::Connect(problem)
+    }
+
+    /// The longest that one piece of work may keep a connection.
+    pub(super) fn limit(&self, in_transaction: bool) -> Duration {
+        if in_transaction {
+            self.transaction_limit
+        } else {
+            self.work_limit
+        }
     }
 
     pub(super) fn runtime(&self) -> &DbRuntime {

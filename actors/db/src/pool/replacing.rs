@@ -38,7 +38,7 @@ impl Pool {
         let blocked = self.under_way.blocked(NOTICED_AFTER);
         let reason = WORK_BLOCKED.as_str();
         for (ticket, since) in &blocked {
-            let (name, limit) = (ticket.name(), self.work_limit);
+            let (name, limit) = (ticket.name(), ticket.limit());
             let keeps_others = self.has_one_writer() && ticket.writes();
             if ticket.is_news() {
                 let seconds = since.as_secs();

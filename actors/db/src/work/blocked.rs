@@ -32,11 +32,13 @@ impl UnderWay {
         operation: &'static str,
         module: Option<Arc<Bulkhead>>,
         access: Access,
+        limit: Duration,
     ) -> Arc<Ticket> {
         let ticket = Arc::new(Ticket {
             operation,
             module,
             access,
+            limit,
             began: Instant::now(),
             polled_since: AtomicU64::new(0),
             is_noted: AtomicBool::new(false),
@@ -73,6 +75,8 @@ pub(crate) struct Ticket {
     operation: &'static str,
     module: Option<Arc<Bulkhead>>,
     access: Access,
+    /// How long it may take.
+    limit: Duration,
     began: Instant,
     /// Since when a thread runs it, in microseconds after `began` and one more; 0 while none does.
     polled_since: AtomicU64,
@@ -130,6 +134,11 @@ impl Ticket {
     /// Whether its transaction was rolled back from outside.
     pub(crate) fn is_undone(&self) -> bool {
         self.is_undone.load(Relaxed)
+    }
+
+    /// How long it may take.
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit
     }
 
     /// Whether it may write.
@@ -204,11 +213,13 @@ mod tests {
     use super::*;
     use crate::Share;
 
+    const LIMIT: Duration = Duration::from_secs(10);
+
     #[test]
     fn work_is_blocked_while_a_thread_runs_it_and_not_while_it_waits() {
         let under_way = UnderWay::default();
         let notes = Arc::new(Bulkhead::new("notes", Share::HALF));
-        let ticket = under_way.enter("count", Some(notes), Access::Read);
+        let ticket = under_way.enter("count", Some(notes), Access::Read, LIMIT);
         assert!(under_way.blocked(Duration::ZERO).is_empty());
         let polled = ticket.polled();
         let blocked = under_way.blocked(Duration::ZERO);
@@ -227,7 +238,7 @@ mod tests {
         let under_way = UnderWay::default();
         let made = AtomicU64::new(0);
         let more = || _ = made.fetch_add(1, Relaxed);
-        let ended = under_way.enter("a", None, Access::Write);
+        let ended = under_way.enter("a", None, Access::Write, LIMIT);
         let undone = Arc::new(AtomicBool::new(false));
         ended.arm(|is_undone| {
             let undone = Arc::clone(&undone);
@@ -242,12 +253,12 @@ mod tests {
         ended.replace(more);
         ended.replace(more);
         assert_eq!(under_way.leave(&ended), Left::Replaced);
-        let late = under_way.enter("b", None, Access::Write);
+        let late = under_way.enter("b", None, Access::Write, LIMIT);
         assert!(late.end().is_some());
         assert_eq!(under_way.leave(&late), Left::Ended);
         late.replace(more);
         assert_eq!(made.load(Relaxed), 1);
-        let alone = under_way.enter("c", None, Access::Write);
+        let alone = under_way.enter("c", None, Access::Write, LIMIT);
         assert_eq!(under_way.leave(&alone), Left::Alone);
         assert!(alone.end().is_none());
     }

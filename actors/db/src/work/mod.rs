@@ -27,11 +27,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use futures_util::FutureExt;
 use tracing::{Instrument, error, field, info_span, warn};
 
 use super::{
-    Connection, DbError, Pool, file,
+    Connection, DbError, Pool, WORK_BLOCKED, file,
     instruments::Outcome,
     pool::{Access, Bulkhead, Place, ReusableTimer},
 };
@@ -40,6 +41,9 @@ use dotmac_supervision::{Published, panic_message};
 use piece::{Kept, Piece, Start};
 use tenant::Scope;
 use tx::AfterCommit;
+
+/// How long the threads of the database are given to have their turn after a pause of the whole process.
+const TURN: Duration = Duration::from_secs(1);
 
 /// The way to the database, and on whose behalf it is taken.
 #[derive(Clone)]
@@ -123,6 +127,7 @@ impl Route {
             db.system.name = pool.system,
         );
         let runtime = pool.runtime().handle().clone();
+        let limit = pool.try_limit * plan.tries;
         let job = Job {
             pool,
             operation,
@@ -130,11 +135,43 @@ impl Route {
             scope: self.scope,
             module: self.module,
         };
-        let done = runtime.spawn(job.run(piece).instrument(span)).await;
+        let mut done = runtime.spawn(job.run(piece).instrument(span));
+        let Some(done) = in_time(&mut done, limit).await else {
+            return Err(stranded(operation, plan.access, limit));
+        };
         done.map_err(|error| match error.try_into_panic() {
             Ok(panic) => panicked(operation, panic_message(&*panic)),
             Err(_stopped) => panicked(operation, "the thread of the database ended"),
         })
+    }
+}
+
+/// What `done` gives, unless that takes longer than `limit`. It is asked once more after a moment: if the whole process was
+/// paused, the threads of the database have not had their turn yet.
+async fn in_time<T>(mut done: impl Future<Output = T> + Unpin, limit: Duration) -> Option<T> {
+    for limit in [limit, TURN] {
+        if let Ok(done) = tokio::time::timeout(limit, &mut done).await {
+            return Some(done);
+        }
+    }
+    None
+}
+
+/// What the caller of work gets that goes on with no thread. If one is free later, it may still take place.
+fn stranded(operation: &'static str, access: Access, limit: Duration) -> DbError {
+    warn!(
+        reason = WORK_BLOCKED.as_str(),
+        operation,
+        "database work `{operation}` has had no thread for {limit:?}, since other work blocks them; its caller gets an error"
+    );
+    let why = format!(
+        "database work `{operation}` has had no thread for {limit:?}: other work blocks them"
+    );
+    let kind = DatabaseErrorKind::UnableToSendCommand;
+    let source = QueryError::DatabaseError(kind, Box::new(why));
+    match access {
+        Access::Read => DbError::ConnectionLost(source),
+        Access::Write => DbError::OutcomeUnknown(source),
     }
 }
 
@@ -249,12 +286,13 @@ impl Job {
         piece: &mut dyn Piece,
     ) -> (End, Vec<AfterCommit>) {
         let (pool, operation) = (&self.pool, self.operation);
-        let (began, limit) = (Instant::now(), pool.work_limit);
+        let in_transaction = self.begin(&connection).is_some();
+        let (began, limit) = (Instant::now(), pool.limit(in_transaction));
         let module = self.module.as_deref().map(Bulkhead::module);
         let mut lent = TenantTx::new(Tx::new(connection, self.scope, module));
-        let ticket = pool
-            .under_way()
-            .enter(operation, self.module.clone(), self.plan.access);
+        let ticket =
+            pool.under_way()
+                .enter(operation, self.module.clone(), self.plan.access, limit);
         let (end, sound) = {
             let attempt = AssertUnwindSafe(self.transact(&mut lent, piece, &ticket)).catch_unwind();
             let mut attempt = pin!(attempt);

@@ -86,6 +86,10 @@ crate::settings! {
         /// Longest time that one statement may run.
         statement_timeout: Duration { default: fixed("30s"), range: lasting("1ms", "24h") }
 
+        /// Longest time that a transaction may be open, and on PostgreSQL any statement may run: an old transaction keeps
+        /// dead rows from being removed, and events from their readers.
+        transaction_timeout: Duration { default: fixed("10s"), range: lasting("1ms", "24h") }
+
         /// Longest time that a statement may wait for a lock of PostgreSQL, that of a migration included.
         lock_timeout: Duration { default: fixed("10s"), range: lasting("1ms", "24h") }
 
