@@ -78,6 +78,44 @@ impl Postgres {
         Ok(first.unwrap_or_default())
     }
 
+    /// Another server that follows this one, which acknowledges nothing any more that the other does not have. It takes writes
+    /// once it is [promoted](Self::promote).
+    pub async fn standby(&self) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        give_away(directory.path());
+        let data = directory.path().join("data");
+        let mut copy = unprivileged(&tool("postgres").with_file_name("pg_basebackup"));
+        copy.args(["--checkpoint=fast", "--write-recovery-conf", "--no-sync"])
+            .arg(format!("--pgdata={}", data.display()))
+            .arg(format!(
+                "--dbname=postgres://postgres:postgres@127.0.0.1:{}",
+                self.port
+            ));
+        run(&mut copy);
+        let port = free_port();
+        let standby = Self {
+            process: launch(&data, port, self.max_connections),
+            directory,
+            max_connections: self.max_connections,
+            port,
+        };
+        standby.accepts().await;
+        self.query("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            .await;
+        self.query("SELECT pg_reload_conf()").await;
+        let follows = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        eventually("the standby to follow", || async {
+            (self.query(follows).await == "1").then_some(())
+        })
+        .await;
+        standby
+    }
+
+    /// Has a [standby](Self::standby) take writes.
+    pub async fn promote(&self) {
+        assert_eq!(self.query("SELECT pg_promote()").await, "t");
+    }
+
     /// Serves TLS with this certificate from now on, in addition to plain connections.
     pub async fn use_tls(&self, certificate: &Path, key: &Path) {
         let data = self.directory.path().join("data");

@@ -1,6 +1,13 @@
 //! A wire that can be slow, swallow everything, or be cut: stands between a client and a server on this machine.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -28,6 +35,7 @@ enum Wire {
 pub struct Proxy {
     /// Where it listens, on the loopback interface.
     pub port: u16,
+    to: Arc<AtomicU16>,
     wire: watch::Sender<Wire>,
     accepting: JoinHandle<()>,
 }
@@ -38,18 +46,27 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (wire, watched) = watch::channel(Wire::Whole(Duration::ZERO));
+        let to = Arc::new(AtomicU16::new(to));
+        let leads_to = Arc::clone(&to);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if *watched.borrow() != Wire::Cut {
+                    let to = leads_to.load(Relaxed);
                     tokio::spawn(forward(client, to, watched.clone()));
                 }
             }
         });
         Self {
             port,
+            to,
             wire,
             accepting,
         }
+    }
+
+    /// Forwards new connections to the server on `to`.
+    pub fn lead_to(&self, to: u16) {
+        self.to.store(to, Relaxed);
     }
 
     /// Has each packet take `delay` longer, in both directions.
@@ -84,7 +101,9 @@ async fn forward(client: TcpStream, to: u16, mut wire: watch::Receiver<Wire>) {
     if passable(&mut wire).await.is_none() {
         return;
     }
-    let server = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+    let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await else {
+        return;
+    };
     let ((from_client, to_client), (from_server, to_server)) =
         (client.into_split(), server.into_split());
     let mut cut = wire.clone();
