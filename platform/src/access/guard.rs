@@ -101,6 +101,9 @@ impl<P: Permission> FromRequest for Can<P> {
             }
             if let Some(authentication) = request.app_data::<Authentication>() {
                 authentication.confirm(&principal, P::SPEC)?;
+                authentication
+                    .authorize(&principal, P::SPEC, &request)
+                    .await?;
             }
             Ok(Self(principal, PhantomData))
         })

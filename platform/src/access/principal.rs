@@ -7,6 +7,7 @@ use dotmac_db::{Actor, TenantId, TenantScope, authentication::authenticated_scop
 use uuid::Uuid;
 
 use super::{Permission, PermissionSet};
+use crate::routing::RateLimit;
 
 /// A caller that has proved who it is. Derefs to its [`Identity`].
 ///
@@ -40,7 +41,10 @@ use super::{Permission, PermissionSet};
 /// }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Principal(Identity);
+pub struct Principal {
+    identity: Identity,
+    limit: Option<RateLimit>,
+}
 
 /// Who a caller is, and what it may do within one tenant. Anybody can write one down; it opens nothing.
 #[derive(Clone, Debug)]
@@ -94,14 +98,30 @@ impl Deref for Principal {
     type Target = Identity;
 
     fn deref(&self) -> &Identity {
-        &self.0
+        &self.identity
     }
 }
 
 impl Principal {
     /// The principal whose credentials were found to be good.
     pub(super) const fn proved(identity: Identity) -> Self {
-        Self(identity)
+        Self {
+            identity,
+            limit: None,
+        }
+    }
+
+    /// The same with a limit of its requests to all routes together, counted by the session or key of the principal. The limits
+    /// of routes apply as well. A limit of its own is what one API key has and another has not; without one only those of
+    /// routes apply.
+    #[must_use]
+    pub fn limited(self, limit: RateLimit) -> Self {
+        let limit = Some(limit);
+        Self { limit, ..self }
+    }
+
+    pub(crate) const fn limit(&self) -> Option<RateLimit> {
+        self.limit
     }
 
     /// Whether it may do `P`.

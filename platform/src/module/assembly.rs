@@ -23,7 +23,7 @@ use super::{ConnectionCheck, Later, Mount, MountError, Registered, explanation::
 use crate::{
     MIGRATIONS,
     about::About,
-    access::{Authentication, Authenticator},
+    access::{Authentication, Authenticator, Authorizer},
     components,
     egress::Egress,
     events::{self, EventCatalogue},
@@ -81,6 +81,7 @@ pub(crate) struct Assembly {
     /// The requests of each module.
     pub(crate) requests: Vec<Arc<ModuleRequests>>,
     authenticator: Option<(&'static str, Arc<dyn Authenticator>)>,
+    authorizer: Option<(&'static str, Arc<dyn Authorizer>)>,
     pub(crate) routes: Routes,
     /// Of the live keys of modules; complete before the tree is started.
     pub(crate) appliers: Appliers,
@@ -169,6 +170,7 @@ impl Assembly {
             misdeclared: None,
             requests: Vec::new(),
             authenticator: authenticator.map(|given| ("the program", given)),
+            authorizer: None,
             routes: Routes::default(),
             appliers: Appliers::default(),
             events: EventCatalogue::new(emitted)?,
@@ -327,7 +329,8 @@ impl Assembly {
             self.calls_out.set(true);
         }
         self.add_job_runner(settings)?;
-        if self.declared.iter().any(Route::needs::<Limiter>) {
+        // An authenticator may limit the requests of a principal on its own.
+        if self.authenticator.is_some() || self.declared.iter().any(Route::needs::<Limiter>) {
             self.values.share(PLATFORM, Limiter::new())?;
         }
         let declared = std::mem::take(&mut self.declared);
@@ -336,9 +339,10 @@ impl Assembly {
             .flat_map(|module| module.manifest.permissions);
         let permissions: Vec<_> = permissions.map(|permission| permission.name).collect();
         let built_in = http::built_in_paths();
-        let authenticator = self.authenticator.take();
-        let authentication =
-            authenticator.map_or_else(Authentication::default, |(_, it)| Authentication::by(it));
+        let authentication = Authentication::by(
+            self.authenticator.take().map(|(_, it)| it),
+            self.authorizer.take().map(|(_, it)| it),
+        );
         let mounted = MountedRoutes::new(
             declared,
             &built_in,
@@ -402,6 +406,22 @@ impl Assembly {
             ))),
             None => {
                 self.authenticator = Some((module, authenticator));
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn authorize(
+        &mut self,
+        module: &'static str,
+        authorizer: Arc<dyn Authorizer>,
+    ) -> Result<(), MountError> {
+        match &self.authorizer {
+            Some((first, _)) => Err(MountError::other(format!(
+                "`{first}` is the authorizer already; a program has one"
+            ))),
+            None => {
+                self.authorizer = Some((module, authorizer));
                 Ok(())
             }
         }

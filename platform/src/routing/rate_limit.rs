@@ -193,7 +193,7 @@ impl Limits {
         self.count(request, rules, CountedBy::WideNetwork, wide)
     }
 
-    /// Counts a request against the limits of its principal.
+    /// Counts a request against the limits of its principal: its own, which is for all routes together, and that of the route.
     ///
     /// # Errors
     ///
@@ -204,6 +204,17 @@ impl Limits {
         rules: &RouteRules,
         principal: &Principal,
     ) -> Result<(), Problem> {
+        if let Some(limit) = principal.limit() {
+            let limiter: Limiter = provided(request)?;
+            let caller = (
+                "all routes",
+                limit.quota.window,
+                principal.tenant,
+                principal.session.unwrap_or(principal.id),
+            );
+            self.0.push((limit, limiter.count(caller, limit.quota)));
+            self.refused(&rules.name)?;
+        }
         let caller = || (principal.tenant, principal.id);
         self.count(request, rules, CountedBy::Principal, caller)
     }
