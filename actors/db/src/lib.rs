@@ -42,6 +42,7 @@ mod listen;
 pub mod migrations;
 mod monitor;
 mod pool;
+pub mod records;
 mod runtime;
 mod schema;
 pub mod sealing;
@@ -64,6 +65,7 @@ pub use migrations::{Migrations, MigrationsError, Scripts};
 pub use monitor::look;
 pub use pool::{Loan, ModuleLoad, Pool, PoolStatus, Share};
 pub use sqlstate::SqlState;
+pub use statement::{Prepared, prepared};
 pub use work::{
     AcrossTx, Actor, Db, Isolation, ModuleDb, Querying, Retry, Tenant, TenantDb, TenantId,
     TenantScope, TenantTx, Tx, Work,

@@ -4,8 +4,10 @@
 //! done for every statement.
 
 mod observer;
+mod prepared;
 
 pub(crate) use observer::{Observer, Observing};
+pub use prepared::{Prepared, prepared};
 
 use std::{
     collections::HashMap,
