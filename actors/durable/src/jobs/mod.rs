@@ -85,7 +85,7 @@ pub use kind::{
 pub use options::{EnqueueOptions, MAX_PRIORITY};
 pub use retention::{Kept, maintain, retention};
 pub use retry::Backoff;
-pub use run::Run;
+pub use run::{Run, RunLease, hold_all};
 pub use runner::{HandlerTwice, Runner, RunnerStatus, SlotsInUse};
 pub use schedules::{
     Draft, MAX_RUN_ALL, MAX_SCHEDULE_NAME, MAX_SCHEDULES, Missed, Occurrence, OccurrenceState,

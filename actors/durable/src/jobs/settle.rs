@@ -3,7 +3,10 @@
 //! A row is changed only if the job is still `running` under the lease number that the end is of. Each claim raises that
 //! number, so an end that comes late changes nothing, regardless of the job's state by then.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use diesel::{
     prelude::*,
@@ -12,7 +15,8 @@ use diesel::{
 };
 use diesel_async::RunQueryDsl;
 use dotmac_db::{
-    Connection, DbError, Querying, TenantId, Tx, insert_all, on, types::Moment, types::sql::Uuid,
+    Connection, DbError, Querying, TenantId, Tx, insert_all, on, prepared, types::Moment,
+    types::sql::Uuid,
 };
 use serde::Serialize;
 
@@ -259,9 +263,31 @@ pub(super) async fn hold(tx: &mut Tx, lease: Lease) -> Result<(), DbError> {
     let query = sql_query(query)
         .bind::<Uuid, _>(lease.id)
         .bind::<BigInt, _>(lease.number);
-    let held: Vec<ThatJob> = on!(tx, |c| query.load(c).await)?;
+    let held: Vec<ThatJob> = on!(tx, |c| prepared(query).load(c).await)?;
     if held.is_empty() {
         return Err(LeaseLost.into());
     }
     Ok(())
+}
+
+/// Keeps those of these jobs until the end of the transaction that are still held; their ids.
+pub(super) async fn hold_all(tx: &mut Tx, leases: &[Lease]) -> Result<HashSet<JobId>, DbError> {
+    let wanted = leases.iter();
+    let wanted = wanted.map(|it| serde_json::json!({ "id": it.id, "lease": it.number }));
+    let wanted = serde_json::Value::Array(wanted.collect()).to_string();
+    let query = match tx.connection() {
+        Connection::Postgres(_) => format!(
+            "SELECT job.id FROM json_to_recordset($1::json) AS wanted (id uuid, lease bigint) \
+             JOIN job ON job.id = wanted.id AND job.lease = wanted.lease CROSS JOIN {IDLES_BRIEFLY} AS bounded \
+             WHERE job.state = 'running' ORDER BY job.id FOR SHARE OF job"
+        ),
+        // The transaction has the only write lock there is.
+        Connection::Sqlite(_) => "SELECT job.id FROM json_each($1) AS wanted JOIN job \
+             ON job.id = json_extract(wanted.value, '$.id') AND job.lease = json_extract(wanted.value, '$.lease') \
+             WHERE job.state = 'running'"
+            .to_owned(),
+    };
+    let query = sql_query(query).bind::<Text, _>(wanted);
+    let held: Vec<ThatJob> = on!(tx, |c| prepared(query).load(c).await)?;
+    Ok(held.into_iter().map(|it| it.id).collect())
 }
