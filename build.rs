@@ -1,6 +1,7 @@
-//! Tells the daemon which build it is: revision and time, for release builds and where the environment says them.
+//! Has the daemon's relocations packed, and gives it the revision and the time of its build: for release builds, and
+//! where the environment has them.
 //!
-//! A debug build does not look: else each commit would compile all tests anew.
+//! A debug build does not look for them: else each commit would compile all tests again.
 
 #![expect(
     clippy::disallowed_methods,
@@ -10,6 +11,7 @@
 use std::{env, path::Path, process::Command};
 
 fn main() {
+    pack_relocations();
     println!("cargo::rerun-if-env-changed=DOTMAC_BUILD_REVISION");
     println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
     let given = env::var("DOTMAC_BUILD_REVISION").ok();
@@ -31,6 +33,26 @@ fn main() {
     if let Some(time) = output("date", &["-u", "-d", &second, "+%Y-%m-%dT%H:%M:%SZ"]) {
         println!("cargo::rustc-env=DOTMAC_BUILD_TIME={time}");
     }
+}
+
+/// Has the linker write the addresses of constant data as a bitmap, not as 24 bytes each: all of them are read at the
+/// start and stay in memory. The loader has to know that form: glibc from 2.36 on. As always with glibc, a program
+/// needs the one that it was built with, or a later one.
+fn pack_relocations() {
+    let variable = |name| env::var(name).unwrap_or_default();
+    let is_gnu =
+        variable("CARGO_CFG_TARGET_OS") == "linux" && variable("CARGO_CFG_TARGET_ENV") == "gnu";
+    // Of another machine the version is not known.
+    if is_gnu && variable("HOST") == variable("TARGET") && glibc() >= Some((2, 36)) {
+        println!("cargo::rustc-link-arg=-Wl,-z,pack-relative-relocs");
+    }
+}
+
+/// The version of this machine's glibc.
+fn glibc() -> Option<(u32, u32)> {
+    let text = output("getconf", &["GNU_LIBC_VERSION"])?;
+    let (major, minor) = text.strip_prefix("glibc ")?.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// The first line that a program prints; `None` if it fails or is not there.

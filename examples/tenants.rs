@@ -1,7 +1,7 @@
 //! A program of several tenants, to see what one has of another's: nothing. The tests look.
 //!
-//! Whoever brings the id of a tenant as a token is its user and may do everything; with `!files.*` behind the id, everything but
-//! that. Run it, then
+//! A caller with the id of a tenant as its token is a user of it and may do everything; with `!files.*` behind the id,
+//! everything but that. Run it, then
 //! `curl localhost:8000/api/v1/events -H 'authorization: Bearer 00000000-0000-0000-0000-000000000001'`.
 
 use std::process::ExitCode;

@@ -205,6 +205,7 @@ pub fn config(target: Target) -> Config {
         pool_timeout: Duration::from_secs(30),
         connect_timeout: Duration::from_secs(5),
         statement_timeout: Duration::from_secs(30),
+        transaction_timeout: Duration::from_secs(10),
         lock_timeout: Duration::from_secs(10),
         idle_in_transaction_timeout: Duration::from_secs(60),
         max_lifetime: Duration::from_secs(1800),

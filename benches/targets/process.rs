@@ -101,6 +101,12 @@ impl Measured {
         self.mebibytes("VmHWM:")
     }
 
+    /// Has [`peak_memory`](Self::peak_memory) begin at what is resident now.
+    pub fn forget_peak(&self) {
+        // 5: see proc_pid_clear_refs(5).
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+    }
+
     fn mebibytes(&self, field: &str) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status

@@ -24,7 +24,7 @@ path "secret/data/accounts/signing/*" {
 # The version of the KV engine is asked for once. Any caller that may read below the mount may read this path, so it
 # needs no rule; DOTMAC_VAULT_KV_VERSION=2 saves the question.
 
-# Users for PostgreSQL: `creds` makes one of a dynamic role, `static-creds` tells a static role's password.
+# Users for PostgreSQL: `creds` makes one of a dynamic role, `static-creds` returns a static role's password.
 path "database/creds/dotmac" {
   capabilities = ["read"]
 }

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 pub(crate) const USERNAME: &str = "DOTMAC_DATABASE_USERNAME";
 pub(crate) const PASSWORD: &str = "DOTMAC_DATABASE_PASSWORD";
 
-/// Credentials that follow what `feed` tells.
+/// Credentials that follow `feed`.
 pub(crate) fn from_feed(feed: &SecretFeed) -> Credentials {
     let credentials = Credentials::to_come();
     let (offered, refusing) = (credentials.clone(), feed.clone());

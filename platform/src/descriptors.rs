@@ -16,7 +16,7 @@ const EACH_WORKER: usize = 4;
 /// Kept back for each database connection: SQLite has the file, its log and its index open.
 const EACH_DATABASE_CONNECTION: usize = 4;
 
-/// The reserve of descriptors besides the connections of clients and of the database.
+/// The reserve of descriptors for all but the connections of clients and of the database.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Consumers {
     /// Connections of the management listener.

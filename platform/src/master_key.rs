@@ -9,7 +9,7 @@ use tracing::{error, info};
 
 use crate::settings::APP_MASTER_KEY;
 
-/// Keys that follow what `feed` tells.
+/// Keys that follow `feed`.
 pub(crate) fn follow(feed: &SecretFeed) -> Keyring {
     let keyring = Keyring::new(APP_MASTER_KEY);
     let followed = keyring.clone();

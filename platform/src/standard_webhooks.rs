@@ -1,4 +1,4 @@
-//! Standard Webhooks 1.x: secrets, keys and signatures, for whatever sends something that its receiver verifies, and for
+//! Standard Webhooks 1.x: secrets, keys and signatures, for senders whose receivers verify, and for
 //! routes that take what others sign ([`SignedBody`](crate::routing::SignedBody)).
 //!
 //! Signed is `id.timestamp.body`. A shared secret is written `whsec_` and base64, its signature `v1,` and base64 of HMAC-SHA256; of
@@ -14,7 +14,7 @@ use secrecy::SecretBox;
 
 /// Bytes of the seed of a key pair.
 const SEED: usize = 32;
-/// Signatures that are looked at: one by each secret, during a rotation.
+/// Signatures that are checked: one by each secret, during a rotation.
 const MOST_SIGNATURES: usize = 8;
 /// Bytes that a shared secret may have.
 const SHARED: std::ops::RangeInclusive<usize> = 24..=64;

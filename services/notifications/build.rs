@@ -1,4 +1,4 @@
-//! Compiles the crate anew when a migration is added.
+//! Compiles the crate again when a migration is added.
 
 fn main() {
     println!("cargo::rerun-if-changed=migrations");

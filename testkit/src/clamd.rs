@@ -1,6 +1,10 @@
-//! A scanner for viruses: clamd, with a database of one signature, that of the test file of EICAR.
+//! A scanner for viruses: clamd, with a database of two signatures, that of the test file of EICAR and that of ClamAV's own.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -17,6 +21,22 @@ pub fn eicar() -> String {
         "TEST-FILE!$H+H*",
     ]
     .concat()
+}
+
+/// Where Debian's package `clamav-testfiles` has them.
+const TEST_FILES: &str = "/usr/share/clamav-testfiles";
+
+/// The hash of the program that all of them hold, by which ClamAV's own test suite has them found: archives, documents and packed
+/// programs are opened for it.
+const TEST_FILE: &str = "aa15bcf478d165efd2065190eb473bcb:544:ClamAV-Test-File\n";
+
+/// ClamAV's test files, by their names.
+pub fn test_files() -> Vec<PathBuf> {
+    let listed = fs::read_dir(TEST_FILES);
+    let listed = listed.unwrap_or_else(|_| panic!("{TEST_FILES} is missing: run tests/setup"));
+    let mut files: Vec<_> = listed.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
 }
 
 /// A clamd on the loopback interface. Killed when dropped.
@@ -80,6 +100,7 @@ fn launch(directory: &Path, port: u16) -> Process {
     let hex: String = eicar().bytes().map(|byte| format!("{byte:02x}")).collect();
     let signature = format!("Eicar-Test-Signature:0:*:{hex}\n");
     fs::write(signatures.join("eicar.ndb"), signature).unwrap();
+    fs::write(signatures.join("clamav.hdb"), TEST_FILE).unwrap();
     let (place, socket) = (directory.display(), directory.join("clamd.ctl"));
     fs::remove_file(&socket).ok();
     let config = directory.join("clamd.conf");

@@ -2,7 +2,7 @@
 
 use std::iter;
 
-/// Something that was emitted, as it is and as its spellings want to be looked at.
+/// Something that was emitted, as it is and in each form that is searched.
 pub struct Emitted {
     /// Where it came from, for who reads of a leak.
     pub source: String,

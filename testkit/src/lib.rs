@@ -29,6 +29,7 @@ pub mod seaweed;
 pub mod small_disk;
 pub mod smtp;
 pub mod sqlite;
+pub mod timeline;
 pub mod tls;
 
 pub use browser::Browser;

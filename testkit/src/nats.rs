@@ -14,7 +14,7 @@ pub struct Nats {
 }
 
 impl Nats {
-    /// One that takes everything from everybody, in the clear.
+    /// One that takes everything from any client, in the clear.
     pub async fn start() -> Self {
         Self::with(&[]).await
     }

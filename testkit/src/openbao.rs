@@ -146,9 +146,8 @@ impl OpenBao {
         let complaints = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{text}{complaints}");
         let setting = |line: &str| {
-            let (key, value) = line.trim().split_once('=')?;
-            key.starts_with("DOTMAC_")
-                .then(|| (key.to_owned(), value.to_owned()))
+            let (key, value) = line.trim().strip_prefix("export ")?.split_once('=')?;
+            Some((key.to_owned(), value.to_owned()))
         };
         text.lines().filter_map(setting).collect()
     }

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     eventually, free_port, kept_directory,
-    process::{Process, give_away, signal, unprivileged},
+    process::{Process, give_away, unprivileged},
     tool,
 };
 
@@ -76,6 +76,44 @@ impl Postgres {
             _ => None,
         });
         Ok(first.unwrap_or_default())
+    }
+
+    /// Another server that follows this one, which acknowledges nothing any more that the other does not have. It takes writes
+    /// once it is [promoted](Self::promote).
+    pub async fn standby(&self) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        give_away(directory.path());
+        let data = directory.path().join("data");
+        let mut copy = unprivileged(&tool("postgres").with_file_name("pg_basebackup"));
+        copy.args(["--checkpoint=fast", "--write-recovery-conf", "--no-sync"])
+            .arg(format!("--pgdata={}", data.display()))
+            .arg(format!(
+                "--dbname=postgres://postgres:postgres@127.0.0.1:{}",
+                self.port
+            ));
+        run(&mut copy);
+        let port = free_port();
+        let standby = Self {
+            process: launch(&data, port, self.max_connections),
+            directory,
+            max_connections: self.max_connections,
+            port,
+        };
+        standby.accepts().await;
+        self.query("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            .await;
+        self.query("SELECT pg_reload_conf()").await;
+        let follows = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        eventually("the standby to follow", || async {
+            (self.query(follows).await == "1").then_some(())
+        })
+        .await;
+        standby
+    }
+
+    /// Has a [standby](Self::standby) take writes.
+    pub async fn promote(&self) {
+        assert_eq!(self.query("SELECT pg_promote()").await, "t");
     }
 
     /// Serves TLS with this certificate from now on, in addition to plain connections.
@@ -147,7 +185,7 @@ impl Postgres {
 
     /// The server itself first: stopped, it makes no further process that the list would lack.
     fn each_process(&self, name: &str) {
-        signal(self.process.pid(), name);
+        self.process.signal(name);
         let children = Command::new("pgrep")
             .args(["-P", &self.process.pid().to_string()])
             .output()
@@ -192,7 +230,7 @@ fn template() -> &'static Path {
             .unwrap()
             .stdout;
         let version = String::from_utf8_lossy(&version).trim().replace(' ', "-");
-        let kept = kept_directory().join(version);
+        let kept = kept_directory().join(format!("{version}-wal-1"));
         if !kept.exists() {
             // Made where user postgres may go, moved at the end: half a template is never found.
             let directory = tempfile::tempdir().unwrap();
@@ -216,6 +254,7 @@ fn initialise(directory: &Path) -> PathBuf {
         "--auth=scram-sha-256",
         "--username=postgres",
         "--no-sync",
+        "--wal-segsize=1", // each server copies its directory: 16 MiB less
         "--pwfile",
     ]);
     run(initdb.arg(password_file(directory)).arg(&data));

@@ -10,9 +10,14 @@ use std::{
     thread::JoinHandle,
 };
 
+use crate::timeline::Timeline;
+
 /// A running program, killed when dropped; what it prints is kept.
 pub struct Process {
     child: Child,
+    /// Its name in the timeline.
+    name: String,
+    timeline: Arc<Timeline>,
     output: Arc<Mutex<Vec<String>>>,
     readers: [JoinHandle<()>; 2],
 }
@@ -32,13 +37,23 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        let file = Path::new(&program).file_name().unwrap_or(&program);
+        let name = format!("{} {}", file.display(), child.id());
+        let timeline = Timeline::of_this_test();
+        timeline.note(format!("{name} starts"));
         let output = Arc::new(Mutex::new(Vec::new()));
+        let read = |stream| {
+            let (output, timeline) = (Arc::clone(&output), Arc::clone(&timeline));
+            collect(stream, output, timeline, name.clone())
+        };
         let readers = [
-            collect(child.stdout.take().unwrap(), Arc::clone(&output)),
-            collect(child.stderr.take().unwrap(), Arc::clone(&output)),
+            read(Box::new(child.stdout.take().unwrap()) as Box<dyn Read + Send>),
+            read(Box::new(child.stderr.take().unwrap())),
         ];
         Self {
             child,
+            name,
+            timeline,
             output,
             readers,
         }
@@ -61,6 +76,7 @@ impl Process {
 
     /// Sends a signal by name, such as `TERM`.
     pub fn signal(&self, name: &str) {
+        self.timeline.note(format!("{} gets SIG{name}", self.name));
         signal(self.pid(), name);
     }
 
@@ -77,6 +93,11 @@ impl Process {
 
     /// Kills it, and waits for its end.
     pub fn kill(&mut self) {
+        self.timeline.note(format!("{} is killed", self.name));
+        self.end();
+    }
+
+    fn end(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
     }
@@ -84,7 +105,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.kill();
+        self.timeline.print_if_failing();
+        self.end();
     }
 }
 
@@ -134,13 +156,17 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-fn collect(stream: impl Read + Send + 'static, output: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
+fn collect(
+    stream: Box<dyn Read + Send>,
+    output: Arc<Mutex<Vec<String>>>,
+    timeline: Arc<Timeline>,
+    name: String,
+) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-            output
-                .lock()
-                .unwrap()
-                .push(String::from_utf8_lossy(&line).into_owned());
+            let line = String::from_utf8_lossy(&line).into_owned();
+            timeline.note(format!("{name} | {line}"));
+            output.lock().unwrap().push(line);
         }
     })
 }

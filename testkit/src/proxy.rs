@@ -1,6 +1,13 @@
 //! A wire that can be slow, swallow everything, or be cut: stands between a client and a server on this machine.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -12,6 +19,8 @@ use tokio::{
     task::JoinHandle,
     time::sleep,
 };
+
+use crate::timeline;
 
 /// The handling of the bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,6 +37,7 @@ enum Wire {
 pub struct Proxy {
     /// Where it listens, on the loopback interface.
     pub port: u16,
+    to: Arc<AtomicU16>,
     wire: watch::Sender<Wire>,
     accepting: JoinHandle<()>,
 }
@@ -38,38 +48,52 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (wire, watched) = watch::channel(Wire::Whole(Duration::ZERO));
+        let to = Arc::new(AtomicU16::new(to));
+        let leads_to = Arc::clone(&to);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if *watched.borrow() != Wire::Cut {
+                    let to = leads_to.load(Relaxed);
                     tokio::spawn(forward(client, to, watched.clone()));
                 }
             }
         });
         Self {
             port,
+            to,
             wire,
             accepting,
         }
     }
 
+    /// Forwards new connections to the server on `to`.
+    pub fn lead_to(&self, to: u16) {
+        self.to.store(to, Relaxed);
+    }
+
     /// Has each packet take `delay` longer, in both directions.
     pub fn delay(&self, delay: Duration) {
-        self.wire.send_replace(Wire::Whole(delay));
+        self.set("delays each packet", Wire::Whole(delay));
     }
 
     /// Takes everything and passes nothing on, without a word to either side.
     pub fn swallow(&self) {
-        self.wire.send_replace(Wire::Hole);
+        self.set("swallows everything", Wire::Hole);
     }
 
     /// Ends what passes, and lets nothing through.
     pub fn cut(&self) {
-        self.wire.send_replace(Wire::Cut);
+        self.set("is cut", Wire::Cut);
     }
 
     /// Lets everything pass at once.
     pub fn mend(&self) {
-        self.delay(Duration::ZERO);
+        self.set("passes everything", Wire::Whole(Duration::ZERO));
+    }
+
+    fn set(&self, what: &str, wire: Wire) {
+        timeline::note(format!("the proxy on port {} {what}", self.port));
+        self.wire.send_replace(wire);
     }
 }
 
@@ -84,7 +108,9 @@ async fn forward(client: TcpStream, to: u16, mut wire: watch::Receiver<Wire>) {
     if passable(&mut wire).await.is_none() {
         return;
     }
-    let server = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+    let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await else {
+        return;
+    };
     let ((from_client, to_client), (from_server, to_server)) =
         (client.into_split(), server.into_split());
     let mut cut = wire.clone();

@@ -1,5 +1,6 @@
 //! A browser that takes push messages, as far as cryptography goes: the reference implementation of encrypted content
-//! (`http_ece`) opens what it is sent.
+//! (`http_ece`) opens what it is sent, `py_vapid` verifies the sender's token. `pywebpush`, which only encrypts, is another
+//! sender to compare with.
 
 use std::{
     io::Write as _,
@@ -42,9 +43,21 @@ impl Browser {
         }
     }
 
-    /// Opens what the push service was given for it: its body, in hex, and the value of `authorization`.
+    /// Opens what the push service was given for it: its body, and the value of `authorization`.
     pub fn open(&self, body: &[u8], authorization: &str) -> Result<OpenedMessage, String> {
         let body: String = body.iter().map(|it| format!("{it:02x}")).collect();
+        self.open_hex(&body, authorization)
+    }
+
+    /// What `pywebpush` sends as the body of a message with that text, in hex.
+    pub fn encrypted_by_pywebpush(&self, text: &str) -> String {
+        let asked = json!({ "text": text, "p256dh": self.p256dh, "auth": self.auth });
+        let encrypted = run(&asked).unwrap();
+        encrypted["body"].as_str().unwrap().to_owned()
+    }
+
+    /// As [`open`](Self::open), with the body in hex.
+    pub fn open_hex(&self, body: &str, authorization: &str) -> Result<OpenedMessage, String> {
         let opened = run(&json!({
             "private": self.private,
             "auth": self.auth,
@@ -69,7 +82,7 @@ impl Default for Browser {
 /// The answer of the program in Python.
 fn run(asked: &Value) -> Result<Value, String> {
     let python = repository().join("target/tools/receivers/venv/bin/python");
-    assert!(python.exists(), "http_ece is missing: run tests/setup");
+    assert!(python.exists(), "pywebpush is missing: run tests/setup");
     let mut running = Command::new(python)
         .arg(repository().join("testkit/src/push_browser.py"))
         .stdin(Stdio::piped())

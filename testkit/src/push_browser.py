@@ -1,6 +1,7 @@
-"""A browser's part of web push: keys, and opening what a push service was given (http_ece), with the sender's token (ES256).
+"""A browser's part of web push: keys, and opening what a push service was given (http_ece), with the sender's token (py_vapid).
 
-JSON comes on standard input: {"make": true} for new keys, or private, auth, body (hex) and authorization of a message.
+JSON comes on standard input: {"make": true} for new keys; private, auth, body (hex) and authorization of a message to open it; or
+text, p256dh and auth to have pywebpush encrypt the text for the browser, as another sender.
 """
 
 import base64
@@ -9,10 +10,10 @@ import os
 import sys
 
 import http_ece
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from py_vapid import Vapid02
+from pywebpush import WebPusher
 
 
 def text(value):
@@ -32,15 +33,10 @@ def make():
 
 def opened(message):
     scheme, _, rest = message["authorization"].partition(" ")
-    assert scheme == "vapid", scheme
+    # The library takes a list without blanks.
+    assert Vapid02.verify(scheme + " " + "".join(rest.split())), "the token is not signed by its sender"
     given = dict(part.strip().split("=", 1) for part in rest.split(","))
-    sender = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), octets(given["k"]))
-    signed, _, signature = given["t"].rpartition(".")
-    raw = octets(signature)
-    assert len(raw) == 64, len(raw)
-    halves = int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big")
-    sender.verify(encode_dss_signature(*halves), signed.encode(), ec.ECDSA(hashes.SHA256()))
-    head, claims = (json.loads(octets(part)) for part in signed.split("."))
+    head, claims = (json.loads(octets(part)) for part in given["t"].split(".")[:2])
     assert head["alg"] == "ES256", head
     key = ec.derive_private_key(int.from_bytes(octets(message["private"]), "big"), ec.SECP256R1())
     body = http_ece.decrypt(
@@ -52,5 +48,12 @@ def opened(message):
     return {"text": body.decode(), "claims": claims, "sender": given["k"]}
 
 
+def encrypted(message):
+    keys = {"p256dh": message["p256dh"], "auth": message["auth"]}
+    sender = WebPusher({"endpoint": "https://push.example/", "keys": keys})
+    return {"body": sender.encode(message["text"].encode(), "aes128gcm")["body"].hex()}
+
+
 asked = json.load(sys.stdin)
-print(json.dumps(make() if "make" in asked else opened(asked)))
+done = make() if "make" in asked else encrypted(asked) if "text" in asked else opened(asked)
+print(json.dumps(done))

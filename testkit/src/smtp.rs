@@ -45,7 +45,7 @@ impl TakenMail {
 }
 
 impl Smtp {
-    /// One that takes everything from everybody, in the clear.
+    /// One that takes everything from any client, in the clear.
     pub async fn start() -> Self {
         Self::with(Vec::new(), None).await
     }

@@ -9,7 +9,7 @@ use crate::support::{
     openbao::ROOT_TOKEN,
 };
 
-/// Else a search that finds nothing would pass for a daemon that tells nothing.
+/// Otherwise a search that does not work would pass as a daemon that reveals nothing.
 #[test]
 fn a_planted_secret_is_found_in_whatever_spelling() {
     let secret = "p@ss \"wörd\"/+7\\";

@@ -74,7 +74,7 @@ async fn a_journal_that_cannot_be_written_holds_up_nothing_that_it_describes() {
         assert_eq!(asked.code, 0, "{}", asked.text());
     };
     restart().await;
-    // The journal tries in vain, and everybody else goes on.
+    // The journal fails, and everything else goes on.
     eventually("the journal to be refused", || async {
         let series = r#"dotmac_database_errors_total{sqlstate_class="55"}"#;
         daemon.metric(series).await.filter(|count| *count >= 2.0)

@@ -35,6 +35,7 @@ mod journal;
 mod leases;
 mod management;
 mod metrics;
+mod migrations;
 mod notes;
 mod notifications;
 mod page;

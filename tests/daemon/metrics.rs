@@ -185,6 +185,10 @@ async fn a_hundred_thousand_paths_hosts_and_methods_make_a_constant_number_of_se
         daemon.metric("dotmac_audit_checkpoints_total").await
     })
     .await;
+    eventually("the audit log to be verified", || async {
+        daemon.metric("dotmac_audit_broken").await
+    })
+    .await;
     // Without those of the database, which the platform's own workers query for the first time meanwhile.
     let is_counted = |line: &&str| {
         let others = ["#", "db_client_", "dotmac_database_", "dotmac_events_"];

@@ -235,3 +235,55 @@ async fn what_cannot_be_a_schedule_is_refused_with_each_field_that_is_wrong() {
     assert_eq!(one.get(SCHEDULES).await.1["items"], json!([]));
     assert_eq!(daemon.stop().await.code, 0);
 }
+
+/// The limit of a tenant, and a kind that a later release of the program no longer has.
+#[tokio::test]
+async fn limits_of_schedules_and_absent_kinds_are_named_by_their_codes() {
+    let postgres = Postgres::start().await;
+    let url = postgres.url();
+    let daemons = instances(|| tenants(&url), &url).await;
+    let client = |daemon, token| Client { daemon, token };
+    let (one, other) = (client(&daemons[0], ONE), client(&daemons[1], OTHER));
+    let (status, schedule) = one
+        .post(SCHEDULES, echo("first", json!({"every": "1h"})))
+        .await;
+    assert_eq!(status, 201, "{schedule}");
+    let fill = "INSERT INTO job_schedule (id, tenant_id, name, kind, args, zone, every_seconds, missed, grace_seconds, \
+         anchor_at, created_at, updated_at) \
+         SELECT gen_random_uuid(), tenant_id, n::text, kind, args, zone, every_seconds, missed, grace_seconds, \
+         anchor_at, created_at, updated_at FROM job_schedule, generate_series(2, 1000) AS n";
+    postgres.query(fill).await;
+    let more = echo("one more", json!({"every": "1h"}));
+    let refused = one.post(SCHEDULES, more.clone()).await;
+    assert_eq!(
+        problem(&refused),
+        (409, "too_many_schedules", ""),
+        "{refused:?}"
+    );
+    assert!(
+        refused.1["detail"].as_str().unwrap().contains("1000"),
+        "{refused:?}"
+    );
+    // Another tenant has room.
+    assert_eq!(other.post(SCHEDULES, more.clone()).await.0, 201);
+    let request = one.request(Method::DELETE, &path(&schedule));
+    assert_eq!(answer(request.header("if-match", "*")).await.0, 204);
+    let (status, schedule) = one.post(SCHEDULES, more).await;
+    assert_eq!(status, 201, "{schedule}");
+
+    let id = schedule["id"].as_str().unwrap();
+    postgres
+        .query(&format!(
+            "UPDATE job_schedule SET kind = 'system.gone' WHERE id = '{id}'"
+        ))
+        .await;
+    let trigger = format!("{}/trigger", path(&schedule));
+    for client in [one, client(&daemons[1], ONE)] {
+        let refused = answer(client.request(Method::POST, &trigger)).await;
+        assert_eq!(problem(&refused), (409, "kind_absent", ""), "{refused:?}");
+    }
+    assert!(one.occurrences(&schedule).await.is_empty());
+    for daemon in daemons {
+        assert_eq!(daemon.stop().await.code, 0);
+    }
+}

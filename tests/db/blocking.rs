@@ -132,6 +132,49 @@ async fn write_again(db: &Db, id: i64) {
     .await;
 }
 
+/// The transaction is under way when others block the threads that it goes on with.
+#[actix_web::test]
+async fn the_caller_of_work_that_gets_no_thread_does_not_wait_for_ever() {
+    let adapt = |config: &mut Config| {
+        let second = Duration::from_secs(1);
+        config.statement_timeout = second;
+        (config.pool_timeout, config.connect_timeout) = (second, second);
+    };
+    on_both(adapt, async |rig: &Rig| {
+        let (go_on, begun) = (Flag::default(), Flag::default());
+        let has_begun = Arc::clone(&begun);
+        let under_way = rig.db.transaction("under way", async move |c| {
+            insert(c, 1).await?;
+            has_begun.store(true, Relaxed);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            insert(c, 2).await
+        });
+        let under_way = tokio::spawn(under_way);
+        eventually("the transaction to begin", || async {
+            AtomicBool::load(&begun, Relaxed).then_some(())
+        })
+        .await;
+        let blocked = block_both(&rig.db, &go_on).await;
+        // 1 s for a connection, 1 s to open one, 2 s for the work, and 2 s more.
+        let given_up = tokio::time::timeout(Duration::from_secs(20), under_way).await;
+        let given_up = given_up.unwrap().unwrap().unwrap_err();
+        assert!(
+            matches!(given_up, DbError::OutcomeUnknown(_)),
+            "{given_up:?}"
+        );
+        let cause = std::error::Error::source(&given_up).unwrap().to_string();
+        assert!(cause.contains("`under way` has had no thread"), "{cause}");
+        go_on.store(true, Relaxed);
+        for work in blocked {
+            // Their time is over as well.
+            work.await.unwrap().ok();
+        }
+        rig.until(is_well).await;
+        write_again(&rig.db, 3).await;
+    })
+    .await;
+}
+
 fn is_well(board: &Board) -> bool {
     board.readiness.serves() && board.components[0].reason.is_none()
 }

@@ -16,7 +16,7 @@ use dotmac_platform::{
 };
 
 use crate::{
-    rig::{Rig, config, note, on_both, postgres},
+    rig::{Rig, config, is_postgres, note, on_both, postgres},
     support::Postgres,
 };
 
@@ -168,6 +168,41 @@ async fn a_conflict_that_does_not_end_is_returned_after_the_last_try() {
             }
         },
     )
+    .await;
+}
+
+#[actix_web::test]
+async fn no_transaction_is_open_for_longer_than_it_may() {
+    let adapt = |config: &mut dotmac_platform::db::Config| {
+        config.transaction_timeout = Duration::from_secs(2);
+    };
+    on_both(adapt, async |rig: &Rig| {
+        fill(&rig.db, 1).await;
+        let held = rig.db.transaction("hold", async |c| {
+            write(c, 0, 1).await?;
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            Ok::<_, DbError>(())
+        });
+        let began = std::time::Instant::now();
+        let ended = held.await.unwrap_err();
+        let is_overrun = matches!(ended, DbError::Overran { limit, .. } if limit.as_secs() == 2);
+        assert!(is_overrun, "{ended:?}");
+        assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+        // None of its locks is left.
+        rig.db
+            .transaction("write", async |c| write(c, 0, 2).await)
+            .await
+            .unwrap();
+        if is_postgres(&rig.db).await {
+            let slow = rig.db.transaction("slow", async |c| {
+                on!(c, |c| diesel::sql_query("SELECT pg_sleep(30)")
+                    .execute(c)
+                    .await)
+            });
+            let slow = slow.await.unwrap_err();
+            assert!(matches!(slow, DbError::TimedOut(_)), "{slow:?}");
+        }
+    })
     .await;
 }
 

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use diesel::prelude::*;
+use diesel::{prelude::*, sql_query, sql_types::BigInt};
 use diesel_async::RunQueryDsl;
 use dotmac_platform::{
-    db::{Config, Connection, DbError, PoolSize, Target},
+    db::{Config, Connection, DbError, PoolSize, Target, prepared},
     on,
 };
 
@@ -37,6 +37,42 @@ async fn the_same_code_runs_on_both() {
                 .await
                 .unwrap();
             assert_eq!(texts, ["text"]);
+        },
+    )
+    .await;
+}
+
+#[derive(QueryableByName)]
+struct Counted {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+#[actix_web::test]
+async fn a_text_that_is_to_be_prepared_is_prepared_once_on_a_connection() {
+    on_both(
+        |_| {},
+        async |rig| {
+            let work = async |c: &mut Connection| {
+                for id in 0..3 {
+                    insert(c, id).await?;
+                    let text = sql_query("DELETE FROM note WHERE id = $1");
+                    let delete = prepared(text.bind::<BigInt, _>(id));
+                    assert_eq!(on!(c, |c| delete.execute(c).await)?, 1);
+                    let other = sql_query("DELETE FROM note WHERE id = $1 + 1");
+                    let other = other.bind::<BigInt, _>(id);
+                    assert_eq!(on!(c, |c| other.execute(c).await)?, 0);
+                }
+                if matches!(c, Connection::Sqlite(_)) {
+                    return Ok::<_, DbError>(1);
+                }
+                let kept = sql_query(
+                    "SELECT count(*) AS count FROM pg_prepared_statements WHERE statement LIKE 'DELETE FROM note%'",
+                );
+                let kept: Counted = on!(c, |c| kept.get_result(c).await)?;
+                Ok(kept.count)
+            };
+            assert_eq!(rig.db.run("prepare", work).await.unwrap(), 1);
         },
     )
     .await;

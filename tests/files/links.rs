@@ -133,6 +133,15 @@ async fn a_link_opens_its_file_as_long_and_as_often_as_it_says() {
         let denied = house.request(0, Method::POST, &links).json(&json!({}));
         let denied = denied.bearer_auth(writer).send().await.unwrap();
         assert_eq!(denied.status(), 403);
+        // A link would let one read that may not.
+        let sharer = house.user("l@example.com", &["files.links.write"]).await;
+        let denied = house.request(0, Method::POST, &links).json(&json!({}));
+        let denied = Answer::of(denied.bearer_auth(sharer).send().await.unwrap()).await;
+        assert_eq!(denied.short(), (403, "forbidden"), "{denied:?}");
+        let sharer = house.user("s@example.com", &["files.links.write", "files.files.read"]);
+        let made = house.request(0, Method::POST, &links).json(&json!({}));
+        let made = made.bearer_auth(sharer.await).send().await.unwrap();
+        assert_eq!(made.status(), 201);
     })
     .await;
 }

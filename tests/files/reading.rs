@@ -45,13 +45,46 @@ async fn a_part_is_read_and_what_is_known_is_not_read_again() {
             );
             assert!(part.bytes == bytes[expected], "{range}");
         }
-        for range in ["bytes=0-1,3-4", "bytes=4-3", "lines=1-2"] {
+        for range in [
+            "bytes=0-1,3-4",
+            "bytes=0-1,2000000-",
+            "bytes=0-9,5-14",
+            "bytes=4-3",
+            "bytes=--1",
+            "bytes=+1-2",
+            "bytes=0x0-1",
+            "bytes=1",
+            "bytes=",
+            "bytes=-",
+            "bytes 0-1",
+            "lines=1-2",
+        ] {
             let whole = read(&house, id, &[("range", range)]).await;
             assert!(whole.status == 200 && whole.bytes == bytes, "{range}");
         }
-        let beyond = read(&house, id, &[("range", "bytes=1000000-")]).await;
-        assert_eq!(beyond.short(), (416, "range_not_satisfiable"));
-        assert_eq!(beyond.header("content-range"), "bytes */1000000");
+        for range in [
+            "bytes=1000000-",
+            "bytes=1000000-1000000",
+            "bytes=-0",
+            "bytes=18446744073709551615-",
+            "bytes=18446744073709551616-18446744073709551617",
+            "bytes=1000000-,2000000-",
+        ] {
+            let beyond = read(&house, id, &[("range", range)]).await;
+            assert_eq!(beyond.short(), (416, "range_not_satisfiable"), "{range}");
+            assert_eq!(beyond.header("content-range"), "bytes */1000000");
+        }
+        for range in [
+            "bytes=999998-18446744073709551615",
+            "bytes = 999998-999999",
+            "BYTES=-2",
+        ] {
+            let end = read(&house, id, &[("range", range)]).await;
+            assert!(
+                end.status == 206 && end.bytes == bytes[999_998..],
+                "{range}"
+            );
+        }
         let known = read(&house, id, &[("if-none-match", &tag)]).await;
         assert_eq!(
             (known.status, known.bytes.len(), known.header("etag")),

@@ -1,6 +1,13 @@
 //! Scans for viruses by a real clamd: what is infected, and what was not scanned, cannot be read.
 
-use dotmac_testkit::{Clamd, clamd::eicar, eventually};
+use std::fs;
+
+use dotmac_testkit::{
+    Clamd,
+    clamd::{eicar, test_files},
+    eventually,
+};
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 
@@ -12,7 +19,7 @@ use crate::{
 const AWAY: &str = "scanner_unavailable";
 
 async fn events(house: &House, kind: &str) -> Vec<serde_json::Value> {
-    let events = house.get(&format!("/events?type={kind}")).await;
+    let events = house.get(&format!("/events?type={kind}&limit=200")).await;
     events.body["items"].as_array().unwrap().clone()
 }
 
@@ -63,6 +70,47 @@ async fn a_virus_is_quarantined_and_nothing_else_is() {
         })
         .await;
     }
+}
+
+/// Archives, documents, mails and packed programs that hold what clamd is to find, from ClamAV itself.
+#[tokio::test]
+async fn each_of_clamavs_test_files_is_quarantined() {
+    let clamd = Clamd::start().await;
+    let files = test_files();
+    assert!(files.len() >= 40, "{files:?}");
+    House::on_both(&[("DOTMAC_FILES_CLAMD", &clamd.address())], async |house| {
+        let house = &house;
+        for some in files.chunks(4) {
+            let uploads = some.iter().map(async |file| {
+                let name = file.file_name().unwrap().to_str().unwrap();
+                let refused = house
+                    .put(&format!("name={name}"), fs::read(file).unwrap())
+                    .await;
+                assert_eq!(
+                    refused.short(),
+                    (422, "malware_found"),
+                    "{name}: {refused:?}"
+                );
+            });
+            join_all(uploads).await;
+        }
+        let found = house.get("/files?state=quarantined&limit=200").await;
+        assert_eq!(found.body["items"].as_array().unwrap().len(), files.len());
+        let quarantined = events(house, "file.quarantined.v1").await;
+        assert_eq!(quarantined.len(), files.len());
+        for event in quarantined {
+            let finding = event["data"]["finding"].as_str().unwrap();
+            assert!(finding.starts_with("ClamAV-Test-File"), "{finding}");
+        }
+        // The same wrappings around something else are clean.
+        let zip = b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        for (name, bytes) in [("clam.exe", &b"MZ\x90\0\x03\0\0\0"[..]), ("clam.zip", zip)] {
+            let clean = house.file(&format!("name={name}"), bytes).await;
+            assert_eq!(clean.text("state"), "ready", "{name}");
+        }
+        house.assert_clean(files.len() + 2).await;
+    })
+    .await;
 }
 
 #[tokio::test]

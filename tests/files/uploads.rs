@@ -1,7 +1,7 @@
 //! Stored bytes equal the sent ones, and false announcements are refused without a rest.
 
 use dotmac_testkit::eventually;
-use reqwest::Method;
+use reqwest::{Method, header::HeaderValue};
 use serde_json::json;
 
 use crate::house::{Answer, House, noise, sha256};
@@ -149,6 +149,38 @@ async fn what_lies_about_its_hash_or_its_type_is_refused_and_leaves_nothing() {
         .await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_digest_that_is_there_twice_or_is_no_text_is_not_taken_for_absent() {
+    let house = House::on_sqlite(1, &[]).await;
+    let (right, wrong) = (sha256(b"hello"), sha256(b"hullo"));
+    let upload = |lines: [(&'static str, Vec<u8>); 2]| {
+        let request = house.request(0, Method::PUT, "/files/content?name=a");
+        let request = lines.into_iter().fold(request, |request, (name, value)| {
+            request.header(name, HeaderValue::from_bytes(&value).unwrap())
+        });
+        house.send(request.body("hello"))
+    };
+    let (hex, digest) = ("x-content-sha256", "content-digest");
+    let sha_256 = b"sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:";
+    let other = ("x-other", b"a".to_vec());
+    for lines in [
+        [(hex, right.clone().into_bytes()), (hex, wrong.into_bytes())],
+        [(hex, b"\xff\xfe".to_vec()), other.clone()],
+        [(digest, b"\xff\xfe".to_vec()), other.clone()],
+        [
+            (digest, sha_256.to_vec()),
+            (digest, b"sha-256=:\xff:".to_vec()),
+        ],
+    ] {
+        let refused = upload(lines).await;
+        assert_eq!(refused.short(), (400, "invalid_digest"), "{refused:?}");
+    }
+    // A list in two lines is one list.
+    let made = upload([(digest, b"md5=:YQ==:".to_vec()), (digest, sha_256.to_vec())]).await;
+    assert_eq!((made.status, made.text("sha256")), (201, &*right));
+    house.assert_clean(1).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use reqwest::Method;
 
 use crate::{
     house::{House, noise, sha256},
-    tus_client::{create, file_of, patch},
+    tus_client::{create, file_of, patch, tus},
 };
 
 const ROUNDS: usize = 8;
@@ -40,6 +40,38 @@ async fn of_two_writers_of_an_upload_one_is_served_and_nothing_is_mixed() {
         house.until_usage((all * 1_000_000, 0, all)).await;
         house.assert_clean(ROUNDS).await;
     }
+}
+
+/// Each request that makes the file writes all bytes again, so further ones would fill the disk beyond every quota.
+#[tokio::test]
+async fn while_one_request_makes_the_file_of_an_upload_no_other_one_does() {
+    House::on_both(&[], async |house| {
+        let path = create(&house, 1000, "a.bin").await;
+        assert_eq!(patch(&house, 0, &path, 0, &noise(3, 999)).await.status, 204);
+        // As while a request works on it. One byte is missing, so each attempt fails and is counted.
+        house
+            .sql("UPDATE file_upload SET received = length, touched_at = '2099-01-01 00:00:00.000000'")
+            .await;
+        let failed = "dotmac_files_uploads_total{outcome=\"failed\"}";
+        let daemon = &house.instances[0];
+        let ends = (0..4).map(|_| patch(&house, 0, &path, 1000, b""));
+        for ended in join_all(ends).await {
+            let found = (ended.status, ended.header("upload-offset"));
+            assert_eq!(found, (204, "1000"), "{ended:?}");
+        }
+        assert_eq!(daemon.metric(failed).await, Some(0.0));
+        // That request has ended.
+        house
+            .sql("UPDATE file_upload SET touched_at = '2026-01-01 00:00:00.000000'")
+            .await;
+        assert_eq!(patch(&house, 0, &path, 1000, b"").await.status, 204);
+        assert_eq!(daemon.metric(failed).await, Some(1.0));
+        let ended = tus(&house, 0, Method::DELETE, &path, &[], Vec::new()).await;
+        assert_eq!(ended.status, 204);
+        house.until_usage((0, 0, 0)).await;
+        house.assert_clean(0).await;
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -11,12 +11,12 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tracing::{error, info, warn};
 
 use super::{
-    CREDENTIALS_REFUSED, Config, Db, Journal, MIGRATING, MIGRATION_FAILED, MigrateMode, OpenError,
-    Pool, Target, WORK_BLOCKED,
+    Config, Db, Journal, MigrateMode, OpenError, Pool, Target,
     account::{OfferOutcome, Rotation},
     migrations::{self, Status, Step},
     monitor::{Alarms, Health, Monitor},
-    pool::{Access, ReusableTimer},
+    pool::Access,
+    reason::{CREDENTIALS_REFUSED, MIGRATING, MIGRATION_FAILED, WORK_BLOCKED},
     runtime::{DbRuntime, WORKER_THREADS},
 };
 use dotmac_supervision::{Lifeline, Published, Reason, Serving, SupervisedActor};
@@ -285,7 +285,7 @@ impl DbActor {
 
     fn heed(&mut self, health: Health) {
         match health {
-            // The pools before it are not looked at by its monitor.
+            // Its monitor does not check the pools before it.
             Health::Good if !self.replaced.is_empty() => self.declare_impaired(WORK_BLOCKED),
             Health::Good if self.complaint.is_some() => self.declare_ready(),
             Health::Good => {}
@@ -324,8 +324,7 @@ async fn open(config: Config, lifeline: Lifeline, runtime: DbRuntime) -> Result<
     }
     let pool = Pool::new(&config, runtime, &Alarms::default())?;
     let deadline = Instant::now() + config.pool_timeout;
-    let mut timer = ReusableTimer::take();
-    let first = pool.connection(Access::Write, deadline, &mut timer);
+    let first = pool.connection(Access::Write, deadline);
     match first.await {
         Ok(_) => Ok(pool),
         Err(super::DbError::Connect(problem)) => Err(problem),

@@ -27,6 +27,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// After this long the server gives a statement up. Work that takes twice as long in all loses its connection.
     pub statement_timeout: Duration,
+    /// The same for work in a transaction, if that is sooner: an old one keeps dead rows from being removed.
+    pub transaction_timeout: Duration,
     /// After this long a statement, also one of a migration, gives up waiting for a lock.
     pub lock_timeout: Duration,
     /// A transaction that does nothing for this long is ended by the server.
@@ -37,7 +39,7 @@ pub struct Config {
     pub slow_query: Duration,
     /// The handling of missing migrations.
     pub migrate: MigrateMode,
-    /// The migrations of everybody who has tables.
+    /// The migrations of all owners of tables.
     pub migrations: Vec<Migrations>,
     /// Shown to the server as the name of the connections' owner.
     pub application_name: String,
@@ -120,6 +122,32 @@ pub enum SslMode {
     VerifyFull,
 }
 
+impl SslMode {
+    /// Whether a connection never goes on in the clear.
+    #[must_use]
+    pub const fn is_encrypted(self) -> bool {
+        !matches!(self, Self::Disable | Self::Prefer)
+    }
+
+    /// The word that libpq has for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        }
+    }
+}
+
+impl fmt::Display for SslMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// The handling of migrations that the database lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MigrateMode {
@@ -130,6 +158,24 @@ pub enum MigrateMode {
     Check,
     /// Do not look.
     Off,
+}
+
+impl Config {
+    /// The longest that one piece of work outside of transactions may keep a connection.
+    pub(super) fn work_limit(&self) -> Duration {
+        self.statement_timeout * 2
+    }
+
+    /// The same for work in a transaction.
+    pub(super) fn transaction_limit(&self) -> Duration {
+        self.work_limit().min(self.transaction_timeout)
+    }
+
+    /// When PostgreSQL gives a statement up: before its transaction is, so that the error is that of the statement.
+    pub(super) fn server_limit(&self) -> Duration {
+        self.statement_timeout
+            .min(self.transaction_timeout.mul_f64(0.9))
+    }
 }
 
 impl Target {

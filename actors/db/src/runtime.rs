@@ -1,6 +1,6 @@
 //! The runtime that all database work runs on.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::OpenError;
 
@@ -10,6 +10,10 @@ pub(super) const WORKER_THREADS: usize = 2;
 /// SQLite's work blocks: one thread for each connection that may be asked for, and some for opening and
 /// watching. They are started when they are needed and end when they are not.
 const BLOCKING_THREADS: usize = 1024;
+
+/// How long a blocking thread waits for more work. Short, since threads wake in turn: each piece of periodic work of an
+/// idle daemon would keep another one alive, with its stack and the allocator's cache.
+const BLOCKING_THREAD_KEPT: Duration = Duration::from_millis(250);
 
 /// The runtime of all database work: multi-threaded, because migrations block in place, and apart from HTTP,
 /// so that neither can hold up the other.
@@ -26,6 +30,7 @@ impl DbRuntime {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKER_THREADS)
             .max_blocking_threads(BLOCKING_THREADS)
+            .thread_keep_alive(BLOCKING_THREAD_KEPT)
             .thread_name("dotmac-db")
             .enable_all()
             .build()

@@ -23,7 +23,7 @@ impl SqlState {
     pub const SERIALIZATION_FAILURE: Self = Self(*b"40001");
     /// Transactions that waited for each other.
     pub const DEADLOCK: Self = Self(*b"40P01");
-    /// Something that this user may not do; any user who is gone may do nothing.
+    /// Something that this user may not do; a user that was removed may do nothing.
     pub const NOT_PERMITTED: Self = Self(*b"42501");
     /// No space is left on the database's disk.
     pub const DISK_FULL: Self = Self(*b"53100");

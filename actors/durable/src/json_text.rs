@@ -1,6 +1,6 @@
 //! A text that is JSON, as a column.
 
-use std::io::Write as _;
+use std::{fmt, io::Write as _};
 
 use diesel::{
     expression::AsExpression,
@@ -9,13 +9,17 @@ use diesel::{
     sql_types::Json,
     sqlite::Sqlite,
 };
-use serde::Serialize;
 
-/// A text that is JSON already. Within other JSON it is a string, so that nothing is made of it there.
-#[derive(AsExpression, Clone, Debug, Serialize)]
+/// A text that is JSON already.
+#[derive(AsExpression, Clone, Debug)]
 #[diesel(sql_type = Json)]
-#[serde(transparent)]
 pub(crate) struct JsonText(pub(crate) String);
+
+impl fmt::Display for JsonText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl ToSql<Json, Pg> for JsonText {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {

@@ -15,7 +15,7 @@ use crate::{
     support::{PATIENCE, eventually, process::Process},
 };
 
-/// What tells the test program to be a process that is killed: a number and the database.
+/// Makes the test program a process that is killed: a number and the database.
 const VICTIM: &str = "DOTMAC_TEST_VICTIM";
 
 /// The number and the database, if this process is one that is killed.

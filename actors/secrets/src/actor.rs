@@ -109,7 +109,7 @@ impl SecretsActor {
     /// Hands a store to those who take it; answers the keys that have changed.
     fn publish(&self, store: &Arc<SecretStore>) -> Vec<String> {
         self.lifeline.publish(&self.store, Arc::clone(store));
-        let changes = self.feed.tell(store);
+        let changes = self.feed.publish(store);
         changes
             .into_iter()
             .map(|change| {
@@ -136,7 +136,7 @@ impl SecretsActor {
         }
         let (wanted, former) = (Arc::clone(&self.wanted), self.load_state.served());
         let reading = async move { loader::load(&vault, &wanted, former.as_deref()).await };
-        // Part of what asked for it, if anybody did: the start, a request.
+        // Part of the span that asked for it, if there is one: the start, a request.
         let reading = reading.instrument(info_span!("read secrets"));
         ctx.spawn(
             Box::pin(reading)

@@ -4,10 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{
-    Auth, Credential, SecretPath, SecretReference,
-    vault::{DatabaseRole, backend},
-};
+use super::{Auth, Credential, SecretPath, SecretReference, vault::backend};
 
 /// Everything [`SecretsActor`](super::SecretsActor) needs to know.
 #[derive(Clone, Debug)]
@@ -50,6 +47,35 @@ pub enum WantedSource {
     Reference(SecretReference),
     /// Not configured: taken from this path if there is something, absent otherwise.
     DefaultPath(SecretPath),
+}
+
+/// Whose credentials are wanted, and which settings they fill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseRole {
+    /// The name of the credentials in logs and metrics.
+    pub name: &'static str,
+    /// Where the database engine is mounted.
+    pub mount: SecretPath,
+    /// The role there, dynamic or static.
+    pub role: SecretPath,
+    /// The setting that the user's name fills.
+    pub username: String,
+    /// The setting that the password fills.
+    pub password: String,
+}
+
+impl DatabaseRole {
+    /// The path that makes credentials of a dynamic role, as a policy spells it.
+    #[must_use]
+    pub fn dynamic_path(&self) -> String {
+        format!("{}/creds/{}", self.mount, self.role)
+    }
+
+    /// The path that returns those of a static role, as a policy spells it.
+    #[must_use]
+    pub fn static_path(&self) -> String {
+        format!("{}/static-creds/{}", self.mount, self.role)
+    }
 }
 
 /// How to reach Vault, and as whom.
@@ -100,7 +126,7 @@ pub enum Client {
 }
 
 impl Config {
-    /// Looks for contradictions, without asking anybody.
+    /// Checks for contradictions, without a request.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Loads the secrets of the process from Vault or OpenBao, and keeps them fresh.
 //!
 //! The only module that talks to Vault. [`SecretsActor`] publishes a [`SecretStore`] before anything
-//! that uses a secret is built, reads everything again from time to time, and tells those who have
+//! that uses a secret is built, reads everything again from time to time, and notifies those who have
 //! subscribed to a [`SecretFeed`] what has changed. While Vault is away the last known values stay in use.
 //!
 //! Reading order: [`SecretReference`] (where a secret lies), [`Config`] (what is wanted), [`SecretsActor`]
@@ -23,18 +23,21 @@ mod instruments;
 mod lease;
 mod loader;
 mod messages;
+pub mod reason;
 mod reference;
 mod vault;
 
 pub use actor::SecretsActor;
-pub use config::{Client, Config, ConfigError, KvVersion, VaultConfig, Wanted, WantedSource};
-pub use error::{SecretsError, reason};
+pub use config::{
+    Client, Config, ConfigError, DatabaseRole, KvVersion, VaultConfig, Wanted, WantedSource,
+};
+pub use error::SecretsError;
 pub use failure::VaultFailure;
 pub use feed::{Change, SecretFeed, SecretStore, SecretWatch, Subscription, Takes};
 pub use lease::LeaseHold;
 pub use loader::{Failed, Loaded, literals, load};
 pub use messages::{GetSecret, PutSecret, RefreshNow, Want};
 pub use reference::{ReferenceError, SecretPath, SecretReference};
-pub use vault::{Auth, Credential, DatabaseRole, Document, Expected, Identity, Vault, backend};
+pub use vault::{Auth, Credential, Document, Expected, Identity, Vault, backend};
 
 pub use secrecy::{ExposeSecret, SecretString};

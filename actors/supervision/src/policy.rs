@@ -72,7 +72,7 @@ pub enum PolicyError {
         /// The policy's period.
         period: Duration,
     },
-    /// An actor that is well would be taken for hung.
+    /// A healthy actor would count as hung.
     #[error(
         "every pause would count as a hang: hang_after ({hang_after:?}) must be at least twice the heartbeat \
         ({heartbeat:?})"

@@ -1,4 +1,4 @@
-//! The actor that connects telemetry to its collector and tells how that goes.
+//! The actor that connects telemetry to its collector, and reports its state.
 //!
 //! It owns the exporters, not the queues: its faults never slow down code that logs or ends a span. A collector that is
 //! away makes it `degraded`, never unready, and costs two log lines: one when it begins, one when it ends.
@@ -35,7 +35,7 @@ pub const MISCONFIGURED: Reason = Reason::new("misconfigured");
 /// The system has no thread left for the exporters.
 pub const NO_RESOURCES: Reason = Reason::new("no_resources");
 
-/// How often the tallies are looked at.
+/// How often the tallies are checked.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How often a collector in trouble is tried when nothing else is sent to it.
@@ -115,7 +115,7 @@ impl TelemetryActor {
         };
         let watch = Watch::begin(&pipelines.outlets);
         // In the background: a collector that is down is noticed at the next look and does not
-        // delay anybody's start.
+        // delay any start.
         pipelines.outlets.probe();
         self.export = Some(Export {
             otlp,
@@ -128,7 +128,7 @@ impl TelemetryActor {
     }
 
     fn look(&mut self) {
-        self.telemetry.0.limiter.tell();
+        self.telemetry.0.limiter.report();
         let Some(export) = &mut self.export else {
             return;
         };
@@ -187,11 +187,11 @@ impl Export {
 
     fn warn(&mut self, trouble: &ExportFault, reason: Reason) {
         let otlp = self.otlp.of(trouble.signal);
-        let (endpoint, patience) = otlp
+        let (endpoint, timeout) = otlp
             .map(|otlp| (otlp.public_endpoint(), otlp.export_timeout))
             .unwrap_or_default();
         let error = match &trouble.failure {
-            Failure::Timeout => format!("no answer within {patience:?}"),
+            Failure::Timeout => format!("no answer within {timeout:?}"),
             Failure::Export(text) if reason == TLS_FAILED && !trouble.failure.is_tls() => {
                 format!("{text}: {HUNG_UP}")
             }
@@ -223,7 +223,7 @@ impl Actor for TelemetryActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(LOOK, |actor, _| actor.look());
         let otlp = self.telemetry.0.otlp.clone();
-        match otlp.patience() {
+        match otlp.longest_export() {
             Some(_) => self.begin_export(otlp),
             None => self.lifeline.ready(LOCAL),
         }
@@ -238,7 +238,7 @@ impl SupervisedActor for TelemetryActor {
         // Later log lines, including those of the stop of later components, are for
         // the flush at the very end.
         export.attachment.leave();
-        let limit = export.otlp.patience().unwrap_or_default();
+        let limit = export.otlp.longest_export().unwrap_or_default();
         let telemetry = self.telemetry.clone();
         // Flushing blocks; the exporters' runtime has threads for that.
         let flush = export

@@ -147,7 +147,7 @@ impl Destinations {
     }
 
     /// Longest time that one export of any signal may take; `None` without any.
-    pub(super) fn patience(&self) -> Option<Duration> {
+    pub(super) fn longest_export(&self) -> Option<Duration> {
         self.each().map(|otlp| otlp.export_timeout).max()
     }
 }
@@ -166,7 +166,7 @@ pub struct Otlp {
     pub headers: Vec<(String, SecretString)>,
     /// How bodies are made smaller.
     pub compression: Compression,
-    /// Whom to trust and who we are; looked at for `https://` alone.
+    /// Trusted authorities, and our own certificate; used for `https://` only.
     pub tls: Tls,
     /// Longest time one export may take. The longest of all signals is also how long
     /// [`Telemetry::flush`](super::Telemetry::flush) takes at most when the actor stops, over all signals.

@@ -158,7 +158,7 @@ impl Telemetry {
     /// exporters stay in place when the actor has been stopped, so the spans and lines of the stop
     /// itself can still be sent. What is lost is counted and logged.
     pub fn flush(&self, limit: Duration) -> Flushed {
-        self.0.limiter.tell();
+        self.0.limiter.report();
         flush::flush(&self.0.pipelines, limit)
     }
 }

@@ -1,4 +1,4 @@
-//! Requests by HTTP/1.1 with as little ceremony as possible, the same for whatever is measured.
+//! Plain requests by HTTP/1.1, the same for all programs that are measured.
 
 use std::{
     io::{Read as _, Write as _},
@@ -34,7 +34,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The path that `Location` has, whatever stands before it.
+    /// The path of `Location`, without a scheme and a host.
     pub fn path(&self) -> String {
         let location = header(&self.head, "location").unwrap();
         let path = location.split_once("://").map(|(_, rest)| rest);
@@ -55,20 +55,30 @@ impl Connection {
 
     /// Sends a request; `head` is its first line and its headers, each with its end.
     pub fn exchange(&mut self, head: &str, Body(block, times): Body<'_>) -> Answer {
-        let size = block.len() * times;
+        self.begin(head, block.len() * times);
+        for _ in 0..times {
+            self.send(block);
+        }
+        self.answer()
+    }
+
+    /// Sends the head of a request whose body has so many bytes.
+    pub fn begin(&mut self, head: &str, size: usize) {
         let length = match head.starts_with("GET ") {
             true => String::new(),
             false => format!("content-length: {size}\r\n"),
         };
         let head = format!("{head}host: 127.0.0.1\r\n{length}\r\n");
         self.stream.write_all(head.as_bytes()).unwrap();
-        for _ in 0..times {
-            self.stream.write_all(block).unwrap();
-        }
-        self.answer()
     }
 
-    fn answer(&mut self) -> Answer {
+    /// Sends a part of a body.
+    pub fn send(&mut self, block: &[u8]) {
+        self.stream.write_all(block).unwrap();
+    }
+
+    /// Reads the answer to a request that was sent whole.
+    pub fn answer(&mut self) -> Answer {
         let mut filled = 0;
         let end = loop {
             filled += self.read(filled);

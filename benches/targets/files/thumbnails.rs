@@ -10,7 +10,7 @@ use crate::report::{Report, median};
 /// Requests at once, and of each in a round.
 const AT_ONCE: usize = 8;
 const EACH: usize = 3;
-/// The smallest side of what is made. Each is a pixel larger than the one before, so that each is made anew.
+/// The smallest side of what is made. Each is a pixel larger than the one before, so that none is there before.
 const SIDE: usize = 400;
 
 /// 12 megapixels that are no flat surface.

@@ -1,6 +1,6 @@
 //! Notes: short texts with tags, each tenant's for itself.
 //!
-//! This is the service that everybody copies. A request goes down once, from `routes` over `rules` to `store`, and
+//! This is the service to copy. A request goes down once, from `routes` over `rules` to `store`, and
 //! comes up once.
 
 mod audit;

@@ -172,7 +172,7 @@ async fn a_reader_can_read_and_lacks_the_permission_to_write() {
             .bearer_auth("battery-staple")
     };
     assert_eq!(settled(by_reader(Method::GET, "")).await.0, 200);
-    // The body is not looked at.
+    // The body is not read.
     let refused = by_reader(Method::POST, "").body("no JSON");
     let (status, problem) = settled(refused).await;
     assert_eq!((status, &problem["code"]), (403, &"forbidden".into()));

@@ -11,7 +11,7 @@ use actix_web::{
 };
 use futures_util::future::LocalBoxFuture;
 
-use super::{Identity, PermissionSpec, Principal};
+use super::{Authorizer, Identity, PermissionSpec, Principal, RequestedResource};
 use crate::http::{FieldError, Problem, ProblemType, User};
 
 /// Finds out who calls. One for a whole program; without one, guarded routes answer 401.
@@ -42,14 +42,14 @@ pub trait Authenticator: Send + Sync + 'static {
         Ok(())
     }
 
-    /// What requests to such a route may be answered with before its handler is called, for the documentation: beside 401
-    /// `unauthenticated`, and 403 `forbidden` where it needs a permission.
+    /// The problems that may answer a request to such a route before its handler is called, for the documentation: in
+    /// addition to 401 `unauthenticated`, and 403 `forbidden` where it needs a permission.
     fn problems(&self, _route: &GuardedRoute<'_>) -> Vec<ProblemType> {
         Vec::new()
     }
 }
 
-/// A route that not everybody may call, for [`Authenticator::problems`].
+/// A route that needs a caller, for [`Authenticator::problems`].
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct GuardedRoute<'r> {
@@ -166,13 +166,38 @@ pub(super) fn unauthorized(detail: &'static str, error: &'static str) -> Problem
         .header(header::WWW_AUTHENTICATE, challenge)
 }
 
-/// The program's authenticator, as guards find it.
+/// The program's authenticator and authorizer, as guards find them.
 #[derive(Clone, Default)]
-pub(crate) struct Authentication(Option<Arc<dyn Authenticator>>);
+pub(crate) struct Authentication {
+    authenticator: Option<Arc<dyn Authenticator>>,
+    authorizer: Option<Arc<dyn Authorizer>>,
+}
 
 impl Authentication {
-    pub(crate) fn by(authenticator: Arc<dyn Authenticator>) -> Self {
-        Self(Some(authenticator))
+    pub(crate) fn by(
+        authenticator: Option<Arc<dyn Authenticator>>,
+        authorizer: Option<Arc<dyn Authorizer>>,
+    ) -> Self {
+        Self {
+            authenticator,
+            authorizer,
+        }
+    }
+
+    /// Whether `principal`, which has the permission, may use it on what `request` names.
+    pub(super) async fn authorize(
+        &self,
+        principal: &Principal,
+        permission: PermissionSpec,
+        request: &HttpRequest,
+    ) -> Result<(), Problem> {
+        let Some(authorizer) = &self.authorizer else {
+            return Ok(());
+        };
+        let pattern = request.match_pattern().unwrap_or_default();
+        let resource = RequestedResource::new(request, request.method(), &pattern);
+        let authorized = authorizer.authorize(principal, permission, resource);
+        Ok(authorized.await?)
     }
 
     /// What such a route may answer before its handler is called.
@@ -187,7 +212,7 @@ impl Authentication {
             path,
             permission,
         };
-        let authenticator = self.0.as_ref();
+        let authenticator = self.authenticator.as_ref();
         authenticator.map_or_else(Vec::new, |it| it.problems(&route))
     }
 
@@ -197,7 +222,7 @@ impl Authentication {
         principal: &Principal,
         permission: PermissionSpec,
     ) -> Result<(), Problem> {
-        match &self.0 {
+        match &self.authenticator {
             Some(authenticator) => Ok(authenticator.confirm(principal, permission)?),
             None => Ok(()),
         }
@@ -208,7 +233,7 @@ impl Authentication {
         &self,
         request: &HttpRequest,
     ) -> Result<Option<Principal>, Problem> {
-        let Some(authenticator) = &self.0 else {
+        let Some(authenticator) = &self.authenticator else {
             return Ok(None);
         };
         let headers = request.headers();

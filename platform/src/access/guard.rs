@@ -21,7 +21,7 @@ pub trait Guard: FromRequest<Error = Problem> + 'static {
     }
 }
 
-/// Anybody may call.
+/// Any client may call.
 #[derive(Clone, Copy, Debug)]
 pub struct Public;
 
@@ -101,6 +101,9 @@ impl<P: Permission> FromRequest for Can<P> {
             }
             if let Some(authentication) = request.app_data::<Authentication>() {
                 authentication.confirm(&principal, P::SPEC)?;
+                authentication
+                    .authorize(&principal, P::SPEC, &request)
+                    .await?;
             }
             Ok(Self(principal, PhantomData))
         })

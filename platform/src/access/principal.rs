@@ -1,12 +1,20 @@
 //! Who calls, as handlers see it.
 
-use std::{fmt, ops::Deref};
+use std::{fmt, ops::Deref, time::Duration};
 
 use chrono::{DateTime, Utc};
 use dotmac_db::{Actor, TenantId, TenantScope, authentication::authenticated_scope};
 use uuid::Uuid;
 
 use super::{Permission, PermissionSet};
+
+/// How often one principal may call all routes together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnLimit {
+    pub(crate) name: &'static str,
+    pub(crate) requests: u32,
+    pub(crate) window: Duration,
+}
 
 /// A caller that has proved who it is. Derefs to its [`Identity`].
 ///
@@ -40,9 +48,12 @@ use super::{Permission, PermissionSet};
 /// }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Principal(Identity);
+pub struct Principal {
+    identity: Identity,
+    limit: Option<OwnLimit>,
+}
 
-/// Who a caller is, and what it may do within one tenant. Anybody can write one down; it opens nothing.
+/// The identity of a caller, and its permissions within one tenant. Any code can make one; it opens nothing.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The user, service account or key that acts.
@@ -94,14 +105,34 @@ impl Deref for Principal {
     type Target = Identity;
 
     fn deref(&self) -> &Identity {
-        &self.0
+        &self.identity
     }
 }
 
 impl Principal {
     /// The principal whose credentials were found to be good.
     pub(super) const fn proved(identity: Identity) -> Self {
-        Self(identity)
+        Self {
+            identity,
+            limit: None,
+        }
+    }
+
+    /// The same with a limit of its requests to all routes together, counted by the session or key of the principal: at most
+    /// `requests` in any `window`, shown as the policy `name`, as [`RateLimit::per_key`](crate::routing::RateLimit::per_key) takes
+    /// them. The limits of routes apply as well.
+    #[must_use]
+    pub fn limited(self, name: &'static str, requests: u32, window: Duration) -> Self {
+        let limit = Some(OwnLimit {
+            name,
+            requests,
+            window,
+        });
+        Self { limit, ..self }
+    }
+
+    pub(crate) const fn limit(&self) -> Option<OwnLimit> {
+        self.limit
     }
 
     /// Whether it may do `P`.

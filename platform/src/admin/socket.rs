@@ -37,7 +37,7 @@ pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
             "a file that is no socket exists there",
         ));
     }
-    // Made under another name, so that it has its mode before anybody knows it.
+    // Made under another name, so that it has its mode before it can be found.
     let mut hidden = path.as_os_str().to_owned();
     hidden.push(format!(".{}", uuid::Uuid::new_v4().simple()));
     let listener = UnixListener::bind(&hidden)?;

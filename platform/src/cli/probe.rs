@@ -12,7 +12,7 @@ use crate::{
     shown::{in_lines, quotable},
 };
 
-/// Longest wait for an answer: shorter than an orchestrator's own patience.
+/// Longest wait for an answer: shorter than that of an orchestrator.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Of an answer no more is shown, in bytes.

@@ -18,8 +18,7 @@ use crate::{
     about::About,
     descriptors, egress, http,
     settings::{
-        DatabaseTarget, Environment, Migrate, PostgresTarget, Settings, SslMode,
-        SupervisionSettings,
+        CorsSettings, DatabaseTarget, Environment, PostgresTarget, Settings, SupervisionSettings,
     },
 };
 
@@ -65,13 +64,16 @@ pub(crate) fn management(settings: &Settings, about: About) -> Option<http::Conf
         hsts: false,
         max_connections: descriptors::MANAGEMENT,
         trusted_hosts: Vec::new(),
-        cors: http::CorsPolicy::default(),
+        cors: CorsSettings {
+            enabled: false,
+            ..all.cors.clone()
+        },
         ..all
     })
 }
 
 pub(crate) fn http(settings: &Settings, about: About) -> http::Config {
-    let (app, limits, cors) = (&settings.app, &settings.http, &settings.cors);
+    let (app, limits) = (&settings.app, &settings.http);
     let tls = app.tls_cert.clone().zip(app.tls_key.clone());
     http::Config {
         surface: match app.management_port {
@@ -94,14 +96,7 @@ pub(crate) fn http(settings: &Settings, about: About) -> http::Config {
         shutdown_timeout: settings.shutdown.timeout,
         trusted_proxies: limits.trusted_proxies.clone(),
         trusted_hosts: limits.trusted_hosts.clone(),
-        cors: http::CorsPolicy {
-            enabled: cors.enabled,
-            origins: cors.origins.clone(),
-            methods: cors.methods.clone(),
-            headers: cors.headers.clone(),
-            credentials: cors.credentials,
-            max_age: cors.max_age,
-        },
+        cors: settings.cors.clone(),
         docs_enabled: app.docs_enabled,
         environment: app.environment.to_string(),
         app_name: app.app_name.clone(),
@@ -146,15 +141,12 @@ pub(crate) fn database(settings: &Settings, credentials: db::Credentials) -> db:
         pool_timeout: given.pool_timeout,
         connect_timeout: given.connect_timeout,
         statement_timeout: given.statement_timeout,
+        transaction_timeout: given.transaction_timeout,
         lock_timeout: given.lock_timeout,
         idle_in_transaction_timeout: given.idle_in_transaction_timeout,
         max_lifetime: given.max_lifetime,
         slow_query: given.slow_query,
-        migrate: match given.migrate {
-            Migrate::Auto => db::MigrateMode::Auto,
-            Migrate::Check => db::MigrateMode::Check,
-            Migrate::Off => db::MigrateMode::Off,
-        },
+        migrate: given.migrate,
         migrations: vec![MIGRATIONS],
         application_name: settings.app.app_name.clone(),
         observe_runtime: Some(|runtime| watch_runtime_of(runtime, "database")),
@@ -171,13 +163,7 @@ fn postgres(
         port: target.port,
         database: target.name,
         credentials,
-        ssl_mode: match target.sslmode {
-            SslMode::Disable => db::SslMode::Disable,
-            SslMode::Prefer => db::SslMode::Prefer,
-            SslMode::Require => db::SslMode::Require,
-            SslMode::VerifyCa => db::SslMode::VerifyCa,
-            SslMode::VerifyFull => db::SslMode::VerifyFull,
-        },
+        ssl_mode: target.sslmode,
         ca_cert: settings.database.ca_cert.clone(),
         client_cert: {
             let (certificates, key) = (

@@ -5,7 +5,7 @@ use secrecy::SecretString;
 
 use crate::{
     credentials::{PASSWORD, USERNAME},
-    settings::{DatabaseTarget, Environment, KvVersion, Settings, VaultAuth},
+    settings::{DatabaseTarget, Environment, Settings, VaultAuth},
 };
 
 /// Which secrets to load, from where, and whether to go on without them.
@@ -83,11 +83,7 @@ pub(crate) fn vault(settings: &Settings) -> secrets::VaultConfig {
         namespace: settings.namespace.clone(),
         auth,
         mount: settings.mount.as_str().to_owned(),
-        kv_version: match settings.kv_version {
-            KvVersion::Auto => secrets::KvVersion::Auto,
-            KvVersion::V1 => secrets::KvVersion::V1,
-            KvVersion::V2 => secrets::KvVersion::V2,
-        },
+        kv_version: settings.kv_version,
         ca_cert: settings.ca_cert.clone(),
         timeout: settings.timeout,
         client: secrets::Client::default(),

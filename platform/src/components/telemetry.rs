@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::OTLP_HEADERS;
 use crate::{
     about::About,
-    settings::{Export, LogFormat, OtlpCompression, OtlpProtocol, Settings, otlp_headers},
+    settings::{Export, LogFormat, Settings, otlp_headers},
 };
 
 pub(crate) fn telemetry(settings: &Settings, about: About) -> telemetry::Config {
@@ -63,19 +63,13 @@ fn collector(export: &Export) -> Option<telemetry::Otlp> {
     Some(telemetry::Otlp {
         endpoint,
         appends_path: !export.has_own_endpoint,
-        protocol: match given.otlp_protocol {
-            OtlpProtocol::Grpc => telemetry::Protocol::Grpc,
-            OtlpProtocol::Http => telemetry::Protocol::Http,
-        },
+        protocol: given.otlp_protocol,
         headers: given
             .otlp_headers
             .literal()
             .map(headers)
             .unwrap_or_default(),
-        compression: match given.otlp_compression {
-            OtlpCompression::None => telemetry::Compression::None,
-            OtlpCompression::Gzip => telemetry::Compression::Gzip,
-        },
+        compression: given.otlp_compression,
         tls: telemetry::Tls {
             ca_cert: given.otlp_ca_cert.clone(),
             client: client

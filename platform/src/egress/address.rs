@@ -96,7 +96,7 @@ const fn v6(head: [u16; 4], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0), prefix)
 }
 
-/// The first network that holds an address tells its class.
+/// The first network that has an address in it decides its class.
 const V4: [(Ipv4Net, AddressClass); 21] = [
     (v4(169, 254, 169, 254, 32), AddressClass::Metadata), // AWS, Azure, GCP, OpenStack and others
     (v4(169, 254, 170, 0, 24), AddressClass::Metadata),   // credentials of AWS tasks and pods
@@ -121,7 +121,7 @@ const V4: [(Ipv4Net, AddressClass); 21] = [
     (v4(240, 0, 0, 0, 4), AddressClass::Reserved),   // the future
 ];
 
-/// The first network that holds an address tells its class.
+/// The first network that has an address in it decides its class.
 const V6: [(Ipv6Net, AddressClass); 13] = [
     (v6([0xfd00, 0xec2, 0, 0], 64), AddressClass::Metadata), // AWS
     (v6([0xfd20, 0xce, 0, 0], 64), AddressClass::Metadata),  // GCP

@@ -74,7 +74,7 @@ pub enum EgressError {
         /// Whether the host may have been given the request before.
         is_sent: bool,
     },
-    /// The host does not prove who it is, or speaks no TLS that we do.
+    /// The host does not prove its identity, or has no version of TLS in common with us.
     #[error("no TLS with `{host}`: {problem}")]
     TlsFailed {
         /// The host of the URL.

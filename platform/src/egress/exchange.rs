@@ -233,24 +233,14 @@ impl Inner {
         destination: &Destination,
         judged: Vec<IpAddr>,
     ) -> Result<Client, EgressError> {
-        let builder = Client::builder()
-            .http1_only()
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .no_deflate()
-            .connect_timeout(self.config.timeout.mul_f64(TO_CONNECT))
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .retry(reqwest::retry::never())
-            .user_agent(AGENT);
         let Some(proxy) = &self.config.proxy else {
             let route = Route::of(destination, &judged);
             if let Some(client) = route.as_ref().and_then(|route| self.pool.get(route)) {
                 return Ok(client);
             }
             let most = route.as_ref().map_or(0, |_| self.pool.each());
-            let builder = builder
+            let builder = self
+                .builder()
                 .no_proxy()
                 .dns_resolver(Pinned(judged))
                 .pool_max_idle_per_host(most)
@@ -265,12 +255,28 @@ impl Inner {
         let addresses = self.addresses(&Destination::of(proxy)?).await?;
         let needs_tls = destination.is_encrypted || proxy.scheme() == "https";
         let proxy = Proxy::all(proxy.clone()).map_err(unusable)?;
-        let builder = builder
+        let builder = self
+            .builder()
             .proxy(proxy)
             .dns_resolver(Pinned(addresses))
             .pool_max_idle_per_host(0);
         let builder = self.with_tls(builder, needs_tls).await?;
         builder.build().map_err(unusable)
+    }
+
+    /// A client as all are, whatever the way.
+    fn builder(&self) -> ClientBuilder {
+        Client::builder()
+            .http1_only()
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .connect_timeout(self.config.timeout.mul_f64(TO_CONNECT))
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .retry(reqwest::retry::never())
+            .user_agent(AGENT)
     }
 
     async fn with_tls(
@@ -328,7 +334,7 @@ fn for_any_host(headers: &HeaderMap) -> HeaderMap {
         .collect()
 }
 
-/// Tells a refused TLS session from other ways of having no answer.
+/// Whether a TLS session was refused; there are other reasons for no answer.
 fn failure(destination: &Destination, error: &reqwest::Error) -> EgressError {
     let host = destination.host.clone();
     let is_sent = !error.is_connect();

@@ -7,7 +7,7 @@ use url::{Host, Url};
 use super::{AddressClass, EgressError, address::unfolded};
 use crate::settings::EgressTarget;
 
-/// A longer URL is none that anybody calls.
+/// A longer URL is refused.
 const LONGEST_URL: usize = 8192;
 
 /// The addresses that an operator allows.

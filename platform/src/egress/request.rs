@@ -107,8 +107,8 @@ impl EgressRequest {
         self
     }
 
-    /// Reads the answer up to the limit and leaves the rest, in place of the error `answer_too_large`: for callers to whom
-    /// the status says all.
+    /// Reads the answer up to the limit and leaves the rest, in place of the error `answer_too_large`: for callers that
+    /// need only the status.
     pub fn cut_answer(mut self) -> Self {
         self.cuts_answer = true;
         self

@@ -1,4 +1,4 @@
-//! Whom calls by https trust: the authorities of the system, and those that the operator adds.
+//! The authorities that calls by https trust: those of the system, and those that the operator adds.
 
 use std::path::{Path, PathBuf};
 

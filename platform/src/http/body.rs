@@ -1,7 +1,7 @@
 //! Bounds a request's body for any reader, and counts the received bytes.
 //!
 //! actix's limits hold in its extractors only; a handler that reads the raw payload would take a
-//! chunked body without end. Whether the body was complete tells a slow client (408) from a slow
+//! chunked body without end. A body that was not complete means a slow client (408), otherwise it is a slow
 //! handler (504). And an unread body must not be drained without end: see [`BoundedBody::hold`].
 
 use std::{

@@ -4,10 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{
-    http::{Method, header::HeaderName},
-    web,
-};
+use actix_web::{http::Method, web};
 use dotmac_supervision::{Board, NotReady, Readiness, SupervisorHandle};
 use dotmac_telemetry::TextFormat;
 use futures_util::future::LocalBoxFuture;
@@ -18,7 +15,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::Workers;
 use crate::{
     about::Build,
-    settings::{CorsOrigin, HostPattern},
+    settings::{CorsSettings, HostPattern},
     tls::TlsFiles,
 };
 
@@ -89,7 +86,7 @@ pub struct Config {
     /// Host names answered to (`example.org`, `*.example.org`); empty answers to any. Probes and metrics answer to any.
     pub trusted_hosts: Vec<HostPattern>,
     /// Cross-origin policy.
-    pub cors: CorsPolicy,
+    pub cors: CorsSettings,
     /// Whether `/openapi.json`, `/asyncapi.json`, `/docs` and `/redoc` exist.
     pub docs_enabled: bool,
     /// Name of the environment, as `/health` shows it.
@@ -102,23 +99,6 @@ pub struct Config {
     pub build: Build,
     /// Whether responses tell browsers to come back by TLS only.
     pub hsts: bool,
-}
-
-/// Which pages of other origins may call.
-#[derive(Clone, Debug, Default)]
-pub struct CorsPolicy {
-    /// `false` adds no header and refuses no request: only the browser's same-origin rule applies.
-    pub enabled: bool,
-    /// Allowed origins.
-    pub origins: Vec<CorsOrigin>,
-    /// Allowed methods.
-    pub methods: Vec<Method>,
-    /// Allowed request headers.
-    pub headers: Vec<HeaderName>,
-    /// Whether cookies and credentials may come along; never together with the origin `*`.
-    pub credentials: bool,
-    /// How long a browser may keep the answer to a preflight request.
-    pub max_age: Duration,
 }
 
 /// The state of the process for the probes and the drain.

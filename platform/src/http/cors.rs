@@ -3,8 +3,7 @@
 use actix_cors::Cors;
 use actix_web::http::header::HeaderValue;
 
-use super::config::CorsPolicy;
-use crate::settings::CorsOrigin;
+use crate::settings::{CorsOrigin, CorsSettings};
 
 /// Headers of an answer that scripts may read, besides those that browsers always show them.
 const EXPOSED: [&str; 15] = [
@@ -38,7 +37,7 @@ pub enum CorsPolicyError {
 ///
 /// A refused origin is refused before the handler runs: with actix's default, a form post from a
 /// strange page would be carried out and only its answer hidden.
-pub(super) fn middleware(policy: &CorsPolicy) -> Result<Option<Cors>, CorsPolicyError> {
+pub(super) fn middleware(policy: &CorsSettings) -> Result<Option<Cors>, CorsPolicyError> {
     if !policy.enabled {
         return Ok(None);
     }
@@ -73,12 +72,11 @@ pub(super) fn middleware(policy: &CorsPolicy) -> Result<Option<Cors>, CorsPolicy
 mod tests {
     use super::*;
 
-    fn policy(origin: &str, credentials: bool) -> CorsPolicy {
-        CorsPolicy {
-            enabled: true,
+    fn policy(origin: &str, credentials: bool) -> CorsSettings {
+        CorsSettings {
             origins: vec![crate::settings::parsed(origin)],
             credentials,
-            ..CorsPolicy::default()
+            ..crate::http::testing::config().cors
         }
     }
 

@@ -74,7 +74,7 @@ pub(super) fn has_valid_host(headers: &HeaderMap) -> bool {
 /// 415 for a body that would have to be unpacked.
 ///
 /// Unpacked it could be a million times as large, and the decoders of actix-web unpack each piece
-/// as a whole before anybody can count it.
+/// as a whole before it can be counted.
 fn unsupported_encoding() -> Problem {
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE)
         .detail("the body must be sent as it is, without `Content-Encoding`")

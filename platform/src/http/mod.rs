@@ -43,7 +43,7 @@ mod tests;
 
 pub use bind::{BindError, Listeners, bind};
 pub(crate) use config::is_draining;
-pub use config::{Config, CorsPolicy, Parts, ProcessState, Routes, Scrape, Surface};
+pub use config::{Config, Parts, ProcessState, Routes, Scrape, Surface};
 pub(crate) use config::{RouteLimits, RouteSet};
 pub use connection::ConnectionLimit;
 pub use cors::CorsPolicyError;

@@ -18,9 +18,9 @@ use futures_util::future::LocalBoxFuture;
 use tokio::sync::watch;
 
 use super::{
-    Config, CorsPolicy, Parts, ProcessState, Running, Surface, Workers, bind, config::is_draining,
-    serve,
+    Config, Parts, ProcessState, Running, Surface, Workers, bind, config::is_draining, serve,
 };
+use crate::settings::CorsSettings;
 
 pub(super) type Failure = Box<dyn std::error::Error>;
 
@@ -43,7 +43,7 @@ pub(super) fn config() -> Config {
         shutdown_timeout: Duration::from_secs(1),
         trusted_proxies: Vec::new(),
         trusted_hosts: Vec::new(),
-        cors: CorsPolicy {
+        cors: CorsSettings {
             enabled: true,
             origins: vec![crate::settings::parsed("https://app.example.org")],
             methods: vec![Method::GET, Method::POST],
@@ -59,12 +59,12 @@ pub(super) fn config() -> Config {
     }
 }
 
-/// The same, but out of patience soon: for tests that wait until it ends.
+/// The same, but with short time-outs: for tests that wait until it ends.
 pub(super) fn impatient() -> Config {
-    let patience = Duration::from_millis(300);
+    let limit = Duration::from_millis(300);
     Config {
-        request_timeout: patience,
-        header_timeout: patience,
+        request_timeout: limit,
+        header_timeout: limit,
         ..config()
     }
 }

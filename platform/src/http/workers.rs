@@ -31,7 +31,7 @@ pub struct Workers(Arc<Shared>);
 
 struct Shared {
     began: Instant,
-    patience: Duration,
+    blocked_after: Duration,
     /// Swapped as a whole when a worker begins or ends, so that probes read it without a lock.
     pulses: ArcSwap<Vec<Arc<Pulse>>>,
 }
@@ -84,11 +84,11 @@ pub struct BlockedWorker {
 }
 
 impl Workers {
-    /// Of these workers, those that make no progress for `patience` count as blocked; for 2 s at the least.
-    pub fn new(patience: Duration) -> Self {
+    /// Of these workers, those that make no progress for `blocked_after` count as blocked; for 2 s at the least.
+    pub fn new(blocked_after: Duration) -> Self {
         Self(Arc::new(Shared {
             began: Instant::now(),
-            patience: patience.max(BEAT * 2),
+            blocked_after: blocked_after.max(BEAT * 2),
             pulses: ArcSwap::default(),
         }))
     }
@@ -134,7 +134,7 @@ impl Workers {
                 number: pulse.number,
                 since: self.pause(pulse),
             })
-            .filter(|worker| worker.since >= self.0.patience)
+            .filter(|worker| worker.since >= self.0.blocked_after)
             .collect();
         blocked.sort_by_key(|worker| worker.number);
         blocked
@@ -148,7 +148,7 @@ impl Workers {
     /// Whether some or all workers make no progress. Takes no lock.
     pub(crate) fn are_blocked(&self) -> Blocked {
         let pulses = self.0.pulses.load();
-        let is_blocked = |pulse: &&Arc<Pulse>| self.pause(pulse) >= self.0.patience;
+        let is_blocked = |pulse: &&Arc<Pulse>| self.pause(pulse) >= self.0.blocked_after;
         match pulses.iter().filter(is_blocked).count() {
             0 => Blocked::None,
             blocked if blocked < pulses.len() => Blocked::Some,

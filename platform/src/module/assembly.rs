@@ -1,15 +1,17 @@
-//! The tree of actors and what handlers are given, while they are being put together.
+//! The tree of actors, and the values of handlers, during the assembly of a program.
 
 mod audit;
 mod core_components;
 mod error;
+mod finish;
 mod provisions;
+mod secrets;
 mod values;
 
 use std::{
     cell::Cell,
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -23,27 +25,24 @@ use super::{ConnectionCheck, Later, Mount, MountError, Registered, explanation::
 use crate::{
     MIGRATIONS,
     about::About,
-    access::{Authentication, Authenticator},
+    access::{Authenticator, Authorizer},
     components,
     egress::Egress,
-    events::{self, EventCatalogue},
-    http::{self, Routes},
+    events::EventCatalogue,
+    http::Routes,
     jobs::{JobCatalogue, JobHandler, Kept},
     mail::{Mailer, SharedMailQueue},
     metrics,
-    routing::{self, Limiter, ModuleRequests, MountedRoutes, Route, RoutesError},
-    settings::{Appliers, Environment, Migrate, Settings},
+    routing::{self, ModuleRequests, RoutesError},
+    settings::{Appliers, Environment, MigrateMode, Settings},
 };
 use dotmac_db::{
     Db, DbActor, Journal, Lease, Migrations, ModuleDb, Pool, PoolSize, Share, migrations::in_order,
     sealing::Sealer,
 };
-use dotmac_secrets::{
-    SecretFeed, SecretReference, SecretStore, SecretWatch, SecretsActor, Wanted, WantedSource,
-};
+use dotmac_secrets::{SecretFeed, SecretStore, SecretsActor, Wanted};
 use dotmac_supervision::{ActorHandle, Published, SupervisionTree};
 use dotmac_telemetry::Telemetry;
-use tracing::warn;
 use uuid::Uuid;
 
 /// Looks for a value that is awaited.
@@ -81,6 +80,7 @@ pub(crate) struct Assembly {
     /// The requests of each module.
     pub(crate) requests: Vec<Arc<ModuleRequests>>,
     authenticator: Option<(&'static str, Arc<dyn Authenticator>)>,
+    authorizer: Option<(&'static str, Arc<dyn Authorizer>)>,
     pub(crate) routes: Routes,
     /// Of the live keys of modules; complete before the tree is started.
     pub(crate) appliers: Appliers,
@@ -169,6 +169,7 @@ impl Assembly {
             misdeclared: None,
             requests: Vec::new(),
             authenticator: authenticator.map(|given| ("the program", given)),
+            authorizer: None,
             routes: Routes::default(),
             appliers: Appliers::default(),
             events: EventCatalogue::new(emitted)?,
@@ -222,7 +223,7 @@ impl Assembly {
         platform.with_modules(settings, modules)
     }
 
-    /// The same without telemetry, for a command that looks at it and starts nothing.
+    /// The same without telemetry, for a command that reads it and starts nothing.
     ///
     /// # Errors
     ///
@@ -246,8 +247,8 @@ impl Assembly {
         modules: &[Registered],
     ) -> Result<Self, AssemblyError> {
         let mut settings = settings.clone();
-        if settings.database.migrate == Migrate::Auto {
-            settings.database.migrate = Migrate::Check;
+        if settings.database.migrate == MigrateMode::Auto {
+            settings.database.migrate = MigrateMode::Check;
         }
         let settings = &settings;
         let mut platform = Self::new(settings, None, modules, None)?;
@@ -311,74 +312,6 @@ impl Assembly {
         self.awaited.push(Box::new(find));
     }
 
-    /// Checks what only the whole can tell: that handlers get what they take, and that routes can be reached.
-    fn finish(&mut self, settings: &Settings, modules: &[Registered]) -> Result<(), AssemblyError> {
-        if let Some(mistake) = self.misdeclared.take() {
-            return Err(mistake.into());
-        }
-        for find in std::mem::take(&mut self.awaited) {
-            find(&self.values);
-        }
-        self.provide_cursor_key(settings)?;
-        self.provide_key_store(settings)?;
-        self.add_event_retention()?;
-        self.add_audit_workers()?;
-        if self.declared.iter().any(Route::needs::<Egress>) {
-            self.calls_out.set(true);
-        }
-        self.add_job_runner(settings)?;
-        if self.declared.iter().any(Route::needs::<Limiter>) {
-            self.values.share(PLATFORM, Limiter::new())?;
-        }
-        let declared = std::mem::take(&mut self.declared);
-        let permissions = modules
-            .iter()
-            .flat_map(|module| module.manifest.permissions);
-        let permissions: Vec<_> = permissions.map(|permission| permission.name).collect();
-        let built_in = http::built_in_paths();
-        let authenticator = self.authenticator.take();
-        let authentication =
-            authenticator.map_or_else(Authentication::default, |(_, it)| Authentication::by(it));
-        let mounted = MountedRoutes::new(
-            declared,
-            &built_in,
-            &permissions,
-            authentication.clone(),
-            |module, id| self.values.insert(module, id),
-        )?;
-        if mounted.are_any() {
-            self.routes.serve_modules(mounted);
-        }
-        self.routes.provide(authentication);
-        let events = self.events.clone();
-        let document = move |name: &str, version: &str| events::document(name, version, &events);
-        self.routes.provide(http::EventsDocument::new(document));
-        Ok(())
-    }
-
-    /// The client for calls to the outside, for a module.
-    pub(super) fn take_egress(&self) -> Egress {
-        if !self.calls_out.replace(true) {
-            self.egress.measure();
-        }
-        self.egress.clone()
-    }
-
-    /// Files and sockets that calls to the outside have open at the most: none if no module makes any.
-    pub(crate) fn egress_descriptors(&self) -> usize {
-        match self.calls_out.get() {
-            true => self.egress.most_descriptors(),
-            false => 0,
-        }
-    }
-
-    /// Lets each module have its share of so many requests at a time.
-    pub(crate) fn bound_requests(&self, requests: usize) {
-        self.requests
-            .iter()
-            .for_each(|module| module.bound(requests));
-    }
-
     /// The lease of that name, for this instance.
     pub(super) fn lease(&self, name: &'static str, ttl: Duration) -> Lease {
         Lease::new(self.db.clone(), name, Arc::clone(&self.instance), ttl)
@@ -407,47 +340,20 @@ impl Assembly {
         }
     }
 
-    /// Makes `reference` one of the secrets that are loaded, for `component`.
-    ///
-    /// # Errors
-    ///
-    /// In production, if Vault is not enabled. Elsewhere there is no secret then, and a warning.
-    pub(super) fn watch(
-        &self,
-        component: &'static str,
-        reference: SecretReference,
-    ) -> Result<SecretWatch, MountError> {
-        let key = reference.to_string();
-        if !self.vault {
-            let absent = self.feed.watch(component, &key);
-            let component = component.to_owned();
-            let missing = MountError::SecretWithoutVault {
-                component,
-                reference,
-            };
-            if self.production {
-                return Err(missing);
+    pub(super) fn authorize(
+        &mut self,
+        module: &'static str,
+        authorizer: Arc<dyn Authorizer>,
+    ) -> Result<(), MountError> {
+        match &self.authorizer {
+            Some((first, _)) => Err(MountError::other(format!(
+                "`{first}` is the authorizer already; a program has one"
+            ))),
+            None => {
+                self.authorizer = Some((module, authorizer));
+                Ok(())
             }
-            warn!(key, "{missing}");
-            return Ok(absent);
         }
-        let mut wanted = self.own_secrets();
-        if wanted.iter().all(|it| it.key != key) {
-            wanted.push(Wanted {
-                key: key.clone(),
-                source: WantedSource::Reference(reference),
-            });
-        }
-        Ok(self.feed.watch(component, &key))
-    }
-
-    /// Whether Vault is configured.
-    pub(super) const fn has_vault(&self) -> bool {
-        self.vault
-    }
-
-    pub(crate) fn own_secrets(&self) -> MutexGuard<'_, Vec<Wanted>> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The database within the share of `module`.

@@ -19,7 +19,7 @@ pub enum MountError {
         /// The problem.
         source: ReferenceError,
     },
-    /// A secret that lies in Vault is needed, and Vault is not enabled.
+    /// A secret in Vault is needed, and Vault is not enabled.
     #[error(
         "`{component}` needs the secret `{reference}`, and Vault is not enabled; set DOTMAC_VAULT_ADDR and put the secret there"
     )]

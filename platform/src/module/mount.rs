@@ -15,7 +15,7 @@ use super::{
     WorkerError, check::ConnectionCheck, component, explanation::Explanation, single,
 };
 use crate::{
-    access::Authenticator,
+    access::{Authenticator, Authorizer},
     egress::Egress,
     events::{Event, EventCatalogue, HandlerError, Handles, Received, StoredEvent, Subscriber},
     mail::Mailer,
@@ -265,7 +265,7 @@ impl Mount<'_> {
     }
 
     /// Adds sentences to what `dotmac why` prints of the module: what its work waits for, and why. `explain` is called
-    /// for each such question, and tells what is known already: it neither waits nor asks.
+    /// for each such question, and returns what is known already: it neither waits nor asks.
     pub fn explain(&mut self, explain: impl Fn() -> Vec<String> + Send + Sync + 'static) {
         let explanation = Explanation::new(self.module, explain);
         self.assembly.explanations.push(explanation);
@@ -327,6 +327,15 @@ impl Mount<'_> {
     pub fn authenticator(&mut self, authenticator: impl Authenticator) -> Result<(), MountError> {
         self.assembly
             .authenticate(self.module, Arc::new(authenticator))
+    }
+
+    /// Decides, for the whole program, whether a caller with the permission of a route may use it on the resource of its request.
+    ///
+    /// # Errors
+    ///
+    /// [`MountError`] if another module does already.
+    pub fn authorizer(&mut self, authorizer: impl Authorizer) -> Result<(), MountError> {
+        self.assembly.authorize(self.module, Arc::new(authorizer))
     }
 
     fn routes_below(&mut self, (root, prefix): (&str, &str), declare: impl FnOnce(&mut Routes)) {

@@ -79,7 +79,7 @@ const RESERVED: [&str; 14] = [
 impl Registered {
     /// The module `M`, with its keys added to those of the program.
     ///
-    /// `is_command` tells the names of the program's own commands.
+    /// `is_command` knows the names of the program's own commands.
     ///
     /// # Errors
     ///

@@ -64,7 +64,7 @@ impl Admission {
         }
     }
 
-    /// What is done before the guard looks at the request.
+    /// What is done before the guard checks the request.
     ///
     /// # Errors
     ///

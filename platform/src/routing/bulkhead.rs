@@ -2,7 +2,7 @@
 //!
 //! A module has its share of all requests that can be under way, which are as many as connections are served
 //! (`DOTMAC_HTTP_MAX_CONNECTIONS`). Beyond it requests are refused at once (503 `module_overloaded`), before their
-//! credentials are looked at. A request is under way until the head of its answer is there.
+//! credentials are checked. A request is under way until the head of its answer is there.
 
 use std::{
     sync::{

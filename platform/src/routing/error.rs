@@ -33,7 +33,7 @@ use crate::http::{Problem, ProblemType};
 /// }
 /// ```
 pub trait ApiError: Error + 'static {
-    /// Every problem of its own that it can become. What the platform answers for anybody (500, 503) need not be here.
+    /// Every problem of its own that it can become. What the platform answers by itself (500, 503) need not be here.
     const PROBLEMS: &'static [ProblemType];
 
     /// The answer for this one.

@@ -93,7 +93,7 @@ impl Operation {
         }
     }
 
-    /// Whether anybody may call.
+    /// Whether any client may call.
     pub(super) fn is_public(&self) -> bool {
         self.is_public
     }

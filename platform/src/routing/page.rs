@@ -196,7 +196,7 @@ impl Paging {
         self.limit
     }
 
-    /// How many rows to read: one more than the page has, which tells whether there is a next one.
+    /// How many rows to read: one more than the page has, which shows whether there is a next one.
     #[must_use]
     pub fn rows(&self) -> i64 {
         i64::from(self.limit) + 1

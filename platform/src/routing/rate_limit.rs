@@ -1,4 +1,4 @@
-//! Rate limits of routes: who is counted, what is refused, and the headers that say so.
+//! Rate limits of routes: what is counted, what is refused, and the headers about it.
 //!
 //! A route declares its limits, for each principal and for each client network; a request has to be within all of them:
 //!
@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Answers say what is left in `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers). Beyond a limit the
-//! answer is 429 `rate_limited` with `Retry-After`, before credentials are looked at if it is the network's limit.
+//! answer is 429 `rate_limited` with `Retry-After`, before credentials are checked if it is the network's limit.
 
 use std::{
     fmt::Write as _,
@@ -193,7 +193,7 @@ impl Limits {
         self.count(request, rules, CountedBy::WideNetwork, wide)
     }
 
-    /// Counts a request against the limits of its principal.
+    /// Counts a request against the limits of its principal: its own, which is for all routes together, and that of the route.
     ///
     /// # Errors
     ///
@@ -204,6 +204,18 @@ impl Limits {
         rules: &RouteRules,
         principal: &Principal,
     ) -> Result<(), Problem> {
+        if let Some(own) = principal.limit() {
+            let limit = RateLimit::per_key(own.requests, own.window).named(own.name);
+            let limiter: Limiter = provided(request)?;
+            let caller = (
+                "all routes",
+                limit.quota.window,
+                principal.tenant,
+                principal.session.unwrap_or(principal.id),
+            );
+            self.0.push((limit, limiter.count(caller, limit.quota)));
+            self.refused(&rules.name)?;
+        }
         let caller = || (principal.tenant, principal.id);
         self.count(request, rules, CountedBy::Principal, caller)
     }

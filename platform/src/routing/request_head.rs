@@ -25,6 +25,11 @@ impl RequestHead {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// All headers of that name in their order; `None` for one that is not text. For headers that must not be taken for absent.
+    pub fn headers(&self, name: &str) -> impl Iterator<Item = Option<&str>> {
+        self.headers.get_all(name).map(|value| value.to_str().ok())
+    }
+
     /// The first cookie of that name.
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<&str> {

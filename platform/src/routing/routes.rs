@@ -280,6 +280,9 @@ impl Route {
         operation.problem(bulkhead::OVERLOADED);
         if !self.rules.limits.is_empty() {
             rate_limit::describe(&mut operation);
+        } else if !operation.is_public() {
+            // A principal may have a limit of its own.
+            operation.problem(rate_limit::LIMITED);
         }
         operation.into_documented(&self.path)
     }

@@ -29,6 +29,7 @@ use self::{
 pub(crate) use self::signals::Signals;
 use crate::{
     Exit,
+    about::About,
     admin::{Admin, AdminContext},
     components, http, memory, metrics,
     module::Assembly,
@@ -56,7 +57,7 @@ pub(crate) async fn run(
             let reason = running.until_stop().await;
             running.stop(reason).await
         }
-        Err(refusal) => refusal.tell(),
+        Err(refusal) => refusal.report(),
     }
 }
 
@@ -108,39 +109,8 @@ impl Running {
         telemetry: Telemetry,
     ) -> Result<Self, Refusal> {
         telemetry::watch_runtime("main");
-        info!(
-            version = program.about.version,
-            program = program.about.name,
-            environment = settings.app.environment.as_str(),
-            pid = std::process::id(),
-            "starting"
-        );
-        for module in settings.modules_off() {
-            let key = settings::enabled_key(module);
-            info!(module, key, "module `{module}` is switched off");
-        }
-        for name in settings.unread() {
-            warn!(
-                key = name,
-                "`{name}` is set and has no effect; see docs/telemetry.md"
-            );
-        }
-
-        for warning in settings.warnings() {
-            warn!(key = warning.key, "{warning}");
-        }
-
-        // A mistake in a module is found before a port is open.
-        let assembly = info_span!("set up components")
-            .in_scope(|| {
-                let serving = (&telemetry, program.about);
-                let authenticator = program.authenticator.clone();
-                Assembly::for_serving(&settings, serving, &program.modules, authenticator)
-            })
-            .map_err(refusal(
-                Exit::Settings,
-                "the components cannot be assembled",
-            ))?;
+        log_start(&settings, program.about);
+        let assembly = assemble(&settings, program, &telemetry)?;
         let own_secrets = assembly.own_secrets().clone();
 
         // The ports come before the actors, so that probes are answered from the first moment.
@@ -248,6 +218,44 @@ impl Running {
     }
 }
 
+/// The first lines of the log: what starts, and what an operator should know of its settings.
+fn log_start(settings: &Settings, about: About) {
+    info!(
+        version = about.version,
+        program = about.name,
+        environment = settings.app.environment.as_str(),
+        pid = std::process::id(),
+        "starting"
+    );
+    for module in settings.modules_off() {
+        let key = settings::enabled_key(module);
+        info!(module, key, "module `{module}` is switched off");
+    }
+    for name in settings.unread() {
+        warn!(
+            key = name,
+            "`{name}` is set and has no effect; see docs/telemetry.md"
+        );
+    }
+    for warning in settings.warnings() {
+        warn!(key = warning.key, "{warning}");
+    }
+}
+
+/// Everything that will run: so a mistake in a module is found before a port is open.
+fn assemble(
+    settings: &Settings,
+    program: &Program,
+    telemetry: &Telemetry,
+) -> Result<Assembly, Refusal> {
+    let _span = info_span!("set up components").entered();
+    let serving = (telemetry, program.about);
+    let authenticator = program.authenticator.clone();
+    let assembly = Assembly::for_serving(settings, serving, &program.modules, authenticator);
+    let what = "the components cannot be assembled";
+    assembly.map_err(refusal(Exit::Settings, what))
+}
+
 /// The exit code, the words for the log, and whether load balancers are given time.
 fn verdict(reason: &Reason) -> (Exit, String, bool) {
     match reason {
@@ -280,8 +288,8 @@ fn refusal<E: Error + 'static>(exit: Exit, what: &'static str) -> impl FnOnce(E)
 }
 
 impl Refusal {
-    /// Tells the log, or standard error where there is no log yet.
-    fn tell(&self) -> Exit {
+    /// Logs it, or writes it to standard error where there is no log yet.
+    fn report(&self) -> Exit {
         let error = &*self.source;
         if tracing::enabled!(target: EXIT, tracing::Level::ERROR) {
             error!(target: EXIT, error, exit_code = self.exit.code(), "{}", self.what);

@@ -1,4 +1,4 @@
-//! Tells systemd how the service is (`Type=notify`). Without systemd it does nothing.
+//! Reports the state of the service to systemd (`Type=notify`). Without systemd it does nothing.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ pub(super) async fn keep_informed(supervisor: SupervisorHandle) {
 
 /// Says that the stop has begun.
 pub(super) fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+    send(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
 }
 
 async fn report_readiness(supervisor: &SupervisorHandle) {
     let board = supervisor.until(|board| board.started).await;
     let mut last = board.readiness;
-    tell(&[NotifyState::Ready, NotifyState::Status(last.as_str())]);
+    send(&[NotifyState::Ready, NotifyState::Status(last.as_str())]);
     // From the drain on, the stop speaks for itself.
     while last != DRAINING {
         last = supervisor
@@ -29,7 +29,7 @@ async fn report_readiness(supervisor: &SupervisorHandle) {
             .await
             .readiness;
         if last != DRAINING {
-            tell(&[NotifyState::Status(last.as_str())]);
+            send(&[NotifyState::Status(last.as_str())]);
         }
     }
 }
@@ -42,12 +42,12 @@ async fn feed_watchdog(supervisor: &SupervisorHandle) {
     loop {
         beats.tick().await;
         if supervisor.is_alive() {
-            tell(&[NotifyState::Watchdog]);
+            send(&[NotifyState::Watchdog]);
         }
     }
 }
 
-fn tell(states: &[NotifyState<'_>]) {
+fn send(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "failed to notify systemd");
     }

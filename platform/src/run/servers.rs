@@ -138,7 +138,7 @@ pub(super) struct ClientConnections {
 }
 
 impl ClientConnections {
-    /// Leaves room for so many connections of the database, and tells what that changes. There are never more than at the
+    /// Leaves room for so many connections of the database, and logs what that changes. There are never more than at the
     /// start.
     pub(super) fn leave_room_for(&self, database_connections: usize) {
         let former = self.limit.get();

@@ -20,7 +20,7 @@ pub(super) struct Stop<'a> {
     pub(super) deadline: Deadline,
 }
 
-/// How a stop went: time for each phase, and who was late.
+/// The report of a stop: time of each phase, and the actors that were late.
 #[derive(Debug, Default)]
 struct Report {
     drain: Duration,

@@ -44,8 +44,8 @@ pub use groups::{
     PostgresTarget, ShutdownSettings, SupervisionSettings, TelemetrySettings, VaultSettings,
 };
 pub use types::{
-    ByteSize, CorsOrigin, DatabaseUrl, EgressTarget, Environment, HostName, HostPattern, KvVersion,
-    LogFilter, LogFormat, Migrate, MountPath, OtlpCompression, OtlpProtocol, PostgresUrl,
+    ByteSize, Compression, CorsOrigin, DatabaseUrl, EgressTarget, Environment, HostName,
+    HostPattern, KvVersion, LogFilter, LogFormat, MigrateMode, MountPath, PostgresUrl, Protocol,
     SecretReference, SecretSetting, ServerHost, SslMode, VaultAuth, otlp_headers,
 };
 

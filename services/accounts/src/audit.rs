@@ -1,7 +1,7 @@
 //! What the audit log has of accounts: who did what to whom, and how it came out. Names follow the OWASP logging vocabulary.
 //!
 //! An entry is in the log of the tenant that it concerns: of a session, a key or a role its tenant's; of an account that of the
-//! tenant that manages it; of what is no tenant's, as an identifier that nobody has, that of those who operate the installation.
+//! tenant that manages it; of what belongs to no tenant, such as an unknown identifier, that of the operators.
 //! Where a client was seen is under the key of the user whom the entry is about, so that it can be erased.
 
 mod acts;
@@ -35,7 +35,7 @@ pub(crate) struct Act {
 impl Act {
     /// An act that was done.
     pub(crate) fn done(action: Action, resource: Resource, id: Uuid) -> Self {
-        // What nobody has, has no id.
+        // An unknown identifier has no id.
         let id = Some(id).filter(|id| !id.is_nil());
         let id = id.map(|id| id.to_string()).unwrap_or_default();
         Self {
@@ -62,7 +62,7 @@ impl Act {
         }
     }
 
-    /// Where the client was that did it, encrypted with the key of the user whom it is about. What concerns nobody's account is
+    /// Where the client was that did it, encrypted with the key of the user whom it is about. What concerns no account is
     /// under the key of the nil id.
     pub(crate) fn seen(self, sealer: &Sealer, user: UserId, client: &Client) -> Self {
         let fields = [

@@ -1,12 +1,12 @@
-//! Who calls: by an access token, an API key, or a browser's cookie.
+//! Finds the caller of a request: by an access token, an API key, or a browser's cookie.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use aws_lc_rs::constant_time;
 use dotmac_platform::{
     access::{
-        AuthError, AuthRequest, Authenticator, GuardedRoute, Identity, PermissionSpec, Principal,
-        PrincipalKind,
+        AuthError, AuthRequest, Authenticator, GuardedRoute, PermissionSet, PermissionSpec,
+        Principal, PrincipalKind,
     },
     db::types::{Id, Moment},
     module::Module as _,
@@ -34,13 +34,16 @@ use crate::{
     },
 };
 
-/// A browser's session is said to be in use once in this time.
-const TOUCHED_EVERY: std::time::Duration = std::time::Duration::from_secs(300);
+/// How often the use of a browser's session is noted.
+const TOUCHED_EVERY: Duration = Duration::from_secs(300);
+
+/// In which the requests of an API key are counted.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// The authenticator of a program with accounts.
 pub(crate) struct AccountsAuthenticator(pub(crate) Service);
 
-/// What a request brings.
+/// The credentials of a request.
 enum Given<'r> {
     Token(&'r str),
     Key(&'r str),
@@ -100,10 +103,15 @@ impl Authenticator for AccountsAuthenticator {
                 return Ok(None);
             };
             let caller = self.caller(given, &request).await?;
-            if let Some(lack) = caller.lack.filter(|_| !is_of_signing_in(request.path)) {
+            let is_of_signing_in = is_of_signing_in(request.method.as_str(), request.path);
+            if let Some(lack) = caller.lack.filter(|_| !is_of_signing_in) {
                 return Err(AccountsError::from(lack).into());
             }
-            Ok(Some(request.principal(identity(&caller))))
+            let principal = request.principal(caller.identity());
+            Ok(Some(match caller.requests_per_minute {
+                Some(requests) => principal.limited("api_key", requests, MINUTE),
+                None => principal,
+            }))
         })
     }
 
@@ -119,18 +127,6 @@ impl Authenticator for AccountsAuthenticator {
 
     fn problems(&self, route: &GuardedRoute<'_>) -> Vec<ProblemType> {
         problems::of_guard(route)
-    }
-}
-
-fn identity(caller: &Caller) -> Identity {
-    Identity {
-        id: caller.principal,
-        kind: caller.kind,
-        tenant: caller.tenant,
-        permissions: caller.permissions,
-        acr: caller.acr,
-        authenticated_at: caller.authenticated_at.into(),
-        session: Some(caller.by),
     }
 }
 
@@ -344,7 +340,7 @@ impl AccountsAuthenticator {
         if !(is_next || is_former) || is_over || (kind == PrincipalKind::Key) != is_personal {
             return Err(AccountsError::TokenInvalid);
         }
-        let mut scopes = dotmac_platform::access::PermissionSet::default();
+        let mut scopes = PermissionSet::default();
         for scope in &row.rules.0.scopes {
             scopes.grant(scope);
         }
@@ -366,6 +362,7 @@ impl AccountsAuthenticator {
             until: ends.into_iter().flatten().min().unwrap_or(Moment::LAST),
             is_next,
             lack: None,
+            requests_per_minute: row.rules.0.requests_per_minute,
         })
     }
 }
@@ -373,7 +370,7 @@ impl AccountsAuthenticator {
 fn remembered(
     found: &Found,
     refresh: Option<&RefreshRow>,
-    permissions: dotmac_platform::access::PermissionSet,
+    permissions: PermissionSet,
     (end, lack): (Option<Moment>, Option<Lack>),
 ) -> Remembered {
     let session = &found.session;
@@ -390,6 +387,7 @@ fn remembered(
         until: end.map_or(until, |end| until.min(end)),
         is_next: false,
         lack,
+        requests_per_minute: None,
     };
     Remembered::new(caller, refresh.map_or(0, |refresh| refresh.confirmed_gen))
 }

@@ -1,8 +1,8 @@
 //! What is remembered of sessions and keys, and how it stays true on every instance.
 //!
-//! Each change of who may do what is written down in its own transaction. Every instance reads those of the others as soon as
-//! one is committed, on PostgreSQL, and once a second in any case, and forgets what they concern. While it cannot read them, it trusts what it remembers for 5 s after its last
-//! reading and no longer: then each request asks the database, and is refused if that does not answer.
+//! Each change of permissions or credentials is recorded in its own transaction. Every instance reads the changes of the others
+//! once a second, and on PostgreSQL as soon as one is committed, and forgets what they concern. An instance that cannot read
+//! them trusts its memory for 5 s after the last read; then each request queries the database, and is refused if that fails.
 
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use std::{
 };
 
 use dotmac_platform::{
-    access::{PermissionSet, PrincipalKind},
+    access::{Identity, PermissionSet, PrincipalKind},
     db::{
         Db, TenantId, Tx,
         types::{Id, Moment},
@@ -52,7 +52,7 @@ const SESSIONS: usize = 16_384;
 const TOKENS: usize = 8_192;
 const KEYS: usize = 4_096;
 
-/// Something that changed about who may do what.
+/// A change of permissions or credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// A session ended or got stronger.
@@ -65,7 +65,7 @@ pub(crate) enum Change {
     ApiKey(ApiKeyId),
     /// All of a tenant's: a role of it changed.
     Tenant(TenantId),
-    /// A key of the house.
+    /// A key of the program.
     Keys(HouseKeyId),
 }
 
@@ -114,6 +114,23 @@ pub(crate) struct Caller {
     pub(crate) is_next: bool,
     /// What the session lacks for the policy of its tenant.
     pub(crate) lack: Option<Lack>,
+    /// The limit of an API key that has one of its own.
+    pub(crate) requests_per_minute: Option<u32>,
+}
+
+impl Caller {
+    /// What handlers learn of it.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity {
+            id: self.principal,
+            kind: self.kind,
+            tenant: self.tenant,
+            permissions: self.permissions,
+            acr: self.acr,
+            authenticated_at: self.authenticated_at.into(),
+            session: Some(self.by),
+        }
+    }
 }
 
 /// A caller with the time at which it was read.
@@ -154,7 +171,7 @@ struct Inner {
     /// Tokens whose signature was checked, by their SHA-256.
     tokens: Cache<Vec<u8>, Arc<Claims>>,
     reading: Mutex<Reading>,
-    /// Whether keys of the house have changed and were not loaded since.
+    /// Whether keys of the program have changed and were not loaded since.
     keys_due: AtomicBool,
 }
 
@@ -178,7 +195,7 @@ impl Default for Changes {
 }
 
 impl Changes {
-    /// Writes the change down, and forgets here what it concerns once it is committed.
+    /// Records the change; this instance forgets what it concerns once it is committed.
     ///
     /// # Errors
     ///
@@ -237,7 +254,7 @@ impl Changes {
         self.0.tokens.insert(read, hash, claims);
     }
 
-    /// Has every token checked anew.
+    /// Makes the next request with each token check it again.
     pub(crate) fn forget_tokens(&self) {
         self.0.tokens.clear();
     }
@@ -287,7 +304,7 @@ impl Changes {
         self.0.tokens.clear();
     }
 
-    /// Whether keys of the house have changed, which [`keys_loaded`](Self::keys_loaded) was not said of since.
+    /// Whether keys of the program have changed since the last call of [`keys_loaded`](Self::keys_loaded).
     pub(crate) fn are_keys_due(&self) -> bool {
         self.0.keys_due.load(Relaxed)
     }
@@ -366,7 +383,7 @@ pub(crate) fn is_first_sight(remembered: &Remembered, generation: i64) -> bool {
     remembered.confirmed_gen.load(Relaxed) < generation
 }
 
-/// The generation was written down.
+/// The generation was recorded.
 pub(crate) fn confirmed(remembered: &Remembered, generation: i64) {
     remembered.confirmed_gen.fetch_max(generation, Relaxed);
 }

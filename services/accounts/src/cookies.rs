@@ -55,7 +55,7 @@ pub(crate) fn clear(name: &str, is_secure: bool) -> String {
     set(name, &SecretString::from(""), Duration::ZERO, is_secure)
 }
 
-/// Whether a request that changes something comes from this site, as the browser says.
+/// Whether a request that changes data comes from this site, according to the browser.
 ///
 /// # Errors
 ///
@@ -77,7 +77,7 @@ pub(crate) fn check_site(
     }
 }
 
-/// The same of a request that signs in, which brings no cookie yet: what is no browser says nothing.
+/// The same for a request that signs in, which has no cookie yet: a client that is no browser sends neither header.
 ///
 /// # Errors
 ///

@@ -22,10 +22,10 @@ use crate::{password::PasswordFault, problems::*};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AccountsError {
-    /// Unknown, wrong, disabled, or in no tenant: which of these it is, clients do not learn.
+    /// Unknown, wrong, disabled, or in no tenant; clients do not learn which.
     #[error("the credentials are wrong")]
     InvalidCredentials,
-    /// The token is none of ours, or was changed.
+    /// The token was not issued here, or was changed.
     #[error("the token is not valid")]
     TokenInvalid,
     /// The token is over.
@@ -46,7 +46,7 @@ pub enum AccountsError {
     /// A request of another site.
     #[error("the request comes from another site")]
     Csrf,
-    /// People cannot make accounts themselves.
+    /// Only administrators create accounts.
     #[error("registration is closed")]
     RegistrationClosed,
     /// There is no such thing in the tenant.
@@ -91,10 +91,10 @@ pub enum AccountsError {
     /// A second factor cannot be computed.
     #[error("a second factor cannot be used")]
     FactorNotUsable,
-    /// Vault did not read or write a key of the house.
+    /// Vault did not read or write a key of the program.
     #[error("failed to use Vault for a key of the program")]
     Vault(#[from] ModuleVaultError),
-    /// A key of the house is in Vault, which is not configured here.
+    /// A key of the program is in Vault, which is not configured here.
     #[error("the key is in Vault, which is not configured on this instance")]
     NoVault,
     /// There is no key to sign with yet.
@@ -109,13 +109,13 @@ pub enum AccountsError {
     /// A secret in the database could not be sealed or opened.
     #[error(transparent)]
     Sealing(#[from] SealingError),
-    /// Whether credentials are right cannot be found out now, and clients learn no more of it.
+    /// Credentials cannot be checked now; clients learn no more.
     #[error("credentials cannot be checked now")]
     Unavailable(#[source] Box<Self>),
     /// A mail was not queued.
     #[error(transparent)]
     Mail(#[from] MailError),
-    /// The database did not do it.
+    /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
     /// Anything that the platform answers as it is.

@@ -183,7 +183,7 @@ impl RoleBindingCreated {
         Self {
             role_binding: row.id.uuid(),
             role: row.role_id.uuid(),
-            principal: principal(row),
+            principal: row.principal(),
         }
     }
 }
@@ -193,16 +193,9 @@ impl RoleBindingDeleted {
         Self {
             role_binding: row.id.uuid(),
             role: row.role_id.uuid(),
-            principal: principal(row),
+            principal: row.principal(),
         }
     }
-}
-
-/// A row has exactly one of both, which the table checks.
-fn principal(row: &BindingRow) -> Uuid {
-    let user = row.user_id.map(|id| id.uuid());
-    let account = row.service_account_id.map(|id| id.uuid());
-    user.or(account).unwrap_or_default()
 }
 
 /// Whose a key is.

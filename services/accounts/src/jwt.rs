@@ -21,7 +21,7 @@ use crate::{AccountsError, settings::TokenAlg};
 /// The type of access tokens, which no other token has.
 const TYPE: &str = "at+jwt";
 
-/// The longest token that is looked at, in bytes.
+/// The longest token that is checked, in bytes.
 const LONGEST: usize = 4096;
 
 /// By how much the clocks of instances may differ, in seconds.

@@ -52,7 +52,7 @@ pub(crate) enum Outcome {
     Refused,
     /// A refresh token was used a second time.
     Reused,
-    /// There were too many failures before.
+    /// There were too many failures, or too many requests.
     Throttled,
     /// The queue of password hashes was full.
     Busy,
@@ -69,7 +69,13 @@ impl Outcome {
         Self::Busy,
         Self::Failed,
     ];
-    const OF_REFRESHES: [Self; 4] = [Self::Ok, Self::Refused, Self::Reused, Self::Failed];
+    const OF_REFRESHES: [Self; 5] = [
+        Self::Ok,
+        Self::Refused,
+        Self::Reused,
+        Self::Throttled,
+        Self::Failed,
+    ];
 
     const fn text(self) -> &'static str {
         match self {
@@ -83,7 +89,7 @@ impl Outcome {
         }
     }
 
-    pub(crate) const fn of<T>(result: &Result<T, AccountsError>) -> Self {
+    pub(crate) fn of<T>(result: &Result<T, AccountsError>) -> Self {
         match result {
             Ok(_) => Self::Ok,
             Err(AccountsError::RefreshReused) => Self::Reused,
@@ -94,8 +100,16 @@ impl Outcome {
                 | AccountsError::LinkGone
                 | AccountsError::TokenInvalid
                 | AccountsError::TokenExpired
-                | AccountsError::SessionEnded,
+                | AccountsError::SessionEnded
+                | AccountsError::Csrf
+                | AccountsError::Forbidden(_)
+                | AccountsError::Invalid(_),
             ) => Self::Refused,
+            Err(AccountsError::Problem(problem)) => match problem.status() {
+                429 => Self::Throttled,
+                400..=499 => Self::Refused,
+                _ => Self::Failed,
+            },
             Err(_) => Self::Failed,
         }
     }

@@ -1,9 +1,9 @@
-//! Identifiers: what people type, and the one normal form by which it is found.
+//! Identifiers: as they are typed, and the normal form by which they are found.
 
 use dotmac_platform::mail::EmailAddress;
 use unicode_normalization::UnicodeNormalization as _;
 
-/// User names that look like the house's own.
+/// User names that look like those of the program.
 const RESERVED: [&str; 16] = [
     "abuse",
     "account",
@@ -40,12 +40,12 @@ pub(crate) fn username(text: &str) -> Option<String> {
     is_right.then(|| text.to_owned())
 }
 
-/// What somebody typed to sign in.
+/// The identifier of a sign-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Identifier {
     Email(String),
     Username(String),
-    /// Neither, so nobody's.
+    /// Neither, so of no user.
     Other(String),
 }
 

@@ -122,7 +122,7 @@ pub(crate) const OF_REGISTRATION: &[ProblemType] =
 pub(crate) const OF_LINK: &[ProblemType] =
     &[CSRF, CONFLICT, LINK_GONE, AUTH_BUSY, AUTH_UNAVAILABLE];
 
-/// What signed-in users do about how they sign in.
+/// Changes of a signed-in user to the own ways of signing in.
 pub(crate) const OF_OWN: &[ProblemType] = &[
     SESSION_ENDED,
     FORBIDDEN,
@@ -191,7 +191,7 @@ pub(crate) fn of_guard(route: &GuardedRoute<'_>) -> Vec<ProblemType> {
     let is_confirmed = |permission: PermissionSpec| {
         permission.area() == Accounts::NAME || permission.is_for_operators()
     };
-    if !is_of_signing_in(route.path) {
+    if !is_of_signing_in(route.method.as_str(), route.path) {
         problems.extend([MFA_ENROLMENT_REQUIRED, STEP_UP_REQUIRED]);
     } else if route.permission.is_some_and(is_confirmed) {
         problems.push(STEP_UP_REQUIRED);
@@ -199,9 +199,11 @@ pub(crate) fn of_guard(route: &GuardedRoute<'_>) -> Vec<ProblemType> {
     problems
 }
 
-/// Whether a path is about how users sign in, which they may see to whatever the policy of their tenant.
-pub(crate) fn is_of_signing_in(path: &str) -> bool {
-    path.starts_with("/api/v1/auth/")
+/// Whether a request is about how its user signs in: the policy of a tenant does not concern it. To create or rotate an API key
+/// is not, since a key acts without a second factor.
+pub(crate) fn is_of_signing_in(method: &str, path: &str) -> bool {
+    let makes_key = method == "POST" && path.starts_with("/api/v1/auth/me/api-keys");
+    path.starts_with("/api/v1/auth/") && !makes_key
 }
 
 /// Whether a browser must say that a request by that method comes from this site.

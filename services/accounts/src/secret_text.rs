@@ -21,7 +21,7 @@ const PUBLIC_ID: usize = 12;
 /// Characters of its secret part: 190 bits.
 const SECRET: usize = 32;
 
-/// The longest text that is looked at.
+/// The longest text that is checked.
 const LONGEST: usize = 256;
 
 /// What a secret is for: what its text begins with.

@@ -25,7 +25,7 @@ use crate::{
     store::{api_keys::ApiKeyId, roles::RoleGrants, tenants::DEFAULT},
 };
 
-/// Keys whose use is remembered until it is written down.
+/// Keys whose use is remembered until it is stored.
 const MOST_USES: usize = 4096;
 
 /// Clones share it.
@@ -61,12 +61,12 @@ impl Deref for Service {
     }
 }
 
-/// When API keys were used, by key and by which of its secrets; written down once a minute.
+/// When API keys were used, by key and by which of its secrets; stored once a minute.
 #[derive(Default)]
 pub(crate) struct Uses(Mutex<HashMap<(ApiKeyId, bool), Moment>>);
 
 impl Uses {
-    /// Beyond its bound a use is not remembered: the time of the last use is for people, and no rule depends on it.
+    /// Beyond the bound a use is not remembered: the time of the last use is shown, and no rule depends on it.
     pub(crate) fn note(&self, key: ApiKeyId, is_next: bool) {
         let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if uses.len() < MOST_USES || uses.contains_key(&(key, is_next)) {
@@ -97,7 +97,7 @@ pub(crate) fn permissions(tenant: TenantId, grants: &RoleGrants) -> PermissionSe
     set
 }
 
-/// Lets people on, and keys not: a key that leaks must not make another one.
+/// Refuses API keys: a key that leaks must not create another one.
 pub(crate) fn person(who: &Principal) -> Result<(), AccountsError> {
     match who.kind {
         PrincipalKind::User => Ok(()),
@@ -156,7 +156,7 @@ pub(crate) fn step_up_required(acr: u8) -> AccountsError {
 }
 
 /// Whether a person was authenticated with `acr` at the least, and no longer ago than `max_age`. What an API key may do was
-/// decided when it was made, by somebody who was.
+/// decided when it was created, by a person who was.
 ///
 /// # Errors
 ///

@@ -10,7 +10,7 @@ use url::Url;
 use crate::password;
 
 dotmac_platform::choice! {
-    /// Who may make an account of their own.
+    /// Who may create an account.
     pub enum RegistrationMode {
         /// No one: administrators create accounts.
         Closed = "closed",

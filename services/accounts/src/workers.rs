@@ -1,4 +1,4 @@
-//! What happens to accounts without a request.
+//! Work on accounts without a request.
 
 use std::time::Duration;
 
@@ -12,11 +12,12 @@ use crate::{
     cookies::DEVICE_KNOWN,
     service::Service,
     store::{
-        api_keys, ceremonies, changes, devices, flows, one_time, registrations, sessions, throttle,
+        api_keys, bindings, ceremonies, changes, devices, flows, grants, one_time, registrations,
+        sessions, throttle,
     },
 };
 
-/// How long sessions stay after their end, for the list and for questions about them.
+/// How long sessions, role bindings and grants stay after their end, for questions about them.
 const ENDED_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How long changes stay: far longer than any instance goes without reading them and does not forget everything.
@@ -57,7 +58,7 @@ fn unless_sealed(result: Result<(), AccountsError>) -> Result<(), AccountsError>
     }
 }
 
-/// Writes down when API keys were used.
+/// Stores when API keys were used.
 pub(crate) async fn write_uses(service: Service) -> Result<(), AccountsError> {
     let uses = service.uses.take();
     if uses.is_empty() {
@@ -84,11 +85,13 @@ enum Swept {
     Ceremonies,
     Failures,
     Devices,
+    Bindings,
+    Grants,
     Changes,
 }
 
 impl Swept {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Sessions,
         Self::Links,
         Self::Registrations,
@@ -96,10 +99,12 @@ impl Swept {
         Self::Ceremonies,
         Self::Failures,
         Self::Devices,
+        Self::Bindings,
+        Self::Grants,
         Self::Changes,
     ];
 
-    /// Deletes some of it; how many rows.
+    /// Deletes some of it; the number of rows.
     async fn delete(self, tx: &mut Tx, now: Moment) -> Result<usize, DbError> {
         match self {
             Self::Sessions => sessions::delete_over(tx, now - ENDED_KEPT, BATCH).await,
@@ -109,12 +114,15 @@ impl Swept {
             Self::Ceremonies => ceremonies::delete_over(tx, now, BATCH).await,
             Self::Failures => throttle::delete_over(tx, now - FAILURES_KEPT, BATCH).await,
             Self::Devices => devices::delete_older(tx, now - DEVICE_KNOWN, BATCH).await,
+            Self::Bindings => bindings::delete_over(tx, now - ENDED_KEPT, BATCH).await,
+            Self::Grants => grants::delete_over(tx, now - ENDED_KEPT, BATCH).await,
             Self::Changes => changes::delete_older(tx, now - CHANGES_KEPT, BATCH).await,
         }
     }
 }
 
-/// Deletes what is over, seals anew what a former master key sealed, and replaces the signing key when it is due. One instance does it at a time.
+/// Deletes what is over, reseals what a former master key sealed, and replaces the signing key when it is due. One instance does
+/// it at a time.
 pub(crate) async fn sweep(service: Service, context: WorkerContext) -> Result<(), AccountsError> {
     unless_sealed(service.keys.reseal().await)?;
     unless_sealed(service.keys.rotate_if_due().await)?;

@@ -62,7 +62,7 @@ pub(crate) struct EntryBody {
     hash: String,
     /// When the transaction of the act began.
     at: Moment,
-    /// Who did it: `user:0192…`, or `system:` and why.
+    /// The actor: `user:0192…`, or `system:` and the reason.
     actor: String,
     /// The act, such as `note_delete`.
     action: String,
@@ -189,7 +189,7 @@ pub(crate) struct BrokenBody {
     /// Its id, if that is known.
     id: Option<String>,
     /// `changed`, `entry_missing`, `link_missing`, `beginning_missing`, `end_missing`, `checkpoint`, `checkpoint_missing`,
-    /// `signature`, `register` or `entry_not_linked`.
+    /// `signature`, `register`, `entry_not_linked` or `search`.
     fault: String,
     /// The same in words.
     message: String,

@@ -59,7 +59,7 @@ pub(crate) enum AuditCommand {
         #[arg(long = "key", requires = "file")]
         keys: Vec<PublicKey>,
     },
-    /// Export a tenant's log: lines of JSON that anybody can verify. Recorded in the log.
+    /// Export a tenant's log: lines of JSON that can be verified elsewhere. Recorded in the log.
     Export(ExportTo),
     /// Erase the key of the personal fields about a person of a tenant, so that they can no longer be read. Recorded in
     /// the log.

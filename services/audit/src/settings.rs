@@ -15,7 +15,7 @@ dotmac_platform::settings! {
         /// Pause between two verifications of all chains.
         verify_interval: Duration { default: fixed("10m"), range: lasting("100ms", "1d") }
 
-        /// File to which each checkpoint is appended as a line of JSON, beside the log of the program; best on a disk that the database is not on.
+        /// File to which each checkpoint is appended as a line of JSON, in addition to the log of the program; best on a disk that the database is not on.
         checkpoint_archive: Option<PathBuf> {}
 
         /// Interval of the measurement of the sealer's lag, for metrics and `dotmac why`.

@@ -22,7 +22,7 @@ const AT_ONCE: u16 = 256;
 /// The event log, and its subscribers.
 #[derive(clap::Parser)]
 pub(crate) enum EventsCommand {
-    /// The types of events that the modules of this program emit, and who handles them.
+    /// The types of events that the modules of this program emit, and their subscribers.
     Types,
     /// Print events, one CloudEvent on a line, oldest first.
     List(List),

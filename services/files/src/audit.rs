@@ -1,4 +1,5 @@
-//! What the audit log has of files: who uploaded, changed, copied, deleted and restored which, and what scans found. Their names are not there.
+//! Acts of the audit log: uploads, changes, copies, deletions, restorations and findings of scans. They do not contain names of
+//! files.
 
 use dotmac_platform::{
     audit::{Audit as _, AuditError, AuditedAct, Entry, Recorded},

@@ -1,6 +1,6 @@
 //! Compares the store with the tables: bytes without a blob, blobs without bytes, wrong numbers of files and of used bytes.
 //!
-//! All of it is 0 while the rules hold, whatever instances are killed: a row is there before its first byte and until after
+//! All of it is 0 while the rules hold, even if instances are killed: a row is there before its first byte and until after
 //! its last. What is found anyway was done past this program, or shows a mistake in it.
 
 use std::{
@@ -32,19 +32,42 @@ const BATCH: usize = 500;
 /// What is done about what is found.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
-    /// Deletes bytes that belong to no blob.
-    pub(crate) deletes_orphans: bool,
+    /// Which bytes that belong to no blob are deleted.
+    pub(crate) deletes_orphans: Deletes,
     /// Corrects the numbers of used bytes.
     pub(crate) corrects_usage: bool,
+}
+
+/// Which bytes that belong to no blob are deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Deletes {
+    #[default]
+    None,
+    /// All, unless they are so many that the database may be that of another store, or an old one.
+    Few,
+    All,
+}
+
+impl Deletes {
+    /// Whether so many are deleted next to so many that belong to blobs.
+    fn allows(self, orphans: usize, known: usize) -> bool {
+        match self {
+            Self::None => false,
+            Self::Few => orphans <= (known / 10).max(known.min(10)),
+            Self::All => true,
+        }
+    }
 }
 
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    /// Blobs that were looked for.
+    /// Blobs that were compared.
     pub(crate) blobs: u64,
     /// Names in the store that belong to no blob.
     pub(crate) orphans: Vec<String>,
+    /// They were not deleted, since they are too many.
+    pub(crate) are_too_many: bool,
     /// Blobs whose bytes are not there, or not of their size.
     pub(crate) missing: Vec<BlobId>,
     /// Blobs whose number of files is another one than they say.
@@ -89,11 +112,8 @@ async fn orphans(
     report: &mut Report,
 ) -> Result<(), FilesError> {
     let mut stored = on.storage.list().await?.try_chunks(BATCH);
-    loop {
-        let some = stored.try_next().await.map_err(|error| error.1)?;
-        let Some(some) = some else {
-            return Ok(());
-        };
+    let (mut found, mut kept) = (Vec::new(), 0);
+    while let Some(some) = stored.try_next().await.map_err(|error| error.1)? {
         beat();
         let ids: Vec<BlobId> = some.iter().filter_map(|it| it.blob).collect();
         let known = on
@@ -105,18 +125,33 @@ async fn orphans(
             let has_row = it.blob.is_some_and(|blob| known.contains(&blob));
             !has_row && it.modified < youngest
         };
+        kept += known.len();
         for orphan in some.iter().filter(is_orphan) {
-            if options.deletes_orphans {
-                on.storage.delete_stored(orphan).await?;
-                tracing::warn!(
-                    name = orphan.name,
-                    size = orphan.size,
-                    "deleted bytes that belong to no blob"
-                );
+            match orphan.is_probe() {
+                // An instance was killed at the wrong moment.
+                true if options.deletes_orphans != Deletes::None => {
+                    on.storage.delete_stored(orphan).await?;
+                }
+                true => {}
+                false => found.push(orphan.clone()),
             }
-            report.orphans.push(orphan.name.clone());
         }
     }
+    report.orphans = found.iter().map(|orphan| orphan.name.clone()).collect();
+    if !options.deletes_orphans.allows(found.len(), kept) {
+        report.are_too_many = options.deletes_orphans == Deletes::Few && !found.is_empty();
+        return Ok(());
+    }
+    for orphan in found {
+        beat();
+        on.storage.delete_stored(&orphan).await?;
+        tracing::warn!(
+            name = orphan.name,
+            size = orphan.size,
+            "deleted bytes that belong to no blob"
+        );
+    }
+    Ok(())
 }
 
 /// Blobs whose bytes are not there, and those that say another number of files than there are.
@@ -165,7 +200,7 @@ async fn missing(
 
 /// What files and uploads use, and what the table of used bytes says.
 async fn used(on: &Service, options: Options, report: &mut Report) -> Result<(), FilesError> {
-    // All of it as of one moment, whatever is committed meanwhile.
+    // One snapshot: transactions commit meanwhile.
     let snapshot = Retry::new().isolation(Isolation::RepeatableRead);
     let read = on
         .system
@@ -224,4 +259,29 @@ fn of_versions((tenant, owner, used): (TenantId, OwnerId, i64)) -> (TenantId, Ow
         ..Usage::default()
     };
     (tenant, owner, usage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Deletes;
+
+    #[test]
+    fn few_are_deleted_and_never_all_that_there_is() {
+        for (orphans, known, is_allowed) in [
+            (0, 0, true),
+            (1, 0, false),
+            (1, 1, true),
+            (2, 1, false),
+            (10, 10, true),
+            (11, 10, false),
+            (10, 100, true),
+            (11, 100, false),
+            (100, 1000, true),
+            (101, 1000, false),
+        ] {
+            let found = Deletes::Few.allows(orphans, known);
+            assert_eq!(found, is_allowed, "{orphans} of {known}");
+            assert!(Deletes::All.allows(orphans, known) && !Deletes::None.allows(orphans, known));
+        }
+    }
 }

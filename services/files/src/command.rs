@@ -8,7 +8,7 @@ use dotmac_platform::{
 
 use crate::{
     FilesSettings, Provider,
-    check::{self, Options, Report},
+    check::{self, Deletes, Options, Report},
     decoding, migrate,
     service::Service,
     storage::Storage,
@@ -114,7 +114,7 @@ fn settings(on: &CommandContext) -> Result<FilesSettings, Exit> {
 
 async fn check(on: &CommandContext, service: &Service, repair: bool) -> Result<(), Exit> {
     let options = Options {
-        deletes_orphans: repair,
+        deletes_orphans: if repair { Deletes::All } else { Deletes::None },
         corrects_usage: repair,
     };
     let report = check::run(service, options, &|| {}).await;

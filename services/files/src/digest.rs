@@ -70,10 +70,14 @@ impl Announced {
     /// none would be to say that it was checked.
     pub(crate) fn of(head: &RequestHead) -> Result<Self, FilesError> {
         let mut announced = Vec::new();
-        if let Some(text) = head.header(CONTENT_DIGEST) {
-            announced.push((CONTENT_DIGEST, content_digest(text)?));
+        // A list may be in several lines.
+        let lines: Option<Vec<_>> = head.headers(CONTENT_DIGEST).collect();
+        let lines = lines.ok_or(FilesError::Digest(CONTENT_DIGEST, "must be text"))?;
+        if !lines.is_empty() {
+            announced.push((CONTENT_DIGEST, content_digest(&lines.join(","))?));
         }
-        if let Some(text) = head.header(X_CONTENT_SHA256) {
+        let once = FilesError::Digest(X_CONTENT_SHA256, "must be a single header of text");
+        if let Some(text) = single(head, X_CONTENT_SHA256, once)? {
             let hash = Sha256::from_hex(text.trim());
             let hash = hash.ok_or(FilesError::Digest(
                 X_CONTENT_SHA256,
@@ -96,7 +100,7 @@ impl Announced {
     /// [`FilesError::Digest`].
     pub(crate) fn refuse(head: &RequestHead) -> Result<(), FilesError> {
         for header in [CONTENT_DIGEST, X_CONTENT_SHA256] {
-            if head.header(header).is_some() {
+            if head.headers(header).next().is_some() {
                 return Err(FilesError::Digest(
                     header,
                     "is only checked of a file that is the body of its request",
@@ -119,7 +123,25 @@ impl Announced {
     }
 }
 
-/// `sha-256=:…:`, alone or among others.
+/// The only header of that name. One that is not understood must not be taken for absent.
+///
+/// # Errors
+///
+/// `otherwise`: there are several, or it is no text.
+fn single<'h>(
+    head: &'h RequestHead,
+    name: &str,
+    otherwise: FilesError,
+) -> Result<Option<&'h str>, FilesError> {
+    let mut lines = head.headers(name);
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(None),
+        (Some(Some(line)), None) => Ok(Some(line)),
+        _ => Err(otherwise),
+    }
+}
+
+/// `sha-256=:…:`, possibly among others.
 fn content_digest(text: &str) -> Result<Sha256, FilesError> {
     let wrong = |problem| FilesError::Digest(CONTENT_DIGEST, problem);
     let entries = text.split(',').map(|entry| entry.trim().split_once('='));
@@ -157,10 +179,10 @@ impl Checksum {
     /// [`FilesError::UploadHeader`].
     pub(crate) fn of(head: &RequestHead) -> Result<Option<Self>, FilesError> {
         const HEADER: &str = "upload-checksum";
-        let Some(text) = head.header(HEADER) else {
+        let wrong = |problem| FilesError::UploadHeader(HEADER, problem);
+        let Some(text) = single(head, HEADER, wrong("must be a single header of text"))? else {
             return Ok(None);
         };
-        let wrong = |problem| FilesError::UploadHeader(HEADER, problem);
         let (algorithm, hash) = text
             .split_once(' ')
             .ok_or(wrong("is an algorithm and a hash in base64"))?;

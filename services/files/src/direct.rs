@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use dotmac_platform::{
     access::Principal,
-    db::types::{Id, Moment},
+    db::{
+        TenantScope,
+        types::{Id, Moment},
+    },
 };
 use url::Url;
 
 use crate::{
-    FilesError, resumable,
+    FilesError, finishing,
     rules::{
         direct as rules,
         files::Create,
@@ -23,6 +26,7 @@ use crate::{
     store::{
         blobs::{self, BlobId},
         files::{FileId, FileRow},
+        uploads::UploadRow,
     },
     writing::permit,
 };
@@ -99,8 +103,8 @@ fn cut(size: u64) -> impl Iterator<Item = (u64, u64)> {
 ///
 /// # Errors
 ///
-/// [`FilesError::NoUpload`]; [`FilesError::PartsMissing`]; [`FilesError::DigestMismatch`] and [`FilesError::TypeMismatch`], after
-/// which the upload is gone.
+/// [`FilesError::NoUpload`]; [`FilesError::PartsMissing`]; [`FilesError::Taken`] while another request does so;
+/// [`FilesError::DigestMismatch`] and [`FilesError::TypeMismatch`], after which the upload is gone.
 pub(crate) async fn complete(
     on: &Service,
     who: &Principal,
@@ -113,6 +117,8 @@ pub(crate) async fn complete(
         Upload::Open(row) => row,
     };
     let _permit = permit(on)?;
+    // An empty one has come from the beginning.
+    let is_first = upload.received < upload.length || upload.length == 0;
     if upload.received < upload.length {
         let missing = missing(on, who, id).await?;
         if !missing.is_empty() {
@@ -124,13 +130,26 @@ pub(crate) async fn complete(
         });
         upload = arrived.await?;
     }
-    match resumable::finish(on, &scope, upload, &|| {}).await {
+    match finish(on, &scope, upload, is_first).await {
         // Another request was faster.
-        Err(FilesError::Lost) => match find(on, who, id).await? {
+        Err(error @ (FilesError::Lost | FilesError::Taken)) => match find(on, who, id).await? {
             Upload::File(row) => Ok(row),
-            Upload::Open(_) => Err(FilesError::Lost),
+            Upload::Open(_) => Err(error),
         },
         finished => finished,
+    }
+}
+
+/// Only one request at a time makes the file: the first one, or a later one once that has failed.
+async fn finish(
+    on: &Service,
+    scope: &TenantScope,
+    upload: UploadRow,
+    is_first: bool,
+) -> Result<FileRow, FilesError> {
+    match is_first {
+        true => finishing::finish(on, scope, upload, &|| {}).await,
+        false => finishing::take_up(on, scope, upload, &|| {}).await,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is done with files after the request that asks for it.
+//! Jobs of files.
 
 use std::time::Duration;
 

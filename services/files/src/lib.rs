@@ -12,6 +12,7 @@ mod digest;
 mod direct;
 mod error;
 mod events;
+mod finishing;
 mod jobs;
 mod media;
 mod metrics;
@@ -53,7 +54,7 @@ permissions! {
     pub Write = "files.files.write";
     /// Delete the tenant's files.
     pub Delete = "files.files.delete";
-    /// Make and revoke links by which anybody reads a file.
+    /// Create and revoke links by which a file is read without credentials; needs `files.files.read` too.
     pub WriteLinks = "files.links.write";
 }
 

@@ -1,9 +1,9 @@
-//! What a file is, by its bytes. What its sender says is only believed where the bytes cannot tell: of which kind a text is.
+//! The type of a file, detected from its bytes. The declared type only decides between kinds of text, which look alike.
 
-/// Bytes at the beginning of a file that are looked at.
+/// Bytes at the beginning of a file by which its type is detected.
 pub(crate) const HEAD: usize = 8192;
 
-/// Bytes of a text in which a tag is looked for.
+/// Bytes of a text that are searched for a tag.
 const TAGS: usize = 1024;
 
 const OCTETS: &str = "application/octet-stream";
@@ -100,7 +100,7 @@ fn find<'d>(head: &[u8], is_text: bool, declared: &'d str) -> Option<&'d str> {
     infer::get(head).map(|it| it.mime_type())
 }
 
-/// The kind of a text. One that a browser would take for a page or a drawing with scripts is that, whatever its sender says.
+/// The kind of a text. One that a browser would take for a page or a drawing with scripts is that, despite its declared type.
 fn text<'d>(head: &[u8], declared: &'d str) -> &'d str {
     let begin = &head[..head.len().min(TAGS)];
     let begin = String::from_utf8_lossy(begin).to_lowercase();

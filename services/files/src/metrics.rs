@@ -1,4 +1,4 @@
-//! What is measured of files. No label names a file, a user or a tenant: outcomes are closed sets.
+//! Metrics of files. No label names a file, a user or a tenant: outcomes are closed sets.
 
 use std::sync::{
     Arc, LazyLock,

@@ -18,7 +18,7 @@ pub(crate) const ROOT: &str = "/";
 ///
 /// # Errors
 ///
-/// What a name is, to go on after the name of the field.
+/// What is wrong with it, to follow the name of the field.
 pub(crate) fn name(text: &str) -> Result<String, String> {
     let name: String = text.nfc().collect();
     let problem = if name.is_empty() {
@@ -84,14 +84,16 @@ pub(crate) fn containing(text: &str) -> String {
     pattern
 }
 
-/// Control characters, and those that turn the direction of a text or have no width.
+/// Control characters, line separators, and those that turn the direction of a text or have no width. Joiners are parts of words
+/// and of emoji.
 fn is_hidden(letter: char) -> bool {
     letter.is_control()
         || matches!(
             letter,
-            '\u{61c}' | '\u{feff}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2060}'
+            '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
         )
-        || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(letter, '\u{fff9}'..='\u{fffb}')
 }
 
 #[cfg(test)]
@@ -121,6 +123,9 @@ mod tests {
             "\u{fffd}",
             "invoice\u{202e}fdp.exe",
             "a\u{200b}b",
+            "a\u{2028}b",
+            "a\u{2029}b",
+            "a\u{2066}b",
             &too_long,
         ] {
             assert!(name(text).is_err(), "{text:?}");

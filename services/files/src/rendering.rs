@@ -28,7 +28,7 @@ use crate::{
 /// How long a request waits for what is being made.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// How soon it looks for the first time; each time twice as long, up to a bound.
+/// The first pause between two queries; each is twice as long as the one before, up to a bound.
 const LOOK: Duration = Duration::from_millis(20);
 const LOOK_SELDOM: Duration = Duration::from_millis(320);
 
@@ -92,7 +92,7 @@ async fn demand(
     asked.await
 }
 
-/// Forgets a rendition whose bytes are gone: the next request has it made anew.
+/// Forgets a rendition whose bytes are gone: the next request has it created again.
 pub(crate) async fn forget(
     on: &Service,
     scope: &TenantScope,
@@ -202,8 +202,10 @@ async fn keep(
             if !store::complete(tx, id, blob, size, sha256.hex()).await? {
                 return Ok(false);
             }
-            let kept = blobs::keep(tx, blob, size).await?;
-            kept.map(|_| true).ok_or(FilesError::Lost)
+            match blobs::keep(tx, blob, size, 0).await? {
+                true => Ok(true),
+                false => Err(FilesError::Lost),
+            }
         });
         kept.await
     };

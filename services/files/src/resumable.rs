@@ -1,48 +1,47 @@
-//! Uploads that go on with the next request, on whatever instance: what tus needs.
+//! Uploads that continue with the next request, on any instance: what tus needs.
 //!
 //! What comes is written as parts, each its own blob with its row before its first byte; a part counts once the upload's row
-//! says so. A request that goes on with an upload raises its fence, so that one which is still there, on a connection that is
-//! dead and not yet closed, can commit nothing more: no request waits for a lock. Once all has come the parts are read again,
-//! hashed and written as one blob: the hash is that of what is stored.
+//! says so. A request that continues an upload raises its fence, so that one which is still there, on a connection that is
+//! dead and not yet closed, can commit nothing more: no request waits for a lock. Once all has come `finishing` creates the file.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use dotmac_platform::{
     access::Principal,
-    audit::Acts as _,
-    db::{
-        TenantScope,
-        types::{Id, Moment},
-    },
-    http::Problem,
+    db::{TenantScope, types::Id},
 };
-use futures_util::{StreamExt as _, stream::BoxStream};
-use tokio::{pin, time::timeout};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     FilesError,
-    digest::{Announced, Checksum, Sha256},
+    digest::Checksum,
+    finishing::{finish, take_up},
     metrics::{self, Outcome},
     rules::uploads as rules,
     service::Service,
-    storage::StorageError,
-    store::{
-        blobs::{self, BlobId},
-        files::{FileId, FileRow},
-        uploads::{self, UploadRow},
-    },
-    upload::{Facts, Intent, Pieces, fill},
-    writing::{Writing, drop_blob, permit},
+    store::{files::FileId, uploads::UploadRow},
+    upload::Pieces,
+    writing::{Writing, permit},
 };
 
-/// Bytes of a part. What a client sends again after its instance was killed is less.
+/// The least bytes of a part that is not the last of its request, and the most. What arrived of a part is sent again after its
+/// instance was killed.
 const PART: u64 = 4 * 1024 * 1024;
+const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// How often a request that makes a file of an upload says that it still does.
-const TOUCH: Duration = Duration::from_secs(10);
+/// How long a part may grow beyond the least: from a fast client it takes more bytes, and fewer transactions and syncs.
+const GROWING: Duration = Duration::from_secs(1);
 
-/// Goes on with an upload at `offset` with all that comes; how far it has come then.
+/// An upload after a request that continued it.
+pub(crate) struct Appended {
+    pub(crate) upload: UploadRow,
+    /// Whether its last byte came with this request.
+    ends: bool,
+    /// Held until the file is made.
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Continues an upload at `offset` with all that comes.
 ///
 /// # Errors
 ///
@@ -54,11 +53,11 @@ pub(crate) async fn append(
     (id, offset): (FileId, u64),
     checksum: Option<Checksum>,
     pieces: &mut impl Pieces,
-) -> Result<UploadRow, FilesError> {
+) -> Result<Appended, FilesError> {
     let appended = take_in(on, who, (id, offset), checksum, pieces).await;
     appended.inspect_err(|error| match Outcome::of(error) {
         outcome @ (Outcome::Failed | Outcome::Limited) => metrics::uploaded(outcome),
-        // Whatever was wrong with this request, the upload goes on with the next one.
+        // An error of this request: the next one continues the upload.
         Outcome::Ok | Outcome::Refused | Outcome::Cut => {}
     })
 }
@@ -69,9 +68,9 @@ async fn take_in(
     (id, offset): (FileId, u64),
     checksum: Option<Checksum>,
     pieces: &mut impl Pieces,
-) -> Result<UploadRow, FilesError> {
+) -> Result<Appended, FilesError> {
     let (owner, scope) = (Id::from_uuid(who.id), who.scope());
-    let _permit = permit(on)?;
+    let permit = permit(on)?;
     let db = on.db.tenant(&scope);
     let taken = db.transaction("go on with upload", async move |tx| {
         rules::go_on(tx, owner, id, offset).await
@@ -85,8 +84,30 @@ async fn take_in(
     if offset > 0 {
         metrics::resumed();
     }
+    let before = arriving.upload.received;
     arriving.read(pieces).await?;
-    Ok(arriving.upload)
+    let upload = arriving.upload;
+    Ok(Appended {
+        ends: before < upload.length && upload.received == upload.length,
+        upload,
+        _permit: permit,
+    })
+}
+
+impl Appended {
+    /// Makes a file of the upload if all of it has come, and no other request does so.
+    ///
+    /// # Errors
+    ///
+    /// As [`finish`]; [`FilesError::Taken`].
+    pub(crate) async fn finish(&self, on: &Service, scope: &TenantScope) -> Result<(), FilesError> {
+        let upload = self.upload.clone();
+        match upload.received < upload.length {
+            true => Ok(()),
+            false if self.ends => finish(on, scope, upload, &|| {}).await.map(drop),
+            false => take_up(on, scope, upload, &|| {}).await.map(drop),
+        }
+    }
 }
 
 /// What arrives with one request.
@@ -138,7 +159,7 @@ impl Arriving {
         pieces: &mut impl Pieces,
     ) -> Result<(u64, End), FilesError> {
         let left = u64::try_from(self.upload.length - self.upload.received).unwrap_or_default();
-        let mut size = 0;
+        let (mut size, begun) = (0, Instant::now());
         loop {
             let piece = match part.next(pieces).await {
                 Ok(Some(piece)) => piece,
@@ -158,7 +179,8 @@ impl Arriving {
                 checksum.read(&piece);
             }
             part.write(piece).await?;
-            if size >= PART && size < left && self.checksum.is_none() {
+            let is_full = size >= LARGEST || (size >= PART && begun.elapsed() >= GROWING);
+            if is_full && size < left && self.checksum.is_none() {
                 return Ok((size, End::Full));
             }
         }
@@ -193,166 +215,6 @@ impl Arriving {
                 part.give_up().await;
                 Err(error)
             }
-        }
-    }
-}
-
-/// Makes a file of an upload that has come whole. Its parts are read, verified, and written as one blob. `beat` is called while
-/// that goes on.
-///
-/// # Errors
-///
-/// [`FilesError::TypeMismatch`] and [`FilesError::DigestMismatch`], after which the upload is gone; [`FilesError::Lost`] if another
-/// request made the file.
-pub(crate) async fn finish(
-    on: &Service,
-    scope: &TenantScope,
-    upload: UploadRow,
-    beat: &(dyn Fn() + Sync),
-) -> Result<FileRow, FilesError> {
-    let (db, id) = (on.db.tenant(scope), upload.id);
-    let listed = db.read("list parts", async move |tx| blobs::parts(tx, id).await);
-    let parts = listed.await?;
-    let mut writing = Writing::of_part(on, scope, upload.owner_id).await?;
-    let verified = verify(&mut writing, &upload, &parts, beat).await;
-    let facts = match verified {
-        Ok(facts) => facts,
-        Err(error) => {
-            writing.give_up().await;
-            if is_refused(&error) {
-                metrics::uploaded(Outcome::Refused);
-                end(on, scope, upload).await?;
-            } else {
-                metrics::uploaded(Outcome::Failed);
-            }
-            return Err(error);
-        }
-    };
-    let finished = db.act("finish upload", async move |tx| {
-        rules::finish(tx, upload, facts).await
-    });
-    match finished.await {
-        Ok(row) => {
-            writing.kept();
-            metrics::uploaded(Outcome::Ok);
-            drop_all(on, scope, parts).await;
-            Ok(row)
-        }
-        Err(error) if error.is_outcome_unknown() => {
-            writing.kept();
-            Err(error)
-        }
-        Err(error) => {
-            writing.give_up().await;
-            Err(error)
-        }
-    }
-}
-
-/// Whether an upload can never become a file.
-const fn is_refused(error: &FilesError) -> bool {
-    matches!(
-        error,
-        FilesError::TypeMismatch(_) | FilesError::DigestMismatch { .. }
-    )
-}
-
-/// Writes the parts of an upload as one blob; what is known of it then. The upload's row says meanwhile that it is worked upon.
-async fn verify(
-    writing: &mut Writing,
-    upload: &UploadRow,
-    parts: &[(BlobId, i64)],
-    beat: &(dyn Fn() + Sync),
-) -> Result<Facts, FilesError> {
-    let (on, scope, id) = (writing.on.clone(), writing.scope.clone(), upload.id);
-    let hash = upload.sha256.as_deref().and_then(Sha256::from_hex);
-    let digest = hash
-        .map(|hash| Announced::by("sha256", hash))
-        .unwrap_or_default();
-    let intent = Intent {
-        announced: None,
-        declared: upload.type_declared.as_deref(),
-        digest: &digest,
-    };
-    let mut pieces = Parts {
-        on: &on,
-        parts,
-        opened: 0,
-        open: None,
-    };
-    let length = u64::try_from(upload.length).unwrap_or_default();
-    let filling = fill(writing, &intent, length, &mut pieces);
-    pin!(filling);
-    let facts = loop {
-        if let Ok(filled) = timeout(TOUCH, &mut filling).await {
-            break filled?;
-        }
-        beat();
-        let db = on.db.tenant(&scope);
-        let touched = db.transaction("go on with finishing upload", async move |tx| {
-            uploads::touch(tx, id, Moment::now()).await
-        });
-        touched.await?;
-    };
-    match facts.size == length {
-        true => Ok(facts),
-        false => Err(FilesError::Lost),
-    }
-}
-
-/// Ends an upload.
-///
-/// # Errors
-///
-/// [`FilesError::Taken`] if it has gone on meanwhile.
-pub(crate) async fn end(
-    on: &Service,
-    scope: &TenantScope,
-    upload: UploadRow,
-) -> Result<(), FilesError> {
-    let (db, id) = (on.db.tenant(scope), upload.id);
-    let listed = db.read("list parts", async move |tx| blobs::parts(tx, id).await);
-    let parts = listed.await?;
-    let ended = db.transaction("end upload", async move |tx| rules::end(tx, &upload).await);
-    ended.await?;
-    drop_all(on, scope, parts).await;
-    Ok(())
-}
-
-/// Deletes parts that are of no use any more; what is left the sweep deletes.
-async fn drop_all(on: &Service, scope: &TenantScope, parts: Vec<(BlobId, i64)>) {
-    for (blob, _) in parts {
-        if let Err(error) = drop_blob(on, scope.tenant(), blob).await {
-            tracing::debug!(%error, "parts of an upload are deleted by the sweep");
-            return;
-        }
-    }
-}
-
-/// The bytes of parts, one after another. Asking may be given up and repeated: no part is passed over.
-struct Parts<'o> {
-    on: &'o Service,
-    parts: &'o [(BlobId, i64)],
-    /// How many of them were opened.
-    opened: usize,
-    open: Option<BoxStream<'static, Result<Bytes, StorageError>>>,
-}
-
-impl Pieces for Parts<'_> {
-    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
-        loop {
-            if let Some(open) = &mut self.open {
-                if let Some(piece) = open.next().await {
-                    return Ok(Some(piece?));
-                }
-                self.open = None;
-            }
-            let Some((blob, size)) = self.parts.get(self.opened) else {
-                return Ok(None);
-            };
-            let size = u64::try_from(*size).unwrap_or_default();
-            self.open = Some(self.on.storage.read(*blob, 0..size).await?);
-            self.opened += 1;
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Asks clamd whether a file has a virus, by its command `INSTREAM`.
+//! Has clamd scan files, by its command `INSTREAM`.
 //!
-//! A file is clean only if clamd says so of all of it: one that is longer than clamd takes is not.
+//! A file is clean only if clamd reports so after all of it: one that is longer than clamd takes is not.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -50,17 +50,17 @@ impl Address {
     }
 }
 
-/// What clamd says of a file.
+/// The result of a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Clean,
     /// The name of what it found.
     Infected(String),
-    /// It did not take all of it; why.
+    /// clamd did not take all of it; the reason.
     Incomplete(String),
 }
 
-/// Why clamd said nothing.
+/// Why there is no result.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScanError {
     #[error("failed to reach clamd")]
@@ -108,7 +108,7 @@ impl Scanner {
         }
     }
 
-    /// Has it read a file.
+    /// Has it read a file of so many bytes.
     ///
     /// # Errors
     ///
@@ -116,15 +116,17 @@ impl Scanner {
     pub(crate) async fn scan(
         &self,
         pieces: impl Stream<Item = Result<Bytes, StorageError>> + Unpin + Send,
+        size: u64,
     ) -> Result<Verdict, ScanError> {
         let longest = self.0.1;
-        let scanned = timeout(longest, self.send(pieces)).await;
+        let scanned = timeout(longest, self.send(pieces, size)).await;
         scanned.map_err(|_| ScanError::TimedOut(longest))?
     }
 
     async fn send(
         &self,
         mut pieces: impl Stream<Item = Result<Bytes, StorageError>> + Unpin + Send,
+        mut left: u64,
     ) -> Result<Verdict, ScanError> {
         let mut clamd = timeout(PING, self.connect())
             .await
@@ -133,10 +135,15 @@ impl Scanner {
         let mut sent = Ok(());
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
+            left = left.saturating_sub(piece.len() as u64);
             sent = send(&mut clamd, &piece).await;
             if sent.is_err() {
                 break;
             }
+        }
+        // A verdict on less than the file is none.
+        if sent.is_ok() && left > 0 {
+            return Err(StorageError::Changed.into());
         }
         if sent.is_ok() {
             sent = clamd.write_all(&[0; 4]).await;
@@ -193,7 +200,15 @@ fn verdict(said: &str) -> Result<Verdict, ScanError> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 mod tests {
+    use futures_util::stream;
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -216,6 +231,40 @@ mod tests {
             "http://clamd:3310",
         ] {
             assert_eq!(Address::parse(text), None, "{text}");
+        }
+    }
+
+    /// Finds everything clean, as far as it comes.
+    async fn serve(mut asked: TcpStream) -> io::Result<()> {
+        let mut command = [0; 10];
+        asked.read_exact(&mut command).await?;
+        loop {
+            let size = asked.read_u32().await?;
+            if size == 0 {
+                return asked.write_all(b"stream: OK\0").await;
+            }
+            let mut piece = vec![0; usize::try_from(size).unwrap()];
+            asked.read_exact(&mut piece).await?;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_verdict_on_less_than_the_file_is_none() {
+        let clamd = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let place = clamd.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((asked, _)) = clamd.accept().await {
+                tokio::spawn(serve(asked));
+            }
+        });
+        let scanner = Scanner::new(Address::Tcp(place), PING);
+        for (size, is_clean) in [(10, true), (11, false)] {
+            let pieces = [&b"hello"[..], b"hello"].map(|piece| Ok(Bytes::from_static(piece)));
+            match scanner.scan(stream::iter(pieces), size).await {
+                Ok(Verdict::Clean) => assert!(is_clean, "{size}"),
+                Err(ScanError::Storage(StorageError::Changed)) => assert!(!is_clean, "{size}"),
+                other => panic!("{size}: {other:?}"),
+            }
         }
     }
 

@@ -23,7 +23,7 @@ use crate::{
 /// How long an upload waits for its scan. Longer ones are answered in the state `scanning`.
 const WAIT: Duration = Duration::from_secs(20);
 
-/// How soon it looks for the first time; each time twice as long, up to a bound.
+/// The first pause between two queries; each is twice as long as the one before, up to a bound.
 const LOOK: Duration = Duration::from_millis(10);
 const LOOK_SELDOM: Duration = Duration::from_millis(320);
 
@@ -51,7 +51,7 @@ pub(crate) async fn settled(
         pause = (pause * 2).min(LOOK_SELDOM);
         match find(on, scope, &row).await {
             Ok(Some(found)) => row = found,
-            // It is there, whatever keeps it from being seen.
+            // The file exists; only this query failed.
             Ok(None) | Err(_) => return Ok(row),
         }
     }
@@ -92,7 +92,7 @@ pub(crate) async fn scan(on: Service, run: Run<Scan>) -> Result<(), JobError> {
     let size = u64::try_from(row.size).unwrap_or_default();
     let scanned = async {
         let pieces = on.storage.read(row.blob_id, 0..size).await?;
-        scanner.scan(pieces).await
+        scanner.scan(pieces, size).await
     };
     let verdict = match scanned.await {
         Ok(verdict) => verdict,

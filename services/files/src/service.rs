@@ -1,4 +1,4 @@
-//! What handlers and workers share.
+//! State that handlers and workers share.
 
 use std::{
     ops::Deref,

@@ -80,6 +80,8 @@ pub(crate) struct Facts {
     pub(crate) blob: BlobId,
     pub(crate) owner: OwnerId,
     pub(crate) size: u64,
+    /// What is held of the quota for them, apart from what something else holds.
+    pub(crate) reserved: u64,
     pub(crate) sha256: Sha256,
     pub(crate) media_type: String,
     /// Whether it is to be scanned before it can be read.
@@ -135,7 +137,7 @@ impl Received {
 }
 
 /// Reads all that comes, up to `most` bytes, and verifies it: every byte of a file passes here, however it came, before there is a
-/// file. What else is to be found out about contents before anybody reads them belongs after the last piece.
+/// file. Further checks of contents before the first read belong after the last piece.
 ///
 /// # Errors
 ///
@@ -169,6 +171,7 @@ pub(crate) async fn fill(
         blob: writing.blob(),
         owner: writing.owner,
         size,
+        reserved: writing.reserved(),
         sha256,
         media_type,
         scans: writing.on.scanner.is_some(),

@@ -1,4 +1,4 @@
-//! What happens to files without a request.
+//! Work on files without a request: probes, the sweep, the check.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use dotmac_platform::{
 
 use crate::{
     FilesError,
-    check::{self, Options},
-    resumable,
-    rules::files as file_rules,
+    check::{self, Deletes, Options},
+    finishing,
+    rules::{files as file_rules, uploads::UNFINISHED},
     scanner::UNAVAILABLE,
     service::{Abandoned, Service},
     storage::StorageError,
@@ -26,19 +26,19 @@ const BATCH: i64 = 100;
 /// How long it is remembered that something could not be made of a file, and waited for what is being made.
 const NOT_MADE: Duration = Duration::from_secs(3600);
 
-/// How often an upload that was cut off is tried to be cleared away at once, and how long after each other.
+/// Attempts to clear away an upload that was cut off, and the pause between them.
 const TRIES: u32 = 10;
-/// How often it is looked for a row that is not there.
+/// How often a row that is absent is searched again.
 const ABSENT: u32 = 3;
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How long the request that brought the last byte of an upload may be silent before another instance makes the file.
-const UNFINISHED: Duration = Duration::from_secs(60);
-
-/// How long after its expiry an upload that came whole is tried to be made a file of.
+/// How long after its expiry the sweep still tries to create the file of a complete upload.
 const HOPELESS: Duration = Duration::from_secs(24 * 3600);
 
-/// How long links stay after their end, for those who ask how often they were used.
+/// Behind which leases a blob is put that the store does not delete: longer than any that ends meanwhile.
+const POSTPONED: Duration = Duration::from_secs(3600);
+
+/// How long links stay after their end, with their number of downloads.
 const LINKS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Clears away uploads whose clients went away. What it does not do is done by the sweep.
@@ -114,20 +114,29 @@ pub(crate) async fn ping(service: Service, context: WorkerContext) -> Result<(),
 
 /// Deletes what uploads have left behind, and what was in the trash for long enough. One instance does it at a time.
 pub(crate) async fn sweep(service: Service, context: WorkerContext) -> Result<(), FilesError> {
-    give_up(&service, &context).await?;
-    end_expired(&service, &context).await?;
-    purge(&service, &context).await?;
-    expire(&service, &context).await?;
-    drop_blobs(&service, &context).await?;
-    let oldest = Moment::now() - LINKS_KEPT;
-    let deleted = service.system.transaction("delete links", async move |tx| {
-        links::delete_over(tx, oldest).await
-    });
-    deleted.await?;
-    finish(&service, &context).await
+    // What one of them cannot do keeps no other waiting.
+    let done = [
+        give_up(&service, &context).await,
+        end_expired(&service, &context).await,
+        purge(&service, &context).await,
+        expire(&service, &context).await,
+        drop_blobs(&service, &context).await,
+        delete_links(&service).await,
+        finish(&service, &context).await,
+    ];
+    done.into_iter().collect()
 }
 
-/// Gives up uploads whose instance has not said for a while that it goes on.
+/// Deletes links that ended long ago.
+async fn delete_links(service: &Service) -> Result<(), FilesError> {
+    let oldest = Moment::now() - LINKS_KEPT;
+    let deleted = service.system.transaction("delete links", async move |tx| {
+        Ok::<_, FilesError>(links::delete_over(tx, oldest).await?)
+    });
+    deleted.await.map(drop)
+}
+
+/// Gives up uploads whose instance has not renewed their lease.
 async fn give_up(service: &Service, context: &WorkerContext) -> Result<(), FilesError> {
     loop {
         let left = service
@@ -171,7 +180,7 @@ async fn end_expired(service: &Service, context: &WorkerContext) -> Result<(), F
             if upload.received == upload.length {
                 tracing::error!(upload = %upload.id, "removed a complete upload: no file could be created from it");
             }
-            match resumable::end(service, &scope, upload).await {
+            match finishing::end(service, &scope, upload).await {
                 Ok(()) | Err(FilesError::Taken) => context.beat(),
                 Err(error) => return Err(error),
             }
@@ -182,7 +191,7 @@ async fn end_expired(service: &Service, context: &WorkerContext) -> Result<(), F
     }
 }
 
-/// Makes files of uploads that have come whole, and of which no request did. One that fails keeps no other waiting.
+/// Creates the files of complete uploads whose request did not. One that fails delays no other one.
 async fn finish(service: &Service, context: &WorkerContext) -> Result<(), FilesError> {
     let oldest = Moment::now() - UNFINISHED;
     let unfinished = service
@@ -193,9 +202,9 @@ async fn finish(service: &Service, context: &WorkerContext) -> Result<(), FilesE
     for upload in unfinished.await? {
         let id = upload.id;
         let scope = TenantScope::system(upload.tenant_id, "finish uploads");
-        match resumable::finish(service, &scope, upload, &|| context.beat()).await {
+        match finishing::take_up(service, &scope, upload, &|| context.beat()).await {
             Ok(_) => tracing::info!(upload = %id, "created the file of a complete upload"),
-            Err(FilesError::Lost) => {}
+            Err(FilesError::Lost | FilesError::Taken) => {}
             Err(error) => {
                 tracing::warn!(%error, upload = %id, "failed to create the file of a complete upload");
             }
@@ -236,7 +245,7 @@ async fn purge(service: &Service, context: &WorkerContext) -> Result<(), FilesEr
     }
 }
 
-/// Forgets renditions that are old, and those that were not made: both are made anew when they are asked for.
+/// Forgets renditions that are old, and those that were not made: both are created again at the next request.
 async fn expire(service: &Service, context: &WorkerContext) -> Result<(), FilesError> {
     let made = Moment::now() - service.settings.rendition_retention;
     let asked = Moment::now() - NOT_MADE;
@@ -257,7 +266,7 @@ async fn expire(service: &Service, context: &WorkerContext) -> Result<(), FilesE
     }
 }
 
-/// Deletes bytes that no file has.
+/// Deletes bytes that no file has. Those that the store does not delete are tried again after all others.
 async fn drop_blobs(service: &Service, context: &WorkerContext) -> Result<(), FilesError> {
     loop {
         let unused = service.system.read("find blobs to drop", async move |c| {
@@ -266,7 +275,18 @@ async fn drop_blobs(service: &Service, context: &WorkerContext) -> Result<(), Fi
         let unused = unused.await?;
         let is_last = is_last(unused.len());
         for (tenant, blob) in unused {
-            writing::drop_blob(service, tenant, blob).await?;
+            let dropped = writing::drop_blob(service, tenant, blob).await;
+            if let Err(error) = dropped {
+                tracing::warn!(%blob, %error, "the store did not delete a blob; retrying");
+                let until = Moment::now() + POSTPONED;
+                let postponed = service
+                    .system
+                    .transaction("postpone blob", async move |tx| {
+                        Ok::<_, FilesError>(blobs::postpone(tx, tenant, blob, until).await?)
+                    });
+                postponed.await?;
+                return Err(error);
+            }
             context.beat();
         }
         if is_last {
@@ -282,10 +302,17 @@ fn is_last(found: usize) -> bool {
 /// Compares the store with the tables, and deletes what belongs to no blob. One instance does it at a time.
 pub(crate) async fn check(service: Service, context: WorkerContext) -> Result<(), FilesError> {
     let options = Options {
-        deletes_orphans: true,
+        deletes_orphans: Deletes::Few,
         ..Options::default()
     };
     let report = check::run(&service, options, &|| context.beat()).await?;
+    if report.are_too_many {
+        tracing::error!(
+            orphans = report.orphans.len(),
+            "the store has more objects without a row than are deleted automatically; check that the database belongs to the store, \
+             then run `dotmac files check --repair`"
+        );
+    }
     if report.is_clean() {
         tracing::debug!(blobs = report.blobs, "the store matches the tables");
     } else {

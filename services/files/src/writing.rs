@@ -1,6 +1,6 @@
 //! Bytes that are being written to the store, and what clears them away if nothing gets them.
 //!
-//! Whatever ends a write in between, what is left is a row that says so: the handler takes it back at once if it can; a handler
+//! A write that ends early leaves a row that records it: the handler takes it back at once if it can; a handler
 //! that is dropped, since its client went away, hands it to the worker `clear`; and what an instance leaves that is killed is
 //! found by the sweep when its lease has run out. No byte is in the store without a row that was there before.
 
@@ -36,7 +36,7 @@ use crate::{
 /// For how long an instance holds a blob that it writes.
 const LEASE: Duration = Duration::from_secs(60);
 
-/// How often it says that it still does.
+/// How often the lease is renewed.
 const RENEW: Duration = Duration::from_secs(15);
 
 /// The longest time without a byte.
@@ -208,6 +208,11 @@ impl Writing {
         self.blob
     }
 
+    /// What is held of the quota; nothing where something else holds it.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.reserved.unwrap_or(0)
+    }
+
     /// Adds a piece.
     pub(crate) async fn write(&mut self, piece: Bytes) -> Result<(), FilesError> {
         match &mut self.writer {
@@ -216,7 +221,7 @@ impl Writing {
         }
     }
 
-    /// Ends the bytes, of which there are so many, and looks whether the store has them.
+    /// Ends the bytes, of which there are so many, and checks that the store has them.
     pub(crate) async fn finish(&mut self, size: u64) -> Result<(), FilesError> {
         if let Some(writer) = self.writer.take() {
             writer.finish().await?;

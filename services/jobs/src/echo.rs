@@ -1,4 +1,4 @@
-//! `system.echo`: a job that anybody can enqueue, to try the queue and to probe it.
+//! `system.echo`: a job to try and to probe the queue with; every caller may enqueue it.
 
 use std::time::{Duration, Instant};
 

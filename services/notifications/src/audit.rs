@@ -1,5 +1,5 @@
-//! What the audit log has of notifications: who sent what kind of message to how many, and who changed what. What they say
-//! is nobody's business there.
+//! What the audit log has of notifications: actors, kinds of messages, numbers of recipients, and changes. The content of
+//! messages is not in it.
 
 use dotmac_platform::audit::AuditedAct;
 

@@ -29,7 +29,7 @@ words! {
     pub(crate) enum State {
         /// It waits for its time, or for another attempt.
         Queued = "queued",
-        /// It is kept to be read, and handed to nobody: in development without a relay.
+        /// It is kept to be read, and not handed over: in development without a relay.
         Held = "held",
         /// The next hop has taken responsibility for it.
         Accepted = "accepted",

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    render::{RenderFault, Rendered, Sources, html_of, text_of},
+    readable::{html_of, text_of},
+    render::{RenderFault, Rendered, Sources},
     smtp::MailText,
 };
 

@@ -1,8 +1,8 @@
 //! What others learn of notifications. An event has ids, words and counts, and never an address or what a message says.
 
 use dotmac_platform::{
-    db::TenantTx,
-    events::{Emit as _, EmitError, Event},
+    db::{TenantTx, Tx},
+    events::{Emit as _, EmitError, Event, emit_for},
     module::Manifest,
 };
 use serde::Serialize;
@@ -131,4 +131,21 @@ of_deliveries! {
     DeliverySuppressed = "delivery.suppressed.v1", Suppressed;
     /// The connection was lost before the next hop answered.
     DeliveryUnknown = "delivery.unknown.v1", Unknown;
+}
+
+/// Says that the next hop has taken `delivery`, on a transaction of the system.
+pub(crate) fn emit_accepted(
+    tx: &mut Tx,
+    delivery: &DeliveryRow,
+    status: Option<i32>,
+) -> Result<(), EmitError> {
+    let accepted = DeliveryAccepted {
+        delivery_id: delivery.id,
+        notification_id: delivery.notification_id,
+        channel: delivery.channel,
+        user_id: delivery.user_id,
+        status,
+        reason: None,
+    };
+    emit_for(tx, delivery.tenant_id, &accepted).map(drop)
 }

@@ -15,6 +15,7 @@ mod jobs;
 mod metrics;
 mod next_hop;
 mod queue;
+mod readable;
 mod render;
 mod routes;
 mod rules;
@@ -38,6 +39,7 @@ use command::NotificationsCommand;
 use jobs::{CallUrl, Deliver, Publish, SendPush, SendText};
 pub use next_hop::SmsProvider;
 use next_hop::{SmsRoute, SmsSettings};
+use rules::together::Together;
 use service::{Inner, Service};
 pub use settings::NotificationsSettings;
 pub use smtp::{AUTHENTICATION_FAILED, RELAY_REFUSES, Smtp, SmtpSettings, TLS_FAILED};
@@ -100,7 +102,7 @@ impl Module for Notifications {
         let report_secret = on.secret(&settings.report_secret);
         let sms = sms_route(&settings, on);
         let service = Service::new(Inner {
-            open_db: db.system("find who unsubscribes by a link"),
+            open_db: db.system("find delivery by its unsubscribe link"),
             db,
             settings,
             relay,
@@ -113,6 +115,7 @@ impl Module for Notifications {
             push_key,
             webhook_key,
             report_secret,
+            together: Together::default(),
         });
         let delivering = service.clone();
         on.job(async move |run: Run<Deliver>| {

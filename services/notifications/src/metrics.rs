@@ -24,7 +24,7 @@ static ATTEMPTS: LazyLock<Histogram<f64>> = LazyLock::new(|| {
         .build()
 });
 
-/// States that a delivery comes to.
+/// States of deliveries that are counted.
 const COUNTED: [State; 7] = [
     State::Accepted,
     State::Delivered,

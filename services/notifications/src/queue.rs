@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// Before other mail: somebody waits for it.
+/// Before other mail: a user waits for it.
 const PRIORITY: i32 = -75;
 
 impl MailQueue for Service {

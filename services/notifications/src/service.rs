@@ -20,6 +20,7 @@ use crate::{
     channel::Channel,
     content::{Content, ContentError},
     next_hop::{SigningKey, SmsRoute, VapidKey},
+    rules::together::Together,
     smtp::Relay,
     store::notifications::{NotificationId, NotificationRow, SEALED},
 };
@@ -48,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) webhook_key: SecretWatch,
     /// That reports of relays are signed with.
     pub(crate) report_secret: SecretWatch,
+    /// What deliveries under way do together.
+    pub(crate) together: Together,
 }
 
 /// What becomes of mail.
@@ -111,7 +114,7 @@ impl Inner {
         }
     }
 
-    /// Whether mails have their own senders, so that reports of what became of them are told apart.
+    /// Whether mails have their own senders, so that a report identifies its mail.
     pub(crate) fn takes_bounces(&self) -> bool {
         self.relay.as_ref().is_some_and(Relay::takes_bounces)
     }

@@ -23,7 +23,7 @@ const REPORTS: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long the lane of a URL is kept that is not called any more.
 const LANES: Duration = Duration::from_secs(2 * 24 * 3600);
 
-/// Deletes what is older than it is kept, in batches, and what secret mails say whose time is over; and seals anew what a former
+/// Deletes what is older than it is kept, in batches, and the content of secret mails whose time is over; and reseals what a former
 /// master key sealed.
 pub(crate) async fn sweep(
     service: Service,
@@ -60,7 +60,7 @@ pub(crate) async fn sweep(
 
 /// Moves what is kept of browsers to the first master key. Without one there are none.
 async fn reseal(service: &Service, context: &WorkerContext) -> Result<(), NotificationsError> {
-    let db = service.db.system("seal push subscriptions anew");
+    let db = service.db.system("reseal push subscriptions");
     let mut resealing = Resealing::new(SUBSCRIPTION);
     loop {
         let step = resealing.step(&db, &service.sealer, 100).await;

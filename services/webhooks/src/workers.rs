@@ -1,4 +1,4 @@
-//! What happens to webhooks without a request: what is over is taken away, and what a former master key sealed is sealed anew.
+//! What happens to webhooks without a request: what is over is taken away, and what a former master key sealed is resealed.
 
 use std::time::Duration;
 
@@ -87,14 +87,14 @@ fn is_end(deleted: usize) -> bool {
     i64::try_from(deleted).is_ok_and(|deleted| deleted < BATCH)
 }
 
-/// Moves what is sealed to the first key. Without one nothing can be sealed: the owner of an endpoint is told so, and the worker
+/// Moves what is sealed to the first key. Without one nothing can be sealed: requests are refused with that reason, and the worker
 /// has not failed.
 async fn reseal(
     service: &Service,
     column: SealedColumn,
     context: &WorkerContext,
 ) -> Result<(), WebhooksError> {
-    let db = service.db.system("seal secrets of webhooks anew");
+    let db = service.db.system("reseal secrets of webhooks");
     let mut resealing = Resealing::new(column);
     loop {
         let step = resealing.step(&db, &service.sealer, 100).await;

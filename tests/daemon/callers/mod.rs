@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use self::house::{ADMIN, Credentials, House, PASSWORD};
 use crate::support::{Postgres, sqlite};
 
-/// What anybody may call. A route that joins them is a decision.
+/// What any client may call. A route that joins them is a decision.
 const PUBLIC: [&str; 25] = [
     "GET /.well-known/jwks.json",
     "GET /account/assets/link.js",

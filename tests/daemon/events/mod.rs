@@ -370,6 +370,49 @@ async fn a_note_has_its_event_and_what_follows_and_one_that_is_refused_has_none(
     }
 }
 
+/// As retention leaves the log once it has deleted the first two events.
+#[tokio::test]
+async fn a_reader_that_has_missed_events_gets_410_and_no_list_with_a_gap() {
+    let postgres = Postgres::start().await;
+    let url = postgres.url();
+    let daemons = instances(|| tenants(&url), &url).await;
+    let client = |daemon, token| Client { daemon, token };
+    let (one, other) = (client(&daemons[0], ONE), client(&daemons[1], ONE));
+    for n in 0..4 {
+        let body = json!({"type": "custom.order.sent.v2", "data": n});
+        assert_eq!(one.post(EVENTS, body).await.0, 201);
+    }
+    let all = other.until("", 4).await;
+    let sequence = |n: usize| all[n]["sequence"].as_str().unwrap();
+    let second = all[1]["id"].as_str().unwrap();
+    for sql in [
+        format!(
+            "UPDATE event_retention SET (xid, position) = (SELECT xid, position FROM event WHERE id = '{second}')"
+        ),
+        "DELETE FROM event USING event_retention AS gone \
+         WHERE (event.xid, event.position) <= (gone.xid, gone.position)"
+            .to_owned(),
+    ] {
+        postgres.query(&sql).await;
+    }
+    for client in [one, other] {
+        let behind = format!("{EVENTS}?after={}", sequence(0));
+        let refused = client.get(&behind).await;
+        assert_eq!(
+            problem(&refused),
+            (410, "events_expired", ""),
+            "{refused:?}"
+        );
+        // Nothing is missing behind the last one that was deleted, nor without `after`.
+        for query in [format!("&after={}", sequence(1)), String::new()] {
+            assert_eq!(client.events(&query).await, all[2..], "{query}");
+        }
+    }
+    for daemon in daemons {
+        assert_eq!(daemon.stop().await.code, 0);
+    }
+}
+
 #[tokio::test]
 async fn the_tour_of_the_page_is_as_it_says() {
     let page = "docs/services/events.md";

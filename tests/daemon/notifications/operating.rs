@@ -209,3 +209,46 @@ async fn neither_log_nor_audit_nor_events_say_what_was_written_or_to_whom() {
         assert!(!shown.contains(secret), "{secret}: {shown}");
     }
 }
+
+#[tokio::test]
+async fn a_link_to_unsubscribe_is_in_no_trace_and_no_line_of_the_log() {
+    let collector = FakeHttpServer::start(|_, stream| write_answer(stream, "200 OK", ""));
+    let daemon = tenants("sqlite:dotmac.db")
+        .env("DOTMAC_TELEMETRY_OTLP_ENDPOINT", collector.address())
+        .env("DOTMAC_TELEMETRY_OTLP_PROTOCOL", "http")
+        .env("DOTMAC_TELEMETRY_LOG_LEVEL", "debug")
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    let one = client(&daemon, ONE);
+    let mut news = mail_to("ann@example.com");
+    news["category"] = "news".into();
+    one.send(news).await;
+    let held = one.get(&format!("{NOTIFICATIONS}/outbox")).await.1;
+    let link = held["items"][0]["unsubscribe_url"].as_str().unwrap();
+    let token = link.rsplit('/').next().unwrap().to_owned();
+    // What no route takes may have a token in it too.
+    for end in ["", "/", "/x"] {
+        let url = format!("{}/api/v1/u/{token}{end}", daemon.base);
+        for request in [daemon.client.get(&url), daemon.client.post(&url)] {
+            let status = request.send().await.unwrap().status();
+            assert_eq!(status.is_success(), end.is_empty(), "{end}: {status}");
+        }
+    }
+    let stopped = daemon.stop().await;
+    assert_eq!(stopped.code, 0);
+    let log = stopped.text();
+    assert!(log.contains("POST /api/v1/u/{token} 200"), "{log}");
+    assert!(!log.contains(&token), "{log}");
+    let has = |bytes: &[u8], text: &str| {
+        bytes
+            .windows(text.len())
+            .any(|window| window == text.as_bytes())
+    };
+    let exported = collector.asked();
+    let spans = exported
+        .iter()
+        .any(|it| has(&it.bytes, "/api/v1/u/{token}"));
+    assert!(spans, "{} exports", exported.len());
+    assert!(exported.iter().all(|it| !has(&it.bytes, &token)));
+}

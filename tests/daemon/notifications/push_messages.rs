@@ -108,6 +108,13 @@ async fn a_push_message_is_opened_by_the_browser_alone_on_both_back_ends() {
             )
         );
         assert!(Browser::new().open(&request.bytes, authorization).is_err());
+        // Another sender's message of the same text has the same shape, and the same code opens it.
+        let theirs = browser.encrypted_by_pywebpush(&opened.text);
+        assert_eq!(theirs.len(), 2 * request.bytes.len());
+        assert_eq!(
+            browser.open_hex(&theirs, authorization).unwrap().text,
+            opened.text
+        );
 
         // A user is reached in every browser; another tenant's has nothing of it.
         let other = client(&daemons[0], OTHER);

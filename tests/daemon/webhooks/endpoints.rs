@@ -74,6 +74,10 @@ async fn endpoints_are_made_changed_and_deleted_by_clients_that_have_seen_them()
         assert_eq!((status, &changed["description"]), (200, &json!("")));
         let names: Vec<_> = changed["headers"].as_object().unwrap().keys().collect();
         assert_eq!(names, ["authorization", "x-new"]);
+        // Another host is not sent what was set for this one.
+        let elsewhere = json!({ "url": "https://elsewhere.example/" });
+        let refused = one.patch_webhook(&made, elsewhere).await;
+        assert_eq!(problem(&refused), (422, "validation", "headers"));
         assert_eq!(changed["events"], found["events"]);
         let stale = one.request(Method::PATCH, &location);
         let stale = answer(stale.header("if-match", "\"1\"").json(&json!({}))).await;

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{client, receiver, until_asked, webhooks};
+use super::{DELIVERIES, client, receiver, until_asked, webhooks};
 use crate::{
     events::{ONE, instances},
     support::{
@@ -154,4 +154,33 @@ async fn an_instance_that_stops_lets_its_attempts_end_or_gives_them_back() {
     let states =
         "SELECT string_agg(state || ' ' || tries, ', ' ORDER BY state) FROM webhook_delivery";
     assert_eq!(postgres.query(states).await, "delivered 1, pending 0");
+}
+
+#[tokio::test]
+async fn what_is_interrupted_too_often_fails_and_has_all_its_attempts_when_it_is_replayed() {
+    let postgres = Postgres::start().await;
+    let daemon = webhooks(&postgres.url()).spawn().await;
+    daemon.until("/ready", 200).await;
+    let (mine, one) = (receiver("204 No Content"), client(&daemon, ONE));
+    let webhook = one.webhook(&mine.address(), &["custom.*"]).await;
+    one.event("custom.order.paid.v1", json!({})).await;
+    one.until_deliveries(&webhook, "delivered", 1).await;
+    // As if instances were killed again and again while they sent it. There are four attempts, so eight interruptions are the end.
+    const CUT_OFF: &str = "UPDATE webhook_delivery SET state = 'sending', finished_at = NULL, attempts = attempts + 40, \
+                           lease = lease + 1, started_at = '2000-01-01', leased_until = '2000-01-01'";
+    postgres
+        .query(&format!("{CUT_OFF}, interruptions = 7"))
+        .await;
+    let failed = one.until_deliveries(&webhook, "failed", 1).await;
+    let error = failed[0]["last_error"].as_str().unwrap();
+    assert!(error.starts_with("interrupted: "), "{error}");
+    let path = format!("{DELIVERIES}/{}/replay", failed[0]["id"].as_str().unwrap());
+    assert_eq!(one.post(&path, json!({})).await.0, 202);
+    one.until_deliveries(&webhook, "delivered", 1).await;
+    // One more, after dozens of attempts in all.
+    postgres.query(CUT_OFF).await;
+    until_asked(&mine, 3).await;
+    one.until_deliveries(&webhook, "delivered", 1).await;
+    let kept = "SELECT tries || ' ' || interruptions FROM webhook_delivery";
+    assert_eq!(postgres.query(kept).await, "1 1");
 }

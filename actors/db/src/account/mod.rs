@@ -19,7 +19,7 @@ use arc_swap::ArcSwapOption;
 use secrecy::SecretString;
 use tokio::sync::watch;
 
-use super::CREDENTIALS_MISSING;
+use crate::reason::CREDENTIALS_MISSING;
 use dotmac_supervision::Reason;
 
 /// One user of a server, with what proves it. Compared by identity: the same user and password offered again are
@@ -123,7 +123,7 @@ impl Credentials {
         self.0.current.store(None);
     }
 
-    /// The account that is offered in the place of `refused` within `limit`, if there is anybody
+    /// The account that is offered in the place of `refused` within `limit`, if there is any code
     /// behind that one who might.
     pub(crate) async fn instead_of(
         &self,

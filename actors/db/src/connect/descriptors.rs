@@ -1,4 +1,4 @@
-//! Tells whether the process has as many files open as it may: then no database can be opened, regardless of other
+//! Whether the process has as many files open as it may: then no database can be opened, regardless of other
 //! faults.
 
 use std::{fs::File, io};

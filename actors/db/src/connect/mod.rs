@@ -112,7 +112,7 @@ pub(super) struct Opened {
 ///
 /// # Errors
 ///
-/// [`OpenError`] tells refusal, silence and mistrust apart.
+/// [`OpenError`], which distinguishes a refusal, no answer and a failed check of the certificate.
 pub(super) async fn postgres(
     server: &Postgres,
     config: &Config,
@@ -194,7 +194,7 @@ fn socket(server: &Postgres) -> String {
 }
 
 /// Opens one connection to a server as `account`. Its driver runs on the runtime that this is called on, and
-/// tells `connection_state` when the connection has ended.
+/// notifies `connection_state` when the connection has ended.
 ///
 /// # Errors
 ///
@@ -269,7 +269,7 @@ async fn wired(
         let encrypted = wire.connect_raw(stream, Encrypted(tls, Arc::clone(connection_state)));
         match encrypted.await {
             Ok((client, driver)) => return Ok((client, drive(driver, connection_state))),
-            // Only what has to do with TLS: who is refused for his password is not to send it in the clear.
+            // Only for errors of TLS: a password that was refused must not be sent in the clear.
             Err(error) if server.ssl_mode == SslMode::Prefer && is_about_tls(&error) => {}
             Err(error) => return Err(refused(error)),
         }
@@ -408,9 +408,12 @@ fn wire_config(account: &Account, server: &Postgres, config: &Config) -> tokio_p
         .options(format!(
             "-c standard_conforming_strings=on -c statement_timeout={} -c lock_timeout={} \
              -c idle_in_transaction_session_timeout={}",
-            config.statement_timeout.as_millis(),
+            config.server_limit().as_millis(),
             config.lock_timeout.as_millis(),
-            config.idle_in_transaction_timeout.as_millis()
+            config
+                .idle_in_transaction_timeout
+                .min(config.transaction_timeout)
+                .as_millis()
         ));
     if let Some(username) = &account.username {
         wire.user(username);

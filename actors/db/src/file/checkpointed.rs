@@ -21,7 +21,7 @@ const INDEX_HEADER: usize = 48;
 /// Of the index, and of the only format there is.
 const INDEX_VERSION: u32 = 3_007_000;
 
-/// Pages that are compared, and frames of the log that are looked at to find them.
+/// Pages that are compared, and frames of the log that are searched for them.
 const MOST_PAGES: usize = 64;
 const MOST_FRAMES: u64 = 4096;
 

@@ -101,7 +101,7 @@ impl Content {
     }
 }
 
-/// Tells a file that is being written from one that stays as it is: size and time of the last change.
+/// Size and time of the last change: they show whether a file is being written.
 pub(super) type Stamp = (u64, Option<SystemTime>);
 
 /// The stamp of the database at `path`, if a whole one is there.

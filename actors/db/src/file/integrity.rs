@@ -14,7 +14,7 @@ const READ_THROUGH_LIMIT: u64 = 1 << 30;
 pub enum Integrity {
     /// All pages are what they should be.
     Sound,
-    /// Not looked at: the file has that many bytes, too many to be waited for.
+    /// Not checked: the file has that many bytes, too many to wait for.
     TooLarge(u64),
 }
 

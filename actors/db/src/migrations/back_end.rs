@@ -166,7 +166,7 @@ impl Schema for PgConnection {
         self.batch_execute(&format!("SET lock_timeout = {}", limit.as_millis()))
     }
 
-    /// The server tells of each statement that it is done.
+    /// The server reports the end of each statement.
     fn culprit(&mut self, _statements: &[&str], done: u64) -> usize {
         usize::try_from(done).unwrap_or(usize::MAX)
     }

@@ -25,7 +25,7 @@ pub(crate) enum Health {
     Down(Reason, Option<OpenError>),
 }
 
-/// Observations of a check besides the database itself.
+/// Observations of a check, in addition to the database itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     /// Work waits, and every connection is on loan.

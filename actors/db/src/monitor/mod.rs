@@ -1,6 +1,6 @@
 //! Checks the database on its own connection, so that a busy pool is not taken for a dead server.
 //!
-//! It looks at a steady pace, and at once when the traffic tells something. What it costs does not depend on
+//! It checks at a steady pace, and at once when the traffic reports something. What it costs does not depend on
 //! how many ask for probes: they read the last verdict.
 //!
 //! Received bytes distinguish a slow server from an unreachable one: an answer may take seconds while parts of it
@@ -92,7 +92,7 @@ impl Monitor {
         }
     }
 
-    /// Waits until it is time to look or the traffic tells something; looks, and judges. Runs on the
+    /// Waits until a check is due or the traffic reports something; checks, and judges. Runs on the
     /// database's runtime.
     pub(super) async fn watch(mut self) -> (Self, Health) {
         tokio::time::sleep(LEAST_INTERVAL).await;
@@ -181,7 +181,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// Looks at what the traffic complained about, until there is nothing to complain about any more.
+    /// Checks what the traffic reported, until it is well again.
     async fn look_closer(&mut self) -> Result<(), OpenError> {
         if self.alarms.is_disk_full() {
             let connection = self.connection.take();

@@ -189,7 +189,7 @@ async fn look_at_sqlite(
 }
 
 async fn server_state(connection: &mut AsyncPgConnection) -> Result<ServerState, OpenError> {
-    // Not `session_user`, which fails for a user who is gone.
+    // Not `session_user`, which fails for a user that was removed.
     let query = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only, \
                  NOT EXISTS (SELECT FROM pg_stat_get_activity(pg_backend_pid()) AS us \
                  JOIN pg_roles ON pg_roles.oid = us.usesysid) AS user_gone, \

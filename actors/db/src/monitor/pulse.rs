@@ -1,4 +1,4 @@
-//! Tells a slow server from one that is gone: a slow one is heard, if late.
+//! Whether a server is slow or gone: a slow one is heard, if late.
 
 use std::{
     io,

@@ -6,7 +6,6 @@
 //! for it or has it, so modules take turns.
 
 use std::{
-    pin::pin,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -14,10 +13,12 @@ use std::{
     time::Instant,
 };
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout_at,
+};
 
-use super::{Access, reusable_timer::ReusableTimer};
-use crate::{DbError, Pool};
+use crate::DbError;
 
 /// More work of one module does not wait; it is refused at once.
 const WAITING_MAX: usize = 1024;
@@ -109,29 +110,28 @@ impl Bulkhead {
         self.module
     }
 
-    /// A place for work of this module, if one is free by `deadline`.
-    pub(crate) async fn place(
+    /// A place for work of this module, if one is free by `deadline`: on one of the connections that all modules share, of
+    /// which there are `shared`, or on SQLite's only one that writes.
+    pub(super) async fn place(
         &self,
-        pool: &Pool,
-        access: Access,
+        shared: Option<usize>,
         deadline: Instant,
-        timer: &mut ReusableTimer,
     ) -> Result<Place<'_>, DbError> {
-        let lane = if pool.has_one_writer() && access == Access::Write {
-            self.writer.fit(self.writers());
-            &self.writer
-        } else {
-            self.shared.fit(self.share.of(pool.shared_connections()));
-            &self.shared
+        let lane = match shared {
+            Some(connections) => {
+                self.shared.fit(self.share.of(connections));
+                &self.shared
+            }
+            None => {
+                self.writer.fit(self.writers());
+                &self.writer
+            }
         };
         let asked = Instant::now();
-        let place = lane.enter(deadline, timer).await;
-        place.ok_or_else(|| {
-            pool.instruments.timed_out();
-            DbError::PoolExhausted {
-                waited: asked.elapsed(),
-                module: Some(self.module),
-            }
+        let place = lane.enter(deadline).await;
+        place.ok_or_else(|| DbError::PoolExhausted {
+            waited: asked.elapsed(),
+            module: Some(self.module),
         })
     }
 
@@ -177,16 +177,14 @@ impl Lane {
         }
     }
 
-    async fn enter(&self, deadline: Instant, timer: &mut ReusableTimer) -> Option<Place<'_>> {
+    async fn enter(&self, deadline: Instant) -> Option<Place<'_>> {
         if let Ok(free) = self.free.try_acquire() {
             return Some(Place(free));
         }
         let waiting = Waiting::among(&self.waiting)?;
-        let freed = timer
-            .until(deadline.into(), pin!(self.free.acquire()))
-            .await;
+        let freed = timeout_at(deadline.into(), self.free.acquire()).await;
         drop(waiting);
-        freed?.ok().map(Place)
+        freed.ok()?.ok().map(Place)
     }
 
     fn places(&self) -> usize {

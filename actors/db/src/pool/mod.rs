@@ -3,16 +3,22 @@
 //! SQLite takes one writer at a time, so its pool is two: one connection that writes, lent in the order of
 //! asking, and others that only read. PostgreSQL's is one.
 
+mod access;
 mod bulkhead;
+mod gauges;
 mod loan;
 mod openers;
 mod replacing;
-mod reusable_timer;
+mod under_way;
+mod upkeep;
 
+pub(crate) use access::Access;
 pub(crate) use bulkhead::{Bulkhead, Place};
 pub use bulkhead::{ModuleLoad, Share};
+pub use gauges::module_loads;
+pub(crate) use gauges::{observe, observe_module};
 pub use loan::Loan;
-pub(crate) use reusable_timer::ReusableTimer;
+pub(crate) use under_way::{Left, Ticket, UnderWay};
 
 use std::{
     pin::pin,
@@ -22,10 +28,11 @@ use std::{
 
 use deadpool::{
     Runtime as DeadpoolRuntime,
-    managed::{Object, Pool as DeadpoolPool, PoolError, TimeoutType, Timeouts},
+    managed::{Object, Pool as DeadpoolPool, PoolError, QueueMode, TimeoutType, Timeouts},
 };
 use diesel_async::{AsyncPgConnection, pooled_connection::PoolableConnection};
 use futures_util::future::{Either, select};
+use tokio::time::timeout_at;
 
 use super::{
     Config, Connection, DbError, OpenError, PoolSize, Postgres, SqliteFile, Target,
@@ -35,10 +42,12 @@ use super::{
     monitor::Alarms,
     runtime::DbRuntime,
     statement::Observing,
-    work::UnderWay,
 };
 use loan::{Opener, place};
 use openers::{postgres_opener, sqlite_opener};
+
+/// What a try of a piece of work takes beyond its own limits, on a machine that is busy.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// Between two looks whether all connections are closed.
 const CLOSED_CHECK: Duration = Duration::from_millis(2);
@@ -60,8 +69,12 @@ pub struct Pool {
     min_idle: usize,
     /// The longest that work waits for a connection or a place for one.
     pub(super) pool_timeout: Duration,
-    /// The longest that one piece of work may keep a connection.
-    pub(super) work_limit: Duration,
+    /// The longest that one piece of work may keep a connection;
+    work_limit: Duration,
+    /// in a transaction.
+    transaction_limit: Duration,
+    /// The longest that one try takes in all, unless other work blocks the threads.
+    pub(super) try_limit: Duration,
     under_way: UnderWay,
     /// Connections to SQLite that write in place of those that blocked work has: see `replacing`.
     replacements: Mutex<usize>,
@@ -87,13 +100,6 @@ pub struct PoolStatus {
     pub waiting: usize,
     /// The most there may be.
     pub max: usize,
-}
-
-/// The kind of connection that a piece of work needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
-    Read,
-    Write,
 }
 
 impl Pool {
@@ -141,7 +147,9 @@ impl Pool {
             size: config.pool_size.clone(),
             min_idle: config.min_idle,
             pool_timeout: config.pool_timeout,
-            work_limit: config.statement_timeout * 2,
+            work_limit: config.work_limit(),
+            transaction_limit: config.transaction_limit(),
+            try_limit: config.pool_timeout + config.connect_timeout + config.work_limit() + MARGIN,
             under_way: UnderWay::default(),
             replacements: Mutex::new(0),
             slow: config.slow_query,
@@ -153,7 +161,6 @@ impl Pool {
         &self,
         access: Access,
         deadline: Instant,
-        timer: &mut ReusableTimer,
     ) -> Result<Connection, DbError> {
         if self.file.as_ref().is_some_and(SqliteFile::is_lost) {
             return Err(DbError::Unavailable {
@@ -162,7 +169,7 @@ impl Pool {
         }
         let lent = match &self.connections {
             Connections::Postgres(pool) => {
-                let lent = lent(pool, deadline, timer, &self.alarms).await;
+                let lent = lent(pool, deadline, &self.alarms).await;
                 lent.map(|object| Connection::Postgres(Loan::new(object)))
             }
             Connections::Sqlite { writer, readers } => {
@@ -171,7 +178,7 @@ impl Pool {
                 } else {
                     readers
                 };
-                let lent = lent(pool, deadline, timer, &self.alarms).await;
+                let lent = lent(pool, deadline, &self.alarms).await;
                 lent.map(|object| Connection::Sqlite(Loan::new(object)))
             }
         };
@@ -202,6 +209,15 @@ impl Pool {
         DbError::Connect(problem)
     }
 
+    /// The longest that one piece of work may keep a connection.
+    pub(super) fn limit(&self, in_transaction: bool) -> Duration {
+        if in_transaction {
+            self.transaction_limit
+        } else {
+            self.work_limit
+        }
+    }
+
     pub(super) fn runtime(&self) -> &DbRuntime {
         &self.runtime
     }
@@ -220,8 +236,21 @@ impl Pool {
         matches!(self.connections, Connections::Sqlite { .. })
     }
 
+    /// A place of `module` for its work, if one is free by `deadline`.
+    pub(super) async fn place<'m>(
+        &self,
+        module: &'m Bulkhead,
+        access: Access,
+        deadline: Instant,
+    ) -> Result<Place<'m>, DbError> {
+        let is_for_writer = self.has_one_writer() && access == Access::Write;
+        let shared = (!is_for_writer).then(|| self.shared_connections());
+        let place = module.place(shared, deadline).await;
+        place.inspect_err(|_| self.instruments.timed_out())
+    }
+
     /// Connections at the most, that only writer left out.
-    pub(super) fn shared_connections(&self) -> usize {
+    fn shared_connections(&self) -> usize {
         if self.has_one_writer() {
             readers(self.size.get())
         } else {
@@ -296,67 +325,6 @@ impl Pool {
         }
     }
 
-    /// Closes idle connections that are not fit to be lent: past their lifetime, cut, of a former account.
-    pub(super) fn drop_unfit(&self) {
-        match &self.connections {
-            Connections::Postgres(pool) => drop(pool.retain(|session, _| session.seems_fit())),
-            Connections::Sqlite { writer, readers } => {
-                drop(writer.retain(|session, _| session.seems_fit()));
-                drop(readers.retain(|session, _| session.seems_fit()));
-            }
-        }
-    }
-
-    /// Closes idle connections that are not fit to be lent, and opens as many as are to be kept open.
-    pub(super) async fn maintain(&self) {
-        self.drop_unfit();
-        match &self.connections {
-            Connections::Postgres(pool) => {
-                self.warm(pool, self.min_idle.min(self.size.get())).await;
-            }
-            Connections::Sqlite { readers, .. } => {
-                // The writer is one of those to be kept open, and the first look opened it.
-                let readers_kept = self.min_idle.saturating_sub(1);
-                self.warm(readers, readers_kept.min(readers.status().max_size))
-                    .await;
-            }
-        }
-    }
-
-    /// Borrows until `wanted` are open, and gives all back: the pool has no other way to open one more.
-    async fn warm<C: PoolableConnection + Send + 'static>(
-        &self,
-        pool: &DeadpoolPool<Opener<C>>,
-        wanted: usize,
-    ) {
-        let mut held = Vec::new();
-        let timeouts = Timeouts {
-            wait: Some(self.pool_timeout),
-            ..pool.timeouts()
-        };
-        while pool.status().size < wanted && pool.status().waiting == 0 {
-            match pool.timeout_get(&timeouts).await {
-                Ok(object) => held.push(object),
-                Err(PoolError::Backend(problem)) => {
-                    return self.alarms.refused(problem.reason());
-                }
-                Err(_) => return,
-            }
-        }
-    }
-
-    /// Closes the idle connections; those on loan close when they come back.
-    pub(super) fn drop_idle(&self) {
-        self.alarms.evict(Duration::ZERO);
-        match &self.connections {
-            Connections::Postgres(pool) => drop(pool.retain(|_, _| false)),
-            Connections::Sqlite { writer, readers } => {
-                drop(writer.retain(|_, _| false));
-                drop(readers.retain(|_, _| false));
-            }
-        }
-    }
-
     /// Lends nothing any more; connections close as they come back.
     pub(super) fn close(&self) {
         match &self.connections {
@@ -397,22 +365,21 @@ impl std::fmt::Debug for Pool {
 async fn lent<C: PoolableConnection + Send + 'static>(
     pool: &DeadpoolPool<Opener<C>>,
     deadline: Instant,
-    timer: &mut ReusableTimer,
     alarms: &Alarms,
 ) -> Result<Object<Opener<C>>, PoolError<OpenError>> {
     let mut asking = pin!(pool.get());
     let given = {
         let waiting = pin!(unless_unreachable(alarms, place(asking.as_mut())));
-        timer.until(deadline.into(), waiting).await
+        timeout_at(deadline.into(), waiting).await
     };
     match given {
-        Some(Some(Some(lent))) => lent,
-        Some(Some(None)) => {
+        Ok(Some(Some(lent))) => lent,
+        Ok(Some(None)) => {
             let opened = unless_unreachable(alarms, asking).await;
             opened.unwrap_or(Err(PoolError::Closed))
         }
-        Some(None) => Err(PoolError::Closed),
-        None => Err(PoolError::Timeout(TimeoutType::Wait)),
+        Ok(None) => Err(PoolError::Closed),
+        Err(_) => Err(PoolError::Timeout(TimeoutType::Wait)),
     }
 }
 
@@ -438,6 +405,8 @@ fn build<C: PoolableConnection + Send + 'static>(
     DeadpoolPool::builder(opener)
         .max_size(size)
         .create_timeout(Some(config.connect_timeout))
+        // The one used last: those that the traffic does not need stay idle, and are closed.
+        .queue_mode(QueueMode::Lifo)
         .runtime(DeadpoolRuntime::Tokio1)
         .build()
         .map_err(|error| OpenError::Setup(error.to_string()))

@@ -6,7 +6,7 @@ use diesel::{Connection as _, connection::SimpleConnection};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 
 use super::{
-    Access,
+    access::Access,
     loan::{Opener, Session},
 };
 use crate::{

@@ -7,12 +7,11 @@ use std::{
 
 use tracing::{error, warn};
 
-use super::{Bulkhead, Connections, Pool};
-use crate::{
-    WORK_BLOCKED,
-    runtime::WORKER_THREADS,
-    work::{NOTICED_AFTER, UnderWay},
+use super::{
+    Bulkhead, Connections, Pool,
+    under_way::{NOTICED_AFTER, UnderWay},
 };
+use crate::{reason::WORK_BLOCKED, runtime::WORKER_THREADS};
 
 /// When work has run for so long without a break, another thread is woken.
 const WOKEN_AFTER: Duration = Duration::from_millis(100);
@@ -38,7 +37,7 @@ impl Pool {
         let blocked = self.under_way.blocked(NOTICED_AFTER);
         let reason = WORK_BLOCKED.as_str();
         for (ticket, since) in &blocked {
-            let (name, limit) = (ticket.name(), self.work_limit);
+            let (name, limit) = (ticket.name(), ticket.limit());
             let keeps_others = self.has_one_writer() && ticket.writes();
             if ticket.is_news() {
                 let seconds = since.as_secs();

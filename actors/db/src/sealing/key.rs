@@ -20,7 +20,7 @@ const KEY_BYTES: usize = 32;
 /// Keys at once: one in use, and those that are on their way in or out.
 const MOST_KEYS: usize = 16;
 
-/// Which key a value is sealed with: derived from the key, and tells nothing of it. Shown as 16 hexadecimal digits.
+/// The id of the key that sealed a value: derived from the key, and reveals nothing of it. Shown as 16 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; Self::BYTES]);
 

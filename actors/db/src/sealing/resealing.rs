@@ -36,7 +36,7 @@ const MOST: u32 = 1000;
 #[derive(Debug)]
 pub struct Resealing {
     column: SealedColumn,
-    /// The row of the last value that was looked at.
+    /// The row of the last value that was checked.
     after: Uuid,
 }
 

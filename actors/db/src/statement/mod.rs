@@ -4,8 +4,10 @@
 //! done for every statement.
 
 mod observer;
+mod prepared;
 
 pub(crate) use observer::{Observer, Observing};
+pub use prepared::{Prepared, prepared};
 
 use std::{
     collections::HashMap,
@@ -225,7 +227,7 @@ mod tests {
             ("DELETE  FROM \"note\"", "DELETE note"),
             ("BEGIN IMMEDIATE", "BEGIN"),
             ("COMMIT;", "COMMIT"),
-            ("SELECT event_write('[]'); COMMIT", "COMMIT"),
+            ("SELECT event_add('1'), event_add('2'); COMMIT", "COMMIT"),
             ("SELECT 1", "SELECT"),
             ("SELECT * FROM (SELECT 1) AS x", "SELECT"),
             ("explain select 1", "OTHER"),
@@ -244,7 +246,7 @@ mod tests {
                     format!("BEGIN; SET LOCAL dotmac.tenant_id = '{n}'"),
                     "BEGIN",
                 ),
-                (format!("SELECT event_write('{n}'); COMMIT"), "COMMIT"),
+                (format!("SELECT event_add('{n}'); COMMIT"), "COMMIT"),
             ] {
                 assert_eq!(cache.of_text(&text).summary(), expected, "{text}");
             }

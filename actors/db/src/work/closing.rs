@@ -1,14 +1,88 @@
 //! What is written in one go with the commit of a transaction: after all else, and without a round trip to the server, or a
 //! change of threads, of its own.
 //!
-//! On PostgreSQL that is a call of a function, which a migration has made and which takes rows as JSON. It is sent with `COMMIT`
-//! in one message, and where it fails the server does not get to the second. On SQLite the rows are inserted on the thread that
-//! commits.
+//! On PostgreSQL that is a call of a function for each row, which a migration has made and which takes the columns as its
+//! arguments. The calls are sent with `COMMIT` in one message, and where one fails the server does not get to the commit. On
+//! SQLite the rows are inserted on the thread that commits.
+
+use std::fmt::{self, Display, Write as _};
 
 use diesel::{QueryResult, SqliteConnection};
-use serde::Serialize;
 
 type Step = Box<dyn FnOnce(&mut SqliteConnection) -> QueryResult<()> + Send>;
+
+/// A row that PostgreSQL inserts in one go with a commit, by [`insert_with_commit!`](crate::insert_with_commit).
+pub trait RowWithCommit {
+    /// Adds its columns, in the order of the parameters of the function.
+    fn arguments(&self, to: &mut Arguments<'_>);
+}
+
+/// The arguments of a function of PostgreSQL, each a literal.
+pub struct Arguments<'a> {
+    text: &'a mut String,
+    is_first: bool,
+}
+
+impl Arguments<'_> {
+    /// Adds a value, as PostgreSQL reads its type. PostgreSQL refuses one with the character NUL.
+    pub fn add(&mut self, value: impl Display) -> &mut Self {
+        self.begin();
+        self.text.push('\'');
+        // Writing to a text does not fail.
+        write!(Quoted(self.text), "{value}").ok();
+        self.text.push('\'');
+        self
+    }
+
+    /// The same for a value that may be `NULL`.
+    pub fn add_if(&mut self, value: Option<impl Display>) -> &mut Self {
+        match value {
+            Some(value) => self.add(value),
+            None => self.null(),
+        }
+    }
+
+    /// Adds bytes.
+    pub fn add_bytes(&mut self, bytes: Option<&[u8]>) -> &mut Self {
+        let Some(bytes) = bytes else {
+            return self.null();
+        };
+        self.begin();
+        self.text.push_str(r"'\x");
+        for byte in bytes {
+            write!(self.text, "{byte:02x}").ok();
+        }
+        self.text.push('\'');
+        self
+    }
+
+    fn null(&mut self) -> &mut Self {
+        self.begin();
+        self.text.push_str("NULL");
+        self
+    }
+
+    fn begin(&mut self) {
+        if !std::mem::take(&mut self.is_first) {
+            self.text.push_str(", ");
+        }
+    }
+}
+
+/// Doubles quotes, so that no text ends its literal. Connections have `standard_conforming_strings`, so nothing else does.
+struct Quoted<'a>(&'a mut String);
+
+impl fmt::Write for Quoted<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for (n, part) in text.split('\'').enumerate() {
+            if n > 0 {
+                self.0.push_str("''");
+            }
+            self.0.push_str(part);
+        }
+        Ok(())
+    }
+}
 
 /// What a transaction has for its end.
 #[derive(Default)]
@@ -20,22 +94,18 @@ pub(crate) struct Closing {
 }
 
 impl Closing {
-    /// Has PostgreSQL call `function` with `rows` as a text of JSON.
-    pub(super) fn call(
-        &mut self,
-        function: &'static str,
-        rows: &impl Serialize,
-    ) -> serde_json::Result<()> {
-        let rows = serde_json::to_string(rows)?;
+    /// Has PostgreSQL call `function` with the columns of `row`.
+    pub(super) fn call(&mut self, function: &'static str, row: &impl RowWithCommit) {
         if !self.calls.is_empty() {
             self.calls.push_str(", ");
         }
         self.calls.push_str(function);
-        // No text in it can end the literal: in JSON there are quotes in strings only, where they can be written so.
-        self.calls.push_str("('");
-        self.calls.push_str(&rows.replace('\'', "\\u0027"));
-        self.calls.push_str("')");
-        Ok(())
+        self.calls.push('(');
+        row.arguments(&mut Arguments {
+            text: &mut self.calls,
+            is_first: true,
+        });
+        self.calls.push(')');
     }
 
     /// Has SQLite's thread run `step`.
@@ -66,27 +136,45 @@ impl Closing {
 mod tests {
     use super::*;
 
-    #[test]
-    fn no_text_ends_the_literal_and_every_text_comes_back() {
-        let texts = [
-            "it's",
-            "'); DROP TABLE note; --",
-            "\\'",
-            "''",
-            "\u{0}",
-            "ß\"\n",
-        ];
+    struct Row(&'static str, Option<i32>, Option<&'static [u8]>);
+
+    impl RowWithCommit for Row {
+        fn arguments(&self, to: &mut Arguments<'_>) {
+            to.add(self.0).add_if(self.1).add_bytes(self.2);
+        }
+    }
+
+    fn message(rows: &[Row]) -> String {
         let mut closing = Closing::default();
+        for row in rows {
+            closing.call("put", row);
+        }
+        closing.message().unwrap_or_default()
+    }
+
+    #[test]
+    fn the_calls_of_all_rows_are_one_message_with_the_commit() {
+        let closing = Closing::default();
         assert_eq!((closing.message(), closing.is_empty()), (None, true));
-        closing.call("one", &texts).unwrap_or_default();
-        closing.call("two", &[1]).unwrap_or_default();
-        let message = closing.message().unwrap_or_default();
-        let parts: Vec<_> = message.split('\'').collect();
-        let [before, rows, between, "[1]", "); COMMIT"] = parts[..] else {
-            unreachable!("{message}")
-        };
-        assert_eq!((before, between), ("SELECT one(", "), two("));
-        let read: Vec<String> = serde_json::from_str(rows).unwrap_or_default();
-        assert_eq!(read, texts);
+        let rows = [Row("milk", Some(7), Some(&[1, 0xab])), Row("", None, None)];
+        assert_eq!(
+            message(&rows),
+            r"SELECT put('milk', '7', '\x01ab'), put('', NULL, NULL); COMMIT"
+        );
+    }
+
+    #[test]
+    fn no_text_ends_its_literal() {
+        for (text, literal) in [
+            ("it's", "'it''s'"),
+            ("'); DROP TABLE note; --", "'''); DROP TABLE note; --'"),
+            (r"\'", r"'\'''"),
+            ("''", "''''''"),
+            ("'", "''''"),
+            ("ß\"\n", "'ß\"\n'"),
+        ] {
+            let expected = format!("SELECT put({literal}, NULL, NULL); COMMIT");
+            assert_eq!(message(&[Row(text, None, None)]), expected);
+        }
     }
 }

@@ -1,15 +1,18 @@
-//! How everybody reaches the database: handles that are good for as long as the process lives.
+//! How all code reaches the database: handles that are good for as long as the process lives.
 
 use std::sync::Arc;
 
 use super::{
-    Plan, Route, Start,
-    tenant::{Scope, note_system_scope},
+    piece::Start,
+    run::{Plan, Route},
+    scope::{Scope, TenantScope, note_system_scope},
+    tenant::TenantDb,
+    tenant_tx::AcrossTx,
+    tx::{Tx, Work},
 };
 use crate::{
-    AcrossTx, Connection, DbError, Isolation, ModuleLoad, Pool, PoolSize, Retry, Share, TenantDb,
-    TenantScope, Tx, instruments,
-    pool::{Access, Bulkhead},
+    Connection, DbError, Isolation, ModuleLoad, Pool, PoolSize, Retry, Share,
+    pool::{Access, Bulkhead, observe, observe_module},
 };
 use dotmac_supervision::Published;
 
@@ -19,27 +22,11 @@ pub struct Db {
     route: Route,
 }
 
-/// Work on a connection or in a transaction: an `async |tx| …` closure whose future may move between threads.
-///
-/// Implemented by such closures and by nothing else; a bound in signatures only.
-pub trait Work<C, R>: AsyncFnOnce(C) -> R + FnOnce(C) -> <Self as Work<C, R>>::Future {
-    /// The closure's future.
-    type Future: Future<Output = R>;
-}
-
-impl<W, C, R, F> Work<C, R> for W
-where
-    W: AsyncFnOnce(C) -> R + FnOnce(C) -> F,
-    F: Future<Output = R>,
-{
-    type Future = F;
-}
-
 impl Db {
     /// A handle that takes its pool from `pool`, the slot that the [`DbActor`](crate::DbActor) publishes to.
     #[must_use]
     pub fn new(pool: Published<Pool>) -> Self {
-        instruments::observe(&pool);
+        observe(&pool);
         Self {
             route: Route {
                 pool,
@@ -209,7 +196,7 @@ impl Db {
     #[must_use]
     pub fn for_module(&self, name: &'static str, share: Share) -> ModuleDb {
         let bulkhead = Arc::new(Bulkhead::new(name, share));
-        instruments::observe_module(&bulkhead);
+        observe_module(&bulkhead);
         ModuleDb {
             route: Route {
                 module: Some(bulkhead),

@@ -4,7 +4,7 @@ use std::any::Any;
 
 use futures_util::future::BoxFuture;
 
-use super::TenantTx;
+use super::tenant_tx::TenantTx;
 use crate::DbError;
 
 /// Work, and what it returned. Only its creator knows its types.

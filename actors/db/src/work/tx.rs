@@ -4,19 +4,37 @@
 //! committed together or not at all. What belongs to every transaction of a program (events, jobs, an audit
 //! trail) extends it from outside by three means: [`Tx::slot`] collects, [`Tx::before_commit`] writes what was
 //! collected on the same transaction, [`Tx::after_commit`] wakes those who wait for it. What is only inserted goes with the commit
-//! itself ([`insert_with_commit!`](crate::insert_with_commit)), and costs nobody a round trip.
+//! itself ([`insert_with_commit!`](crate::insert_with_commit)), and costs no round trip.
 
 use std::{
     any::Any,
     ops::{Deref, DerefMut},
 };
 
-use diesel::{QueryResult, SqliteConnection, result::Error as QueryError};
+use diesel::{QueryResult, SqliteConnection};
 use futures_util::future::BoxFuture;
-use serde::Serialize;
 
-use super::{closing::Closing, tenant::Scope};
-use crate::{Actor, Connection, DbError, TenantId, Work};
+use super::{
+    closing::{Closing, RowWithCommit},
+    scope::{Actor, Scope, TenantId},
+};
+use crate::{Connection, DbError};
+
+/// Work on a connection or in a transaction: an `async |tx| …` closure whose future may move between threads.
+///
+/// Implemented by such closures and by nothing else; a bound in signatures only.
+pub trait Work<C, R>: AsyncFnOnce(C) -> R + FnOnce(C) -> <Self as Work<C, R>>::Future {
+    /// The closure's future.
+    type Future: Future<Output = R>;
+}
+
+impl<W, C, R, F> Work<C, R> for W
+where
+    W: AsyncFnOnce(C) -> R + FnOnce(C) -> F,
+    F: Future<Output = R>,
+{
+    type Future = F;
+}
 
 /// The argument of [`on!`](crate::on): a [`Connection`], a [`Tx`], a [`TenantTx`](crate::TenantTx).
 pub trait Querying: Send {
@@ -162,20 +180,11 @@ impl Tx {
         }
     }
 
-    /// Has PostgreSQL call `function` with `rows` as JSON, in one message with the commit. For
+    /// Has PostgreSQL call `function` with the columns of `row`, in one message with the commit. For
     /// [`insert_with_commit!`](crate::insert_with_commit), which does the same on SQLite.
-    ///
-    /// # Errors
-    ///
-    /// [`DbError::Query`]: the rows cannot be written as JSON.
     #[doc(hidden)]
-    pub fn call_with_commit(
-        &mut self,
-        function: &'static str,
-        rows: &impl Serialize,
-    ) -> Result<(), DbError> {
-        let called = self.closing.call(function, rows);
-        called.map_err(|error| DbError::Query(QueryError::SerializationError(Box::new(error))))
+    pub fn call_with_commit(&mut self, function: &'static str, row: &impl RowWithCommit) {
+        self.closing.call(function, row);
     }
 
     /// Has SQLite's thread run `step` just before it commits. As [`call_with_commit`](Self::call_with_commit).

@@ -1,4 +1,4 @@
-//! The file to which checkpoints are handed out, beside the log of the program. It is only ever appended to, so a copy of it on
+//! The file to which checkpoints are handed out, in addition to the log of the program. It is only ever appended to, so a copy of it on
 //! another disk shows what is not in the database any more.
 
 use std::{

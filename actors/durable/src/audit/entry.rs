@@ -53,13 +53,13 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A person whom personal fields of entries are about; a mark for ids.
+/// The person of the personal fields of entries; a mark for ids.
 pub enum Subject {}
 
 /// The id of a person: that of a user.
 pub type SubjectId = Id<Subject>;
 
-/// An act as it is recorded: what was done to what, and how it came out. Who did it, for which tenant, when, and in
+/// An act as it is recorded: the action, its resource and its outcome. The actor, the tenant, the time, and in
 /// which trace are those of the transaction.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -276,7 +276,7 @@ pub struct StoredEntry {
     pub tenant: TenantId,
     /// When its transaction began, by the clock of the database.
     pub at: Moment,
-    /// Who did it: `user:01a2…`, `system:` and the reason.
+    /// The actor: `user:01a2…`, `system:` and the reason.
     pub actor: String,
     /// What was done.
     pub action: String,
@@ -290,7 +290,7 @@ pub struct StoredEntry {
     pub reason: Option<String>,
     /// What is particular to it.
     pub details: Json<BTreeMap<String, String>>,
-    /// Whom its personal fields are about.
+    /// The person of its personal fields.
     pub subject: Option<SubjectId>,
     /// The personal fields, encrypted.
     pub(super) personal: Option<Vec<u8>>,

@@ -67,6 +67,8 @@ pub enum Fault {
     Register,
     /// An entry was passed over when later ones were linked.
     EntryNotLinked,
+    /// What the entry is searched by is missing, or differs from the entry.
+    Search,
 }
 
 impl Fault {
@@ -84,6 +86,7 @@ impl Fault {
             Self::Signature => "signature",
             Self::Register => "register",
             Self::EntryNotLinked => "entry_not_linked",
+            Self::Search => "search",
         }
     }
 }
@@ -103,6 +106,7 @@ impl fmt::Display for Fault {
                 "the chains of the database differ from the last signed ones; one was deleted, set back or begun again"
             }
             Self::EntryNotLinked => "an entry has no link, though later ones have",
+            Self::Search => "what the entry is searched by is missing, or was changed",
         })
     }
 }

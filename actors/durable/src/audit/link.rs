@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::NaiveDateTime;
 use diesel::{
     dsl::{exists, not, sql},
     prelude::*,
@@ -148,6 +149,17 @@ pub(super) async fn behind(
             .limit(limit)))?;
     }
     Ok(found.into_parts())
+}
+
+/// When the transactions of at most `limit` entries without a link behind a place began, and their numbers.
+pub(super) async fn unlinked(
+    c: &mut Connection,
+    place: Place,
+    limit: i64,
+) -> Result<Vec<(i64, NaiveDateTime)>, DbError> {
+    waiting!(c, place, i64::MAX, |query| query
+        .select((audit_entry::xid, audit_entry::at))
+        .limit(limit))
 }
 
 /// The place of the first entry behind a place, which is not linked since it cannot be read; `verify` finds it.

@@ -7,13 +7,39 @@ use dotmac_db::{Connection, DbError, TenantId, on};
 use super::{
     Broken, EntryId, Fault, Hash, StoredEntry,
     chain::Canonical,
-    tables::{audit_entry, audit_link},
+    log::searched,
+    tables::{audit_entry, audit_link, audit_search},
 };
 
 /// Links of one reading.
 pub(super) const AT_ONCE: i64 = 1000;
 
-type Row = (i64, EntryId, Vec<u8>, Option<StoredEntry>);
+type Row = (
+    i64,
+    EntryId,
+    Vec<u8>,
+    Option<StoredEntry>,
+    Option<SearchRow>,
+);
+
+/// What an entry is searched by.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = audit_search)]
+struct SearchRow {
+    actor: String,
+    action: String,
+    resource_type: String,
+    resource_id: String,
+}
+
+impl SearchRow {
+    /// Whether it is that of `entry`.
+    fn fits(&self, entry: &StoredEntry) -> bool {
+        let texts = [&self.actor, &self.action, &self.resource_type];
+        texts == [&entry.actor, &entry.action, &entry.resource_type]
+            && self.resource_id == searched(&entry.resource_id)
+    }
+}
 
 /// Some links of a chain, in order.
 pub(super) struct Page {
@@ -111,8 +137,12 @@ async fn read(
         .eq(tenant)
         .and(audit_link::number.gt(after))
         .and(audit_link::number.le(up_to));
+    let of_search = audit_search::tenant_id
+        .eq(audit_link::tenant_id)
+        .and(audit_search::number.eq(audit_link::number));
     let query = audit_link::table
         .left_join(audit_entry::table.on(of_link))
+        .left_join(audit_search::table.on(of_search))
         .filter(which)
         .order(audit_link::number)
         .limit(limit);
@@ -122,6 +152,7 @@ async fn read(
             audit_link::entry_id,
             audit_link::hash,
             Option::<StoredEntry>::as_select(),
+            Option::<SearchRow>::as_select(),
         ));
         query.load(c).await
     })
@@ -139,7 +170,7 @@ impl Page {
         (mut last, mut hash): (i64, Hash),
         mut on_link: impl FnMut(i64, Hash) -> Result<(), Fault>,
     ) -> Result<(i64, Hash), Broken> {
-        for (number, id, stored, entry) in self.rows {
+        for (number, id, stored, entry, search) in self.rows {
             let broken = |entry, fault| Broken {
                 number: last + 1,
                 entry,
@@ -154,6 +185,9 @@ impl Page {
             let right = hash.then(&Canonical::new(number, &entry).text());
             if Hash::from_bytes(&stored) != Some(right) {
                 return Err(broken(Some(id), Fault::Changed));
+            }
+            if !search.is_some_and(|search| search.fits(&entry)) {
+                return Err(broken(Some(id), Fault::Search));
             }
             on_link(number, right).map_err(|fault| broken(Some(id), fault))?;
             (last, hash) = (number, right);

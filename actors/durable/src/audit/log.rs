@@ -11,8 +11,11 @@ use dotmac_db::{
 use super::{
     EntryId, Hash, Outcome, StoredEntry,
     personal::{SubjectKeys, decrypt},
-    tables::{audit_entry, audit_link},
+    tables::{audit_entry, audit_link, audit_search},
 };
+
+/// So many characters of a resource's id are in the index; the migration has the same number.
+const SEARCHED: usize = 500;
 
 /// Which entries.
 #[derive(Clone, Debug, Default)]
@@ -143,7 +146,7 @@ async fn select(
     sealer: Option<&Sealer>,
 ) -> Result<Vec<LinkedEntry>, DbError> {
     let rows = match filter.is_of_entries() {
-        true => by_entries(c, tenant, filter, place, limit).await?,
+        true => by_search(c, tenant, filter, place, limit).await?,
         false => by_links(c, tenant, place, limit).await?,
     };
     linked(c, rows, sealer).await
@@ -182,34 +185,25 @@ async fn by_links(
     })
 }
 
-/// Those that fit, in the order of their positions, which is that of their links: each column that a filter names has an
-/// index in this order.
-async fn by_entries(
+/// Those that fit, in the order of their links: each column of [`audit_search`] has an index in this order.
+async fn by_search(
     c: &mut Connection,
     tenant: TenantId,
     filter: &Filter,
     place: Place,
     limit: u16,
 ) -> Result<Vec<Row>, DbError> {
-    let bound = match place {
-        Place::Below(i64::MAX) => Some((i64::MAX, i64::MAX)),
-        Place::Below(number) => at_number(c, tenant, number).await?,
-        Place::Behind(0) => Some((-1, -1)),
-        Place::Behind(number) => at_number(c, tenant, number).await?,
-    };
-    // Retention has taken it away, and with it all that is before.
-    let bound = match (bound, place) {
-        (Some(bound), _) => bound,
-        (None, Place::Below(_)) => return Ok(Vec::new()),
-        (None, Place::Behind(_)) => (-1, -1),
-    };
     on!(c, |c| {
+        let of_search = audit_link::tenant_id
+            .eq(audit_search::tenant_id)
+            .and(audit_link::number.eq(audit_search::number));
         let of_link = audit_entry::id
             .eq(audit_link::entry_id)
             .and(audit_entry::tenant_id.eq(audit_link::tenant_id));
-        let query = audit_entry::table
-            .inner_join(audit_link::table.on(of_link))
-            .filter(audit_entry::tenant_id.eq(tenant))
+        let query = audit_search::table
+            .inner_join(audit_link::table.on(of_search))
+            .inner_join(audit_entry::table.on(of_link))
+            .filter(audit_search::tenant_id.eq(tenant))
             .limit(i64::from(limit))
             .select((
                 audit_link::number,
@@ -218,16 +212,18 @@ async fn by_entries(
             ));
         let mut query = query.into_boxed();
         if let Some(actor) = &filter.actor {
-            query = query.filter(audit_entry::actor.eq(actor));
+            query = query.filter(audit_search::actor.eq(actor));
         }
         if let Some(action) = &filter.action {
-            query = query.filter(audit_entry::action.eq(action));
+            query = query.filter(audit_search::action.eq(action));
         }
         if let Some(resource_type) = &filter.resource_type {
-            query = query.filter(audit_entry::resource_type.eq(resource_type));
+            query = query.filter(audit_search::resource_type.eq(resource_type));
         }
         if let Some(resource_id) = &filter.resource_id {
-            query = query.filter(audit_entry::resource_id.eq(resource_id));
+            query = query
+                .filter(audit_search::resource_id.eq(searched(resource_id)))
+                .filter(audit_entry::resource_id.eq(resource_id));
         }
         if let Some(outcome) = filter.outcome {
             query = query.filter(audit_entry::outcome.eq(outcome.as_str()));
@@ -238,41 +234,25 @@ async fn by_entries(
         if let Some(to) = filter.to {
             query = query.filter(audit_entry::at.le(to));
         }
-        let (xid, position) = bound;
         query = match place {
-            Place::Below(_) => query
-                .filter(audit_entry::xid.le(xid))
-                .filter(
-                    audit_entry::xid
-                        .lt(xid)
-                        .or(audit_entry::position.lt(position)),
-                )
-                .order((audit_entry::xid.desc(), audit_entry::position.desc())),
-            Place::Behind(_) => query
-                .filter(audit_entry::xid.ge(xid))
-                .filter(
-                    audit_entry::xid
-                        .gt(xid)
-                        .or(audit_entry::position.gt(position)),
-                )
-                .order((audit_entry::xid, audit_entry::position)),
+            Place::Below(before) => query
+                .filter(audit_search::number.lt(before))
+                .order(audit_search::number.desc()),
+            Place::Behind(after) => query
+                .filter(audit_search::number.gt(after))
+                .order(audit_search::number),
         };
         query.load(c).await
     })
 }
 
-/// The position of the entry with that number in the chain, if it is there.
-async fn at_number(
-    c: &mut Connection,
-    tenant: TenantId,
-    number: i64,
-) -> Result<Option<(i64, i64)>, DbError> {
-    let query = audit_link::table
-        .inner_join(audit_entry::table.on(audit_entry::id.eq(audit_link::entry_id)))
-        .filter(audit_link::tenant_id.eq(tenant))
-        .filter(audit_link::number.eq(number))
-        .select((audit_entry::xid, audit_entry::position));
-    on!(c, |c| query.first(c).await).optional()
+/// The part of a resource's id that it is searched by.
+pub(super) fn searched(resource_id: &str) -> &str {
+    let mut ends = resource_id.char_indices().map(|(at, _)| at);
+    match ends.nth(SEARCHED) {
+        Some(end) => &resource_id[..end],
+        None => resource_id,
+    }
 }
 
 async fn linked(
@@ -295,4 +275,22 @@ async fn linked(
         });
     }
     Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_searched_by_its_first_characters() {
+        let long = "ß".repeat(SEARCHED + 1);
+        for (id, expected) in [
+            ("", ""),
+            ("7", "7"),
+            (&long, &long[..2 * SEARCHED]),
+            (&long[2..], &long[2..]),
+        ] {
+            assert_eq!(searched(id), expected);
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The audit log: who did what to what, written in the transaction of the act, and chained so that a change shows.
+//! The audit log: actor, action and resource of each act, written in its transaction, and chained so that a change shows.
 //!
 //! An act and its entry are committed together or not at all. A rule that changes something returns [`Audited`], which
 //! nothing but an entry gives, and runs by [`Acts::act`], which takes nothing else; so a rule that forgets its entry does
@@ -23,7 +23,7 @@
 //! # use dotmac_db::{DbError, TenantDb, TenantTx};
 //! # use dotmac_durable::audit::Acts as _;
 //! async fn delete(tx: &mut TenantTx, note: u64) -> Result<(), DbError> {
-//!     // … is deleted, and nothing says by whom
+//!     // … is deleted, and nothing names the actor
 //!     Ok(())
 //! }
 //!

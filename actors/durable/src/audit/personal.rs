@@ -1,4 +1,4 @@
-//! Personal fields: encrypted with a key of the person whom they are about, so that they can be erased while the chain stays
+//! Personal fields: encrypted with a key of their person, so that they can be erased while the chain stays
 //! valid, which covers the ciphertext.
 //!
 //! A key is made with the first entry about a person of a tenant, and is kept sealed by the program's master key. Once it is

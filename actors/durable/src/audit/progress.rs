@@ -57,7 +57,7 @@ pub(super) async fn load(
     let Some(row) = row else { return Ok(None) };
     let (text, key, signature): (String, Option<SigningKeyId>, Option<String>) = row;
     let is_ours = match (key, signature) {
-        // Without a key anybody who writes to the database can say that all is verified; but then nothing is signed at all.
+        // Without a key each writer of the database can say that all is verified; but then nothing is signed at all.
         (None, None) => keys.is_empty(),
         (Some(key), Some(signature)) => keys.check_text(key, &text, &signature) == Signed::Right,
         _ => false,

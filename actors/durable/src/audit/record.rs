@@ -1,14 +1,13 @@
 //! Recording: the entries of a transaction, collected until just before its commit; and the proof that there are some.
 
-use std::{collections::BTreeMap, ops::Deref, sync::LazyLock};
+use std::{ops::Deref, sync::LazyLock};
 
 use diesel::prelude::*;
 use dotmac_db::{
-    AcrossTx, Db, DbError, TenantDb, TenantId, TenantTx, Tx, Work, insert_with_commit,
-    types::{Id, Json},
+    AcrossTx, Arguments, Db, DbError, RowWithCommit, TenantDb, TenantId, TenantTx, Tx, Work,
+    insert_with_commit, types::Id,
 };
 use opentelemetry::{KeyValue, global, metrics::Counter};
-use serde::{Serialize, Serializer};
 
 use super::{
     AuditError, Entry, EntryId, MAX_ENTRIES, SYSTEM, SubjectId,
@@ -16,10 +15,10 @@ use super::{
     personal::{NotEncrypted, SubjectKeys, encrypt},
     tables::audit_entry,
 };
-use crate::{declared::Declared, trace::trace_id};
+use crate::{declared::Declared, json_text::JsonText, trace::trace_id};
 
 /// What writes entries with the commit on PostgreSQL.
-const FUNCTION: &str = "audit_write";
+const FUNCTION: &str = "audit_add";
 /// The hook before the commit that writes what was collected.
 const HOOK: &str = "audit";
 
@@ -71,7 +70,7 @@ impl<T> Audited<T> {
         self.0
     }
 
-    /// What came of it, and the proof alone: for what is made of it by further queries.
+    /// The result, and the proof alone: for further queries on the result.
     pub fn into_parts(self) -> (T, Audited<()>) {
         (self.0, Audited((), self.1))
     }
@@ -148,8 +147,6 @@ acts! {
     AcrossActs, act_across by transaction_across, Db, AcrossTx<'c>
 }
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
 /// What a transaction has recorded.
 #[derive(Default)]
 struct Collected {
@@ -159,7 +156,7 @@ struct Collected {
     refused: Option<AuditError>,
 }
 
-#[derive(Clone, Insertable, Serialize)]
+#[derive(Clone, Insertable)]
 #[diesel(table_name = audit_entry, treat_none_as_default_value = false)]
 struct NewRow {
     id: EntryId,
@@ -170,25 +167,27 @@ struct NewRow {
     resource_id: String,
     outcome: &'static str,
     reason: Option<String>,
-    details: Json<BTreeMap<&'static str, String>>,
+    details: JsonText,
     subject: Option<SubjectId>,
-    #[serde(serialize_with = "in_digits")]
     personal: Option<Vec<u8>>,
     trace_id: Option<String>,
 }
 
-/// Bytes as PostgreSQL reads them: `\x0102`.
-fn in_digits<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
-    let Some(bytes) = bytes else {
-        return serializer.serialize_none();
-    };
-    let mut digits = String::with_capacity(2 + 2 * bytes.len());
-    digits.push_str("\\x");
-    for byte in bytes {
-        digits.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        digits.push(char::from(DIGITS[usize::from(byte & 15)]));
+impl RowWithCommit for NewRow {
+    fn arguments(&self, to: &mut Arguments<'_>) {
+        to.add(self.id)
+            .add(self.tenant_id)
+            .add(&self.actor)
+            .add(self.action)
+            .add(self.resource_type)
+            .add(&self.resource_id)
+            .add(self.outcome)
+            .add_if(self.reason.as_ref())
+            .add(&self.details)
+            .add_if(self.subject)
+            .add_bytes(self.personal.as_deref())
+            .add_if(self.trace_id.as_ref());
     }
-    serializer.serialize_str(&digits)
 }
 
 impl Audit for Tx {
@@ -251,7 +250,8 @@ fn row(
         resource_id: entry.resource_id,
         outcome: entry.outcome.as_str(),
         reason: entry.reason,
-        details: Json(entry.details),
+        // A map of texts is always JSON.
+        details: JsonText(serde_json::to_string(&entry.details).unwrap_or_default()),
         subject: entry.personal.as_ref().map(|it| it.subject),
         personal: None,
         trace_id: trace_id(),
@@ -284,7 +284,7 @@ async fn write(tx: &mut Tx) -> Result<(), DbError> {
         rows.push(row);
     }
     let acts: Vec<_> = rows.iter().map(|row| (row.action, row.outcome)).collect();
-    insert_with_commit!(tx, audit_entry::table, FUNCTION, rows)?;
+    insert_with_commit!(tx, audit_entry::table, FUNCTION, rows);
     tx.after_commit(move || {
         for (action, outcome) in acts {
             let labels = [

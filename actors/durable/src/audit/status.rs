@@ -1,14 +1,14 @@
 //! How far the sealer is behind, and what holds it back.
 
 use chrono::{DateTime, NaiveDateTime};
-use diesel::{
-    dsl::{exists, not},
-    prelude::*,
-};
+use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use dotmac_db::{Connection, DbError, OptionalExtension, on};
+use dotmac_db::{Connection, DbError, OptionalExtension, Querying};
 
-use super::tables::{audit_entry, audit_link};
+use super::{
+    link::{Place, unlinked},
+    tables::audit_entry,
+};
 use crate::{
     clock::now,
     order::{holder, oldest_open},
@@ -34,18 +34,8 @@ pub struct SealerStatus {
 ///
 /// [`DbError`].
 pub async fn status(c: &mut Connection) -> Result<SealerStatus, DbError> {
-    let newest = audit_entry::table
-        .select(audit_entry::position)
-        .order(audit_entry::position.desc());
-    let newest: Option<i64> = on!(c, |c| newest.first(c).await).optional()?;
-    let link = audit_link::table.filter(audit_link::entry_id.eq(audit_entry::id));
-    let recent = audit_entry::position.gt(newest.unwrap_or_default().saturating_sub(MOST));
-    let query = audit_entry::table
-        .filter(recent.and(not(exists(link))))
-        .order(audit_entry::position)
-        .limit(MOST)
-        .select((audit_entry::xid, audit_entry::at));
-    let waiting: Vec<(i64, NaiveDateTime)> = on!(c, |c| query.load(c).await)?;
+    let before = before_newest(c).await?;
+    let waiting: Vec<(i64, NaiveDateTime)> = unlinked(c, before, MOST).await?;
     let count = i64::try_from(waiting.len()).unwrap_or(MOST);
     let Some((oldest, since)) = waiting.into_iter().next() else {
         return Ok(SealerStatus::default());
@@ -61,4 +51,22 @@ pub async fn status(c: &mut Connection) -> Result<SealerStatus, DbError> {
         oldest_seconds: age.num_seconds().max(0),
         held_by,
     })
+}
+
+/// The place before the newest entries, as many as are counted.
+async fn before_newest(c: &mut Connection) -> Result<Place, DbError> {
+    let newest = audit_entry::table
+        .offset(MOST)
+        .select((audit_entry::xid, audit_entry::position));
+    let found = match c.connection() {
+        Connection::Postgres(c) => {
+            let query = newest.order((audit_entry::xid.desc(), audit_entry::position.desc()));
+            query.first::<Place>(&mut **c).await
+        }
+        Connection::Sqlite(c) => {
+            let query = newest.order(audit_entry::position.desc());
+            query.first::<Place>(&mut **c).await
+        }
+    };
+    Ok(c.classified(found).optional()?.unwrap_or((-1, -1)))
 }

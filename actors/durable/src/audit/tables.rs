@@ -36,6 +36,19 @@ diesel::table! {
 diesel::table! {
     use dotmac_db::types::sql::*;
 
+    audit_search (tenant_id, number) {
+        tenant_id -> Uuid,
+        number -> BigInt,
+        actor -> Text,
+        action -> Text,
+        resource_type -> Text,
+        resource_id -> Text,
+    }
+}
+
+diesel::table! {
+    use dotmac_db::types::sql::*;
+
     audit_chain (tenant_id) {
         tenant_id -> Uuid,
         start -> BigInt,
@@ -102,5 +115,5 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(audit_entry, audit_link);
+diesel::allow_tables_to_appear_in_same_query!(audit_entry, audit_link, audit_search);
 diesel::allow_tables_to_appear_in_same_query!(audit_chain, audit_checkpoint);

@@ -112,9 +112,7 @@ impl Verifier {
     }
 
     async fn round(&mut self, context: &WorkerContext) -> Result<Round, DbError> {
-        let signing = Arc::clone(&self.signing);
-        let load = async move |c: &mut Connection| SigningKeys::load(c, (*signing).as_ref()).await;
-        let keys = Arc::new(self.db.read("load signing keys", load).await?);
+        let keys = self.keys().await?;
         let begun = match self.may_resume {
             true => self.begun(&keys).await?,
             false => None,
@@ -147,6 +145,13 @@ impl Verifier {
             }
         }
         Ok(round)
+    }
+
+    /// The keys that signatures are checked with, as they are now.
+    async fn keys(&self) -> Result<Arc<SigningKeys>, DbError> {
+        let signing = Arc::clone(&self.signing);
+        let load = async move |c: &mut Connection| SigningKeys::load(c, (*signing).as_ref()).await;
+        Ok(Arc::new(self.db.read("load signing keys", load).await?))
     }
 
     /// Where a round was interrupted.
@@ -230,8 +235,8 @@ impl Verifier {
         let first = Verification::new(tenant, Arc::clone(keys)).known(known);
         let (mut is_again, mut is_away) = (false, false);
         let mut at = match place {
-            Some(place) => first.clone().from_place(place),
-            None => first.clone(),
+            Some(place) => first.from_place(place),
+            None => first,
         };
         let found = loop {
             let progress = Progress {
@@ -265,9 +270,10 @@ impl Verifier {
             }
             match step {
                 Step::Further(further) => at = *further,
-                // Once more: retention may have taken links away meanwhile.
+                // Once more: retention may have taken links away meanwhile, or the sealer have made its first key.
                 Step::Done(found) if found.broken.is_some() && !is_again => {
-                    (at, is_again) = (first.clone(), true);
+                    let keys = self.keys().await?;
+                    (at, is_again) = (Verification::new(tenant, keys).known(known), true);
                 }
                 Step::Done(found) => break *found,
             }

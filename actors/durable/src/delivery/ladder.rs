@@ -48,7 +48,7 @@ impl Ladder {
     }
 
     /// The wait after failed attempt number `attempt`, counted from 1; `None` if it was the last one. Lengthened by up to a
-    /// tenth at random, so that those who failed together do not come back together, and never shorter than the receiver
+    /// tenth at random, so that attempts that failed together are not repeated together, and never shorter than the receiver
     /// `asked` for.
     #[must_use]
     pub fn wait(&self, attempt: u32, asked: Option<Duration>) -> Option<Duration> {
@@ -64,7 +64,7 @@ impl Ladder {
 pub fn retry_after(value: &str, now: Moment) -> Option<Duration> {
     let value = value.trim();
     let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // So many digits that it is no number are a long time all the same.
+        // More digits than a number may have are a long time too.
         value.parse().map_or(LONGEST, Duration::from_secs)
     } else {
         let date = DateTime::parse_from_rfc2822(value).ok()?;

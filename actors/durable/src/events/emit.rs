@@ -3,9 +3,10 @@
 use std::{borrow::Cow, sync::LazyLock};
 
 use diesel::prelude::*;
-use dotmac_db::{DbError, TenantId, TenantTx, Tx, insert_all, insert_with_commit};
+use dotmac_db::{
+    Arguments, DbError, RowWithCommit, TenantId, TenantTx, Tx, insert_all, insert_with_commit,
+};
 use opentelemetry::{KeyValue, global, metrics::Counter};
-use serde::Serialize;
 
 use super::{
     CUSTOM, CustomEvent, EmitError, Event, EventId, MAX_DATA, MAX_EVENTS,
@@ -15,7 +16,7 @@ use super::{
 use crate::{declared::Declared, json_text::JsonText, trace::traceparent, wake};
 
 /// What writes events with the commit on PostgreSQL.
-const FUNCTION: &str = "event_write";
+const FUNCTION: &str = "event_add";
 /// The hook before the commit that writes what was collected.
 const HOOK: &str = "events";
 
@@ -40,7 +41,7 @@ pub trait Emit {
     /// Says that something happened. The event is written in one go with the commit, with all others of the transaction;
     /// subscribers of this process are woken after it.
     ///
-    /// Its tenant is that of the transaction's scope, its actor who has the scope, its trace the current span's.
+    /// Its tenant is that of the transaction's scope, its actor the holder of the scope, its trace the current span's.
     ///
     /// # Errors
     ///
@@ -141,18 +142,30 @@ struct New {
     partition_key: String,
 }
 
-#[derive(Clone, Insertable, Serialize)]
+#[derive(Clone, Insertable)]
 #[diesel(table_name = event, treat_none_as_default_value = false)]
 struct NewRow {
     id: EventId,
     tenant_id: Option<TenantId>,
-    #[serde(rename = "type")]
     kind: Cow<'static, str>,
     subject: String,
     partition_key: String,
     data: JsonText,
     actor: Option<String>,
     traceparent: Option<String>,
+}
+
+impl RowWithCommit for NewRow {
+    fn arguments(&self, to: &mut Arguments<'_>) {
+        to.add(self.id)
+            .add_if(self.tenant_id)
+            .add(&self.kind)
+            .add(&self.subject)
+            .add(&self.partition_key)
+            .add(&self.data)
+            .add_if(self.actor.as_ref())
+            .add_if(self.traceparent.as_ref());
+    }
 }
 
 fn collect(
@@ -212,13 +225,13 @@ fn row(new: New, count: usize) -> Result<NewRow, EmitError> {
 
 /// Has what was collected written with the commit.
 fn write(tx: &mut Tx) -> Result<(), DbError> {
-    match take(tx)? {
-        Some(rows) => insert_with_commit!(tx, event::table, FUNCTION, rows),
-        None => Ok(()),
+    if let Some(rows) = take(tx)? {
+        insert_with_commit!(tx, event::table, FUNCTION, rows);
     }
+    Ok(())
 }
 
-/// Takes what was collected, and has those woken who wait for such events; `None` if there is nothing.
+/// Takes what was collected, and wakes subscribers to such events after the commit; `None` if there is nothing.
 fn take(tx: &mut Tx) -> Result<Option<Vec<NewRow>>, DbError> {
     let collected = tx.slot::<Collected>();
     if let Some(refused) = &collected.refused {

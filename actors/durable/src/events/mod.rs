@@ -1,6 +1,6 @@
 //! The event log: what happened, kept in one stable order in which no earlier event appears after a reader has passed.
 //!
-//! An event is a type. It is emitted on a transaction and nowhere else, so it is there if and only if what it tells of
+//! An event is a type. It is emitted on a transaction and nowhere else, so it is there if and only if what it reports
 //! is:
 //!
 //! ```no_run
@@ -44,7 +44,7 @@
 //!
 //! # Order
 //!
-//! A sequence is handed out before its transaction commits, so a reader who remembers the highest number passes what
+//! A sequence is handed out before its transaction commits, so a reader that keeps the highest number passes what
 //! commits late. On PostgreSQL events are ordered by the id of their transaction, and read only below the oldest
 //! transaction that is still open (`pg_snapshot_xmin`): nothing can appear there any more. The price is that one long
 //! transaction that writes, anywhere in the cluster, holds the log back; [`subscribers`] names it. SQLite has one

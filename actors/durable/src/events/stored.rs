@@ -78,7 +78,7 @@ pub struct StoredEvent {
     /// What is handled in order.
     pub partition_key: String,
     data: Json<Value>,
-    /// Who caused it: `user:01a2…`.
+    /// Its actor: `user:01a2…`.
     pub actor: Option<String>,
     /// The trace in which it was caused, W3C Trace Context.
     pub traceparent: Option<String>,
@@ -169,7 +169,7 @@ pub struct CloudEvent {
     /// The trace in which it was caused, W3C Trace Context.
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<String>,
-    /// Who caused it: `user:` and the id, or `system:` and a reason.
+    /// Its actor: `user:` and the id, or `system:` and a reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     actor: Option<String>,
     /// Its place in the log. As texts, these sort as the events do.

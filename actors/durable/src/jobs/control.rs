@@ -1,11 +1,14 @@
 //! What is done with a job from outside: cancelled, tried again, run now; and with a queue: paused, resumed.
 
-use diesel::{dsl::sql, prelude::*, sql_types::Bool};
+use diesel::{dsl::sql, prelude::*, sql_query, sql_types::Bool};
 use diesel_async::RunQueryDsl;
-use dotmac_db::{DbError, OptionalExtension, TenantId, Tx, on, types::Moment};
+use dotmac_db::{
+    DbError, OptionalExtension, TenantId, Tx, on,
+    types::{Moment, sql::Uuid},
+};
 
 use super::{
-    JobId, JobState, SYSTEM,
+    JobId, JobState, SYSTEM, arrival,
     tables::{job, job_queue},
 };
 use crate::wake;
@@ -87,6 +90,10 @@ async fn made_ready(tx: &mut Tx, id: JobId, kind: Option<String>) -> Result<Acte
     let Some(kind) = kind else {
         return refused(tx, id).await;
     };
+    let xid = arrival::xid(tx);
+    let noted = sql_query(format!("UPDATE job SET ready_xid = {xid} WHERE id = $1"));
+    let noted = noted.bind::<Uuid, _>(id);
+    on!(tx, |c| noted.execute(c).await)?;
     tx.after_commit(move || wake::wake(&[&kind]));
     Ok(Acted::Done(JobState::Ready))
 }

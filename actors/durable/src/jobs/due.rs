@@ -10,6 +10,7 @@ use diesel::{
 use diesel_async::RunQueryDsl;
 use dotmac_db::{Connection, Db, DbError, Querying, Tx, on, types::Moment};
 
+use super::arrival;
 use crate::clock::{between, now};
 
 /// Jobs that are made ready by one transaction.
@@ -38,14 +39,15 @@ pub(super) async fn make_ready(db: &Db) -> Result<Option<Duration>, DbError> {
         Some(_) => {}
     }
     let make = async move |tx: &mut Tx| {
+        let xid = arrival::xid(tx);
         let query = match tx.connection() {
             Connection::Postgres(_) => format!(
                 "WITH due AS MATERIALIZED (SELECT id FROM job WHERE state IN ('scheduled', 'retrying') \
                  AND run_at <= $1 ORDER BY run_at LIMIT {AT_ONCE} FOR UPDATE SKIP LOCKED) \
-                 UPDATE job SET state = 'ready' FROM due WHERE job.id = due.id"
+                 UPDATE job SET state = 'ready', ready_xid = {xid} FROM due WHERE job.id = due.id"
             ),
             Connection::Sqlite(_) => format!(
-                "UPDATE job SET state = 'ready' WHERE id IN (SELECT id FROM job \
+                "UPDATE job SET state = 'ready', ready_xid = {xid} WHERE id IN (SELECT id FROM job \
                  WHERE state IN ('scheduled', 'retrying') AND run_at <= $1 ORDER BY run_at LIMIT {AT_ONCE})"
             ),
         };

@@ -295,7 +295,8 @@ async fn write(tx: &mut Tx) -> Result<(), DbError> {
         Some(batch) if batch.jobs.len() <= FEW => {
             let ids = batch.jobs.iter().map(|job| job.id);
             tx.slot::<Collected>().closing.extend(ids);
-            insert_with_commit(tx, batch)
+            insert_with_commit(tx, batch);
+            Ok(())
         }
         Some(batch) => insert(tx, batch).await,
         None => Ok(()),

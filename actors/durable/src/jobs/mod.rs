@@ -46,6 +46,7 @@
 //! comes back late changes nothing, regardless of the job's state. Instances show that they are alive by a row of their
 //! own; the jobs of one that does not for 10 s go to others.
 
+mod arrival;
 mod bounds;
 mod claim;
 mod control;
@@ -85,7 +86,7 @@ pub use kind::{
 pub use options::{EnqueueOptions, MAX_PRIORITY};
 pub use retention::{Kept, maintain, retention};
 pub use retry::Backoff;
-pub use run::Run;
+pub use run::{Run, RunLease, hold_all};
 pub use runner::{HandlerTwice, Runner, RunnerStatus, SlotsInUse};
 pub use schedules::{
     Draft, MAX_RUN_ALL, MAX_SCHEDULE_NAME, MAX_SCHEDULES, Missed, Occurrence, OccurrenceState,

@@ -250,6 +250,11 @@ impl<J: Job> Run<J> {
         settle::hold(tx, self.state.lease).await
     }
 
+    /// What [`hold_all`] takes for this job.
+    pub fn lease(&self) -> RunLease {
+        RunLease(self.state.lease)
+    }
+
     /// Completes the job on `tx`: it is `completed` if and only if the transaction is committed. What the transaction does
     /// takes place exactly once, even if the process is killed. The handler returns the same output then.
     ///
@@ -270,6 +275,22 @@ impl<J: Job> Run<J> {
         });
         Ok(())
     }
+}
+
+/// The right of a worker to a job that it does.
+#[derive(Clone, Copy, Debug)]
+pub struct RunLease(Lease);
+
+/// As [`Run::guard`] for several jobs, by one statement: which of them are still their workers'. What the transaction does for one
+/// that is not is up to the caller.
+///
+/// # Errors
+///
+/// [`DbError`]; a lost lease is none.
+pub async fn hold_all(tx: &mut Tx, leases: &[RunLease]) -> Result<Vec<bool>, DbError> {
+    let wanted: Vec<_> = leases.iter().map(|it| it.0).collect();
+    let held = settle::hold_all(tx, &wanted).await?;
+    Ok(wanted.iter().map(|it| held.contains(&it.id)).collect())
 }
 
 /// An output as it is kept; `None` for nothing.

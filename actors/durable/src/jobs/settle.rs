@@ -3,7 +3,10 @@
 //! A row is changed only if the job is still `running` under the lease number that the end is of. Each claim raises that
 //! number, so an end that comes late changes nothing, regardless of the job's state by then.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use diesel::{
     prelude::*,
@@ -12,12 +15,13 @@ use diesel::{
 };
 use diesel_async::RunQueryDsl;
 use dotmac_db::{
-    Connection, DbError, Querying, TenantId, Tx, insert_all, on, types::Moment, types::sql::Uuid,
+    Connection, DbError, Querying, TenantId, Tx, insert_all, on, prepared, types::Moment,
+    types::sql::Uuid,
 };
 use serde::Serialize;
 
 use super::{
-    JobId, JobState,
+    JobId, JobState, arrival,
     error::{LeaseLost, MAX_MESSAGE, cut},
     liveness::IDLES_BRIEFLY,
     progress,
@@ -111,6 +115,9 @@ struct Row {
     crashes: Option<i32>,
 }
 
+/// That a job is running, so that its row is found by its id. Otherwise PostgreSQL might read the small index of running
+/// jobs, which has an entry of each former claim while vacuum is held back.
+const IS_RUNNING: &str = "job.state || '' = 'running'";
 /// A job with a requested cancellation is not retried, regardless of its result.
 const END: &str = "UPDATE job SET \
      finished_at = CASE WHEN job.cancels AND ended.done_at IS NULL THEN $1 ELSE ended.done_at END, \
@@ -119,7 +126,7 @@ const END: &str = "UPDATE job SET \
      attempt = job.attempt - ended.back, \
      crashes = COALESCE(ended.crashes, job.crashes), \
      worker = NULL";
-const WHERE: &str = "WHERE job.id = ended.id AND job.lease = ended.lease AND job.state = 'running' RETURNING job.id";
+const WHERE: &str = "WHERE job.id = ended.id AND job.lease = ended.lease";
 const FROM_POSTGRES: &str = "FROM json_to_recordset($2::json) AS ended (id uuid, lease bigint, state text, \
      run_at timestamp, done_at timestamp, back integer, crashes integer)";
 const FROM_SQLITE: &str = "FROM (SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.lease') AS lease, \
@@ -179,7 +186,10 @@ pub(super) async fn write(tx: &mut Tx, ends: &[End]) -> Result<Vec<JobId>, DbErr
         Connection::Postgres(_) => FROM_POSTGRES,
         Connection::Sqlite(_) => FROM_SQLITE,
     };
-    let query = sql_query(format!("{END} {from} {WHERE}"));
+    let xid = arrival::xid(tx);
+    let query = sql_query(format!(
+        "{END}, ready_xid = CASE WHEN ended.state = 'ready' THEN {xid} ELSE job.ready_xid END {from} {WHERE} AND {IS_RUNNING} RETURNING job.id"
+    ));
     let query = query.bind::<Timestamp, _>(now).bind::<Text, _>(rows);
     let ended: Vec<ThatJob> = on!(tx, |c| query.load(c).await)?;
     let by_id: HashMap<_, _> = ends.iter().map(|end| (end.lease.id, end)).collect();
@@ -249,19 +259,41 @@ pub(super) async fn hold(tx: &mut Tx, lease: Lease) -> Result<(), DbError> {
     let query = match tx.connection() {
         Connection::Postgres(_) => format!(
             "SELECT job.id FROM job CROSS JOIN {IDLES_BRIEFLY} AS bounded \
-             WHERE job.id = $1 AND job.lease = $2 AND job.state = 'running' FOR SHARE OF job"
+             WHERE job.id = $1 AND job.lease = $2 AND {IS_RUNNING} FOR SHARE OF job"
         ),
         // The transaction has the only write lock there is.
         Connection::Sqlite(_) => {
-            "SELECT id FROM job WHERE id = $1 AND lease = $2 AND state = 'running'".to_owned()
+            format!("SELECT id FROM job WHERE id = $1 AND lease = $2 AND {IS_RUNNING}")
         }
     };
     let query = sql_query(query)
         .bind::<Uuid, _>(lease.id)
         .bind::<BigInt, _>(lease.number);
-    let held: Vec<ThatJob> = on!(tx, |c| query.load(c).await)?;
+    let held: Vec<ThatJob> = on!(tx, |c| prepared(query).load(c).await)?;
     if held.is_empty() {
         return Err(LeaseLost.into());
     }
     Ok(())
+}
+
+/// Keeps those of these jobs until the end of the transaction that are still held; their ids.
+pub(super) async fn hold_all(tx: &mut Tx, leases: &[Lease]) -> Result<HashSet<JobId>, DbError> {
+    let wanted = leases.iter();
+    let wanted = wanted.map(|it| serde_json::json!({ "id": it.id, "lease": it.number }));
+    let wanted = serde_json::Value::Array(wanted.collect()).to_string();
+    let query = match tx.connection() {
+        Connection::Postgres(_) => format!(
+            "SELECT job.id FROM json_to_recordset($1::json) AS wanted (id uuid, lease bigint) \
+             JOIN job ON job.id = wanted.id AND job.lease = wanted.lease CROSS JOIN {IDLES_BRIEFLY} AS bounded \
+             WHERE job.state = 'running' ORDER BY job.id FOR SHARE OF job"
+        ),
+        // The transaction has the only write lock there is.
+        Connection::Sqlite(_) => "SELECT job.id FROM json_each($1) AS wanted JOIN job \
+             ON job.id = json_extract(wanted.value, '$.id') AND job.lease = json_extract(wanted.value, '$.lease') \
+             WHERE job.state = 'running'"
+            .to_owned(),
+    };
+    let query = sql_query(query).bind::<Text, _>(wanted);
+    let held: Vec<ThatJob> = on!(tx, |c| prepared(query).load(c).await)?;
+    Ok(held.into_iter().map(|it| it.id).collect())
 }

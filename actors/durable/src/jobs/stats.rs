@@ -16,6 +16,7 @@ use super::{
     JobId, JobState, SYSTEM,
     status::LAST_TENANT,
     tables::{job, job_queue},
+    waiting::IS_UNFINISHED,
 };
 use crate::clock::{between, now};
 
@@ -84,17 +85,17 @@ pub async fn stats_of_all(c: &mut Connection) -> Result<Stats, DbError> {
 
 async fn count(c: &mut Connection, (first, last): (TenantId, TenantId)) -> Result<Stats, DbError> {
     let now = now(c).await?;
-    let of = |states: &str| {
+    let of = |condition: &str| {
         format!(
             "SELECT kind, queue, state, count(*) AS number, min(run_at) AS oldest FROM job \
-             WHERE tenant_id >= $1 AND tenant_id <= $2 AND state {states} GROUP BY kind, queue, state"
+             WHERE tenant_id >= $1 AND tenant_id <= $2 AND {condition} GROUP BY kind, queue, state"
         )
     };
     let query = sql_query(format!(
         "{} UNION ALL {} UNION ALL {}",
-        of("IN ('scheduled', 'ready', 'retrying')"),
-        of("= 'running'"),
-        of("IN ('failed', 'parked')"),
+        of(IS_UNFINISHED),
+        of("state = 'running'"),
+        of("state IN ('failed', 'parked')"),
     ));
     let query = query.bind::<Uuid, _>(first).bind::<Uuid, _>(last);
     let rows: Vec<Counted> = on!(c, |c| query.load(c).await)?;

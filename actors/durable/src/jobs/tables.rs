@@ -3,6 +3,7 @@
 diesel::table! {
     use dotmac_db::types::sql::*;
 
+    // And `ready_xid`, which statements in SQL set.
     job (id) {
         id -> Uuid,
         tenant_id -> Uuid,

@@ -34,6 +34,11 @@ struct Count {
 
 static COUNTS: Mutex<Option<HashMap<Whose, Count>>> = Mutex::new(None);
 
+/// That a job waits, for its time or a worker, as the index has it that counts such jobs. Its condition is another one than
+/// that of a claim, which would otherwise take this index for its own when statistics are old, and read all entries of a
+/// tenant.
+pub(super) const IS_UNFINISHED: &str = "finished_at IS NULL AND state <> 'running'";
+
 /// Refuses another job when as many wait as may wait. `unwritten` are those of the transaction that the database does not
 /// have yet.
 pub(super) async fn check(tx: &mut Tx, whose: Whose, unwritten: usize) -> Result<(), EnqueueError> {
@@ -75,10 +80,10 @@ async fn count(tx: &mut Tx, (tenant, kind): Whose) -> Result<i64, dotmac_db::DbE
         #[diesel(sql_type = BigInt)]
         number: i64,
     }
-    let query = sql_query(
+    let query = sql_query(format!(
         "SELECT count(*) AS number FROM (SELECT 1 FROM job WHERE tenant_id = $1 AND kind = $2 \
-         AND state IN ('scheduled', 'ready', 'retrying') LIMIT 10001) AS waiting",
-    );
+         AND {IS_UNFINISHED} LIMIT 10001) AS waiting"
+    ));
     let query = query
         .bind::<Uuid, _>(tenant)
         .bind::<diesel::sql_types::Text, _>(kind);

@@ -4,8 +4,10 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use dotmac_db::{Connection, DbError, Querying as _, TenantId, Tx, insert_all, on, types::Moment};
-use serde::Serialize;
+use dotmac_db::{
+    Arguments, Connection, DbError, Querying as _, RowWithCommit, TenantId, Tx, insert_all, on,
+    types::Moment,
+};
 
 use super::{
     JobId, JobState,
@@ -16,9 +18,11 @@ use crate::json_text::JsonText;
 /// So many are written in one go with the commit. More are cheaper by statements of their own.
 pub(super) const FEW: usize = 20;
 /// What writes jobs with the commit on PostgreSQL.
-const FUNCTION: &str = "job_write";
+const FUNCTION: &str = "job_add";
+/// What writes their queues.
+const QUEUE_FUNCTION: &str = "job_queue_add";
 
-#[derive(Clone, Insertable, Serialize)]
+#[derive(Clone, Insertable)]
 #[diesel(table_name = job)]
 pub(super) struct NewJob {
     pub(super) id: JobId,
@@ -32,12 +36,10 @@ pub(super) struct NewJob {
     pub(super) created_at: Moment,
 }
 
-#[derive(Clone, Insertable, Serialize)]
+#[derive(Clone, Insertable)]
 #[diesel(table_name = job_payload, treat_none_as_default_value = false)]
 pub(super) struct NewPayload {
-    #[serde(skip)]
     pub(super) job_id: JobId,
-    #[serde(skip)]
     pub(super) tenant_id: TenantId,
     pub(super) args: JsonText,
     pub(super) actor: Option<String>,
@@ -45,12 +47,33 @@ pub(super) struct NewPayload {
 }
 
 /// Both rows of a job, for PostgreSQL's function.
-#[derive(Serialize)]
-struct Whole<'a> {
-    #[serde(flatten)]
-    job: &'a NewJob,
-    #[serde(flatten)]
-    payload: &'a NewPayload,
+struct Whole<'a>(&'a NewJob, &'a NewPayload);
+
+impl RowWithCommit for Whole<'_> {
+    fn arguments(&self, to: &mut Arguments<'_>) {
+        let Self(job, payload) = self;
+        to.add(job.id)
+            .add(job.tenant_id)
+            .add(job.kind)
+            .add(&job.queue)
+            .add(job.state)
+            .add(job.priority)
+            .add(job.run_at)
+            .add(job.max_attempts)
+            .add(job.created_at)
+            .add(&payload.args)
+            .add_if(payload.actor.as_ref())
+            .add_if(payload.traceparent.as_ref());
+    }
+}
+
+/// The row of a queue.
+struct NewQueue(Cow<'static, str>);
+
+impl RowWithCommit for NewQueue {
+    fn arguments(&self, to: &mut Arguments<'_>) {
+        to.add(&self.0);
+    }
 }
 
 /// What is written at once.
@@ -70,16 +93,20 @@ pub(super) async fn insert(tx: &mut Tx, batch: Batch) -> Result<(), DbError> {
 }
 
 /// In one go with the commit.
-pub(super) fn insert_with_commit(tx: &mut Tx, batch: Batch) -> Result<(), DbError> {
+pub(super) fn insert_with_commit(tx: &mut Tx, batch: Batch) {
     let Batch {
         queues,
         jobs,
         payloads,
     } = batch;
     if let Connection::Postgres(_) = tx.connection() {
-        let both = jobs.iter().zip(&payloads);
-        let whole: Vec<_> = both.map(|(job, payload)| Whole { job, payload }).collect();
-        return tx.call_with_commit(FUNCTION, &whole);
+        for queue in queues {
+            tx.call_with_commit(QUEUE_FUNCTION, &NewQueue(queue));
+        }
+        for (job, payload) in jobs.iter().zip(&payloads) {
+            tx.call_with_commit(FUNCTION, &Whole(job, payload));
+        }
+        return;
     }
     tx.run_with_commit(move |c| {
         for queue in queues {
@@ -98,7 +125,6 @@ pub(super) fn insert_with_commit(tx: &mut Tx, batch: Batch) -> Result<(), DbErro
         }
         Ok(())
     });
-    Ok(())
 }
 
 /// Writes down that there is such a queue.

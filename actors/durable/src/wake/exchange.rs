@@ -68,7 +68,7 @@ fn open(outgoing: &Arc<Outgoing>) {
 }
 
 /// Has other instances woken for `kinds`, soon.
-pub(super) fn tell<K: AsRef<str>>(kinds: &[K]) {
+pub(super) fn pass_on<K: AsRef<str>>(kinds: &[K]) {
     if kinds.is_empty() {
         return;
     }

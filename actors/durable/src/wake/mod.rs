@@ -29,13 +29,13 @@ pub fn signal(kinds: Vec<&'static str>) -> Arc<Notify> {
     signal
 }
 
-/// Wakes those who wait for any of `kinds`, here and on other instances. For [`Tx::after_commit`](dotmac_db::Tx::after_commit).
+/// Wakes what waits for any of `kinds`, here and on other instances. For [`Tx::after_commit`](dotmac_db::Tx::after_commit).
 pub fn wake<K: AsRef<str>>(kinds: &[K]) {
     wake_here(|kind| kinds.iter().any(|it| it.as_ref() == kind));
-    exchange::tell(kinds);
+    exchange::pass_on(kinds);
 }
 
-/// Wakes those of this process who wait for a kind that `is_meant`.
+/// Wakes what waits in this process for a kind that `is_meant`.
 fn wake_here(is_meant: impl Fn(&str) -> bool) {
     let waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     for it in waiting.iter() {

@@ -11,7 +11,7 @@ use crate::{
     support::{PATIENCE, Postgres, eventually, process::Process},
 };
 
-/// What tells the test program to be a process that is killed: the first number, and the database.
+/// Makes the test program a process that is killed: the first number, and the database.
 const VICTIM: &str = "DOTMAC_TEST_VICTIM";
 /// Processes that are killed on each back end.
 const ROUNDS: i64 = 4;

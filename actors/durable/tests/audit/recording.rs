@@ -143,6 +143,23 @@ async fn entries_are_listed_newest_first_and_a_tenant_sees_its_own_alone() {
             );
         }
 
+        // An id that is longer than what indexes take, and one that begins in the same way.
+        let long = "ß".repeat(4000);
+        for id in [long.clone(), format!("{long}!")] {
+            let act = async move |tx: &mut TenantTx| {
+                let entry = Entry::new("number_add", "test.number", id);
+                Ok::<_, DbError>(tx.audit(entry)?.of(()))
+            };
+            db.act("add", act).await.unwrap();
+        }
+        rig.seal().await;
+        let of_long = Filter {
+            resource_id: text(&long),
+            ..Filter::default()
+        };
+        assert_eq!(numbers(&all(of_long, i64::MAX).await), [7]);
+        assert_eq!(rig.verified(scope().tenant()).await.broken, None);
+
         let id = newest.id;
         let one = async move |tx: &mut TenantTx| find(tx, id, None).await;
         assert_eq!(db.read("find", one).await.unwrap().as_ref(), Some(&page[0]));

@@ -49,6 +49,16 @@ async fn whatever_is_changed_taken_away_or_put_in_breaks_the_chain_there() {
                 Fault::EntryMissing,
             ),
             (
+                "UPDATE audit_search SET actor = 'user:another' WHERE number = 3".to_owned(),
+                3,
+                Fault::Search,
+            ),
+            (
+                "DELETE FROM audit_search WHERE number = 5".to_owned(),
+                5,
+                Fault::Search,
+            ),
+            (
                 "DELETE FROM audit_link WHERE number = 3".to_owned(),
                 3,
                 Fault::LinkMissing,

@@ -1,5 +1,5 @@
 //! The campaign: processes are killed at any moment, their pools are exhausted, readers keep their snapshots, and on PostgreSQL
-//! the server is killed, and its connections.
+//! the server is killed, with its connections, or replaced by its standby.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use dotmac_durable::audit::Acts as _;
 use crate::{
     checker::check,
     instance::{Rig, config, scope},
-    support::Postgres,
+    support::{Postgres, proxy::Proxy},
     victim::{self, kill_again_and_again, target},
     work::{TABLES, workers, write},
 };
@@ -101,6 +101,25 @@ async fn rows_events_jobs_and_audit_entries_agree_when_processes_are_killed_on_p
             pinned = None;
         }
         _ => {}
+    })
+    .await;
+}
+
+/// The server is killed as well, and another one takes over that has followed it.
+#[actix::test]
+async fn rows_events_jobs_and_audit_entries_agree_when_processes_are_killed_and_a_standby_takes_over()
+ {
+    let mut server = Postgres::start().await;
+    let standby = server.standby().await;
+    let proxy = Proxy::before(server.port).await;
+    campaign(&proxy.port.to_string(), async |round| {
+        if round == 2 {
+            server.kill().await;
+            proxy.cut();
+            proxy.lead_to(standby.port);
+            standby.promote().await;
+            proxy.mend();
+        }
     })
     .await;
 }

@@ -76,7 +76,7 @@ async fn killed(database: &str) {
     loop {
         let read = async |c: &mut Connection| subscribers(c).await;
         let all = rig.system().read("status", read).await.unwrap();
-        // The first may have emitted more for the second since it was looked at.
+        // The first may have emitted more for the second since it was read.
         if all.len() == 2 && all.iter().all(|it| it.lag_events == 0) && is_still(&rig).await {
             assert!(all.iter().all(|it| it.held == 0), "{all:?}");
             break;

@@ -306,8 +306,8 @@ async fn no_subscriber_is_sent_beyond_the_end_of_the_log() {
                 matches!(&refused, Err(RewindError::Beyond { newest: named }) if *named == newest);
             assert!(named, "{to:?}: {refused:?}");
         }
-        let nobody = async |tx: &mut Tx| retry_parked(tx, "nobody").await;
-        let refused = rig.system().transaction("retry", nobody).await;
+        let unknown = async |tx: &mut Tx| retry_parked(tx, "unknown").await;
+        let refused = rig.system().transaction("retry", unknown).await;
         assert!(
             matches!(refused, Err(RewindError::NoSubscriber)),
             "{refused:?}"

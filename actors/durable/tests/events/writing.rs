@@ -26,12 +26,12 @@ const TEXTS: [&str; 8] = [
 ];
 
 #[derive(Serialize, Deserialize)]
-struct Told {
+struct Texted {
     text: String,
 }
 
-impl Job for Told {
-    const KIND: &'static str = "test.told";
+impl Job for Texted {
+    const KIND: &'static str = "test.texted";
     type Output = ();
 }
 
@@ -48,7 +48,7 @@ async fn every_text_comes_through() {
                 let entry = Entry::new("text_add", "test.text", text).detail("text", text);
                 let _ = tx.audit(entry)?.of(());
                 let text = text.to_owned();
-                tx.enqueue(&Told { text }).await?;
+                tx.enqueue(&Texted { text }).await?;
             }
             // A character that PostgreSQL has in JSON and in no text.
             let mut event = Counted::new(8);

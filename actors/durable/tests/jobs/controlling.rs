@@ -37,6 +37,7 @@ fn later() -> EnqueueOptions {
 async fn a_job_that_waits_is_cancelled_at_once_and_can_be_done_after_all() {
     on_both(async |target| {
         let rig = Rig::start(&target, |db| vec![noting(db)]).await;
+        let other = Rig::start(&target, |db| vec![noting(db)]).await;
         let id = rig.enqueue_with(Work { number: 1 }, later()).await.id();
         assert_eq!(
             act(&rig, id, Act::Retry).await,
@@ -68,6 +69,7 @@ async fn a_job_that_waits_is_cancelled_at_once_and_can_be_done_after_all() {
         rig.until_done(&[1, 2]).await;
         assert_eq!(act(&rig, JobId::new(), Act::Cancel).await, Acted::Unknown);
         rig.supervisor.halt().await;
+        other.supervisor.halt().await;
     })
     .await;
 }
@@ -110,16 +112,19 @@ async fn a_job_that_runs_sees_that_it_is_cancelled() {
 #[actix::test]
 async fn a_failed_job_is_done_when_that_is_asked_for_with_one_more_attempt() {
     on_both(async |target| {
-        let rig = Rig::start(&target, |_| {
-            let work = async |run: Run<Work>| {
-                if run.attempt() == 1 {
-                    return Err(JobError::fail("not_yet", "not yet"));
-                }
-                Ok(run.number)
-            };
-            vec![JobHandler::new(work)]
-        })
-        .await;
+        let start = async || {
+            Rig::start(&target, |_| {
+                let work = async |run: Run<Work>| {
+                    if run.attempt() == 1 {
+                        return Err(JobError::fail("not_yet", "not yet"));
+                    }
+                    Ok(run.number)
+                };
+                vec![JobHandler::new(work)]
+            })
+            .await
+        };
+        let (rig, other) = (start().await, start().await);
         let options = EnqueueOptions::new().max_attempts(1);
         let id = rig.enqueue_with(Work { number: 1 }, options).await.id();
         rig.until_state(id, JobState::Failed).await;
@@ -134,6 +139,7 @@ async fn a_failed_job_is_done_when_that_is_asked_for_with_one_more_attempt() {
         let job = rig.until_state(id, JobState::Completed).await;
         assert_eq!((job.attempt, job.max_attempts), (2, 2));
         rig.supervisor.halt().await;
+        other.supervisor.halt().await;
     })
     .await;
 }
@@ -241,14 +247,17 @@ async fn jobs_are_listed_by_state_kind_and_queue_the_newest_first() {
 #[actix::test]
 async fn finished_jobs_are_kept_for_as_long_as_said() {
     on_both(async |target| {
-        let rig = Rig::start(&target, |_| {
-            let work = async |run: Run<Work>| match run.number {
-                0 => Ok(0),
-                _ => Err(JobError::fail("no", "no")),
-            };
-            vec![JobHandler::new(work)]
-        })
-        .await;
+        let start = async || {
+            Rig::start(&target, |_| {
+                let work = async |run: Run<Work>| match run.number {
+                    0 => Ok(0),
+                    _ => Err(JobError::fail("no", "no")),
+                };
+                vec![JobHandler::new(work)]
+            })
+            .await
+        };
+        let (rig, other) = (start().await, start().await);
         let unique = EnqueueOptions::new().unique("key");
         let completed = rig
             .enqueue_with(Work { number: 0 }, unique.clone())
@@ -272,6 +281,7 @@ async fn finished_jobs_are_kept_for_as_long_as_said() {
         assert_eq!(expire(30).await, (1, vec![false, false, true]));
         assert_eq!(expire(400).await, (0, vec![false, false, true]));
         rig.supervisor.halt().await;
+        other.supervisor.halt().await;
     })
     .await;
 }

@@ -362,7 +362,7 @@ async fn a_job_that_takes_its_process_down_is_parked_and_others_go_on() {
     let server = Postgres::start().await;
     let target = postgres(server.port);
     let rig = Rig::start(&target, |_| Vec::new()).await;
-    let beside = rig.enqueue(Slow { number: -5 }).await;
+    let harmless = rig.enqueue(Slow { number: -5 }).await;
     let poison = rig.enqueue(Poison).await;
     for crash in 1..=3 {
         let mut victim = start(&database(&target), -1);
@@ -376,7 +376,7 @@ async fn a_job_that_takes_its_process_down_is_parked_and_others_go_on() {
     let other = Rig::start(&target, |db| handlers(db, false)).await;
     let job = other.until_state(poison, JobState::Parked).await;
     assert_eq!((job.crashes, job.attempt), (3, 0), "{job:?}");
-    other.until_state(beside, JobState::Completed).await;
+    other.until_state(harmless, JobState::Completed).await;
     for rig in [rig, other] {
         rig.supervisor.halt().await;
     }

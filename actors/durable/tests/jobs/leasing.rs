@@ -9,7 +9,7 @@ use std::{
 };
 
 use dotmac_db::{DbError, ModuleDb, TenantTx};
-use dotmac_durable::jobs::{Job, JobError, JobHandler, JobState, LeaseLost, Rules, Run};
+use dotmac_durable::jobs::{Job, JobError, JobHandler, JobState, LeaseLost, Rules, Run, hold_all};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -38,6 +38,10 @@ fn late(db: &ModuleDb, goes: &Arc<AtomicBool>, met: &Met, tries: &Arc<AtomicU32>
                 while !goes.load(SeqCst) {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
+                let lease = late.lease();
+                let hold = async move |tx: &mut TenantTx| hold_all(tx, &[lease]).await;
+                let held: Result<_, DbError> = db.tenant(&scope).transaction("hold", hold).await;
+                met.lock().unwrap().push(held.unwrap() == [false]);
                 let guarded = Arc::clone(&late);
                 let guard = async move |tx: &mut TenantTx| {
                     note_done(tx, 1, "late").await?;
@@ -64,6 +68,7 @@ fn late(db: &ModuleDb, goes: &Arc<AtomicBool>, met: &Met, tries: &Arc<AtomicU32>
         }
         let work = async move |tx: &mut TenantTx| {
             note_done(tx, run.number, "second").await?;
+            assert_eq!(hold_all(tx, &[run.lease()]).await?, [true]);
             run.complete(tx, &run.number).await?;
             Ok::<_, DbError>(run.number)
         };
@@ -85,10 +90,10 @@ async fn a_job_that_hangs_is_tried_again_and_its_late_worker_changes_nothing() {
         assert_eq!(job.last_error.unwrap().code, "hung");
         goes.store(true, SeqCst);
         eventually("the late worker", || async {
-            (met.lock().unwrap().len() == 2).then_some(())
+            (met.lock().unwrap().len() == 3).then_some(())
         })
         .await;
-        assert_eq!(*met.lock().unwrap(), [true, true]);
+        assert_eq!(*met.lock().unwrap(), [true, true, true]);
         assert_eq!(one.numbers().await, [7]);
         let after = one.find(id).await.unwrap();
         assert_eq!((after.state, after.attempt), (JobState::Completed, 2));

@@ -56,16 +56,19 @@ impl Job for Stuck {
 #[actix::test]
 async fn a_job_that_makes_no_progress_is_tried_again_after_its_hang_after() {
     on_both(async |target| {
-        let rig = Rig::start(&target, |_| {
-            let work = async move |run: Run<Stuck>| {
-                if run.attempt() == 1 {
-                    std::future::pending::<()>().await;
-                }
-                Ok::<_, JobError>(())
-            };
-            vec![JobHandler::new(work)]
-        })
-        .await;
+        let start = async || {
+            Rig::start(&target, |_| {
+                let work = async move |run: Run<Stuck>| {
+                    if run.attempt() == 1 {
+                        std::future::pending::<()>().await;
+                    }
+                    Ok::<_, JobError>(())
+                };
+                vec![JobHandler::new(work)]
+            })
+            .await
+        };
+        let (rig, other) = (start().await, start().await);
         let id = rig.enqueue(Stuck).await;
         rig.until_state(id, JobState::Running).await;
         let began = Instant::now();
@@ -77,6 +80,7 @@ async fn a_job_that_makes_no_progress_is_tried_again_after_its_hang_after() {
         );
         assert!(took < limit + SLACK, "{took:?}");
         rig.supervisor.halt().await;
+        other.supervisor.halt().await;
     })
     .await;
 }

@@ -71,6 +71,7 @@ async fn fail_twice(run: Run<Work>) -> Result<i64, JobError> {
 async fn a_job_that_fails_is_tried_again_and_its_attempts_are_kept() {
     on_both(async |target| {
         let rig = Rig::start(&target, |_| vec![JobHandler::new(fail_twice)]).await;
+        let other = Rig::start(&target, |_| vec![JobHandler::new(fail_twice)]).await;
         let codes = ["error", "panicked", "upstream_unavailable", "limited"];
         for (number, code) in (0..).zip(codes) {
             let began = Instant::now();
@@ -98,6 +99,7 @@ async fn a_job_that_fails_is_tried_again_and_its_attempts_are_kept() {
         assert_eq!((job.attempt, job.max_attempts), (2, 2));
         assert_eq!(job.last_error.unwrap().message, "the disk is on fire");
         rig.supervisor.halt().await;
+        other.supervisor.halt().await;
     })
     .await;
 }
@@ -120,6 +122,7 @@ async fn a_result_is_kept_up_to_its_limit_and_arguments_of_another_shape_fail() 
     on_both(async |target| {
         let talk = async |run: Run<Talk>| Ok::<_, JobError>("x".repeat(run.0));
         let rig = Rig::start(&target, |_| vec![JobHandler::new(talk)]).await;
+        let other = Rig::start(&target, |_| vec![JobHandler::new(talk)]).await;
         let id = rig.enqueue(Talk(MAX_RESULT - 2)).await;
         let job = rig.until_state(id, JobState::Completed).await;
         let result = job.result.unwrap();
@@ -146,6 +149,7 @@ async fn a_result_is_kept_up_to_its_limit_and_arguments_of_another_shape_fail() 
         let job = rig.until_state(id, JobState::Failed).await;
         assert_eq!(job.last_error.unwrap().code, "args_invalid");
         rig.supervisor.halt().await;
+        other.supervisor.halt().await;
     })
     .await;
 }
@@ -155,23 +159,27 @@ async fn a_result_is_kept_up_to_its_limit_and_arguments_of_another_shape_fail() 
 async fn what_a_handler_does_in_the_transaction_of_its_job_takes_place_once() {
     on_both(async |target| {
         let tries = Arc::<AtomicU32>::default();
-        let counted = Arc::clone(&tries);
-        let rig = Rig::start(&target, move |db| {
-            let handler = async move |tx: &mut TenantTx, run: Arc<Run<Work>>| {
-                note_done(tx, run.number, "transaction").await?;
-                if counted.fetch_add(1, Relaxed) < 2 {
-                    return Err(JobError::again("not_yet", "not yet"));
-                }
-                Ok(run.number)
-            };
-            vec![JobHandler::in_transaction(db, handler)]
-        })
-        .await;
+        let start = async || {
+            let counted = Arc::clone(&tries);
+            Rig::start(&target, move |db| {
+                let handler = async move |tx: &mut TenantTx, run: Arc<Run<Work>>| {
+                    note_done(tx, run.number, "transaction").await?;
+                    if counted.fetch_add(1, Relaxed) < 2 {
+                        return Err(JobError::again("not_yet", "not yet"));
+                    }
+                    Ok(run.number)
+                };
+                vec![JobHandler::in_transaction(db, handler)]
+            })
+            .await
+        };
+        let (rig, other) = (start().await, start().await);
         let id = rig.enqueue(Work { number: 7 }).await;
         let job = rig.until_state(id, JobState::Completed).await;
         assert_eq!((job.attempt, job.result), (3, Some(json!(7))));
         assert_eq!(rig.numbers().await, [7]);
         rig.supervisor.halt().await;
+        other.supervisor.halt().await;
     })
     .await;
 }
@@ -179,19 +187,22 @@ async fn what_a_handler_does_in_the_transaction_of_its_job_takes_place_once() {
 #[actix::test]
 async fn jobs_that_wait_for_a_time_run_then_and_progress_is_shown() {
     on_both(async |target| {
-        let rig = Rig::start(&target, |_| {
-            let work = async |run: Run<Work>| {
-                run.progress(1, Some(2), "half");
-                while run.number == 2 && !run.is_cancelled() {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                    run.beat();
-                }
-                run.progress(2, Some(2), "whole");
-                Ok::<_, JobError>(run.number)
-            };
-            vec![JobHandler::new(work)]
-        })
-        .await;
+        let start = async || {
+            Rig::start(&target, |_| {
+                let work = async |run: Run<Work>| {
+                    run.progress(1, Some(2), "half");
+                    while run.number == 2 && !run.is_cancelled() {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                        run.beat();
+                    }
+                    run.progress(2, Some(2), "whole");
+                    Ok::<_, JobError>(run.number)
+                };
+                vec![JobHandler::new(work)]
+            })
+            .await
+        };
+        let (rig, other) = (start().await, start().await);
         let soon = Moment::now() + Duration::from_millis(1500);
         let options = EnqueueOptions::new().run_at(soon);
         let id = rig.enqueue_with(Work { number: 1 }, options).await.id();
@@ -217,6 +228,7 @@ async fn jobs_that_wait_for_a_time_run_then_and_progress_is_shown() {
         // It ends well although it was cancelled, and that is what is said.
         rig.until_state(id, JobState::Completed).await;
         rig.supervisor.halt().await;
+        other.supervisor.halt().await;
     })
     .await;
 }

@@ -170,6 +170,7 @@ async fn what_was_missed_is_enqueued_or_noted_as_the_policy_says() {
         idle.supervisor.halt().await;
 
         let rig = Rig::start(&target, |db| vec![noting(db)]).await;
+        let other = Rig::start(&target, |db| vec![noting(db)]).await;
         for (id, missed) in made {
             let occurrences = eventually("the occurrences", || async {
                 let found = rig.occurrences(id).await;
@@ -193,6 +194,7 @@ async fn what_was_missed_is_enqueued_or_noted_as_the_policy_says() {
         .await;
         rig.until_done(&[7; 26]).await;
         rig.supervisor.halt().await;
+        other.supervisor.halt().await;
     })
     .await;
 }
@@ -201,6 +203,7 @@ async fn what_was_missed_is_enqueued_or_noted_as_the_policy_says() {
 async fn a_job_that_the_queue_refuses_is_noted_and_the_schedule_goes_on() {
     on_both(async |target| {
         let rig = Rig::start(&target, |db| vec![noting(db)]).await;
+        let other = Rig::start(&target, |db| vec![noting(db)]).await;
         let wrong = Draft {
             args: json!({"number": "seven"}),
             ..draft("wrong", 1, Missed::RunAll)
@@ -220,6 +223,7 @@ async fn a_job_that_the_queue_refuses_is_noted_and_the_schedule_goes_on() {
             );
         }
         rig.supervisor.halt().await;
+        other.supervisor.halt().await;
     })
     .await;
 }
@@ -228,6 +232,7 @@ async fn a_job_that_the_queue_refuses_is_noted_and_the_schedule_goes_on() {
 async fn a_schedule_is_held_triggered_resumed_and_deleted() {
     on_both(async |target| {
         let rig = Rig::start(&target, |db| vec![noting(db)]).await;
+        let other = Rig::start(&target, |db| vec![noting(db)]).await;
         let made = rig.schedule(draft("hourly", 3600, Missed::Skip)).await;
         let held = Draft {
             is_paused: true,
@@ -272,6 +277,7 @@ async fn a_schedule_is_held_triggered_resumed_and_deleted() {
         }
         assert!(rig.occurrences(id).await.is_empty());
         rig.supervisor.halt().await;
+        other.supervisor.halt().await;
     })
     .await;
 }

@@ -317,3 +317,58 @@ async fn tenants_take_turns_while_a_reader_keeps_its_snapshot() {
     drop(reader);
     rig.supervisor.halt().await;
 }
+
+/// How many entries of the indexes of jobs were read, as the server has noted it by now.
+async fn entries_read(server: &crate::support::Postgres) -> i64 {
+    // Sessions report at most once a second.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let read = "SELECT sum(idx_tup_read)::bigint FROM pg_stat_user_indexes WHERE relname = 'job'";
+    server.query(read).await.trim().parse().unwrap()
+}
+
+/// So many jobs were claimed before.
+const BEFORE: i64 = 100_000;
+/// So many are enqueued, one after the other, between two questions.
+const AT_A_TIME: i64 = 60;
+
+/// As above, one job after the other: a look for each of them would read all those entries twice.
+#[actix::test]
+async fn what_becomes_ready_is_found_without_the_entries_of_what_was_claimed_before() {
+    let server = Postgres::start().await;
+    let target = postgres(server.port);
+    let log = Log::default();
+    let rig = Rig::start(&target, |_| vec![logging(&log)]).await;
+    let (reader, connection) = tokio_postgres::connect(&server.url(), tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let pin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM job";
+    reader.batch_execute(pin).await.unwrap();
+    let fill = "INSERT INTO job (id, tenant_id, kind, queue, state, priority, run_at, max_attempts, created_at) \
+         SELECT gen_random_uuid(), '00000000-0000-0000-0000-000000000001', 'test.single', 'default', 'ready', 0, \
+         now(), 3, now() FROM generate_series(1, 100000)";
+    server.query(fill).await;
+    let done = "UPDATE job SET state = 'completed', finished_at = now() WHERE state <> 'completed'";
+    server.query(done).await;
+    let mut number = 0;
+    crate::support::eventually("jobs to be found by their transactions", || {
+        let first = number;
+        number += AT_A_TIME;
+        let (rig, log, server) = (&rig, &log, &server);
+        async move {
+            let before = entries_read(server).await;
+            for number in first..first + AT_A_TIME {
+                let of = tenant(1 + u128::try_from(number % 4).unwrap());
+                let job = Single { tenant: 1, number };
+                rig.enqueue_for(&of, job, EnqueueOptions::new()).await;
+                until_logged(log, usize::try_from(number).unwrap() + 1).await;
+            }
+            let read = entries_read(server).await - before;
+            println!("{AT_A_TIME} jobs: {read} entries of indexes read");
+            (read < AT_A_TIME * BEFORE / 3).then_some(())
+        }
+    })
+    .await;
+    drop(reader);
+    rig.supervisor.halt().await;
+}

@@ -72,7 +72,7 @@ pub enum Takes {
 pub struct Change {
     /// The setting.
     pub key: String,
-    /// Which version it is, if it lies in KV v2.
+    /// Its version, if it is in KV v2.
     pub version: Option<u64>,
     /// Consumers that have it already.
     pub taken_by: Vec<&'static str>,
@@ -92,18 +92,18 @@ impl SecretFeed {
         let notification = {
             let mut state = self.state();
             let published = state.published.clone();
-            let tell = subscription.teller();
+            let notify = subscription.notifier();
             state.subscriptions.push(subscription);
-            published.zip(tell)
+            published.zip(notify)
         };
-        if let Some((store, tell)) = notification {
-            tell(&store);
+        if let Some((store, notify)) = notification {
+            notify(&store);
         }
     }
 
     /// Gives consumers what was loaded without an actor, for a command that starts none.
     pub fn provide(&self, store: &Arc<SecretStore>) {
-        self.tell(store);
+        self.publish(store);
     }
 
     /// Reports that the secret of `key` was refused, so that it is read again. May be said at will.
@@ -134,12 +134,12 @@ impl SecretFeed {
         &self.0.instruments
     }
 
-    /// Tells those whom it concerns that this is what there is now. Answers what differs from before;
+    /// Publishes `store` and notifies the subscribers that it concerns. Returns what differs from before;
     /// nothing does the first time.
-    pub(super) fn tell(&self, store: &Arc<SecretStore>) -> Vec<Change> {
-        let (changes, tellers) = self.state().turn_to(store);
+    pub(super) fn publish(&self, store: &Arc<SecretStore>) -> Vec<Change> {
+        let (changes, notifiers) = self.state().turn_to(store);
         // Without the lock: a consumer may subscribe or refuse from within.
-        tellers.iter().for_each(|tell| tell(store));
+        notifiers.iter().for_each(|notify| notify(store));
         changes
     }
 
@@ -186,14 +186,14 @@ impl SecretFeed {
     }
 }
 
-type Teller = Arc<dyn Fn(&SecretStore) + Send + Sync>;
+type Notifier = Arc<dyn Fn(&SecretStore) + Send + Sync>;
 
 impl State {
-    fn turn_to(&mut self, store: &Arc<SecretStore>) -> (Vec<Change>, Vec<Teller>) {
+    fn turn_to(&mut self, store: &Arc<SecretStore>) -> (Vec<Change>, Vec<Notifier>) {
         let former = self.published.replace(Arc::clone(store));
         let Some(former) = former else {
-            let everybody = self.subscriptions.iter().filter_map(Subscription::teller);
-            return (Vec::new(), everybody.collect());
+            let all = self.subscriptions.iter().filter_map(Subscription::notifier);
+            return (Vec::new(), all.collect());
         };
         let mut changes: BTreeMap<String, Change> = former
             .changed_keys(store)
@@ -208,7 +208,7 @@ impl State {
                 (key, change)
             })
             .collect();
-        let mut tellers = Vec::new();
+        let mut notifiers = Vec::new();
         for subscription in &self.subscriptions {
             let mut concerned = false;
             for key in &subscription.keys {
@@ -221,16 +221,16 @@ impl State {
                     Takes::AtRestart => change.waiting.push(subscription.name),
                 }
             }
-            tellers.extend(subscription.teller().filter(|_| concerned));
+            notifiers.extend(subscription.notifier().filter(|_| concerned));
         }
-        (changes.into_values().collect(), tellers)
+        (changes.into_values().collect(), notifiers)
     }
 }
 
 impl Subscription {
-    fn teller(&self) -> Option<Teller> {
+    fn notifier(&self) -> Option<Notifier> {
         match &self.takes {
-            Takes::Live(tell) => Some(Arc::clone(tell)),
+            Takes::Live(notify) => Some(Arc::clone(notify)),
             Takes::AtRestart => None,
         }
     }
@@ -270,19 +270,19 @@ mod tests {
         let (other, calls_of_other) = counting("other", &["C"]);
         feed.subscribe(one);
         feed.subscribe(other);
-        assert!(feed.tell(&store(&[("A", "1"), ("C", "1")])).is_empty());
+        assert!(feed.publish(&store(&[("A", "1"), ("C", "1")])).is_empty());
         assert_eq!(
             (calls_of_one.load(Relaxed), calls_of_other.load(Relaxed)),
             (1, 1)
         );
-        let changes = feed.tell(&store(&[("A", "2"), ("C", "1")]));
+        let changes = feed.publish(&store(&[("A", "2"), ("C", "1")]));
         assert_eq!(changes.len(), 1);
         assert_eq!(changes[0].taken_by, ["one"]);
         assert_eq!(
             (calls_of_one.load(Relaxed), calls_of_other.load(Relaxed)),
             (2, 1)
         );
-        feed.tell(&store(&[("A", "2"), ("C", "1")]));
+        feed.publish(&store(&[("A", "2"), ("C", "1")]));
         assert_eq!(
             (calls_of_one.load(Relaxed), calls_of_other.load(Relaxed)),
             (2, 1)
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn a_late_subscriber_gets_the_present_secrets() {
         let feed = SecretFeed::new();
-        feed.tell(&store(&[("A", "1")]));
+        feed.publish(&store(&[("A", "1")]));
         let (late, calls) = counting("late", &["A"]);
         feed.subscribe(late);
         assert_eq!(calls.load(Relaxed), 1);
@@ -309,12 +309,12 @@ mod tests {
             takes: Takes::AtRestart,
         });
         let before = store(&[("A", "1"), ("B", "1")]);
-        feed.tell(&before);
+        feed.publish(&before);
         let live_only = store(&[("A", "2"), ("B", "1")]);
-        feed.tell(&live_only);
+        feed.publish(&live_only);
         assert_eq!(feed.version(&before), feed.version(&live_only));
         let both = store(&[("A", "2"), ("B", "2")]);
-        let changes = feed.tell(&both);
+        let changes = feed.publish(&both);
         assert_eq!(changes[0].key, "B");
         assert_eq!(changes[0].waiting, ["stubborn"]);
         assert_ne!(feed.version(&live_only), feed.version(&both));

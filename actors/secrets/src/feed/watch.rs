@@ -76,7 +76,7 @@ mod tests {
     fn publish(feed: &SecretFeed, key: &str, value: &str) {
         let mut store = SecretStore::default();
         store.insert_literal(key, value.into());
-        feed.tell(&Arc::new(store));
+        feed.provide(&Arc::new(store));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use secrecy::ExposeSecret;
 use tokio::{sync::Notify, time::Instant};
 use tracing::{Instrument, Span, debug, info, info_span, warn};
 
-use super::{Due, LeaseClock};
+use super::clock::{Due, LeaseClock};
 use crate::{
     DatabaseRole, SecretsError, Vault,
     backoff::Backoff,

@@ -12,25 +12,10 @@ use super::{
     diagnosis::{Asking, Failure},
     session::{Lease, Session},
 };
-use crate::{SecretPath, SecretsError, Vault, VaultFailure, lease::LeaseClock};
+use crate::{DatabaseRole, SecretsError, Vault, VaultFailure, lease::LeaseClock};
 
 /// A static role's password that changes this very second is read again after this long.
 const ABOUT_TO_CHANGE: Duration = Duration::from_millis(200);
-
-/// Whose credentials are wanted, and which settings they fill.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DatabaseRole {
-    /// The name of the credentials in logs and metrics.
-    pub name: &'static str,
-    /// Where the database engine is mounted.
-    pub mount: SecretPath,
-    /// The role there, dynamic or static.
-    pub role: SecretPath,
-    /// The setting that the user's name fills.
-    pub username: String,
-    /// The setting that the password fills.
-    pub password: String,
-}
 
 /// Credentials, and how long they are good for.
 #[derive(Clone)]
@@ -49,20 +34,6 @@ pub(crate) enum LeaseLookup {
     Gone,
     /// Our policies do not allow to look.
     Unknown,
-}
-
-impl DatabaseRole {
-    /// The path that makes credentials of a dynamic role, as a policy spells it.
-    #[must_use]
-    pub fn dynamic_path(&self) -> String {
-        format!("{}/creds/{}", self.mount, self.role)
-    }
-
-    /// The path that tells those of a static role, as a policy spells it.
-    #[must_use]
-    pub fn static_path(&self) -> String {
-        format!("{}/static-creds/{}", self.mount, self.role)
-    }
 }
 
 impl Vault {

@@ -273,7 +273,7 @@ impl Vault {
             CallFailure::Garbled(detail) => VaultFailure::BadAnswer {
                 detail: presentable(&detail, sent),
             },
-            // Looked at by the caller.
+            // Checked by the caller.
             CallFailure::Refused { .. } | CallFailure::Redirected(_) => VaultFailure::BadAnswer {
                 detail: call.kind().to_owned(),
             },

@@ -16,7 +16,6 @@ mod write;
 
 pub use auth::{Auth, Credential};
 pub(crate) use backend::CallFailure;
-pub use database::DatabaseRole;
 pub(crate) use database::{Issued, LeaseLookup};
 pub(crate) use diagnosis::Failure;
 pub use document::Document;

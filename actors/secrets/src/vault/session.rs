@@ -34,7 +34,7 @@ pub(crate) struct Session {
     pub(crate) identity: Identity,
     /// Whether a login of this process created it; otherwise its issuer revokes it.
     ours: bool,
-    /// `None` for a token without an end, or one that may not be looked at.
+    /// `None` for a token without an end, or one that may not be looked up.
     clock: Mutex<Option<LeaseClock>>,
     dead: AtomicBool,
     outbox: Arc<Outbox>,
@@ -149,7 +149,7 @@ impl Drop for Lease {
 pub(crate) enum Revocation {
     Lease {
         id: String,
-        /// Kept until then: its end would end the lease without anybody noticing.
+        /// Kept until then: its end would end the lease unnoticed.
         session: Arc<Session>,
     },
     Token(SecretString),

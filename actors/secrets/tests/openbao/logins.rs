@@ -2,11 +2,6 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -17,6 +12,7 @@ use serde_json::json;
 use crate::{
     chain,
     contract::CLIENTS,
+    identities::{FakeKubernetes, Key, openssl},
     server::{OpenBao, Outcome, ROOT, Scratch},
     vault_config,
 };
@@ -361,142 +357,4 @@ async fn a_token_is_taken_from_the_file_that_an_agent_keeps() -> Outcome {
     fs::write(&file, format!("{ROOT}\n"))?;
     reads(config).await?;
     Ok(())
-}
-
-/// An RSA key, and JWTs that it has signed.
-struct Key {
-    private: PathBuf,
-    public: PathBuf,
-}
-
-impl Key {
-    fn new(directory: &Path) -> Outcome<Self> {
-        openssl(directory, "genrsa -out jwt.key 2048")?;
-        openssl(directory, "rsa -in jwt.key -pubout -out jwt.pub")?;
-        Ok(Self {
-            private: directory.join("jwt.key"),
-            public: directory.join("jwt.pub"),
-        })
-    }
-
-    fn sign(&self, claims: &serde_json::Value) -> Outcome<String> {
-        let header = json!({ "alg": "RS256", "typ": "JWT" }).to_string();
-        let signed = format!(
-            "{}.{}",
-            base64url(header.as_bytes()),
-            base64url(claims.to_string().as_bytes())
-        );
-        let mut signing = Command::new("openssl")
-            .args(["dgst", "-sha256", "-sign"])
-            .arg(&self.private)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        signing
-            .stdin
-            .take()
-            .ok_or("no input")?
-            .write_all(signed.as_bytes())?;
-        let signature = signing.wait_with_output()?.stdout;
-        Ok(format!("{signed}.{}", base64url(&signature)))
-    }
-}
-
-fn base64url(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let of = |n: usize| u32::from(three.get(n).copied().unwrap_or(0));
-        let bits = of(0) << 16 | of(1) << 8 | of(2);
-        for n in 0..=three.len() {
-            let six = (bits >> (18 - 6 * n)) & 63;
-            text.push(char::from(ALPHABET[six as usize]));
-        }
-    }
-    text
-}
-
-fn openssl(directory: &Path, arguments: &str) -> Outcome {
-    let output = Command::new("openssl")
-        .args(arguments.split_whitespace())
-        .current_dir(directory)
-        .output()?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(String::from_utf8_lossy(&output.stderr).into()),
-    }
-}
-
-/// Answers TokenReview as an API server of Kubernetes would: any token is authentic, with the identity of its claims.
-struct FakeKubernetes {
-    address: String,
-}
-
-impl FakeKubernetes {
-    fn start() -> Outcome<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let address = format!("http://{}", listener.local_addr()?);
-        thread::Builder::new()
-            .name("fake-kubernetes".to_owned())
-            .spawn(move || {
-                for stream in listener.incoming().map_while(Result::ok) {
-                    // A client that has gone away needs no answer.
-                    review(stream).unwrap_or_default();
-                }
-            })?;
-        Ok(Self { address })
-    }
-}
-
-fn review(mut stream: TcpStream) -> Outcome {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse()?;
-        }
-        if line.trim().is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let asked: serde_json::Value = serde_json::from_slice(&body)?;
-    let token = asked["spec"]["token"].as_str().unwrap_or_default();
-    let claims: serde_json::Value =
-        serde_json::from_str(&decoded(token.split('.').nth(1).unwrap_or_default()))?;
-    let answer = json!({
-        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
-        "status": {
-            "authenticated": true, "audiences": claims["aud"],
-            "user": { "username": claims["sub"], "uid": "1",
-                      "groups": ["system:serviceaccounts"] },
-        },
-    })
-    .to_string();
-    write!(
-        stream,
-        "HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
-        answer.len()
-    )?;
-    Ok(())
-}
-
-fn decoded(text: &str) -> String {
-    let value = |c: u8| match c {
-        b'A'..=b'Z' => u32::from(c - b'A'),
-        b'a'..=b'z' => u32::from(c - b'a') + 26,
-        b'0'..=b'9' => u32::from(c - b'0') + 52,
-        b'-' => 62,
-        _ => 63,
-    };
-    let mut bytes = Vec::new();
-    for four in text.as_bytes().chunks(4) {
-        let bits = four.iter().fold(0, |bits, c| bits << 6 | value(*c)) << (6 * (4 - four.len()));
-        let all = bits.to_be_bytes();
-        bytes.extend_from_slice(&all[1..four.len()]);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

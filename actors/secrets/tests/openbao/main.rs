@@ -3,6 +3,7 @@
 mod actor;
 mod contract;
 mod hostile;
+mod identities;
 mod logins;
 mod running;
 mod server;

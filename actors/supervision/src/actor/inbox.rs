@@ -1,6 +1,6 @@
 //! The calls that wait for one life, in the order in which they came.
 //!
-//! Its own queue besides the actor's mailbox, since an actix message cannot say in which span it is
+//! A queue in addition to the actor's mailbox, since an actix message cannot say in which span it is
 //! to be handled. [`ActorHandle`](crate::ActorHandle) bounds what is in here.
 
 use std::{

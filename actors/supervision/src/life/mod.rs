@@ -52,6 +52,6 @@ pub(crate) trait Incarnation {
         false
     }
 
-    /// Moves what [`hang`](Self::hang) goes by: for so long its supervisor could not see it.
+    /// Moves the deadline of [`hang`](Self::hang) by the time in which its supervisor could not see it.
     fn extend_deadlines(&self, by: Duration);
 }

@@ -1,4 +1,4 @@
-//! A value that an actor publishes besides its mailbox: a pool, a table, anything that callers share.
+//! A value that an actor publishes in addition to its mailbox: a pool, a table, anything that callers share.
 
 use std::sync::Arc;
 

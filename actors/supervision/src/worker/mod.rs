@@ -148,7 +148,7 @@ impl WorkerSpec {
         self
     }
 
-    /// Tells errors that lie beyond this process from faults of the worker: for those `reason` gives the
+    /// Distinguishes errors of other systems from faults of the worker: for those `reason` gives the
     /// word to show. As with [`Lifeline::fail`](crate::Lifeline::fail), the next life begins after the
     /// longest backoff, and they never count towards [`Policy::intensity`](crate::Policy::intensity).
     #[must_use]

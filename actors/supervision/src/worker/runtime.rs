@@ -28,9 +28,13 @@ use crate::life::cell::now;
 /// Threads that drive timers, sockets and what workers spawn.
 const DRIVER_THREADS: usize = 2;
 
+/// How long a thread that polls workers waits for more of them. Short, since threads wake in turn: a few short runs a
+/// second would keep many of them alive.
+const POLL_THREAD_KEPT: Duration = Duration::from_millis(100);
+
 const NAME: &str = "dotmac-workers";
 
-/// Starts a runtime with the first worker, and another when that one stands still.
+/// Starts a runtime with the first worker, and another when that one makes no progress.
 #[derive(Default)]
 pub(crate) struct WorkerRuntimes {
     runtimes: Mutex<Runtimes>,
@@ -52,8 +56,8 @@ impl WorkerRuntimes {
         }
     }
 
-    /// The runtime for a new life of a worker. One that stands still is replaced, unless `limit` others
-    /// that were replaced stand still to this day.
+    /// The runtime for a new life of a worker. One that makes no progress is replaced, unless `limit` others
+    /// that were replaced make none either.
     ///
     /// # Errors
     ///
@@ -110,6 +114,7 @@ impl WorkerRuntime {
     fn start() -> io::Result<Self> {
         let runtime = RuntimeBuilder::new_multi_thread()
             .worker_threads(DRIVER_THREADS)
+            .thread_keep_alive(POLL_THREAD_KEPT)
             .thread_name(NAME)
             .enable_all()
             .build()?;

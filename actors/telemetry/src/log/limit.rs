@@ -58,8 +58,8 @@ impl Limiter {
         }))
     }
 
-    /// Says for each place how many of its lines were suppressed, if it has some and is quiet by now.
-    pub(crate) fn tell(&self) {
+    /// Logs for each place how many of its lines were suppressed, if there are any and it is quiet by now.
+    pub(crate) fn report(&self) {
         let now = self.second();
         let sites = self.0.sites.read().unwrap_or_else(PoisonError::into_inner);
         let ended = |site: &&Arc<Site>| site.second.load(Relaxed) < now;

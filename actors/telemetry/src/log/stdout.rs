@@ -3,7 +3,7 @@
 //!
 //! A reader that has stopped (a frozen log shipper, a paused terminal) fills the pipe; a plain
 //! write would then block whichever thread logs next, and the shutdown with it. So each write asks
-//! first whether there is room. The first line that finds none waits [`PATIENCE`]; from then on
+//! first whether there is room. The first line that finds none waits [`ROOM_WITHIN`]; from then on
 //! lines are dropped and counted until there is room again, and the next line is preceded by one
 //! that says how many are missing.
 
@@ -18,7 +18,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How long the first line waits for a reader that has stopped.
-const PATIENCE: Duration = Duration::from_millis(100);
+const ROOM_WITHIN: Duration = Duration::from_millis(100);
 
 /// The size that a pipe with room takes in one piece without blocking: `PIPE_BUF` on Linux, see pipe(7).
 const PIPE_PIECE: usize = 4096;
@@ -97,12 +97,12 @@ impl State {
             line.len().max(1)
         };
         for (index, piece) in line.chunks(size).enumerate() {
-            let patience = if self.stalled {
+            let limit = if self.stalled {
                 Duration::ZERO
             } else {
-                PATIENCE
+                ROOM_WITHIN
             };
-            self.stalled = !has_room(file, patience);
+            self.stalled = !has_room(file, limit);
             if self.stalled {
                 self.torn |= index > 0;
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -116,9 +116,9 @@ impl State {
     }
 }
 
-fn has_room(file: &File, patience: Duration) -> bool {
+fn has_room(file: &File, limit: Duration) -> bool {
     let mut fds = [PollFd::new(file, PollFlags::OUT)];
-    let timeout = Timespec::try_from(patience).ok();
+    let timeout = Timespec::try_from(limit).ok();
     match poll(&mut fds, timeout.as_ref()) {
         // Also true for a broken pipe: the write reports it without blocking.
         Ok(ready) => ready > 0,
@@ -156,7 +156,7 @@ mod tests {
         for _ in 0..1000 {
             output.write_line(&line, notice);
         }
-        assert!(begun.elapsed() < PATIENCE * 10, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < ROOM_WITHIN * 10, "{:?}", begun.elapsed());
         let drain = std::thread::spawn(move || {
             BufReader::new(reader)
                 .lines()

@@ -60,7 +60,7 @@ struct Reservoir {
     series: Mutex<HashMap<Vec<KeyValue>, Buckets>>,
     /// Counts time from here.
     epoch: Instant,
-    /// For each bucket, when it may be looked at again, in microseconds after `epoch`.
+    /// For each bucket, when it may be checked again, in microseconds after `epoch`.
     next_look: Vec<AtomicU64>,
 }
 

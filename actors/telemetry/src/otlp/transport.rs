@@ -1,4 +1,4 @@
-//! How a collector is reached: headers, certificates, compression, patience.
+//! How a collector is reached: headers, certificates, compression, time-outs.
 //!
 //! Everything comes from [`Otlp`]. OpenTelemetry's own exporters would read `OTEL_EXPORTER_OTLP_HEADERS`
 //! from the environment by themselves; here the headers of a request are those that the settings name

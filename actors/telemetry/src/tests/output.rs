@@ -299,7 +299,7 @@ fn one_place_that_floods_is_cut_short_and_the_rest_is_counted() -> Outcome {
             .sum())
     };
     until("the report of the suppressed lines", || {
-        rig.run(|| telemetry.0.limiter.tell());
+        rig.run(|| telemetry.0.limiter.report());
         reported(&mut rig).is_ok_and(|lines| lines > 0)
     })?;
     let lines = rig.json()?;

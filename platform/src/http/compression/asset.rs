@@ -38,7 +38,7 @@ impl Asset {
     /// The response with this body, in the best encoding that the client takes.
     ///
     /// The first request for an encoding waits until it is made, on a thread for blocking work, and
-    /// so does everybody who asks meanwhile.
+    /// so does every caller meanwhile.
     pub(in crate::http) async fn respond(
         &self,
         request: &HttpRequest,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Config, Cut};
 
-/// How often a worker looks at its connections, and so the unit in which it counts time.
+/// How often a worker checks its connections, and so the unit in which it counts time.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// The longest a client may let us wait while others wait to be let in, and at a stop. In ticks: 2 s.
@@ -98,7 +98,7 @@ impl Limits {
             let limit = self.write.min(if hurried { HURRIED } else { u64::MAX });
             return (stalled > limit).then_some((Ending::Abort, Some(Cut::WriteTimeout)));
         }
-        // Who is asked to hurry is cut for the sake of others, not for its own limit.
+        // A connection that must hurry is cut to make room for others, not for its own limit.
         let overdue = |limit, cut| match () {
             () if waited > limit => Some(cut),
             () if crowded && waited > HURRIED => Some(Some(Cut::AtLimit)),

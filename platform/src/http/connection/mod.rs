@@ -3,7 +3,7 @@
 //! actix times the first head of a connection and the pause between requests, both by the clock on the
 //! wall; it times neither a later head nor the writing of an answer. Here one rule ([`limits`]) covers
 //! all phases, and time is counted by each worker in turns of its own loop ([`worker`]): while a worker
-//! is blocked its clock stands still, so no client is blamed for what the worker did not read.
+//! is blocked its clock does not advance, so no client is blamed for what the worker did not read.
 //!
 //! [`Connections`] is what all workers share: how many connections are open, how many handshakes each
 //! address has under way, and how many connections were ended by which limit. [`ConnectionLimit`] changes how many

@@ -151,7 +151,7 @@ impl ConnectionState {
 }
 
 /// Whether a request has to wait for the other connections of the worker. Without that a client that sends many requests
-/// without waiting for the answers has some thousand of them answered before anybody else is heard.
+/// without waiting for the answers has some thousand of them answered before any other connection is read.
 pub(in crate::http) fn must_wait_its_turn(request: &ServiceRequest) -> bool {
     let state = request.request().conn_data::<Rc<ConnectionState>>();
     state.is_some_and(|state| state.has_had_its_share())

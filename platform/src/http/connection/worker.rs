@@ -1,4 +1,4 @@
-//! The connections of one worker, looked at ten times a second.
+//! The connections of one worker, checked ten times a second.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,7 +18,7 @@ use super::{
     state::ConnectionState,
 };
 
-/// Time as a worker counts it: how often it has looked at its connections. It stands still while the
+/// Time as a worker counts it: how often it has checked its connections. It does not advance while the
 /// worker is blocked, and while it has no connection.
 #[derive(Clone, Default)]
 pub(super) struct Clock(Rc<Cell<u64>>);

@@ -1,6 +1,7 @@
 //! The whole application as clients see it: in process where that is enough, by real sockets where
 //! the bytes matter.
 
+mod authorizing;
 mod connections;
 mod contracts;
 mod docs;

@@ -88,7 +88,8 @@ impl ContentRequest {
         self.is_head
     }
 
-    /// What is to be sent of the content. Of several ranges in one request none is taken: all of it is sent.
+    /// What is to be sent of the content. Of several ranges in one request none is taken: all of it is sent. `HEAD` has no ranges
+    /// (RFC 9110, 14.2).
     ///
     /// # Errors
     ///
@@ -124,7 +125,7 @@ impl ContentRequest {
             .get(header::RANGE)
             .and_then(|it| it.to_str().ok());
         let ranges = ranges
-            .filter(|_| self.is_range_for(&tag, modified))
+            .filter(|_| !self.is_head && self.is_range_for(&tag, modified))
             .and_then(ranges_of);
         match ranges.as_deref() {
             None => Ok(ContentPart::Whole),

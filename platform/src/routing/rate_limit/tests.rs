@@ -1,4 +1,4 @@
-//! Who is counted together, and what clients read.
+//! Which clients are counted together, and what they get.
 
 use super::*;
 

@@ -152,7 +152,7 @@ impl Entry {
         self.module.is_some() && self.spec.live && !self.spec.kind.followed
     }
 
-    /// A credential for Vault that lies in a file is read from there at each login.
+    /// A credential for Vault in a file is read from there at each login.
     fn is_read_at_each_use(&self) -> bool {
         let is_credential = self.spec.kind.secret && self.spec.is_of("VAULT_");
         is_credential && matches!(self.origin, Origin::File(_))

@@ -254,7 +254,7 @@ pub(crate) fn defect(group: &GroupSpec, texts: &BTreeMap<String, Found>) -> Mist
     }
 }
 
-/// Tells an operator what is wrong with a value, and what would be right.
+/// The message for an operator: what is wrong with a value, and what would be right.
 fn not_right(spec: &KeySpec, found: &Found, invalid: Invalid) -> Mistake {
     let key = spec.key();
     let shown = (spec.kind.shown)(&found.text);

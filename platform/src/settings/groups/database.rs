@@ -6,7 +6,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::settings::types::{
-    DatabaseUrl, Migrate, MountPath, PostgresUrl, SecretSetting, ServerHost, SslMode, is_loopback,
+    DatabaseUrl, MigrateMode, MountPath, PostgresUrl, SecretSetting, ServerHost, SslMode,
+    is_loopback,
 };
 use crate::settings::{Facts, Setting as _, between, computed, fallback, fixed, lasting};
 
@@ -86,6 +87,10 @@ crate::settings! {
         /// Longest time that one statement may run.
         statement_timeout: Duration { default: fixed("30s"), range: lasting("1ms", "24h") }
 
+        /// Longest time that a transaction may be open, and on PostgreSQL any statement may run: an old transaction keeps
+        /// dead rows from being removed, and events from their readers.
+        transaction_timeout: Duration { default: fixed("10s"), range: lasting("1ms", "24h") }
+
         /// Longest time that a statement may wait for a lock of PostgreSQL, that of a migration included.
         lock_timeout: Duration { default: fixed("10s"), range: lasting("1ms", "24h") }
 
@@ -105,7 +110,7 @@ crate::settings! {
         /// The schema at start: `auto` runs pending migrations, `check` runs none and does not start while
         /// one is missing (exit 69), `off` does not check. The first two refuse a schema that is newer than the program
         /// and not marked as compatible.
-        migrate: Migrate { default: fixed("auto") }
+        migrate: MigrateMode { default: fixed("auto") }
 
         /// Whether SQLite may be used in production.
         allow_sqlite: bool { default: fixed("false") }

@@ -24,8 +24,8 @@ crate::settings! {
         /// How often an actor shows that it makes progress.
         heartbeat: Duration { default: fixed("1s"), range: lasting("10ms", "1m") }
 
-        /// An actor without progress for this time counts as hung and is replaced. Must be
-        /// longer than `DOTMAC_SUPERVISION_HEARTBEAT`.
+        /// An actor without progress for this time counts as hung and is replaced. Must be at
+        /// least twice `DOTMAC_SUPERVISION_HEARTBEAT`.
         hang_after: Duration { default: fixed("5s"), range: lasting("20ms", "10m") }
 
         /// Longest time that an actor may take to start.

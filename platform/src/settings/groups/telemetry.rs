@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::settings::types::{
-    Environment, LogFilter, LogFormat, OtlpCompression, OtlpProtocol, SecretSetting, from_rust_log,
+    Compression, Environment, LogFilter, LogFormat, Protocol, SecretSetting, from_rust_log,
 };
 use crate::settings::{
     Facts, Fallback, argument, between, computed, fallback, fixed, lasting, translated,
@@ -40,7 +40,7 @@ crate::settings! {
         otlp_endpoint: Option<Url> { fallbacks: &[fallback("OTEL_EXPORTER_OTLP_ENDPOINT")] }
 
         /// Protocol of the collector: `http` is protobuf over HTTP.
-        otlp_protocol: OtlpProtocol {
+        otlp_protocol: Protocol {
             default: fixed("grpc"),
             fallbacks: &[translated("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)],
         }
@@ -54,7 +54,7 @@ crate::settings! {
         }
 
         /// How exports are compressed.
-        otlp_compression: OtlpCompression {
+        otlp_compression: Compression {
             default: fixed("none"),
             fallbacks: &[fallback("OTEL_EXPORTER_OTLP_COMPRESSION")],
         }

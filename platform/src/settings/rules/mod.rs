@@ -99,10 +99,10 @@ impl PlatformRules<'_> {
             "make the drain delay shorter or the time-out longer",
         );
         self.refuse(
-            supervision.hang_after <= supervision.heartbeat,
+            supervision.hang_after < supervision.heartbeat * 2,
             &["SUPERVISION_HANG_AFTER", "SUPERVISION_HEARTBEAT"],
             format!(
-                "{} is not longer than DOTMAC_SUPERVISION_HEARTBEAT, {}: healthy actors would be taken for hung",
+                "{} is less than twice DOTMAC_SUPERVISION_HEARTBEAT, {}: every pause would count as a hang",
                 show(supervision.hang_after),
                 show(supervision.heartbeat),
             ),

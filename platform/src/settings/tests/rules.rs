@@ -123,7 +123,9 @@ fn a_rule_says_nothing_about_a_key_that_is_wrong_by_itself() {
 #[test]
 fn durations_must_fit_together() {
     assert!(mistake(&[("DOTMAC_SHUTDOWN_DRAIN_DELAY", "30s")]).contains("leaves nothing"));
-    assert!(mistake(&[("DOTMAC_SUPERVISION_HANG_AFTER", "1s")]).contains("taken for hung"));
+    let hang_after = |text| [("DOTMAC_SUPERVISION_HANG_AFTER", text)];
+    assert!(mistake(&hang_after("1999ms")).contains("every pause would count as a hang"));
+    right(&hang_after("2s"));
     assert!(mistake(&[("DOTMAC_SUPERVISION_BACKOFF_MIN", "11s")]).contains("is longer than"));
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{Directory, load, specs};
 use crate::settings::{Sources, as_env, as_json, as_table};
 
-/// Everything that anybody could read of a load.
+/// Everything that a reader could see of a load.
 fn everything(environment: &[(&str, &str)]) -> String {
     match load(environment) {
         Ok(settings) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::{mistake, right};
-use crate::settings::Export;
+use crate::settings::{Compression, Export, Protocol};
 
 #[test]
 fn standard_variables_of_opentelemetry_are_translated() {
@@ -26,7 +26,7 @@ fn standard_variables_of_opentelemetry_are_translated() {
         ("RUST_LOG", "warn,hyper"),
     ]);
     let telemetry = settings.telemetry;
-    assert_eq!(telemetry.otlp_protocol.as_str(), "http");
+    assert_eq!(telemetry.otlp_protocol, Protocol::Http);
     assert_eq!(telemetry.export_timeout.as_millis(), 2500);
     assert_eq!(telemetry.metric_interval.as_secs(), 15);
     let queue = |size, batch, delay: Duration| (size, batch, delay.as_millis());
@@ -132,15 +132,15 @@ fn a_variable_for_one_signal_wins_over_the_one_for_all() {
         (
             endpoint.unwrap(),
             export.has_own_endpoint,
-            of.otlp_protocol.as_str(),
+            of.otlp_protocol,
             headers.unwrap().to_owned(),
             of.export_timeout.as_millis(),
-            of.otlp_compression.as_str(),
+            of.otlp_compression,
         )
     };
     let all = |compression| {
         let (endpoint, headers) = ("http://collector:4317/".to_owned(), "x-for=all".to_owned());
-        (endpoint, false, "grpc", headers, 5000, compression)
+        (endpoint, false, Protocol::Grpc, headers, 5000, compression)
     };
     let traces = "http://traces:4318/in".to_owned();
     assert_eq!(
@@ -148,14 +148,14 @@ fn a_variable_for_one_signal_wins_over_the_one_for_all() {
         (
             traces,
             true,
-            "http",
+            Protocol::Http,
             "x-for=traces".to_owned(),
             1500,
-            "none"
+            Compression::None
         )
     );
-    assert_eq!(shown(&settings.exports.metrics), all("none"));
-    assert_eq!(shown(&settings.exports.logs), all("gzip"));
+    assert_eq!(shown(&settings.exports.metrics), all(Compression::None));
+    assert_eq!(shown(&settings.exports.logs), all(Compression::Gzip));
     let ca = settings.exports.logs.settings.otlp_ca_cert;
     assert_eq!(ca, Some("/logs/ca.pem".into()));
     assert!(settings.telemetry.otlp_ca_cert.is_none());

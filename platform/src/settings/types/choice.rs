@@ -1,4 +1,8 @@
-//! Settings with a closed set of values.
+//! Settings with a closed set of values: our own, and those of the actors.
+
+use dotmac_db::{MigrateMode, SslMode};
+use dotmac_secrets::KvVersion;
+use dotmac_telemetry::{Compression, Protocol};
 
 /// Declares an enum that is a [`Setting`](crate::settings::Setting): its values are written as the given words,
 /// in any case.
@@ -21,6 +25,24 @@
 /// ```
 #[macro_export]
 macro_rules! choice {
+    // The words of an enum of another crate.
+    (@words $type:ident { $($variant:ident = $word:literal,)+ }) => {
+        impl $crate::settings::Setting for $type {
+            const EXAMPLE: &'static str = Self::VALUES[0];
+            const VALUES: &'static [&'static str] = &[$($word),+];
+
+            fn expected() -> ::std::string::String {
+                ::std::format!("one of {}", Self::VALUES.join(", "))
+            }
+
+            fn parse(text: &str) -> ::std::result::Result<Self, $crate::settings::Invalid> {
+                match text.to_ascii_lowercase().as_str() {
+                    $($word => ::std::result::Result::Ok(Self::$variant),)+
+                    _ => ::std::result::Result::Err($crate::settings::Invalid::plain()),
+                }
+            }
+        }
+    };
     (
         $(#[$meta:meta])*
         $visibility:vis enum $name:ident {
@@ -44,21 +66,7 @@ macro_rules! choice {
             }
         }
 
-        impl $crate::settings::Setting for $name {
-            const EXAMPLE: &'static str = Self::VALUES[0];
-            const VALUES: &'static [&'static str] = &[$($word),+];
-
-            fn expected() -> ::std::string::String {
-                ::std::format!("one of {}", Self::VALUES.join(", "))
-            }
-
-            fn parse(text: &str) -> ::std::result::Result<Self, $crate::settings::Invalid> {
-                match text.to_ascii_lowercase().as_str() {
-                    $($word => ::std::result::Result::Ok(Self::$variant),)+
-                    _ => ::std::result::Result::Err($crate::settings::Invalid::plain()),
-                }
-            }
-        }
+        $crate::choice!(@words $name { $($variant = $word,)+ });
     };
 }
 
@@ -93,53 +101,6 @@ crate::choice! {
 }
 
 crate::choice! {
-    /// Version of Vault's key-value engine.
-    pub enum KvVersion {
-        /// Found out from Vault.
-        Auto = "auto",
-        /// Without versions.
-        V1 = "1",
-        /// With versions.
-        V2 = "2",
-    }
-}
-
-crate::choice! {
-    /// How a connection to PostgreSQL is encrypted, from least to most. The words are libpq's.
-    pub enum SslMode {
-        /// Never encrypted.
-        Disable = "disable",
-        /// Encrypted if the server supports it, without a check of its certificate.
-        Prefer = "prefer",
-        /// Encrypted, without a check of the certificate.
-        Require = "require",
-        /// Encrypted, the certificate signed by a trusted authority.
-        VerifyCa = "verify-ca",
-        /// As `verify-ca`, and the certificate names the host.
-        VerifyFull = "verify-full",
-    }
-}
-
-impl SslMode {
-    /// Whether this mode never lets a connection go on in the clear.
-    pub const fn is_encrypted(self) -> bool {
-        !matches!(self, Self::Disable | Self::Prefer)
-    }
-}
-
-crate::choice! {
-    /// The handling of the database schema at the start.
-    pub enum Migrate {
-        /// Pending migrations are run.
-        Auto = "auto",
-        /// Pending migrations keep the database from being ready.
-        Check = "check",
-        /// The schema is not looked at.
-        Off = "off",
-    }
-}
-
-crate::choice! {
     /// How a log line is written.
     pub enum LogFormat {
         /// For a person at a terminal.
@@ -149,22 +110,15 @@ crate::choice! {
     }
 }
 
-crate::choice! {
-    /// How what is sent to the collector is made smaller.
-    pub enum OtlpCompression {
-        /// Not at all.
-        None = "none",
-        /// By gzip.
-        Gzip = "gzip",
-    }
-}
-
-crate::choice! {
-    /// How telemetry travels to the collector.
-    pub enum OtlpProtocol {
-        /// gRPC, usually port 4317.
-        Grpc = "grpc",
-        /// Protobuf over HTTP, usually port 4318.
-        Http = "http",
-    }
-}
+crate::choice!(@words KvVersion { Auto = "auto", V1 = "1", V2 = "2", });
+// libpq's words.
+crate::choice!(@words SslMode {
+    Disable = "disable",
+    Prefer = "prefer",
+    Require = "require",
+    VerifyCa = "verify-ca",
+    VerifyFull = "verify-full",
+});
+crate::choice!(@words MigrateMode { Auto = "auto", Check = "check", Off = "off", });
+crate::choice!(@words Compression { None = "none", Gzip = "gzip", });
+crate::choice!(@words Protocol { Grpc = "grpc", Http = "http", });

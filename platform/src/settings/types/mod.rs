@@ -12,12 +12,12 @@ mod secret;
 mod size;
 mod url;
 
-pub use choice::{
-    Environment, KvVersion, LogFormat, Migrate, OtlpCompression, OtlpProtocol, SslMode, VaultAuth,
-};
+pub use choice::{Environment, LogFormat, VaultAuth};
 pub use cors_origin::CorsOrigin;
 pub use database_url::{DatabaseUrl, PostgresUrl};
-pub use dotmac_secrets::SecretReference;
+pub use dotmac_db::{MigrateMode, SslMode};
+pub use dotmac_secrets::{KvVersion, SecretReference};
+pub use dotmac_telemetry::{Compression, Protocol};
 pub use egress_target::EgressTarget;
 pub use host::{HostName, HostPattern, ServerHost};
 pub use log_filter::LogFilter;

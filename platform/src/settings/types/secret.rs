@@ -46,7 +46,7 @@ impl SecretSetting {
         }
     }
 
-    /// Where in Vault it is, if somebody said so.
+    /// Its place in Vault, if one is configured.
     #[must_use]
     pub fn reference(&self) -> Option<&SecretReference> {
         match &self.given {

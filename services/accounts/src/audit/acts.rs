@@ -48,6 +48,7 @@ acts! {
     USER_ENABLED = "user_enabled", "A user was enabled.";
     USER_UNLOCKED = "user_unlocked", "The failed sign-ins of a user were cleared.";
     USER_DELETED = "user_deleted", "A user was deleted.";
+    USER_EXPORTED = "user_exported", "What is kept about a user was read as one object.";
     MEMBERSHIP_REMOVED = "membership_removed", "A user was removed from the tenant.";
 
     ROLE_CREATED = "role_created", "A role was made.";

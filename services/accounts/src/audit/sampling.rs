@@ -1,4 +1,4 @@
-//! Which failures of clients that nobody knows are recorded, so that a flood of them does not fill the disk.
+//! Which failures of unauthenticated clients are recorded, so that a flood of them does not fill the disk.
 //!
 //! In each minute the first hundred of one client network are, and of what follows every hundredth, which says that it stands for
 //! so many. Of these the first thousand of all networks are, and again every hundredth of what follows. What is remembered has

@@ -1,4 +1,4 @@
-//! What an operator does that no administrator may: the first administrator, and users whatever they may do.
+//! What only an operator may do: create the first administrator, and disable users with any permissions.
 
 use dotmac_platform::{
     audit::Audited,
@@ -14,7 +14,7 @@ use crate::{
     events::{self, UserCreated, UserDisabled, UserEnabled},
     names::Identifier,
     rules::{
-        api_keys, passwords, role_bindings, roles, sessions,
+        api_keys, held, passwords, roles, sessions,
         users::{self as rules, NewUser},
     },
     secret_text::MintedPair,
@@ -88,7 +88,7 @@ pub(super) async fn create_admin(
     users::join(tx, tenants::DEFAULT, user.id).await?;
     let owner = roles::named(tx, roles::OWNER).await?;
     if !bindings::has_role(tx, user.id, owner.id).await? {
-        role_bindings::bind_by_operator(tx, changes, user.id, &owner).await?;
+        held::give_role_by_operator(tx, changes, user.id, &owner).await?;
     }
     let issued = passwords::reset_link(tx, &user, None).await?;
     Ok(issued.map(|(minted, expires_at)| (user, minted, expires_at)))

@@ -1,4 +1,4 @@
-//! `dotmac user …` and `dotmac accounts …`: what an operator does beside a running daemon, or without one.
+//! `dotmac user …` and `dotmac accounts …`: the commands of an operator, which work with and without a running daemon.
 
 mod admin;
 mod keys;
@@ -21,7 +21,7 @@ use crate::{
     changes::Changes,
     keys::KeyRing,
     names::Identifier,
-    store::users::{self, UserRow},
+    store::users::{self, UserId, UserRow},
 };
 use keys::KeysCommand;
 use passwords::{BreachFilterCommand, Calibrate};
@@ -120,12 +120,16 @@ impl Operator {
         ))
     }
 
-    /// The user whom an e-mail address or a user name is.
+    /// The user of an e-mail address, a user name or an id.
     async fn find(&self, identifier: &str) -> Result<UserRow, Failure> {
         let given = Identifier::read(identifier);
-        let found = self
-            .db
-            .read("find user", async move |c| users::find_by(c, &given).await);
+        // A user name has fewer characters.
+        let id = Some(identifier).filter(|text| text.len() == 36);
+        let id = id.and_then(|text| text.parse::<UserId>().ok());
+        let found = self.db.read("find user", async move |c| match id {
+            Some(id) => users::find(c, id).await,
+            None => users::find_by(c, &given).await,
+        });
         let found = found.await?.filter(|user| user.deleted_at.is_none());
         found.ok_or_else(|| Failure::Refused(format!("there is no user `{identifier}`")))
     }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     AccountsError,
     audit::{Act, USER_UNLOCKED},
-    rules::{factors, mfa, passwords, sessions, users as rules},
+    rules::{export, factors, mfa, passwords, sessions, users as rules},
     secret_text::MintedPair,
     store::{
         self,
@@ -56,7 +56,7 @@ pub(crate) enum UserCommand {
     Enable(Who),
     /// Print a link by which a user sets a password.
     ResetLink {
-        /// The e-mail address or the user name.
+        /// The e-mail address, the user name or the id.
         identifier: String,
         /// Print JSON.
         #[arg(long)]
@@ -68,12 +68,14 @@ pub(crate) enum UserCommand {
     Unlock(Who),
     /// What a user may do in each tenant, and which roles and grants give or deny it.
     Why {
-        /// The e-mail address or the user name.
+        /// The e-mail address, the user name or the id.
         identifier: String,
         /// One permission, as `accounts.users.read`: whether it is allowed, and why.
         #[arg(long)]
         permission: Option<String>,
     },
+    /// Print what is kept about a user, as one JSON object without a secret.
+    Export(Who),
     /// Take the second factors of a user away, who has lost them: a password alone lets the user in then.
     RemoveFactors(Who),
 }
@@ -81,7 +83,7 @@ pub(crate) enum UserCommand {
 /// Which user.
 #[derive(clap::Args)]
 pub(crate) struct Who {
-    /// The e-mail address or the user name.
+    /// The e-mail address, the user name or the id.
     identifier: String,
 }
 
@@ -108,6 +110,7 @@ impl Operator {
                 identifier,
                 permission,
             } => self.why(&identifier, permission.as_deref()).await,
+            UserCommand::Export(who) => self.export(who).await,
             UserCommand::RemoveFactors(who) => self.remove_factors(who).await,
         }
     }
@@ -231,6 +234,21 @@ impl Operator {
         });
         done.await?;
         print(format_args!("unlocked {}", name_of(&user)));
+        Ok(())
+    }
+
+    async fn export(&self, who: Who) -> Result<(), Failure> {
+        let id = self.find(&who.identifier).await?.id;
+        let exported = self
+            .db
+            .act_across("export user", async move |mut tx: AcrossTx<'_>| {
+                export::export(&mut tx, id).await
+            });
+        let exported = exported.await?;
+        match serde_json::to_string_pretty(&exported) {
+            Ok(text) => print(text),
+            Err(error) => return Err(Failure::Refused(error.to_string())),
+        }
         Ok(())
     }
 

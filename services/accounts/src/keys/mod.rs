@@ -1,4 +1,4 @@
-//! The keys of the house: made when there are none, opened once, and read again when they change.
+//! The keys of the program: made when there are none, opened once, and read again when they change.
 //!
 //! A signing key is `next` until `activate_at`, then `active`, `retiring` from the time that its successor is active until
 //! `retire_at`, and then gone. All of these are published; the newest active one that this instance can open signs. An
@@ -43,7 +43,7 @@ use set::Signing;
 /// How often tokens of unknown keys can have the keys read again.
 const RELOADED_AFTER: Duration = Duration::from_secs(10);
 
-/// Values that are sealed anew with one transaction.
+/// Values that one transaction reseals.
 const RESEALED: u32 = 100;
 
 /// The way to the keys. Clones share them.
@@ -166,7 +166,7 @@ impl KeyRing {
         next_end.is_some_and(|end| end <= Moment::now())
     }
 
-    /// Seals anew what another key than the first one sealed, after a change of the master key.
+    /// Reseals what another key than the first one sealed, after a change of the master key.
     ///
     /// # Errors
     ///

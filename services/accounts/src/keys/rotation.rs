@@ -1,4 +1,4 @@
-//! How keys of the house come and go: made when there are none, replaced when they are due, revoked at once.
+//! The life of the program's keys: made when there are none, replaced when they are due, revoked at once.
 
 use std::time::Duration;
 
@@ -208,7 +208,7 @@ pub(crate) async fn revoke(
     Ok(act.detail("kid", kid).record(tx)?.of(()))
 }
 
-/// A public key as clients get it: what it is for, and nothing of ours.
+/// A public key as clients get it, without private fields.
 fn published(new: &NewKey) -> Result<serde_json::Value, AccountsError> {
     let mut value = serde_json::to_value(&new.jwk).map_err(|_| AccountsError::Signing)?;
     if let Some(fields) = value.as_object_mut() {

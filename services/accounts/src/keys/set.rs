@@ -1,4 +1,4 @@
-//! The keys of the house at one moment: those that sign, those that verify, and what codes are computed with.
+//! The keys of the program at one moment: those that sign, those that verify, and what codes are computed with.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -1,7 +1,7 @@
 //! The pepper: a key without which a stolen table of hashes is worth nothing, since it is not in the database.
 //!
 //! Several are a list, with commas between: the first hashes, all verify. A hash names its pepper, so one that is not in the
-//! list any more cannot be checked. It is hashed anew with the first one at the next sign-in.
+//! list any more cannot be checked. It is hashed again with the first one at the next sign-in.
 //!
 //! `check` names peppers by their ids, as hashes do: `keyid=…`.
 
@@ -75,7 +75,7 @@ impl Peppers {
     }
 }
 
-/// What is said of a text that is no list of peppers.
+/// The message about a text that is no list of peppers.
 pub(crate) const MALFORMED: &str = "no list of keys of 32 bytes in base64, with commas between";
 
 const NONE: &str = "WARN: none: a stolen table of hashes can be attacked";

@@ -73,7 +73,7 @@ pub(crate) fn hash_once(password: &str, cost: HashParams) -> Result<(), Accounts
 ///
 /// # Errors
 ///
-/// [`AccountsError::HashNotUsable`] for what is no hash of ours, or one that costs too much; [`AccountsError::PepperNotUsable`] for one
+/// [`AccountsError::HashNotUsable`] for what is not a hash of this program, or costs too much; [`AccountsError::PepperNotUsable`] for one
 /// whose pepper is not among `peppers`.
 pub(super) fn verify(
     password: &str,

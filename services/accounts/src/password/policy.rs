@@ -30,7 +30,7 @@ pub(crate) struct Context(pub(crate) Vec<String>);
 pub(crate) enum Strength {
     /// To be the only factor.
     Alone,
-    /// To stand beside a second factor, and not alone.
+    /// For a password along with a second factor.
     WithFactor,
 }
 

@@ -1,4 +1,4 @@
-//! The caller's own second factors. To change them takes an authentication of a moment ago, with the factor that there is.
+//! The caller's own second factors. To change them requires a recent authentication, with the existing factor.
 
 use dotmac_platform::{
     access::Principal,
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    BODY, CALLS, CODE_SETS, CONFIRMATIONS, SECOND_FACTORS, SET_UPS,
+    BODY, CALLS, CODE_SETS, CONFIRMATIONS, SECOND_FACTORS, SET_UPS, etag,
     passkeys::{self, PasskeyBody},
     visible,
 };
@@ -25,8 +25,9 @@ use crate::{
     },
     service::{self, Service},
     store::{
-        factors as store,
+        factors::{self as store, TotpRow},
         users::{self, UserId},
+        version_at,
     },
 };
 
@@ -47,7 +48,7 @@ pub(super) fn declare(routes: &mut Routes) {
         .problems(OF_OWN)
         .summary("A secret for an authenticator app, which does not count before its first code")
         .description(
-            "With `code`, the first one that the app shows, it comes to count: as `POST …/totp/confirm`, with the same answer.",
+            "With `code`, the first one that the app shows, it activates the app: as `POST …/totp/confirm`, with the same answer.",
         )
         .rate_limits(SECOND_FACTORS)
         .rate_limit(SET_UPS)
@@ -92,8 +93,23 @@ struct Factors {
 #[derive(Serialize, ToSchema)]
 struct TotpBody {
     label: Option<String>,
-    /// Since when it counts.
+    /// When its first code confirmed it.
     confirmed_at: Moment,
+    etag: String,
+}
+
+impl TotpBody {
+    /// The app of the row, if it is confirmed.
+    fn of(row: TotpRow) -> Option<Versioned<Self>> {
+        let confirmed_at = row.confirmed_at?;
+        let version = version_at(confirmed_at);
+        let body = Self {
+            label: row.label,
+            confirmed_at,
+            etag: etag(version),
+        };
+        Some(Versioned { version, body })
+    }
 }
 
 /// An app to be.
@@ -154,12 +170,8 @@ async fn list_factors(
     let user = Id::from_uuid(who.id);
     let read = on.open_db.read("list factors", async move |c| {
         let totp = store::totp_of(c, user).await?;
-        let totp = totp.and_then(|row| Some((row.confirmed_at?, row.label)));
         Ok::<_, AccountsError>(Factors {
-            totp: totp.map(|(confirmed_at, label)| TotpBody {
-                label,
-                confirmed_at,
-            }),
+            totp: totp.and_then(TotpBody::of).map(|totp| totp.body),
             passkeys: passkeys::list(c, user).await?,
             recovery_codes_left: store::codes_left(c, user).await?,
         })
@@ -167,20 +179,17 @@ async fn list_factors(
     Ok(Json(read.await?))
 }
 
-async fn find_totp(who: Authenticated, on: Use<Service>) -> Result<Json<TotpBody>, AccountsError> {
+async fn find_totp(
+    who: Authenticated,
+    on: Use<Service>,
+) -> Result<Versioned<TotpBody>, AccountsError> {
     service::person(&who)?;
     let user = Id::from_uuid(who.id);
     let read = on
         .open_db
         .read("read TOTP", async move |c| store::totp_of(c, user).await);
-    let counting = read
-        .await?
-        .and_then(|row| Some((row.confirmed_at?, row.label)));
-    let (confirmed_at, label) = counting.ok_or(AccountsError::NotFound)?;
-    Ok(Json(TotpBody {
-        label,
-        confirmed_at,
-    }))
+    let confirmed = read.await?.and_then(TotpBody::of);
+    confirmed.ok_or(AccountsError::NotFound)
 }
 
 async fn count_codes(

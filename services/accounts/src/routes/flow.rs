@@ -1,4 +1,4 @@
-//! The cookie by which a browser shows that it has asked for a mail.
+//! The cookie by which a browser proves that it asked for a mail.
 
 use std::time::Duration;
 

@@ -4,25 +4,30 @@ use dotmac_platform::{
     audit::Acts as _,
     db::types::{Id, Moment},
     prelude::*,
-    routing::{CursorScope, Idempotency, Page, Paging},
+    routing::{CursorScope, Idempotency, IfMatch, Page, Paging, Versioned},
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{BODY, CALLS};
+use super::{
+    BODY, CALLS, etag,
+    held::{UNCHANGED, held_handlers},
+};
 use crate::{
     AccountsError, ReadRoles, WriteRoles,
     problems::{OF_ADMINISTRATION, OF_LIST, OF_READING},
     rules::{
-        grants::{self as rules, NewGrant},
+        held::{self as rules, Terms},
         roles,
     },
     service::Service,
     store::{
         bindings::Holder,
         grants::{self as store, Grant, GrantRow},
+        held::HeldFilter,
+        slice::{ByCreation, Slice},
     },
 };
 
@@ -30,7 +35,7 @@ pub(super) fn declare(routes: &mut Routes) {
     routes
         .get("", list_grants)
         .problems(OF_LIST)
-        .summary("Which permissions principals have without a role")
+        .summary("The permissions that principals have without a role")
         .rate_limit(CALLS);
     routes
         .post("", create_grant)
@@ -62,6 +67,7 @@ struct GrantBody {
     granted_by: String,
     created_at: Moment,
     expires_at: Option<Moment>,
+    etag: String,
 }
 
 /// A permission to give.
@@ -78,34 +84,42 @@ struct GrantPost {
     expires_at: Option<Moment>,
 }
 
-fn body(row: &GrantRow) -> GrantBody {
-    let holder = row.holder();
-    GrantBody {
-        id: row.id.uuid(),
-        principal: holder.map(Holder::uuid).unwrap_or_default(),
-        kind: holder.map_or("service", Holder::kind),
-        permission: row.permission.clone(),
-        granted_by: row.granted_by.clone(),
-        created_at: row.created_at,
-        expires_at: row.expires_at,
+/// Which grants.
+#[derive(Deserialize, IntoParams)]
+struct GrantFilter {
+    /// Those of one user or service account.
+    principal: Option<Uuid>,
+    /// Those of one permission, by its name.
+    permission: Option<String>,
+}
+
+impl GrantFilter {
+    fn read(self) -> HeldFilter<String> {
+        HeldFilter {
+            principal: self.principal,
+            what: self.permission,
+        }
     }
 }
 
-async fn list_grants(
-    who: Can<ReadRoles>,
-    on: Use<Service>,
-    paging: Paging,
-) -> Result<Page<GrantBody>, AccountsError> {
-    let bound = CursorScope::of(who.tenant, "grants");
-    let (after, rows) = (paging.after::<Id<Grant>>(&bound)?, paging.rows());
-    let read = on
-        .db
-        .tenant(&who.scope())
-        .read("list grants", async move |tx| {
-            store::page(tx, after, rows).await
-        });
-    let page = paging.page(&bound, read.await?, |row| row.id);
-    Ok(page.map(|row| body(&row)))
+impl GrantBody {
+    fn of(row: &GrantRow) -> Self {
+        Self {
+            id: row.id.uuid(),
+            principal: row.principal(),
+            kind: row.holder().map_or("service", Holder::kind),
+            permission: row.permission.clone(),
+            granted_by: row.granted_by.clone(),
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            etag: etag(UNCHANGED),
+        }
+    }
+}
+
+held_handlers! {
+    "grants", store, Grant, GrantFilter, GrantBody, rules::take_permission;
+    list_grants, find_grant, delete_grant
 }
 
 async fn create_grant(
@@ -113,7 +127,7 @@ async fn create_grant(
     on: Use<Service>,
     new: Valid<GrantPost>,
     once: Idempotency,
-) -> Result<Created<GrantBody>, AccountsError> {
+) -> Result<Created<Versioned<GrantBody>>, AccountsError> {
     on.stepped_up_person(&who)?;
     let GrantPost {
         principal,
@@ -125,45 +139,16 @@ async fn create_grant(
         .db
         .tenant(&who.scope())
         .act("give permission", async move |tx| {
-            let new = NewGrant {
+            let terms = Terms {
                 holder: roles::holder(tx, principal).await?,
-                permission,
                 expires_at,
             };
-            let given = rules::create(tx, &changes, &me, new).await?;
+            let given = rules::give_permission(tx, &changes, &me, terms, permission).await?;
             Ok::<_, AccountsError>(given.map(|row| {
                 let location = format!("/api/v1/grants/{}", row.id);
-                let body = body(&row);
+                let body = GrantBody::of(&row).versioned();
                 once.keep(tx, Created { location, body })
             }))
         });
     created.await
-}
-
-async fn find_grant(
-    who: Can<ReadRoles>,
-    on: Use<Service>,
-    id: Path<Id<Grant>>,
-) -> Result<Json<GrantBody>, AccountsError> {
-    let db = on.db.tenant(&who.scope());
-    let found = db.read("find grant", async move |tx| store::find(tx, *id).await);
-    let row = found.await?.ok_or(AccountsError::NotFound)?;
-    Ok(Json(body(&row)))
-}
-
-async fn delete_grant(
-    who: Can<WriteRoles>,
-    on: Use<Service>,
-    id: Path<Id<Grant>>,
-) -> Result<NoContent, AccountsError> {
-    on.stepped_up_person(&who)?;
-    let (principal, changes, id) = ((*who).clone(), on.changes.clone(), *id);
-    let deleted = on
-        .db
-        .tenant(&who.scope())
-        .act("take permission away", async move |tx| {
-            rules::delete(tx, &changes, &principal, id).await
-        });
-    deleted.await?;
-    Ok(NoContent)
 }

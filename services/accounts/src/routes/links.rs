@@ -75,7 +75,7 @@ struct SignInLink {
     #[serde(default)]
     #[garde(inner(length(bytes, min = 1, max = 64)))]
     code: Option<String>,
-    /// How the session is held; `cookie` unless it is said.
+    /// How the session is held; `cookie` by default.
     #[serde(default)]
     #[garde(skip)]
     mode: SessionMode,
@@ -94,7 +94,7 @@ struct SignInCode {
     /// Eight digits.
     #[garde(length(bytes, min = 1, max = 64))]
     code: String,
-    /// How the session is held; `cookie` unless it is said.
+    /// How the session is held; `cookie` by default.
     #[serde(default)]
     #[garde(skip)]
     mode: SessionMode,

@@ -1,4 +1,4 @@
-//! Asking for mails. Each request is answered the same, whether its address has an account or not, and before that is looked up.
+//! Requests for mails. Each gets the same answer, whether its address has an account or not, before any query.
 
 use dotmac_platform::{
     db::types::Id,

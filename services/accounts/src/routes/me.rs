@@ -1,20 +1,18 @@
-//! What callers see and change of themselves.
-
-use std::cmp::Reverse;
+//! What callers read and change of their own account.
 
 use dotmac_platform::{
     access::PrincipalKind,
     audit::Acts as _,
     db::types::{Id, Moment},
     prelude::*,
-    routing::{Change, CursorScope, IfMatch, Page, Paging, Versioned},
+    routing::{Change, CursorScope, IfMatch, Page, Paging, Sort, Versioned},
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{BODY, CALLS, etag, session::TenantBody};
+use super::{BODY, CALLS, etag, page_of_all, session::TenantBody};
 use crate::{
     AccountsError,
     problems::{OF_OWN_LIST, OF_OWN_READING, OF_SESSION},
@@ -23,7 +21,7 @@ use crate::{
     store::{
         bindings::{self, Holder},
         service_accounts, sessions,
-        sessions::{Session, SessionRow},
+        sessions::{Session, SessionColumn, SessionRow},
         tenants, users,
         users::ProfileChange,
     },
@@ -118,6 +116,8 @@ struct SessionView {
     created_at: Moment,
     last_seen_at: Moment,
     expires_at: Moment,
+    /// Changes with each use that is noted.
+    etag: String,
 }
 
 pub(super) fn display_name(change: &Change<String>, _: &()) -> garde::Result {
@@ -246,21 +246,29 @@ async fn my_permissions(who: Authenticated) -> Result<Json<Permissions>, Account
 async fn my_sessions(
     who: Authenticated,
     on: Use<Service>,
+    sort: Sort<SessionColumn>,
     paging: Paging,
 ) -> Result<Page<SessionView>, AccountsError> {
     service::person(&who)?;
     let (user, most) = (Id::from_uuid(who.id), i64::from(on.settings.max_sessions));
-    // Those in other tenants are theirs too.
+    // Also those in other tenants.
     let read = on.open_db.read("list own sessions", async move |c| {
         sessions::of_user(c, user, most).await
     });
     let bound = CursorScope {
+        tenant: who.tenant,
+        list: "own sessions",
+        sort: &sort.to_string(),
         filter: &who.id.to_string(),
-        ..CursorScope::of(who.tenant, "own sessions")
     };
-    // The one that was used last is the first.
-    let place = |row: &SessionRow| (Reverse(row.last_seen_at), Reverse(row.id.uuid()));
-    let page = paging.page_of_all(&bound, read.await?, place)?;
+    let place = |row: &SessionRow| {
+        let at = match sort.column {
+            SessionColumn::LastSeenAt => row.last_seen_at,
+            SessionColumn::CreatedAt => row.created_at,
+        };
+        (at, row.id)
+    };
+    let page = page_of_all(&paging, &bound, sort.is_descending, read.await?, place)?;
     Ok(page.map(|row| view(row, who.session)))
 }
 
@@ -268,18 +276,24 @@ async fn my_session(
     who: Authenticated,
     on: Use<Service>,
     id: Path<Id<Session>>,
-) -> Result<Json<SessionView>, AccountsError> {
+) -> Result<Versioned<SessionView>, AccountsError> {
     service::person(&who)?;
     let user = Id::from_uuid(who.id);
     let read = on.open_db.read("find own session", async move |c| {
         rules::find_own(c, user, *id).await
     });
-    Ok(Json(view(read.await?, who.session)))
+    let row = read.await?;
+    Ok(Versioned {
+        version: row.version(),
+        body: view(row, who.session),
+    })
 }
 
 fn view(row: SessionRow, current: Option<Uuid>) -> SessionView {
+    let etag = etag(row.version());
     let client = row.client.0;
     SessionView {
+        etag,
         id: row.id.uuid(),
         is_current: current == Some(row.id.uuid()),
         kind: row.kind,
@@ -296,13 +310,16 @@ async fn end_session(
     who: Authenticated,
     on: Use<Service>,
     id: Path<Id<Session>>,
+    seen: IfMatch,
 ) -> Result<NoContent, AccountsError> {
     service::person(&who)?;
     let (user, changes, id) = (Id::from_uuid(who.id), on.changes.clone(), *id);
     let ended = on
         .asked_by(&who)
         .transaction("end own session", async move |tx| {
-            rules::end_own(tx, &changes, user, id).await
+            let own = rules::find_own(tx, user, id).await?;
+            seen.check(own.version())?;
+            rules::end(tx, &changes, &own, "ended_by_user").await
         });
     ended.await?;
     Ok(NoContent)

@@ -1,4 +1,4 @@
-//! The second step of a sign-in, and proving anew who one is within a session.
+//! The second step of a sign-in, and authenticating again within a session.
 
 use std::time::Instant;
 
@@ -108,7 +108,7 @@ struct StepUp {
     #[garde(inner(length(bytes, min = 1, max = 1024)))]
     #[schema(format = Password)]
     password: Option<String>,
-    /// Of `code`: `totp` unless it is said.
+    /// Of `code`; `totp` by default.
     #[serde(default)]
     #[garde(skip)]
     method: FactorMethod,

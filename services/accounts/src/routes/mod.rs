@@ -1,10 +1,12 @@
-//! Takes requests apart, calls rules, puts answers together.
+//! Reads requests, calls rules, and writes answers.
 
 mod api_keys;
 mod auth;
+mod export;
 mod factors;
 mod flow;
 mod grants;
+mod held;
 mod links;
 mod mail;
 mod me;
@@ -23,14 +25,18 @@ mod tenants;
 mod users;
 mod well_known;
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
 
 use dotmac_platform::{
     module::Mount,
-    routing::{RateLimit, RequestHead, Routes},
+    routing::{CursorScope, InvalidRequest, Page, Paging, RateLimit, RequestHead, Routes},
 };
+use serde::{Serialize, de::DeserializeOwned};
 
-use crate::AccountsError;
+use crate::{
+    AccountsError,
+    store::{ACTIVE, DISABLED},
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -51,7 +57,7 @@ const SIGN_INS: OfNetworks = {
     [narrow.burst(20), wide.burst(200)]
 };
 
-/// Passwords that one caller gives to prove who they are.
+/// Passwords by which one caller authenticates again.
 const PASSWORDS: RateLimit = RateLimit::per_principal(10, MINUTE);
 
 /// Second factors.
@@ -87,6 +93,9 @@ const REFRESHES: RateLimit = RateLimit::per_key(60, MINUTE).named("refresh");
 /// Sessions in other tenants that one caller begins: each is a row, and a change that all instances read.
 const SWITCHES: RateLimit = RateLimit::per_principal(10, MINUTE);
 
+/// Exports of one caller: each reads all tenants of the user, and is recorded.
+const EXPORTS: RateLimit = RateLimit::per_principal(10, HOUR);
+
 /// Requests of one caller.
 const CALLS: RateLimit = RateLimit::per_principal(600, MINUTE);
 
@@ -99,7 +108,7 @@ const BODY: usize = 16 * 1024;
 pub(crate) fn mount(on: &mut Mount<'_>) {
     let mut below = |prefix, declare: &dyn Fn(&mut Routes)| {
         on.routes(prefix, |routes| {
-            // Answers say who somebody is, or hold what is shown once.
+            // Answers hold personal data, or a secret that is shown once.
             routes.no_store();
             declare(routes);
         });
@@ -113,6 +122,7 @@ pub(crate) fn mount(on: &mut Mount<'_>) {
         links::declare(routes);
         register::declare(routes);
         me::declare(routes);
+        export::declare(routes);
     });
     below("/auth/me/factors", &factors::declare);
     below("/auth/me/factors/passkeys", &passkeys::own::declare);
@@ -148,7 +158,7 @@ fn user_agent(head: &RequestHead) -> Option<String> {
     )
 }
 
-/// A name for people: not empty, and nothing that cannot be seen.
+/// A name for people: no invisible characters, and no blank at either end.
 fn visible(text: &str, _: &()) -> garde::Result {
     let is_visible = text.trim() == text && !text.chars().any(is_hidden);
     if is_visible {
@@ -166,6 +176,43 @@ fn is_hidden(letter: char) -> bool {
         || matches!(letter, '\u{61c}' | '\u{feff}')
         || matches!(letter, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2060}')
         || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The page of a list that is read whole, in the order of `key` or in the reverse order. No two items have the same key.
+///
+/// # Errors
+///
+/// 400 `invalid_cursor`.
+fn page_of_all<T, K>(
+    paging: &Paging,
+    bound: &CursorScope<'_>,
+    is_descending: bool,
+    mut all: Vec<T>,
+    key: impl Fn(&T) -> K,
+) -> Result<Page<T>, InvalidRequest>
+where
+    K: Serialize + DeserializeOwned + Ord,
+{
+    if is_descending {
+        all.sort_by_key(|item| Reverse(key(item)));
+        paging.page_of_all(bound, all, |item| Reverse(key(item)))
+    } else {
+        all.sort_by_key(&key);
+        paging.page_of_all(bound, all, key)
+    }
+}
+
+/// The query parameter `status`, which is `active` or `disabled` if it is given.
+///
+/// # Errors
+///
+/// 400 `invalid_query`.
+fn status(given: Option<&str>) -> Result<Option<String>, InvalidRequest> {
+    match given {
+        None => Ok(None),
+        Some(status @ (ACTIVE | DISABLED)) => Ok(Some(status.to_owned())),
+        Some(_) => Err(InvalidRequest::query("status", "is `active` or `disabled`")),
+    }
 }
 
 /// `text` as a value of its field; a text that is none is refused with the field's name.

@@ -70,7 +70,7 @@ struct PasswordChange {
     #[serde(default = "yes")]
     #[garde(skip)]
     end_others: bool,
-    /// Whether your API keys are revoked; the same as `end_others` unless it is said.
+    /// Whether your API keys are revoked; `end_others` by default.
     #[serde(default)]
     #[garde(skip)]
     revoke_keys: Option<bool>,

@@ -1,30 +1,41 @@
-//! Who has which role of the tenant.
+//! Which role each principal of the tenant has.
 
 use dotmac_platform::{
     audit::Acts as _,
     db::types::{Id, Moment},
     prelude::*,
-    routing::{CursorScope, Idempotency, Page, Paging},
+    routing::{CursorScope, Idempotency, IfMatch, Page, Paging, Versioned},
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{BODY, CALLS};
+use super::{
+    BODY, CALLS, etag,
+    held::{UNCHANGED, held_handlers},
+};
 use crate::{
     AccountsError, ReadRoles, WriteRoles,
     problems::{OF_ADMINISTRATION, OF_LIST, OF_READING},
-    rules::{role_bindings as rules, roles},
+    rules::{
+        held::{self as rules, Terms},
+        roles,
+    },
     service::Service,
-    store::bindings::{self as store, Binding, BindingRow, Holder},
+    store::{
+        bindings::{self as store, Binding, BindingRow, Holder},
+        held::HeldFilter,
+        roles::RoleId,
+        slice::{ByCreation, Slice},
+    },
 };
 
 pub(super) fn declare(routes: &mut Routes) {
     routes
         .get("", list_bindings)
         .problems(OF_LIST)
-        .summary("Who has which role")
+        .summary("Which role each principal has")
         .rate_limit(CALLS);
     routes
         .post("", create_binding)
@@ -44,7 +55,7 @@ pub(super) fn declare(routes: &mut Routes) {
         .rate_limit(CALLS);
 }
 
-/// Somebody's role.
+/// A role of a principal.
 #[derive(Serialize, ToSchema)]
 struct BindingBody {
     id: Uuid,
@@ -57,6 +68,7 @@ struct BindingBody {
     granted_by: String,
     created_at: Moment,
     expires_at: Option<Moment>,
+    etag: String,
 }
 
 /// A role to give.
@@ -73,34 +85,42 @@ struct BindingPost {
     expires_at: Option<Moment>,
 }
 
-fn binding(row: &BindingRow) -> BindingBody {
-    let holder = row.holder();
-    BindingBody {
-        id: row.id.uuid(),
-        principal: holder.map(Holder::uuid).unwrap_or_default(),
-        kind: holder.map_or("service", Holder::kind),
-        role: row.role_id.uuid(),
-        granted_by: row.granted_by.clone(),
-        created_at: row.created_at,
-        expires_at: row.expires_at,
+/// Which role bindings.
+#[derive(Deserialize, IntoParams)]
+struct BindingFilter {
+    /// Those of one user or service account.
+    principal: Option<Uuid>,
+    /// Those of one role, by its id.
+    role: Option<Uuid>,
+}
+
+impl BindingFilter {
+    fn read(self) -> HeldFilter<RoleId> {
+        HeldFilter {
+            principal: self.principal,
+            what: self.role.map(RoleId::from_uuid),
+        }
     }
 }
 
-async fn list_bindings(
-    who: Can<ReadRoles>,
-    on: Use<Service>,
-    paging: Paging,
-) -> Result<Page<BindingBody>, AccountsError> {
-    let bound = CursorScope::of(who.tenant, "role-bindings");
-    let (after, rows) = (paging.after::<Id<Binding>>(&bound)?, paging.rows());
-    let read = on
-        .db
-        .tenant(&who.scope())
-        .read("list role bindings", async move |tx| {
-            store::page(tx, after, rows).await
-        });
-    let page = paging.page(&bound, read.await?, |row| row.id);
-    Ok(page.map(|row| binding(&row)))
+impl BindingBody {
+    fn of(row: &BindingRow) -> Self {
+        Self {
+            id: row.id.uuid(),
+            principal: row.principal(),
+            kind: row.holder().map_or("service", Holder::kind),
+            role: row.role_id.uuid(),
+            granted_by: row.granted_by.clone(),
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            etag: etag(UNCHANGED),
+        }
+    }
+}
+
+held_handlers! {
+    "role-bindings", store, Binding, BindingFilter, BindingBody, rules::take_role;
+    list_bindings, find_binding, delete_binding
 }
 
 async fn create_binding(
@@ -108,7 +128,7 @@ async fn create_binding(
     on: Use<Service>,
     new: Valid<BindingPost>,
     once: Idempotency,
-) -> Result<Created<BindingBody>, AccountsError> {
+) -> Result<Created<Versioned<BindingBody>>, AccountsError> {
     on.stepped_up_person(&who)?;
     let BindingPost {
         principal,
@@ -124,42 +144,16 @@ async fn create_binding(
                 Ok(id) => roles::find(tx, id).await?.0,
                 Err(_) => roles::named(tx, &role).await?,
             };
-            let holder = roles::holder(tx, principal).await?;
-            let given = rules::bind(tx, &changes, &me, holder, &role, expires_at).await?;
-            let location = format!("/api/v1/role-bindings/{}", given.id);
-            let body = binding(&given);
-            let kept = once.keep(tx, Created { location, body });
-            Ok::<_, AccountsError>(given.map(|_| kept))
+            let terms = Terms {
+                holder: roles::holder(tx, principal).await?,
+                expires_at,
+            };
+            let given = rules::give_role(tx, &changes, &me, terms, &role).await?;
+            Ok::<_, AccountsError>(given.map(|row| {
+                let location = format!("/api/v1/role-bindings/{}", row.id);
+                let body = BindingBody::of(&row).versioned();
+                once.keep(tx, Created { location, body })
+            }))
         });
     created.await
-}
-
-async fn find_binding(
-    who: Can<ReadRoles>,
-    on: Use<Service>,
-    id: Path<Id<Binding>>,
-) -> Result<Json<BindingBody>, AccountsError> {
-    let db = on.db.tenant(&who.scope());
-    let found = db.read("find role binding", async move |tx| {
-        store::find(tx, *id).await
-    });
-    let row = found.await?.ok_or(AccountsError::NotFound)?;
-    Ok(Json(binding(&row)))
-}
-
-async fn delete_binding(
-    who: Can<WriteRoles>,
-    on: Use<Service>,
-    id: Path<Id<Binding>>,
-) -> Result<NoContent, AccountsError> {
-    on.stepped_up_person(&who)?;
-    let (principal, changes, id) = ((*who).clone(), on.changes.clone(), *id);
-    let deleted = on
-        .db
-        .tenant(&who.scope())
-        .act("take role away", async move |tx| {
-            rules::unbind(tx, &changes, &principal, id).await
-        });
-    deleted.await?;
-    Ok(NoContent)
 }

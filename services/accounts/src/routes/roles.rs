@@ -5,20 +5,23 @@ use dotmac_platform::{
     audit::Acts as _,
     db::types::{Id, Moment},
     prelude::*,
-    routing::{CursorScope, Idempotency, IfMatch, Page, Paging, Versioned},
+    routing::{CursorScope, Idempotency, IfMatch, Page, Paging, Sort, SortColumn, Versioned},
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{BODY, CALLS, etag, visible};
+use super::{BODY, CALLS, etag, page_of_all, visible};
 use crate::{
     AccountsError, ReadRoles, WriteRoles,
     problems::{OF_ADMINISTRATION, OF_LIST, OF_READING},
     rules::roles as rules,
     service::Service,
-    store::roles::{self as store, Role, RoleGrants, RoleRow},
+    store::{
+        roles::{self as store, Role, RoleGrants, RoleRow},
+        slice::{ByCreation, Slice},
+    },
 };
 
 pub(super) fn declare_permissions(routes: &mut Routes) {
@@ -104,6 +107,24 @@ pub(super) struct RolePatch {
     pub(super) denied: Option<Vec<String>>,
 }
 
+/// Which roles.
+#[derive(Deserialize, IntoParams)]
+struct RoleFilter {
+    /// Those that every tenant has, or the tenant's own.
+    is_system: Option<bool>,
+}
+
+/// The sort key of permissions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum PermissionColumn {
+    Name,
+}
+
+impl SortColumn for PermissionColumn {
+    const COLUMNS: &'static [(&'static str, Self)] = &[("name", Self::Name)];
+    const DEFAULT: Sort<Self> = Sort::ascending(Self::Name);
+}
+
 /// A permission.
 #[derive(Serialize, ToSchema)]
 struct PermissionBody {
@@ -141,32 +162,49 @@ fn grants(mut allow: Vec<String>, mut deny: Vec<String>) -> RoleGrants {
 
 async fn list_permissions(
     who: Can<ReadRoles>,
+    sort: Sort<PermissionColumn>,
     paging: Paging,
 ) -> Result<Page<PermissionBody>, AccountsError> {
-    let bound = CursorScope::of(who.tenant, "permissions");
-    let mut names = PermissionSet::all().names();
-    names.sort_unstable();
-    let page = paging.page_of_all(&bound, names, |name| (*name).to_owned())?;
+    let order = sort.to_string();
+    let bound = CursorScope {
+        sort: &order,
+        ..CursorScope::of(who.tenant, "permissions")
+    };
+    let (names, name) = (PermissionSet::all().names(), |name: &&str| {
+        (*name).to_owned()
+    });
+    let page = page_of_all(&paging, &bound, sort.is_descending, names, name)?;
     Ok(page.map(|name| PermissionBody { name }))
 }
 
 async fn list_roles(
     who: Can<ReadRoles>,
     on: Use<Service>,
+    filter: Query<RoleFilter>,
+    sort: Sort<ByCreation>,
     paging: Paging,
 ) -> Result<Page<RoleBody>, AccountsError> {
-    let bound = CursorScope::of(who.tenant, "roles");
-    let (after, rows) = (paging.after::<Id<Role>>(&bound)?, paging.rows());
+    let (is_system, order) = (filter.into_inner().is_system, sort.to_string());
+    let filtered = format!("{is_system:?}");
+    let bound = CursorScope {
+        tenant: who.tenant,
+        list: "roles",
+        sort: &order,
+        filter: &filtered,
+    };
+    let slice = Slice::<Id<Role>>::of(sort, &paging, &bound)?;
     let read = on
         .db
         .tenant(&who.scope())
         .read("list roles", async move |tx| {
-            let mut roles = Vec::new();
-            for row in store::page(tx, after, rows).await? {
-                let grants = store::grants(tx, row.id).await?;
-                roles.push(body(row, grants));
-            }
-            Ok::<_, AccountsError>(roles)
+            let rows = store::page(tx, is_system, slice).await?;
+            let ids = rows.iter().map(|row| row.id).collect();
+            let mut grants = store::grants_of(tx, ids).await?;
+            let roles = rows.into_iter().map(|row| {
+                let grants = grants.remove(&row.id).unwrap_or_default();
+                body(row, grants)
+            });
+            Ok::<_, AccountsError>(roles.collect::<Vec<_>>())
         });
     Ok(paging.page(&bound, read.await?, |role| Id::<Role>::from_uuid(role.id)))
 }

@@ -4,14 +4,14 @@ use dotmac_platform::{
     audit::Acts as _,
     db::types::{Id, Moment},
     prelude::*,
-    routing::{CursorScope, Idempotency, IfMatch, Page, Paging, Versioned},
+    routing::{CursorScope, Idempotency, IfMatch, Page, Paging, Sort, Versioned},
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{BODY, CALLS, etag, visible};
+use super::{BODY, CALLS, etag, status, visible};
 use crate::{
     AccountsError, ReadServiceAccounts, WriteServiceAccounts,
     problems::{OF_ADMINISTRATION, OF_LIST, OF_READING},
@@ -20,6 +20,7 @@ use crate::{
     store::{
         ACTIVE, DISABLED,
         service_accounts::{self as store, ServiceAccount, ServiceAccountRow},
+        slice::{ByCreation, Slice},
     },
 };
 
@@ -43,7 +44,7 @@ pub(super) fn declare(routes: &mut Routes) {
     routes
         .patch("/{id}", change_service_account)
         .problems(OF_ADMINISTRATION)
-        .summary("Name a service account anew, or disable it")
+        .summary("Rename a service account, or disable it")
         .rate_limit(CALLS)
         .body_limit(BODY);
     routes
@@ -80,7 +81,14 @@ struct ServiceAccountPatch {
     status: Option<Status>,
 }
 
-/// Whether the keys of an account count.
+/// Which service accounts.
+#[derive(Deserialize, IntoParams)]
+struct ServiceAccountFilter {
+    /// `active` or `disabled`.
+    status: Option<String>,
+}
+
+/// Whether the keys of an account are valid.
 #[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Status {
@@ -108,15 +116,24 @@ fn versioned(row: ServiceAccountRow) -> Versioned<ServiceAccountBody> {
 async fn list_service_accounts(
     who: Can<ReadServiceAccounts>,
     on: Use<Service>,
+    filter: Query<ServiceAccountFilter>,
+    sort: Sort<ByCreation>,
     paging: Paging,
 ) -> Result<Page<ServiceAccountBody>, AccountsError> {
-    let bound = CursorScope::of(who.tenant, "service-accounts");
-    let (after, rows) = (paging.after::<Id<ServiceAccount>>(&bound)?, paging.rows());
+    let (status, order) = (status(filter.status.as_deref())?, sort.to_string());
+    let filtered = status.clone().unwrap_or_default();
+    let bound = CursorScope {
+        tenant: who.tenant,
+        list: "service-accounts",
+        sort: &order,
+        filter: &filtered,
+    };
+    let slice = Slice::<Id<ServiceAccount>>::of(sort, &paging, &bound)?;
     let read = on
         .db
         .tenant(&who.scope())
         .read("list service accounts", async move |tx| {
-            store::page(tx, after, rows).await
+            store::page(tx, status, slice).await
         });
     Ok(paging.page(&bound, read.await?, |row| row.id).map(body))
 }

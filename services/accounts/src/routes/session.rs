@@ -1,4 +1,4 @@
-//! How a session is answered: its body, its cookies, and how late a refusal of one.
+//! The answer with a session: its body, its cookies, and the delay of a refusal.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::{
     store::{tenants, users::UserRow},
 };
 
-/// Refusals of what an attacker may guess are answered this long after the request, whatever they took: the time tells
+/// Refusals of what an attacker may guess are answered this long after the request, so that the time of an answer reveals
 /// nothing.
 const FLOOR: Duration = Duration::from_millis(400);
 

@@ -7,22 +7,24 @@ use dotmac_platform::{
         types::{Id, Moment},
     },
     prelude::*,
-    routing::{CursorScope, IfMatch, Page, Paging, Versioned},
+    routing::{CursorScope, IfMatch, Page, Paging, Sort, Versioned},
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{BODY, CALLS, etag, visible};
+use super::{BODY, CALLS, etag, page_of_all, visible};
 use crate::{
     AccountsError, CreateTenants, ReadMembers, ReadTenants, WriteMembers, WriteTenants,
     problems::{OF_ADMINISTRATION, OF_LIST, OF_READING},
     rules::tenants as rules,
     service::{self, Service},
     store::{
+        slice::{ByCreation, Slice},
         tenants::{self as store, TenantRow},
-        users::{self, User},
+        user_pages::{self, MemberColumn},
+        users::{self, User, UserId, UserRow},
     },
 };
 
@@ -46,7 +48,7 @@ pub(super) fn declare(routes: &mut Routes) {
     routes
         .patch("/{id}", change_tenant)
         .problems(OF_ADMINISTRATION)
-        .summary("Name your tenant anew")
+        .summary("Rename your tenant")
         .rate_limit(CALLS)
         .body_limit(BODY);
     routes
@@ -99,6 +101,8 @@ struct Member {
     /// `active` or `disabled`.
     status: String,
     joined_at: Moment,
+    /// That of the user.
+    etag: String,
 }
 
 fn is_slug(text: &str, _: &()) -> garde::Result {
@@ -138,6 +142,7 @@ fn versioned(row: TenantRow) -> Versioned<TenantView> {
 async fn list_tenants(
     who: Authenticated,
     on: Use<Service>,
+    sort: Sort<ByCreation>,
     paging: Paging,
 ) -> Result<Page<TenantView>, AccountsError> {
     let (user, own) = (Id::from_uuid(who.id), who.tenant);
@@ -149,19 +154,16 @@ async fn list_tenants(
         } else {
             vec![own]
         };
-        let mut tenants = Vec::new();
-        for id in ids {
-            tenants.extend(store::find(c, id).await?);
-        }
-        Ok::<_, AccountsError>(tenants)
+        store::find_all(c, ids).await
     });
-    let mut tenants = read.await?;
-    tenants.sort_by_key(|row| row.id);
     let bound = CursorScope {
+        tenant: who.tenant,
+        list: "tenants",
+        sort: &sort.to_string(),
         filter: &who.id.to_string(),
-        ..CursorScope::of(who.tenant, "tenants")
     };
-    let page = paging.page_of_all(&bound, tenants, |row| row.id)?;
+    let tenants = read.await?;
+    let page = page_of_all(&paging, &bound, sort.is_descending, tenants, |row| row.id)?;
     Ok(page.map(view))
 }
 
@@ -224,25 +226,33 @@ async fn list_members(
     who: Can<ReadMembers>,
     on: Use<Service>,
     id: Path<Id<Tenant>>,
+    sort: Sort<MemberColumn>,
     paging: Paging,
 ) -> Result<Page<Member>, AccountsError> {
-    let bound = CursorScope::of(who.tenant, "members");
-    let (after, rows, id) = (paging.after::<Id<User>>(&bound)?, paging.rows(), *id);
+    let (order, id) = (sort.to_string(), *id);
+    let bound = CursorScope {
+        sort: &order,
+        ..CursorScope::of(who.tenant, "members")
+    };
+    let slice = Slice::<(Moment, UserId)>::of(sort, &paging, &bound)?;
     let read = on
         .db
         .tenant(&who.scope())
         .read("list members", async move |tx| {
             rules::find(tx, id).await?;
-            Ok::<_, AccountsError>(users::members(tx, after, rows).await?)
+            Ok::<_, AccountsError>(user_pages::members(tx, slice).await?)
         });
-    let member = |(user, status, joined_at): (users::UserRow, String, Moment)| Member {
+    let member = |(user, status, joined_at): (UserRow, String, Moment)| Member {
+        etag: etag(user.version),
         user_id: user.id.uuid(),
         email: user.email,
         full_name: user.full_name,
         status,
         joined_at,
     };
-    let page = paging.page(&bound, read.await?, |(user, ..)| user.id);
+    let page = paging.page(&bound, read.await?, |(user, _, joined_at)| {
+        (*joined_at, user.id)
+    });
     Ok(page.map(member))
 }
 

@@ -21,7 +21,7 @@ use crate::{
     service::Service,
     store::{
         devices,
-        one_time::OneTimeRow,
+        one_time::{self as links, OneTimeRow},
         users::{self as store, Hold, UserRow},
     },
 };
@@ -58,9 +58,9 @@ pub(crate) async fn verify(service: &Service, given: Given) -> Result<(), Accoun
 async fn is_of_account(service: &Service, given: &Given) -> Result<bool, AccountsError> {
     let pair = secret_text::read_pair(Prefix::OneTime, given.token.expose_secret());
     let public_id = pair.ok_or(AccountsError::LinkGone)?.public_id.to_owned();
-    let read = service.open_db.read("find link", async move |c| {
-        crate::store::one_time::find(c, &public_id).await
-    });
+    let read = service
+        .open_db
+        .read("find link", async move |c| links::find(c, &public_id).await);
     Ok(read.await?.is_some())
 }
 
@@ -112,8 +112,8 @@ async fn set_address(
     user.ok_or(AccountsError::LinkGone)
 }
 
-/// Puts the former address back, ends all sessions, revokes all personal keys and takes the password away, which whoever changed
-/// the address knows. A link to set a new one is mailed to the address.
+/// Restores the former address, ends all sessions, revokes all personal keys and removes the password, which the client that
+/// changed the address may know. A link to set a new one is mailed to the address. The link of an earlier address stays valid.
 ///
 /// # Errors
 ///
@@ -126,10 +126,12 @@ pub(crate) async fn undo(service: &Service, given: Given) -> Result<(), Accounts
         .open_db
         .act("undo change of address", async move |tx| {
             let user = used_up(tx, &row).await?;
-            let is_bound = user.email_normal.as_deref() == Some(&*row.bound_to);
-            let (Some(address), true) = (row.address, is_bound) else {
+            let address = row.address.clone().ok_or(AccountsError::LinkGone)?;
+            if names::email(&address) == user.email_normal {
                 return Err(AccountsError::LinkGone);
-            };
+            }
+            // The addresses that the account got later have such links as well.
+            links::delete_since(tx, &row).await?;
             let user = set_address(tx, &user, address).await?;
             store::delete_password(tx, user.id).await?;
             devices::delete_of(tx, user.id, None).await?;

@@ -28,12 +28,12 @@ use crate::{
     store::{
         api_keys::{self as store, ApiKeyId, ApiKeyRow, KeyRules},
         bindings::{self, Holder},
-        tenants,
-        users::UserId,
+        service_accounts as service_account_store, tenants,
+        users::{self, UserId},
     },
 };
 
-/// How long a key is good if nothing else is said, and at most.
+/// The default lifetime of a key, and the longest.
 const GOOD_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -54,10 +54,10 @@ pub(crate) struct NewKey {
 /// When a key ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expiry {
-    /// As long as keys are good if nothing else is said.
+    /// After the default lifetime.
     Usual,
     At(Moment),
-    /// It takes a permission of its own.
+    /// Requires a permission of its own.
     Never,
 }
 
@@ -76,7 +76,7 @@ impl Expiry {
     }
 }
 
-/// Whether they may have a key that never ends.
+/// Whether the caller may have a key that never ends.
 fn may_never_end(who: &Principal) -> Result<(), AccountsError> {
     if who.may::<NeverExpireApiKeys>() {
         return Ok(());
@@ -98,6 +98,11 @@ pub(crate) async fn create(
     let now = Moment::now();
     let expires_at = new.expiry.end(who, now)?;
     check_end(tx, who, new.holder, &new.rules, expires_at).await?;
+    // Its keys are counted, and created by one at a time.
+    match new.holder {
+        Holder::User(id) => users::hold_member(tx, id).await?,
+        Holder::Service(id) => service_account_store::hold(tx, id).await?,
+    }
     if store::count_of(tx, new.holder).await? >= MOST {
         return Err(AccountsError::Forbidden(
             "the owner has reached the limit of keys",
@@ -177,7 +182,7 @@ pub(crate) async fn revoke(
     service::person(who)?;
     let holder = row.holder().ok_or(AccountsError::NotFound)?;
     if holder.uuid() != who.id {
-        // Of those who may more nothing is taken, their keys neither.
+        // A caller does not revoke the keys of a principal with more permissions.
         let theirs = bindings::grants_of(tx, holder).await?;
         roles::check_grants(who, &theirs)?;
         check_scopes(who, &row.rules.0)?;
@@ -185,7 +190,7 @@ pub(crate) async fn revoke(
     revoke_any(tx, changes, row).await
 }
 
-/// Revokes the personal keys of the user in all tenants: whoever had the account may have made one.
+/// Revokes the personal keys of the user in all tenants: an attacker who had the account may have made one.
 pub(crate) async fn revoke_personal(
     tx: &mut Tx,
     changes: &Changes,
@@ -235,7 +240,7 @@ fn act(action: Action, row: &ApiKeyRow) -> Act {
     Act::done(action, Resource::ApiKey, row.id.uuid()).detail("owner", owner)
 }
 
-/// Gives the key another secret; the former counts for `overlap` beside it.
+/// Gives the key another secret; the former stays valid for `overlap`.
 pub(crate) async fn rotate(
     tx: &mut TenantTx,
     changes: &Changes,
@@ -309,12 +314,12 @@ pub(crate) async fn report(
     Ok(())
 }
 
-/// Whether all that the key may ever do is theirs.
+/// Whether the caller has all permissions that the key may ever have.
 fn check_scopes(who: &Principal, rules: &KeyRules) -> Result<(), AccountsError> {
     roles::covered(who, &scopes(rules))
 }
 
-/// Whether it is theirs until the key ends. A personal key needs no such check: it does what its owner may.
+/// Whether the caller has them until the key ends. A personal key needs no such check: it does what its owner may.
 async fn check_end(
     tx: &mut TenantTx,
     who: &Principal,
@@ -336,8 +341,8 @@ fn scopes(rules: &KeyRules) -> PermissionSet {
     scopes
 }
 
-/// Whether they may make or change keys of `holder`: their own, or those of a service account that may no more than they. Where
-/// the tenant wants a second factor they must have shown it, since a key is asked for none.
+/// Whether the caller may create or change keys of `holder`: itself, or a service account that may do no more than the caller.
+/// Where the tenant requires a second factor the caller must have shown it, since a key has none.
 async fn may_manage(
     tx: &mut TenantTx,
     who: &Principal,

@@ -1,6 +1,6 @@
 //! What a change of a role, or of its holders, gives to them and takes from them, and whether a caller may do that.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet};
 
 use dotmac_platform::{
     access::{PermissionSet, Principal},
@@ -19,14 +19,16 @@ use crate::{
     service::permissions,
     store::{
         bindings::{self, Holder},
-        grants,
         roles::{self as store, RoleGrants, RoleId, RoleRow},
         service_accounts,
         users::{self, Hold, UserId},
     },
 };
 
-/// What is said of a role that denies, of which an owner would lose something.
+/// Different combinations of roles and grants that the holders of one role may have when that role is changed.
+const MOST_COMBINATIONS: i64 = 2000;
+
+/// Why an owner gets no role that denies something.
 pub(super) const OWNER_IS_DENIED: &str = "an owner has all permissions; remove that role first";
 
 /// What `holder` may do now. It is held until the end of the transaction: its roles are changed by one at a time, and no link
@@ -46,8 +48,8 @@ pub(super) async fn powers(
     Ok(permissions(tx.tenant(), &grants))
 }
 
-/// Whether everything that a change gives to a holder or takes from it is theirs. A role that denies gives nothing, and
-/// whoever takes it away gives what it denied. Nothing is taken from those who may do more than they.
+/// Whether the caller has everything that a change gives to a holder or takes from it. A role that denies gives nothing, and
+/// its removal gives what it denied. A caller takes nothing from a holder that has more permissions than the caller.
 ///
 /// # Errors
 ///
@@ -70,8 +72,8 @@ fn check_effect(
     Ok(())
 }
 
-/// Whether they may have changed the roles of `holder`, which could do `before`, to what they are now; until that time, or for
-/// good.
+/// Whether the caller may have changed the roles of `holder`, which could do `before`, to the present ones; until that time, or
+/// for good.
 ///
 /// # Errors
 ///
@@ -103,7 +105,7 @@ fn gained(before: &PermissionSet, after: &PermissionSet) -> PermissionSet {
     gained
 }
 
-/// Whether they have all of `set` until `end`, or for good without one: a role that ends gives nothing that lasts longer.
+/// Whether the caller has all of `set` until `end`, or for good without one: a role that expires gives nothing that lasts longer.
 ///
 /// # Errors
 ///
@@ -139,62 +141,61 @@ pub(super) async fn check_role(
     role: &RoleRow,
     new: &RoleGrants,
 ) -> Result<(), AccountsError> {
-    let mut roles_of: BTreeMap<Holder, BTreeSet<RoleId>> = BTreeMap::new();
-    for (holder, bound) in bindings::all_now(tx).await? {
-        roles_of.entry(holder).or_default().insert(bound);
+    // Many holders have the same, which is judged once.
+    let all = bindings::combinations(tx, role.id, MOST_COMBINATIONS + 1).await?;
+    if i64::try_from(all.len()).is_ok_and(|count| count > MOST_COMBINATIONS) {
+        return Err(AccountsError::Forbidden(
+            "the holders of this role have too many different roles and grants; create another role and give it to them",
+        ));
     }
-    let mut direct_of: BTreeMap<Holder, BTreeSet<String>> = BTreeMap::new();
-    for (holder, permission) in grants::all_now(tx).await? {
-        direct_of.entry(holder).or_default().insert(permission);
-    }
-    let none = BTreeSet::new();
-    let has = |holder: &Holder| {
-        let set = roles_of.get(holder)?;
-        Some((set, direct_of.get(holder).unwrap_or(&none)))
-    };
-    // Many have the same roles, which are judged once.
-    let all: BTreeSet<_> = roles_of.keys().filter_map(has).collect();
-    let of_role = all.into_iter().filter(|(set, _)| set.contains(&role.id));
-    let mut growing = BTreeMap::new();
+    let ids: BTreeSet<RoleId> = all.iter().flat_map(|it| it.roles.iter().copied()).collect();
+    let known = store::grants_of(tx, ids.into_iter().collect()).await?;
     let owner = store::find_named(tx, OWNER).await?.map(|owner| owner.id);
-    let mut known: BTreeMap<RoleId, RoleGrants> = BTreeMap::new();
-    for (set, direct) in of_role {
-        let direct_grants = RoleGrants {
-            allow: direct.iter().cloned().collect(),
+    let tenant = tx.tenant();
+    let mut gains = PermissionSet::default();
+    let mut of_makers: BTreeMap<UserId, PermissionSet> = BTreeMap::new();
+    for combination in all {
+        let direct = RoleGrants {
+            allow: combination.permissions,
             deny: Vec::new(),
         };
-        let (mut before, mut after) = (direct_grants.clone(), direct_grants);
-        for id in set {
-            let grants = &*match known.entry(*id) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(unknown) => unknown.insert(store::grants(tx, *id).await?),
-            };
-            before.add(grants);
-            after.add(if *id == role.id { new } else { grants });
+        let (mut before, mut after) = (direct.clone(), direct);
+        for id in &combination.roles {
+            // A role without a permission has no row.
+            let grants = known.get(id).cloned().unwrap_or_default();
+            before.add(&grants);
+            after.add(if *id == role.id { new } else { &grants });
         }
-        let tenant = tx.tenant();
         let (before, after) = (permissions(tenant, &before), permissions(tenant, &after));
         check_effect(who, &before, &after)?;
-        if !before.covers(&after) {
-            check_lasting(tx, who, &gained(&before, &after), None).await?;
-            growing.insert((set, direct), after);
-        }
-        let is_owner = owner.is_some_and(|owner| set.contains(&owner));
+        let is_owner = owner.is_some_and(|owner| combination.roles.contains(&owner));
         if is_owner && !new.deny.is_empty() {
             return Err(AccountsError::Forbidden(OWNER_IS_DENIED));
         }
-    }
-    for (user, maker) in bindings::set_passwords(tx, role.id).await? {
-        let after = has(&Holder::User(user)).and_then(|it| growing.get(&it));
-        if let (Some(after), Some(maker)) = (after, maker) {
-            check_maker(tx, maker, after).await?;
+        if before.covers(&after) {
+            continue;
         }
+        add(&mut gains, &gained(&before, &after));
+        if let Some(maker) = combination.maker {
+            add(of_makers.entry(maker).or_default(), &after);
+        }
+    }
+    check_lasting(tx, who, &gains, None).await?;
+    for (maker, after) in of_makers {
+        check_maker(tx, maker, &after).await?;
     }
     Ok(())
 }
 
-/// Whether the administrator who set the password of `holder`, or made the link that it was set by, may all of `after`: it may
-/// know that password still, and be the holder.
+/// Adds the permissions of `other` to `set`.
+fn add(set: &mut PermissionSet, other: &PermissionSet) {
+    for name in other.names() {
+        set.grant(name);
+    }
+}
+
+/// Whether the administrator who set the password of `holder`, or made the link that it was set by, has all of `after`: the
+/// administrator may know that password, and can sign in as the holder.
 ///
 /// # Errors
 ///

@@ -127,7 +127,7 @@ async fn sign_in(
         } else {
             user
         };
-        // The owner has come, whom others have kept out.
+        // Failures of others are forgotten: the owner has signed in.
         let email = user.email_normal.clone().map(Identifier::Email);
         let name = user.username_normal.clone().map(Identifier::Username);
         for identifier in [email, name].into_iter().flatten() {

@@ -39,7 +39,8 @@ use crate::{
     },
 };
 
-/// By what failures of a signed-in user are counted: apart from those of sign-ins, so that a stolen session keeps nobody out.
+/// By what failures of a signed-in user are counted: apart from those of sign-ins, so that a stolen session does not lock the user
+/// out.
 pub(super) const STEP_UP: &str = "mfa step-up";
 
 /// By what failures of sign-ins are counted, together with the user: of a known device apart from all others, and of recovery
@@ -183,7 +184,7 @@ pub(crate) async fn verify(
     let keys = service.keys.get().await?;
     let (public_id, hash, throttles) = (given.public_id.to_owned(), given.hash, keys.clone());
     let counted = evidence.counted();
-    // Before the code is looked at, so that many requests at once have no more tries than one after the other.
+    // Before the code is checked, so that concurrent requests have no more tries than sequential ones.
     let taken = service
         .open_db
         .transaction("take try of second factor", async move |tx| {

@@ -2,8 +2,9 @@
 
 pub(crate) mod addresses;
 pub(crate) mod api_keys;
+pub(crate) mod export;
 pub(crate) mod factors;
-pub(crate) mod grants;
+pub(crate) mod held;
 mod holders;
 pub(crate) mod mail;
 pub(crate) mod mail_sign_in;
@@ -15,7 +16,6 @@ pub(crate) mod passkeys;
 pub(crate) mod passwords;
 pub(crate) mod refresh;
 pub(crate) mod registration;
-pub(crate) mod role_bindings;
 pub(crate) mod roles;
 pub(crate) mod service_accounts;
 pub(crate) mod sessions;

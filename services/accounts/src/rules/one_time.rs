@@ -1,7 +1,7 @@
 //! Links that are good once. Their text is handed out once and never stored.
 //!
-//! One that is mailed is bound to the browser that asked for it: so that neither a scanner of mail uses it up, nor a mail that
-//! somebody else has asked for signs anybody in. In another browser the code of the mail is needed as well.
+//! A mailed link is bound to the browser that asked for it: a mail scanner does not use it up, and a mail that an attacker asked
+//! for does not sign its reader in. Another browser also needs the code of the mail.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ pub(crate) struct NewLink {
     pub(crate) address: Option<String>,
 }
 
-/// A new link in place of the former ones for the same purpose.
+/// A new link, in place of the former ones for the same purpose except [`UNDO`].
 pub(crate) async fn issue(
     tx: &mut Tx,
     link: NewLink,
@@ -126,9 +126,12 @@ fn row(minted: &MintedPair, link: NewLink) -> OneTimeRow {
     }
 }
 
-/// The newest link for a purpose is the only one.
+/// The newest link for a purpose is the only one, unless it restores an address: an attacker who changes the address twice must
+/// not end the link of its owner.
 async fn replace(tx: &mut Tx, row: &OneTimeRow) -> Result<(), AccountsError> {
-    store::delete_of(tx, row.user_id, row.purpose.clone()).await?;
+    if row.purpose != UNDO {
+        store::delete_of(tx, row.user_id, row.purpose.clone()).await?;
+    }
     store::insert(tx, row).await?;
     Ok(())
 }

@@ -100,7 +100,7 @@ pub(crate) async fn reset(
         }
         let set = set(tx, user.id, new, row.made_by).await?;
         notices::password_changed(tx, &worked, user.id).await?;
-        // The owner has come: what others have failed counts no longer, and no device counts that they may have made.
+        // The owner has proved the account: failures of others are forgotten, and so are devices that they may have registered.
         users::forget_failures(tx, &keys, &user).await?;
         devices::delete_of(tx, user.id, None).await?;
         let changes = &worked.changes;
@@ -202,7 +202,7 @@ pub(crate) async fn set_first(
     set(tx, user, new, Some(set_by)).await
 }
 
-/// Whether `given` is the password of `stored`, whatever lies there.
+/// Whether `given` is the password of `stored`, which may be damaged.
 ///
 /// # Errors
 ///
@@ -214,7 +214,7 @@ pub(super) async fn verify(
     stored: Option<String>,
 ) -> Result<Verdict, AccountsError> {
     match service.hasher.verify(asker, given, stored).await {
-        // A row that is no hash of ours: nobody gets in by it.
+        // No password matches a row that is not a hash of this program.
         Err(AccountsError::HashNotUsable) => {
             tracing::error!("a stored password hash cannot be used");
             Ok(Verdict::Wrong)

@@ -1,4 +1,4 @@
-//! Accounts that people make for themselves. Until the address is proved there is no account: a registration holds neither the
+//! Accounts that users create for themselves. Until the address is proved there is no account: a registration holds neither the
 //! address nor the user name, and is over after 7 days.
 //!
 //! The password of a registration counts if the browser that gave it proves the address. In another browser, where the code of
@@ -19,10 +19,11 @@ use dotmac_platform::{
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
+    held,
     mail::{self, Purpose},
     new_passwords,
     one_time::{self, Given, Letter, TRIES},
-    passwords, role_bindings, roles,
+    passwords, roles,
     users::{self as user_rules, NewUser},
 };
 use crate::{
@@ -45,7 +46,7 @@ use crate::{
 /// How long a registration waits for its proof.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The role that who registers has.
+/// The role of a user who registers.
 const ROLE: &str = "member";
 
 /// Takes an account to be, and has its link mailed: the same work whether the address has an account or not.
@@ -97,7 +98,11 @@ pub(crate) async fn register(
         .transaction("store registration", async move |tx| {
             store::replace(tx, row).await
         });
-    stored.await?;
+    match stored.await {
+        // Another request with the address was faster. Its registration is as good, and the answer must be the same.
+        Err(error) if error.is_unique_violation() => {}
+        stored => stored?,
+    }
     mail::ask(service, Purpose::Register, email_normal, browser).await
 }
 
@@ -188,7 +193,7 @@ pub(crate) async fn confirm(service: &Service, given: &Given) -> Result<(), Acco
             roles::seed(own).await?;
             users::join(own, DEFAULT, user.id).await?;
             let role = roles::named(own, ROLE).await?;
-            role_bindings::bind_by_operator(own, &changes, user.id, &role).await?;
+            held::give_role_by_operator(own, &changes, user.id, &role).await?;
             own.emit(&UserCreated { user: user.id })?;
             let act = Act::on_user(USER_CREATED, user.id).detail("by", "registration");
             let recorded = act.record(tx.system().await?)?;

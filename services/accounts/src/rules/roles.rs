@@ -1,4 +1,4 @@
-//! Roles of a tenant, and what they give and deny. Nobody makes or changes what they lack.
+//! Roles of a tenant, and what they give and deny. A caller creates and changes no role with a permission that it lacks.
 
 use dotmac_platform::{
     access::{PermissionSet, Principal},
@@ -19,7 +19,7 @@ use crate::{
     store::{
         bindings::{self, Holder},
         roles::{self as store, RoleGrants, RoleId, RoleRow},
-        service_accounts,
+        service_accounts, tenants,
         users::{self, UserId},
     },
 };
@@ -101,6 +101,8 @@ pub(crate) async fn create(
 ) -> Result<Audited<RoleRow>, AccountsError> {
     service::person(who)?;
     check_named(who, &grants)?;
+    let tenant = tx.tenant();
+    tenants::hold(tx, tenant).await?;
     if store::count(tx).await? >= MOST_ROLES {
         return Err(AccountsError::Forbidden(
             "the tenant has reached the limit of roles",
@@ -134,7 +136,7 @@ pub(crate) async fn update(
     own(&row)?;
     not_held_by(tx, who, row.id).await?;
     store::hold(tx, row.id).await?;
-    // What it gives and denies now must be theirs as well: else they could take it from others, or give it back to them.
+    // The caller needs what the role gives and denies now as well: else it could take that from others, or give it back.
     check_named(who, &store::grants(tx, row.id).await?)?;
     service::changed(store::update(tx, &row, name, description).await?)?;
     if let Some(grants) = grants {
@@ -172,7 +174,7 @@ pub(crate) async fn delete(
     Ok(act.record(tx)?.of(()))
 }
 
-/// Whether the tenant has an active owner if `user` is none any more. With `role`, only if that is the owner's.
+/// Whether the tenant has an active owner without `user`. With `role`, only if that is the owner's.
 ///
 /// # Errors
 ///
@@ -213,20 +215,20 @@ async fn has_owner(tx: &mut TenantTx, except: Option<UserId>) -> Result<bool, Ac
     Ok(false)
 }
 
-/// Whether everything that `grants` comes to is theirs.
+/// Whether the caller has everything that `grants` gives.
 ///
 /// # Errors
 ///
-/// [`AccountsError::Forbidden`] for what they lack.
+/// [`AccountsError::Forbidden`] for what it lacks.
 pub(crate) fn check_grants(who: &Principal, grants: &RoleGrants) -> Result<(), AccountsError> {
     covered(who, &permissions(who.tenant, grants))
 }
 
-/// Whether everything that `grants` names is theirs, be it given or denied.
+/// Whether the caller has everything that `grants` names, given or denied.
 ///
 /// # Errors
 ///
-/// [`AccountsError::Forbidden`] for what they lack.
+/// [`AccountsError::Forbidden`] for what it lacks.
 fn check_named(who: &Principal, grants: &RoleGrants) -> Result<(), AccountsError> {
     let named = RoleGrants {
         allow: [grants.allow.as_slice(), grants.deny.as_slice()].concat(),
@@ -235,11 +237,11 @@ fn check_named(who: &Principal, grants: &RoleGrants) -> Result<(), AccountsError
     check_grants(who, &named)
 }
 
-/// Whether all of `set` is theirs to give.
+/// Whether the caller has all of `set`.
 ///
 /// # Errors
 ///
-/// [`AccountsError::Forbidden`] for what they lack.
+/// [`AccountsError::Forbidden`] for what it lacks.
 pub(crate) fn covered(who: &Principal, set: &PermissionSet) -> Result<(), AccountsError> {
     if who.permissions.covers(set) {
         Ok(())
@@ -276,7 +278,7 @@ fn own(row: &RoleRow) -> Result<(), AccountsError> {
     Ok(())
 }
 
-/// A role that they have themselves is not theirs to change.
+/// A caller does not change a role that it has.
 async fn not_held_by(
     tx: &mut TenantTx,
     who: &Principal,

@@ -21,6 +21,7 @@ use crate::{
         ACTIVE,
         bindings::{self, Holder},
         service_accounts::{self as store, ServiceAccountId, ServiceAccountRow},
+        tenants,
     },
 };
 
@@ -33,6 +34,8 @@ pub(crate) async fn create(
     name: String,
 ) -> Result<Audited<ServiceAccountRow>, AccountsError> {
     service::person(who)?;
+    let tenant = tx.tenant();
+    tenants::hold(tx, tenant).await?;
     if store::count(tx).await? >= MOST {
         return Err(AccountsError::Forbidden(
             "the tenant has reached the limit of service accounts",
@@ -98,7 +101,7 @@ pub(crate) async fn delete(
     Ok(act.record(tx)?.of(()))
 }
 
-/// Whether they may do all that the account may: else its key would give them more.
+/// Whether the caller may do all that the account may: else a key of the account would give the caller more.
 pub(super) async fn may_change(
     tx: &mut TenantTx,
     who: &Principal,

@@ -1,4 +1,4 @@
-//! Sessions: begun at a sign-in, shown to their owner, ended by anybody who may.
+//! Sessions: begun at a sign-in, listed for their owner, ended by the owner, an administrator or a rule.
 
 use std::time::Duration;
 
@@ -273,8 +273,7 @@ pub(super) struct Successor {
     pub(super) reason: &'static str,
 }
 
-/// Begins a session in the place of a live one, which ends. It lasts no longer than that would have: only a sign-in begins
-/// anew.
+/// Replaces a live session by another one that ends at the same time at the latest: only a sign-in starts a new period.
 ///
 /// # Errors
 ///
@@ -352,15 +351,4 @@ pub(crate) async fn find_own(
     let own =
         found.filter(|found| found.session.user_id == user && found.session.ended_at.is_none());
     Ok(own.ok_or(AccountsError::NotFound)?.session)
-}
-
-/// Ends a session of `user`; another's is not found.
-pub(crate) async fn end_own(
-    tx: &mut Tx,
-    changes: &Changes,
-    user: UserId,
-    id: SessionId,
-) -> Result<(), AccountsError> {
-    let own = find_own(tx, user, id).await?;
-    end(tx, changes, &own, "ended_by_user").await.map(drop)
 }

@@ -1,5 +1,5 @@
-//! Signing in by a password. An identifier that nobody has, a wrong password, a disabled user and one without a password
-//! are answered with the same words, after the same work.
+//! Sign-in by a password. An unknown identifier, a wrong password, a disabled user and a user without a password get the same
+//! answer, after the same work.
 
 use dotmac_platform::{
     audit::SystemActs as _,
@@ -136,7 +136,7 @@ async fn try_to_sign_in(service: &Service, attempt: Attempt) -> Result<FirstStep
         }
         throttle::forget(tx, key).await?;
         if device.is_some() {
-            // The owner has come, which others have not kept out.
+            // Failures from unknown devices are forgotten: the owner has signed in.
             let strangers = keys.throttle_key(SCOPE, identifier.text())?;
             throttle::forget(tx, strangers).await?;
         }
@@ -163,7 +163,7 @@ async fn candidate(service: &Service, attempt: &Attempt) -> Result<Candidate, Ac
     let device = device.and_then(|text| secret_text::read(Prefix::Device, text));
     let found = service.open_db.read("find who signs in", async move |c| {
         let user = users::find_by(c, &identifier).await?;
-        // The same queries for an identifier that nobody has.
+        // The same queries for an unknown identifier.
         let id = user.as_ref().map(|user| user.id).unwrap_or_default();
         let password = users::password(c, id).await?;
         let known = match device {
@@ -191,8 +191,8 @@ struct Refused {
     client: Client,
 }
 
-/// Counts the failure, the same for identifiers that nobody has. If failures of others have throttled the identifier
-/// meanwhile, that is the answer, as it is for the right password.
+/// Counts the failure, also for unknown identifiers. If failures of others have throttled the identifier meanwhile, that is the
+/// answer, as for the right password.
 async fn refuse(
     service: &Service,
     Refused { user, key, client }: Refused,

@@ -67,7 +67,7 @@ impl Standing {
     }
 
     /// Whether it covers what the user may do in every tenant. The same permission in another tenant is another one, so there
-    /// the user must have none, except for those who may do everything in the tenant of the operators.
+    /// the user must have none, unless the administrator may do everything in the tenant of the operators.
     ///
     /// `c` must see the rows of all tenants.
     ///

@@ -1,4 +1,4 @@
-//! Proving anew who one is, in the middle of a session, for what needs a young authentication.
+//! Authenticating again within a session, for acts that require a recent authentication.
 
 use dotmac_platform::{
     access::Principal,

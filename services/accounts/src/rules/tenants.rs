@@ -10,7 +10,7 @@ use dotmac_platform::{
     events::Emit as _,
 };
 
-use super::{role_bindings, roles};
+use super::{held, roles};
 use crate::{
     AccountsError,
     audit::{Act, MEMBERSHIP_REMOVED, Resource, TENANT_CREATED, TENANT_UPDATED},
@@ -25,10 +25,10 @@ use crate::{
     },
 };
 
-/// Words that a tenant's slug must not be: parts of addresses of the house.
+/// Words that a tenant's slug must not be: parts of addresses of the program.
 const RESERVED: [&str; 6] = ["admin", "api", "default", "health", "system", "www"];
 
-/// Makes a tenant; whoever makes it is its owner.
+/// Creates a tenant; the caller becomes its owner.
 pub(crate) async fn create(
     tx: &mut AcrossTx<'_>,
     changes: &Changes,
@@ -54,7 +54,7 @@ pub(crate) async fn create(
     roles::seed(own).await?;
     users::join(own, row.id, owner).await?;
     let role = roles::named(own, roles::OWNER).await?;
-    role_bindings::bind_by_operator(own, changes, owner, &role).await?;
+    held::give_role_by_operator(own, changes, owner, &role).await?;
     // In its own log and in that of the operators, of whom its maker is one.
     let system = tx.system().await?;
     let act = || {
@@ -78,7 +78,7 @@ pub(crate) async fn find(tx: &mut TenantTx, id: TenantId) -> Result<TenantRow, A
     store::find(tx, id).await?.ok_or(AccountsError::NotFound)
 }
 
-/// Names the tenant anew, in the version that the client has seen.
+/// Renames the tenant, in the version that the client has seen.
 pub(crate) async fn rename(
     tx: &mut TenantTx,
     seen: &TenantRow,
@@ -89,8 +89,8 @@ pub(crate) async fn rename(
     Ok(act.record(tx)?.of(()))
 }
 
-/// Sets whether the members of the tenant need a second factor, in the version that the client has seen. Whoever asks for it must
-/// have shown one.
+/// Sets whether the members of the tenant need a second factor, in the version that the client has seen. A caller that requires
+/// it must have shown one.
 ///
 /// # Errors
 ///

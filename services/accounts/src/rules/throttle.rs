@@ -112,7 +112,7 @@ fn counted(mut row: ThrottleRow, now: Moment, limit: Limit) -> Option<ThrottleRo
     Some(row)
 }
 
-/// Forgets the failures: the owner has come.
+/// Forgets the failures: the owner has authenticated.
 pub(crate) async fn forget(tx: &mut Tx, key: Vec<u8>) -> Result<(), AccountsError> {
     store::delete(tx, key).await?;
     Ok(())

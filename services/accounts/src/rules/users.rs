@@ -11,7 +11,10 @@ use dotmac_platform::{
 };
 
 use super::{
-    api_keys, new_passwords::NewPassword, passwords, role_bindings, roles, sessions, sign_in,
+    api_keys,
+    held::{self, Terms},
+    new_passwords::NewPassword,
+    passwords, roles, sessions, sign_in,
     standing::Standing,
 };
 use crate::{
@@ -95,9 +98,13 @@ pub(crate) async fn create(
     if let Some(new) = password {
         passwords::set_first(tx, row.id, new, Id::from_uuid(who.id)).await?;
     }
+    let terms = Terms {
+        holder: Holder::User(row.id),
+        expires_at: None,
+    };
     for name in role_names {
         let role = roles::named(tx, name).await?;
-        role_bindings::bind(tx, changes, who, Holder::User(row.id), &role, None).await?;
+        held::give_role(tx, changes, who, terms, &role).await?;
     }
     tx.emit(&UserCreated { user: row.id })?;
     Ok(Act::on_user(USER_CREATED, row.id).record(tx)?.of(()))
@@ -129,7 +136,7 @@ async fn managed(tx: &mut TenantTx, who: &Principal, id: UserId) -> Result<UserR
             "another tenant manages this account",
         ));
     }
-    // Who may less must not take over or stop who may more.
+    // An administrator must not take over or stop a user with more permissions.
     let theirs = bindings::grants_of(tx, Holder::User(id)).await?;
     roles::check_grants(who, &theirs)?;
     Ok(row)
@@ -171,7 +178,7 @@ async fn change_profile(
     Ok(Act::on_user(USER_UPDATED, id).record(tx)?.of(()))
 }
 
-/// Lets the user in no more, ends all sessions and revokes all personal keys, those in other tenants among them.
+/// Disables the user, ends all sessions and revokes all personal keys, those in other tenants among them.
 pub(crate) async fn disable(
     tx: &mut AcrossTx<'_>,
     changes: &Changes,
@@ -185,7 +192,7 @@ pub(crate) async fn disable(
     store::set_status(own, id, DISABLED).await?;
     let recorded = Act::on_user(USER_DISABLED, id).record(own)?;
     own.emit(&UserDisabled { user: id })?;
-    // They would count again once the user is let in again.
+    // Else they would be valid again once the user is enabled.
     api_keys::revoke_personal(tx.system().await?, changes, id).await?;
     end_sessions(tx, changes, id, "user_disabled").await?;
     Ok(recorded.of(()))
@@ -236,7 +243,7 @@ async fn subordinate(
     }
 }
 
-/// Lets the user in again.
+/// Enables the user.
 pub(crate) async fn enable(
     tx: &mut AcrossTx<'_>,
     changes: &Changes,
@@ -251,8 +258,8 @@ pub(crate) async fn enable(
     Ok(Act::on_user(USER_ENABLED, id).record(tx)?.of(()))
 }
 
-/// Deletes the user, in the version that the client has seen: the account is gone for everybody, the name and the address
-/// stay taken.
+/// Deletes the user, in the version that the client has seen: the account is gone in all tenants, and its name and address stay
+/// taken.
 pub(crate) async fn delete(
     tx: &mut AcrossTx<'_>,
     changes: &Changes,
@@ -297,7 +304,7 @@ pub(crate) async fn unlock(
 }
 
 /// Forgets the failed passwords: of sign-ins by either name, from unknown devices and from those that are known, and of the
-/// signed-in user. Not those of second factors: whoever sets a password by a link would have as many tries as they like.
+/// signed-in user. Not those of second factors: a client that sets a password by a link would get more tries.
 pub(crate) async fn forget_failures(
     tx: &mut dotmac_platform::db::Tx,
     keys: &Keys,
@@ -320,7 +327,7 @@ pub(crate) async fn forget_failures(
     Ok(())
 }
 
-/// A link by which a member can set a password. Nobody makes one for themselves: it would set a password without the present
+/// A link by which a member can set a password. A caller cannot make one for itself: it would set a password without the present
 /// one.
 pub(crate) async fn reset_link(
     tx: &mut AcrossTx<'_>,

@@ -9,7 +9,12 @@ use dotmac_platform::db::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    bindings::Holder, schema::api_keys, service_accounts::ServiceAccountId, users::UserId,
+    bindings::Holder,
+    held::of_holder,
+    schema::api_keys,
+    service_accounts::ServiceAccountId,
+    slice::{Slice, sliced},
+    users::UserId,
 };
 
 /// A mark for ids.
@@ -30,7 +35,7 @@ pub(crate) struct ApiKeyRow {
     pub(crate) hash: Vec<u8>,
     /// That of the secret that takes its place, while both count.
     pub(crate) next_hash: Option<Vec<u8>>,
-    /// Until when the former secret counts beside the next one.
+    /// Until when the former secret counts, along with the next one.
     pub(crate) hash_until: Option<Moment>,
     pub(crate) rules: Json<KeyRules>,
     pub(crate) version: i64,
@@ -41,13 +46,16 @@ pub(crate) struct ApiKeyRow {
     pub(crate) revoked_at: Option<Moment>,
 }
 
-/// What a key is good for.
+/// The limits of a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeyRules {
     /// Permissions, of which it has those that its owner has as well.
     pub(crate) scopes: Vec<String>,
     /// Networks that it may be used from; from everywhere if there is none.
     pub(crate) cidrs: Vec<ipnet::IpNet>,
+    /// Its requests in a minute, over all routes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) requests_per_minute: Option<u32>,
 }
 
 impl ApiKeyRow {
@@ -81,28 +89,24 @@ pub(crate) async fn find_public(
     on!(tx, |c| query.select(ApiKeyRow::as_select()).first(c).await).optional()
 }
 
+/// At most `limit` keys that are not revoked; with `of` those of one holder.
 pub(crate) async fn page(
     tx: &mut TenantTx,
-    of: Option<UserId>,
-    after: Option<ApiKeyId>,
-    limit: i64,
+    of: Option<Holder>,
+    slice: Slice<ApiKeyId>,
 ) -> Result<Vec<ApiKeyRow>, DbError> {
     let tenant = tx.tenant();
     on!(tx, |c| {
-        let mut query = api_keys::table
+        let query = api_keys::table
             .filter(api_keys::tenant_id.eq(tenant))
             .filter(api_keys::revoked_at.is_null())
             .select(ApiKeyRow::as_select())
-            .order(api_keys::id.asc())
-            .limit(limit)
             .into_boxed();
-        if let Some(user) = of {
-            query = query.filter(api_keys::user_id.eq(user));
-        }
-        if let Some(after) = after {
-            query = query.filter(api_keys::id.gt(after));
-        }
-        query.load(c).await
+        let query = match of {
+            Some(of) => of_holder!(query, api_keys, of),
+            None => query,
+        };
+        sliced!(query, api_keys::id, slice).load(c).await
     })
 }
 
@@ -115,11 +119,7 @@ pub(crate) async fn count_of(tx: &mut TenantTx, holder: Holder) -> Result<i64, D
             .filter(api_keys::revoked_at.is_null())
             .count()
             .into_boxed();
-        let query = match holder {
-            Holder::User(id) => query.filter(api_keys::user_id.eq(id)),
-            Holder::Service(id) => query.filter(api_keys::service_account_id.eq(id)),
-        };
-        query.get_result(c).await
+        of_holder!(query, api_keys, holder).get_result(c).await
     })
 }
 

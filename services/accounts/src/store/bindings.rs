@@ -1,18 +1,23 @@
 //! Which principal has which role, and what follows for its permissions.
 
-use diesel::prelude::*;
+use diesel::{
+    prelude::*,
+    sql_query,
+    sql_types::{Nullable, Text, Timestamp},
+};
 use diesel_async::RunQueryDsl;
 use dotmac_platform::db::{
-    Connection, DbError, OptionalExtension, TenantId, TenantTx, on,
-    types::{Id, Moment},
+    Connection, DbError, OptionalExtension, TenantId, TenantTx, Tx, on,
+    types::{Id, Moment, sql},
 };
 
 use super::{
     grants,
-    held::{held_rows, of_holder},
+    held::{HeldFilter, held_rows, of_holder},
     roles::{RoleGrants, RoleId, split},
-    schema::{passwords, role_bindings, role_permissions, roles, users},
+    schema::{role_bindings, role_permissions, roles, users},
     service_accounts::ServiceAccountId,
+    slice::{Slice, sliced},
     users::UserId,
 };
 
@@ -21,7 +26,7 @@ pub(crate) enum Binding {}
 
 pub(crate) type BindingId = Id<Binding>;
 
-/// Who has a role.
+/// A principal that can hold roles and permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Holder {
     User(UserId),
@@ -72,43 +77,78 @@ pub(crate) struct BindingRow {
     pub(crate) expires_at: Option<Moment>,
 }
 
-held_rows!(role_bindings, BindingRow, BindingId);
+held_rows!(role_bindings, BindingRow, BindingId, role_id: RoleId);
 
-pub(crate) async fn insert(tx: &mut TenantTx, row: &BindingRow) -> Result<(), DbError> {
-    insert_row(tx, row).await
+/// What a holder of some role has besides: all its roles, the permissions that it has without one, and the administrator who
+/// may know its password.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Combination {
+    pub(crate) roles: Vec<RoleId>,
+    pub(crate) permissions: Vec<String>,
+    /// The administrator of the tenant who set the password of the user, or made the link that it was set by.
+    pub(crate) maker: Option<UserId>,
 }
 
-/// All principals of the tenant with each role that they have now.
-pub(crate) async fn all_now(tx: &mut TenantTx) -> Result<Vec<(Holder, RoleId)>, DbError> {
-    let is_now = role_bindings::expires_at
-        .is_null()
-        .or(role_bindings::expires_at.gt(Moment::now()));
-    let query = role_bindings::table
-        .filter(role_bindings::tenant_id.eq(tx.tenant()))
-        .filter(is_now);
-    let rows: Vec<BindingRow> = on!(tx, |c| query.select(BindingRow::as_select()).load(c).await)?;
-    let held = rows
-        .into_iter()
-        .filter_map(|row| Some((row.holder()?, row.role_id)));
-    Ok(held.collect())
+#[derive(QueryableByName)]
+struct CombinationRow {
+    #[diesel(sql_type = Nullable<Text>)]
+    roles: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    permissions: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    maker: Option<String>,
 }
 
-/// The users that have the role and a password that an administrator of the tenant set, with that administrator.
-pub(crate) async fn set_passwords(
+impl CombinationRow {
+    fn read(self) -> Combination {
+        let roles = self.roles.unwrap_or_default();
+        let permissions = self.permissions.unwrap_or_default();
+        Combination {
+            roles: roles
+                .split_whitespace()
+                .filter_map(|id| id.parse().ok())
+                .collect(),
+            permissions: permissions.split_whitespace().map(str::to_owned).collect(),
+            maker: self.maker.and_then(|id| id.parse().ok()),
+        }
+    }
+}
+
+/// The combinations that the present holders of the role have, each once, at most `limit`. One query, however many holders there
+/// are: most of them have the same.
+pub(crate) async fn combinations(
     tx: &mut TenantTx,
     role: RoleId,
-) -> Result<Vec<(UserId, Option<UserId>)>, DbError> {
-    let tenant = tx.tenant();
-    let of_password = role_bindings::user_id.eq(passwords::user_id.nullable());
-    let query = role_bindings::table
-        .inner_join(passwords::table.on(of_password))
-        .inner_join(users::table.on(users::id.eq(passwords::user_id)))
-        .filter(role_bindings::tenant_id.eq(tenant))
-        .filter(role_bindings::role_id.eq(role))
-        .filter(users::managed_by.eq(tenant))
-        .filter(passwords::set_by.is_not_null())
-        .select((passwords::user_id, passwords::set_by));
-    on!(tx, |c| query.load(c).await)
+    limit: i64,
+) -> Result<Vec<Combination>, DbError> {
+    // Neither an id nor the name of a permission has a blank.
+    let of = |holder: &str, maker: &str| {
+        format!(
+            "SELECT (SELECT string_agg(CAST(b.role_id AS TEXT), ' ' ORDER BY b.role_id) FROM role_bindings b \
+             WHERE b.tenant_id = held.tenant_id AND b.{holder} = held.{holder} \
+             AND (b.expires_at IS NULL OR b.expires_at > $1)) AS roles, \
+             (SELECT string_agg(g.permission, ' ' ORDER BY g.permission) FROM grants g \
+             WHERE g.tenant_id = held.tenant_id AND g.{holder} = held.{holder} \
+             AND (g.expires_at IS NULL OR g.expires_at > $1)) AS permissions, {maker} AS maker \
+             FROM role_bindings held WHERE held.tenant_id = $2 AND held.role_id = $3 \
+             AND held.{holder} IS NOT NULL AND (held.expires_at IS NULL OR held.expires_at > $1)"
+        )
+    };
+    let maker = "(SELECT CAST(p.set_by AS TEXT) FROM passwords p JOIN users u ON u.id = p.user_id \
+                 WHERE p.user_id = held.user_id AND u.managed_by = held.tenant_id)";
+    let (users, accounts) = (
+        of("user_id", maker),
+        of("service_account_id", "CAST(NULL AS TEXT)"),
+    );
+    let query = sql_query(format!(
+        "SELECT DISTINCT roles, permissions, maker FROM ({users} UNION ALL {accounts}) AS combination LIMIT {limit}"
+    ));
+    let query = query
+        .bind::<Timestamp, _>(Moment::now())
+        .bind::<sql::Uuid, _>(tx.tenant())
+        .bind::<sql::Uuid, _>(role);
+    let rows: Vec<CombinationRow> = on!(tx, |c| query.load(c).await)?;
+    Ok(rows.into_iter().map(CombinationRow::read).collect())
 }
 
 /// What the roles of `holder` in the tenant give and deny now.
@@ -187,6 +227,34 @@ pub(crate) async fn role_names(tx: &mut TenantTx, holder: Holder) -> Result<Vec<
     })
 }
 
+/// The names of the roles that each of the users has in the tenant now, sorted.
+pub(crate) async fn role_names_of(
+    tx: &mut TenantTx,
+    users: Vec<UserId>,
+) -> Result<Vec<(UserId, String)>, DbError> {
+    let (tenant, now) = (tx.tenant(), Moment::now());
+    let named: Vec<(Option<UserId>, String)> = on!(tx, |c| {
+        let of_role = roles::tenant_id
+            .eq(role_bindings::tenant_id)
+            .and(roles::id.eq(role_bindings::role_id));
+        let is_now = role_bindings::expires_at
+            .is_null()
+            .or(role_bindings::expires_at.gt(now));
+        let query = role_bindings::table
+            .inner_join(roles::table.on(of_role))
+            .filter(role_bindings::tenant_id.eq(tenant))
+            .filter(role_bindings::user_id.eq_any(users))
+            .filter(is_now)
+            .order(roles::name.asc())
+            .select((role_bindings::user_id, roles::name));
+        query.load(c).await
+    })?;
+    let named = named.into_iter();
+    Ok(named
+        .filter_map(|(user, name)| Some((user?, name)))
+        .collect())
+}
+
 /// The active users of the tenant that have the role for good, at most a thousand.
 pub(crate) async fn active_holders(
     tx: &mut TenantTx,
@@ -239,16 +307,20 @@ pub(crate) async fn active_owners(
     on!(c, |c| query.load(c).await)
 }
 
-/// Whether `user` has the role in the tenant.
+/// Whether `user` has the role in the tenant now.
 pub(crate) async fn has_role(
     tx: &mut TenantTx,
     user: UserId,
     role: RoleId,
 ) -> Result<bool, DbError> {
+    let is_now = role_bindings::expires_at
+        .is_null()
+        .or(role_bindings::expires_at.gt(Moment::now()));
     let query = role_bindings::table
         .filter(role_bindings::tenant_id.eq(tx.tenant()))
         .filter(role_bindings::user_id.eq(user))
         .filter(role_bindings::role_id.eq(role))
+        .filter(is_now)
         .count();
     let count: i64 = on!(tx, |c| query.get_result(c).await)?;
     Ok(count > 0)

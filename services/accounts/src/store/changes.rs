@@ -1,4 +1,4 @@
-//! The log of what changed about who may do what, which each instance reads to keep its memory true.
+//! The log of changes of permissions and credentials, which each instance reads to keep its memory true.
 
 use diesel::{dsl::max, prelude::*};
 use diesel_async::RunQueryDsl;
@@ -13,7 +13,7 @@ use super::schema::accounts_changes as changes;
 /// The key of the lock that writers hold until they have committed: "accounts" in ASCII.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7017843186951284339)";
 
-/// Writes a change down.
+/// Records a change.
 ///
 /// On PostgreSQL under a lock, so that no smaller number becomes visible after a larger one: a reader would miss it.
 /// SQLite has one writer.

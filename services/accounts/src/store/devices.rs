@@ -53,6 +53,19 @@ pub(crate) async fn of_user(tx: &mut Connection, user: UserId) -> Result<Vec<Id<
     on!(tx, |c| query.load(c).await)
 }
 
+/// When the devices of `user` were seen first and last; at most 200.
+pub(crate) async fn times_of(
+    tx: &mut Connection,
+    user: UserId,
+) -> Result<Vec<(Moment, Moment)>, DbError> {
+    let query = devices::table
+        .filter(devices::user_id.eq(user))
+        .order((devices::last_seen.desc(), devices::id.desc()))
+        .limit(200)
+        .select((devices::first_seen, devices::last_seen));
+    on!(tx, |c| query.load(c).await)
+}
+
 /// Forgets all devices of `user`, but the one with that cookie.
 pub(crate) async fn delete_of(
     tx: &mut Tx,

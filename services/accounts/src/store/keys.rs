@@ -1,4 +1,4 @@
-//! Keys of the house: those that sign access tokens, and those that refresh tokens are derived with. Both lie here sealed; the
+//! Keys of the program: those that sign access tokens, and those that refresh tokens are derived with. Both lie here sealed; the
 //! private parts of the former in Vault, if it is there.
 
 use diesel::{dsl::max, prelude::*};

@@ -91,6 +91,17 @@ pub(crate) async fn use_up(tx: &mut Tx, id: Id<OneTime>) -> Result<usize, DbErro
     on!(tx, |c| update.execute(c).await)
 }
 
+/// Deletes the link, and those of its user for the same purpose that were made after it.
+pub(crate) async fn delete_since(tx: &mut Tx, row: &OneTimeRow) -> Result<usize, DbError> {
+    let those = tokens::user_id
+        .eq(row.user_id)
+        .and(tokens::purpose.eq(row.purpose.clone()))
+        .and(tokens::created_at.ge(row.created_at));
+    on!(tx, |c| diesel::delete(tokens::table.filter(those))
+        .execute(c)
+        .await)
+}
+
 /// The newest link for a purpose is the only one.
 pub(crate) async fn delete_of(
     tx: &mut Tx,

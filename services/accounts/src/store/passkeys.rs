@@ -7,7 +7,7 @@ use dotmac_platform::db::{
     types::{Id, Moment},
 };
 
-use super::{schema::passkeys, users::UserId};
+use super::{schema::passkeys, users::UserId, version_at};
 
 /// A mark for ids.
 pub(crate) enum Passkey {}
@@ -37,6 +37,13 @@ pub(crate) struct PasskeyRow {
     pub(crate) sign_count: i64,
     pub(crate) created_at: Moment,
     pub(crate) last_used_at: Option<Moment>,
+}
+
+impl PasskeyRow {
+    /// Grows with each use.
+    pub(crate) fn version(&self) -> i64 {
+        version_at(self.last_used_at.unwrap_or(self.created_at))
+    }
 }
 
 /// What a passkey says of itself each time that it is used.

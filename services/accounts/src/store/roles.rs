@@ -1,5 +1,7 @@
 //! Roles and the permissions that they give or deny.
 
+use std::collections::BTreeMap;
+
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_platform::db::{
@@ -7,7 +9,10 @@ use dotmac_platform::db::{
     types::{Id, Moment},
 };
 
-use super::schema::{role_permissions, roles};
+use super::{
+    schema::{role_permissions, roles},
+    slice::{Slice, sliced},
+};
 
 /// A mark for ids.
 pub(crate) enum Role {}
@@ -17,7 +22,7 @@ pub(crate) type RoleId = Id<Role>;
 /// Gives a permission.
 pub(crate) const ALLOW: &str = "allow";
 
-/// Takes one away, whatever gives it.
+/// Denies one, regardless of what gives it.
 pub(crate) const DENY: &str = "deny";
 
 #[derive(Clone, Debug, Insertable, Queryable, Selectable)]
@@ -80,21 +85,19 @@ pub(crate) async fn find_named(tx: &mut TenantTx, name: &str) -> Result<Option<R
 
 pub(crate) async fn page(
     tx: &mut TenantTx,
-    after: Option<RoleId>,
-    limit: i64,
+    is_system: Option<bool>,
+    slice: Slice<RoleId>,
 ) -> Result<Vec<RoleRow>, DbError> {
     let tenant = tx.tenant();
     on!(tx, |c| {
         let mut query = roles::table
             .filter(roles::tenant_id.eq(tenant))
             .select(RoleRow::as_select())
-            .order(roles::id.asc())
-            .limit(limit)
             .into_boxed();
-        if let Some(after) = after {
-            query = query.filter(roles::id.gt(after));
+        if let Some(is_system) = is_system {
+            query = query.filter(roles::is_system.eq(is_system));
         }
-        query.load(c).await
+        sliced!(query, roles::id, slice).load(c).await
     })
 }
 
@@ -117,7 +120,7 @@ pub(crate) async fn hold(tx: &mut TenantTx, id: RoleId) -> Result<(), DbError> {
     tx.classified(held).map(drop)
 }
 
-/// Names the role anew and counts its version up, if it is the one that was seen; 0 if not.
+/// Renames the role and raises its version, if it has the version that was seen; 0 if not.
 pub(crate) async fn update(
     tx: &mut TenantTx,
     seen: &RoleRow,
@@ -157,6 +160,34 @@ pub(crate) async fn grants(tx: &mut TenantTx, id: RoleId) -> Result<RoleGrants, 
         .select((role_permissions::permission, role_permissions::effect));
     let rows: Vec<(String, String)> = on!(tx, |c| query.load(c).await)?;
     Ok(split(rows))
+}
+
+/// What each of the roles gives and denies, by its id.
+pub(crate) async fn grants_of(
+    tx: &mut TenantTx,
+    ids: Vec<RoleId>,
+) -> Result<BTreeMap<RoleId, RoleGrants>, DbError> {
+    let of_roles = role_permissions::tenant_id
+        .eq(tx.tenant())
+        .and(role_permissions::role_id.eq_any(ids));
+    let query = role_permissions::table
+        .filter(of_roles)
+        .order(role_permissions::permission.asc())
+        .select((
+            role_permissions::role_id,
+            role_permissions::permission,
+            role_permissions::effect,
+        ));
+    let rows: Vec<(RoleId, String, String)> = on!(tx, |c| query.load(c).await)?;
+    let mut grants: BTreeMap<RoleId, RoleGrants> = BTreeMap::new();
+    for (role, permission, effect) in rows {
+        let of_role = grants.entry(role).or_default();
+        match effect.as_str() {
+            ALLOW => of_role.allow.push(permission),
+            _ => of_role.deny.push(permission),
+        }
+    }
+    Ok(grants)
 }
 
 /// What rows of `role_permissions` give and deny together.

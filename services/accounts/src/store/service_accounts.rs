@@ -7,7 +7,10 @@ use dotmac_platform::db::{
     types::{Id, Moment},
 };
 
-use super::schema::service_accounts;
+use super::{
+    schema::service_accounts,
+    slice::{Slice, sliced},
+};
 
 /// A mark for ids.
 pub(crate) enum ServiceAccount {}
@@ -50,21 +53,19 @@ pub(crate) async fn find(
 
 pub(crate) async fn page(
     tx: &mut TenantTx,
-    after: Option<ServiceAccountId>,
-    limit: i64,
+    status: Option<String>,
+    slice: Slice<ServiceAccountId>,
 ) -> Result<Vec<ServiceAccountRow>, DbError> {
     let tenant = tx.tenant();
     on!(tx, |c| {
         let mut query = service_accounts::table
             .filter(service_accounts::tenant_id.eq(tenant))
             .select(ServiceAccountRow::as_select())
-            .order(service_accounts::id.asc())
-            .limit(limit)
             .into_boxed();
-        if let Some(after) = after {
-            query = query.filter(service_accounts::id.gt(after));
+        if let Some(status) = status {
+            query = query.filter(service_accounts::status.eq(status));
         }
-        query.load(c).await
+        sliced!(query, service_accounts::id, slice).load(c).await
     })
 }
 

@@ -2,15 +2,19 @@
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use dotmac_platform::db::{
-    Connection, DbError, OptionalExtension, TenantId, Tx, on,
-    types::{Id, Json, Moment},
+use dotmac_platform::{
+    db::{
+        Connection, DbError, OptionalExtension, TenantId, Tx, on,
+        types::{Id, Json, Moment},
+    },
+    routing::{Sort, SortColumn},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     schema::{memberships, session_refresh, sessions, tenants, users},
     users::UserId,
+    version_at,
 };
 
 /// A mark for ids.
@@ -43,6 +47,28 @@ pub(crate) struct SessionRow {
     pub(crate) expires_at: Moment,
     pub(crate) ended_at: Option<Moment>,
     pub(crate) end_reason: Option<String>,
+}
+
+impl SessionRow {
+    /// Grows with each use that is noted.
+    pub(crate) fn version(&self) -> i64 {
+        version_at(self.last_seen_at)
+    }
+}
+
+/// The sort keys of a user's own sessions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum SessionColumn {
+    LastSeenAt,
+    CreatedAt,
+}
+
+impl SortColumn for SessionColumn {
+    const COLUMNS: &'static [(&'static str, Self)] = &[
+        ("last_seen_at", Self::LastSeenAt),
+        ("created_at", Self::CreatedAt),
+    ];
+    const DEFAULT: Sort<Self> = Sort::descending(Self::LastSeenAt);
 }
 
 /// What is known of the client of a session.

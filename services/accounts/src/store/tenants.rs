@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_platform::db::{
-    Connection, DbError, OptionalExtension, TenantId, Tx, on,
+    Connection, DbError, OptionalExtension, Querying as _, TenantId, Tx, on,
     types::{Id, Moment},
 };
 use uuid::Uuid;
@@ -40,6 +40,26 @@ pub(crate) async fn find(tx: &mut Connection, id: TenantId) -> Result<Option<Ten
     on!(tx, |c| query.select(TenantRow::as_select()).first(c).await).optional()
 }
 
+/// Holds the tenant until the transaction ends: what is counted in it is created by one at a time.
+pub(crate) async fn hold(tx: &mut Tx, id: TenantId) -> Result<(), DbError> {
+    let Connection::Postgres(c) = tx.connection() else {
+        return Ok(());
+    };
+    let row = tenants::table.filter(tenants::id.eq(id));
+    let row = row.select(tenants::id).for_no_key_update();
+    let held: QueryResult<Vec<TenantId>> = row.load(&mut **c).await;
+    tx.classified(held).map(drop)
+}
+
+/// Those of `ids` that exist.
+pub(crate) async fn find_all(
+    tx: &mut Connection,
+    ids: Vec<TenantId>,
+) -> Result<Vec<TenantRow>, DbError> {
+    let query = tenants::table.filter(tenants::id.eq_any(ids));
+    on!(tx, |c| query.select(TenantRow::as_select()).load(c).await)
+}
+
 /// Sets whether members need a second factor, in the version that was seen; 0 if it has another one.
 pub(crate) async fn set_policy(
     tx: &mut Tx,
@@ -57,7 +77,7 @@ pub(crate) async fn set_policy(
     on!(tx, |c| update.execute(c).await)
 }
 
-/// Names the tenant anew in the version that was seen; 0 if it has another one.
+/// Renames the tenant in the version that was seen; 0 if it has another one.
 pub(crate) async fn rename(tx: &mut Tx, seen: &TenantRow, name: String) -> Result<usize, DbError> {
     let this_one = tenants::id
         .eq(seen.id)

@@ -65,7 +65,7 @@ pub(crate) async fn delete(tx: &mut Tx, key: Vec<u8>) -> Result<usize, DbError> 
     .await)
 }
 
-/// Forgets what began before `time` and holds nobody back any more, at most `limit`; how many that were.
+/// Deletes at most `limit` rows that began before `time` and delay no client any more; their number.
 pub(crate) async fn delete_over(tx: &mut Tx, time: Moment, limit: i64) -> Result<usize, DbError> {
     let is_over = throttle::window_start
         .lt(time)

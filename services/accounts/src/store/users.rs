@@ -59,8 +59,8 @@ pub(crate) struct PasswordRow {
     pub(crate) user_id: UserId,
     pub(crate) phc: String,
     pub(crate) changed_at: Moment,
-    /// The administrator who set it, or made the link that it was set by. A user who changes it leaves that: the administrator
-    /// may have been there before the user.
+    /// The administrator who set it, or made the link that it was set by. A change by the user keeps that: the administrator may
+    /// have signed in before the user.
     pub(crate) set_by: Option<UserId>,
     /// Whether it is too short to be the only factor.
     pub(crate) is_short: bool,
@@ -136,35 +136,6 @@ pub(crate) async fn active_members(
         .inner_join(memberships::table.on(of_tenant))
         .filter(users::id.eq_any(ids).and(is_active));
     on!(tx, |c| query.select(UserRow::as_select()).load(c).await)
-}
-
-/// At most `limit` members of the tenant after the user `after`, by id.
-pub(crate) async fn page(
-    tx: &mut TenantTx,
-    status: Option<String>,
-    after: Option<UserId>,
-    limit: i64,
-) -> Result<Vec<UserRow>, DbError> {
-    let tenant = tx.tenant();
-    on!(tx, |c| {
-        let of_tenant = memberships::tenant_id
-            .eq(tenant)
-            .and(memberships::user_id.eq(users::id));
-        let mut query = users::table
-            .inner_join(memberships::table.on(of_tenant))
-            .filter(users::deleted_at.is_null())
-            .select(UserRow::as_select())
-            .order(users::id.asc())
-            .limit(limit)
-            .into_boxed();
-        if let Some(after) = after {
-            query = query.filter(users::id.gt(after));
-        }
-        if let Some(status) = status {
-            query = query.filter(users::status.eq(status));
-        }
-        query.load(c).await
-    })
 }
 
 /// All users of all tenants, for the command line.
@@ -366,6 +337,23 @@ pub(crate) async fn tenants(tx: &mut Connection, id: UserId) -> Result<Vec<Tenan
     on!(tx, |c| query.load(c).await)
 }
 
+/// The memberships of the user, with their status and time, the oldest first; at most 200.
+pub(crate) async fn memberships(
+    tx: &mut Connection,
+    id: UserId,
+) -> Result<Vec<(TenantId, String, Moment)>, DbError> {
+    let query = memberships::table
+        .filter(memberships::user_id.eq(id))
+        .order((memberships::joined_at.asc(), memberships::tenant_id.asc()))
+        .limit(200)
+        .select((
+            memberships::tenant_id,
+            memberships::status,
+            memberships::joined_at,
+        ));
+    on!(tx, |c| query.load(c).await)
+}
+
 /// Whether the user is an active member of the tenant.
 pub(crate) async fn is_member(
     tx: &mut Connection,
@@ -381,33 +369,4 @@ pub(crate) async fn is_member(
         .select(memberships::user_id);
     let found: Option<UserId> = on!(tx, |c| query.first(c).await).optional()?;
     Ok(found.is_some())
-}
-
-/// Members of the tenant with the time they joined, after the user `after`.
-pub(crate) async fn members(
-    tx: &mut TenantTx,
-    after: Option<UserId>,
-    limit: i64,
-) -> Result<Vec<(UserRow, String, Moment)>, DbError> {
-    let tenant = tx.tenant();
-    on!(tx, |c| {
-        let of_tenant = memberships::tenant_id
-            .eq(tenant)
-            .and(memberships::user_id.eq(users::id));
-        let mut query = users::table
-            .inner_join(memberships::table.on(of_tenant))
-            .filter(users::deleted_at.is_null())
-            .select((
-                UserRow::as_select(),
-                memberships::status,
-                memberships::joined_at,
-            ))
-            .order(users::id.asc())
-            .limit(limit)
-            .into_boxed();
-        if let Some(after) = after {
-            query = query.filter(users::id.gt(after));
-        }
-        query.load(c).await
-    })
 }

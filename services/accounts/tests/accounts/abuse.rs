@@ -181,7 +181,14 @@ async fn owners_who_remove_each_other_at_once_leave_one() {
                 0 => (&of_two, &one),
                 _ => (&of_one, &two),
             };
-            house.send(0, Method::DELETE, path, Some(token), None, &[])
+            house.send(
+                0,
+                Method::DELETE,
+                path,
+                Some(token),
+                None,
+                &[("if-match", "*")],
+            )
         };
         let removed = join_all((0..50).map(remove)).await;
         assert_eq!(count(&removed, (204, "")), 1, "{removed:?}");

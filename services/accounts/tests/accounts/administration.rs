@@ -118,9 +118,9 @@ async fn callers_cannot_grant_what_they_lack_or_change_their_own_roles_and_an_ow
         let unbind = |token: String, id: String| {
             let house = &house;
             async move {
-                let path = format!("/role-bindings/{id}");
+                let (path, any) = (format!("/role-bindings/{id}"), [("if-match", "*")]);
                 house
-                    .send(0, Method::DELETE, &path, Some(&token), None, &[])
+                    .send(0, Method::DELETE, &path, Some(&token), None, &any)
                     .await
             }
         };

@@ -15,7 +15,8 @@ async fn bind(house: &House, token: &str, principal: &str, role: &str) -> Answer
 async fn unbind(house: &House, token: &str, id: &str) -> Answer {
     let path = format!("/role-bindings/{id}");
     let (method, token) = (Method::DELETE, Some(token));
-    house.send(0, method, &path, token, None, &[]).await
+    let any = [("if-match", "*")];
+    house.send(0, method, &path, token, None, &any).await
 }
 
 async fn make_role(house: &House, token: &str, body: Value) -> String {

@@ -8,7 +8,10 @@ use crate::House;
 #[tokio::test]
 async fn a_permission_is_given_without_a_role_until_a_time_and_taken_away_at_once() {
     House::on_both(async |house| {
-        let owner = house.admin_session().await.text("access_token");
+        let (owner, any) = (
+            house.admin_session().await.text("access_token"),
+            [("if-match", "*")],
+        );
         let (ann_id, ann) = house.user(&owner, "ann@example.com", &[]).await;
         let ann = ann.text("access_token");
         assert_eq!(
@@ -82,13 +85,13 @@ async fn a_permission_is_given_without_a_role_until_a_time_and_taken_away_at_onc
         .await;
         let path = format!("/role-bindings/{}", bound.text("id"));
         let unbound = house
-            .send(0, Method::DELETE, &path, Some(&owner), None, &[])
+            .send(0, Method::DELETE, &path, Some(&owner), None, &any)
             .await;
         assert_eq!(unbound.status, 204, "{unbound:?}");
 
         let path = format!("/grants/{}", given.text("id"));
         let taken = house
-            .send(0, Method::DELETE, &path, Some(&owner), None, &[])
+            .send(0, Method::DELETE, &path, Some(&owner), None, &any)
             .await;
         assert_eq!(taken.status, 204, "{taken:?}");
         dotmac_testkit::eventually("the permission to be gone", || async {
@@ -115,13 +118,23 @@ async fn what_is_over_is_deleted() {
                  WHERE user_id <> (SELECT user_id FROM role_bindings LIMIT 1)",
             )
             .await;
+        let grant = json!({
+            "principal": ann_id, "permission": "accounts.users.read", "expires_at": "2099-01-01T00:00:00Z"
+        });
+        let given = house.post("/grants", Some(&admin), grant).await;
+        assert_eq!(given.status, 201, "{given:?}");
+        let over = "UPDATE grants SET expires_at = '2001-01-01 00:00:00'";
+        house.sql(over).await;
         assert_eq!(house.rows("sessions").await, 2);
         // Every instance looks often whether the sweep is due.
         let due = "UPDATE lease SET due_at = '2001-01-01 00:00:00' WHERE name = 'accounts.sweep'";
         house.sql(due).await;
         dotmac_testkit::eventually("what is over to be deleted", || async {
-            (house.rows("one_time_tokens").await == 0 && house.rows("sessions").await == 1)
-                .then_some(())
+            let (links, grants) = (
+                house.rows("one_time_tokens").await,
+                house.rows("grants").await,
+            );
+            (links == 0 && grants == 0 && house.rows("sessions").await == 1).then_some(())
         })
         .await;
     })

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     ADMIN, Answer, House, PASSWORD,
@@ -183,7 +183,7 @@ async fn a_tenant_that_wants_a_second_factor_lets_its_members_add_one_and_do_not
             (rotate.as_str(), json!({})),
         ] {
             let barred = house.post(path, Some(&ann), body).await;
-            let expected = (403, "step_up_required");
+            let expected = (403, "mfa_enrolment_required");
             assert_eq!(barred.short(), expected, "{path}: {barred:?}");
         }
         let secret = factor(&ann).await;
@@ -212,6 +212,50 @@ async fn a_tenant_that_wants_a_second_factor_lets_its_members_add_one_and_do_not
             (403, "mfa_enrolment_required"),
             "{switched:?}"
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_has_a_limit_of_its_own_over_all_routes() {
+    House::on_both(async |house| {
+        let admin = house.admin_session().await.text("access_token");
+        let make = async |limit: Value| {
+            let scopes = ["accounts.users.read", "accounts.roles.read"];
+            let new = json!({ "name": "k", "scopes": scopes, "requests_per_minute": limit });
+            house.post("/api-keys", Some(&admin), new).await
+        };
+        for (limit, expected) in [(json!(0), 422), (json!(60_001), 422), (json!(-1), 400)] {
+            let refused = make(limit).await;
+            assert_eq!(refused.status, expected, "{refused:?}");
+            let field = &refused.body["errors"][0]["field"];
+            assert_eq!(field, "requests_per_minute", "{refused:?}");
+        }
+        let limited = make(json!(3)).await;
+        assert_eq!(
+            (limited.status, &limited.body["requests_per_minute"]),
+            (201, &json!(3)),
+            "{limited:?}"
+        );
+        let free = make(Value::Null).await;
+        assert_eq!(free.body["requests_per_minute"], Value::Null, "{free:?}");
+        let (key, free) = (limited.text("key"), free.text("key"));
+        for path in ["/users", "/roles", "/users"] {
+            let answer = house.get(path, Some(&key)).await;
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+            let policies = answer.headers["ratelimit-policy"].to_str().unwrap();
+            assert!(policies.contains("\"api_key\";q=3;w=60"), "{policies}");
+        }
+        let refused = house.get("/roles", Some(&key)).await;
+        assert_eq!(refused.short(), (429, "rate_limited"), "{refused:?}");
+        assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
+        // Other credentials of the same owner have their own.
+        for _ in 0..5 {
+            for token in [&free, &admin] {
+                let answer = house.get("/users", Some(token)).await;
+                assert_eq!(answer.status, 200, "{answer:?}");
+            }
+        }
     })
     .await;
 }

@@ -5,18 +5,18 @@ use serde_json::{Value, json};
 
 use crate::{ADMIN, Answer, House, PASSWORD};
 
-const ANN: &str = "ann@example.com";
+pub(crate) const ANN: &str = "ann@example.com";
 const OTHER_PASSWORD: &str = "eight purple doors on a hill";
 
 /// The cookie of the browser that has asked for a mail.
-fn browser(answer: &Answer) -> String {
+pub(crate) fn browser(answer: &Answer) -> String {
     let lines = answer.headers.get_all("set-cookie").iter();
     let mut lines = lines.filter_map(|line| line.to_str().ok());
     let line = lines.find(|line| line.starts_with("dotmac_flow=")).unwrap();
     line.split(';').next().unwrap().to_owned()
 }
 
-fn token(mail: &Value) -> String {
+pub(crate) fn token(mail: &Value) -> String {
     let url = mail["data"]["url"].as_str().unwrap();
     url.split("#token=").nth(1).unwrap().to_owned()
 }
@@ -32,14 +32,14 @@ fn field(answer: &Answer) -> (u16, &str, &str) {
 }
 
 impl House {
-    async fn post_as(&self, browser: &str, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post_as(&self, browser: &str, path: &str, body: Value) -> Answer {
         let headers = [("cookie", browser)];
         self.send(0, Method::POST, path, None, Some(body), &headers)
             .await
     }
 
     /// A member whose address is not proved.
-    async fn ann(&self) -> Answer {
+    pub(crate) async fn ann(&self) -> Answer {
         let admin = self.login(ADMIN, PASSWORD).await.text("access_token");
         self.user(&admin, ANN, &["member"]).await.1
     }

@@ -15,6 +15,7 @@ mod factors;
 mod grants;
 mod keys;
 mod limits;
+mod lists;
 mod mail;
 mod passkeys;
 mod passwords;
@@ -25,6 +26,7 @@ mod start;
 mod step_up;
 mod timing;
 mod tokens;
+mod undo;
 
 use std::path::PathBuf;
 

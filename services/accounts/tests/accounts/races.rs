@@ -79,6 +79,29 @@ async fn a_lost_answer_is_given_again_three_times_however_many_ask_at_once() {
     }
 }
 
+/// SQLite has one writer: there the requests cannot meet.
+#[tokio::test]
+async fn many_requests_at_once_create_no_more_than_the_limit() {
+    let house = House::on_postgres(1, &[]).await;
+    let admin = house.admin_session().await.text("access_token");
+    // With the four of the system, one less than a tenant may have.
+    house
+        .sql(
+            "INSERT INTO roles (id, tenant_id, name, description, is_system, version, created_at) \
+             SELECT gen_random_uuid(), '01900000-0000-7000-8000-000000000001', 'r' || n, '', false, 1, now() \
+             FROM generate_series(1, 195) n",
+        )
+        .await;
+    let make = |n: usize| {
+        let role = json!({ "name": format!("own {n}") });
+        house.post("/roles", Some(&admin), role)
+    };
+    let made = join_all((0..16).map(make)).await;
+    assert_eq!(count(&made, 201), 1, "{made:?}");
+    assert_eq!(count(&made, 403), 15, "{made:?}");
+    assert_eq!(house.rows("roles").await, 200);
+}
+
 /// SQLite has one writer: there the two cannot meet.
 #[tokio::test]
 async fn a_sign_in_that_meets_a_new_password_does_not_outlive_the_old_one() {

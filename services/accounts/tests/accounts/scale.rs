@@ -37,6 +37,51 @@ const MANY: &str = "
 const LARGE: &str = "'users', 'memberships', 'passwords', 'sessions', 'session_refresh', 'devices', 'api_keys', \
     'role_bindings', 'login_throttle'";
 
+/// A role with many holders is judged by one query, by the combinations that its holders have.
+#[tokio::test]
+async fn a_role_of_many_holders_is_changed_by_those_who_may_and_not_by_others() {
+    let house = House::on_postgres(1, &[]).await;
+    let owner = house.admin_session().await.text("access_token");
+    for statement in MANY.split(';').take(2) {
+        house.sql(statement).await;
+    }
+    let new = json!({ "name": "many", "permissions": ["accounts.users.read"] });
+    let role = house.post("/roles", Some(&owner), new).await;
+    let bound = format!(
+        "INSERT INTO role_bindings (id, tenant_id, user_id, role_id, granted_by, created_at) \
+         SELECT gen_random_uuid(), managed_by, id, '{}', 'operator', now() FROM users WHERE email LIKE 'many%'",
+        role.text("id")
+    );
+    house.sql(&bound).await;
+    let helper =
+        json!({ "name": "helper", "permissions": ["accounts.roles.*", "accounts.users.read"] });
+    let made = house.post("/roles", Some(&owner), helper).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let (_, ann) = house.user(&owner, "ann@example.com", &["helper"]).await;
+    let ann = ann.text("access_token");
+    let path = format!("/roles/{}", role.text("id"));
+    let change = async |token: &str, permissions: &[&str]| {
+        let body = Some(json!({ "permissions": permissions }));
+        let any = [("if-match", "*")];
+        house
+            .send(0, Method::PATCH, &path, Some(token), body, &any)
+            .await
+    };
+    let began = std::time::Instant::now();
+    let more = change(&ann, &["accounts.users.read", "accounts.roles.read"]).await;
+    assert_eq!(more.status, 200, "{more:?}");
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    // One of them may do more than ann, who takes nothing from that one.
+    let one = "INSERT INTO grants (id, tenant_id, user_id, permission, granted_by, created_at) \
+        SELECT gen_random_uuid(), managed_by, id, 'accounts.api_keys.write', 'operator', now() \
+        FROM users WHERE email = 'many7@example.com'";
+    house.sql(one).await;
+    let less = change(&ann, &["accounts.users.read"]).await;
+    assert_eq!(less.short(), (403, "forbidden"), "{less:?}");
+    let less = change(&owner, &["accounts.users.read"]).await;
+    assert_eq!(less.status, 200, "{less:?}");
+}
+
 #[tokio::test]
 async fn no_request_reads_a_whole_table_of_users_or_sessions() {
     let mut house = House::on_postgres(1, &[]).await;

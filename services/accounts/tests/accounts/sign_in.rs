@@ -148,8 +148,9 @@ async fn a_user_sees_and_ends_own_sessions_and_no_others() {
     let delete = |token: String| {
         let (house, path) = (&house, path.clone());
         async move {
+            let any = [("if-match", "*")];
             house
-                .send(0, Method::DELETE, &path, Some(&token), None, &[])
+                .send(0, Method::DELETE, &path, Some(&token), None, &any)
                 .await
         }
     };

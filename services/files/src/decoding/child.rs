@@ -1,4 +1,4 @@
-//! What the process does that decodes: `dotmac files decode`, which is in no list of commands.
+//! The process that decodes: `dotmac files decode`, a hidden command.
 //!
 //! It reads a request and a file from its standard input, and writes an answer and a result to its standard output. A decoder
 //! that panics, takes too much or overflows the stack ends it, and nothing else.

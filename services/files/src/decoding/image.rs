@@ -1,4 +1,4 @@
-//! Images: made smaller, turned as EXIF says, written anew without anything but their pixels.
+//! Images: scaled down, rotated by EXIF, encoded again with only their pixels.
 
 use std::io::Cursor;
 

@@ -1,6 +1,6 @@
-//! Reading what is inside files: images and PDF.
+//! Decodes files: images and PDF.
 //!
-//! Decoders read what strangers have made, so they run in a separate process, without network, files and time to waste:
+//! Decoders read untrusted data, so they run in a separate process without network and files, and with limits of time and memory:
 //! `process` starts it, `child` is what it does, `sandbox` what it may not do. The decoders themselves are plain functions
 //! from bytes to bytes, in `image` and `pdf`.
 
@@ -125,7 +125,7 @@ enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Refusal {
     pub(crate) fault: Fault,
-    /// For people, without anything of the file.
+    /// A text for operators, without anything of the file.
     pub(crate) message: String,
 }
 

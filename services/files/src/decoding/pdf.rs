@@ -33,7 +33,7 @@ pub(super) fn text(source: &[u8], limits: Limits) -> Result<Vec<u8>, Refusal> {
     Ok(text.into_bytes())
 }
 
-/// Its pages, and who made it with what.
+/// Its pages, author, title and similar fields.
 pub(super) fn info(source: &[u8], limits: Limits) -> Result<Info, Refusal> {
     let (document, _) = open(source, limits)?;
     let said = document.trailer.get(b"Info").ok();

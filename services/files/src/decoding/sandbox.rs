@@ -1,4 +1,4 @@
-//! What a process that decodes may do: compute, read and write what is open, and end.
+//! Confines the process that decodes: it may compute, read and write what is open, and exit.
 //!
 //! A process can only be confined by itself without unsafe code, so this happens at its beginning, before the first byte of a
 //! file is read. What it cannot have is refused, and nothing is decoded without it.
@@ -20,7 +20,7 @@ use seccompiler::{
 
 use super::Limits;
 
-/// Calls that are allowed whatever their arguments. None opens, connects, starts or changes anything outside the process.
+/// Calls that are allowed with any arguments. None opens, connects, starts or changes anything outside the process.
 const ALLOWED: [i64; 27] = [
     SYS_brk,
     SYS_clock_gettime,
@@ -57,7 +57,7 @@ const SLACK: u64 = 64 * 1024 * 1024;
 /// Bytes of a page, which the kernel counts in.
 const PAGE: u64 = 4096;
 
-/// Gives up everything that a decoder does not need. Not to be undone.
+/// Gives up every right that a decoder does not need, permanently.
 ///
 /// # Errors
 ///

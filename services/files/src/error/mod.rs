@@ -1,4 +1,4 @@
-//! What can go wrong with files. What clients are answered is in `answers`.
+//! Errors of files. The answers to clients are in `answers`.
 
 mod answers;
 
@@ -57,7 +57,7 @@ pub(crate) enum FilesError {
     /// No upload of that id belongs to the caller.
     #[error("there is no such upload")]
     NoUpload,
-    /// The upload was not gone on with in time.
+    /// The upload was not continued in time.
     #[error("the upload has expired")]
     UploadExpired,
     /// A header of tus; its name, and what it should be.
@@ -66,7 +66,7 @@ pub(crate) enum FilesError {
     /// The upload has come to another place.
     #[error("the upload has come to {0}")]
     Offset(i64),
-    /// Another request goes on with the upload.
+    /// Another request continues the upload.
     #[error("another request goes on with the upload")]
     Taken,
     /// The parts of the upload go to the store.

@@ -1,4 +1,4 @@
-//! What requests and answers have in them.
+//! The bodies of requests and answers.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +60,7 @@ pub(crate) struct FileBody {
     folder: String,
     /// Up to 64 keys with texts.
     metadata: BTreeMap<String, String>,
-    /// The user, service account or key whose it is.
+    /// The user, service account or key that owns it.
     owner: Uuid,
     /// Grows with each change; the number in `ETag`.
     version: i64,
@@ -89,7 +89,7 @@ impl From<FileRow> for FileBody {
     }
 }
 
-/// What a file is called, beside its bytes.
+/// The name and the folder of an uploaded file.
 #[derive(Deserialize, IntoParams)]
 pub(crate) struct UploadQuery {
     /// Its name: at most 255 bytes, without control characters, and no path.
@@ -310,7 +310,7 @@ pub(crate) struct BatchBody {
 pub(crate) struct BatchResult {
     /// The file of the request.
     pub(crate) id: Uuid,
-    /// The status that a request about it alone would have.
+    /// The status that a single request for it would have.
     #[schema(example = 200)]
     pub(crate) status: u16,
     /// The file as it is now, or the copy.

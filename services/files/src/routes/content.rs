@@ -33,7 +33,7 @@ pub(super) fn part_of(row: &FileRow, wanted: &ContentRequest) -> Result<ContentP
     Ok(wanted.part(&facts(row))?)
 }
 
-/// Sends a part of a file, or the head of the answer alone.
+/// Sends a part of a file, or only the head of the answer.
 pub(super) async fn send(
     on: &Service,
     row: &FileRow,

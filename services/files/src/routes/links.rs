@@ -1,8 +1,9 @@
-//! Links: made and revoked by those who may, opened by anybody who has one.
+//! Links: created and revoked with a permission, opened without credentials.
 
 use std::time::Duration;
 
 use dotmac_platform::{
+    access::Permission as _,
     audit::Acts as _,
     db::{TenantScope, types::Moment},
     prelude::*,
@@ -36,7 +37,7 @@ pub(super) struct LinkPost {
     /// Until when it is good, at most a year; for 7 days unless it is given.
     #[garde(skip)]
     expires_at: Option<Moment>,
-    /// How often the file may be read by it; as often as one likes unless it is given.
+    /// How often the file may be read by it; without a limit unless it is given.
     #[garde(range(min = 1, max = 1_000_000_000))]
     max_downloads: Option<i64>,
 }
@@ -115,6 +116,10 @@ async fn create_link(
     post: Valid<LinkPost>,
     once: Idempotency,
 ) -> Result<Created<NewLinkBody>, FilesError> {
+    // By a link its creator reads the file too.
+    if !who.may::<Read>() {
+        return Err(FilesError::Forbidden(Read::SPEC.name));
+    }
     let LinkPost {
         expires_at,
         max_downloads,

@@ -1,4 +1,4 @@
-//! What is made of files: images in other sizes, texts, and what files say of themselves.
+//! Renditions: images in other sizes, texts and metadata of files.
 
 use dotmac_platform::{
     access::Principal,
@@ -97,7 +97,7 @@ async fn made(
 type Pieces =
     futures_util::stream::BoxStream<'static, Result<bytes::Bytes, crate::storage::StorageError>>;
 
-/// Its bytes. What was made and is gone is made anew, by the next request.
+/// Its bytes. If they are missing in the store, the next request has them created again.
 async fn read(
     on: &Service,
     who: &Principal,

@@ -17,6 +17,7 @@ use super::{UPLOADS, uploads::shortened};
 use crate::{
     FilesError, FilesSettings, Write,
     digest::Checksum,
+    finishing,
     names::ROOT,
     resumable,
     rules::{
@@ -68,7 +69,7 @@ pub(super) struct UploadBody {
     length: i64,
     /// Bytes that have come.
     received: i64,
-    /// Until when it can go on; nothing once it is a file.
+    /// Until when it can be continued; nothing once it is a file.
     expires_at: Option<Moment>,
 }
 
@@ -162,17 +163,24 @@ pub(super) async fn tus_create(
         rules::begin(tx, owner, (length, None), create, terms).await
     });
     let mut upload = begun.await?;
-    if has_body {
-        // The upload is there whatever becomes of its first bytes: its client sees how far it has come.
+    if has_body && length > 0 {
+        // The upload exists even if its first bytes fail: its client sees how far it has come.
         match resumable::append(&on, &who, (upload.id, 0), checksum, &mut body).await {
-            Ok(came) => upload = came,
+            Ok(appended) => {
+                let finished = appended.finish(&on, &who.scope()).await;
+                unless_later(finished, &upload)?;
+                upload = appended.upload;
+            }
             Err(error) => {
                 tracing::debug!(%error, upload = %upload.id, "the first bytes of an upload did not all come");
                 upload = reread(&on, &who, upload).await?;
             }
         }
     }
-    whole(&on, &who, &upload).await?;
+    if length == 0 {
+        let finished = finishing::finish(&on, &who.scope(), upload.clone(), &|| {}).await;
+        unless_later(finished.map(drop), &upload)?;
+    }
     let reply = tus(Created {
         location: format!("/api/v1/files/tus/{}", upload.id),
         body: upload.clone().into(),
@@ -269,9 +277,10 @@ async fn append(
         return Err(FilesError::NoOffsetStream.into());
     }
     let (at, checksum) = (number(head, OFFSET)?, Checksum::of(head)?);
-    let upload = resumable::append(on, who, (id, at), checksum, body).await?;
-    whole(on, who, &upload).await?;
-    Ok(progress(tus(NoContent), &upload))
+    let appended = resumable::append(on, who, (id, at), checksum, body).await?;
+    let finished = appended.finish(on, &who.scope()).await;
+    unless_later(finished, &appended.upload)?;
+    Ok(progress(tus(NoContent), &appended.upload))
 }
 
 async fn end(on: &Service, who: &Principal, id: FileId, head: &RequestHead) -> TusReply<NoContent> {
@@ -281,17 +290,14 @@ async fn end(on: &Service, who: &Principal, id: FileId, head: &RequestHead) -> T
     let found = db.read("find upload", async move |tx| {
         rules::open(tx, owner, id).await
     });
-    resumable::end(on, &scope, found.await?).await?;
+    finishing::end(on, &scope, found.await?).await?;
     Ok(tus(NoContent))
 }
 
-/// Makes the file if all has come. What the store or the database does not do now the sweep does.
-async fn whole(on: &Service, who: &Principal, upload: &UploadRow) -> Result<(), FilesError> {
-    if upload.received < upload.length {
-        return Ok(());
-    }
-    match resumable::finish(on, &who.scope(), upload.clone(), &|| {}).await {
-        Ok(_) => Ok(()),
+/// What the store or the database does not do now the sweep does, and what another request does needs no answer here.
+fn unless_later(finished: Result<(), FilesError>, upload: &UploadRow) -> Result<(), FilesError> {
+    match finished {
+        Ok(()) | Err(FilesError::Taken) => Ok(()),
         Err(error @ FilesError::TypeMismatch(_)) => Err(error),
         Err(error) => {
             tracing::warn!(%error, upload = %upload.id, "the file of a complete upload is created later");
@@ -304,7 +310,7 @@ fn tus<R>(reply: R) -> WithHeaders<R> {
     WithHeaders::new(reply).header(RESUMABLE, VERSION)
 }
 
-/// Says how far an upload has come, and until when it can go on.
+/// The headers with the offset of an upload and its expiry.
 fn progress<R>(reply: WithHeaders<R>, upload: &UploadRow) -> WithHeaders<R> {
     reply
         .header(OFFSET, &upload.received.to_string())

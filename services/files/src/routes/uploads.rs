@@ -164,7 +164,7 @@ impl Fields {
     }
 }
 
-/// What a sender says of a type is kept for people, up to a length.
+/// The declared type is kept for display, up to a length.
 pub(super) fn shortened(declared: String) -> String {
     declared
         .chars()

@@ -45,7 +45,7 @@ pub(super) struct VersionBody {
     media_type: String,
     /// What its sender said that it is.
     type_declared: Option<String>,
-    /// Who sent it: a user, a service account or a key.
+    /// Its sender: a user, a service account or a key.
     created_by: Uuid,
     created_at: Moment,
 }

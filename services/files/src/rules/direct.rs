@@ -1,4 +1,4 @@
-//! What may happen with an upload whose parts go to the store.
+//! Rules of uploads whose parts go to the store.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What may happen with a file.
+//! Rules of files.
 
 use std::collections::BTreeMap;
 
@@ -143,9 +143,10 @@ pub(crate) async fn create(
     facts: Facts,
     create: Create,
 ) -> Result<Audited<FileRow>, FilesError> {
-    let size = bytes(facts.size);
-    let reserved = blobs::keep(tx, facts.blob, size).await?;
-    let reserved = reserved.ok_or(FilesError::Lost)?;
+    let (size, reserved) = (bytes(facts.size), bytes(facts.reserved));
+    if !blobs::keep(tx, facts.blob, size, reserved).await? {
+        return Err(FilesError::Lost);
+    }
     let change = Change {
         used: size,
         reserved: -reserved,
@@ -184,7 +185,7 @@ pub(crate) async fn create(
     Ok(record(tx, UPLOAD, row.id)?.of(row))
 }
 
-/// The file of that id, whatever its state.
+/// The file of that id, in any state.
 ///
 /// # Errors
 ///

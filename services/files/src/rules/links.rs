@@ -1,4 +1,4 @@
-//! What may happen with links. A link is a token of 256 random bits, of which the database has the hash: reading the
+//! Rules of links. A link is a token of 256 random bits, of which the database has the hash: reading the
 //! database opens nothing.
 
 use std::time::Duration;
@@ -25,17 +25,17 @@ use crate::{
     },
 };
 
-/// How long a link is good that says nothing else, and at the most.
+/// How long a link is valid by default, and at most.
 const USUAL: Duration = Duration::from_secs(7 * 24 * 3600);
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// The most links of one file, those that are over among them.
+/// The most links of one file, including those that have ended.
 const MOST: i64 = 1000;
 
 /// How long after a download the rest of it can be read without counting again.
 const READING_ON: Duration = Duration::from_secs(3600);
 
-/// What its maker says of a link.
+/// The terms of a link.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) expires_at: Option<Moment>,
@@ -103,7 +103,7 @@ pub(crate) async fn revoke(
 ///
 /// # Errors
 ///
-/// [`FilesError::NoLink`]; [`FilesError::LinkGone`] for one that is over or revoked.
+/// [`FilesError::NoLink`]; [`FilesError::LinkGone`] for one that has expired or was revoked.
 pub(crate) async fn open(c: &mut Connection, token: &str) -> Result<LinkRow, FilesError> {
     let link = store::find_by_hash(c, hash(token)).await?;
     let link = link.ok_or(FilesError::NoLink)?;
@@ -177,7 +177,7 @@ mod tests {
         let of = |downloads, began, first| counts(&link(downloads, began), first, now).ok();
         assert_eq!(of(0, None, Some(0)), Some(true));
         assert_eq!(of(0, None, None), Some(false));
-        // What never began does not go on.
+        // Without a begun download there is none to continue.
         assert_eq!(of(0, None, Some(5)), Some(true));
         assert_eq!(of(1, Some(10), Some(5)), Some(false));
         assert_eq!(of(1, Some(3601), Some(5)), Some(true));

@@ -1,4 +1,4 @@
-//! What may happen with files. Each rule is a function over a transaction of one tenant.
+//! The rules of files. Each is a function over a transaction of one tenant.
 
 pub(crate) mod direct;
 pub(crate) mod files;
@@ -53,7 +53,7 @@ pub(crate) async fn settle(
     Ok(())
 }
 
-/// What has become of bytes that were to be given up.
+/// The state of bytes after they were given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GivenUp {
     /// They are to be deleted.

@@ -1,4 +1,4 @@
-//! What is made of files: at most so many of each, once for all copies of a file, by a job.
+//! Renditions: at most so many of each file, created once for all its copies, by a job.
 
 use std::str::FromStr;
 
@@ -60,7 +60,7 @@ impl Task {
     }
 }
 
-/// A number as it is written in one way alone: what is the same is kept once.
+/// A number in its only accepted notation: the same size is kept once.
 fn side(text: &str) -> Option<u32> {
     let side = u32::from_str(text).ok()?;
     ((1..=LONGEST_SIDE).contains(&side) && side.to_string() == text).then_some(side)

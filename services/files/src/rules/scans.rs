@@ -1,4 +1,4 @@
-//! What becomes of a file once it was scanned for viruses. Before that it cannot be read.
+//! Rules for a file that was scanned for viruses. Before that it cannot be read.
 
 use dotmac_platform::{audit::Audited, db::TenantTx, events::Emit as _};
 
@@ -15,7 +15,7 @@ use crate::{
 ///
 /// The database or the event.
 pub(crate) async fn pass(tx: &mut TenantTx, row: FileRow) -> Result<bool, FilesError> {
-    let passed = store::turn(tx, row.id, (SCANNING, READY)).await?;
+    let passed = store::turn(tx, &row, (SCANNING, READY)).await?;
     if passed && row.details.0.content.is_some() {
         tx.emit(&FileUpdated::of(&row, false, true))?;
     } else if passed {
@@ -34,7 +34,7 @@ pub(crate) async fn quarantine(
     row: FileRow,
     finding: &str,
 ) -> Result<Audited<()>, FilesError> {
-    if !store::turn(tx, row.id, (SCANNING, QUARANTINED)).await? {
+    if !store::turn(tx, &row, (SCANNING, QUARANTINED)).await? {
         return Err(FilesError::State(row.state));
     }
     tx.emit(&FileQuarantined::of(&row, finding))?;
@@ -47,7 +47,7 @@ pub(crate) async fn quarantine(
 ///
 /// As [`quarantine`].
 pub(crate) async fn reject(tx: &mut TenantTx, row: FileRow) -> Result<Audited<()>, FilesError> {
-    if !store::turn(tx, row.id, (SCANNING, REJECTED)).await? {
+    if !store::turn(tx, &row, (SCANNING, REJECTED)).await? {
         return Err(FilesError::State(row.state));
     }
     Ok(record(tx, REJECT, row.id)?.of(()))

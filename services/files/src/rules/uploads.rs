@@ -1,4 +1,4 @@
-//! What may happen with an upload that goes on with the next request.
+//! Rules of uploads that continue with the next request.
 
 use std::time::Duration;
 
@@ -28,6 +28,9 @@ use crate::{
 
 /// The most uploads of one owner that are under way.
 const MOST: i64 = 1000;
+
+/// How long the request that makes a file of an upload may be silent before another one does.
+pub(crate) const UNFINISHED: Duration = Duration::from_secs(60);
 
 /// The most parts of one upload: a client that sends few bytes with each request makes as many as it has requests.
 const MOST_PARTS: i64 = 10_000;
@@ -126,7 +129,7 @@ pub(crate) async fn open(
     }
 }
 
-/// Goes on with an upload at `offset`; whatever request had it can commit nothing more.
+/// Continues an upload at `offset`; the request that had it can commit nothing more.
 ///
 /// # Errors
 ///
@@ -157,7 +160,7 @@ pub(crate) async fn go_on(
 ///
 /// # Errors
 ///
-/// [`FilesError::Taken`] if another request goes on with it; [`FilesError::Lost`] if the part was given up meanwhile.
+/// [`FilesError::Taken`] if another request continues it; [`FilesError::Lost`] if the part was given up meanwhile.
 pub(crate) async fn advance(
     tx: &mut TenantTx,
     seen: &UploadRow,
@@ -178,7 +181,28 @@ pub(crate) async fn advance(
     })
 }
 
-/// Makes a file of an upload that has come whole, and whose parts are one blob now.
+/// Claims a complete upload, to create its file: one request at a time, since each writes all bytes again.
+///
+/// # Errors
+///
+/// [`FilesError::Taken`] if another request does, or has made the file.
+pub(crate) async fn claim(tx: &mut TenantTx, id: FileId) -> Result<(), FilesError> {
+    match store::claim(tx, id, Moment::now() - UNFINISHED).await? {
+        true => Ok(()),
+        false => Err(FilesError::Taken),
+    }
+}
+
+/// Gives up making a file of an upload: the next request, or the sweep, does it.
+///
+/// # Errors
+///
+/// The database.
+pub(crate) async fn disclaim(tx: &mut TenantTx, id: FileId) -> Result<(), FilesError> {
+    Ok(store::touch(tx, id, Moment::now() - UNFINISHED).await?)
+}
+
+/// Creates the file of a complete upload, whose parts are one blob now.
 ///
 /// # Errors
 ///
@@ -210,7 +234,7 @@ pub(crate) async fn finish(
 ///
 /// # Errors
 ///
-/// [`FilesError::Taken`] if it has gone on since it was seen.
+/// [`FilesError::Taken`] if it was continued since it was read.
 pub(crate) async fn end(tx: &mut TenantTx, upload: &UploadRow) -> Result<(), FilesError> {
     if !store::delete(tx, upload.id, upload.received).await? {
         return Err(FilesError::Taken);

@@ -1,4 +1,4 @@
-//! What may happen with the contents that a file has had.
+//! Rules for the contents that a file has had.
 
 use dotmac_platform::{
     audit::Audited,
@@ -53,9 +53,10 @@ pub(crate) async fn replace(
     replace: Replace,
 ) -> Result<Audited<FileRow>, FilesError> {
     let row = ready(tx, replace.file, Some(&replace.seen)).await?;
-    let size = bytes(facts.size);
-    let reserved = blobs::keep(tx, facts.blob, size).await?;
-    let reserved = reserved.ok_or(FilesError::Lost)?;
+    let (size, reserved) = (bytes(facts.size), bytes(facts.reserved));
+    if !blobs::keep(tx, facts.blob, size, reserved).await? {
+        return Err(FilesError::Lost);
+    }
     let (used, free) = (
         Change {
             used: size,
@@ -85,7 +86,7 @@ pub(crate) async fn replace(
     };
     let mut changed = change(tx, row, content, replace.kept).await?;
     if facts.scans {
-        files::turn(tx, changed.id, (READY, SCANNING)).await?;
+        files::turn(tx, &changed, (READY, SCANNING)).await?;
         changed.state = SCANNING.to_owned();
         tx.enqueue(&Scan { file: changed.id }).await?;
     } else {

@@ -1,4 +1,4 @@
-//! Why the store did not do something.
+//! Errors of the store.
 
 use std::{error::Error, io, time::Duration};
 
@@ -11,7 +11,7 @@ pub(crate) const REFUSED: Reason = Reason::new("storage_refused");
 /// The directory, the bucket or the store cannot be reached, read or written.
 pub(crate) const UNUSABLE: Reason = Reason::new("storage_unusable");
 
-/// Why the store did not do something.
+/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StorageError {
     /// The directory.

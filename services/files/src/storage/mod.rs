@@ -1,37 +1,33 @@
-//! Where the bytes are: a directory of this machine, or a store that speaks S3, behind one interface.
+//! The store of the bytes: a directory of this machine, or a store that speaks S3, behind one interface.
 //!
-//! Bytes have the name of their blob, `blobs/<two digits>/<id>`, and nothing of the names that people give. They are written
+//! Bytes have the name of their blob, `blobs/<two digits>/<id>`, and nothing of the names of files. They are written
 //! once and never changed. A directory gets a new file under its own name, which is synced, renamed and its directory
 //! synced before the write counts; what a crash leaves has such a name.
 
+mod directory;
 mod error;
 mod s3;
 mod writer;
 
 use std::{
-    fs::File,
     io,
     ops::Range,
-    os::unix::fs::FileExt as _,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use bytes::Bytes;
-use dotmac_platform::{
-    db::types::{Id, Moment},
-    secrets::SecretWatch,
-};
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
+use dotmac_platform::{db::types::Moment, secrets::SecretWatch};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use object_store::{
-    GetOptions, GetResultPayload, ObjectStore, ObjectStoreExt as _, PutPayload,
-    local::LocalFileSystem, path::Path,
+    GetOptions, GetResultPayload, ObjectStore, ObjectStoreExt as _, PutPayload, path::Path,
 };
 use tokio::{sync::OnceCell, task::spawn_blocking, time::timeout};
 use url::Url;
 use uuid::Uuid;
 
+use directory::Folders;
 pub(crate) use error::{FULL, StorageError};
 pub(crate) use writer::Writer;
 
@@ -40,8 +36,8 @@ use crate::{FilesSettings, Provider, store::blobs::BlobId};
 /// What the names of all bytes begin with.
 const BLOBS: &str = "blobs";
 
-/// Bytes of a file that are read at once.
-const PIECE: u64 = 256 * 1024;
+/// What the names of probes begin with. A crash leaves one that was not deleted yet.
+const PROBES: &str = "probes";
 
 /// How long the store may take for the probe.
 const PROBE: Duration = Duration::from_secs(10);
@@ -70,6 +66,13 @@ pub(crate) struct Stored {
     pub(crate) name: String,
     pub(crate) size: u64,
     pub(crate) modified: Moment,
+}
+
+impl Stored {
+    /// Whether it is what a probe has written.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.name.starts_with(PROBES)
+    }
 }
 
 impl Storage {
@@ -102,11 +105,12 @@ impl Storage {
 
     /// Begins to write a blob.
     pub(crate) async fn writer(&self, blob: BlobId) -> Result<Writer, StorageError> {
-        let part = match self.0.place {
-            Place::Directory(_) => writer::DIRECTORY_PART,
-            Place::S3(_) => writer::S3_PART,
+        let (part, staged) = match &self.0.place {
+            Place::Directory(directory) => (writer::DIRECTORY_PART, Some(staged(directory, blob))),
+            Place::S3(_) => (writer::S3_PART, None),
         };
-        Ok(Writer::new(self.open().await?, path(blob), part))
+        let store = self.open().await?;
+        Ok(Writer::new(store, path(blob), part, staged))
     }
 
     /// Some bytes of a blob. That it is there is known when this returns.
@@ -122,7 +126,7 @@ impl Storage {
         let found = self.open().await?.get_opts(&path(blob), wanted).await?;
         Ok(match found.payload {
             _ if range.is_empty() => stream::empty().boxed(),
-            GetResultPayload::File(file, _) => pieces(file, range).boxed(),
+            GetResultPayload::File(file, _) => directory::pieces(file, range).boxed(),
             GetResultPayload::Stream(pieces) => pieces.map_err(StorageError::from).boxed(),
         })
     }
@@ -157,8 +161,7 @@ impl Storage {
     pub(crate) async fn delete(&self, blob: BlobId) -> Result<(), StorageError> {
         self.delete_named(&path(blob)).await?;
         if let Place::Directory(directory) = &self.0.place {
-            let left = directory.join(format!("{}#1", path(blob)));
-            unless_absent(blocking(move || std::fs::remove_file(left)).await)?;
+            directory::remove(staged(directory, blob)).await?;
         }
         Ok(())
     }
@@ -168,8 +171,7 @@ impl Storage {
         match &self.0.place {
             // Such a name is none of the store's.
             Place::Directory(directory) if stored.name.contains('#') => {
-                let left = directory.join(&stored.name);
-                unless_absent(blocking(move || std::fs::remove_file(left)).await)
+                directory::remove(directory.join(&stored.name)).await
             }
             _ => self.delete_named(&Path::from(stored.name.as_str())).await,
         }
@@ -182,13 +184,15 @@ impl Storage {
         }
     }
 
-    /// All that is in the store, and what writes that were cut off have left in a directory.
+    /// All that is in the store, what probes that were cut off have left among it, and what writes that were cut off have left in
+    /// a directory.
     pub(crate) async fn list(
         &self,
     ) -> Result<BoxStream<'static, Result<Stored, StorageError>>, StorageError> {
         let store = self.open().await?;
-        let listed = store.list(Some(&Path::from(BLOBS)));
-        let listed = listed.map_err(StorageError::from).map_ok(|found| Stored {
+        let [blobs, probes] = [BLOBS, PROBES].map(|top| store.list(Some(&Path::from(top))));
+        let listed = blobs.chain(probes).map_err(StorageError::from);
+        let listed = listed.map_ok(|found| Stored {
             blob: found.location.filename().and_then(|name| name.parse().ok()),
             name: found.location.to_string(),
             size: found.size,
@@ -198,8 +202,13 @@ impl Storage {
             Place::S3(_) => listed.boxed(),
             Place::Directory(directory) => {
                 let directory = directory.clone();
-                let left = blocking(move || cut_off(&directory)).await?;
-                listed.chain(stream::iter(left.into_iter().map(Ok))).boxed()
+                let left = directory::blocking(move || {
+                    let mut left = directory::cut_off(&directory, BLOBS)?;
+                    left.append(&mut directory::cut_off(&directory, PROBES)?);
+                    Ok(left)
+                });
+                let left = left.await?.into_iter().map(Ok);
+                listed.chain(stream::iter(left)).boxed()
             }
         })
     }
@@ -217,7 +226,7 @@ impl Storage {
     async fn write_and_read(&self) -> Result<(), StorageError> {
         let store = self.open().await?;
         let (text, name) = (Uuid::now_v7().to_string(), Uuid::now_v7());
-        let path = Path::from(format!("probes/{name}"));
+        let path = Path::from(format!("{PROBES}/{name}"));
         store.put(&path, PutPayload::from(text.clone())).await?;
         let read = store.get(&path).await?.bytes().await?;
         store.delete(&path).await?;
@@ -236,7 +245,7 @@ impl Storage {
                     .map(|store| Arc::new(store) as Arc<dyn ObjectStore>),
                 Place::Directory(directory) => {
                     let directory = directory.clone();
-                    let opened = spawn_blocking(move || open_directory(&directory));
+                    let opened = spawn_blocking(move || directory::open(&directory, folders()));
                     opened
                         .await
                         .map_err(|error| StorageError::Io(io::Error::other(error)))?
@@ -247,91 +256,24 @@ impl Storage {
     }
 }
 
-fn open_directory(directory: &std::path::Path) -> Result<Arc<dyn ObjectStore>, StorageError> {
-    std::fs::create_dir_all(directory)?;
-    let store = LocalFileSystem::new_with_prefix(directory)?.with_fsync(true);
-    Ok(Arc::new(store))
-}
-
 /// The name of a blob in the store. Its folder has the end of the id, which is random: ids of one time are spread.
 fn path(blob: BlobId) -> Path {
     let end = blob.uuid().as_bytes()[15];
-    Path::from(format!("{BLOBS}/{end:02x}/{blob}"))
+    Path::from(format!("{BLOBS}/{}/{blob}", folder(end)))
 }
 
-fn pieces(file: File, range: Range<u64>) -> impl Stream<Item = Result<Bytes, StorageError>> + Send {
-    let (file, end) = (Arc::new(file), range.end);
-    stream::try_unfold(range.start, move |start| {
-        let file = Arc::clone(&file);
-        async move {
-            let wanted = usize::try_from(end.saturating_sub(start).min(PIECE)).unwrap_or_default();
-            if wanted == 0 {
-                return Ok(None);
-            }
-            let piece: Bytes = blocking(move || {
-                let mut piece = vec![0; wanted];
-                file.read_exact_at(&mut piece, start)?;
-                Ok(Bytes::from(piece))
-            })
-            .await?;
-            let next = start + piece.len() as u64;
-            Ok(Some((piece, next)))
-        }
-    })
+fn folder(end: u8) -> String {
+    format!("{end:02x}")
 }
 
-/// Files below the directory that have the name of a write under way.
-fn cut_off(directory: &std::path::Path) -> io::Result<Vec<Stored>> {
-    let mut found = Vec::new();
-    for folder in std::fs::read_dir(directory.join(BLOBS))
-        .into_iter()
-        .flatten()
-    {
-        let folder = folder?.path();
-        for entry in std::fs::read_dir(&folder).into_iter().flatten() {
-            let entry = entry?;
-            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
-                continue;
-            };
-            let Some((id, _)) = name.split_once('#') else {
-                continue;
-            };
-            // It may be complete by now.
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            let modified = metadata
-                .modified()
-                .map(chrono_of)
-                .unwrap_or_else(|_| Moment::now());
-            let folder = folder.file_name().unwrap_or_default().to_string_lossy();
-            found.push(Stored {
-                blob: id.parse::<Id<_>>().ok(),
-                name: format!("{BLOBS}/{folder}/{name}"),
-                size: metadata.len(),
-                modified,
-            });
-        }
+fn folders() -> Folders<'static> {
+    Folders {
+        top: BLOBS,
+        names: (0..=u8::MAX).map(folder).collect(),
     }
-    Ok(found)
 }
 
-fn chrono_of(time: std::time::SystemTime) -> Moment {
-    let age = time.elapsed().unwrap_or_default();
-    Moment::now() - age
-}
-
-/// Runs what blocks on a thread for that.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, StorageError> {
-    let done = spawn_blocking(work).await;
-    done.map_err(io::Error::other)?.map_err(StorageError::from)
-}
-
-fn unless_absent(done: Result<(), StorageError>) -> Result<(), StorageError> {
-    match done {
-        Err(StorageError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done,
-    }
+/// The file that a directory has of a blob until all of it has arrived.
+fn staged(directory: &std::path::Path, blob: BlobId) -> PathBuf {
+    directory.join(format!("{}#1", path(blob)))
 }

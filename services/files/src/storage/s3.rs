@@ -37,7 +37,7 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    /// An address by which a client writes a name for a time, whatever it writes.
+    /// An address by which a client can write any bytes under a name for a time.
     pub(super) async fn signed_put(
         &self,
         path: &Path,

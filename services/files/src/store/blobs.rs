@@ -63,22 +63,25 @@ pub(crate) async fn renew(
     Ok(renewed > 0)
 }
 
-/// The blob has arrived; what was reserved for it, or `None` if it is not being written any more.
-pub(crate) async fn keep(tx: &mut TenantTx, id: BlobId, size: i64) -> Result<Option<i64>, DbError> {
+/// The blob has arrived, and holds nothing any more of what was reserved for it; whether it was still being written with exactly
+/// that reserved.
+pub(crate) async fn keep(
+    tx: &mut TenantTx,
+    id: BlobId,
+    size: i64,
+    reserved: i64,
+) -> Result<bool, DbError> {
     let values = (
         file_blob::state.eq(KEPT),
         file_blob::size.eq(size),
         file_blob::refs.eq(1_i64),
+        file_blob::reserved.eq(0_i64),
     );
-    let tenant = tx.tenant();
     let row = file_blob::table
-        .find((tenant, id))
-        .filter(file_blob::state.eq(WRITING));
-    let update = diesel::update(row).set(values);
-    if on!(tx, |c| update.execute(c).await)? == 0 {
-        return Ok(None);
-    }
-    take_reservation(tx, tenant, id).await.map(Some)
+        .find((tx.tenant(), id))
+        .filter(file_blob::state.eq(WRITING))
+        .filter(file_blob::reserved.eq(reserved));
+    Ok(on!(tx, |c| diesel::update(row).set(values).execute(c).await)? > 0)
 }
 
 /// Gives up what is being written; whose it is and what was reserved for it, or `None` if it is not being written any more.
@@ -94,19 +97,13 @@ pub(crate) async fn give_up(
     if on!(tx, |c| update.execute(c).await)? == 0 {
         return Ok(None);
     }
-    let row = file_blob::table.find((tenant, id));
-    let owner = on!(tx, |c| row.select(file_blob::owner_id).first(c).await)?;
-    let reserved = take_reservation(tx, tenant, id).await?;
-    Ok(Some((owner, reserved)))
-}
-
-/// The row is this transaction's since the update before.
-async fn take_reservation(tx: &mut TenantTx, tenant: TenantId, id: BlobId) -> Result<i64, DbError> {
+    // The row is this transaction's since the update.
     let row = || file_blob::table.find((tenant, id));
-    let reserved = on!(tx, |c| row().select(file_blob::reserved).first(c).await)?;
+    let columns = (file_blob::owner_id, file_blob::reserved);
+    let held = on!(tx, |c| row().select(columns).first(c).await)?;
     let none = diesel::update(row()).set(file_blob::reserved.eq(0_i64));
     on!(tx, |c| none.execute(c).await)?;
-    Ok(reserved)
+    Ok(Some(held))
 }
 
 /// One file more has the blob; whether it is kept still.
@@ -188,6 +185,20 @@ pub(crate) async fn to_drop(
     on!(c, |c| query.load(c).await)
 }
 
+/// The store did not delete it: those are deleted first whose lease ends, or ended, before `until`.
+pub(crate) async fn postpone(
+    tx: &mut Tx,
+    tenant: TenantId,
+    id: BlobId,
+    until: Moment,
+) -> Result<(), DbError> {
+    let row = file_blob::table
+        .find((tenant, id))
+        .filter(file_blob::state.eq(DROPPING));
+    let update = diesel::update(row).set(file_blob::lease_until.eq(until));
+    on!(tx, |c| update.execute(c).await).map(drop)
+}
+
 /// The store has deleted it; whether that is all. What a client can still write by a signed address is deleted again later.
 pub(crate) async fn forget(
     tx: &mut Tx,
@@ -207,7 +218,27 @@ pub(crate) async fn forget(
     Ok(on!(tx, |c| delete.execute(c).await)? > 0)
 }
 
-/// Those of the ids that are blobs, in whatever state.
+/// As [`forget`], of several that are the source of no rendition; how many are gone.
+pub(crate) async fn forget_all(
+    tx: &mut Tx,
+    tenant: TenantId,
+    ids: Vec<BlobId>,
+    now: Moment,
+) -> Result<usize, DbError> {
+    let rows = file_blob::table
+        .filter(file_blob::tenant_id.eq(tenant))
+        .filter(file_blob::id.eq_any(ids))
+        .filter(file_blob::state.eq(DROPPING))
+        .filter(
+            file_blob::url_until
+                .is_null()
+                .or(file_blob::url_until.lt(now)),
+        );
+    let delete = diesel::delete(rows);
+    on!(tx, |c| delete.execute(c).await)
+}
+
+/// Those of the ids that are blobs, in any state.
 pub(crate) async fn known(c: &mut Connection, ids: Vec<BlobId>) -> Result<Vec<BlobId>, DbError> {
     let query = file_blob::table
         .filter(file_blob::id.eq_any(ids))

@@ -52,7 +52,7 @@ pub(crate) struct Details {
 pub(crate) struct Replacement {
     /// 2 for the second content, one more for each after it.
     pub(crate) number: i64,
-    /// Who sent it.
+    /// Its sender.
     pub(crate) by: OwnerId,
     /// When it came.
     pub(crate) at: Moment,
@@ -80,7 +80,7 @@ pub(crate) struct FileRow {
 }
 
 impl FileRow {
-    /// The number of its content, and who sent it when.
+    /// The number of its content, its sender and its time.
     pub(crate) fn content(&self) -> Replacement {
         self.details.0.content.unwrap_or(Replacement {
             number: 1,
@@ -231,16 +231,17 @@ pub(crate) async fn update(
     Ok((updated > 0).then_some(next))
 }
 
-/// A file goes from one state to another, if it is in that state. That is no other version of it.
+/// A file goes from one state to another, if it is in that state and has the bytes that were read. That is no other version of it.
 pub(crate) async fn turn(
     tx: &mut TenantTx,
-    id: FileId,
+    row: &FileRow,
     (from, to): (&'static str, &'static str),
 ) -> Result<bool, DbError> {
-    let row = file::table
-        .find((tx.tenant(), id))
+    let as_read = file::table
+        .find((tx.tenant(), row.id))
+        .filter(file::blob_id.eq(row.blob_id))
         .filter(file::state.eq(from));
-    let update = diesel::update(row).set(file::state.eq(to));
+    let update = diesel::update(as_read).set(file::state.eq(to));
     Ok(on!(tx, |c| update.execute(c).await)? > 0)
 }
 

@@ -1,4 +1,4 @@
-//! Links: addresses by which anybody reads a file.
+//! Links: addresses by which a file is read without credentials.
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -39,7 +39,7 @@ pub(crate) async fn insert(tx: &mut TenantTx, row: LinkRow) -> Result<(), DbErro
     .map(drop)
 }
 
-/// How many links a file has, those that are over among them.
+/// How many links a file has, including those that have ended.
 pub(crate) async fn count(tx: &mut TenantTx, file: FileId) -> Result<i64, DbError> {
     let of_file = file_link::tenant_id
         .eq(tx.tenant())
@@ -85,7 +85,7 @@ pub(crate) async fn revoke(
     Ok(on!(tx, |c| update.execute(c).await)? > 0)
 }
 
-/// The link that a token opens, of whatever tenant.
+/// The link that a token opens, of any tenant.
 pub(crate) async fn find_by_hash(
     c: &mut Connection,
     hash: String,
@@ -115,7 +115,7 @@ pub(crate) async fn count_download(
     Ok(on!(tx, |c| update.execute(c).await)? > 0)
 }
 
-/// Deletes links that are over since before `time`, whatever tenant's; how many.
+/// Deletes links of all tenants that expired before `time`; how many.
 pub(crate) async fn delete_over(tx: &mut Tx, time: Moment) -> Result<usize, DbError> {
     let over = file_link::table.filter(file_link::expires_at.lt(time));
     let delete = diesel::delete(over);

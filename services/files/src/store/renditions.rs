@@ -1,4 +1,4 @@
-//! The table of what is made of blobs: images in other sizes, texts, and what files say of themselves.
+//! The table of renditions of blobs: images in other sizes, texts and metadata.
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

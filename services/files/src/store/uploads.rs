@@ -1,4 +1,4 @@
-//! Uploads that go on with the next request.
+//! Uploads that continue with the next request.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub(crate) struct UploadRow {
     pub(crate) metadata: Json<BTreeMap<String, String>>,
     pub(crate) type_declared: Option<String>,
     pub(crate) expires_at: Moment,
-    /// When something of it last came, or a file of it was last worked upon.
+    /// When bytes last arrived, or a request last worked on its file.
     pub(crate) touched_at: Moment,
     /// What its client says that the hash is, if its parts go to the store.
     pub(crate) sha256: Option<String>,
@@ -54,7 +54,7 @@ pub(crate) async fn count(tx: &mut TenantTx, owner: OwnerId) -> Result<i64, DbEr
     on!(tx, |c| query.get_result(c).await)
 }
 
-/// Takes the upload from whatever request has it, if it has come so far; whether it has.
+/// Takes the upload from the request that has it, if it has received so many bytes; whether it has.
 pub(crate) async fn take(tx: &mut TenantTx, id: FileId, received: i64) -> Result<bool, DbError> {
     let row = file_upload::table
         .find((tx.tenant(), id))
@@ -77,11 +77,21 @@ pub(crate) async fn advance(tx: &mut TenantTx, seen: &UploadRow, to: i64) -> Res
     Ok(on!(tx, |c| update.execute(c).await)? > 0)
 }
 
-/// It is worked upon.
+/// A request worked on its file at that time.
 pub(crate) async fn touch(tx: &mut TenantTx, id: FileId, now: Moment) -> Result<(), DbError> {
     let row = file_upload::table.find((tx.tenant(), id));
     let update = diesel::update(row).set(file_upload::touched_at.eq(now));
     on!(tx, |c| update.execute(c).await).map(drop)
+}
+
+/// Claims a complete upload, to create its file, if it was not touched since `time`; whether it was claimed.
+pub(crate) async fn claim(tx: &mut TenantTx, id: FileId, time: Moment) -> Result<bool, DbError> {
+    let row = file_upload::table
+        .find((tx.tenant(), id))
+        .filter(file_upload::received.eq(file_upload::length))
+        .filter(file_upload::touched_at.lt(time));
+    let update = diesel::update(row).set(file_upload::touched_at.eq(Moment::now()));
+    Ok(on!(tx, |c| update.execute(c).await)? > 0)
 }
 
 /// Ends the upload, if it has come as far as `received` says; whether it has.
@@ -93,7 +103,7 @@ pub(crate) async fn delete(tx: &mut TenantTx, id: FileId, received: i64) -> Resu
     Ok(on!(tx, |c| delete.execute(c).await)? > 0)
 }
 
-/// Uploads that are over, of all tenants. One that has come whole is over only after `last_time`, if until then no file could
+/// Expired uploads of all tenants. A complete one expires only after `last_time`, if until then no file could
 /// be made of it.
 pub(crate) async fn expired(
     c: &mut Connection,
@@ -109,7 +119,7 @@ pub(crate) async fn expired(
     on!(c, |c| query.select(UploadRow::as_select()).load(c).await)
 }
 
-/// Uploads that have come whole, and of which no request has made a file since before `time`, of all tenants.
+/// Complete uploads of all tenants that no request has touched since `time`.
 pub(crate) async fn unfinished(
     c: &mut Connection,
     time: Moment,

@@ -67,7 +67,20 @@ pub(crate) async fn grow(
     change: Change,
     quota: i64,
 ) -> Result<bool, DbError> {
+    if grow_row(tx, owner, change, quota).await? {
+        return Ok(true);
+    }
+    // There may be no row yet.
     make(tx, owner).await?;
+    grow_row(tx, owner, change, quota).await
+}
+
+async fn grow_row(
+    tx: &mut TenantTx,
+    owner: OwnerId,
+    change: Change,
+    quota: i64,
+) -> Result<bool, DbError> {
     let room = quota.saturating_sub(change.used.saturating_add(change.reserved));
     let row = file_usage::table
         .find((tx.tenant(), owner))
@@ -79,7 +92,7 @@ pub(crate) async fn grow(
     Ok(changed > 0)
 }
 
-/// Changes what is used, whatever comes of it.
+/// Changes what is used, without regard to quotas.
 pub(crate) async fn change(
     tx: &mut TenantTx,
     owner: OwnerId,

@@ -44,7 +44,7 @@ pub(crate) struct SentDelivery {
     pub(crate) id: DeliveryId,
     /// Its channel.
     pub(crate) channel: Channel,
-    /// Who it is for: an address, a number, a URL, the id of a user, or of a user's browser.
+    /// The recipient: an address, a number, a URL, the id of a user, or of a user's browser.
     pub(crate) recipient: String,
     /// How it is.
     pub(crate) state: State,
@@ -115,7 +115,7 @@ pub(crate) struct DeliveryBody {
     notification_id: NotificationId,
     /// Its channel.
     channel: Channel,
-    /// Who it is for.
+    /// The recipient.
     recipient: String,
     /// The user that is, if it is one.
     user_id: Option<UserId>,

@@ -18,7 +18,7 @@ const MOST_TEXT: usize = 2 * 1024 * 1024;
 /// The longest text of an item in an inbox, in bytes.
 const MOST_BODY: usize = 16 * 1024;
 
-/// A notification to be: what it says, to whom, and by which channels.
+/// A notification to be sent: content, recipients and channels.
 #[derive(Deserialize, Validate, ToSchema)]
 pub(crate) struct NewNotification {
     /// A template of the tenant; either this or `content`.

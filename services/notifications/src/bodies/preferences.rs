@@ -1,4 +1,4 @@
-//! What users want to get, and who gets nothing.
+//! What users want to get, and recipients that get nothing.
 
 use dotmac_platform::db::types::Moment;
 use garde::Validate;
@@ -67,7 +67,7 @@ pub(crate) struct SuppressionBody {
     pub(crate) id: SuppressionId,
     /// The channel.
     channel: Channel,
-    /// Who it is.
+    /// The recipient.
     recipient: String,
     /// What is not sent; `*` for all.
     category: String,

@@ -1,4 +1,4 @@
-//! Push messages to browsers: VAPID (RFC 8292) says who sends them, and the push service hands them on (RFC 8030).
+//! Push messages to browsers: VAPID (RFC 8292) identifies their sender, and the push service hands them on (RFC 8030).
 
 use aws_lc_rs::{
     agreement::{ECDH_P256, PrivateKey},
@@ -23,7 +23,7 @@ const TOKEN: i64 = 12 * 3600;
 /// How long a push service keeps a message for a browser that is away, unless it expires before.
 const KEPT: i64 = 24 * 3600;
 
-/// The key pair that says who sends push messages. Browsers bind their subscriptions to it.
+/// The key pair that identifies the sender of push messages. Browsers bind their subscriptions to it.
 pub(crate) struct VapidKey {
     pair: EcdsaKeyPair,
     public: String,

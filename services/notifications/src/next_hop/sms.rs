@@ -20,7 +20,7 @@ use url::{Url, form_urlencoded};
 use super::{Call, Heard, Verdict, again, heard, secret};
 
 dotmac_platform::choice! {
-    /// Who is given text messages.
+    /// The provider that takes text messages.
     pub enum SmsProvider {
         /// Twilio, or what speaks its `Messages` API.
         Twilio = "twilio",

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretBox};
 
 use super::{Call, Heard, Verdict, again, heard};
 
-/// The key pair that says who sends notifications to URLs.
+/// The key pair that identifies the sender of notifications to URLs.
 pub(crate) struct SigningKey(SecretBox<[u8]>);
 
 impl SigningKey {

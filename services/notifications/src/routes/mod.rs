@@ -44,7 +44,7 @@ fn person(who: &Principal) -> Result<UserId, NotificationsError> {
 pub(crate) fn mount(on: &mut Mount<'_>) {
     let mut below = |prefix, declare: &dyn Fn(&mut Routes)| {
         on.routes(prefix, |routes| {
-            // Addresses, and what is said to whom.
+            // Addresses, and the content of messages.
             routes.no_store();
             declare(routes);
         });

@@ -1,4 +1,4 @@
-//! The caller's preferences, and who of the tenant's recipients gets nothing.
+//! The caller's preferences, and the tenant's recipients that get nothing.
 
 use dotmac_platform::{audit::Acts as _, mail::EmailAddress, prelude::*};
 

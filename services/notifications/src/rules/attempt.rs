@@ -16,11 +16,13 @@ use super::{
     lane::Called,
     loaded::Loaded,
     settle::{Settled, settle},
+    together,
 };
 use crate::{
     error::NotificationsError,
     jobs::DeliveryJob,
     metrics,
+    service::Service,
     store::{
         deliveries::{self, DeliveryRow, Outcome},
         digests,
@@ -30,7 +32,7 @@ use crate::{
 };
 
 /// The waits of a delivery that its next hop does not take: fourteen attempts in some four days, as mail servers do it
-/// (RFC 5321, 4.5.4.1), and the first ones soon, for people who wait for a link.
+/// (RFC 5321, 4.5.4.1), and the first ones soon, for users that wait for a link.
 pub(super) static LADDER: LazyLock<Ladder> = LazyLock::new(|| {
     let minutes = [1, 5, 15, 30, 60, 120, 240, 480, 720, 1440, 1440, 1440];
     let minutes = minutes.map(|it| Duration::from_secs(it * 60));
@@ -56,9 +58,9 @@ pub(super) async fn beating<J: DeliveryJob, T>(run: &Run<J>, work: impl Future<O
     }
 }
 
-/// Marks the delivery just before the next hop is given what it says; since when. `None` if it was called off meanwhile, or
-/// another worker has it.
-pub(super) async fn mark<J: DeliveryJob>(
+/// Marks a digest of so many members just before the next hop is given what it says; since when. `None` if it was called off
+/// meanwhile, or another worker has it.
+async fn mark_digest<J: DeliveryJob>(
     db: &TenantDb,
     run: &Arc<Run<J>>,
     members: usize,
@@ -70,10 +72,7 @@ pub(super) async fn mark<J: DeliveryJob>(
         if !deliveries::begin_sending(tx, id, since).await? {
             return Ok(None);
         }
-        let marked = match members {
-            0 => 0,
-            _ => digests::begin_sending(tx, id, since).await?,
-        };
+        let marked = digests::begin_sending(tx, id, since).await?;
         match marked == members {
             true => Ok(Some(since)),
             false => Err(MarkError::Changed),
@@ -81,7 +80,7 @@ pub(super) async fn mark<J: DeliveryJob>(
     });
     match marking.await {
         Ok(marked) => Ok(marked),
-        // One of them was called off while the mail was made: it is made anew.
+        // One of them was called off while the mail was made: it is made again.
         Err(MarkError::Changed) => Err(JobError::again_after(
             Duration::ZERO,
             "digest_changed",
@@ -102,6 +101,7 @@ enum MarkError {
 
 /// An attempt, until its outcome is written down.
 pub(super) struct AttemptUnderWay<J: DeliveryJob> {
+    service: Service,
     pub(super) db: TenantDb,
     pub(super) run: Arc<Run<J>>,
     pub(super) began: Instant,
@@ -126,8 +126,14 @@ pub(super) struct Came {
 }
 
 impl<J: DeliveryJob> AttemptUnderWay<J> {
-    pub(super) fn begin(db: &TenantDb, run: &Arc<Run<J>>, loaded: &Loaded) -> Self {
+    pub(super) fn begin(
+        service: &Service,
+        db: &TenantDb,
+        run: &Arc<Run<J>>,
+        loaded: &Loaded,
+    ) -> Self {
         Self {
+            service: service.clone(),
             db: db.clone(),
             run: Arc::clone(run),
             began: Instant::now(),
@@ -135,6 +141,15 @@ impl<J: DeliveryJob> AttemptUnderWay<J> {
             delivery: loaded.delivery.clone(),
             notification: loaded.notification.clone(),
             members: loaded.members(),
+        }
+    }
+
+    /// Marks the delivery, and what is sent with it, just before the next hop is given what they say; since when. `None` if it was
+    /// called off meanwhile, or another worker has it.
+    pub(super) async fn mark(&self) -> Result<Option<Moment>, JobError> {
+        match self.members.len() {
+            0 => together::mark(&self.service, &self.run).await,
+            members => mark_digest(&self.db, &self.run, members).await,
         }
     }
 
@@ -154,6 +169,9 @@ impl<J: DeliveryJob> AttemptUnderWay<J> {
             called: came.called,
             members: self.members,
         };
+        if together::accept(&self.service, &settled).await {
+            return Ok(());
+        }
         let mut tries = 0;
         loop {
             tries += 1;

@@ -13,10 +13,10 @@ use dotmac_platform::{
 };
 
 use super::{
-    attempt::{AttemptUnderWay, Came, LADDER, beating, mark},
+    attempt::{AttemptUnderWay, Came, LADDER, beating},
     lane::{self, CallEnd, Called},
     loaded::Loaded,
-    push,
+    push, together,
 };
 use crate::{
     channel::{Channel, State},
@@ -34,7 +34,8 @@ pub(crate) async fn deliver<J: DeliveryJob>(service: Service, run: Run<J>) -> Re
     let run = Arc::new(run);
     let scope = TenantScope::system(run.owner(), "deliver notifications");
     let db = service.db.tenant(&scope);
-    let Some(loaded) = Loaded::read(&db, run.delivery_id(), false).await? else {
+    let loaded = together::load(&service, run.owner(), run.delivery_id()).await?;
+    let Some(loaded) = loaded else {
         return Ok(());
     };
     if loaded.decide(&db).await? {
@@ -53,10 +54,10 @@ pub(crate) async fn deliver<J: DeliveryJob>(service: Service, run: Run<J>) -> Re
             return loaded.fail(&db, "receiver_unavailable", problem).await;
         }
     }
-    let attempt = AttemptUnderWay::begin(&db, &run, &loaded);
+    let attempt = AttemptUnderWay::begin(&service, &db, &run, &loaded);
     let since = match call.is_repeatable {
         true => None,
-        false => match mark(&db, &run, 0).await? {
+        false => match attempt.mark().await? {
             Some(since) => Some(since),
             None => return Ok(()),
         },

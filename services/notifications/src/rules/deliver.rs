@@ -16,9 +16,10 @@ use dotmac_platform::{
 
 use super::{
     attachments::{self, Missing},
-    attempt::{AttemptUnderWay, Came, LADDER, beating, mark},
+    attempt::{AttemptUnderWay, Came, LADDER, beating},
     digest,
     loaded::Loaded,
+    together,
 };
 use crate::{
     channel::{State, TRANSACTIONAL},
@@ -37,7 +38,11 @@ pub(crate) async fn deliver(service: Service, run: Run<Deliver>) -> Result<(), J
     let run = Arc::new(run);
     let scope = TenantScope::system(run.tenant, "deliver notifications");
     let (db, id) = (service.db.tenant(&scope), run.delivery);
-    let Some(loaded) = Loaded::read(&db, id, run.is_digest).await? else {
+    let loaded = match run.is_digest {
+        true => Loaded::read_digest(&db, id).await?,
+        false => together::load(&service, run.tenant, id).await?,
+    };
+    let Some(loaded) = loaded else {
         return Ok(());
     };
     if loaded.decide(&db).await? {
@@ -62,12 +67,12 @@ pub(crate) async fn deliver(service: Service, run: Run<Deliver>) -> Result<(), J
         Ok(mail) => mail,
         Err(problem) => return loaded.fail(&db, "content", problem).await,
     };
-    let attempt = AttemptUnderWay::begin(&db, &run, &loaded);
+    let attempt = AttemptUnderWay::begin(&service, &db, &run, &loaded);
     let begun = match Box::pin(beating(&run, relay.begin(&envelope))).await {
         Ok(begun) => begun,
         Err(fault) => return failed(attempt, &relay, fault, None).await,
     };
-    let since = match mark(&db, &run, loaded.members().len()).await {
+    let since = match attempt.mark().await {
         Ok(Some(since)) => since,
         Ok(None) => {
             begun.take_back().await;
@@ -164,7 +169,7 @@ async fn accepted(
     attempt.settle(came).await
 }
 
-/// The relay has not taken it, or nobody knows.
+/// The relay has not taken it, or that is unknown.
 async fn failed(
     attempt: AttemptUnderWay<Deliver>,
     relay: &Relay,

@@ -16,7 +16,7 @@ use crate::{
     channel::{Channel, State, TRANSACTIONAL},
     error::NotificationsError,
     jobs::Deliver,
-    render::paragraphs,
+    readable::paragraphs,
     smtp::MailText,
     store::{
         deliveries::{DeliveryId, DeliveryRow},

@@ -1,5 +1,5 @@
-//! Whether a recipient is sent something now: what is known to be unreachable, who unsubscribed, what users prefer, and when
-//! they are not to be disturbed.
+//! Whether a recipient is sent something now: unreachable addresses, unsubscribed recipients, preferences, and quiet
+//! hours.
 
 use dotmac_platform::db::{DbError, TenantTx, types::Moment};
 
@@ -10,17 +10,18 @@ use crate::{
         deliveries::DeliveryRow,
         notifications::NotificationRow,
         preferences::{self, PreferenceRow},
-        quiet_hours, suppressions,
+        quiet_hours,
+        suppressions::{self, Recipients, SuppressionRow},
     },
 };
 
-/// Why a recipient gets nothing who unsubscribed.
+/// Reason: the recipient unsubscribed.
 pub(crate) const UNSUBSCRIBED: &str = "unsubscribed";
-/// Why a recipient gets nothing whose mailbox is not there.
+/// Reason: the recipient's mailbox does not exist.
 pub(crate) const BOUNCED: &str = "bounced";
-/// Why a recipient gets nothing who complained of a message.
+/// Reason: the recipient complained about a message.
 pub(crate) const COMPLAINED: &str = "complained";
-/// Why a user gets nothing who does not want it.
+/// Reason: the user does not want it.
 const PREFERENCE: &str = "preference";
 
 /// What is decided of a delivery before it is sent.
@@ -50,15 +51,31 @@ pub(crate) async fn judge(
     delivery: &DeliveryRow,
     notification: &NotificationRow,
 ) -> Result<Judgement, DbError> {
-    let (channel, key) = (delivery.channel, delivery.recipient_key.clone());
+    let mut recipient = Recipients::default();
+    let key = &delivery.recipient_key;
+    recipient.add(delivery.channel, key, &notification.category);
+    let suppressions = suppressions::of_recipients(tx, recipient).await?;
+    judge_knowing(tx, delivery, notification, &suppressions).await
+}
+
+/// The same, where all suppressions of the recipient are known; others among them change nothing.
+pub(crate) async fn judge_knowing(
+    tx: &mut TenantTx,
+    delivery: &DeliveryRow,
+    notification: &NotificationRow,
+    suppressions: &[SuppressionRow],
+) -> Result<Judgement, DbError> {
+    let channel = delivery.channel;
     let category = &notification.category;
-    let known = suppressions::of_recipient(tx, channel, key, category.clone()).await?;
     let is_transactional = category == TRANSACTIONAL;
-    let found = known
-        .into_iter()
-        .find(|it| !is_transactional || it.reason != UNSUBSCRIBED);
-    if let Some(suppression) = found {
-        return Ok(Judgement::Never(suppression.reason));
+    let is_of_it = |it: &&SuppressionRow| {
+        it.channel == channel
+            && it.recipient_key == delivery.recipient_key
+            && (it.category == ANY || it.category == *category)
+            && !(is_transactional && it.reason == UNSUBSCRIBED)
+    };
+    if let Some(suppression) = suppressions.iter().find(is_of_it) {
+        return Ok(Judgement::Never(suppression.reason.clone()));
     }
     let Some(user) = delivery.user_id.filter(|_| !is_transactional) else {
         return Ok(Judgement::Send);
@@ -67,7 +84,7 @@ pub(crate) async fn judge(
     if !is_wanted(&preferences, category, channel) {
         return Ok(Judgement::Never(PREFERENCE.to_owned()));
     }
-    // What is urgent is sent at any time, and what is in an inbox disturbs nobody.
+    // What is urgent is sent at any time, and an item in an inbox disturbs no user.
     if notification.is_urgent() || !disturbs(channel) {
         return Ok(Judgement::Send);
     }

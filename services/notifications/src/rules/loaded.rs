@@ -1,6 +1,9 @@
 //! A delivery before its attempt: what it says, what is sent with it, and what is decided without an attempt.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    time::Duration,
+};
 
 use dotmac_platform::{
     db::{DbError, TenantDb, TenantTx, types::Moment},
@@ -9,7 +12,7 @@ use dotmac_platform::{
 
 use super::{
     attempt::of_database,
-    judge::{Judgement, judge},
+    judge::{Judgement, judge_knowing},
     settle::{Settled, settle},
     templates,
 };
@@ -23,6 +26,7 @@ use crate::{
         digests,
         notifications::{self, NotificationRow},
         push::{self, SubscriptionId, SubscriptionRow},
+        suppressions::{self, Recipients},
         templates::VersionRow,
     },
 };
@@ -49,26 +53,26 @@ struct Member {
 }
 
 impl Loaded {
-    /// Reads it, in the transaction in which it is judged; `None` if it was deleted. Of a digest with all that joined it: nothing
-    /// does any more from here on.
-    pub(super) async fn read(
+    /// Reads a digest with all that joined it, in the transaction in which it is judged; `None` if it was deleted. Nothing joins it
+    /// any more from here on.
+    pub(super) async fn read_digest(
         db: &TenantDb,
         id: DeliveryId,
-        is_digest: bool,
     ) -> Result<Option<Self>, DbError> {
-        if is_digest {
-            let closing =
-                db.transaction("close digest", async move |tx| digests::close(tx, id).await);
-            let closed: Result<(), DbError> = closing.await;
-            closed?;
-        }
+        let closing = db.transaction("close digest", async move |tx| digests::close(tx, id).await);
+        let closed: Result<(), DbError> = closing.await;
+        closed?;
         let loading = db.read("load delivery", async move |tx| {
-            load(tx, id, is_digest).await
+            let Some(mut loaded) = load(tx, id).await? else {
+                return Ok(None);
+            };
+            loaded.members = members(tx, id).await?;
+            Ok(Some(loaded))
         });
         loading.await
     }
 
-    /// What the recipient is told.
+    /// The content for the recipient.
     ///
     /// # Errors
     ///
@@ -205,54 +209,87 @@ fn said(
     }
 }
 
-async fn load(
+/// A delivery without what is sent with it, judged now; `None` if it was deleted.
+pub(super) async fn load(tx: &mut TenantTx, id: DeliveryId) -> Result<Option<Loaded>, DbError> {
+    Ok(load_all(tx, vec![id]).await?.remove(&id))
+}
+
+/// The same of several deliveries, as far as they are there.
+pub(super) async fn load_all(
     tx: &mut TenantTx,
-    id: DeliveryId,
-    is_digest: bool,
-) -> Result<Option<Loaded>, DbError> {
-    let Some(delivery) = deliveries::find(tx, id).await? else {
-        return Ok(None);
-    };
-    let Some(notification) = notifications::find(tx, delivery.notification_id).await? else {
-        return Ok(None);
-    };
-    let template = templates::version_of(tx, &notification).await?;
-    let subscription = match delivery.channel {
-        Channel::WebPush => match delivery.recipient_key.parse() {
-            Ok(id) => push::find(tx, SubscriptionId::from_uuid(id)).await?,
-            Err(_) => None,
-        },
-        _ => None,
-    };
-    let attachments = match delivery.channel {
-        Channel::Email => attachments::of(tx, notification.id).await?,
-        _ => Vec::new(),
-    };
-    let judgement = judge(tx, &delivery, &notification).await?;
-    let mut members = Vec::new();
-    if is_digest {
-        for delivery in digests::members(tx, id).await? {
-            let Some(notification) = notifications::find(tx, delivery.notification_id).await?
-            else {
-                continue;
-            };
-            let template = templates::version_of(tx, &notification).await?;
-            members.push(Member {
-                delivery,
-                notification,
-                template,
-            });
+    ids: Vec<DeliveryId>,
+) -> Result<HashMap<DeliveryId, Loaded>, DbError> {
+    let deliveries = deliveries::all(tx, ids).await?;
+    let mut about: Vec<_> = deliveries.iter().map(|it| it.notification_id).collect();
+    about.sort_unstable();
+    about.dedup();
+    let notifications = notifications::all(tx, about).await?;
+    let notifications: HashMap<_, _> = notifications.into_iter().map(|it| (it.id, it)).collect();
+    let mails = deliveries.iter().filter(|it| it.channel == Channel::Email);
+    let mails = mails.map(|it| it.notification_id).collect();
+    let attachments = attachments::of_all(tx, mails).await?;
+    let mut recipients = Recipients::default();
+    for it in &deliveries {
+        if let Some(about) = notifications.get(&it.notification_id) {
+            recipients.add(it.channel, &it.recipient_key, &about.category);
         }
     }
-    Ok(Some(Loaded {
-        delivery,
-        notification,
-        template,
-        subscription,
-        attachments,
-        members,
-        judgement,
-    }))
+    let suppressions = suppressions::of_recipients(tx, recipients).await?;
+    let mut templates = HashMap::<_, Option<VersionRow>>::new();
+    let mut loaded = HashMap::new();
+    for delivery in deliveries {
+        let Some(notification) = notifications.get(&delivery.notification_id).cloned() else {
+            continue;
+        };
+        let template = match (notification.template_id, notification.template_version) {
+            (Some(id), Some(number)) => match templates.entry((id, number)) {
+                Entry::Occupied(known) => known.get().clone(),
+                Entry::Vacant(place) => {
+                    let version = templates::version_of(tx, &notification).await?;
+                    place.insert(version).clone()
+                }
+            },
+            _ => None,
+        };
+        let subscription = match delivery.channel {
+            Channel::WebPush => match delivery.recipient_key.parse() {
+                Ok(id) => push::find(tx, SubscriptionId::from_uuid(id)).await?,
+                Err(_) => None,
+            },
+            _ => None,
+        };
+        let files = attachments.get(&notification.id);
+        let files = files.filter(|_| delivery.channel == Channel::Email);
+        let judgement = judge_knowing(tx, &delivery, &notification, &suppressions).await?;
+        let it = Loaded {
+            template,
+            subscription,
+            attachments: files.cloned().unwrap_or_default(),
+            members: Vec::new(),
+            judgement,
+            notification,
+            delivery,
+        };
+        loaded.insert(it.delivery.id, it);
+    }
+    Ok(loaded)
+}
+
+/// What waits to be sent with `first`.
+async fn members(tx: &mut TenantTx, first: DeliveryId) -> Result<Vec<Member>, DbError> {
+    let mut members = Vec::new();
+    for delivery in digests::members(tx, first).await? {
+        let Some(notification) = notifications::find(tx, delivery.notification_id).await? else {
+            continue;
+        };
+        let template = templates::version_of(tx, &notification).await?;
+        members.push(Member {
+            delivery,
+            notification,
+            template,
+        });
+    }
+    Ok(members)
 }
 
 /// How long it is until then.

@@ -22,3 +22,4 @@ pub(crate) mod send;
 pub(crate) mod settle;
 pub(crate) mod suppress;
 pub(crate) mod templates;
+pub(crate) mod together;

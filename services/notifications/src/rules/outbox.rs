@@ -14,7 +14,7 @@ use crate::{
     channel::{Channel, State},
     content::Recipient,
     error::NotificationsError,
-    render::{is_link, linked},
+    readable::{is_link, linked},
     service::Service,
     smtp::MailText,
     store::{
@@ -26,7 +26,7 @@ use crate::{
 /// The most links of a mail that are listed.
 const MOST_LINKS: usize = 50;
 
-/// A mail that is held: nobody was sent it.
+/// A mail that is held, not sent.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct HeldMail {
     /// Its delivery.

@@ -1,4 +1,4 @@
-//! Quiet hours: when a message may be sent to a user who is not to be disturbed now, in the user's own time zone.
+//! Quiet hours: when a message may be sent to a user that is not to be disturbed now, in the user's own time zone.
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeZone as _, Utc};
 use chrono_tz::Tz;
@@ -212,7 +212,7 @@ mod tests {
                 prop_assert!(found.until > now);
                 prop_assert!(found.until <= now + std::time::Duration::from_secs(25 * 3600));
                 let is_end = quiet_until(&row, found.until).is_none();
-                // Where the end of the quiet hours is skipped or doubled by the clock, it may begin anew at once.
+                // Where the end of the quiet hours is skipped or doubled by the clock, it may begin again at once.
                 prop_assert!(is_end || zone != "UTC");
             }
         }

@@ -1,4 +1,4 @@
-//! Who a notification goes to, and by which channels.
+//! The recipients of a notification, and their channels.
 
 use std::collections::{BTreeMap, BTreeSet};
 

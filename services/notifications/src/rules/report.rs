@@ -272,7 +272,7 @@ fn message_id(text: &str) -> Option<DeliveryId> {
     Some(DeliveryId::from_uuid(Uuid::try_parse(id).ok()?))
 }
 
-/// The word in an address by which mails are told apart: `bounces+4f1c…@example.com`.
+/// The part of an address that identifies a mail: `bounces+4f1c…@example.com`.
 fn token(recipient: &str) -> Option<String> {
     let (local, _) = recipient.trim().trim_matches(['<', '>']).rsplit_once('@')?;
     let (_, token) = local.rsplit_once('+')?;

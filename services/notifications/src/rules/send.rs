@@ -1,4 +1,4 @@
-//! Accepting a notification: what it says, to whom, and the rows and jobs that follow.
+//! Accepting a notification: its content and recipients, and the rows and jobs that follow.
 
 use std::collections::BTreeMap;
 

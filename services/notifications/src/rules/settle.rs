@@ -118,14 +118,14 @@ async fn settle_member(
     (mark, record, outcome): ((Vec<State>, Option<Moment>), Option<String>, Outcome),
 ) -> Result<(), NotificationsError> {
     let number = member.attempts + i32::from(record.is_some());
-    let (state, told) = (outcome.state, (outcome.status, outcome.reason.clone()));
+    let (state, known) = (outcome.state, (outcome.status, outcome.reason.clone()));
     if deliveries::settle(tx, member.id, mark, number, outcome).await? == 0 {
         return Ok(());
     }
     if let Some(record) = record {
         deliveries::insert_attempt(tx, member.id, number, record).await?;
     }
-    events::emit(tx, member, state, told)?;
+    events::emit(tx, member, state, known)?;
     if state.is_final() {
         let channel = member.channel;
         tx.after_commit(move || metrics::settled(channel, state));

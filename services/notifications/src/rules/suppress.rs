@@ -1,4 +1,4 @@
-//! Who is sent nothing any more, and why.
+//! Suppressions: recipients that get no more messages, and why.
 
 use dotmac_platform::{
     audit::{Audit as _, Audited, Entry, Recorded},

@@ -209,7 +209,7 @@ pub(crate) async fn delete(
     Ok(tx.audit(entry.detail("key", row.key))?.of(()))
 }
 
-/// What a version becomes with variables, for a recipient who is made up.
+/// What a version becomes with variables, for an invented recipient.
 ///
 /// # Errors
 ///

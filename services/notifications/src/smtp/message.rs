@@ -1,4 +1,4 @@
-//! A mail as it is handed to the relay: always text and HTML, and no header that somebody else wrote.
+//! A mail as it is handed to the relay: always text and HTML, and no header or line end that a sender's text brings along.
 
 use std::time::SystemTime;
 
@@ -103,7 +103,15 @@ pub(crate) fn build(parts: MailParts<'_>) -> Result<(Vec<u8>, lettre::Address), 
 }
 
 fn part(kind: ContentType, body: String) -> SinglePart {
-    SinglePart::builder().header(kind).body(body)
+    SinglePart::builder().header(kind).body(plain_lines(&body))
+}
+
+/// `text` with every line end as `\n`, of which lettre makes `\r\n`, and without other control characters. A `\r` by itself would
+/// reach the relay as it is, and some servers take `\r.\r` for the end of a mail, and what follows for another one.
+fn plain_lines(text: &str) -> String {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let is_kept = |it: &char| !it.is_control() || matches!(it, '\n' | '\t');
+    text.chars().filter(is_kept).collect()
 }
 
 /// A file as a part: its bytes arrive as they are, whatever they are.
@@ -123,13 +131,15 @@ fn attached(file: MailFile) -> Result<SinglePart, String> {
 
 /// A name that ends no header, names no folder, and is read in one direction.
 fn file_name(name: &str) -> String {
-    let is_harmful = |it: char| {
-        it.is_control()
-            || matches!(it,
-                '/' | '\\' | '"' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
+    let is_harmful = |it: char| is_invisible(it) || matches!(it, '/' | '\\' | '"');
     let name = name.chars().map(|it| if is_harmful(it) { '_' } else { it });
     name.collect()
+}
+
+/// A character that is not seen itself, and may end a line or turn the direction of others.
+fn is_invisible(it: char) -> bool {
+    it.is_control()
+        || matches!(it, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A header as it is: what is given is ASCII without line ends.
@@ -156,11 +166,11 @@ fn one_line(text: &str) -> String {
     text.trim().to_owned()
 }
 
-/// A name that cannot be taken for an address, nor end its header.
+/// A name that cannot be taken for an address, nor end its header, and is read in one direction.
 fn shown_name(name: &str) -> Option<String> {
     let name: String = name
         .chars()
-        .filter(|it| !it.is_control() && !matches!(it, '<' | '>' | '"' | '@'))
+        .filter(|it| !is_invisible(*it) && !matches!(it, '<' | '>' | '"' | '@'))
         .take(100)
         .collect();
     let name = name.trim();
@@ -275,11 +285,49 @@ mod tests {
     }
 
     #[test]
+    fn no_text_ends_a_mail_early() {
+        let from = mailbox(&EmailAddress::parse("noreply@example.com").unwrap(), None).unwrap();
+        for line_end in [
+            "\r", "\n", "\r\n", "\r\r\n", "\n\r", "\0\r", "\u{b}\r", "\u{85}",
+        ] {
+            let hostile = format!(
+                "Hello{line_end}.{line_end}MAIL FROM:<boss@example.com>{line_end}DATA{line_end}"
+            );
+            let parts = MailParts {
+                from: &from,
+                reply_to: None,
+                to: &EmailAddress::parse("ann@example.org").unwrap(),
+                name: None,
+                message_id: "0192",
+                at: Moment::now(),
+                text: MailText {
+                    subject: "Hello".to_owned(),
+                    text: hostile.clone(),
+                    html: hostile.clone(),
+                },
+                files: Vec::new(),
+                unsubscribe: None,
+                category: "news",
+            };
+            let content = String::from_utf8(build(parts).unwrap().0).unwrap();
+            // Every line ends by both: what is between them is not taken for a line end by any server.
+            let between = content.replace("\r\n", "");
+            assert!(
+                !between.contains(['\r', '\n', '\0']),
+                "{hostile:?}: {content:?}"
+            );
+        }
+        assert_eq!(plain_lines("a\r\nb\rc\n\td\0"), "a\nb\nc\n\td");
+    }
+
+    #[test]
     fn a_name_is_not_an_address() {
         assert_eq!(
             shown_name("\"boss@example.com\" <x>"),
             Some("bossexample.com x".to_owned())
         );
-        assert_eq!(shown_name(" \r\n "), None);
+        assert_eq!(shown_name(" \r\n\u{202e} "), None);
+        let turned = shown_name("Ann \u{202e}moc.elpmaxe\u{202c}");
+        assert_eq!(turned.as_deref(), Some("Ann moc.elpmaxe"));
     }
 }

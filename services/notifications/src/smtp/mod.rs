@@ -1,6 +1,6 @@
 //! The module `smtp`: the relay that mail is handed to.
 //!
-//! It stands alone, since its keys are `DOTMAC_SMTP_…`, and what it shares is a [`Relay`]: whoever sends mail takes a
+//! It stands alone, since its keys are `DOTMAC_SMTP_…`, and what it shares is a [`Relay`]: a sender takes a
 //! session, hands over one message verb by verb, and gets the relay's own words. The component `smtp` of `/ready` is there
 //! once a relay is configured, and says whether it can be used.
 

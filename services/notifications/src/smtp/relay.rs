@@ -54,7 +54,7 @@ struct Inner {
     known_fault: std::sync::Mutex<Option<&'static str>>,
 }
 
-/// Who a mail comes from and goes to, as relays see it.
+/// Sender and recipient of a mail, as relays see them.
 pub(crate) struct Envelope {
     sender: Address,
     to: Address,
@@ -126,12 +126,12 @@ impl Relay {
         format!("{}:{}", self.0.opening.host, self.0.opening.port)
     }
 
-    /// Whom mail comes from.
+    /// The sender of mail.
     pub(crate) fn from(&self) -> &Mailbox {
         &self.0.from
     }
 
-    /// Whom answers go to.
+    /// The address for answers.
     pub(crate) fn reply_to(&self) -> Option<&Mailbox> {
         self.0.reply_to.as_ref()
     }

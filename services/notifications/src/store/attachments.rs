@@ -1,5 +1,7 @@
 //! Files that mails of a notification have attached to them: their ids, for the bytes are with the service of files.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_platform::db::{DbError, TenantId, TenantTx, insert_all, on, types::Id};
@@ -40,6 +42,29 @@ pub(crate) async fn insert(
         })
         .collect();
     insert_all!(tx, attachment::table, rows).map(drop)
+}
+
+/// The files of these notifications, each one's in their order.
+pub(crate) async fn of_all(
+    tx: &mut TenantTx,
+    ids: Vec<NotificationId>,
+) -> Result<HashMap<NotificationId, Vec<FileId>>, DbError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let these = attachment::tenant_id
+        .eq(tx.tenant())
+        .and(attachment::notification_id.eq_any(ids));
+    let query = attachment::table
+        .filter(these)
+        .order((attachment::notification_id, attachment::number))
+        .select((attachment::notification_id, attachment::file_id));
+    let found: Vec<(NotificationId, FileId)> = on!(tx, |c| query.load(c).await)?;
+    let mut files: HashMap<_, Vec<_>> = HashMap::new();
+    for (notification, file) in found {
+        files.entry(notification).or_default().push(file);
+    }
+    Ok(files)
 }
 
 /// The files of a notification, in their order.

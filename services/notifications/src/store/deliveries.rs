@@ -113,7 +113,21 @@ pub(crate) async fn find(
     .optional()
 }
 
-/// The delivery whose link to unsubscribe, and whose sender's address, has this token, whosever it is.
+/// Those of `ids`.
+pub(crate) async fn all(
+    tx: &mut TenantTx,
+    ids: Vec<DeliveryId>,
+) -> Result<Vec<DeliveryRow>, DbError> {
+    let these = delivery::tenant_id
+        .eq(tx.tenant())
+        .and(delivery::id.eq_any(ids));
+    on!(tx, |c| {
+        let query = delivery::table.filter(these);
+        query.select(DeliveryRow::as_select()).load(c).await
+    })
+}
+
+/// The delivery whose link to unsubscribe, and whose sender's address, has this token, of any tenant.
 pub(crate) async fn find_by_token(
     tx: &mut Connection,
     token: String,
@@ -126,7 +140,7 @@ pub(crate) async fn find_by_token(
     .optional()
 }
 
-/// The delivery of that id, whosever it is.
+/// The delivery of that id, of any tenant.
 pub(crate) async fn find_anywhere(
     tx: &mut Connection,
     id: DeliveryId,
@@ -237,7 +251,7 @@ pub(crate) async fn settle(
         .eq(tx.tenant())
         .and(delivery::id.eq(id))
         .and(delivery::state.eq_any(from));
-    // What nobody knows stays marked; what is known is not under way any more.
+    // An unknown outcome stays marked; a known one is not under way any more.
     let sending = sending_since.filter(|_| outcome.state == State::Unknown);
     let set = (
         delivery::state.eq(outcome.state),

@@ -13,3 +13,4 @@ pub(crate) mod reports;
 mod schema;
 pub(crate) mod suppressions;
 pub(crate) mod templates;
+pub(crate) mod together;

@@ -110,7 +110,7 @@ pub(crate) async fn forget(tx: &mut TenantTx, id: NotificationId) -> Result<(), 
     on!(tx, |c| update.execute(c).await).map(drop)
 }
 
-/// Deletes what secret ones say whose time is over, whosever they are; how many that were.
+/// Deletes the content of secret ones whose time is over, of any tenants; how many that were.
 pub(crate) async fn forget_expired(tx: &mut Tx, now: Moment) -> Result<usize, DbError> {
     let is_there = notification::content
         .is_not_null()
@@ -126,7 +126,7 @@ pub(crate) async fn forget_expired(tx: &mut Tx, now: Moment) -> Result<usize, Db
     on!(tx, |c| update.execute(c).await)
 }
 
-/// Deletes at most `most` that were made before `time`, with their deliveries, whosever they are; how many that were.
+/// Deletes at most `most` that were made before `time`, with their deliveries, of any tenants; how many that were.
 pub(crate) async fn delete_older(tx: &mut Tx, time: Moment, most: i64) -> Result<usize, DbError> {
     let old = || notification::table.filter(notification::created_at.lt(time));
     let ids = old()

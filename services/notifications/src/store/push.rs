@@ -40,7 +40,7 @@ pub(crate) async fn insert(tx: &mut TenantTx, row: SubscriptionRow) -> Result<us
     on!(tx, |c| insert.execute(c).await)
 }
 
-/// The one of that address, whoever's it is.
+/// The one of that address, of any user.
 pub(crate) async fn find_by_endpoint(
     tx: &mut TenantTx,
     endpoint_key: String,

@@ -1,5 +1,7 @@
 //! Recipients that nothing is sent to, and why.
 
+use std::collections::BTreeSet;
+
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_platform::db::{
@@ -44,18 +46,39 @@ pub(crate) async fn insert(tx: &mut TenantTx, row: SuppressionRow) -> Result<usi
     on!(tx, |c| insert.execute(c).await)
 }
 
-/// Those that keep `category` from a recipient by a channel.
-pub(crate) async fn of_recipient(
+/// Recipients of messages, and what these are about.
+#[derive(Debug, Default)]
+pub(crate) struct Recipients {
+    pub(crate) channels: BTreeSet<Channel>,
+    pub(crate) keys: BTreeSet<String>,
+    pub(crate) categories: BTreeSet<String>,
+}
+
+impl Recipients {
+    /// Adds one.
+    pub(crate) fn add(&mut self, channel: Channel, key: &str, category: &str) {
+        self.channels.insert(channel);
+        self.keys.insert(key.to_owned());
+        self.categories.insert(category.to_owned());
+    }
+}
+
+/// Those that may keep messages from recipients: for one of them, by one of the channels, of one of the categories or of all.
+pub(crate) async fn of_recipients(
     tx: &mut TenantTx,
-    channel: Channel,
-    recipient_key: String,
-    category: String,
+    recipients: Recipients,
 ) -> Result<Vec<SuppressionRow>, DbError> {
+    let Recipients {
+        channels,
+        keys,
+        mut categories,
+    } = recipients;
+    categories.insert(ANY.to_owned());
     let these = suppression::tenant_id
         .eq(tx.tenant())
-        .and(suppression::channel.eq(channel))
-        .and(suppression::recipient_key.eq(recipient_key))
-        .and(suppression::category.eq_any(vec![ANY.to_owned(), category]));
+        .and(suppression::channel.eq_any(Vec::from_iter(channels)))
+        .and(suppression::recipient_key.eq_any(Vec::from_iter(keys)))
+        .and(suppression::category.eq_any(Vec::from_iter(categories)));
     on!(tx, |c| {
         let query = suppression::table.filter(these);
         query.select(SuppressionRow::as_select()).load(c).await

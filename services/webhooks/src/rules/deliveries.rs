@@ -29,7 +29,7 @@ use crate::{
 /// The type of what `test` sends.
 const TEST_KIND: &str = "webhook.test.v1";
 
-/// Deliveries that one call begins anew.
+/// Deliveries that one call starts again.
 const MOST_RECOVERED: i64 = 10_000;
 
 /// Attempts of a delivery that are shown.
@@ -61,7 +61,7 @@ pub(crate) async fn detail(
     Ok((row, payload.unwrap_or_default(), attempts))
 }
 
-/// Sends a test to an endpoint: a delivery as any other, of an event that nobody emitted.
+/// Sends a test to an endpoint: a delivery as any other, of an event that is in no log.
 ///
 /// # Errors
 ///
@@ -97,7 +97,7 @@ pub(crate) async fn test(
     Ok(audit::record(tx, TEST, endpoint)?.of(row))
 }
 
-/// Begins a delivery anew, whatever became of it. The receiver knows by `webhook-id` that it is the same.
+/// Starts a delivery again, whatever became of it. The receiver knows by `webhook-id` that it is the same.
 ///
 /// # Errors
 ///
@@ -117,7 +117,7 @@ pub(crate) async fn replay(
     Ok(audit::record_delivery(tx, REPLAY, id)?.of(row))
 }
 
-/// Begins all deliveries of an endpoint anew that were made since then, and failed or wait for another attempt. The endpoint
+/// Starts all deliveries of an endpoint again that were made since then, and failed or wait for another attempt. The endpoint
 /// is no longer held.
 ///
 /// # Errors

@@ -80,7 +80,7 @@ pub(crate) async fn create(
 }
 
 /// Changes an endpoint that is in a version which the client has seen. Another URL is another receiver: failures of the former
-/// one are forgotten.
+/// one are forgotten, and another host gets no headers that were set for the former one.
 ///
 /// # Errors
 ///
@@ -104,6 +104,12 @@ pub(crate) async fn change(
         check_url(&on.egress, url)?;
     }
     let moves = url.set().is_some_and(|url| *url != row.url);
+    if url
+        .set()
+        .is_some_and(|url| !headers::are_for(&row.url, url))
+    {
+        headers::check_given_again(&row.header_names.0, &changed)?;
+    }
     let (mut header_names, mut headers_enc) = (row.header_names, None);
     if changed.is_given() {
         let mut merged = headers::open(&on.sealer, id, row.headers_enc.as_ref())?;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use dotmac_platform::{
     egress::{HeaderName, HeaderValue},
-    routing::InvalidRequest,
+    routing::{Change, InvalidRequest},
     sealing::{Sealed, Sealer},
 };
 use secrecy::ExposeSecret as _;
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -78,6 +79,38 @@ pub(crate) fn checked(given: BTreeMap<String, String>) -> Result<Headers, Invali
     Ok(headers)
 }
 
+/// Whether headers that were set for the URL `former` may be sent to `next`: scheme, host and port are the same.
+pub(crate) fn are_for(former: &str, next: &str) -> bool {
+    let origin = |url| Url::parse(url).map(|url| url.origin());
+    matches!((origin(former), origin(next)), (Ok(former), Ok(next)) if former == next)
+}
+
+/// The change of an endpoint that gets another host must set or remove each of its headers: their values are shown to no client,
+/// and would reach the new host.
+///
+/// # Errors
+///
+/// 422 `headers`, with a header that the change does not name.
+pub(crate) fn check_given_again(
+    names: &[String],
+    changed: &Change<BTreeMap<String, Option<String>>>,
+) -> Result<(), InvalidRequest> {
+    let is_named = |name: &String| match changed {
+        Change::Keep => false,
+        Change::Clear => true,
+        Change::Set(changes) => changes.keys().any(|it| it.eq_ignore_ascii_case(name)),
+    };
+    match names.iter().find(|&name| !is_named(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let problem = format!(
+                "`{name}` was set for the former host: set it again, or remove it by `null`"
+            );
+            Err(InvalidRequest::fields([("headers", problem)]))
+        }
+    }
+}
+
 /// Seals the headers of an endpoint; `None` for none.
 pub(crate) fn seal(
     sealer: &Sealer,
@@ -133,5 +166,29 @@ mod tests {
         assert!(checked(BTreeMap::from(twice)).is_err());
         let kept = one("Authorization", "Bearer x").unwrap_or_default();
         assert_eq!(kept["authorization"], "Bearer x");
+    }
+
+    #[test]
+    fn another_host_gets_no_header_that_was_set_for_the_former_one() {
+        let former = "https://a.example/hooks";
+        for (next, is_same) in [
+            ("https://A.example:443/other?key=1", true),
+            ("http://a.example/hooks", false),
+            ("https://a.example:8443/hooks", false),
+            ("https://b.example/hooks", false),
+            ("no URL", false),
+        ] {
+            assert_eq!(are_for(former, next), is_same, "{next}");
+        }
+        let names = ["authorization".to_owned(), "x-team".to_owned()];
+        let set = |names: &[&str]| {
+            let changes = names.iter().map(|it| ((*it).to_owned(), None));
+            Change::Set(changes.collect())
+        };
+        assert!(check_given_again(&names, &Change::Keep).is_err());
+        assert!(check_given_again(&names, &set(&["x-team"])).is_err());
+        assert!(check_given_again(&names, &set(&["X-Team", "Authorization"])).is_ok());
+        assert!(check_given_again(&names, &Change::Clear).is_ok());
+        assert!(check_given_again(&[], &Change::Keep).is_ok());
     }
 }

@@ -52,7 +52,7 @@ pub(super) async fn make(
     Ok(made.shown)
 }
 
-/// Gives an endpoint another secret; the former one signs beside it for `overlap`.
+/// Gives an endpoint another secret; the former one also signs for `overlap`.
 ///
 /// # Errors
 ///

@@ -20,7 +20,7 @@ use crate::{WebhooksError, metrics, service::Service, signing::sign, store::clai
 pub(crate) enum Verdict {
     /// The receiver has it.
     Delivered,
-    /// It does not, and may another time; not before that is over.
+    /// It does not, and another attempt may succeed; not before that time is over.
     Again(Option<Duration>),
     /// It does not, and another attempt is of no use.
     Never,
@@ -37,7 +37,7 @@ pub(crate) struct Ended {
     pub(crate) attempt: Attempt,
     pub(crate) took: Duration,
     pub(crate) verdict: Verdict,
-    /// Of 429 and 503: for how long the receiver wants to be left alone.
+    /// Of 429 and 503: the pause that the receiver asks for.
     pub(crate) asked: Option<Duration>,
 }
 

@@ -160,15 +160,15 @@ impl Cycles {
         if mine.is_empty() && !self.look().await?.has_expired {
             return Ok(());
         }
-        // Interrupted ones do not count on the ladder, so there may be more, but not without end.
+        // Interrupted attempts do not count on the ladder: they have a limit of their own.
         let most = i32::try_from(self.ladder.attempts()).unwrap_or(i32::MAX);
-        let most_attempts = most.saturating_mul(2);
+        let most = most.saturating_mul(2);
         let keep = async move |tx: &mut Tx| {
             let now = delivery::database_now(tx).await?;
             if !mine.is_empty() {
                 leases::renew(tx, &mine, now + LEASE).await?;
             }
-            leases::take_back(tx, now, most_attempts).await
+            leases::take_back(tx, now, most).await
         };
         let taken: Result<usize, DbError> = self.db.transaction("keep leases", keep).await;
         let taken = taken?;

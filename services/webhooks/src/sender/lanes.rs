@@ -17,7 +17,7 @@ const WINDOW: Duration = Duration::from_millis(50);
 /// The most deliveries of an endpoint that are claimed ahead.
 const MOST: u32 = 128;
 /// How many deliveries of all endpoints may wait here for each attempt that may be under way.
-const EACH_AHEAD: usize = 4;
+const EACH_AHEAD: usize = 8;
 /// The longest that a delivery waits here, from before it was claimed.
 const LONGEST: Duration = Duration::from_secs(3);
 /// How long an endpoint is remembered of which there is nothing.

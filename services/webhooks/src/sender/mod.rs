@@ -310,7 +310,7 @@ impl Sender {
     }
 
     fn note(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
-        // A panic is caught within the task, and nobody aborts one before the worker ends.
+        // A panic is caught within the task, and none is aborted before the worker ends.
         let Ok(ended) = ended else { return };
         let was_full = self.tasks.len() + 1 >= self.on.settings.concurrency;
         let Claimed {

@@ -1,20 +1,22 @@
 //! Attempts: what came of each, as long as it is kept.
 
-use diesel::prelude::*;
+use std::collections::BTreeMap;
+
+use diesel::{prelude::*, sql_query, sql_types::Text};
 use diesel_async::RunQueryDsl;
 use dotmac_platform::{
     db::{
-        DbError, TenantId, TenantTx, Tx, insert_all, on,
+        DbError, Querying as _, TenantId, TenantTx, Tx, on, prepared, records,
         types::{Json, Moment},
     },
     delivery::Attempt,
 };
-use std::collections::BTreeMap;
+use serde::Serialize;
 
 use super::{deliveries::DeliveryId, endpoints::EndpointId, schema::webhook_attempt as attempt};
 
-#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
-#[diesel(table_name = attempt, treat_none_as_default_value = false)]
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = attempt)]
 pub(crate) struct AttemptRow {
     tenant_id: TenantId,
     delivery_id: DeliveryId,
@@ -64,11 +66,64 @@ impl AttemptRow {
     }
 }
 
+#[derive(Serialize)]
+struct Written<'a> {
+    tenant_id: TenantId,
+    delivery_id: DeliveryId,
+    number: i32,
+    endpoint_id: EndpointId,
+    at: String,
+    duration_ms: i64,
+    status: Option<i32>,
+    address: Option<&'a str>,
+    response_headers: &'a Json<BTreeMap<String, String>>,
+    response_body: Option<&'a str>,
+    error: Option<&'a str>,
+}
+
+/// Inserts attempts, by one statement whose text does not depend on their number.
 pub(crate) async fn insert(tx: &mut Tx, rows: Vec<AttemptRow>) -> Result<(), DbError> {
     if rows.is_empty() {
         return Ok(());
     }
-    insert_all!(tx, attempt::table, rows).map(drop)
+    let written: Vec<_> = rows
+        .iter()
+        .map(|it| Written {
+            tenant_id: it.tenant_id,
+            delivery_id: it.delivery_id,
+            number: it.number,
+            endpoint_id: it.endpoint_id,
+            at: records::moment(it.at),
+            duration_ms: it.duration_ms,
+            status: it.status,
+            address: it.address.as_deref(),
+            response_headers: &it.response_headers,
+            response_body: it.response_body.as_deref(),
+            error: it.error.as_deref(),
+        })
+        .collect();
+    let fields = [
+        ("tenant_id", "uuid"),
+        ("delivery_id", "uuid"),
+        ("number", "integer"),
+        ("endpoint_id", "uuid"),
+        ("at", "timestamp"),
+        ("duration_ms", "bigint"),
+        ("status", "integer"),
+        ("address", "text"),
+        ("response_headers", "json"),
+        ("response_body", "text"),
+        ("error", "text"),
+    ];
+    let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
+    let query = sql_query(format!(
+        "INSERT INTO webhook_attempt ({}) SELECT r.{} FROM {}",
+        names.join(", "),
+        names.join(", r."),
+        records::relation(tx.connection(), "$1", &fields)
+    ));
+    let query = query.bind::<Text, _>(serde_json::to_string(&written).unwrap_or_default());
+    on!(tx, |c| prepared(query).execute(c).await).map(drop)
 }
 
 /// At most `most` attempts of a delivery, the newest first.

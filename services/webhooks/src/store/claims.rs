@@ -18,7 +18,7 @@ use diesel::{
 use diesel_async::RunQueryDsl;
 use dotmac_platform::{
     db::{
-        Connection, DbError, Querying as _, TenantId, Tx, on,
+        Connection, DbError, Querying as _, TenantId, Tx, on, prepared, records,
         types::{Moment, sql::Uuid},
     },
     delivery::{LaneRules, database_now},
@@ -30,7 +30,6 @@ use super::{
     endpoints::EndpointId,
     lanes::LaneRow,
     messages::MessageId,
-    records,
     schema::{webhook_endpoint as endpoint, webhook_lane as lane},
     states::EndpointState,
 };
@@ -119,13 +118,13 @@ const CLAIMED: &str = "state = 'sending', attempts = webhook_delivery.attempts +
 const RETURNED: &str = "webhook_delivery.tenant_id, webhook_delivery.id, webhook_delivery.endpoint_id, \
                         webhook_delivery.message_id, webhook_delivery.lease, webhook_delivery.attempts, webhook_delivery.tries";
 
-/// Whether there is something to do.
+/// What there is to do.
 #[derive(Clone, Copy, Debug, QueryableByName)]
 pub(crate) struct Look {
     /// There are deliveries that wait, due or not.
     #[diesel(sql_type = Bool)]
     pub(crate) has_pending: bool,
-    /// There are deliveries whose instance did not end them.
+    /// There are deliveries whose lease has expired.
     #[diesel(sql_type = Bool)]
     pub(crate) has_expired: bool,
 }
@@ -138,24 +137,19 @@ pub(crate) async fn look(c: &mut Connection) -> Result<Look, DbError> {
          EXISTS (SELECT 1 FROM webhook_delivery WHERE state = 'sending' AND leased_until < $1) AS has_expired",
     );
     let query = query.bind::<Timestamp, _>(now);
-    on!(c, |c| query.get_result(c).await)
+    on!(c, |c| prepared(query).get_result(c).await)
 }
 
 /// Claims deliveries that are due.
 pub(crate) async fn claim(tx: &mut Tx, wanted: Wanted) -> Result<Claims, DbError> {
-    let mut found = endpoints_from(tx, wanted.turn).await?;
-    let is_end = i64::try_from(found.len()).is_ok_and(|found| found < LANES);
-    if is_end && wanted.turn.uuid() != PlainUuid::nil() {
-        let first = endpoints_from(tx, EndpointId::from_uuid(PlainUuid::nil())).await?;
-        found.extend(first.into_iter().filter(|it| *it <= wanted.turn));
-    }
+    let found = endpoints_in_turn(tx, wanted.turn).await?;
     if found.is_empty() {
         return Ok(Claims::default());
     }
     let lanes = lock_open(tx, found.clone(), wanted.now).await?;
     let under_way = under_way(tx, lanes.keys().copied().collect(), wanted.worker).await?;
     let (mut rooms, mut widths) = (Vec::new(), HashMap::new());
-    let (mut left, mut left_ahead) = (wanted.most, wanted.ahead_in_all);
+    let (mut left, mut aheads) = (wanted.most, Vec::new());
     let mut turn = None;
     for endpoint in found {
         if left == 0 {
@@ -170,29 +164,59 @@ pub(crate) async fn claim(tx: &mut Tx, wanted: Wanted) -> Result<Claims, DbError
         let width = lane.room(&wanted.rules, taken.others, wanted.now);
         // The places that further ones of it would have, and how many may be claimed for them.
         let places = width.saturating_sub(taken.mine);
-        let room = match places > left {
-            true => left,
-            false => {
-                let may_take_ahead = width > 0 && taken.others == 0 && lane.is_well();
-                let ahead = wanted.ahead.get(&endpoint).filter(|_| may_take_ahead);
-                let most = width.saturating_add(ahead.copied().unwrap_or_default());
-                let beyond = most.saturating_sub(taken.mine.max(width)).min(left_ahead);
-                left_ahead -= beyond;
-                places.saturating_add(beyond)
-            }
-        };
-        if room > 0 {
-            rooms.push((endpoint, i64::from(room)));
-            widths.insert(endpoint, width);
-            left -= places.min(left);
-        }
+        let may_take_ahead = places <= left && width > 0 && taken.others == 0 && lane.is_well();
+        let ahead = wanted.ahead.get(&endpoint).filter(|_| may_take_ahead);
+        let most = width.saturating_add(ahead.copied().unwrap_or_default());
+        let places = places.min(left);
+        left -= places;
+        rooms.push((endpoint, places));
+        aheads.push(most.saturating_sub(taken.mine.max(width)));
+        widths.insert(endpoint, width);
     }
+    let shares = shared(wanted.ahead_in_all, aheads);
+    let rooms = rooms.into_iter().zip(shares);
+    let rooms = rooms.map(|((endpoint, places), ahead)| {
+        let room = places.saturating_add(ahead);
+        (endpoint, i64::from(room))
+    });
+    let rooms = rooms.filter(|(_, room)| *room > 0).collect();
     let deliveries = take(tx, rooms, &wanted).await?;
     Ok(Claims {
         deliveries,
         widths,
         turn,
     })
+}
+
+/// What each gets of `all`, at most what it wants: equal shares of what those before it left.
+fn shared(mut all: u32, wants: Vec<u32>) -> Vec<u32> {
+    let mut left = u32::try_from(wants.iter().filter(|it| **it > 0).count()).unwrap_or(u32::MAX);
+    let shares = wants.into_iter().map(|want| {
+        if want == 0 {
+            return 0;
+        }
+        let share = want.min(all.div_ceil(left.max(1)));
+        left -= 1;
+        all -= share;
+        share
+    });
+    shares.collect()
+}
+
+/// Endpoints with deliveries that wait, due or not: those behind `turn` first.
+async fn endpoints_in_turn(tx: &mut Tx, turn: EndpointId) -> Result<Vec<EndpointId>, DbError> {
+    let are_all = |found: &[_]| i64::try_from(found.len()).is_ok_and(|found| found < LANES);
+    let mut first = endpoints_from(tx, EndpointId::from_uuid(PlainUuid::nil())).await?;
+    let up_to_turn = first.partition_point(|it| *it <= turn);
+    if are_all(&first) || up_to_turn == 0 {
+        first.rotate_left(up_to_turn);
+        return Ok(first);
+    }
+    let mut found = endpoints_from(tx, turn).await?;
+    if are_all(&found) {
+        found.extend(first.drain(..up_to_turn));
+    }
+    Ok(found)
 }
 
 /// Endpoints behind `turn` with deliveries that wait, due or not, in the order of their ids.
@@ -210,7 +234,7 @@ async fn endpoints_from(tx: &mut Tx, turn: EndpointId) -> Result<Vec<EndpointId>
         step("found.endpoint_id"),
     ));
     let query = query.bind::<Uuid, _>(turn).bind::<BigInt, _>(LANES);
-    let found: Vec<EndpointFound> = on!(tx, |c| query.load(c).await)?;
+    let found: Vec<EndpointFound> = on!(tx, |c| prepared(query).load(c).await)?;
     Ok(found.into_iter().map(|it| it.endpoint_id).collect())
 }
 
@@ -264,7 +288,7 @@ async fn under_way(
     ));
     let wanted = serde_json::to_string(&wanted).unwrap_or_default();
     let query = query.bind::<Uuid, _>(worker).bind::<Text, _>(wanted);
-    let found: Vec<UnderWay> = on!(tx, |c| query.load(c).await)?;
+    let found: Vec<UnderWay> = on!(tx, |c| prepared(query).load(c).await)?;
     let counted = found.into_iter().map(|it| {
         let number = |it| u32::try_from(it).unwrap_or(u32::MAX);
         let taken = Taken {
@@ -308,7 +332,7 @@ async fn take(
             .bind::<Timestamp, _>(wanted.now)
             .bind::<Uuid, _>(wanted.worker)
             .bind::<Timestamp, _>(wanted.leased_until);
-        return on!(tx, |c| query.load(c).await);
+        return on!(tx, |c| prepared(query).load(c).await);
     }
     let mut claimed = Vec::new();
     for (endpoint, room) in rooms {
@@ -324,8 +348,27 @@ async fn take(
             .bind::<Timestamp, _>(wanted.leased_until)
             .bind::<Uuid, _>(endpoint)
             .bind::<BigInt, _>(room);
-        let found: Vec<Claimed> = on!(tx, |c| query.load(c).await)?;
+        let found: Vec<Claimed> = on!(tx, |c| prepared(query).load(c).await)?;
         claimed.extend(found);
     }
     Ok(claimed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_claimed_ahead_is_shared() {
+        for (all, wants, expected) in [
+            (100, vec![10, 20], vec![10, 20]),
+            (100, vec![200, 200, 0, 200], vec![34, 33, 0, 33]),
+            (100, vec![1, 200, 200], vec![1, 50, 49]),
+            (2, vec![9, 9, 9], vec![1, 1, 0]),
+            (0, vec![9], vec![0]),
+            (9, vec![], vec![]),
+        ] {
+            assert_eq!(shared(all, wants.clone()), expected, "{all}, {wants:?}");
+        }
+    }
 }

@@ -7,13 +7,14 @@ use diesel::{
 };
 use diesel_async::RunQueryDsl;
 use dotmac_platform::db::{
-    Connection, DbError, OptionalExtension, Querying as _, TenantId, TenantTx, Tx, on,
+    Connection, DbError, OptionalExtension, Querying as _, TenantId, TenantTx, Tx, on, prepared,
+    records,
     types::{Id, Moment, sql::Uuid},
 };
 use serde::Serialize;
 
 use super::{
-    endpoints::EndpointId, messages::MessageId, records, schema::webhook_delivery as delivery,
+    endpoints::EndpointId, messages::MessageId, schema::webhook_delivery as delivery,
     states::DeliveryState,
 };
 
@@ -75,7 +76,7 @@ pub(crate) async fn insert(
     ));
     let rows = serde_json::to_string(rows).unwrap_or_default();
     let query = query.bind::<Timestamp, _>(now).bind::<Text, _>(rows);
-    on!(tx, |c| query.execute(c).await)
+    on!(tx, |c| prepared(query).execute(c).await)
 }
 
 pub(crate) async fn find(
@@ -91,7 +92,7 @@ pub(crate) async fn find(
     .optional()
 }
 
-/// The tenant of a delivery, whosever it is: for operators.
+/// The tenant of a delivery of any tenant: for operators.
 pub(crate) async fn tenant_of(
     c: &mut Connection,
     id: DeliveryId,
@@ -137,7 +138,7 @@ pub(crate) async fn page(
     })
 }
 
-/// Begins a delivery anew, unless an attempt is under way; how many rows that were.
+/// Starts a delivery again, unless an attempt is under way; how many rows that were.
 pub(crate) async fn replay(
     tx: &mut TenantTx,
     id: DeliveryId,
@@ -150,12 +151,13 @@ pub(crate) async fn replay(
         delivery::state.eq(DeliveryState::Pending),
         delivery::due_at.eq(now),
         delivery::tries.eq(0),
+        delivery::interruptions.eq(0),
         delivery::finished_at.eq(None::<Moment>),
     );
     on!(tx, |c| diesel::update(this_one).set(row).execute(c).await)
 }
 
-/// Begins at most `most` deliveries of an endpoint anew that were made since then, and failed or wait for another attempt;
+/// Starts at most `most` deliveries of an endpoint again that were made since then, and failed or wait for another attempt;
 /// how many.
 pub(crate) async fn recover(
     tx: &mut TenantTx,
@@ -165,7 +167,7 @@ pub(crate) async fn recover(
     most: i64,
 ) -> Result<usize, DbError> {
     let query = sql_query(
-        "UPDATE webhook_delivery SET state = 'pending', due_at = $1, tries = 0, finished_at = NULL \
+        "UPDATE webhook_delivery SET state = 'pending', due_at = $1, tries = 0, interruptions = 0, finished_at = NULL \
          WHERE tenant_id = $2 AND id IN (SELECT id FROM webhook_delivery WHERE tenant_id = $2 AND endpoint_id = $3 \
          AND created_at >= $4 AND (state = 'failed' OR (state = 'pending' AND tries > 0)) ORDER BY id LIMIT $5) \
          AND (state = 'failed' OR (state = 'pending' AND tries > 0))",

@@ -125,7 +125,7 @@ pub(crate) async fn listeners(tx: &mut Tx, tenant: TenantId) -> Result<Vec<Liste
     on!(tx, |c| query.load(c).await)
 }
 
-/// These endpoints, whosever they are.
+/// These endpoints, of any tenants.
 pub(crate) async fn of(
     c: &mut Connection,
     ids: Vec<EndpointId>,
@@ -186,7 +186,7 @@ pub(crate) async fn set_state(
     on!(tx, |c| diesel::update(this_one).set(row).execute(c).await)
 }
 
-/// The tenant of an endpoint, whosever it is: for operators.
+/// The tenant of an endpoint of any tenant: for operators.
 pub(crate) async fn tenant_of(
     c: &mut Connection,
     id: EndpointId,
@@ -197,7 +197,7 @@ pub(crate) async fn tenant_of(
     on!(c, |c| query.first(c).await).optional()
 }
 
-/// An endpoint, as operators see it: whosever it is, and without what its owner may have put into its URL.
+/// An endpoint of any tenant, as operators see it: without what its owner may have put into its URL.
 #[derive(Queryable)]
 pub(crate) struct Listed {
     pub(crate) tenant: TenantId,

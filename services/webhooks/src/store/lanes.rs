@@ -1,6 +1,6 @@
 //! Lanes: how each endpoint has done so far.
 //!
-//! Who changes a lane and its endpoint in one transaction locks the lane first.
+//! A transaction that changes a lane and its endpoint locks the lane first.
 
 use std::collections::HashMap;
 
@@ -9,13 +9,13 @@ use diesel_async::RunQueryDsl;
 use dotmac_platform::{
     db::{
         Connection, DbError, OptionalExtension, Querying as _, TenantId, TenantTx, Tx, on,
-        types::Moment,
+        prepared, records, types::Moment,
     },
     delivery::{Lane, LaneColumns},
 };
 use serde::Serialize;
 
-use super::{endpoints::EndpointId, records, schema::webhook_lane as lane};
+use super::{endpoints::EndpointId, schema::webhook_lane as lane};
 
 #[derive(Clone, Debug, Queryable, Selectable)]
 #[diesel(table_name = lane)]
@@ -155,7 +155,8 @@ pub(crate) async fn write(
         records::relation(tx.connection(), "$1", &fields)
     ));
     let rows = serde_json::to_string(&written).unwrap_or_default();
-    on!(tx, |c| query.bind::<Text, _>(rows).execute(c).await).map(drop)
+    let query = query.bind::<Text, _>(rows);
+    on!(tx, |c| prepared(query).execute(c).await).map(drop)
 }
 
 /// How many lanes of all tenants are held at `now`.

@@ -13,7 +13,7 @@ use diesel::{
 use diesel_async::RunQueryDsl;
 use dotmac_platform::{
     db::{
-        Connection, DbError, Querying as _, TenantId, Tx, on,
+        Connection, DbError, Querying as _, TenantId, Tx, on, prepared, records,
         types::{Moment, sql::Uuid},
     },
     delivery::Attempt,
@@ -25,7 +25,6 @@ use super::{
     claims::Claimed,
     deliveries::DeliveryId,
     endpoints::EndpointId,
-    records,
     states::DeliveryState,
 };
 
@@ -70,7 +69,7 @@ pub(crate) async fn renew(
     let query = query
         .bind::<Timestamp, _>(until)
         .bind::<Text, _>(leased(claimed));
-    on!(tx, |c| query.execute(c).await)
+    on!(tx, |c| prepared(query).execute(c).await)
 }
 
 /// Gives deliveries back whose attempts were cut off by a stop: they are due at once, and the attempt does not count on the ladder.
@@ -89,7 +88,7 @@ pub(crate) async fn give_back(
     let query = query
         .bind::<Timestamp, _>(now)
         .bind::<Text, _>(leased(&claimed));
-    let given: Vec<Held> = on!(tx, |c| query.load(c).await)?;
+    let given: Vec<Held> = on!(tx, |c| prepared(query).load(c).await)?;
     let given = claimed.into_iter().filter(|it| {
         given
             .iter()
@@ -110,7 +109,7 @@ pub(crate) async fn return_unsent(tx: &mut Tx, claimed: &[Claimed]) -> Result<us
         records::relation(tx.connection(), "$1", &LEASED)
     ));
     let query = query.bind::<Text, _>(leased(claimed));
-    on!(tx, |c| query.execute(c).await)
+    on!(tx, |c| prepared(query).execute(c).await)
 }
 
 /// What has become of a delivery.
@@ -183,7 +182,7 @@ pub(crate) async fn settle(
     ));
     let rows = serde_json::to_string(&rows).unwrap_or_default();
     let query = query.bind::<Timestamp, _>(now).bind::<Text, _>(rows);
-    let found: Vec<Held> = on!(tx, |c| query.load(c).await)?;
+    let found: Vec<Held> = on!(tx, |c| prepared(query).load(c).await)?;
     Ok(found.into_iter().map(|it| (it.id, it.lease)).collect())
 }
 
@@ -201,14 +200,10 @@ struct Expired {
     started_at: Moment,
 }
 
-/// Takes back what an instance did not end in its time: nobody knows whether it was sent and the receiver got it, so it is sent
-/// again, or given up after `most_attempts`; how many. The attempt is kept with that as its error, and does not count on the
-/// ladder.
-pub(crate) async fn take_back(
-    tx: &mut Tx,
-    now: Moment,
-    most_attempts: i32,
-) -> Result<usize, DbError> {
+/// Takes back deliveries whose lease has expired; how many. Whether the receiver got them is unknown, so they are sent again, or
+/// given up when they have been interrupted `most` times since they were last started. The attempt is kept with that as its error,
+/// and does not count on the ladder.
+pub(crate) async fn take_back(tx: &mut Tx, now: Moment, most: i32) -> Result<usize, DbError> {
     const ERROR: &str =
         "interrupted: the instance that was to send it ended before it wrote down an answer";
     let is_postgres = matches!(tx.connection(), Connection::Postgres(_));
@@ -218,19 +213,19 @@ pub(crate) async fn take_back(
         ""
     };
     let query = sql_query(format!(
-        "UPDATE webhook_delivery SET state = CASE WHEN attempts >= $1 THEN 'failed' ELSE 'pending' END, \
-         finished_at = CASE WHEN attempts >= $1 THEN $2 END, due_at = $2, \
+        "UPDATE webhook_delivery SET state = CASE WHEN interruptions + 1 >= $1 THEN 'failed' ELSE 'pending' END, \
+         finished_at = CASE WHEN interruptions + 1 >= $1 THEN $2 END, due_at = $2, interruptions = interruptions + 1, \
          tries = CASE WHEN tries > 0 THEN tries - 1 ELSE 0 END, worker = NULL, leased_until = NULL, last_status = NULL, \
          last_error = $3, lease = lease + 1 WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM webhook_delivery \
          WHERE state = 'sending' AND leased_until < $2 ORDER BY leased_until LIMIT $4 {lock}) \
          RETURNING tenant_id, id, endpoint_id, attempts, started_at"
     ));
     let query = query
-        .bind::<Integer, _>(most_attempts)
+        .bind::<Integer, _>(most)
         .bind::<Timestamp, _>(now)
         .bind::<Text, _>(ERROR)
         .bind::<BigInt, _>(MOST_EXPIRED);
-    let expired: Vec<Expired> = on!(tx, |c| query.load(c).await)?;
+    let expired: Vec<Expired> = on!(tx, |c| prepared(query).load(c).await)?;
     let count = expired.len();
     let rows = expired.into_iter().map(|it| {
         let attempt = Attempt::failed(it.started_at, Duration::ZERO, ERROR);

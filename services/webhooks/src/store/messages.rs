@@ -9,11 +9,11 @@ use diesel::{
 };
 use diesel_async::RunQueryDsl;
 use dotmac_platform::db::{
-    DbError, OptionalExtension, Querying as _, TenantId, TenantTx, Tx, on,
+    DbError, OptionalExtension, Querying as _, TenantId, TenantTx, Tx, on, prepared, records,
     types::{Id, Moment},
 };
 
-use super::{records, schema::webhook_message as message};
+use super::schema::webhook_message as message;
 
 /// A mark for ids: those of events, and of tests.
 pub(crate) enum Message {}
@@ -64,7 +64,8 @@ pub(crate) async fn of(
         records::relation(tx.connection(), "$1", &fields)
     ));
     let wanted = serde_json::to_string(&wanted).unwrap_or_default();
-    let found: Vec<MessageRow> = on!(tx, |c| query.bind::<Text, _>(wanted).load(c).await)?;
+    let query = query.bind::<Text, _>(wanted);
+    let found: Vec<MessageRow> = on!(tx, |c| prepared(query).load(c).await)?;
     let keyed = found.into_iter().map(|it| ((it.tenant_id, it.id), it));
     Ok(keyed.collect())
 }

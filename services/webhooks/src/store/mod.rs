@@ -7,7 +7,6 @@ pub(crate) mod endpoints;
 pub(crate) mod lanes;
 pub(crate) mod leases;
 pub(crate) mod messages;
-mod records;
 mod schema;
 pub(crate) mod secrets;
 pub(crate) mod states;

@@ -76,6 +76,7 @@ diesel::table! {
         due_at -> Timestamp,
         attempts -> Integer,
         tries -> Integer,
+        interruptions -> Integer,
         created_at -> Timestamp,
         finished_at -> Nullable<Timestamp>,
         last_status -> Nullable<Integer>,

@@ -99,7 +99,7 @@ pub(crate) async fn delete_all(tx: &mut TenantTx, endpoint: EndpointId) -> Resul
     on!(tx, |c| delete.execute(c).await).map(drop)
 }
 
-/// Deletes secrets that have not counted since then, whosever they are.
+/// Deletes secrets that have not counted since then, of any tenants.
 pub(crate) async fn delete_expired(tx: &mut Tx, before: Moment) -> Result<usize, DbError> {
     let expired = secret::table.filter(secret::expires_at.lt(before));
     on!(tx, |c| diesel::delete(expired).execute(c).await)

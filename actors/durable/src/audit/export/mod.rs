@@ -1,4 +1,4 @@
-//! What is exported: a chain, or a part of it, as lines of JSON that anybody can verify without the database.
+//! What is exported: a chain, or a part of it, as lines of JSON that can be verified without the database.
 //!
 //! | line | what it has |
 //! |---|---|

@@ -2,8 +2,12 @@
 //!
 //! While some transaction keeps its snapshot, PostgreSQL cannot remove the entries of claimed jobs from the index, and to
 //! look for the first job of a tenant leads past all of them. So an instance whose look took long claims on where its last
-//! claims ended. In parallel with its claims it scans again, on its own connection, after ten times that duration, or
-//! three times if there is nothing to claim.
+//! claims ended, and from where jobs have become ready since. These it finds by the transactions that made them ready: by
+//! an index in that order, from the oldest transaction on that was open at the time before. So no claim reads the entries
+//! of jobs that were claimed long ago.
+//!
+//! In parallel with its claims it scans all queues again, on its own connection, after a multiple of that duration: it finds
+//! what another instance had locked and has let go.
 
 use std::{
     collections::HashMap,
@@ -21,6 +25,10 @@ const QUICK: Duration = Duration::from_millis(4);
 const APART: u32 = 10;
 /// The same while there is nothing to claim.
 const APART_IDLE: u32 = 3;
+/// The same where jobs that become ready are found without a look.
+const APART_FOLLOWING: u32 = 30;
+/// Tenants of a kind and queue that are known; what becomes ready of others waits for the next look.
+const MOST_TENANTS: usize = 1000;
 
 /// A kind and a queue.
 pub(super) type Which = (&'static str, String);
@@ -36,6 +44,39 @@ pub(in crate::jobs) struct Known {
     pub(super) looked: Option<(Instant, Duration)>,
     /// The last claim found nothing.
     pub(super) is_idle: bool,
+    /// Which jobs have become ready that the last look did not find; `None` where that is not followed.
+    pub(super) arrivals: Option<Arrivals>,
+}
+
+/// What is known of jobs that have become ready.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrivals {
+    /// All that transactions below this one made ready are known.
+    pub(super) floor: i64,
+    /// When it was asked last, and how long that took.
+    pub(super) asked: (Instant, Duration),
+}
+
+impl Arrivals {
+    /// As of now, with what the answer took.
+    pub(super) fn new(floor: i64, took: Duration) -> Self {
+        Self {
+            floor,
+            asked: (Instant::now(), took),
+        }
+    }
+
+    /// How long the next question is put off, if the last one took long.
+    fn put_off(&self) -> Option<Duration> {
+        let (at, took) = self.asked;
+        let left = (took * APART).checked_sub(at.elapsed())?;
+        (took > QUICK && !left.is_zero()).then_some(left)
+    }
+
+    /// Whether it is time to ask again.
+    pub(super) fn is_due(&self) -> bool {
+        self.put_off().is_none()
+    }
 }
 
 impl Known {
@@ -47,9 +88,31 @@ impl Known {
     /// How long the next look is put off; `None` if it is not.
     pub(in crate::jobs) fn put_off(&self) -> Option<Duration> {
         let (at, took) = self.looked.filter(|_| self.is_slow())?;
-        let apart = if self.is_idle { APART_IDLE } else { APART };
+        let apart = match self.arrivals {
+            Some(_) => APART_FOLLOWING,
+            None if self.is_idle => APART_IDLE,
+            None => APART,
+        };
         let left = (took * apart).checked_sub(at.elapsed())?;
         (!left.is_zero()).then_some(left)
+    }
+
+    /// The same for the question what has become ready.
+    pub(in crate::jobs) fn arrivals_put_off(&self) -> Option<Duration> {
+        self.arrivals.as_ref().and_then(Arrivals::put_off)
+    }
+
+    /// Notes the first job of a tenant that has become ready: the tenant's are claimed from it on, unless an earlier one is
+    /// known.
+    pub(super) fn arrive(&mut self, which: Which, place: Place) {
+        let places = self.places.entry(which).or_default();
+        let has_room = places.len() < MOST_TENANTS;
+        let known = places.iter_mut().find(|it| it.tenant_id == place.tenant_id);
+        match known {
+            Some(known) if known.order() > place.order() => *known = place,
+            None if has_room => places.push(place),
+            _ => {}
+        }
     }
 }
 
@@ -68,13 +131,18 @@ fn stamp<S: serde::Serializer>(at: &Moment, serializer: S) -> Result<S::Ok, S::E
 }
 
 impl Place {
+    /// Its order among those of the tenant.
+    fn order(&self) -> (i32, Moment, JobId) {
+        (self.priority, self.run_at, self.id)
+    }
+
     /// The last of `claimed`, if any of them is the tenant's.
     pub(super) fn after(self, claimed: &[Row]) -> Self {
         let mine = claimed
             .iter()
             .filter(|row| row.tenant_id == self.tenant_id)
             .map(Row::place);
-        let last = mine.max_by_key(|place| (place.priority, place.run_at, place.id));
+        let last = mine.max_by_key(Self::order);
         last.unwrap_or(self)
     }
 }
@@ -108,5 +176,43 @@ mod tests {
             ..Known::default()
         };
         assert_eq!(over.put_off(), None);
+        let following = Known {
+            arrivals: Some(Arrivals::new(7, Duration::ZERO)),
+            ..took(Duration::from_secs(2))
+        };
+        let left = following.put_off();
+        assert!(
+            left.is_some_and(|it| it > Duration::from_secs(59)),
+            "{left:?}"
+        );
+    }
+
+    #[test]
+    fn a_tenant_is_claimed_from_its_first_job_that_has_become_ready() {
+        let mut known = Known::default();
+        let which = || ("test.work", "default".to_owned());
+        let now = Moment::now();
+        let place = |tenant: u128, priority, late| Place {
+            tenant_id: TenantId::from_uuid(uuid::Uuid::from_u128(tenant)),
+            priority,
+            run_at: now + Duration::from_secs(late),
+            id: JobId::new(),
+        };
+        let (first, later, urgent) = (place(1, 0, 0), place(1, 0, 5), place(1, -1, 9));
+        let other = place(2, 0, 7);
+        for place in [later, other, first, later] {
+            known.arrive(which(), place);
+        }
+        let found = |known: &Known| {
+            let places = known.places[&which()].iter();
+            places.map(|it| it.id).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&known), [first.id, other.id]);
+        known.arrive(which(), urgent);
+        assert_eq!(found(&known), [urgent.id, other.id]);
+        for tenant in 3..2000 {
+            known.arrive(which(), place(tenant, 0, 0));
+        }
+        assert_eq!(found(&known).len(), MOST_TENANTS);
     }
 }

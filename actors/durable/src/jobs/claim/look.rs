@@ -2,11 +2,11 @@
 
 use diesel::{
     QueryableByName, sql_query,
-    sql_types::{BigInt, Integer, Text, Timestamp},
+    sql_types::{BigInt, Integer, Nullable, Text, Timestamp},
 };
 use diesel_async::RunQueryDsl;
 use dotmac_db::{
-    Connection, DbError, TenantId, on,
+    Connection, DbError, TenantId, Tx, on,
     types::{Moment, sql::Uuid},
 };
 
@@ -46,6 +46,62 @@ pub(super) async fn ready(
         Some((at, found.queue))
     };
     Ok(found.into_iter().filter_map(place).collect())
+}
+
+/// What has become ready.
+pub(super) struct Arrived {
+    /// The oldest transaction that was open: what those below it made ready is known.
+    pub(super) open: i64,
+    /// The first job of each kind, queue and tenant.
+    pub(super) firsts: Vec<(String, String, Place)>,
+}
+
+#[derive(QueryableByName)]
+struct ArrivedRow {
+    #[diesel(sql_type = BigInt)]
+    open: i64,
+    #[diesel(sql_type = Nullable<Text>)]
+    kind: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    queue: Option<String>,
+    #[diesel(sql_type = Nullable<Uuid>)]
+    tenant_id: Option<TenantId>,
+    #[diesel(sql_type = Nullable<Integer>)]
+    priority: Option<i32>,
+    #[diesel(sql_type = Nullable<Timestamp>)]
+    run_at: Option<Moment>,
+    #[diesel(sql_type = Nullable<Uuid>)]
+    id: Option<JobId>,
+}
+
+/// The ready jobs that the transaction `floor` or later ones made so; on PostgreSQL. All that are older had ended before, so
+/// their jobs were found then.
+pub(super) async fn arrived(tx: &mut Tx, floor: i64) -> Result<Arrived, DbError> {
+    // The condition on `finished_at` is that of its index, which no claim can use so.
+    let query = sql_query(
+        "WITH recent AS MATERIALIZED (SELECT kind, queue, tenant_id, priority, run_at, id FROM job \
+         WHERE state = 'ready' AND crashes = 0 AND finished_at IS NULL AND ready_xid >= $1), \
+         first AS (SELECT DISTINCT ON (kind, queue, tenant_id) * FROM recent \
+         ORDER BY kind, queue, tenant_id, priority, run_at, id) \
+         SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS open, first.* \
+         FROM (SELECT 1) AS one LEFT JOIN first ON true",
+    );
+    let query = query.bind::<BigInt, _>(floor);
+    let rows: Vec<ArrivedRow> = on!(tx, |c| query.load(c).await)?;
+    let open = rows.as_slice().first().map_or(floor, |row| row.open);
+    let firsts = rows.into_iter().filter_map(|row| {
+        let place = Place {
+            tenant_id: row.tenant_id?,
+            priority: row.priority?,
+            run_at: row.run_at?,
+            id: row.id?,
+        };
+        Some((row.kind?, row.queue?, place))
+    });
+    Ok(Arrived {
+        open,
+        firsts: firsts.collect(),
+    })
 }
 
 /// The tenants whose turn it is.

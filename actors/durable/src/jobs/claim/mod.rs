@@ -4,11 +4,16 @@
 //! jobs the same number, up to as many tenants as there is room for, and the next claim begins with the tenant after the
 //! last. The jobs of a tenant are claimed by priority, then by time, and begin in the same order.
 
+mod following;
 mod known;
 mod look;
+mod payloads;
 mod take;
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use diesel::{
     prelude::*,
@@ -28,9 +33,12 @@ use super::{
     JobId, KindSpec, SYSTEM, bounds, liveness,
     liveness::WorkerId,
     settle::Lease,
-    tables::{job, job_payload, job_queue},
+    tables::{job, job_queue},
 };
-use known::{Place, Which};
+use crate::order::oldest_open;
+use following::claim_on;
+use known::{Arrivals, Place, Which};
+use payloads::with_payloads;
 
 /// What an instance has room for.
 #[derive(Clone, Debug)]
@@ -151,8 +159,14 @@ pub(super) async fn claim(
             let kinds: Vec<_> = wanted.rooms.iter().map(|room| room.spec.kind).collect();
             rows.extend(suspect(tx, me, &kinds, &paused, now).await?);
         }
-        let round = Round { me, now, paused };
         let known = wanted.known;
+        let is_following = known.is_slow() && known.arrivals.is_some();
+        let round = Round {
+            me,
+            now,
+            paused,
+            is_following,
+        };
         let mut claims = if known.is_slow() {
             claim_on(tx, &round, &wanted.rooms, known).await?
         } else {
@@ -174,6 +188,8 @@ struct Round {
     me: WorkerId,
     now: Moment,
     paused: Vec<String>,
+    /// Jobs that become ready are found without a look.
+    is_following: bool,
 }
 
 /// What one claim has so far.
@@ -215,7 +231,14 @@ impl Round {
         let which = (room.spec.kind, queue);
         let rows = take::take(tx, self, &which, &places, most).await?;
         bounds::spend(tx, &room.spec, rows.len()).await?;
-        let places = places.into_iter().map(|place| place.after(&rows));
+        // A tenant of which there was no job is known again when one becomes ready.
+        let is_cut = i64::try_from(rows.len()).unwrap_or(most) >= most;
+        let is_known = |place: &Place| {
+            let mut tenants = rows.iter().map(|row| row.tenant_id);
+            !self.is_following || is_cut || tenants.any(|it| it == place.tenant_id)
+        };
+        let places = places.into_iter().filter(is_known);
+        let places = places.map(|place| place.after(&rows));
         let mut places: Vec<_> = places.collect();
         let turns = usize::try_from(most).unwrap_or(usize::MAX);
         let served = turns.min(places.len());
@@ -234,6 +257,10 @@ pub(super) async fn look_through(
 ) -> Result<Known, DbError> {
     let look = async move |c: &mut Connection| {
         let (mut known, began) = (Known::default(), Instant::now());
+        // Before the rest: what is made ready later is found by its transaction.
+        if let Connection::Postgres(_) = c {
+            known.arrivals = Some(Arrivals::new(oldest_open(c).await?, Duration::ZERO));
+        }
         for (at, queue) in look::ready(c, &rooms).await? {
             if let Some(room) = rooms.get(at) {
                 let which = (room.spec.kind, queue);
@@ -248,7 +275,7 @@ pub(super) async fn look_through(
     db.read("look for ready jobs", look).await
 }
 
-/// Where the jobs of the tenants are whose turn it is, at most so many; notes with whom the next look begins.
+/// Where the jobs of the tenants are whose turn it is, at most so many; notes the tenant that the next look begins with.
 async fn places_of(
     c: &mut Connection,
     which: &Which,
@@ -295,35 +322,6 @@ async fn claim_again(
     Ok(found)
 }
 
-/// Claims on where the last claims ended.
-async fn claim_on(
-    tx: &mut Tx,
-    round: &Round,
-    rooms: &[Room],
-    mut before: Known,
-) -> Result<Found, DbError> {
-    let mut found = Found::default();
-    let mut places: Vec<_> = std::mem::take(&mut before.places).into_iter().collect();
-    // In the order of [`look::ready`].
-    places.sort_by(|(a, _), (b, _)| a.cmp(b));
-    for (which, places) in places {
-        let Some(room) = rooms.iter().find(|room| room.spec.kind == which.0) else {
-            continue;
-        };
-        let most = round.most(tx, room, &which.1, &mut found).await?;
-        if most == 0 {
-            found.known.places.insert(which, places);
-            continue;
-        }
-        round
-            .take(tx, room, which.1, (places, most), &mut found)
-            .await?;
-    }
-    found.known.turns = before.turns;
-    found.known.looked = before.looked;
-    Ok(found)
-}
-
 /// The names of queues that are paused.
 async fn paused(tx: &mut Tx) -> Result<Vec<String>, DbError> {
     let query = job_queue::table
@@ -367,43 +365,4 @@ async fn suspect(
         .bind::<Timestamp, _>(now)
         .bind::<Uuid, _>(id);
     on!(tx, |c| query.get_result(c).await).optional()
-}
-
-/// Adds what the jobs are to be done with.
-async fn with_payloads(tx: &mut Tx, rows: Vec<Row>, at: Moment) -> Result<Vec<Claimed>, DbError> {
-    if rows.is_empty() {
-        return Ok(Vec::new());
-    }
-    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-    let query = job_payload::table
-        .filter(job_payload::job_id.eq_any(ids))
-        .select((
-            job_payload::job_id,
-            job_payload::args,
-            job_payload::traceparent,
-        ));
-    let payloads: Vec<(JobId, Value, Option<String>)> = on!(tx, |c| query.load(c).await)?;
-    let payloads = payloads
-        .into_iter()
-        .map(|(id, args, trace)| (id, (args, trace)));
-    let mut payloads: HashMap<_, _> = payloads.collect();
-    let claimed = rows.into_iter().map(|row| {
-        let (args, traceparent) = payloads.remove(&row.id).unwrap_or_default();
-        Claimed {
-            lease: Lease {
-                id: row.id,
-                tenant: row.tenant_id,
-                number: row.lease,
-            },
-            kind: row.kind,
-            queue: row.queue,
-            attempt: row.attempt,
-            max_attempts: row.max_attempts,
-            crashes: row.crashes,
-            at,
-            args,
-            traceparent,
-        }
-    });
-    Ok(claimed.collect())
 }

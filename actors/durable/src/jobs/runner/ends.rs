@@ -11,7 +11,7 @@ use super::super::{
     settle::{End, Failure},
 };
 
-/// The end of an attempt of `run` that came to `outcome`.
+/// The end of an attempt of `run` with the result `outcome`.
 pub(super) fn end_of(run: &RunState, outcome: Result<Option<String>, JobError>) -> End {
     let failed = |error: &JobError| Failure {
         code: error.code.clone().into_owned(),

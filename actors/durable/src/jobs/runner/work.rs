@@ -113,7 +113,8 @@ impl Life {
         if claims.is_bounded {
             *wait = (*wait).min(AGAIN);
         }
-        if let Some(put_off) = claims.known.put_off() {
+        let put_off = [claims.known.put_off(), claims.known.arrivals_put_off()];
+        for put_off in put_off.into_iter().flatten() {
             *wait = (*wait).min(put_off);
         }
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = claims.known;

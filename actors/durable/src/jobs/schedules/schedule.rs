@@ -24,7 +24,7 @@ pub const MAX_SCHEDULES: i64 = 1000;
 /// The id of a schedule: a UUID of version 7.
 pub type ScheduleId = Id<Schedule>;
 
-/// What is said of a schedule by those who make it.
+/// A schedule as its creator gives it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft {
     /// Of the schedules of its tenant no other has it.

@@ -26,7 +26,7 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How soon it looks again while schedules are due.
 const SOON: Duration = Duration::from_millis(20);
-/// Schedules that are looked at together.
+/// Schedules that are checked together.
 const AT_ONCE: i64 = 100;
 
 /// The kinds that this program does.
@@ -61,7 +61,7 @@ pub(in crate::jobs) async fn tick(db: &ModuleDb, kinds: &Kinds) -> Result<Durati
         let span =
             info_span!(parent: None, "schedule", otel.name = "schedule is due", schedule.id = %id);
         fire(db, tenant, id, kinds).instrument(span).await?;
-        // There may be more than were looked at; or another instance is about to do it.
+        // There may be more than were checked; or another instance is about to do it.
         wait = SOON;
     }
     Ok(wait)

@@ -63,7 +63,7 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
     }
 }
 
-/// Tells a refused TLS session from other ways of not getting through.
+/// Whether a TLS session was refused; there are other reasons for no connection.
 pub(super) fn connection_failure(error: &(dyn Error + 'static)) -> CallFailure {
     match dotmac_causes::find::<rustls::Error>(error) {
         Some(tls) => CallFailure::Tls(tls.to_string()),

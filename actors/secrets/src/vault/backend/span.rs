@@ -12,7 +12,7 @@ use tracing::{Instrument, Span, field::Empty, info_span};
 
 use super::CallFailure;
 
-/// Who is spoken to, as spans name it.
+/// The server, as spans name it.
 pub(super) struct Server {
     address: String,
     port: Option<u16>,

@@ -344,7 +344,7 @@ impl Inner {
         phc::hash(password, self.cost, &self.peppers.now()?, memory)
     }
 
-    /// The hash of a password that nobody knows.
+    /// The hash of a random password.
     fn dummy(&self, memory: &mut Memory) -> Result<String, AccountsError> {
         let mut dummy = self.dummy.lock().unwrap_or_else(PoisonError::into_inner);
         let first = self.peppers.now()?.first().map(|pepper| pepper.id);

@@ -1,5 +1,6 @@
 //! API keys: those of the tenant for its administrators; the caller's [own]; those that were [found](reports).
 
+mod filter;
 pub(super) mod own;
 pub(super) mod reports;
 
@@ -10,14 +11,15 @@ use dotmac_platform::{
     audit::Acts as _,
     db::types::{Id, Moment},
     prelude::*,
-    routing::{CursorScope, Idempotency, IfMatch, Page, Paging, Versioned},
+    routing::{CursorScope, Idempotency, IfMatch, Page, Paging, Sort, Versioned},
 };
 use garde::Validate;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use self::filter::KeyFilter;
 use super::{BODY, CALLS, etag, refused, visible};
 use crate::{
     AccountsError, ReadApiKeys, WriteApiKeys,
@@ -30,11 +32,12 @@ use crate::{
     store::{
         api_keys::{self as store, ApiKey, ApiKeyRow, KeyRules},
         bindings::Holder,
+        slice::{ByCreation, Slice},
         users::UserId,
     },
 };
 
-/// How long the former secret of a rotated key counts if nothing else is said.
+/// How long the former secret of a rotated key stays valid by default.
 const OVERLAP: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn declare(routes: &mut Routes) {
@@ -75,12 +78,14 @@ struct KeyBody {
     name: String,
     /// What its text begins with.
     prefix: String,
-    /// Whose it is, if it is a service account's.
+    /// The service account that owns it, unless a user does.
     service_account_id: Option<Uuid>,
-    /// Whose it is, if it is a person's.
+    /// The user who owns it, unless a service account does.
     user_id: Option<Uuid>,
     scopes: Vec<String>,
     cidrs: Vec<String>,
+    /// Its requests in a minute, over all routes; null if only the limits of the routes apply.
+    requests_per_minute: Option<u32>,
     created_at: Moment,
     expires_at: Option<Moment>,
     last_used_at: Option<Moment>,
@@ -111,14 +116,18 @@ struct KeyPost {
     /// Permissions; it has those of them that its owner has as well.
     #[garde(length(min = 1, max = 100), inner(length(bytes, min = 1, max = 200)))]
     scopes: Vec<String>,
-    /// 90 days away unless it is said; at most a year, or `never` with the permission `accounts.api_keys.never_expire`.
+    /// 90 days away by default; at most a year, or `never` with the permission `accounts.api_keys.never_expire`.
     #[serde(default)]
     #[garde(skip)]
     expires_at: Option<KeyEnd>,
     /// Networks that it may be used from.
     #[serde(default)]
-    #[garde(length(max = 50))]
+    #[garde(length(max = 50), inner(length(bytes, max = 64)))]
     cidrs: Vec<String>,
+    /// Its requests in a minute, over all routes, in addition to the limits of the routes.
+    #[serde(default)]
+    #[garde(inner(range(min = 1, max = 60_000)))]
+    requests_per_minute: Option<u32>,
 }
 
 /// When a key ends.
@@ -149,7 +158,7 @@ impl From<Option<KeyEnd>> for Expiry {
 /// How a key is rotated.
 #[derive(Deserialize, Validate, ToSchema)]
 struct Rotation {
-    /// How long the former secret counts beside the new one, as `24h`; at most `7d`. `0s` ends it at once.
+    /// How long the former secret stays valid along with the new one, as `24h`; at most `7d`. `0s` ends it at once.
     #[serde(default)]
     #[garde(inner(length(bytes, max = 20)))]
     overlap: Option<String>,
@@ -168,6 +177,7 @@ fn body(row: ApiKeyRow) -> KeyBody {
         user_id: row.user_id.map(Id::uuid),
         scopes: row.rules.0.scopes,
         cidrs: row.rules.0.cidrs.iter().map(ToString::to_string).collect(),
+        requests_per_minute: row.rules.0.requests_per_minute,
         created_at: row.created_at,
         expires_at: row.expires_at,
         last_used_at: row.last_used_at,
@@ -180,22 +190,23 @@ fn body(row: ApiKeyRow) -> KeyBody {
 async fn page(
     who: &Principal,
     on: &Service,
-    of: Option<UserId>,
+    of: Option<Holder>,
+    sort: Sort<ByCreation>,
     paging: Paging,
 ) -> Result<Page<KeyBody>, AccountsError> {
-    let filter = of.map(|of| of.to_string()).unwrap_or_default();
+    let (filter, order) = (format!("{of:?}"), sort.to_string());
     let bound = CursorScope {
         tenant: who.tenant,
         list: "api-keys",
-        sort: "",
+        sort: &order,
         filter: &filter,
     };
-    let (after, rows) = (paging.after::<Id<ApiKey>>(&bound)?, paging.rows());
+    let slice = Slice::<Id<ApiKey>>::of(sort, &paging, &bound)?;
     let read = on
         .db
         .tenant(&who.scope())
         .read("list API keys", async move |tx| {
-            store::page(tx, of, after, rows).await
+            store::page(tx, of, slice).await
         });
     Ok(paging.page(&bound, read.await?, |row| row.id).map(body))
 }
@@ -222,7 +233,7 @@ async fn make(
     on: &Service,
     new: KeyPost,
     once: Idempotency,
-) -> Result<Created<MadeKey>, AccountsError> {
+) -> Result<Created<Versioned<MadeKey>>, AccountsError> {
     on.stepped_up_person(who)?;
     roles::check_names("scopes", &new.scopes)?;
     let cidrs: Result<Vec<ipnet::IpNet>, _> = new.cidrs.iter().map(|text| text.parse()).collect();
@@ -242,6 +253,7 @@ async fn make(
         rules: KeyRules {
             scopes: new.scopes,
             cidrs,
+            requests_per_minute: new.requests_per_minute,
         },
         expiry: new.expires_at.into(),
     };
@@ -253,10 +265,7 @@ async fn make(
             let made = rules::create(tx, &principal, new).await?;
             Ok::<_, AccountsError>(made.map(|(row, text)| {
                 let location = format!("/api/v1/api-keys/{}", row.id);
-                let body = MadeKey {
-                    key: text.expose_secret().to_owned(),
-                    about: body(row),
-                };
+                let body = made_key(text, row);
                 once.keep(tx, Created { location, body })
             }))
         });
@@ -289,7 +298,7 @@ async fn rotate(
     id: Id<ApiKey>,
     of: Option<UserId>,
     rotation: Rotation,
-) -> Result<Json<MadeKey>, AccountsError> {
+) -> Result<Versioned<MadeKey>, AccountsError> {
     use dotmac_platform::settings::Setting as _;
     on.stepped_up_person(who)?;
     let overlap = match &rotation.overlap {
@@ -315,18 +324,28 @@ async fn rotate(
             Ok::<_, AccountsError>(rotated.map(|text| (text, row)))
         });
     let (text, row) = rotated.await?;
-    Ok(Json(MadeKey {
-        key: text.expose_secret().to_owned(),
-        about: body(row),
-    }))
+    Ok(made_key(text, row))
+}
+
+fn made_key(text: SecretString, row: ApiKeyRow) -> Versioned<MadeKey> {
+    Versioned {
+        version: row.version,
+        body: MadeKey {
+            key: text.expose_secret().to_owned(),
+            about: body(row),
+        },
+    }
 }
 
 async fn list_keys(
     who: Can<ReadApiKeys>,
     on: Use<Service>,
+    filter: Query<KeyFilter>,
+    sort: Sort<ByCreation>,
     paging: Paging,
 ) -> Result<Page<KeyBody>, AccountsError> {
-    page(&who, &on, None, paging).await
+    let of = filter.into_inner().read()?;
+    page(&who, &on, of, sort, paging).await
 }
 
 async fn create_key(
@@ -334,7 +353,7 @@ async fn create_key(
     on: Use<Service>,
     new: Valid<KeyPost>,
     once: Idempotency,
-) -> Result<Created<MadeKey>, AccountsError> {
+) -> Result<Created<Versioned<MadeKey>>, AccountsError> {
     make(&who, &on, new.into_inner(), once).await
 }
 
@@ -360,6 +379,6 @@ async fn rotate_key(
     on: Use<Service>,
     id: Path<Id<ApiKey>>,
     rotation: Valid<Rotation>,
-) -> Result<Json<MadeKey>, AccountsError> {
+) -> Result<Versioned<MadeKey>, AccountsError> {
     rotate(&who, &on, *id, None, rotation.into_inner()).await
 }

@@ -3,7 +3,7 @@
 use dotmac_platform::{
     db::types::Id,
     prelude::*,
-    routing::{Idempotency, IfMatch, Page, Paging, Versioned},
+    routing::{Idempotency, IfMatch, Page, Paging, Sort, Versioned},
 };
 
 use super::{KeyBody, KeyPost, MadeKey, Rotation, find, make, page, revoke, rotate};
@@ -12,7 +12,7 @@ use crate::{
     problems::{OF_ADMINISTRATION, OF_OWN_LIST, OF_OWN_READING},
     routes::{BODY, CALLS, refused},
     service::{self, Service},
-    store::api_keys::ApiKey,
+    store::{api_keys::ApiKey, bindings::Holder, slice::ByCreation},
 };
 
 /// Those of the caller, below `/auth/me/api-keys`.
@@ -50,11 +50,12 @@ pub(in crate::routes) fn declare(routes: &mut Routes) {
 async fn list_own_keys(
     who: Authenticated,
     on: Use<Service>,
+    sort: Sort<ByCreation>,
     paging: Paging,
 ) -> Result<Page<KeyBody>, AccountsError> {
     service::person(&who)?;
-    let me = Id::from_uuid(who.id);
-    page(&who, &on, Some(me), paging).await
+    let me = Holder::User(Id::from_uuid(who.id));
+    page(&who, &on, Some(me), sort, paging).await
 }
 
 async fn create_own_key(
@@ -62,7 +63,7 @@ async fn create_own_key(
     on: Use<Service>,
     new: Valid<KeyPost>,
     once: Idempotency,
-) -> Result<Created<MadeKey>, AccountsError> {
+) -> Result<Created<Versioned<MadeKey>>, AccountsError> {
     let new = new.into_inner();
     if new.service_account_id.is_some() {
         return Err(refused(
@@ -98,7 +99,7 @@ async fn rotate_own_key(
     on: Use<Service>,
     id: Path<Id<ApiKey>>,
     rotation: Valid<Rotation>,
-) -> Result<Json<MadeKey>, AccountsError> {
+) -> Result<Versioned<MadeKey>, AccountsError> {
     let me = Id::from_uuid(who.id);
     rotate(&who, &on, *id, Some(me), rotation.into_inner()).await
 }

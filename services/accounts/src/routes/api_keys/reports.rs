@@ -14,7 +14,7 @@ use crate::{
     service::Service,
 };
 
-/// Below `/keys`: for scanners, and for anybody who finds one.
+/// Below `/keys`: for scanners and finders of keys.
 pub(in crate::routes) fn declare(routes: &mut Routes) {
     routes
         .post("/report", report_key)

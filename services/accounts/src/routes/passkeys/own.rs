@@ -7,7 +7,7 @@ use dotmac_platform::{
         types::{Id, Moment},
     },
     prelude::*,
-    routing::{CursorScope, Page, Paging},
+    routing::{CursorScope, Page, Paging, Sort, Versioned},
 };
 use garde::Validate;
 use secrecy::ExposeSecret;
@@ -20,7 +20,7 @@ use super::CeremonyBody;
 use crate::{
     AccountsError,
     problems::{OF_OWN, OF_OWN_LIST, OF_OWN_READING},
-    routes::{BODY, CALLS, REGISTERED_PASSKEYS, SECOND_FACTORS, visible},
+    routes::{BODY, CALLS, REGISTERED_PASSKEYS, SECOND_FACTORS, etag, page_of_all, visible},
     rules::{
         factors::{self, Factor},
         passkeys as rules,
@@ -28,6 +28,7 @@ use crate::{
     service::{self, Service},
     store::{
         passkeys::{self as store, Passkey, PasskeyRow},
+        slice::ByCreation,
         users::UserId,
     },
 };
@@ -79,11 +80,14 @@ pub(in crate::routes) struct PasskeyBody {
     backup_state: bool,
     created_at: Moment,
     last_used_at: Option<Moment>,
+    /// Changes with each use.
+    etag: String,
 }
 
 impl From<PasskeyRow> for PasskeyBody {
     fn from(row: PasskeyRow) -> Self {
         Self {
+            etag: etag(row.version()),
             id: row.id.uuid(),
             label: row.label,
             aaguid: row.aaguid,
@@ -132,6 +136,7 @@ pub(in crate::routes) async fn list(
 async fn list_passkeys(
     who: Authenticated,
     on: Use<Service>,
+    sort: Sort<ByCreation>,
     paging: Paging,
 ) -> Result<Page<PasskeyBody>, AccountsError> {
     service::person(&who)?;
@@ -140,24 +145,37 @@ async fn list_passkeys(
         .open_db
         .read("list passkeys", async move |c| list(c, user).await);
     let bound = CursorScope {
+        tenant: who.tenant,
+        list: "own passkeys",
+        sort: &sort.to_string(),
         filter: &who.id.to_string(),
-        ..CursorScope::of(who.tenant, "own passkeys")
     };
-    Ok(paging.page_of_all(&bound, read.await?, |passkey| passkey.id)?)
+    let id = |passkey: &PasskeyBody| passkey.id;
+    Ok(page_of_all(
+        &paging,
+        &bound,
+        sort.is_descending,
+        read.await?,
+        id,
+    )?)
 }
 
 async fn find_passkey(
     who: Authenticated,
     on: Use<Service>,
     id: Path<Id<Passkey>>,
-) -> Result<Json<PasskeyBody>, AccountsError> {
+) -> Result<Versioned<PasskeyBody>, AccountsError> {
     service::person(&who)?;
     let user = Id::from_uuid(who.id);
     let read = on
         .open_db
         .read("find passkey", async move |c| store::of_user(c, user).await);
     let found = read.await?.into_iter().find(|row| row.id == *id);
-    Ok(Json(found.ok_or(AccountsError::NotFound)?.into()))
+    let found = found.ok_or(AccountsError::NotFound)?;
+    Ok(Versioned {
+        version: found.version(),
+        body: found.into(),
+    })
 }
 
 async fn begin_passkey(

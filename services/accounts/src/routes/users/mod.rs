@@ -2,6 +2,8 @@
 
 mod status;
 
+use std::collections::BTreeMap;
+
 use dotmac_platform::{
     audit::{AcrossActs as _, Acts as _},
     db::{
@@ -9,7 +11,9 @@ use dotmac_platform::{
         types::{Id, Moment},
     },
     prelude::*,
-    routing::{Change, CursorScope, Idempotency, IfMatch, InvalidRequest, Page, Paging, Versioned},
+    routing::{
+        Change, CursorScope, Idempotency, IfMatch, InvalidRequest, Page, Paging, Sort, Versioned,
+    },
 };
 use garde::Validate;
 use secrecy::SecretString;
@@ -20,18 +24,20 @@ use uuid::Uuid;
 use super::{
     BODY, CALLS, etag,
     me::{changed, display_name, language_tag},
-    visible,
+    status as given_status, visible,
 };
 use crate::{
-    AccountsError, ReadUsers, WriteUsers,
+    AccountsError, ReadUsers, WriteUsers, names,
     password::Asker,
     problems::{OF_ADMINISTRATION, OF_LIST, OF_READING},
     rules::{new_passwords, users as rules, users::NewUser},
     service::{self, Service},
     store::{
-        ACTIVE, DISABLED,
-        bindings::{self, Holder},
-        users::{self as store, ProfileChange, User, UserRow},
+        bindings,
+        roles::RoleId,
+        slice::{ByCreation, Slice},
+        user_pages as store,
+        users::{ProfileChange, User, UserRow},
     },
 };
 
@@ -44,7 +50,7 @@ pub(super) fn declare(routes: &mut Routes) {
     routes
         .post("", create_user)
         .problems(OF_ADMINISTRATION)
-        .summary("Make a user")
+        .summary("Create a user")
         .rate_limit(CALLS)
         .body_limit(BODY);
     routes
@@ -126,6 +132,24 @@ struct UserPatch {
 struct UserFilter {
     /// `active` or `disabled`.
     status: Option<String>,
+    /// The user with this address.
+    email: Option<String>,
+    /// Those that have this role now, by its id.
+    role: Option<Uuid>,
+}
+
+impl UserFilter {
+    fn read(self) -> Result<store::UserFilter, InvalidRequest> {
+        let email = self.email.map(|email| {
+            names::email(&email)
+                .ok_or_else(|| InvalidRequest::query("email", "is an e-mail address"))
+        });
+        Ok(store::UserFilter {
+            status: given_status(self.status.as_deref())?,
+            email: email.transpose()?,
+            role: self.role.map(RoleId::from_uuid),
+        })
+    }
 }
 
 fn body(row: UserRow, roles: Vec<String>) -> UserBody {
@@ -155,33 +179,33 @@ async fn list_users(
     who: Can<ReadUsers>,
     on: Use<Service>,
     filter: Query<UserFilter>,
+    sort: Sort<ByCreation>,
     paging: Paging,
 ) -> Result<Page<UserBody>, AccountsError> {
-    let status = filter.into_inner().status;
-    if status
-        .as_deref()
-        .is_some_and(|status| status != ACTIVE && status != DISABLED)
-    {
-        return Err(InvalidRequest::query("status", "is `active` or `disabled`").into());
-    }
-    let filter = status.clone().unwrap_or_default();
+    let (filter, order) = (filter.into_inner().read()?, sort.to_string());
+    let filtered = format!("{filter:?}");
     let bound = CursorScope {
         tenant: who.tenant,
         list: "users",
-        sort: "",
-        filter: &filter,
+        sort: &order,
+        filter: &filtered,
     };
-    let (after, rows) = (paging.after::<Id<User>>(&bound)?, paging.rows());
+    let slice = Slice::<Id<User>>::of(sort, &paging, &bound)?;
     let read = on
         .db
         .tenant(&who.scope())
         .read("list users", async move |tx| {
-            let mut users = Vec::new();
-            for row in store::page(tx, status, after, rows).await? {
-                let roles = bindings::role_names(tx, Holder::User(row.id)).await?;
-                users.push(body(row, roles));
+            let rows = store::page(tx, filter, slice).await?;
+            let ids = rows.iter().map(|row| row.id).collect();
+            let mut roles: BTreeMap<_, Vec<String>> = BTreeMap::new();
+            for (user, role) in bindings::role_names_of(tx, ids).await? {
+                roles.entry(user).or_default().push(role);
             }
-            Ok::<_, AccountsError>(users)
+            let users = rows.into_iter().map(|row| {
+                let roles = roles.remove(&row.id).unwrap_or_default();
+                body(row, roles)
+            });
+            Ok::<_, AccountsError>(users.collect::<Vec<_>>())
         });
     Ok(paging.page(&bound, read.await?, |user| Id::<User>::from_uuid(user.id)))
 }
@@ -199,7 +223,7 @@ async fn create_user(
         full_name,
         roles,
     } = new.into_inner();
-    // Whoever could make a user that can sign in, or that has roles, would be that user once its own session is over.
+    // A stolen session could make a user that can sign in, or that has roles, and go on as that user after its own end.
     if password.is_some() || !roles.is_empty() {
         on.stepped_up_person(&who)?;
     }

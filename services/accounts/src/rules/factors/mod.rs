@@ -84,7 +84,7 @@ impl Proof {
     }
 }
 
-/// What is said of a code that does not count.
+/// The answer to a wrong code.
 pub(super) fn wrong_code() -> AccountsError {
     AccountsError::field("code", "code_wrong", "is wrong, or was used before")
 }
@@ -167,7 +167,7 @@ pub(crate) async fn confirm_totp(
         act_as(tx, user);
         users::hold(tx, user, Hold::Alone).await?;
         let held = store::held(tx, user).await?;
-        // A passkey may have come to count since.
+        // A passkey may have been activated since.
         service::authenticated_now(&caller, held.needed())?;
         if store::use_step(tx, id, step).await? == 0 || store::confirm_totp(tx, id).await? == 0 {
             return Err(AccountsError::Conflict);
@@ -195,7 +195,7 @@ pub(crate) async fn remove_own(
     factor: Factor,
 ) -> Result<Audited<()>, AccountsError> {
     let user = Id::from_uuid(who.id);
-    // No factor comes to count between the check and the end.
+    // No factor is activated between the check and the end.
     users::hold(tx, user, Hold::Alone).await?;
     let held = store::held(tx, user).await?;
     service::authenticated_now(who, held.needed())?;

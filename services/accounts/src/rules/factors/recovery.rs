@@ -53,7 +53,7 @@ pub(crate) async fn renew_codes(
             if !store::held(tx, user).await?.any() {
                 return Err(AccountsError::NotFound);
             }
-            // It may have come to count since.
+            // A factor may have been activated since.
             service::authenticated_now(&caller, 2)?;
             store::replace_codes(tx, user, rows).await?;
             let act = Act::on_user(RECOVERY_CODES_RENEWED, user);

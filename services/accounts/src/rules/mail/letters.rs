@@ -120,7 +120,7 @@ letters! {
         "Someone got past the first step of signing in to your account at {{ host }}, and then gave so many wrong codes that codes \
          of this kind, from this device or from unknown ones, do not work for a day. Recovery codes and passkeys may still work."
         "If it was not you, someone may know your password or read your mail: set a new password at once, by a link that is \
-         mailed to you, and see that nobody else reads your mail."
+         mailed to you, and check that only you can read your mail."
     }
     /// After an API key was reported that was found where it should not be.
     KEY_REPORTED = "accounts.api_key_reported", "An API key at {{ host }} was found and revoked" {

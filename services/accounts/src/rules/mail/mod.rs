@@ -1,7 +1,7 @@
 //! Mails: those that are asked for, and notices to the owner of an account.
 //!
-//! A request for a mail is answered before anything is looked up: what it asks for is a job, which finds out whether there is
-//! an account to write to. So neither the answer nor its time says who has one.
+//! A request for a mail is answered before any query: a job finds out whether the address has an account. So neither the answer
+//! nor its time reveals that.
 
 mod letters;
 mod limits;
@@ -153,7 +153,7 @@ async fn answer(
             if has_password {
                 send(tx, service, &user, &HAVE_ACCOUNT, &[], None).await
             } else {
-                // An administrator has made it, and nobody has come yet.
+                // An administrator created it, and its user has not signed in yet.
                 mail_link(tx, service, keys, &user, Purpose::Reset, browser).await
             }
         }
@@ -199,8 +199,8 @@ async fn mail_link(
     send(tx, service, user, letter, &data, Some(issued.expires_at)).await
 }
 
-/// Mails a link to an address that is to be that of `owner`. Whoever has an account with it learns that it has one, and nobody
-/// else does.
+/// Mails a link to an address that is to be that of `owner`. If the address has an account, its owner gets a notice, and the
+/// caller learns nothing.
 async fn change(
     tx: &mut Tx,
     service: &Service,

@@ -1,4 +1,4 @@
-//! Mails to the owner of an account about what happened to it. Nobody asks for them, so no limit holds them back.
+//! Mails to the owner of an account about what happened to it. No request asks for them, so they have no limit.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub(crate) async fn refresh_reused(
     send(tx, service, &user, &REFRESH_REUSED, &[], None).await
 }
 
-/// Codes were locked: whoever gave the wrong ones had got past the first step of signing in.
+/// Codes were locked: the client that gave the wrong ones had passed the first step of the sign-in.
 pub(crate) async fn factor_locked(
     tx: &mut Tx,
     service: &Service,
@@ -80,7 +80,7 @@ pub(crate) async fn key_reported(
         let Some(user) = users::find(tx, owner).await?.filter(UserRow::is_active) else {
             continue;
         };
-        // Not its name, which whoever made it has chosen.
+        // Not its name, which an attacker may have chosen.
         let data = [("key", key.public_id.clone())];
         send(tx, service, &user, &KEY_REPORTED, &data, None).await?;
     }

@@ -230,7 +230,7 @@ async fn prove(
     }
 }
 
-/// What is said of an answer that does not count.
+/// The answer to an invalid credential.
 pub(super) fn wrong_credential() -> AccountsError {
     AccountsError::field(
         "credential",

@@ -1,4 +1,4 @@
-//! How a passkey comes to count.
+//! Registering a passkey.
 
 use dotmac_platform::{
     access::Principal,
@@ -115,7 +115,7 @@ pub(crate) async fn register(
         act_as(tx, user);
         users::hold(tx, user, Hold::Alone).await?;
         let held = factor_store::held(tx, user).await?;
-        // Another factor may have come to count since.
+        // Another factor may have been activated since.
         service::authenticated_now(&caller, held.needed())?;
         if held.passkeys >= MOST {
             return Err(AccountsError::TooManyPasskeys);

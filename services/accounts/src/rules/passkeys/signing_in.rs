@@ -1,5 +1,5 @@
-//! What a passkey is shown for: to sign in, as the second factor of a sign-in, and to step up. It is never locked: there is nothing
-//! to guess.
+//! Uses of a passkey: to sign in, as the second factor of a sign-in, and to step up. It is never locked, since it cannot be
+//! guessed.
 
 use dotmac_platform::{access::Principal, audit::SystemActs as _, db::types::Id};
 use serde_json::Value;
@@ -171,7 +171,7 @@ async fn try_to_sign_in(
         let row = row.ok_or(AccountsError::InvalidCredentials)?;
         act_as(tx, user);
         proof.spend(tx).await?;
-        // The owner has come, whom others have kept out.
+        // Failures of others are forgotten: the owner has signed in.
         forget_failures(tx, &keys, &row).await?;
         let device = match device {
             Some(hash) => devices::find(tx, user, hash).await?,

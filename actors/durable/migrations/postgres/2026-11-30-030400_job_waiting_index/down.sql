@@ -1,0 +1,1 @@
+CREATE INDEX job_waiting ON job (tenant_id, kind) WHERE state IN ('scheduled', 'ready', 'retrying');

@@ -1,0 +1,2 @@
+-- Replaced by `job_unfinished`.
+DROP INDEX job_waiting;

@@ -1,0 +1,2 @@
+-- Only PostgreSQL needs an index.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- SQLite has no sequences.
+SELECT 1;

@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY IF EXISTS memberships_by_joining;

@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY IF EXISTS grants_by_end;

@@ -1,0 +1,1 @@
+DROP INDEX IF EXISTS role_bindings_by_role;

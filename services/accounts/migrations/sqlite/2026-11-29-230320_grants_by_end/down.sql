@@ -1,0 +1,1 @@
+DROP INDEX IF EXISTS grants_by_end;

@@ -1,0 +1,71 @@
+//! Links that restore a former address, after the address was changed twice.
+
+use serde_json::{Value, json};
+
+use crate::{
+    House,
+    mail::{ANN, browser, token},
+};
+
+const FIRST: &str = "eve.one@example.com";
+const SECOND: &str = "eve.two@example.com";
+
+impl House {
+    /// Changes the address of ann twice, as an attacker with a session does; the links that restore the first address and the
+    /// second.
+    async fn changed_twice(&self) -> [Value; 2] {
+        let access = self.ann().await.text("access_token");
+        for address in [FIRST, SECOND] {
+            let new = json!({ "email": address });
+            let asked = self.post("/auth/email/change", Some(&access), new).await;
+            assert_eq!(asked.status, 202, "{asked:?}");
+            let mail = self.mail("accounts.email_change", address, 1).await;
+            let link = json!({ "token": token(&mail) });
+            let changed = self
+                .post_as(&browser(&asked), "/auth/email/verify", link)
+                .await;
+            assert_eq!(changed.status, 204, "{changed:?}");
+        }
+        let of_owner = self.mail("accounts.email_changed", ANN, 1).await;
+        let of_attacker = self.mail("accounts.email_changed", FIRST, 1).await;
+        [of_owner, of_attacker].map(|mail| json!({ "token": token(&mail) }))
+    }
+
+    /// The address of the account that `identifier` finds.
+    async fn address_of(&self, identifier: &str) -> Value {
+        let shown = self.command(&["user", "show", identifier]).await;
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        shown["email"].clone()
+    }
+}
+
+#[tokio::test]
+async fn a_second_change_of_the_address_does_not_end_the_link_of_the_first_owner() {
+    House::with_mail(&[], async |house| {
+        let [of_owner, of_attacker] = house.changed_twice().await;
+        let undone = house.post("/auth/email/undo", None, of_owner.clone()).await;
+        assert_eq!(undone.status, 204, "{undone:?}");
+        assert_eq!(house.address_of(ANN).await, ANN);
+        for link in [of_attacker, of_owner] {
+            let gone = house.post("/auth/email/undo", None, link).await;
+            assert_eq!(gone.short(), (410, "link_used_or_expired"), "{gone:?}");
+        }
+        assert_eq!(house.address_of(ANN).await, ANN);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_link_of_a_later_address_does_not_end_that_of_an_earlier_one() {
+    House::with_mail(&[], async |house| {
+        let [of_owner, of_attacker] = house.changed_twice().await;
+        for (link, address) in [(&of_attacker, FIRST), (&of_owner, ANN)] {
+            let undone = house.post("/auth/email/undo", None, link.clone()).await;
+            assert_eq!(undone.status, 204, "{undone:?}");
+            assert_eq!(house.address_of(address).await, address);
+        }
+        let gone = house.post("/auth/email/undo", None, of_attacker).await;
+        assert_eq!(gone.short(), (410, "link_used_or_expired"), "{gone:?}");
+    })
+    .await;
+}
