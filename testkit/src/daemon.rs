@@ -2,9 +2,11 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     io::{Seek as _, Write as _},
     path::{Path, PathBuf},
     process::Command,
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -360,21 +362,18 @@ impl Daemon {
 
     /// Asks until `path` answers with `status`; the body of that answer.
     pub async fn until(&self, path: &str, status: u16) -> Value {
-        eventually(
-            &format!("{path} to answer {status}; log: {:#?}", self.lines().last()),
-            || async {
-                let response = self
-                    .client
-                    .get(format!("{}{path}", self.base))
-                    .send()
-                    .await
-                    .ok()?;
-                if response.status().as_u16() != status {
-                    return None;
-                }
-                Some(response.json().await.unwrap_or(Value::Null))
-            },
-        )
+        eventually(format_args!("{path} to answer {status}"), || async {
+            let response = self
+                .client
+                .get(format!("{}{path}", self.base))
+                .send()
+                .await
+                .ok()?;
+            if response.status().as_u16() != status {
+                return None;
+            }
+            Some(response.json().await.unwrap_or(Value::Null))
+        })
         .await
     }
 
@@ -385,18 +384,19 @@ impl Daemon {
         state: &str,
         reason: Option<&str>,
     ) -> Value {
-        eventually(
-            &format!(
-                "{component} to be {state} ({reason:?}); log: {:#?}",
-                self.lines()
-            ),
-            || async {
-                let body: Value = self.get("/ready").await.json().await.ok()?;
-                let seen = &body["components"][component];
-                (seen["state"] == state && (reason.is_none() || seen["reason"].as_str() == reason))
-                    .then_some(body)
-            },
-        )
+        let seen = Mutex::new(Value::Null);
+        let what = fmt::from_fn(|f| {
+            let seen = seen.lock().unwrap();
+            write!(f, "{component} to be {state} ({reason:?}); it is {seen}")
+        });
+        eventually(what, || async {
+            let body: Value = self.get("/ready").await.json().await.ok()?;
+            let now = &body["components"][component];
+            let is_it =
+                now["state"] == state && (reason.is_none() || now["reason"].as_str() == reason);
+            seen.lock().unwrap().clone_from(now);
+            is_it.then_some(body)
+        })
         .await
     }
 

@@ -43,7 +43,7 @@ pub use seaweed::Seaweed;
 pub use smtp::Smtp;
 
 use std::{
-    fs,
+    fmt, fs,
     future::Future,
     net::TcpListener,
     ops::Range,
@@ -135,9 +135,9 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Asks again and again until there is an answer; fails the test after [`PATIENCE`].
+/// Asks again and again until there is an answer; fails the test after [`PATIENCE`], and shows `what` as it is then.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(
-    what: &str,
+    what: impl fmt::Display,
     mut ask: impl FnMut() -> F,
 ) -> T {
     let begun = Instant::now();

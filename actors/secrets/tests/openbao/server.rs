@@ -4,7 +4,6 @@ use std::{
     error::Error,
     fs,
     io::{BufRead, BufReader},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -27,7 +26,7 @@ pub(crate) struct OpenBao {
 impl OpenBao {
     /// A dev server: unsealed, in memory, KV v2 at `secret`.
     pub(crate) fn start() -> Outcome<Self> {
-        let address = free_address()?;
+        let address = free_address();
         let listen = format!("-dev-listen-address={address}");
         let token = format!("-dev-root-token-id={ROOT}");
         Self::spawn(
@@ -38,7 +37,7 @@ impl OpenBao {
 
     /// A dev server with a TLS listener; the CA's certificate is then at [`Self::ca`].
     pub(crate) fn start_with_tls() -> Outcome<Self> {
-        let address = free_address()?;
+        let address = free_address();
         let listen = format!("-dev-listen-address={address}");
         let token = format!("-dev-root-token-id={ROOT}");
         Self::spawn(
@@ -55,7 +54,7 @@ impl OpenBao {
 
     /// A server that is not initialised.
     pub(crate) fn start_uninitialised() -> Outcome<Self> {
-        let address = free_address()?;
+        let address = free_address();
         let directory = Scratch::new()?;
         let config = directory.0.join("server.hcl");
         fs::write(
@@ -204,8 +203,8 @@ pub(crate) fn until(mut condition: impl FnMut() -> bool) -> Outcome {
     Ok(())
 }
 
-fn free_address() -> Outcome<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+fn free_address() -> String {
+    format!("127.0.0.1:{}", dotmac_testkit::free_port())
 }
 
 /// The server's binary, which `tests/setup` installs.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Barrier};
@@ -25,7 +25,7 @@ pub(super) struct Rotel {
 
 impl Rotel {
     pub(super) fn start() -> Outcome<Self> {
-        let (grpc, http) = (free_address()?, free_address()?);
+        let (grpc, http) = (free_address(), free_address());
         let printed = nameless_file()?;
         let process = Self::spawn(grpc, http, &printed)?;
         let rotel = Self {
@@ -124,8 +124,8 @@ fn binary() -> Outcome<PathBuf> {
 }
 
 /// Free a moment ago; the agent cannot be asked which port it chose.
-pub(super) fn free_address() -> Outcome<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+pub(super) fn free_address() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, dotmac_testkit::free_port()))
 }
 
 /// Fake: accepts connections and never says anything.

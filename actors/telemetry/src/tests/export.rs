@@ -156,7 +156,7 @@ fn a_silent_collector_bounds_every_export_and_the_flush_of_all_signals() -> Outc
 fn a_collector_that_is_away_is_noticed_by_the_probe_and_every_item_is_accounted_for() -> Outcome {
     for protocol in [Protocol::Grpc, Protocol::Http] {
         let rig = Rig::new(&config(
-            format!("http://{}", free_address()?),
+            format!("http://{}", free_address()),
             protocol,
             2000,
         ))?;
@@ -256,7 +256,7 @@ fn a_status_that_is_no_success_loses_the_export_at_once() -> Outcome {
 fn every_span_of_an_hour_is_exported_dropped_or_queued_however_the_collector_fails() -> Outcome {
     // The volume of a hundred requests a second in an hour, over the three kinds of faults.
     const SPANS: u64 = 120_000;
-    let absent = format!("http://{}", free_address()?);
+    let absent = format!("http://{}", free_address());
     let (_silent, hanging) = silent_collector()?;
     let slow = slow_collector(Duration::from_millis(50))?;
     for endpoint in [absent, hanging, slow.clone()] {
@@ -350,7 +350,7 @@ fn a_queue_smaller_than_a_batch_is_sent_when_it_is_full() -> Outcome {
 #[test]
 fn while_nothing_is_attached_the_queue_is_bounded_and_the_rest_is_counted() -> Outcome {
     let rig = Rig::new(&config(
-        format!("http://{}", free_address()?),
+        format!("http://{}", free_address()),
         Protocol::Grpc,
         500,
     ))?;
@@ -367,7 +367,7 @@ fn while_nothing_is_attached_the_queue_is_bounded_and_the_rest_is_counted() -> O
 #[test]
 fn a_later_attachment_stays_when_an_earlier_one_goes() -> Outcome {
     let rig = Rig::new(&config(
-        format!("http://{}", free_address()?),
+        format!("http://{}", free_address()),
         Protocol::Grpc,
         500,
     ))?;

@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dotmac_testkit::PATIENCE;
 use tracing::Dispatch;
 
 use super::{Config, Telemetry, log::Output, pipeline};
@@ -83,10 +84,10 @@ fn nameless_file() -> io::Result<File> {
 
 /// Waits until something holds, at most 10 s.
 fn until(what: &str, mut holds: impl FnMut() -> bool) -> Outcome {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     while !holds() {
         if Instant::now() > deadline {
-            return Err(format!("waited 10 s for: {what}").into());
+            return Err(format!("waited {PATIENCE:?} for: {what}").into());
         }
         std::thread::sleep(Duration::from_millis(10));
     }
