@@ -25,9 +25,11 @@ pub struct Config {
     pub pool_timeout: Duration,
     /// Longest wait for a new connection.
     pub connect_timeout: Duration,
-    /// After this long the server gives a statement up. Work that takes twice as long in all loses its connection.
+    /// After this long the server gives a statement up. Work outside of transactions that takes twice as long in all loses
+    /// its connection.
     pub statement_timeout: Duration,
-    /// The same for work in a transaction, if that is sooner: an old one keeps dead rows from being removed.
+    /// Work in a transaction that takes this long loses its connection, if that is sooner: an old one keeps dead rows from
+    /// being removed. The server gives up any statement after nine tenths of it, and an idle transaction after it.
     pub transaction_timeout: Duration,
     /// After this long a statement, also one of a migration, gives up waiting for a lock.
     pub lock_timeout: Duration,
@@ -173,8 +175,10 @@ impl Config {
 
     /// When PostgreSQL gives a statement up: before its transaction is, so that the error is that of the statement.
     pub(super) fn server_limit(&self) -> Duration {
-        self.statement_timeout
-            .min(self.transaction_timeout.mul_f64(0.9))
+        let of_transaction = self.transaction_timeout.mul_f64(0.9);
+        // In milliseconds, of which 0 is no limit.
+        let shortest = Duration::from_millis(1);
+        self.statement_timeout.min(of_transaction).max(shortest)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use diesel::{dsl::sql, sql_types::Timestamp};
 use diesel_async::RunQueryDsl;
-use dotmac_db::{Connection, DbError, Querying, types::Moment};
+use dotmac_db::{Connection, DbError, Querying, records, types::Moment};
 use serde::{Serialize, Serializer};
 
 /// The time of the database server, by which instances agree whose clocks differ. SQLite has none: its file is on this machine.
@@ -34,6 +34,6 @@ pub(crate) struct Stamp(pub(crate) Moment);
 
 impl Serialize for Stamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&DateTime::<Utc>::from(self.0).format("%F %T%.6f"))
+        serializer.serialize_str(&records::moment(self.0))
     }
 }

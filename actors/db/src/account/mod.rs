@@ -123,8 +123,8 @@ impl Credentials {
         self.0.current.store(None);
     }
 
-    /// The account that is offered in the place of `refused` within `limit`, if there is any code
-    /// behind that one who might.
+    /// The account that is offered in the place of `refused` within `limit`; `None` at once if `refused` has no observer,
+    /// which could offer another.
     pub(crate) async fn instead_of(
         &self,
         refused: &Arc<Account>,

@@ -175,7 +175,7 @@ impl DbError {
             connection_state.last()
         };
         let is_unsent = match kind {
-            // These say all there is to say, and the line may still have an earlier error on it.
+            // The kind is exact, and the state of the connection may be that of an earlier error.
             DatabaseErrorKind::UniqueViolation
             | DatabaseErrorKind::ForeignKeyViolation
             | DatabaseErrorKind::NotNullViolation
@@ -216,8 +216,7 @@ impl DbError {
     }
 }
 
-/// Of a row that is not there, what is there of it: nothing. As diesel's trait of that name, for what
-/// [`on!`](crate::on) gives.
+/// Turns a missing row into `None`: diesel's trait of that name, for results of [`on!`](crate::on).
 pub trait OptionalExtension<T> {
     /// `None` where there is no such row.
     ///

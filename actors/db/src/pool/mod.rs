@@ -69,9 +69,9 @@ pub struct Pool {
     min_idle: usize,
     /// The longest that work waits for a connection or a place for one.
     pub(super) pool_timeout: Duration,
-    /// The longest that one piece of work may keep a connection;
+    /// The longest that one piece of work outside of transactions may keep a connection.
     work_limit: Duration,
-    /// in a transaction.
+    /// The same for work in a transaction.
     transaction_limit: Duration,
     /// The longest that one try takes in all, unless other work blocks the threads.
     pub(super) try_limit: Duration,

@@ -6,8 +6,8 @@ use diesel::{
     query_builder::{AstPass, Query, QueryFragment, QueryId},
 };
 
-/// `query` as a statement that each connection prepares once and keeps: for `sql_query` whose text is the same each time, but for
-/// one of a few words. By itself diesel has PostgreSQL read and plan such a text at every call, which takes another round trip
+/// `query` as a statement that each connection prepares once and keeps: for `sql_query` whose text is the same each time, or one
+/// of a few. By itself diesel has PostgreSQL read and plan such a text at every call, which takes another round trip
 /// and often longer than the statement.
 ///
 /// A text must have no values in it: each other text is kept as long as its connection.

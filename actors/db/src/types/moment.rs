@@ -112,7 +112,7 @@ impl ToSql<Timestamp, Pg> for Moment {
 
 impl ToSql<Timestamp, Sqlite> for Moment {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-        out.set_value(self.0.format("%F %T%.6f").to_string());
+        out.set_value(crate::records::moment(*self));
         Ok(IsNull::No)
     }
 }

@@ -24,7 +24,8 @@ pub struct Arguments<'a> {
 }
 
 impl Arguments<'_> {
-    /// Adds a value, as PostgreSQL reads its type. PostgreSQL refuses one with the character NUL.
+    /// Adds a value, as PostgreSQL reads its type. It must not have the character NUL, which no message can carry: the commit
+    /// would not be sent, and be reported as [`DbError::OutcomeUnknown`](crate::DbError::OutcomeUnknown).
     pub fn add(&mut self, value: impl Display) -> &mut Self {
         self.begin();
         self.text.push('\'');

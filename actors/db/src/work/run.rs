@@ -264,16 +264,16 @@ impl Job {
     /// Does the work, and gives the connection back or closes it. After a commit also what follows it.
     async fn with(&self, connection: Connection, piece: &mut dyn Piece) -> (End, Vec<AfterCommit>) {
         let (pool, operation) = (&self.pool, self.operation);
-        let in_transaction = self.begin(&connection).is_some();
-        let (began, limit) = (Instant::now(), pool.limit(in_transaction));
+        let begin = self.begin(&connection);
+        let (began, limit) = (Instant::now(), pool.limit(begin.is_some()));
         let module = self.module.as_deref().map(Bulkhead::module);
         let mut lent = TenantTx::new(Tx::new(connection, self.scope, module));
         let ticket =
             pool.under_way()
                 .enter(operation, self.module.clone(), self.plan.access, limit);
         let (end, sound) = {
-            let attempt = AssertUnwindSafe(self.transact(&mut lent, piece, &ticket)).catch_unwind();
-            let mut attempt = pin!(attempt);
+            let attempt = self.transact(begin, &mut lent, piece, &ticket);
+            let mut attempt = pin!(AssertUnwindSafe(attempt).catch_unwind());
             let polled = poll_fn(|context| {
                 let _polled = ticket.polled();
                 attempt.as_mut().poll(context)
@@ -327,14 +327,16 @@ impl Job {
         (end, follow)
     }
 
-    /// Does the work in a transaction if it wants one; says whether the connection is fit for others afterwards.
+    /// Does the work in a transaction if there is a statement that begins it; says whether the connection is fit for others
+    /// afterwards.
     async fn transact(
         &self,
+        begin: Option<Cow<'static, str>>,
         lent: &mut TenantTx,
         piece: &mut dyn Piece,
         ticket: &Ticket,
     ) -> (End, bool) {
-        let Some(begin) = self.begin(lent) else {
+        let Some(begin) = begin else {
             if self.plan.access == Access::Write {
                 lent.connection_state().set_irrevocable();
             }

@@ -1,5 +1,5 @@
-//! The file to which checkpoints are handed out, in addition to the log of the program. It is only ever appended to, so a copy of it on
-//! another disk shows what is not in the database any more.
+//! The file to which checkpoints are handed out, in addition to the log of the program. It is only ever appended to, so a
+//! copy of it on another disk shows what is not in the database any more.
 
 use std::{
     collections::VecDeque,

@@ -270,7 +270,7 @@ impl Verifier {
             }
             match step {
                 Step::Further(further) => at = *further,
-                // Once more: retention may have taken links away meanwhile, or the sealer have made its first key.
+                // Once more: retention may have taken links away meanwhile, or the sealer may have made its first key.
                 Step::Done(found) if found.broken.is_some() && !is_again => {
                     let keys = self.keys().await?;
                     (at, is_again) = (Verification::new(tenant, keys).known(known), true);

@@ -281,8 +281,8 @@ impl<J: Job> Run<J> {
 #[derive(Clone, Copy, Debug)]
 pub struct RunLease(Lease);
 
-/// As [`Run::guard`] for several jobs, by one statement: which of them are still their workers'. What the transaction does for one
-/// that is not is up to the caller.
+/// As [`Run::guard`] for several jobs, by one statement: which of them are still their workers'. What the transaction does
+/// for one that is not is up to the caller.
 ///
 /// # Errors
 ///
@@ -290,7 +290,8 @@ pub struct RunLease(Lease);
 pub async fn hold_all(tx: &mut Tx, leases: &[RunLease]) -> Result<Vec<bool>, DbError> {
     let wanted: Vec<_> = leases.iter().map(|it| it.0).collect();
     let held = settle::hold_all(tx, &wanted).await?;
-    Ok(wanted.iter().map(|it| held.contains(&it.id)).collect())
+    let is_held = |it: &Lease| held.contains(&(it.id, it.number));
+    Ok(wanted.iter().map(is_held).collect())
 }
 
 /// An output as it is kept; `None` for nothing.

@@ -15,8 +15,8 @@ use diesel::{
 };
 use diesel_async::RunQueryDsl;
 use dotmac_db::{
-    Connection, DbError, Querying, TenantId, Tx, insert_all, on, prepared, types::Moment,
-    types::sql::Uuid,
+    Connection, DbError, Querying, TenantId, Tx, insert_all, on, prepared, records,
+    types::{Moment, sql::Uuid},
 };
 use serde::Serialize;
 
@@ -120,24 +120,36 @@ struct Row {
 const IS_RUNNING: &str = "job.state || '' = 'running'";
 /// A job with a requested cancellation is not retried, regardless of its result.
 const END: &str = "UPDATE job SET \
-     finished_at = CASE WHEN job.cancels AND ended.done_at IS NULL THEN $1 ELSE ended.done_at END, \
-     state = CASE WHEN job.cancels AND ended.done_at IS NULL THEN 'cancelled' ELSE ended.state END, \
-     run_at = COALESCE(ended.run_at, job.run_at), \
-     attempt = job.attempt - ended.back, \
-     crashes = COALESCE(ended.crashes, job.crashes), \
+     finished_at = CASE WHEN job.cancels AND r.done_at IS NULL THEN $1 ELSE r.done_at END, \
+     state = CASE WHEN job.cancels AND r.done_at IS NULL THEN 'cancelled' ELSE r.state END, \
+     run_at = COALESCE(r.run_at, job.run_at), \
+     attempt = job.attempt - r.back, \
+     crashes = COALESCE(r.crashes, job.crashes), \
      worker = NULL";
-const WHERE: &str = "WHERE job.id = ended.id AND job.lease = ended.lease";
-const FROM_POSTGRES: &str = "FROM json_to_recordset($2::json) AS ended (id uuid, lease bigint, state text, \
-     run_at timestamp, done_at timestamp, back integer, crashes integer)";
-const FROM_SQLITE: &str = "FROM (SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.lease') AS lease, \
-     json_extract(value, '$.state') AS state, json_extract(value, '$.run_at') AS run_at, \
-     json_extract(value, '$.done_at') AS done_at, json_extract(value, '$.back') AS back, \
-     json_extract(value, '$.crashes') AS crashes FROM json_each($2)) AS ended";
+/// The fields of a [`Row`].
+const FIELDS: [(&str, &str); 7] = [
+    ("id", "uuid"),
+    ("lease", "bigint"),
+    ("state", "text"),
+    ("run_at", "timestamp"),
+    ("done_at", "timestamp"),
+    ("back", "integer"),
+    ("crashes", "integer"),
+];
 
 #[derive(QueryableByName)]
 struct ThatJob {
     #[diesel(sql_type = Uuid)]
     id: JobId,
+}
+
+/// The lease of a job that is still held.
+#[derive(QueryableByName)]
+struct Held {
+    #[diesel(sql_type = Uuid)]
+    id: JobId,
+    #[diesel(sql_type = BigInt)]
+    lease: i64,
 }
 
 #[derive(Clone, Insertable)]
@@ -182,13 +194,11 @@ pub(super) async fn write(tx: &mut Tx, ends: &[End]) -> Result<Vec<JobId>, DbErr
         })
         .collect();
     let rows = serde_json::to_string(&rows).unwrap_or_default();
-    let from = match tx.connection() {
-        Connection::Postgres(_) => FROM_POSTGRES,
-        Connection::Sqlite(_) => FROM_SQLITE,
-    };
+    let given = records::relation(tx.connection(), "$2", &FIELDS);
     let xid = arrival::xid(tx);
     let query = sql_query(format!(
-        "{END}, ready_xid = CASE WHEN ended.state = 'ready' THEN {xid} ELSE job.ready_xid END {from} {WHERE} AND {IS_RUNNING} RETURNING job.id"
+        "{END}, ready_xid = CASE WHEN r.state = 'ready' THEN {xid} ELSE job.ready_xid END FROM {given} \
+         WHERE job.id = r.id AND job.lease = r.lease AND {IS_RUNNING} RETURNING job.id"
     ));
     let query = query.bind::<Timestamp, _>(now).bind::<Text, _>(rows);
     let ended: Vec<ThatJob> = on!(tx, |c| query.load(c).await)?;
@@ -276,24 +286,31 @@ pub(super) async fn hold(tx: &mut Tx, lease: Lease) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Keeps those of these jobs until the end of the transaction that are still held; their ids.
-pub(super) async fn hold_all(tx: &mut Tx, leases: &[Lease]) -> Result<HashSet<JobId>, DbError> {
+/// Keeps those of these jobs until the end of the transaction that are still held; their ids and the numbers of their leases.
+pub(super) async fn hold_all(
+    tx: &mut Tx,
+    leases: &[Lease],
+) -> Result<HashSet<(JobId, i64)>, DbError> {
     let wanted = leases.iter();
     let wanted = wanted.map(|it| serde_json::json!({ "id": it.id, "lease": it.number }));
     let wanted = serde_json::Value::Array(wanted.collect()).to_string();
+    let given = records::relation(
+        tx.connection(),
+        "$1",
+        &[("id", "uuid"), ("lease", "bigint")],
+    );
+    let of_given = "ON job.id = r.id AND job.lease = r.lease";
     let query = match tx.connection() {
         Connection::Postgres(_) => format!(
-            "SELECT job.id FROM json_to_recordset($1::json) AS wanted (id uuid, lease bigint) \
-             JOIN job ON job.id = wanted.id AND job.lease = wanted.lease CROSS JOIN {IDLES_BRIEFLY} AS bounded \
-             WHERE job.state = 'running' ORDER BY job.id FOR SHARE OF job"
+            "SELECT job.id, job.lease FROM {given} JOIN job {of_given} CROSS JOIN {IDLES_BRIEFLY} AS bounded \
+             WHERE {IS_RUNNING} ORDER BY job.id FOR SHARE OF job"
         ),
         // The transaction has the only write lock there is.
-        Connection::Sqlite(_) => "SELECT job.id FROM json_each($1) AS wanted JOIN job \
-             ON job.id = json_extract(wanted.value, '$.id') AND job.lease = json_extract(wanted.value, '$.lease') \
-             WHERE job.state = 'running'"
-            .to_owned(),
+        Connection::Sqlite(_) => {
+            format!("SELECT job.id, job.lease FROM {given} JOIN job {of_given} WHERE {IS_RUNNING}")
+        }
     };
     let query = sql_query(query).bind::<Text, _>(wanted);
-    let held: Vec<ThatJob> = on!(tx, |c| prepared(query).load(c).await)?;
-    Ok(held.into_iter().map(|it| it.id).collect())
+    let held: Vec<Held> = on!(tx, |c| prepared(query).load(c).await)?;
+    Ok(held.into_iter().map(|it| (it.id, it.lease)).collect())
 }

@@ -28,10 +28,12 @@ fn late(db: &ModuleDb, goes: &Arc<AtomicBool>, met: &Met, tries: &Arc<AtomicU32>
         Arc::clone(met),
         Arc::clone(tries),
     );
+    let first = Arc::new(Mutex::new(None));
     JobHandler::new(async move |run: Run<Work>| {
         let (is_first, run) = (tries.fetch_add(1, SeqCst) == 0, Arc::new(run));
         let scope = run.scope().unwrap();
         if is_first {
+            *first.lock().unwrap() = Some(run.lease());
             let (db, scope, late) = (db.clone(), scope.clone(), Arc::clone(&run));
             // Not ended with its job: as a worker whose process was frozen.
             let _left = tokio::spawn(async move {
@@ -66,9 +68,10 @@ fn late(db: &ModuleDb, goes: &Arc<AtomicBool>, met: &Met, tries: &Arc<AtomicU32>
             });
             std::future::pending::<()>().await;
         }
+        let leases = [first.lock().unwrap().unwrap(), run.lease()];
         let work = async move |tx: &mut TenantTx| {
             note_done(tx, run.number, "second").await?;
-            assert_eq!(hold_all(tx, &[run.lease()]).await?, [true]);
+            assert_eq!(hold_all(tx, &leases).await?, [false, true]);
             run.complete(tx, &run.number).await?;
             Ok::<_, DbError>(run.number)
         };

@@ -99,11 +99,8 @@ impl Rig {
     }
 }
 
-fn count(occurrences: &[Occurrence], state: &str) -> usize {
-    occurrences
-        .iter()
-        .filter(|it| it.state.as_str() == state)
-        .count()
+fn count(occurrences: &[Occurrence], state: OccurrenceState) -> usize {
+    occurrences.iter().filter(|it| it.state == state).count()
 }
 
 #[actix::test]
@@ -181,14 +178,15 @@ async fn what_was_missed_is_enqueued_or_noted_as_the_policy_says() {
                 Missed::Skip | Missed::RunOnce => 1,
                 Missed::RunAll => 24,
             };
-            assert_eq!(count(&occurrences, "enqueued"), runs, "{missed:?}");
-            assert_eq!(count(&occurrences, "missed"), 31 - runs, "{missed:?}");
+            let count = |state| count(&occurrences, state);
+            assert_eq!(count(OccurrenceState::Enqueued), runs, "{missed:?}");
+            assert_eq!(count(OccurrenceState::Missed), 31 - runs, "{missed:?}");
             assert!(occurrences[..runs].iter().all(|it| it.job_id.is_some()));
             assert!(rig.schedule_now(id).await.next_at.unwrap() > Moment::now());
         }
         eventually("four missed ones", || async {
             let found = rig.occurrences(short).await;
-            assert_eq!(count(&found, "missed"), found.len());
+            assert_eq!(count(&found, OccurrenceState::Missed), found.len());
             (found.len() == 4).then_some(())
         })
         .await;

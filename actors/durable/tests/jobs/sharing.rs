@@ -269,6 +269,32 @@ async fn each_queue_has_slots_of_its_own() {
     .await;
 }
 
+/// So many jobs were claimed before: their entries take a look some 20 ms.
+const BEFORE: i64 = 100_000;
+
+/// Completes so many jobs while a reader keeps its snapshot: the indexes keep their entries until the reader is dropped.
+/// Nothing runs jobs meanwhile.
+async fn reader_of_dead_entries(server: &Postgres) -> tokio_postgres::Client {
+    let rig = Rig::start(&postgres(server.port), |_| Vec::new()).await;
+    rig.supervisor.halt().await;
+    let (reader, connection) = tokio_postgres::connect(&server.url(), tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let pin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM job";
+    reader.batch_execute(pin).await.unwrap();
+    server
+        .query(&format!(
+            "INSERT INTO job (id, tenant_id, kind, queue, state, priority, run_at, max_attempts, created_at) \
+             SELECT gen_random_uuid(), '00000000-0000-0000-0000-000000000001', 'test.single', 'default', 'ready', 0, \
+             now(), 3, now() FROM generate_series(1, {BEFORE})"
+        ))
+        .await;
+    let done = "UPDATE job SET state = 'completed', finished_at = now() WHERE state <> 'completed'";
+    server.query(done).await;
+    reader
+}
+
 /// While a reader keeps its snapshot, the index keeps the entries of all jobs that were claimed, and to look through it takes
 /// long. Tenants have their turns all the same, and a tenant that had no job before is found.
 #[actix::test]
@@ -276,24 +302,8 @@ async fn tenants_take_turns_while_a_reader_keeps_its_snapshot() {
     let server = Postgres::start().await;
     let target = postgres(server.port);
     let log = Log::default();
+    let reader = reader_of_dead_entries(&server).await;
     let rig = Rig::start(&target, |_| vec![logging(&log)]).await;
-    let (reader, connection) = tokio_postgres::connect(&server.url(), tokio_postgres::NoTls)
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    let pin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM job";
-    reader.batch_execute(pin).await.unwrap();
-    // As many jobs as leave entries for a look of some 20 ms.
-    server
-        .query(
-            "INSERT INTO job (id, tenant_id, kind, queue, state, priority, run_at, max_attempts, created_at) \
-             SELECT gen_random_uuid(), '00000000-0000-0000-0000-000000000001', 'test.single', 'default', 'ready', 0, \
-             now(), 3, now() FROM generate_series(1, 100000)",
-        )
-        .await;
-    server
-        .query("UPDATE job SET state = 'completed', finished_at = now() WHERE state <> 'completed'")
-        .await;
     for number in 0..20 {
         for of in 1..=4 {
             let job = Single { tenant: of, number };
@@ -319,15 +329,13 @@ async fn tenants_take_turns_while_a_reader_keeps_its_snapshot() {
 }
 
 /// How many entries of the indexes of jobs were read, as the server has noted it by now.
-async fn entries_read(server: &crate::support::Postgres) -> i64 {
+async fn entries_read(server: &Postgres) -> i64 {
     // Sessions report at most once a second.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let read = "SELECT sum(idx_tup_read)::bigint FROM pg_stat_user_indexes WHERE relname = 'job'";
     server.query(read).await.trim().parse().unwrap()
 }
 
-/// So many jobs were claimed before.
-const BEFORE: i64 = 100_000;
 /// So many are enqueued, one after the other, between two questions.
 const AT_A_TIME: i64 = 60;
 
@@ -337,19 +345,8 @@ async fn what_becomes_ready_is_found_without_the_entries_of_what_was_claimed_bef
     let server = Postgres::start().await;
     let target = postgres(server.port);
     let log = Log::default();
+    let reader = reader_of_dead_entries(&server).await;
     let rig = Rig::start(&target, |_| vec![logging(&log)]).await;
-    let (reader, connection) = tokio_postgres::connect(&server.url(), tokio_postgres::NoTls)
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    let pin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM job";
-    reader.batch_execute(pin).await.unwrap();
-    let fill = "INSERT INTO job (id, tenant_id, kind, queue, state, priority, run_at, max_attempts, created_at) \
-         SELECT gen_random_uuid(), '00000000-0000-0000-0000-000000000001', 'test.single', 'default', 'ready', 0, \
-         now(), 3, now() FROM generate_series(1, 100000)";
-    server.query(fill).await;
-    let done = "UPDATE job SET state = 'completed', finished_at = now() WHERE state <> 'completed'";
-    server.query(done).await;
     let mut number = 0;
     crate::support::eventually("jobs to be found by their transactions", || {
         let first = number;

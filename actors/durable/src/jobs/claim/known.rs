@@ -66,11 +66,9 @@ impl Arrivals {
         }
     }
 
-    /// How long the next question is put off, if the last one took long.
+    /// How long the next question is put off; `None` if it is not.
     fn put_off(&self) -> Option<Duration> {
-        let (at, took) = self.asked;
-        let left = (took * APART).checked_sub(at.elapsed())?;
-        (took > QUICK && !left.is_zero()).then_some(left)
+        left(self.asked, APART)
     }
 
     /// Whether it is time to ask again.
@@ -87,14 +85,12 @@ impl Known {
 
     /// How long the next look is put off; `None` if it is not.
     pub(in crate::jobs) fn put_off(&self) -> Option<Duration> {
-        let (at, took) = self.looked.filter(|_| self.is_slow())?;
         let apart = match self.arrivals {
             Some(_) => APART_FOLLOWING,
             None if self.is_idle => APART_IDLE,
             None => APART,
         };
-        let left = (took * apart).checked_sub(at.elapsed())?;
-        (!left.is_zero()).then_some(left)
+        left(self.looked?, apart)
     }
 
     /// The same for the question what has become ready.
@@ -114,6 +110,12 @@ impl Known {
             _ => {}
         }
     }
+}
+
+/// What is left of the pause after a query that was over at a time and took long: `apart` times as long as it took.
+fn left((at, took): (Instant, Duration), apart: u32) -> Option<Duration> {
+    let left = (took * apart).checked_sub(at.elapsed())?;
+    (took > QUICK && !left.is_zero()).then_some(left)
 }
 
 /// From where the jobs of a tenant are claimed, in the order of the index: the first that may be ready.
