@@ -127,13 +127,11 @@ async fn orphans(
         };
         kept += known.len();
         for orphan in some.iter().filter(is_orphan) {
-            match orphan.is_probe() {
-                // An instance was killed at the wrong moment.
-                true if options.deletes_orphans != Deletes::None => {
-                    on.storage.delete_stored(orphan).await?;
-                }
-                true => {}
-                false => found.push(orphan.clone()),
+            if !orphan.is_probe() {
+                found.push(orphan.clone());
+            } else if options.deletes_orphans != Deletes::None {
+                // An instance was killed between writing and deleting it.
+                on.storage.delete_stored(orphan).await?;
             }
         }
     }

@@ -8,10 +8,7 @@ use std::time::Duration;
 
 use dotmac_platform::{
     access::Principal,
-    db::{
-        TenantScope,
-        types::{Id, Moment},
-    },
+    db::types::{Id, Moment},
 };
 use url::Url;
 
@@ -26,7 +23,6 @@ use crate::{
     store::{
         blobs::{self, BlobId},
         files::{FileId, FileRow},
-        uploads::UploadRow,
     },
     writing::permit,
 };
@@ -130,26 +126,20 @@ pub(crate) async fn complete(
         });
         upload = arrived.await?;
     }
-    match finish(on, &scope, upload, is_first).await {
+    // Only one request at a time creates the file: the first one, or a later one once that has failed.
+    let finished = async {
+        if !is_first {
+            finishing::claim(on, &scope, id).await?;
+        }
+        finishing::finish(on, &scope, upload, &|| {}).await
+    };
+    match finished.await {
         // Another request was faster.
         Err(error @ (FilesError::Lost | FilesError::Taken)) => match find(on, who, id).await? {
             Upload::File(row) => Ok(row),
             Upload::Open(_) => Err(error),
         },
         finished => finished,
-    }
-}
-
-/// Only one request at a time makes the file: the first one, or a later one once that has failed.
-async fn finish(
-    on: &Service,
-    scope: &TenantScope,
-    upload: UploadRow,
-    is_first: bool,
-) -> Result<FileRow, FilesError> {
-    match is_first {
-        true => finishing::finish(on, scope, upload, &|| {}).await,
-        false => finishing::take_up(on, scope, upload, &|| {}).await,
     }
 }
 

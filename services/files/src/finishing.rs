@@ -36,31 +36,42 @@ const DELETES: usize = 8;
 /// How often a request that creates the file of an upload touches its row.
 const TOUCH: Duration = Duration::from_secs(10);
 
-/// Creates the file of an upload that an earlier request completed, unless another request does so.
+/// Claims an upload that an earlier request completed, so that the caller may [`finish`] it.
 ///
 /// # Errors
 ///
-/// As [`finish`]; [`FilesError::Taken`].
-pub(crate) async fn take_up(
-    on: &Service,
-    scope: &TenantScope,
-    upload: UploadRow,
-    beat: &(dyn Fn() + Sync),
-) -> Result<FileRow, FilesError> {
-    let (db, id) = (on.db.tenant(scope), upload.id);
+/// [`FilesError::Taken`] if another request creates its file, or has created it.
+pub(crate) async fn claim(on: &Service, scope: &TenantScope, id: FileId) -> Result<(), FilesError> {
+    let db = on.db.tenant(scope);
     let claimed = db.transaction("claim upload", async move |tx| rules::claim(tx, id).await);
-    claimed.await?;
-    finish(on, scope, upload, beat).await
+    claimed.await
 }
 
-/// Creates the file of a complete upload, which the caller has claimed. Its parts are read, verified and written as one blob;
-/// `beat` is called meanwhile.
+/// Creates the file of a complete upload, which the caller has claimed or completed. Its parts are read, verified and written as
+/// one blob; `beat` is called meanwhile. After an error another request may do so at once, unless the outcome is unknown.
 ///
 /// # Errors
 ///
 /// [`FilesError::TypeMismatch`] and [`FilesError::DigestMismatch`], after which the upload is gone; [`FilesError::Lost`] if another
 /// request made the file.
 pub(crate) async fn finish(
+    on: &Service,
+    scope: &TenantScope,
+    upload: UploadRow,
+    beat: &(dyn Fn() + Sync),
+) -> Result<FileRow, FilesError> {
+    let id = upload.id;
+    let finished = create(on, scope, upload, beat).await;
+    if let Err(error) = &finished
+        && !error.is_outcome_unknown()
+        && !is_refused(error)
+    {
+        disclaim(on, scope, id).await;
+    }
+    finished
+}
+
+async fn create(
     on: &Service,
     scope: &TenantScope,
     upload: UploadRow,
@@ -80,7 +91,6 @@ pub(crate) async fn finish(
                 end(on, scope, upload).await?;
             } else {
                 metrics::uploaded(Outcome::Failed);
-                disclaim(on, scope, id).await;
             }
             return Err(error);
         }
@@ -101,7 +111,6 @@ pub(crate) async fn finish(
         }
         Err(error) => {
             writing.give_up().await;
-            disclaim(on, scope, id).await;
             Err(error)
         }
     }

@@ -15,7 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     FilesError,
     digest::Checksum,
-    finishing::{finish, take_up},
+    finishing::{claim, finish},
     metrics::{self, Outcome},
     rules::uploads as rules,
     service::Service,
@@ -102,11 +102,13 @@ impl Appended {
     /// As [`finish`]; [`FilesError::Taken`].
     pub(crate) async fn finish(&self, on: &Service, scope: &TenantScope) -> Result<(), FilesError> {
         let upload = self.upload.clone();
-        match upload.received < upload.length {
-            true => Ok(()),
-            false if self.ends => finish(on, scope, upload, &|| {}).await.map(drop),
-            false => take_up(on, scope, upload, &|| {}).await.map(drop),
+        if upload.received < upload.length {
+            return Ok(());
         }
+        if !self.ends {
+            claim(on, scope, upload.id).await?;
+        }
+        finish(on, scope, upload, &|| {}).await.map(drop)
     }
 }
 

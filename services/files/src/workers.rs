@@ -35,7 +35,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long after its expiry the sweep still tries to create the file of a complete upload.
 const HOPELESS: Duration = Duration::from_secs(24 * 3600);
 
-/// Behind which leases a blob is put that the store does not delete: longer than any that ends meanwhile.
+/// How far ahead the lease of a blob is set that the store did not delete, so that all others are deleted first.
 const POSTPONED: Duration = Duration::from_secs(3600);
 
 /// How long links stay after their end, with their number of downloads.
@@ -124,7 +124,13 @@ pub(crate) async fn sweep(service: Service, context: WorkerContext) -> Result<()
         delete_links(&service).await,
         finish(&service, &context).await,
     ];
-    done.into_iter().collect()
+    let mut failed = done.into_iter().filter_map(Result::err);
+    let first = failed.next();
+    for error in failed {
+        let error = dotmac_causes::chain(&error);
+        tracing::warn!(error, "another part of the sweep failed");
+    }
+    first.map_or(Ok(()), Err)
 }
 
 /// Deletes links that ended long ago.
@@ -202,7 +208,11 @@ async fn finish(service: &Service, context: &WorkerContext) -> Result<(), FilesE
     for upload in unfinished.await? {
         let id = upload.id;
         let scope = TenantScope::system(upload.tenant_id, "finish uploads");
-        match finishing::take_up(service, &scope, upload, &|| context.beat()).await {
+        let finished = async {
+            finishing::claim(service, &scope, id).await?;
+            finishing::finish(service, &scope, upload, &|| context.beat()).await
+        };
+        match finished.await {
             Ok(_) => tracing::info!(upload = %id, "created the file of a complete upload"),
             Err(FilesError::Lost | FilesError::Taken) => {}
             Err(error) => {

@@ -67,7 +67,7 @@ pub(crate) enum FilesError {
     #[error("the upload has come to {0}")]
     Offset(i64),
     /// Another request continues the upload.
-    #[error("another request goes on with the upload")]
+    #[error("another request continues the upload")]
     Taken,
     /// The parts of the upload go to the store.
     #[error("the parts of the upload go to the store")]

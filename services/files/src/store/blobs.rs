@@ -185,7 +185,7 @@ pub(crate) async fn to_drop(
     on!(c, |c| query.load(c).await)
 }
 
-/// The store did not delete it: those are deleted first whose lease ends, or ended, before `until`.
+/// The store did not delete it: it is tried again after all others whose lease ends before `until`.
 pub(crate) async fn postpone(
     tx: &mut Tx,
     tenant: TenantId,
