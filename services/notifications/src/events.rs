@@ -1,8 +1,8 @@
 //! What others learn of notifications. An event has ids, words and counts, and never an address or what a message says.
 
 use dotmac_platform::{
-    db::{TenantTx, Tx},
-    events::{Emit as _, EmitError, Event, emit_for},
+    db::Tx,
+    events::{EmitError, Event, emit_for},
     module::Manifest,
 };
 use serde::Serialize;
@@ -87,15 +87,15 @@ macro_rules! of_deliveries {
             }
         )+
 
-        /// Says what became of `delivery`, if that is worth an event.
+        /// Emits what became of `delivery`, if that is worth an event, on a transaction of its tenant or of the system.
         pub(crate) fn emit(
-            tx: &mut TenantTx,
+            tx: &mut Tx,
             delivery: &DeliveryRow,
             state: State,
             (status, reason): (Option<i32>, Option<String>),
         ) -> Result<(), EmitError> {
             match state {
-                $(State::$state => drop(tx.emit(&$event {
+                $(State::$state => drop(emit_for(tx, delivery.tenant_id, &$event {
                     delivery_id: delivery.id,
                     notification_id: delivery.notification_id,
                     channel: delivery.channel,
@@ -131,21 +131,4 @@ of_deliveries! {
     DeliverySuppressed = "delivery.suppressed.v1", Suppressed;
     /// The connection was lost before the next hop answered.
     DeliveryUnknown = "delivery.unknown.v1", Unknown;
-}
-
-/// Says that the next hop has taken `delivery`, on a transaction of the system.
-pub(crate) fn emit_accepted(
-    tx: &mut Tx,
-    delivery: &DeliveryRow,
-    status: Option<i32>,
-) -> Result<(), EmitError> {
-    let accepted = DeliveryAccepted {
-        delivery_id: delivery.id,
-        notification_id: delivery.notification_id,
-        channel: delivery.channel,
-        user_id: delivery.user_id,
-        status,
-        reason: None,
-    };
-    emit_for(tx, delivery.tenant_id, &accepted).map(drop)
 }

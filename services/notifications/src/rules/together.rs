@@ -20,14 +20,14 @@ use super::{
     settle::Settled,
 };
 use crate::{
-    channel::{Channel, State},
+    channel::State,
     error::NotificationsError,
     events,
     jobs::DeliveryJob,
     metrics,
     service::Service,
     store::{
-        deliveries::DeliveryId,
+        deliveries::{DeliveryId, DeliveryRow},
         together::{self as store, AcceptedRow},
     },
 };
@@ -46,7 +46,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Together {
     loads: Batch<(TenantId, DeliveryId), Option<Option<Loaded>>>,
     marks: Batch<Mark, Marked>,
-    accepted: Batch<(Settled, Span), bool>,
+    accepted: Batch<(AcceptedRow, Accepted), bool>,
 }
 
 /// Items that wait, and the turn of the caller that does all of them.
@@ -85,8 +85,10 @@ impl<I, O> Batch<I, O> {
         }
     }
 
+    /// The next items, without those of callers that were cancelled.
     fn next(&self) -> Vec<(I, oneshot::Sender<O>)> {
         let mut waiting = self.waiting();
+        waiting.retain(|(_, caller)| !caller.is_closed());
         let most = waiting.len().min(MOST);
         waiting.drain(..most).collect()
     }
@@ -214,49 +216,72 @@ async fn mark_all(db: Db, items: Vec<Mark>) -> Vec<Marked> {
     }
 }
 
+/// What the event of a delivery that the next hop took has in it, and the span of its cause.
+struct Accepted {
+    delivery: DeliveryRow,
+    status: Option<i32>,
+    span: Span,
+}
+
 /// Writes down with others that the next hop took a delivery, if nothing follows from it but its event. `false` if that is to be
 /// done by itself: it was not done, or it does no harm to do it again.
 pub(super) async fn accept(service: &Service, settled: &Settled) -> bool {
-    if !is_plain(settled) {
+    let Some(row) = plain(settled) else {
         return false;
-    }
+    };
+    let accepted = Accepted {
+        delivery: settled.delivery.clone(),
+        status: settled.outcome.status,
+        span: Span::current(),
+    };
     let accept_all =
         |items| Box::pin(accept_all(service.db.system(WHY), items)) as BoxFuture<'static, _>;
-    let item = (settled.clone(), Span::current());
-    let accepted = service.together.accepted.run(item, accept_all).await;
-    accepted.unwrap_or_default()
+    let item = (row, accepted);
+    let done = service.together.accepted.run(item, accept_all).await;
+    done.unwrap_or_default()
 }
 
-fn is_plain(it: &Settled) -> bool {
-    it.outcome.state == State::Accepted
-        && it.attempt.is_some()
-        && it.sending_since.is_some()
+/// What is written of a delivery that the next hop took; `None` if there is more to it.
+fn plain(it: &Settled) -> Option<AcceptedRow> {
+    let is_plain = it.outcome.state == State::Accepted
         && it.called.is_none()
         && it.gone.is_none()
         && !it.is_lasting
         && it.members.is_empty()
         && it.notification.purpose.is_none()
-        && !it.notification.is_secret
+        && !it.notification.is_secret;
+    if !is_plain {
+        return None;
+    }
+    Some(AcceptedRow {
+        tenant_id: it.delivery.tenant_id,
+        id: it.delivery.id,
+        since: it.sending_since?,
+        attempts: it.delivery.attempts + 1,
+        answer: it.outcome.answer.clone(),
+        record: serde_json::to_string(it.attempt.as_ref()?).unwrap_or_default(),
+    })
 }
 
-async fn accept_all(db: Db, items: Vec<(Settled, Span)>) -> Vec<bool> {
+async fn accept_all(db: Db, items: Vec<(AcceptedRow, Accepted)>) -> Vec<bool> {
     let count = items.len();
+    let (rows, accepted): (Vec<_>, Vec<_>) = items.into_iter().unzip();
     let accepting = db.transaction("settle deliveries", async move |tx: &mut Tx| {
-        let rows: Vec<_> = items.iter().filter_map(|(it, _)| row(it)).collect();
         let taken = store::accept(tx, &rows, Moment::now()).await?;
-        let mut counts: BTreeMap<Channel, usize> = BTreeMap::new();
-        for (it, span) in &items {
-            let delivery = &it.delivery;
-            if !taken.contains(&delivery.id) {
+        let mut channels = Vec::new();
+        for it in &accepted {
+            if !taken.contains(&it.delivery.id) {
                 continue; // a report, or another worker, was faster
             }
             // In the trace of its own cause.
-            span.in_scope(|| events::emit_accepted(tx, delivery, it.outcome.status))?;
-            *counts.entry(delivery.channel).or_default() += 1;
+            let outcome = (it.status, None);
+            it.span
+                .in_scope(|| events::emit(tx, &it.delivery, State::Accepted, outcome))?;
+            channels.push(it.delivery.channel);
         }
         tx.after_commit(move || {
-            for (channel, count) in counts {
-                (0..count).for_each(|_| metrics::settled(channel, State::Accepted));
+            for channel in channels {
+                metrics::settled(channel, State::Accepted);
             }
         });
         Ok::<(), NotificationsError>(())
@@ -268,17 +293,6 @@ async fn accept_all(db: Db, items: Vec<(Settled, Span)>) -> Vec<bool> {
             vec![false; count]
         }
     }
-}
-
-fn row(it: &Settled) -> Option<AcceptedRow> {
-    Some(AcceptedRow {
-        tenant_id: it.delivery.tenant_id,
-        id: it.delivery.id,
-        since: it.sending_since?,
-        attempts: it.delivery.attempts + 1,
-        answer: it.outcome.answer.clone(),
-        record: serde_json::to_string(it.attempt.as_ref()?).unwrap_or_default(),
-    })
 }
 
 #[cfg(test)]

@@ -66,9 +66,12 @@ impl Session {
                 within(limit, Stage::Connect, connecting).await?
             }
             None => {
-                let stream = Box::new(connect(server, limit).await?);
-                let greeting = AsyncSmtpConnection::connect_with_transport(stream, hello);
-                within(limit, Stage::Connect, greeting).await?
+                let connecting = async {
+                    let stream = Box::new(connect(server).await?);
+                    let greeting = AsyncSmtpConnection::connect_with_transport(stream, hello);
+                    greeting.await.map_err(Broken::Said)
+                };
+                within(limit, Stage::Connect, connecting).await?
             }
         };
         let mut session = Self {
@@ -167,32 +170,39 @@ impl Session {
     }
 }
 
-/// A connection that sends at once what it is given. lettre writes a mail in two pieces, and by itself the second would wait until the
-/// relay has acknowledged the first, which takes up to 40 ms.
-async fn connect(server: (&str, u16), limit: Duration) -> Result<TcpStream, Fault> {
-    let connecting = async {
-        let stream = TcpStream::connect(server).await?;
-        stream.set_nodelay(true)?;
-        Ok::<_, std::io::Error>(stream)
-    };
-    match timeout(limit, connecting).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(Fault::new(Stage::Connect, error.to_string())),
-        Err(_) => Err(Fault::new(
-            Stage::Connect,
-            format!("no answer within {limit:?}"),
-        )),
+/// Why a step of a session has no result.
+enum Broken {
+    /// There is no connection.
+    Away(std::io::Error),
+    /// What lettre says.
+    Said(SmtpError),
+}
+
+impl From<SmtpError> for Broken {
+    fn from(error: SmtpError) -> Self {
+        Self::Said(error)
     }
 }
 
-async fn within<T>(
+/// A connection that sends at once what it is given. lettre writes a mail in two pieces, and by itself the second would wait until the
+/// relay has acknowledged the first, which takes up to 40 ms.
+async fn connect(server: (&str, u16)) -> Result<TcpStream, Broken> {
+    let stream = TcpStream::connect(server).await.map_err(Broken::Away)?;
+    stream.set_nodelay(true).map_err(Broken::Away)?;
+    Ok(stream)
+}
+
+async fn within<T, E: Into<Broken>>(
     limit: Duration,
     stage: Stage,
-    work: impl Future<Output = Result<T, SmtpError>>,
+    work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Fault> {
     match timeout(limit, work).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Fault::of(stage, &error)),
+        Ok(Err(error)) => Err(match error.into() {
+            Broken::Away(error) => Fault::new(stage, error.to_string()),
+            Broken::Said(error) => Fault::of(stage, &error),
+        }),
         Err(_) => Err(Fault::new(stage, format!("no answer within {limit:?}"))),
     }
 }

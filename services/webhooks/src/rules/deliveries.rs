@@ -97,7 +97,7 @@ pub(crate) async fn test(
     Ok(audit::record(tx, TEST, endpoint)?.of(row))
 }
 
-/// Starts a delivery again, whatever became of it. The receiver knows by `webhook-id` that it is the same.
+/// Starts a delivery again, in any state but `sending`. The receiver knows by `webhook-id` that it is the same.
 ///
 /// # Errors
 ///

@@ -11,17 +11,18 @@ use dotmac_platform::{
     },
     delivery::Attempt,
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{deliveries::DeliveryId, endpoints::EndpointId, schema::webhook_attempt as attempt};
 
-#[derive(Clone, Debug, Queryable, Selectable)]
+#[derive(Clone, Debug, Queryable, Selectable, Serialize)]
 #[diesel(table_name = attempt)]
 pub(crate) struct AttemptRow {
     tenant_id: TenantId,
     delivery_id: DeliveryId,
     pub(crate) number: i32,
     endpoint_id: EndpointId,
+    #[serde(serialize_with = "as_text")]
     at: Moment,
     duration_ms: i64,
     status: Option<i32>,
@@ -66,19 +67,9 @@ impl AttemptRow {
     }
 }
 
-#[derive(Serialize)]
-struct Written<'a> {
-    tenant_id: TenantId,
-    delivery_id: DeliveryId,
-    number: i32,
-    endpoint_id: EndpointId,
-    at: String,
-    duration_ms: i64,
-    status: Option<i32>,
-    address: Option<&'a str>,
-    response_headers: &'a Json<BTreeMap<String, String>>,
-    response_body: Option<&'a str>,
-    error: Option<&'a str>,
+/// As both back ends read it.
+fn as_text<S: Serializer>(at: &Moment, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&records::moment(*at))
 }
 
 /// Inserts attempts, by one statement whose text does not depend on their number.
@@ -86,22 +77,6 @@ pub(crate) async fn insert(tx: &mut Tx, rows: Vec<AttemptRow>) -> Result<(), DbE
     if rows.is_empty() {
         return Ok(());
     }
-    let written: Vec<_> = rows
-        .iter()
-        .map(|it| Written {
-            tenant_id: it.tenant_id,
-            delivery_id: it.delivery_id,
-            number: it.number,
-            endpoint_id: it.endpoint_id,
-            at: records::moment(it.at),
-            duration_ms: it.duration_ms,
-            status: it.status,
-            address: it.address.as_deref(),
-            response_headers: &it.response_headers,
-            response_body: it.response_body.as_deref(),
-            error: it.error.as_deref(),
-        })
-        .collect();
     let fields = [
         ("tenant_id", "uuid"),
         ("delivery_id", "uuid"),
@@ -122,7 +97,7 @@ pub(crate) async fn insert(tx: &mut Tx, rows: Vec<AttemptRow>) -> Result<(), DbE
         names.join(", r."),
         records::relation(tx.connection(), "$1", &fields)
     ));
-    let query = query.bind::<Text, _>(serde_json::to_string(&written).unwrap_or_default());
+    let query = query.bind::<Text, _>(serde_json::to_string(&rows).unwrap_or_default());
     on!(tx, |c| prepared(query).execute(c).await).map(drop)
 }
 
