@@ -13,7 +13,7 @@ use dotmac_platform::db::{
 
 use super::{
     grants,
-    held::{HeldFilter, held_rows, of_holder},
+    held::{HeldFilter, held_rows, lasts, of_holder},
     roles::{RoleGrants, RoleId, split},
     schema::{role_bindings, role_permissions, roles, users},
     service_accounts::ServiceAccountId,
@@ -213,13 +213,10 @@ pub(crate) async fn role_names(tx: &mut TenantTx, holder: Holder) -> Result<Vec<
         let of_role = roles::tenant_id
             .eq(role_bindings::tenant_id)
             .and(roles::id.eq(role_bindings::role_id));
-        let is_now = role_bindings::expires_at
-            .is_null()
-            .or(role_bindings::expires_at.gt(now));
         let query = role_bindings::table
             .inner_join(roles::table.on(of_role))
             .filter(role_bindings::tenant_id.eq(tenant))
-            .filter(is_now)
+            .filter(lasts!(role_bindings, now))
             .order(roles::name.asc())
             .select(roles::name)
             .into_boxed();
@@ -237,14 +234,11 @@ pub(crate) async fn role_names_of(
         let of_role = roles::tenant_id
             .eq(role_bindings::tenant_id)
             .and(roles::id.eq(role_bindings::role_id));
-        let is_now = role_bindings::expires_at
-            .is_null()
-            .or(role_bindings::expires_at.gt(now));
         let query = role_bindings::table
             .inner_join(roles::table.on(of_role))
             .filter(role_bindings::tenant_id.eq(tenant))
             .filter(role_bindings::user_id.eq_any(users))
-            .filter(is_now)
+            .filter(lasts!(role_bindings, now))
             .order(roles::name.asc())
             .select((role_bindings::user_id, roles::name));
         query.load(c).await
@@ -313,14 +307,12 @@ pub(crate) async fn has_role(
     user: UserId,
     role: RoleId,
 ) -> Result<bool, DbError> {
-    let is_now = role_bindings::expires_at
-        .is_null()
-        .or(role_bindings::expires_at.gt(Moment::now()));
+    let now = Moment::now();
     let query = role_bindings::table
         .filter(role_bindings::tenant_id.eq(tx.tenant()))
         .filter(role_bindings::user_id.eq(user))
         .filter(role_bindings::role_id.eq(role))
-        .filter(is_now)
+        .filter(lasts!(role_bindings, now))
         .count();
     let count: i64 = on!(tx, |c| query.get_result(c).await)?;
     Ok(count > 0)

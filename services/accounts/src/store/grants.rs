@@ -9,7 +9,7 @@ use dotmac_platform::db::{
 
 use super::{
     bindings::Holder,
-    held::{HeldFilter, held_rows, of_holder},
+    held::{HeldFilter, held_rows, lasts, of_holder},
     schema::grants,
     service_accounts::ServiceAccountId,
     slice::{Slice, sliced},

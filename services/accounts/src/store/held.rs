@@ -13,6 +13,13 @@ macro_rules! of_holder {
     };
 }
 
+/// Whether a row has not expired by `now`.
+macro_rules! lasts {
+    ($table:ident, $now:expr) => {
+        $table::expires_at.is_null().or($table::expires_at.gt($now))
+    };
+}
+
 /// Which rows of such a table; `W` is what a row gives.
 #[derive(Clone, Debug)]
 pub(crate) struct HeldFilter<W> {
@@ -105,10 +112,9 @@ macro_rules! held_rows {
         ) -> Result<Vec<$row>, DbError> {
             let (tenant, now) = (tx.tenant(), Moment::now());
             on!(tx, |c| {
-                let is_now = $table::expires_at.is_null().or($table::expires_at.gt(now));
                 let query = $table::table
                     .filter($table::tenant_id.eq(tenant))
-                    .filter(is_now)
+                    .filter(lasts!($table, now))
                     .select($row::as_select())
                     .order($table::id.asc())
                     .into_boxed();
@@ -120,10 +126,9 @@ macro_rules! held_rows {
         pub(crate) async fn count_of(tx: &mut TenantTx, holder: Holder) -> Result<i64, DbError> {
             let (tenant, now) = (tx.tenant(), Moment::now());
             on!(tx, |c| {
-                let is_now = $table::expires_at.is_null().or($table::expires_at.gt(now));
                 let query = $table::table
                     .filter($table::tenant_id.eq(tenant))
-                    .filter(is_now)
+                    .filter(lasts!($table, now))
                     .count()
                     .into_boxed();
                 of_holder!(query, $table, holder).get_result(c).await
@@ -170,4 +175,4 @@ macro_rules! held_rows {
     };
 }
 
-pub(super) use {held_rows, of_holder};
+pub(super) use {held_rows, lasts, of_holder};

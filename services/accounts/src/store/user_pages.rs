@@ -8,6 +8,7 @@ use dotmac_platform::{
 };
 
 use super::{
+    held::lasts,
     roles::RoleId,
     schema::{memberships, role_bindings, users},
     slice::{Slice, sliced},
@@ -47,14 +48,11 @@ pub(crate) async fn page(
             query = query.filter(users::email_normal.eq(email));
         }
         if let Some(role) = filter.role {
-            let is_now = role_bindings::expires_at
-                .is_null()
-                .or(role_bindings::expires_at.gt(now));
             let holders = role_bindings::table
                 .filter(role_bindings::tenant_id.eq(tenant))
                 .filter(role_bindings::role_id.eq(role))
                 .filter(role_bindings::user_id.is_not_null())
-                .filter(is_now)
+                .filter(lasts!(role_bindings, now))
                 .select(role_bindings::user_id.assume_not_null());
             query = query.filter(users::id.eq_any(holders));
         }
