@@ -20,8 +20,9 @@ test: ## Install the servers that the tests start, then run the whole suite
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --workspace --locked --no-fail-fast
 
 check: check-tools subjects fmt-check ## Run all that CI runs, and print how long each part took
-	@mkdir -p target; nice -n 19 $(MAKE) --no-print-directory timed PARTS='lint doc supervision-alone' \
+	@mkdir -p target; setsid nice -n 19 $(MAKE) --no-print-directory timed PARTS='lint doc supervision-alone' \
 	  CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-target}/lint >target/lint.log 2>&1 & lint=$$!; status=0; \
+	trap 'kill -- -'$$lint' 2>/dev/null || true' EXIT; \
 	$(MAKE) --no-print-directory timed PARTS='test features deny' || status=$$?; \
 	wait $$lint || status=$$?; cat target/lint.log; exit $$status
 
@@ -63,7 +64,8 @@ generate: ## Write the generated files: docs/settings.md, deploy/dotmac.env.exam
 # ---- The parts of `check`; the suite itself compares the generated files with the code --------
 
 # The suite waits for timers and servers for much of its time: clippy and rustdoc run in what it leaves of the processor, with
-# a target directory of their own, as cargo lets one command at a time use one.
+# a target directory of their own, as cargo lets one command at a time use one. They have a process group of their own, which
+# ends with `check`: bash has its background jobs ignore Ctrl-C.
 timed:
 	@for part in $(PARTS); do \
 	  began=$$SECONDS; $(MAKE) --no-print-directory $$part; echo "make $$part took $$((SECONDS - began)) s"; done

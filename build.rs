@@ -36,10 +36,14 @@ fn main() {
 }
 
 /// Has the linker write the addresses of constant data as a bitmap, not as 24 bytes each: all of them are read at the
-/// start and stay in memory. The loader has to know that form: glibc from 2.36 on. As always with glibc, a program
-/// needs the one that it was built with, or a later one.
+/// start and stay in memory. The loader has to know that form: glibc from 2.36 on. LLD and GNU ld from 2.38 on write it;
+/// gold refuses the flag. `DOTMAC_PACK_RELOCATIONS=0` leaves it out, for gold or an older glibc than this machine's.
 fn pack_relocations() {
+    println!("cargo::rerun-if-env-changed=DOTMAC_PACK_RELOCATIONS");
     let variable = |name| env::var(name).unwrap_or_default();
+    if variable("DOTMAC_PACK_RELOCATIONS") == "0" {
+        return;
+    }
     let is_gnu =
         variable("CARGO_CFG_TARGET_OS") == "linux" && variable("CARGO_CFG_TARGET_ENV") == "gnu";
     // Of another machine the version is not known.

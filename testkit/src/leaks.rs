@@ -4,7 +4,7 @@ use std::iter;
 
 /// Something that was emitted, as it is and in each form that is searched.
 pub struct Emitted {
-    /// Where it came from, for who reads of a leak.
+    /// Where it came from, for the report of a leak.
     pub source: String,
     text: String,
     /// Percent-encoding undone; spaces may have been written as `+`.

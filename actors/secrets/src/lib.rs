@@ -1,8 +1,8 @@
 //! Loads the secrets of the process from Vault or OpenBao, and keeps them fresh.
 //!
 //! The only module that talks to Vault. [`SecretsActor`] publishes a [`SecretStore`] before anything
-//! that uses a secret is built, reads everything again from time to time, and notifies those who have
-//! subscribed to a [`SecretFeed`] what has changed. While Vault is away the last known values stay in use.
+//! that uses a secret is built, reads everything again from time to time, and notifies the subscribers
+//! of a [`SecretFeed`] of changes. While Vault is away the last known values stay in use.
 //!
 //! Reading order: [`SecretReference`] (where a secret lies), [`Config`] (what is wanted), [`SecretsActor`]
 //! (the loop). Rooms: `loader` reads everything that is wanted and decides what follows from a reading; `lease`

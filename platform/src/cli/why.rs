@@ -8,9 +8,9 @@ use crate::{
     settings::enabled_key,
 };
 
-/// Whether the daemon is ready, and the explanation: for each component that is not ready its state, the last
-/// error that it logged and the remedy; the names of those that wait for one of them; each module whose work waits for a database connection; what modules say of
-/// their work; and each that is off.
+/// Whether the daemon is ready, and the explanation: for each component that is not ready its state, the last error
+/// that it logged and the remedy; the names of those that only wait for one of them; each module whose work waits for
+/// a database connection; what modules say of their work; and each that is off.
 pub(super) fn why(status: &Status) -> (bool, String) {
     let ready = status.alive && status.status != "not_ready";
     let mut text = match (&*status.status, status.reason.as_deref()) {

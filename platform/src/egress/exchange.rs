@@ -264,7 +264,7 @@ impl Inner {
         builder.build().map_err(unusable)
     }
 
-    /// A client as all are, whatever the way.
+    /// The settings that all clients share, with and without a proxy.
     fn builder(&self) -> ClientBuilder {
         Client::builder()
             .http1_only()

@@ -329,15 +329,11 @@ impl Assembly {
         module: &'static str,
         authenticator: Arc<dyn Authenticator>,
     ) -> Result<(), MountError> {
-        match &self.authenticator {
-            Some((first, _)) => Err(MountError::other(format!(
-                "`{first}` is the authenticator already; a program has one"
-            ))),
-            None => {
-                self.authenticator = Some((module, authenticator));
-                Ok(())
-            }
-        }
+        fill_once(
+            &mut self.authenticator,
+            "authenticator",
+            (module, authenticator),
+        )
     }
 
     pub(super) fn authorize(
@@ -345,15 +341,7 @@ impl Assembly {
         module: &'static str,
         authorizer: Arc<dyn Authorizer>,
     ) -> Result<(), MountError> {
-        match &self.authorizer {
-            Some((first, _)) => Err(MountError::other(format!(
-                "`{first}` is the authorizer already; a program has one"
-            ))),
-            None => {
-                self.authorizer = Some((module, authorizer));
-                Ok(())
-            }
-        }
+        fill_once(&mut self.authorizer, "authorizer", (module, authorizer))
     }
 
     /// The database within the share of `module`.
@@ -361,6 +349,21 @@ impl Assembly {
         let mounted = self.modules.get(module).cloned();
         mounted.unwrap_or_else(|| self.db.for_module(module, Share::default()))
     }
+}
+
+/// Fills a place of which a program has one.
+fn fill_once<T>(
+    place: &mut Option<(&'static str, T)>,
+    what: &str,
+    given: (&'static str, T),
+) -> Result<(), MountError> {
+    if let Some((first, _)) = place {
+        return Err(MountError::other(format!(
+            "`{first}` is the {what} already; a program has one"
+        )));
+    }
+    *place = Some(given);
+    Ok(())
 }
 
 /// The modules that are switched on.

@@ -139,7 +139,12 @@ async fn why_names_those_that_only_wait_for_another_in_one_line() {
     daemon
         .until_component("db", "starting", Some("unreachable"))
         .await;
-    let text = dotmac(daemon.directory(), &["why"]).await.text();
+    // A component that needs no database may still be starting.
+    let text = eventually("one cause", || async {
+        let text = dotmac(daemon.directory(), &["why"]).await.text();
+        (text.matches("what to do: ").count() == 1).then_some(text)
+    })
+    .await;
     let waiting: Vec<_> = text
         .lines()
         .filter(|line| line.contains("`events.watch`"))
@@ -150,7 +155,6 @@ async fn why_names_those_that_only_wait_for_another_in_one_line() {
     let begin =
         "waiting for a component that they need, and continue by themselves when it is ready: ";
     assert!(line.starts_with(begin), "{text}");
-    assert_eq!(text.matches("what to do: ").count(), 1, "{text}");
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ impl WorkerRuntimes {
 }
 
 impl Runtimes {
-    /// How many that were replaced stand still to this day.
+    /// How many of the replaced ones still make no progress.
     fn stalled_count(&self) -> usize {
         let still = |probe: &&Arc<Probe>| probe.waits_for().is_some();
         self.replaced.iter().filter(still).count()

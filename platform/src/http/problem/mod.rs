@@ -147,12 +147,6 @@ impl From<Problem> for ItemProblem {
 }
 
 impl Problem {
-    /// Its status.
-    #[must_use]
-    pub fn status(&self) -> u16 {
-        self.0.status.as_u16()
-    }
-
     /// An error with this status; the code is the status in words (`not_found`) until [`code`](Self::code) says better.
     pub fn new(status: StatusCode) -> Self {
         Self(Box::new(Parts {
@@ -163,6 +157,12 @@ impl Problem {
             headers: Vec::new(),
             cause: None,
         }))
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.0.status.as_u16()
     }
 
     /// 400: the request cannot be understood.

@@ -84,11 +84,11 @@ crate::settings! {
         /// Longest time that opening a connection may take.
         connect_timeout: Duration { default: fixed("5s"), range: lasting("1ms", "5m") }
 
-        /// Longest time that one statement may run.
+        /// Longest time that one statement may run; on PostgreSQL at most 9/10 of `DOTMAC_DATABASE_TRANSACTION_TIMEOUT`.
         statement_timeout: Duration { default: fixed("30s"), range: lasting("1ms", "24h") }
 
-        /// Longest time that a transaction may be open, and on PostgreSQL any statement may run: an old transaction keeps
-        /// dead rows from being removed, and events from their readers.
+        /// Longest time that a transaction may be open: an old one keeps dead rows from being removed, and events from
+        /// their readers.
         transaction_timeout: Duration { default: fixed("10s"), range: lasting("1ms", "24h") }
 
         /// Longest time that a statement may wait for a lock of PostgreSQL, that of a migration included.
