@@ -17,7 +17,7 @@ run: ## Start the daemon, as `cargo run` does
 
 test: ## Install the servers that the tests start, then run the whole suite
 	tests/setup
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --workspace --locked --no-fail-fast
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} tests/in-memory cargo test --workspace --locked --no-fail-fast
 
 check: check-tools subjects fmt-check ## Run all that CI runs, and print how long each part took
 	@mkdir -p target; setsid nice -n 19 $(MAKE) --no-print-directory timed PARTS='lint doc supervision-alone' \

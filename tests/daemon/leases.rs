@@ -265,7 +265,7 @@ async fn a_lease_cut_short_from_outside_is_noticed_and_replaced() {
     // By the first part that meets it: the next renewal, or the database's monitor, which may have a connection already
     // or be refused one.
     let reported = [
-        "was ended from outside",
+        "was revoked from outside",
         "database unavailable; retrying",
         "database degraded",
     ];
