@@ -1,6 +1,6 @@
 //! The imports of a module: `use dotmac_platform::prelude::*`.
 //!
-//! The macros are named by their paths: [`settings!`](crate::settings!), [`permissions!`](crate::permissions!),
+//! The macros of other rooms are named by their paths: [`settings!`](crate::settings!), [`permissions!`](crate::permissions!),
 //! [`migrations!`](crate::migrations!), [`on!`](crate::on!), [`build_info!`](crate::build_info!).
 
 pub use actix_web::web::{Json, Path};
@@ -16,8 +16,9 @@ pub use crate::{
     module::{Manifest, Module, Mount, MountError, Needs},
     routing::{
         Accepted, ApiError, Change, Created, CursorScope, Idempotency, IfMatch, NoContent, Page,
-        Paging, ProblemType, Query, RateLimit, Routes, Sort, Use, Valid, Versioned,
+        Paging, ProblemType, Query, RateLimit, Routes, Rows, Sort, Use, Valid, Versioned,
     },
+    rows,
     settings::{Live, NoSettings},
     supervised::Supervised,
     supervision::{Lifeline, Schedule, Serving, SupervisedActor},

@@ -90,12 +90,13 @@ async fn list(
         sort: &order,
         filter: "",
     };
-    let (after, rows) = (paging.after(&scope)?, paging.rows());
-    let db = on.db.tenant(&who.scope());
-    let page = db.read("list notes", async move |tx| {
-        store::page(tx, sort, after, rows).await
+    let (window, db) = (paging.window(&scope)?, on.db.tenant(&who.scope()));
+    let found = db.read("list notes", async move |tx| {
+        Ok::<_, Problem>(rows!(window, |after, limit| store::page(
+            tx, sort, after, limit
+        )))
     });
-    Ok(paging.page(&scope, page.await?, |note| note.id))
+    Ok(paging.page(&scope, found.await?, |note| note.id))
 }
 
 async fn tags(who: Can<Read>, on: Use<Service>) -> Result<Page<TagCount>, NotesError> {

@@ -90,7 +90,9 @@ pub use keyed_limit::KeyedLimit;
 pub(crate) use limiter::Limiter;
 pub use operation::Operation;
 pub(crate) use page::CursorKey;
-pub use page::{CursorScope, Page, Paging};
+#[doc(hidden)]
+pub use page::Reading;
+pub use page::{CursorScope, Page, Paging, Rows, Total, Window};
 pub use query::Query;
 pub use rate_limit::RateLimit;
 pub use reply::{Created, Creation, NoContent, Reply};

@@ -1,4 +1,4 @@
-//! Lists in pages: `limit`, an opaque `cursor`, and `{"items": […], "next_cursor": …}`.
+//! Lists in pages: `limit`, an opaque `cursor`, and `{"items": […], "next_cursor": …}`; with `count=true` also `total`.
 //!
 //! A cursor holds the sort key of the last item of a page. It is authenticated together with the tenant, the list and its
 //! filter, so one that was tampered with, or made for another list, is refused (400 `invalid_cursor`).
@@ -27,6 +27,9 @@ const LIMIT: u32 = 50;
 
 /// The most that a client can ask for.
 const MOST: u32 = 200;
+
+/// The most items that `count=true` counts.
+const COUNTED: u32 = 1000;
 
 /// A longer text is no cursor of ours.
 const LONGEST: usize = 1024;
@@ -142,10 +145,11 @@ impl<'a> CursorScope<'a> {
     }
 }
 
-/// The query parameters `limit` and `cursor`.
+/// The query parameters `limit`, `cursor` and `count`.
 #[derive(Clone)]
 pub struct Paging {
     limit: u32,
+    is_counted: bool,
     /// The parameter and its value.
     cursor: Option<(&'static str, String)>,
     key: CursorKey,
@@ -158,6 +162,9 @@ struct Asked {
     limit: Option<String>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Whether to count the items of all pages: `total`.
+    #[param(value_type = Option<bool>, default = false)]
+    count: Option<String>,
 }
 
 /// A page of a list.
@@ -167,6 +174,120 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// The `cursor` of the next page; `null` on the last one.
     pub next_cursor: Option<String>,
+    /// The number of items of all pages, if the client has asked for it.
+    #[serde(flatten)]
+    pub total: Option<Total>,
+}
+
+/// The number of items of all pages of a list, which is counted up to 1000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Total {
+    /// The number, or 1000 if there are more.
+    pub total: u32,
+    /// Whether there are no more than `total`.
+    pub total_is_exact: bool,
+}
+
+impl Total {
+    fn of(items: usize) -> Self {
+        let most = usize::try_from(COUNTED).unwrap_or(usize::MAX);
+        Self {
+            total: u32::try_from(items.min(most)).unwrap_or(COUNTED),
+            total_is_exact: items <= most,
+        }
+    }
+}
+
+/// Which rows of a list a page needs; `K` is their sort key. Made by [`Paging::window`], read by [`rows!`](crate::rows).
+#[derive(Clone, Debug)]
+pub struct Window<K> {
+    after: Option<K>,
+    limit: i64,
+    is_counted: bool,
+}
+
+/// Rows for a page: one more than it has, if there is a next page.
+#[derive(Clone, Debug)]
+pub struct Rows<T> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// The number of rows of all pages, if the client has asked for it.
+    pub total: Option<Total>,
+}
+
+impl<T> Rows<T> {
+    /// What `show` makes of each row.
+    #[must_use]
+    pub fn map<U>(self, show: impl FnMut(T) -> U) -> Rows<U> {
+        Rows {
+            rows: self.rows.into_iter().map(show).collect(),
+            total: self.total,
+        }
+    }
+}
+
+/// The [`Rows`](crate::routing::Rows) that a page needs: `rows!(window, |after, limit| store::page(tx, after, limit))`.
+///
+/// The query gets the sort key of the row that they follow, and how many to read at most. To count, it runs a second time,
+/// so what it moves is cloned in it. It is awaited, and its error returned, in the function around it.
+#[macro_export]
+macro_rules! rows {
+    ($window:expr, |$after:ident, $limit:ident| $read:expr) => {{
+        let mut reading = $crate::routing::Reading::of($window);
+        while let Some(($after, $limit)) = reading.next() {
+            reading.add($read.await?);
+        }
+        reading.rows()
+    }};
+}
+
+/// What [`rows!`](crate::rows) has read so far.
+#[doc(hidden)]
+pub struct Reading<K, T> {
+    window: Window<K>,
+    rows: Option<Vec<T>>,
+    total: Option<Total>,
+}
+
+impl<K: Clone, T> Reading<K, T> {
+    #[must_use]
+    pub const fn of(window: Window<K>) -> Self {
+        Self {
+            window,
+            rows: None,
+            total: None,
+        }
+    }
+
+    /// What to read next, if anything: the page, then all rows to count them, unless the page has them all.
+    pub fn next(&mut self) -> Option<(Option<K>, i64)> {
+        let Some(rows) = &self.rows else {
+            return Some((self.window.after.clone(), self.window.limit));
+        };
+        if !self.window.is_counted || self.total.is_some() {
+            return None;
+        }
+        let read = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        if self.window.after.is_none() && read < self.window.limit {
+            self.total = Some(Total::of(rows.len()));
+            return None;
+        }
+        Some((None, i64::from(COUNTED) + 1))
+    }
+
+    pub fn add(&mut self, rows: Vec<T>) {
+        match &self.rows {
+            None => self.rows = Some(rows),
+            Some(_) => self.total = Some(Total::of(rows.len())),
+        }
+    }
+
+    pub fn rows(self) -> Rows<T> {
+        Rows {
+            rows: self.rows.unwrap_or_default(),
+            total: self.total,
+        }
+    }
 }
 
 impl<T> Page<T> {
@@ -176,6 +297,7 @@ impl<T> Page<T> {
         Self {
             items,
             next_cursor: None,
+            total: None,
         }
     }
 
@@ -185,21 +307,33 @@ impl<T> Page<T> {
         Page {
             items: self.items.into_iter().map(show).collect(),
             next_cursor: self.next_cursor,
+            total: self.total,
         }
     }
 }
 
 impl Paging {
-    /// How many items the page has at most, from 1 to 200.
-    #[must_use]
-    pub fn limit(&self) -> u32 {
-        self.limit
+    /// The rows that the page needs of the list that `scope` says.
+    ///
+    /// # Errors
+    ///
+    /// 400 `invalid_cursor` for a cursor that was not made for `scope`.
+    pub fn window<K: DeserializeOwned>(
+        &self,
+        scope: &CursorScope<'_>,
+    ) -> Result<Window<K>, InvalidRequest> {
+        Ok(self.window_after(self.after(scope)?))
     }
 
-    /// How many rows to read: one more than the page has, which shows whether there is a next one.
+    /// The rows that a page needs that begins after `after`.
     #[must_use]
-    pub fn rows(&self) -> i64 {
-        i64::from(self.limit) + 1
+    pub fn window_after<K>(&self, after: Option<K>) -> Window<K> {
+        Window {
+            after,
+            // The one more shows whether there is a next page.
+            limit: i64::from(self.limit) + 1,
+            is_counted: self.is_counted,
+        }
     }
 
     /// The sort key after which the page begins; `None` for the first page.
@@ -229,13 +363,14 @@ impl Paging {
         }
     }
 
-    /// The page of `rows`, of which [`rows`](Self::rows) were asked for; `key` is the sort key of an item.
+    /// The page of the rows that its [`window`](Self::window) has read; `key` is the sort key of an item.
     pub fn page<T, K: Serialize>(
         &self,
         scope: &CursorScope<'_>,
-        mut rows: Vec<T>,
+        read: Rows<T>,
         key: impl Fn(&T) -> K,
     ) -> Page<T> {
+        let Rows { mut rows, total } = read;
         let most = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let is_last = rows.len() <= most;
         rows.truncate(most);
@@ -243,6 +378,7 @@ impl Paging {
         Page {
             next_cursor: last.and_then(|item| self.key.seal(scope, &key(item))),
             items: rows,
+            total,
         }
     }
 }
@@ -260,10 +396,11 @@ impl Paging {
         mut all: Vec<T>,
         key: impl Fn(&T) -> K,
     ) -> Result<Page<T>, InvalidRequest> {
+        let total = self.is_counted.then(|| Total::of(all.len()));
         if let Some(after) = self.after::<K>(scope)? {
             all.retain(|item| key(item) > after);
         }
-        Ok(self.page(scope, all, key))
+        Ok(self.page(scope, Rows { rows: all, total }, key))
     }
 }
 
@@ -277,15 +414,26 @@ impl FromRequest for Paging {
 }
 
 fn paging(request: &HttpRequest) -> Result<Paging, Problem> {
-    let Asked { limit, cursor } = query::read(request.query_string())?;
+    let Asked {
+        limit,
+        cursor,
+        count,
+    } = query::read(request.query_string())?;
     let limit = limit.map_or(Some(LIMIT), |text| text.parse().ok());
     let limit = limit.filter(|limit| (1..=MOST).contains(limit));
-    let refused = || {
+    let refused = |field: &'static str, right: String| {
         let problem = query::INVALID.problem();
-        problem.field_error("limit", format!("is a whole number from 1 to {MOST}"))
+        problem.field_error(field, right)
     };
+    let is_counted = match count.as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(refused("count", "is `true` or `false`".to_owned())),
+    };
+    let whole_number = || refused("limit", format!("is a whole number from 1 to {MOST}"));
     Ok(Paging {
-        limit: limit.ok_or_else(refused)?,
+        limit: limit.ok_or_else(whole_number)?,
+        is_counted,
         cursor: cursor.map(|cursor| ("cursor", cursor)),
         key: provided(request)?,
     })
@@ -324,11 +472,24 @@ fn page_schema(item: RefOr<Schema>) -> RefOr<Schema> {
         .description(Some(
             "The `cursor` of the next page; `null` on the last one.",
         ));
+    let total = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .maximum(Some(COUNTED))
+        .description(Some(
+            "With `count=true`: the number of items of all pages, or 1000 if there are more.",
+        ));
+    let is_exact = ObjectBuilder::new()
+        .schema_type(Type::Boolean)
+        .description(Some(
+            "With `count=true`: whether there are no more than `total`.",
+        ));
     ObjectBuilder::new()
         .property("items", ArrayBuilder::new().items(item))
         .required("items")
         .property("next_cursor", cursor)
         .required("next_cursor")
+        .property("total", total)
+        .property("total_is_exact", is_exact)
         .into()
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use dotmac_platform::{
     audit::{
-        Acts as _, Entry, EntryId, Export, Filter, Verification, VerifiedPlace,
-        list as list_entries,
+        Acts as _, Entry, EntryId, Export, Filter, SigningKeys, Verification, VerifiedPlace,
+        checkpoints as list_checkpoints, list as list_entries,
     },
     db::{Db, TenantDb},
     prelude::*,
@@ -70,17 +70,21 @@ async fn list(
         sort: "",
         filter: &bound_filter,
     };
-    let before: Option<i64> = paging.after(&bound)?;
-    let before = before.unwrap_or(i64::MAX);
-    let limit = u16::try_from(paging.rows()).unwrap_or(u16::MAX);
+    let window = paging.window::<i64>(&bound)?;
     let (db, sealer) = (on.db.tenant(&who.scope()), on.sealer.clone());
     let read_as = rules::read_entry("audit.events", "", &filter);
     let found = db.read("list audit entries", async move |tx| {
-        list_entries(tx, &filter, before, limit, sealer.as_ref()).await
+        Ok::<_, AuditLogError>(rows!(window, |before, limit| list_entries(
+            tx,
+            &filter,
+            before.unwrap_or(i64::MAX),
+            limit.try_into().unwrap_or(u16::MAX),
+            sealer.as_ref()
+        )))
     });
     let found = found.await?;
     record(&db, read_as).await?;
-    let entries = found.into_iter().map(EntryBody::from).collect();
+    let entries = found.map(EntryBody::from);
     Ok(paging.page(&bound, entries, |entry| entry.number))
 }
 
@@ -121,16 +125,18 @@ async fn checkpoints(
     paging: Paging,
 ) -> Result<Page<CheckpointBody>, AuditLogError> {
     let bound = CursorScope::of(who.tenant, "audit_checkpoints");
-    let before: Option<i64> = paging.after(&bound)?;
-    let before = before.unwrap_or(i64::MAX);
-    let limit = u16::try_from(paging.rows()).unwrap_or(u16::MAX);
+    let window = paging.window(&bound)?;
     let (db, sealer) = (on.db.tenant(&who.scope()), on.sealer.clone());
     let found = db.read("list audit checkpoints", async move |tx| {
-        rules::page_of_checkpoints(tx, before, limit, sealer.as_ref()).await
+        let found = rows!(window, |before, limit| list_checkpoints(
+            tx,
+            before.unwrap_or(i64::MAX),
+            limit.try_into().unwrap_or(u16::MAX)
+        ));
+        Ok::<_, AuditLogError>((found, SigningKeys::load(tx, sealer.as_ref()).await?))
     });
     let (found, keys) = found.await?;
-    let body = |it| CheckpointBody::new(it, &keys);
-    let items = found.into_iter().map(body).collect();
+    let items = found.map(|it| CheckpointBody::new(it, &keys));
     Ok(paging.page(&bound, items, |it: &CheckpointBody| it.number))
 }
 

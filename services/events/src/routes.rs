@@ -63,11 +63,15 @@ async fn list(
         sort: "",
         filter: &bound_filter,
     };
-    let after = place(&asked, &paging, &bound)?;
-    let limit = u16::try_from(paging.rows()).unwrap_or(u16::MAX);
+    let window = paging.window_after(place(&asked, &paging, &bound)?);
     let db = on.db.tenant(&who.scope());
     let events = db.read("list events", async move |tx| {
-        rules::list(tx, &filter, after, limit).await
+        Ok::<_, EventsError>(rows!(window, |after, limit| rules::list(
+            tx,
+            &filter,
+            after,
+            limit.try_into().unwrap_or(u16::MAX)
+        )))
     });
     let key = |event: &CloudEvent| event.sequence().to_string();
     Ok(paging.page(&bound, events.await?, key))

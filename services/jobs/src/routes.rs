@@ -69,13 +69,13 @@ async fn list(
         sort: "",
         filter: &bound_filter,
     };
-    let after: Option<JobId> = paging.after(&bound)?;
-    let limit = paging.rows();
-    let db = on.db.tenant(&who.scope());
+    let (window, db) = (paging.window(&bound)?, on.db.tenant(&who.scope()));
     let found = db.read("list jobs", async move |tx| {
-        Ok::<_, JobsError>(jobs::list(tx, &filter, after, limit).await?)
+        Ok::<_, JobsError>(rows!(window, |after, limit| jobs::list(
+            tx, &filter, after, limit
+        )))
     });
-    let found = found.await?.into_iter().map(JobBody::from).collect();
+    let found = found.await?.map(JobBody::from);
     Ok(paging.page(&bound, found, JobBody::id))
 }
 

@@ -15,6 +15,8 @@ pub(super) struct Operation {
     pub(super) path: String,
     pub(super) permission: Option<String>,
     pub(super) is_public: bool,
+    /// The names of its query parameters.
+    pub(super) query: Vec<String>,
 }
 
 impl Operation {
@@ -181,6 +183,14 @@ impl Credentials<'_> {
     }
 }
 
+fn query(operation: &Value) -> Vec<String> {
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    let of_query = parameters.filter(|it| it["in"] == "query");
+    of_query
+        .map(|it| it["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
 /// The routes of modules: those of the platform have no guard and are no concern of accounts.
 fn operations(document: &Value) -> Vec<Operation> {
     let mut operations = Vec::new();
@@ -194,6 +204,7 @@ fn operations(document: &Value) -> Vec<Operation> {
                 path: path.clone(),
                 permission: operation["x-permission"].as_str().map(str::to_owned),
                 is_public: security.contains(&json!({})),
+                query: query(operation),
             });
         }
     }

@@ -7,9 +7,10 @@ mod things;
 
 use std::collections::BTreeSet;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use self::house::{ADMIN, Credentials, House, PASSWORD};
+use self::house::{ADMIN, Credentials, House, Operation, PASSWORD};
 use crate::support::{Postgres, sqlite};
 
 /// What any client may call. A route that joins them is a decision.
@@ -136,6 +137,39 @@ async fn a_key_is_good_for_its_permission_and_no_other() {
             };
             assert_eq!(answer.0, expected, "{permission}: {operation}: {answer:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn every_list_is_counted_if_its_client_asks() {
+    let house = House::open("sqlite:dotmac.db").await;
+    let takes = |it: &Operation, name: &str| it.query.iter().any(|known| known == name);
+    let lists = house.guarded().filter(|it| takes(it, "cursor"));
+    let (counted, others): (Vec<_>, Vec<_>) = lists.partition(|it| takes(it, "count"));
+    let others: Vec<_> = others.iter().map(ToString::to_string).collect();
+    // It verifies part by part, and ends with what it found.
+    assert_eq!(others, ["GET /api/v1/audit/verify"]);
+    assert!(counted.len() > 20, "{counted:?}");
+    let admin = Credentials::Bearer(&house.admin);
+    for list in counted {
+        let path = house.filled(&list.path);
+        let get = async |query: &str| {
+            let path = format!("{path}?{query}");
+            house.send(Method::GET, &path, admin, None).await
+        };
+        let all = get("limit=200").await.1;
+        assert!(all["total"].is_null(), "{list}: {all}");
+        let (status, one) = get("limit=1&count=true").await;
+        assert_eq!(status, 200, "{list}: {one}");
+        assert_eq!(one["total_is_exact"], true, "{list}: {one}");
+        let items = all["items"].as_array().unwrap().len() as u64;
+        let total = one["total"].as_u64().unwrap();
+        // Each reading of the audit log is an entry of it, and events go on.
+        let grows = list.path.ends_with("/events") || list.path.ends_with("/checkpoints");
+        let is_right = total == items || grows && total > items;
+        assert!(is_right, "{list}: {total} of {items}");
+        let wrong = get("count=yes").await;
+        assert_eq!(short(&wrong), (400, "invalid_query"), "{list}");
     }
 }
 

@@ -68,6 +68,8 @@ pub(crate) struct Life {
 #[derive(Default)]
 struct Reported {
     last: Option<Status>,
+    /// Whether it has been serving at any time, even if the supervisor has not seen that status.
+    has_served: bool,
     announced: bool,
     /// Whether the child has reported anything itself.
     by_itself: bool,
@@ -196,6 +198,7 @@ impl Lifeline {
             }
         }
         reported.last = Some(status);
+        reported.has_served |= status.serving().is_some();
         if !std::mem::replace(&mut reported.announced, true) {
             self.signal(Notice::StatusChanged);
         }
@@ -215,11 +218,11 @@ impl Lifeline {
         self.is_current() && !self.0.retired.load(Relaxed)
     }
 
-    /// The last status, for the supervisor; the next one is announced to it again.
-    pub(crate) fn latest_status(&self) -> Option<Status> {
+    /// The last status, for the supervisor, and whether this life has served so far; the next one is announced to it again.
+    pub(crate) fn latest_status(&self) -> Option<(Status, bool)> {
         let mut reported = self.reported();
         reported.announced = false;
-        reported.last
+        reported.last.map(|status| (status, reported.has_served))
     }
 
     /// Makes the actor known to callers by `begin`, unless its life is over before it began: a factory

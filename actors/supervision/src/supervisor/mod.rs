@@ -259,7 +259,7 @@ impl SupervisorActor {
 
     fn take_status(&mut self, index: usize) {
         let child = &mut self.children[index];
-        let Some(status) = child.lifeline().and_then(Lifeline::latest_status) else {
+        let Some((status, has_served)) = child.lifeline().and_then(Lifeline::latest_status) else {
             return;
         };
         if let Phase::Starting { .. } = child.phase
@@ -275,8 +275,8 @@ impl SupervisorActor {
         }
         child.status = Some(status);
         child.settled = true;
+        child.served |= has_served;
         if let Some(serving) = child.serving() {
-            child.served = true;
             child.start_span = None;
             child.recovers_from = None;
             child.source = serving.source;

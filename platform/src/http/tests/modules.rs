@@ -112,6 +112,7 @@ async fn filtered(_: Public, filter: Query<Filter>, _: Paging) -> Page<bool> {
     Page {
         items: vec![filter.is_open.unwrap_or_default()],
         next_cursor: None,
+        total: None,
     }
 }
 

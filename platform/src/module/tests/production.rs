@@ -4,10 +4,14 @@ use super::*;
 
 #[test]
 fn lists_in_pages_need_a_secret_in_production() {
-    use crate::routing::{CursorScope, Page, Paging};
+    use crate::routing::{CursorScope, Page, Paging, Rows};
     async fn list(_: Public, paging: Paging) -> Page<u64> {
         let scope = CursorScope::of(dotmac_db::TenantId::new(), "numbers");
-        paging.page(&scope, vec![1], |number| *number)
+        let rows = Rows {
+            rows: vec![1],
+            total: None,
+        };
+        paging.page(&scope, rows, |number| *number)
     }
     module!(Lists, "alpha", Manifest::new("A."), |on| {
         on.routes("/numbers", |routes| _ = routes.get("", list));

@@ -1,5 +1,6 @@
 //! Cursors, and pages.
 
+use futures_util::FutureExt as _;
 use proptest::prelude::*;
 
 use super::*;
@@ -60,10 +61,51 @@ fn a_cursor_is_good_for_its_own_list_only() {
     assert_eq!(another.open::<(String, i64)>(&scope, &cursor), None);
 }
 
+/// The page of a table with `size` rows, and which queries it took.
+fn read(paging: &Paging, size: i64, after: Option<i64>) -> (Rows<i64>, Vec<(Option<i64>, i64)>) {
+    let mut queries = Vec::new();
+    let mut query = |after: Option<i64>, limit| {
+        queries.push((after, limit));
+        let first = after.map_or(0, |after| after + 1);
+        ready(Ok::<_, Problem>((first..size.min(first + limit)).collect()))
+    };
+    let reading = async {
+        let window = paging.window_after(after);
+        Ok::<_, Problem>(crate::rows!(window, |after, limit| query(after, limit)))
+    };
+    let rows = reading.now_or_never().expect("nothing waits");
+    (rows.expect("no query fails"), queries)
+}
+
+#[test]
+fn items_are_counted_up_to_a_thousand_with_a_second_query_only_if_there_are_more_pages() {
+    let paging = |is_counted| Paging {
+        limit: 2,
+        is_counted,
+        cursor: None,
+        key: key(),
+    };
+    for (size, after, total, queries) in [
+        (2, None, (2, true), vec![(None, 3)]),
+        (3, None, (3, true), vec![(None, 3), (None, 1001)]),
+        (3, Some(1), (3, true), vec![(Some(1), 3), (None, 1001)]),
+        (1000, None, (1000, true), vec![(None, 3), (None, 1001)]),
+        (1001, None, (1000, false), vec![(None, 3), (None, 1001)]),
+    ] {
+        let (rows, asked) = read(&paging(true), size, after);
+        let found = rows.total.expect("it was asked for");
+        assert_eq!((found.total, found.total_is_exact), total, "{size}");
+        assert_eq!(asked, queries, "{size}");
+        let (rows, asked) = read(&paging(false), size, after);
+        assert_eq!((rows.total, asked.len()), (None, 1), "{size}");
+    }
+}
+
 #[test]
 fn a_list_that_is_read_whole_comes_in_pages_all_the_same() {
     let paging = |cursor: Option<String>| Paging {
         limit: 2,
+        is_counted: true,
         cursor: cursor.map(|cursor| ("cursor", cursor)),
         key: CursorKey {
             secret: None,
@@ -76,6 +118,11 @@ fn a_list_that_is_read_whole_comes_in_pages_all_the_same() {
         let page = paging(cursor).page_of_all(&scope, vec![1, 2, 3, 5, 8], |it| *it);
         let page = page.expect("its own cursor").map(|it| it * 10);
         assert!(page.items.len() <= 2);
+        let whole = Total {
+            total: 5,
+            total_is_exact: true,
+        };
+        assert_eq!(page.total, Some(whole));
         seen.extend(page.items);
         match page.next_cursor {
             Some(next) => cursor = Some(next),

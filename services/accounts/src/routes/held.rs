@@ -24,13 +24,15 @@ macro_rules! held_handlers {
                 sort: &order,
                 filter: &filtered,
             };
-            let slice = Slice::<Id<$mark>>::of(sort, &paging, &bound)?;
-            let read = on
-                .db
-                .tenant(&who.scope())
-                .read(concat!("list ", $path), async move |tx| {
-                    $store::page(tx, filter, slice).await
-                });
+            let window = paging.window::<Id<$mark>>(&bound)?;
+            let db = on.db.tenant(&who.scope());
+            let read = db.read(concat!("list ", $path), async move |tx| {
+                Ok::<_, AccountsError>(rows!(window, |after, limit| $store::page(
+                    tx,
+                    filter.clone(),
+                    Slice::new(sort, after, limit)
+                )))
+            });
             let page = paging.page(&bound, read.await?, |row| row.id);
             Ok(page.map(|row| $body::of(&row)))
         }

@@ -192,20 +192,20 @@ async fn list_roles(
         sort: &order,
         filter: &filtered,
     };
-    let slice = Slice::<Id<Role>>::of(sort, &paging, &bound)?;
-    let read = on
-        .db
-        .tenant(&who.scope())
-        .read("list roles", async move |tx| {
-            let rows = store::page(tx, is_system, slice).await?;
-            let ids = rows.iter().map(|row| row.id).collect();
-            let mut grants = store::grants_of(tx, ids).await?;
-            let roles = rows.into_iter().map(|row| {
-                let grants = grants.remove(&row.id).unwrap_or_default();
-                body(row, grants)
-            });
-            Ok::<_, AccountsError>(roles.collect::<Vec<_>>())
-        });
+    let (window, db) = (paging.window(&bound)?, on.db.tenant(&who.scope()));
+    let read = db.read("list roles", async move |tx| {
+        let found = rows!(window, |after, limit| store::page(
+            tx,
+            is_system,
+            Slice::new(sort, after, limit)
+        ));
+        let ids = found.rows.iter().map(|row| row.id).collect();
+        let mut grants = store::grants_of(tx, ids).await?;
+        Ok::<_, AccountsError>(found.map(|row| {
+            let grants = grants.remove(&row.id).unwrap_or_default();
+            body(row, grants)
+        }))
+    });
     Ok(paging.page(&bound, read.await?, |role| Id::<Role>::from_uuid(role.id)))
 }
 

@@ -128,13 +128,14 @@ async fn list_service_accounts(
         sort: &order,
         filter: &filtered,
     };
-    let slice = Slice::<Id<ServiceAccount>>::of(sort, &paging, &bound)?;
-    let read = on
-        .db
-        .tenant(&who.scope())
-        .read("list service accounts", async move |tx| {
-            store::page(tx, status, slice).await
-        });
+    let (window, db) = (paging.window(&bound)?, on.db.tenant(&who.scope()));
+    let read = db.read("list service accounts", async move |tx| {
+        Ok::<_, AccountsError>(rows!(window, |after, limit| store::page(
+            tx,
+            status.clone(),
+            Slice::new(sort, after, limit)
+        )))
+    });
     Ok(paging.page(&bound, read.await?, |row| row.id).map(body))
 }
 

@@ -24,7 +24,7 @@ use crate::{
         slice::{ByCreation, Slice},
         tenants::{self as store, TenantRow},
         user_pages::{self, MemberColumn},
-        users::{self, User, UserId, UserRow},
+        users::{self, User, UserRow},
     },
 };
 
@@ -234,14 +234,14 @@ async fn list_members(
         sort: &order,
         ..CursorScope::of(who.tenant, "members")
     };
-    let slice = Slice::<(Moment, UserId)>::of(sort, &paging, &bound)?;
-    let read = on
-        .db
-        .tenant(&who.scope())
-        .read("list members", async move |tx| {
-            rules::find(tx, id).await?;
-            Ok::<_, AccountsError>(user_pages::members(tx, slice).await?)
-        });
+    let (window, db) = (paging.window(&bound)?, on.db.tenant(&who.scope()));
+    let read = db.read("list members", async move |tx| {
+        rules::find(tx, id).await?;
+        Ok::<_, AccountsError>(rows!(window, |after, limit| user_pages::members(
+            tx,
+            Slice::new(sort, after, limit)
+        )))
+    });
     let member = |(user, status, joined_at): (UserRow, String, Moment)| Member {
         etag: etag(user.version),
         user_id: user.id.uuid(),

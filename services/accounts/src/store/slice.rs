@@ -1,7 +1,6 @@
 //! One page of a table: the order of its rows, the row that it follows, and how many rows it has at most.
 
-use dotmac_platform::routing::{CursorScope, InvalidRequest, Paging, Sort, SortColumn};
-use serde::de::DeserializeOwned;
+use dotmac_platform::routing::{Sort, SortColumn};
 
 /// The sort key of tables whose ids sort by the time of creation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,26 +18,17 @@ pub(crate) struct Slice<K> {
     pub(crate) is_descending: bool,
     /// The sort key of the last row of the page before.
     pub(crate) after: Option<K>,
-    /// One more than the page has.
     pub(crate) limit: i64,
 }
 
-impl<K: DeserializeOwned> Slice<K> {
-    /// The page that a client asks for.
-    ///
-    /// # Errors
-    ///
-    /// 400 `invalid_cursor` for a cursor that was not made for `bound`.
-    pub(crate) fn of<C>(
-        sort: Sort<C>,
-        paging: &Paging,
-        bound: &CursorScope<'_>,
-    ) -> Result<Self, InvalidRequest> {
-        Ok(Self {
+impl<K> Slice<K> {
+    /// At most `limit` rows behind `after`, in the order of `sort`.
+    pub(crate) fn new<C>(sort: Sort<C>, after: Option<K>, limit: i64) -> Self {
+        Self {
             is_descending: sort.is_descending,
-            after: paging.after(bound)?,
-            limit: paging.rows(),
-        })
+            after,
+            limit,
+        }
     }
 }
 

@@ -75,6 +75,10 @@ async fn every_list_comes_in_both_orders_and_a_cursor_is_good_for_one() {
             assert!(sorted.is_sorted(), "{path}: {sorted:?}");
             down.reverse();
             assert_eq!(up, down, "{path}");
+            let counted = format!("{path}?count=true&limit=1");
+            let counted = house.get(&counted, Some(&admin)).await.body;
+            let total = (&counted["total"], &counted["total_is_exact"]);
+            assert_eq!(total, (&json!(up.len()), &json!(true)), "{path}");
             let unknown = house
                 .get(&format!("{path}?sort=tenant_id"), Some(&admin))
                 .await;

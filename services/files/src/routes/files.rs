@@ -37,13 +37,18 @@ pub(super) async fn list(
         sort: &order,
         filter: &bound_filter,
     };
-    let (after, rows) = (paging.after::<FileId>(&bound)?, paging.rows());
-    let db = on.db.tenant(&who.scope());
-    let page = db.read("list files", async move |tx| {
-        store::page(tx, filter, sort, after, rows).await
+    let (window, db) = (paging.window(&bound)?, on.db.tenant(&who.scope()));
+    let found = db.read("list files", async move |tx| {
+        Ok::<_, FilesError>(rows!(window, |after, limit| store::page(
+            tx,
+            filter.clone(),
+            sort,
+            after,
+            limit
+        )))
     });
-    let page = page.await?.into_iter().map(FileBody::from).collect();
-    Ok(paging.page(&bound, page, |file| FileId::from_uuid(file.id)))
+    let found = found.await?.map(FileBody::from);
+    Ok(paging.page(&bound, found, |file| FileId::from_uuid(file.id)))
 }
 
 pub(super) async fn usage(who: Can<Read>, on: Use<Service>) -> Result<Json<UsageBody>, FilesError> {

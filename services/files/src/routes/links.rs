@@ -161,13 +161,14 @@ async fn list_links(
         sort: "",
         filter: &file,
     };
-    let (before, rows) = (paging.after::<LinkId>(&bound)?, paging.rows());
-    let db = on.db.tenant(&who.scope());
+    let (window, db) = (paging.window(&bound)?, on.db.tenant(&who.scope()));
     let found = db.read("list links", async move |tx| {
         file_rules::find(tx, *id).await?;
-        Ok::<_, FilesError>(store::page(tx, *id, before, rows).await?)
+        Ok::<_, FilesError>(rows!(window, |before, limit| store::page(
+            tx, *id, before, limit
+        )))
     });
-    let found = found.await?.into_iter().map(LinkBody::from).collect();
+    let found = found.await?.map(LinkBody::from);
     Ok(paging.page(&bound, found, |link| LinkId::from_uuid(link.id)))
 }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use dotmac_platform::{
     audit::Acts as _,
-    db::types::Moment,
     jobs::{JobCatalogue, Schedule, ScheduleId, list_occurrences, list_schedules},
     prelude::*,
 };
@@ -59,14 +58,13 @@ async fn list(
     paging: Paging,
 ) -> Result<Page<ScheduleBody>, JobsError> {
     let bound = CursorScope::of(who.tenant, "schedules");
-    let after: Option<ScheduleId> = paging.after(&bound)?;
-    let limit = paging.rows();
-    let db = on.db.tenant(&who.scope());
+    let (window, db) = (paging.window(&bound)?, on.db.tenant(&who.scope()));
     let found = db.read("list schedules", async move |tx| {
-        Ok::<_, JobsError>(list_schedules(tx, after, limit).await?)
+        Ok::<_, JobsError>(rows!(window, |after, limit| list_schedules(
+            tx, after, limit
+        )))
     });
-    let body = |schedule| body(schedule, &on.catalogue);
-    let found = found.await?.into_iter().map(body).collect();
+    let found = found.await?.map(|it| body(it, &on.catalogue));
     Ok(paging.page(&bound, found, ScheduleBody::id))
 }
 
@@ -141,14 +139,14 @@ async fn occurrences(
         sort: "",
         filter: &schedule,
     };
-    let after: Option<Moment> = paging.after(&bound)?;
-    let limit = paging.rows();
-    let db = on.db.tenant(&who.scope());
+    let (window, db) = (paging.window(&bound)?, on.db.tenant(&who.scope()));
     let found = db.read("list occurrences", async move |tx| {
         rules::find(tx, *id).await?;
-        Ok::<_, JobsError>(list_occurrences(tx, *id, after, limit).await?)
+        Ok::<_, JobsError>(rows!(window, |after, limit| list_occurrences(
+            tx, *id, after, limit
+        )))
     });
-    let found = found.await?.into_iter().map(OccurrenceBody::from).collect();
+    let found = found.await?.map(OccurrenceBody::from);
     Ok(paging.page(&bound, found, |it| it.due_at))
 }
 

@@ -67,12 +67,16 @@ async fn list_deliveries(
         filter: &bound_filter,
         ..CursorScope::of(who.tenant, "deliveries")
     };
-    let (after, rows) = (paging.after::<DeliveryId>(&scope)?, paging.rows());
-    let db = on.db.tenant(&who.scope());
+    let (window, db) = (paging.window(&scope)?, on.db.tenant(&who.scope()));
     let found = db.read("list deliveries", async move |tx| {
-        deliveries::page(tx, filter, after, rows).await
+        Ok::<_, NotificationsError>(rows!(window, |after, limit| deliveries::page(
+            tx,
+            filter.clone(),
+            after,
+            limit
+        )))
     });
-    let found = found.await?.into_iter().map(DeliveryBody::from).collect();
+    let found = found.await?.map(DeliveryBody::from);
     Ok(paging.page(&scope, found, |it| it.id))
 }
 

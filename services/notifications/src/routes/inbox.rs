@@ -43,12 +43,17 @@ async fn list_inbox(
         filter: &bound_filter,
         ..CursorScope::of(who.tenant, "inbox")
     };
-    let (after, rows) = (paging.after::<DeliveryId>(&scope)?, paging.rows());
+    let window = paging.window(&scope)?;
     let (db, user) = (on.db.tenant(&who.scope()), person(&who)?);
     let found = db.read("list inbox", async move |tx| {
-        inbox::page(tx, user, (is_unread, after), rows).await
+        Ok::<_, NotificationsError>(rows!(window, |after, limit| inbox::page(
+            tx,
+            user,
+            (is_unread, after),
+            limit
+        )))
     });
-    let found = found.await?.into_iter().map(InboxItem::from).collect();
+    let found = found.await?.map(InboxItem::from);
     Ok(paging.page(&scope, found, |it| it.id))
 }
 

@@ -16,8 +16,7 @@ use crate::{
     },
     service::Service,
     store::{
-        attachments,
-        deliveries::{self, DeliveryId},
+        attachments, deliveries,
         notifications::{self, NotificationId},
     },
 };
@@ -52,6 +51,12 @@ struct HeldPage {
     items: Vec<HeldMail>,
     /// The `cursor` of the next page; `null` on the last one.
     next_cursor: Option<String>,
+    /// With `count=true`: the number of mails of all pages, or 1000 if there are more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<u32>,
+    /// With `count=true`: whether there are no more than `total`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_is_exact: Option<bool>,
 }
 
 async fn send_notification(
@@ -112,13 +117,18 @@ async fn read_outbox(
     paging: Paging,
 ) -> Result<JsonOrHtml<HeldPage>, NotificationsError> {
     let scope = CursorScope::of(who.tenant, "outbox");
-    let (after, rows) = (paging.after::<DeliveryId>(&scope)?, paging.rows());
+    let window = paging.window(&scope)?;
     let (service, db) = (on.0.clone(), on.db.tenant(&who.scope()));
     let held = db.act("read held mail", async move |tx| {
-        outbox::list(tx, &service, after, rows).await
+        outbox::list(tx, &service, window).await
     });
-    let Page { items, next_cursor } = paging.page(&scope, held.await?, |it| it.id);
-    let page = outbox::page(&items);
-    let body = HeldPage { items, next_cursor };
+    let found = paging.page(&scope, held.await?, |it| it.id);
+    let page = outbox::page(&found.items);
+    let body = HeldPage {
+        items: found.items,
+        next_cursor: found.next_cursor,
+        total: found.total.map(|it| it.total),
+        total_is_exact: found.total.map(|it| it.total_is_exact),
+    };
     Ok(JsonOrHtml { body, page })
 }

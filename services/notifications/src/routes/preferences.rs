@@ -70,13 +70,17 @@ async fn list_suppressions(
         filter: &bound_filter,
         ..CursorScope::of(who.tenant, "suppressions")
     };
-    let (after, rows) = (paging.after::<SuppressionId>(&scope)?, paging.rows());
-    let db = on.db.tenant(&who.scope());
+    let (window, db) = (paging.window(&scope)?, on.db.tenant(&who.scope()));
     let found = db.read("list suppressions", async move |tx| {
-        suppressions::page(tx, key, after, rows).await
+        Ok::<_, NotificationsError>(rows!(window, |after, limit| suppressions::page(
+            tx,
+            key.clone(),
+            after,
+            limit
+        )))
     });
-    let found = found.await?.into_iter().map(SuppressionBody::from);
-    Ok(paging.page(&scope, found.collect(), |it| it.id))
+    let found = found.await?.map(SuppressionBody::from);
+    Ok(paging.page(&scope, found, |it| it.id))
 }
 
 async fn delete_suppression(

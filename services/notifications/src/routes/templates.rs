@@ -64,15 +64,16 @@ async fn list_templates(
     paging: Paging,
 ) -> Result<Page<TemplateBody>, NotificationsError> {
     let scope = CursorScope::of(who.tenant, "templates");
-    let (after, rows) = (paging.after::<String>(&scope)?, paging.rows());
-    let db = on.db.tenant(&who.scope());
+    let (window, db) = (paging.window(&scope)?, on.db.tenant(&who.scope()));
     let found = db.read("list templates", async move |tx| {
-        let mut found = Vec::new();
-        for row in store::page(tx, after, rows).await? {
+        let found = rows!(window, |after, limit| store::page(tx, after, limit));
+        let mut rows = Vec::with_capacity(found.rows.len());
+        for row in found.rows {
             let (row, newest) = rules::find(tx, row.id).await?;
-            found.push(TemplateBody::new(row, newest));
+            rows.push(TemplateBody::new(row, newest));
         }
-        Ok::<_, NotificationsError>(found)
+        let total = found.total;
+        Ok::<_, NotificationsError>(Rows { rows, total })
     });
     Ok(paging.page(&scope, found.await?, |it| it.key.clone()))
 }

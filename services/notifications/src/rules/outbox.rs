@@ -3,7 +3,8 @@
 use dotmac_platform::{
     audit::{Audit as _, Audited, Entry},
     db::{TenantTx, types::Moment},
-    routing::{Html, escaped},
+    routing::{Html, Rows, Window, escaped},
+    rows,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -58,9 +59,8 @@ pub(crate) struct HeldMail {
 pub(crate) async fn list(
     tx: &mut TenantTx,
     service: &Service,
-    after: Option<DeliveryId>,
-    limit: i64,
-) -> Result<Audited<Vec<HeldMail>>, NotificationsError> {
+    window: Window<DeliveryId>,
+) -> Result<Audited<Rows<HeldMail>>, NotificationsError> {
     if !service.settings.outbox {
         return Err(NotificationsError::OutboxDisabled);
     }
@@ -69,7 +69,26 @@ pub(crate) async fn list(
         channel: Some(Channel::Email),
         notification: None,
     };
-    let rows = deliveries::page(tx, filter, after, limit).await?;
+    let found = rows!(window, |after, limit| deliveries::page(
+        tx,
+        filter.clone(),
+        after,
+        limit
+    ));
+    let held = all_shown(tx, service, found.rows).await?;
+    let entry = Entry::new(OUTBOX.name(), "notifications.outbox", "outbox");
+    let entry = entry.detail("mails", held.len().to_string());
+    Ok(tx.audit(entry)?.of(Rows {
+        rows: held,
+        total: found.total,
+    }))
+}
+
+async fn all_shown(
+    tx: &mut TenantTx,
+    service: &Service,
+    rows: Vec<DeliveryRow>,
+) -> Result<Vec<HeldMail>, NotificationsError> {
     let ids = rows.iter().map(|it| it.notification_id).collect();
     let all = notifications::all(tx, ids).await?;
     let mut held = Vec::with_capacity(rows.len());
@@ -79,9 +98,7 @@ pub(crate) async fn list(
             held.push(shown(tx, service, delivery, notification).await?);
         }
     }
-    let entry = Entry::new(OUTBOX.name(), "notifications.outbox", "outbox");
-    let entry = entry.detail("mails", held.len().to_string());
-    Ok(tx.audit(entry)?.of(held))
+    Ok(held)
 }
 
 async fn shown(

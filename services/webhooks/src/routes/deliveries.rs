@@ -84,13 +84,16 @@ async fn list(
         sort: "",
         filter: &bound_filter,
     };
-    let before: Option<DeliveryId> = paging.after(&bound)?;
-    let limit = paging.rows();
-    let db = on.db.tenant(&who.scope());
+    let (window, db) = (paging.window(&bound)?, on.db.tenant(&who.scope()));
     let found = db.read("list webhook deliveries", async move |tx| {
-        Ok::<_, WebhooksError>(store::page(tx, filter, before, limit).await?)
+        Ok::<_, WebhooksError>(rows!(window, |before, limit| store::page(
+            tx,
+            filter.clone(),
+            before,
+            limit
+        )))
     });
-    let found = found.await?.into_iter().map(DeliveryBody::from).collect();
+    let found = found.await?.map(DeliveryBody::from);
     Ok(paging.page(&bound, found, |it: &DeliveryBody| {
         DeliveryId::from_uuid(it.id)
     }))

@@ -124,11 +124,13 @@ async fn list(
     paging: Paging,
 ) -> Result<Page<EndpointBody>, WebhooksError> {
     let scope = CursorScope::of(who.tenant, "webhooks");
-    let (before, rows) = (paging.after(&scope)?, paging.rows());
-    let db = on.db.tenant(&who.scope());
+    let (window, db) = (paging.window(&scope)?, on.db.tenant(&who.scope()));
     let found = db.read("list webhooks", async move |tx| {
-        let rows = store::page(tx, before, rows).await?;
-        bodies(tx, rows).await
+        let found = rows!(window, |before, limit| store::page(tx, before, limit));
+        Ok::<_, WebhooksError>(Rows {
+            rows: bodies(tx, found.rows).await?,
+            total: found.total,
+        })
     });
     Ok(paging.page(&scope, found.await?, |it| EndpointId::from_uuid(it.id)))
 }

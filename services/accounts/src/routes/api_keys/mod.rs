@@ -201,13 +201,14 @@ async fn page(
         sort: &order,
         filter: &filter,
     };
-    let slice = Slice::<Id<ApiKey>>::of(sort, &paging, &bound)?;
-    let read = on
-        .db
-        .tenant(&who.scope())
-        .read("list API keys", async move |tx| {
-            store::page(tx, of, slice).await
-        });
+    let (window, db) = (paging.window(&bound)?, on.db.tenant(&who.scope()));
+    let read = db.read("list API keys", async move |tx| {
+        Ok::<_, AccountsError>(rows!(window, |after, limit| store::page(
+            tx,
+            of,
+            Slice::new(sort, after, limit)
+        )))
+    });
     Ok(paging.page(&bound, read.await?, |row| row.id).map(body))
 }
 

@@ -190,23 +190,23 @@ async fn list_users(
         sort: &order,
         filter: &filtered,
     };
-    let slice = Slice::<Id<User>>::of(sort, &paging, &bound)?;
-    let read = on
-        .db
-        .tenant(&who.scope())
-        .read("list users", async move |tx| {
-            let rows = store::page(tx, filter, slice).await?;
-            let ids = rows.iter().map(|row| row.id).collect();
-            let mut roles: BTreeMap<_, Vec<String>> = BTreeMap::new();
-            for (user, role) in bindings::role_names_of(tx, ids).await? {
-                roles.entry(user).or_default().push(role);
-            }
-            let users = rows.into_iter().map(|row| {
-                let roles = roles.remove(&row.id).unwrap_or_default();
-                body(row, roles)
-            });
-            Ok::<_, AccountsError>(users.collect::<Vec<_>>())
-        });
+    let (window, db) = (paging.window(&bound)?, on.db.tenant(&who.scope()));
+    let read = db.read("list users", async move |tx| {
+        let found = rows!(window, |after, limit| store::page(
+            tx,
+            filter.clone(),
+            Slice::new(sort, after, limit)
+        ));
+        let ids = found.rows.iter().map(|row| row.id).collect();
+        let mut roles: BTreeMap<_, Vec<String>> = BTreeMap::new();
+        for (user, role) in bindings::role_names_of(tx, ids).await? {
+            roles.entry(user).or_default().push(role);
+        }
+        Ok::<_, AccountsError>(found.map(|row| {
+            let roles = roles.remove(&row.id).unwrap_or_default();
+            body(row, roles)
+        }))
+    });
     Ok(paging.page(&bound, read.await?, |user| Id::<User>::from_uuid(user.id)))
 }
 
