@@ -1,6 +1,9 @@
 //! Answers to clients, for good and bad requests.
 
-use std::io::{Read, Write};
+use std::{
+    collections::BTreeSet,
+    io::{Read, Write},
+};
 
 use reqwest::Method;
 
@@ -24,6 +27,36 @@ async fn every_documented_get_answers_head_alike() {
         );
         assert!(head.bytes().await.unwrap().is_empty(), "{path}");
     }
+}
+
+/// What changes or deletes something without `If-Match`. A route that joins them is a decision.
+const WITHOUT_IF_MATCH: [&str; 3] = [
+    // tus 1.0 has headers of its own: `Upload-Offset` says what the client has seen.
+    "DELETE /api/v1/files/tus/{id}",
+    // A browser knows nothing of its subscription but the endpoint.
+    "DELETE /api/v1/push/subscriptions",
+    "PATCH /api/v1/files/tus/{id}",
+];
+
+#[tokio::test]
+async fn what_changes_or_deletes_an_object_requires_the_version_that_was_seen() {
+    let daemon = Daemon::spawn().await;
+    daemon.until("/ready", 200).await;
+    let document = daemon.json("/openapi.json").await.1;
+    let (mut with, mut without) = (BTreeSet::new(), BTreeSet::new());
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in ["patch", "delete"].iter().filter(|it| !item[it].is_null()) {
+            let parameters = item[method]["parameters"].as_array();
+            let is_required = parameters.is_some_and(|all| {
+                all.iter()
+                    .any(|it| it["name"] == "If-Match" && it["required"] == true)
+            });
+            let kind = if is_required { &mut with } else { &mut without };
+            kind.insert(format!("{} {path}", method.to_uppercase()));
+        }
+    }
+    assert_eq!(without, WITHOUT_IF_MATCH.map(str::to_owned).into());
+    assert!(with.len() > 20, "{with:?}");
 }
 
 #[tokio::test]

@@ -86,7 +86,20 @@ async fn a_link_opens_its_file_as_long_and_as_often_as_it_says() {
         assert_eq!(restored.status, 200);
         assert_eq!(open(&house, &opens, &[]).await.status, 200);
         let revoke = format!("{links}/{}", second.text("id"));
-        assert_eq!(house.delete(&revoke, "*").await.status, 204);
+        let bare = house.send(house.request(0, Method::DELETE, &revoke));
+        assert_eq!(bare.await.short(), (428, "precondition_required"));
+        let stale = house.delete(&revoke, "\"7\"").await;
+        assert_eq!(stale.short(), (412, "precondition_failed"));
+        // Downloads since then are no reason to let it live.
+        let tag = second.text("etag");
+        assert_eq!(house.delete(&revoke, tag).await.status, 204);
+        let again = house.delete(&revoke, tag).await;
+        assert_eq!(again.short(), (412, "precondition_failed"));
+        let listed = house.get(&links).await;
+        assert_eq!(listed.body["items"][0]["etag"], "\"2\"", "{listed:?}");
+        let unknown = format!("{links}/01900000-0000-7000-8000-0000000000aa");
+        let unknown = house.delete(&unknown, tag).await;
+        assert_eq!(unknown.short(), (404, "link_not_found"));
         assert_eq!(open(&house, &opens, &[]).await.short(), (410, "link_gone"));
 
         // No route takes it, and it is a secret all the same.

@@ -66,7 +66,15 @@ async fn a_content_that_is_replaced_can_be_read_and_restored() {
         assert_eq!(house.usage().await, (9, 0, 1));
         house.assert_clean(2).await;
 
-        let deleted = house.delete(&format!("{path}/versions/2"), "*").await;
+        let former = format!("{path}/versions/2");
+        let bare = house.send(house.request(0, Method::DELETE, &former));
+        assert_eq!(bare.await.short(), (428, "precondition_required"));
+        let listed = house.get(&format!("{path}/versions")).await;
+        let tag = |item: usize| listed.body["items"][item]["etag"].as_str().unwrap();
+        // As it was seen while the file had it.
+        let stale = house.delete(&former, tag(0)).await;
+        assert_eq!(stale.short(), (412, "precondition_failed"));
+        let deleted = house.delete(&former, tag(1)).await;
         assert_eq!(deleted.status, 204, "{deleted:?}");
         let current = house.delete(&format!("{path}/versions/3"), "*").await;
         assert_eq!(current.short(), (404, "version_not_found"));

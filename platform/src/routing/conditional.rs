@@ -104,8 +104,9 @@ fn without_weakness(tag: &str) -> &str {
     tag.strip_prefix("W/").unwrap_or(tag)
 }
 
-/// The value of `ETag` for a version: a strong one.
-pub(super) fn etag(version: i64) -> String {
+/// The value of `ETag` for a version: a strong one. Objects in lists have it as `etag`.
+#[must_use]
+pub fn etag(version: i64) -> String {
     format!("\"{version}\"")
 }
 

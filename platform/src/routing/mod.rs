@@ -74,7 +74,7 @@ pub use argument::{Argument, PathSegment, PathSegments, Use};
 pub use asset::{Asset, AssetFile};
 pub(crate) use bulkhead::{ModuleRequests, observe as observe_requests};
 pub use change::{Change, not_null};
-pub use conditional::{IfMatch, PreconditionFailed, Versioned};
+pub use conditional::{IfMatch, PreconditionFailed, Versioned, etag};
 pub use content::{Content, ContentFacts, ContentPart, ContentRequest};
 pub use context::{ClientAddress, Drain};
 pub use download::{Download, FileKind};

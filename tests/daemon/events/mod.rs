@@ -42,6 +42,15 @@ impl Client<'_> {
     }
 
     /// All events that it can see, page by page.
+    /// The status of a `DELETE` of what was seen with this tag.
+    pub async fn delete(&self, path: &str, tag: Option<&str>) -> u16 {
+        let request = self.request(Method::DELETE, path);
+        let request = tag
+            .into_iter()
+            .fold(request, |it, tag| it.header("if-match", tag));
+        answer(request).await.0
+    }
+
     async fn events(&self, query: &str) -> Vec<Value> {
         let (mut events, mut cursor) = (Vec::new(), String::new());
         loop {

@@ -61,7 +61,7 @@ async fn a_push_message_is_opened_by_the_browser_alone_on_both_back_ends() {
             "{made}"
         );
         assert!(!made.to_string().contains("Secret"), "{made}");
-        let again = last.post(SUBSCRIPTIONS, new).await.1;
+        let again = last.post(SUBSCRIPTIONS, new.clone()).await.1;
         assert_eq!(again["id"], made["id"], "a browser has one");
         let path = format!("{SUBSCRIPTIONS}/{}", made["id"].as_str().unwrap());
         assert_eq!(last.get(&path).await.1, again);
@@ -119,15 +119,7 @@ async fn a_push_message_is_opened_by_the_browser_alone_on_both_back_ends() {
         // A user is reached in every browser; another tenant's has nothing of it.
         let other = client(&daemons[0], OTHER);
         assert_eq!(other.get(&path).await.0, 404);
-        assert_eq!(
-            other
-                .request(Method::DELETE, &path)
-                .send()
-                .await
-                .unwrap()
-                .status(),
-            404
-        );
+        assert_eq!(other.delete(&path, Some("*")).await, 404);
         let refused = other.post(NOTIFICATIONS, {
             let mut push = push("a");
             push["to"] = json!([{ "user": OTHER }]);
@@ -157,6 +149,14 @@ async fn a_push_message_is_opened_by_the_browser_alone_on_both_back_ends() {
         assert_eq!(ended.status(), 204);
         let refused = one.post(NOTIFICATIONS, push("a")).await;
         assert_eq!(problem(&refused), (422, "validation", "to[0].user"));
+        let made = one.post(SUBSCRIPTIONS, new.clone()).await.1;
+        let again = last.post(SUBSCRIPTIONS, new).await.1;
+        assert_eq!(again["id"], made["id"]);
+        let path = format!("{SUBSCRIPTIONS}/{}", made["id"].as_str().unwrap());
+        let (stale, tag) = (made["etag"].as_str(), again["etag"].as_str());
+        for (tag, status) in [(None, 428), (stale, 412), (tag, 204), (tag, 404)] {
+            assert_eq!(one.delete(&path, tag).await, status);
+        }
         let log = daemons[0].lines().join("\n");
         assert!(
             !log.contains("Secret") && !log.contains(&browser.auth),

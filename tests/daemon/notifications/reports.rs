@@ -104,8 +104,8 @@ async fn what_a_relay_reports_is_written_down_once_on_both_back_ends() {
             .as_str()
             .unwrap()
             .to_owned();
-        let undone = one.request(reqwest::Method::DELETE, &format!("{SUPPRESSIONS}/{id}"));
-        assert_eq!(undone.send().await.unwrap().status(), 204);
+        let suppression = format!("{SUPPRESSIONS}/{id}");
+        assert_eq!(one.delete(&suppression, Some("*")).await, 204);
         let again = Call::new("msg_1", &report).make(last).await;
         assert_eq!((again.0, &again.1["result"]), (200, &json!("repeated")));
         assert_eq!(suppressions(&one).await, []);

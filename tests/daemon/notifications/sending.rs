@@ -453,8 +453,12 @@ async fn a_recipient_unsubscribes_by_one_click_from_that_category_alone() {
         assert_eq!(unknown.send().await.unwrap().status(), 404);
 
         let id = items[0]["id"].as_str().unwrap();
-        let deleted = one.request(Method::DELETE, &format!("/api/v1/suppressions/{id}"));
-        assert_eq!(deleted.send().await.unwrap().status(), 204);
+        let tag = items[0]["etag"].as_str().unwrap();
+        let path = format!("/api/v1/suppressions/{id}");
+        for (tag, status) in [(None, 428), (Some("\"7\""), 412), (Some(tag), 204)] {
+            assert_eq!(one.delete(&path, tag).await, status);
+        }
+        assert_eq!(one.delete(&path, Some(tag)).await, 404);
         let sent = delivery(&one.send(of("news")).await);
         one.until_delivery(&sent, "accepted").await;
     }

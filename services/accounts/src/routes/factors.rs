@@ -27,7 +27,6 @@ use crate::{
     store::{
         factors::{self as store, TotpRow},
         users::{self, UserId},
-        version_at,
     },
 };
 
@@ -101,8 +100,7 @@ struct TotpBody {
 impl TotpBody {
     /// The app of the row, if it is confirmed.
     fn of(row: TotpRow) -> Option<Versioned<Self>> {
-        let confirmed_at = row.confirmed_at?;
-        let version = version_at(confirmed_at);
+        let (version, confirmed_at) = (row.version(), row.confirmed_at?);
         let body = Self {
             label: row.label,
             confirmed_at,
@@ -250,11 +248,15 @@ async fn confirm(who: &Principal, on: &Service, code: &str) -> Result<Codes, Acc
     Ok(shown(&rules::confirm_totp(on, who, code).await?))
 }
 
-async fn remove_totp(who: Authenticated, on: Use<Service>) -> Result<NoContent, AccountsError> {
+async fn remove_totp(
+    who: Authenticated,
+    on: Use<Service>,
+    seen: IfMatch,
+) -> Result<NoContent, AccountsError> {
     service::person(&who)?;
     let (principal, changes) = ((*who).clone(), on.changes.clone());
     let removed = on.asked_by(&who).act("remove TOTP", async move |tx| {
-        rules::remove_own(tx, &changes, &principal, Factor::Totp).await
+        rules::remove_own(tx, &changes, &principal, Factor::Totp, &seen).await
     });
     removed.await?;
     Ok(NoContent)

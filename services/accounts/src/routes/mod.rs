@@ -29,7 +29,7 @@ use std::{cmp::Reverse, time::Duration};
 
 use dotmac_platform::{
     module::Mount,
-    routing::{CursorScope, InvalidRequest, Page, Paging, RateLimit, RequestHead, Routes},
+    routing::{CursorScope, InvalidRequest, Page, Paging, RateLimit, RequestHead, Routes, etag},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -140,11 +140,6 @@ pub(crate) fn mount(on: &mut Mount<'_>) {
     below("/keys", &api_keys::reports::declare);
     on.root_routes("/.well-known", well_known::declare);
     on.root_routes("/account", pages::declare);
-}
-
-/// What an object has as `etag`, and its answer as the header `ETag`.
-fn etag(version: i64) -> String {
-    format!("\"{version}\"")
 }
 
 /// The request's `User-Agent`, cut to what is worth to show.

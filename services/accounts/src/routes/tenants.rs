@@ -260,6 +260,7 @@ async fn remove_member(
     who: Can<WriteMembers>,
     on: Use<Service>,
     path: Path<(Id<Tenant>, Id<User>)>,
+    seen: IfMatch,
 ) -> Result<NoContent, AccountsError> {
     on.stepped_up_person(&who)?;
     let (principal, changes, (tenant, user)) = ((*who).clone(), on.changes.clone(), *path);
@@ -268,7 +269,7 @@ async fn remove_member(
         .tenant(&who.scope())
         .act("remove member", async move |tx| {
             rules::find(tx, tenant).await?;
-            rules::remove_member(tx, &changes, &principal, user).await
+            rules::remove_member(tx, &changes, &principal, user, &seen).await
         });
     removed.await?;
     Ok(NoContent)

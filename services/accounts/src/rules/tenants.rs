@@ -8,6 +8,7 @@ use dotmac_platform::{
         types::{Id, Moment},
     },
     events::Emit as _,
+    routing::IfMatch,
 };
 
 use super::{held, roles};
@@ -112,12 +113,14 @@ pub(crate) async fn set_policy(
     Ok(act.record(tx)?.of(()))
 }
 
-/// Ends the membership of a user; its roles, sessions and keys of the tenant end with it.
+/// Ends the membership of a user, if the user is in a version that the client has seen; its roles, sessions and keys of the tenant
+/// end with it.
 pub(crate) async fn remove_member(
     tx: &mut TenantTx,
     changes: &Changes,
     who: &Principal,
     id: UserId,
+    seen: &IfMatch,
 ) -> Result<Audited<()>, AccountsError> {
     service::person(who)?;
     if who.id == id.uuid() {
@@ -125,9 +128,10 @@ pub(crate) async fn remove_member(
             "callers cannot do this to themselves",
         ));
     }
-    roles::exists(tx, Holder::User(id)).await?;
     // Before the owner's role is held, as where roles are given and taken.
     users::hold_member(tx, id).await?;
+    let user = users::find_member(tx, id).await?;
+    seen.check(user.ok_or(AccountsError::NotFound)?.version)?;
     let theirs = crate::store::bindings::grants_of(tx, Holder::User(id)).await?;
     roles::check_grants(who, &theirs)?;
     roles::keeps_owner_without(tx, id, None).await?;

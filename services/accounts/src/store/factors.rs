@@ -14,6 +14,7 @@ use super::{
     passkeys,
     schema::{recovery_codes as codes, totp_factors as totp},
     users::UserId,
+    version_at,
 };
 
 /// A mark for ids.
@@ -34,6 +35,13 @@ pub(crate) struct TotpRow {
     pub(crate) created_at: Moment,
     /// Empty until a first code has proved that the app has the secret.
     pub(crate) confirmed_at: Option<Moment>,
+}
+
+impl TotpRow {
+    /// Grows when the app is confirmed; nothing else changes of it.
+    pub(crate) fn version(&self) -> i64 {
+        version_at(self.confirmed_at.unwrap_or(self.created_at))
+    }
 }
 
 #[derive(Insertable, Queryable, Selectable)]

@@ -84,6 +84,16 @@ pub(crate) async fn find(
     on!(c, |c| query.select(PasskeyRow::as_select()).first(c).await).optional()
 }
 
+/// One of the user.
+pub(crate) async fn find_own(
+    c: &mut Connection,
+    user: UserId,
+    id: PasskeyId,
+) -> Result<Option<PasskeyRow>, DbError> {
+    let query = passkeys::table.find(id).filter(passkeys::user_id.eq(user));
+    on!(c, |c| query.select(PasskeyRow::as_select()).first(c).await).optional()
+}
+
 /// The passkey was used, whose counter was `from`; 0 if it is gone, or if another request used it meanwhile.
 pub(crate) async fn used(
     tx: &mut Tx,

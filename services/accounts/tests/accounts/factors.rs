@@ -46,6 +46,13 @@ impl House {
         let body = json!({ "flow": flow, "method": method, "code": code });
         self.post("/auth/mfa/verify", None, body).await
     }
+
+    /// Takes the caller's app away that was seen with this tag.
+    pub(super) async fn remove_app(&self, token: &str, tag: &str) -> Answer {
+        let (path, seen) = ("/auth/me/factors/totp", [("if-match", tag)]);
+        self.send(0, Method::DELETE, path, Some(token), None, &seen)
+            .await
+    }
 }
 
 /// An administrator with an app: a session of before it, the secret, and the recovery codes.
@@ -128,13 +135,8 @@ async fn a_second_factor_is_needed_and_each_code_is_good_once(house: House) {
     assert_eq!(factors.body["totp"]["label"], "phone");
 
     // A session of before the app is too weak to change it, and the password does not make it stronger.
-    let remove = async |token: &str| {
-        let path = "/auth/me/factors/totp";
-        house
-            .send(0, Method::DELETE, path, Some(token), None, &[])
-            .await
-    };
-    let refused = remove(&before).await;
+    let tag = factors.body["totp"]["etag"].as_str().unwrap();
+    let refused = house.remove_app(&before, tag).await;
     assert_eq!(refused.short(), (403, "step_up_required"));
     let change = json!({ "current": PASSWORD, "new": "eight yellow boxes in a row" });
     let change = house
@@ -163,7 +165,16 @@ async fn a_second_factor_is_needed_and_each_code_is_good_once(house: House) {
             "{planted} is in the database"
         );
     }
-    assert_eq!(remove(&stepped.text("access_token")).await.status, 204);
+    let (token, path) = (stepped.text("access_token"), "/auth/me/factors/totp");
+    let bare = house.send(0, Method::DELETE, path, Some(&token), None, &[]);
+    assert_eq!(bare.await.short(), (428, "precondition_required"));
+    let stale = house.remove_app(&token, "\"7\"").await;
+    assert_eq!(stale.short(), (412, "precondition_failed"));
+    assert_eq!(house.remove_app(&token, tag).await.status, 204);
+    assert_eq!(
+        house.remove_app(&token, tag).await.short(),
+        (404, "not_found")
+    );
     assert!(house.login(ADMIN, PASSWORD).await.body["access_token"].is_string());
 }
 
@@ -238,10 +249,7 @@ async fn other_sessions_end_with_a_new_app_and_with_its_end_and_the_present_one_
             assert_eq!(session.status, 200, "{session:?}");
             strong.push(session.text("access_token"));
         }
-        let path = "/auth/me/factors/totp";
-        let removed = house
-            .send(0, Method::DELETE, path, Some(&strong[0]), None, &[])
-            .await;
+        let removed = house.remove_app(&strong[0], "*").await;
         assert_eq!(removed.status, 204, "{removed:?}");
         assert_eq!(me(&strong[1]).await.short(), (401, "session_ended"));
         let kept = me(&strong[0]).await;
@@ -268,7 +276,8 @@ async fn an_app_that_is_being_confirmed_is_neither_replaced_nor_removed_by_who_d
         let body = (method == Method::POST).then(|| json!({}));
         let path = "/auth/me/factors/totp";
         let changing = "UPDATE totp_factors SET confirmed_at = now() AT TIME ZONE 'utc'";
-        let request = house.send(0, method, path, Some(&token), body, &[]);
+        let seen = [("if-match", "*")];
+        let request = house.send(0, method, path, Some(&token), body, &seen);
         let answer = house.while_user_is_held(changing, request).await;
         assert_eq!(answer.short(), expected, "{answer:?}");
         house

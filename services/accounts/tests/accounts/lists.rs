@@ -269,6 +269,43 @@ async fn roles_grants_and_sessions_have_tags_by_which_they_are_deleted() {
 }
 
 #[tokio::test]
+async fn a_member_is_removed_in_the_version_that_was_seen() {
+    House::on_both(async |house| {
+        let admin = house.admin_session().await.text("access_token");
+        let (ann, session) = house.user(&admin, "ann@example.com", &["member"]).await;
+        let members = "/tenants/01900000-0000-7000-8000-000000000001/members";
+        let tag = async || {
+            let listed = all(&house, members, &admin).await;
+            let found = listed.iter().find(|member| member["user_id"] == *ann);
+            found.unwrap()["etag"].as_str().unwrap().to_owned()
+        };
+        let path = format!("{members}/{ann}");
+        let delete = async |headers: &[(&str, &str)]| {
+            house
+                .send(0, Method::DELETE, &path, Some(&admin), None, headers)
+                .await
+        };
+        let stale = tag().await;
+        let (user, name) = (format!("/users/{ann}"), json!({ "full_name": "Ann" }));
+        let seen = [("if-match", &*stale)];
+        let renamed = house.send(0, Method::PATCH, &user, Some(&admin), Some(name), &seen);
+        assert_eq!(renamed.await.status, 200);
+        assert_eq!(delete(&[]).await.short(), (428, "precondition_required"));
+        assert_eq!(delete(&seen).await.short(), (412, "precondition_failed"));
+        let tag = tag().await;
+        let removed = delete(&[("if-match", &tag)]).await;
+        assert_eq!(removed.status, 204, "{removed:?}");
+        assert_eq!(
+            delete(&[("if-match", &tag)]).await.short(),
+            (404, "not_found")
+        );
+        let token = session.text("access_token");
+        assert_eq!(house.get("/auth/me", Some(&token)).await.status, 401);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_role_that_has_expired_is_given_again_and_none_is_given_that_has_expired() {
     House::on_both(async |house| {
         let admin = house.admin_session().await.text("access_token");

@@ -9,8 +9,9 @@ use crate::{ADMIN, House, PASSWORD};
 
 /// What a page does with passkeys, as the account pages of a product would.
 const SCRIPT: &str = r#"
-window.api = async (method, path, body) => {
+window.api = async (method, path, body, tag) => {
     const headers = body === undefined ? {} : { 'content-type': 'application/json' };
+    if (tag !== undefined) headers['if-match'] = tag;
     const answer = await fetch('/api/v1' + path, { method, headers, body: body && JSON.stringify(body) });
     const text = await answer.text();
     return { status: answer.status, body: text ? JSON.parse(text) : null };
@@ -294,9 +295,12 @@ async fn the_last_passkey_of_a_user_without_a_password_stays_and_codes_end_with_
         let authenticator = page.add_authenticator(json!({})).await;
         let first = registered(&page).await;
         let id = first["passkey"]["id"].as_str().unwrap();
-        let remove = |id: &str| format!("api('DELETE', '/auth/me/factors/passkeys/{id}')");
+        let remove = |id: &str, tag: &Value| {
+            format!("api('DELETE', '/auth/me/factors/passkeys/{id}', undefined, {tag})")
+        };
+        let any = json!("*");
         // The session of the password is too weak to take the passkey away.
-        let refused = page.evaluate(&remove(id)).await;
+        let refused = page.evaluate(&remove(id, &any)).await;
         assert_eq!(code(&refused), (403, "step_up_required"), "{refused}");
         signed_out(&page).await;
         assert_eq!(call(&page, "signIn", &[]).await["status"], 200);
@@ -304,11 +308,11 @@ async fn the_last_passkey_of_a_user_without_a_password_stays_and_codes_end_with_
         let thrown = page.thrown("await register('again')").await;
         assert_eq!(thrown, "InvalidStateError");
         let other = "01900000-0000-7000-8000-000000000000";
-        let unknown = page.evaluate(&remove(other)).await;
+        let unknown = page.evaluate(&remove(other, &any)).await;
         assert_eq!(code(&unknown), (404, "not_found"), "{unknown}");
 
         site.house.sql("DELETE FROM passwords").await;
-        let last = page.evaluate(&remove(id)).await;
+        let last = page.evaluate(&remove(id, &any)).await;
         assert_eq!(code(&last), (409, "last_factor"), "{last}");
         let gone = json!({ "authenticatorId": authenticator });
         page.call("WebAuthn.removeVirtualAuthenticator", gone).await;
@@ -317,7 +321,15 @@ async fn the_last_passkey_of_a_user_without_a_password_stays_and_codes_end_with_
         assert_eq!(second["status"], 200, "{second}");
         // There are codes already.
         assert_eq!(second["body"]["recovery_codes"], json!([]), "{second}");
-        let removed = page.evaluate(&remove(id)).await;
+        let bare = format!("api('DELETE', '/auth/me/factors/passkeys/{id}')");
+        let bare = page.evaluate(&bare).await;
+        assert_eq!(code(&bare), (428, "precondition_required"), "{bare}");
+        // It has been used since.
+        let stale = page.evaluate(&remove(id, &first["passkey"]["etag"])).await;
+        assert_eq!(code(&stale), (412, "precondition_failed"), "{stale}");
+        let own = page.evaluate("api('GET', '/auth/me/factors')").await;
+        let tag = &own["body"]["passkeys"][0]["etag"];
+        let removed = page.evaluate(&remove(id, tag)).await;
         assert_eq!(removed["status"], 204, "{removed}");
         let factors = page.evaluate("api('GET', '/auth/me/factors')").await;
         assert_eq!(factors["body"]["recovery_codes_left"], 10, "{factors}");

@@ -1,6 +1,5 @@
 //! How long passwords must be: 15 characters alone, 8 beside a second factor, and what happens when that goes.
 
-use reqwest::Method;
 use serde_json::json;
 
 use crate::{
@@ -50,18 +49,13 @@ async fn a_short_password_stands_beside_a_second_factor_and_never_alone() {
         assert_eq!(changed.status, 204, "{changed:?}");
 
         // It is not left alone by its owner.
-        let app = "/auth/me/factors/totp";
-        let kept = house
-            .send(0, Method::DELETE, app, Some(&token), None, &[])
-            .await;
+        let kept = house.remove_app(&token, "*").await;
         assert_eq!(kept.short(), (409, "last_factor"), "{kept:?}");
         let detail = kept.text("detail");
         assert!(detail.contains("15 characters"), "{detail}");
         let longer = house.change_password(&token, SHORT, PASSWORD).await;
         assert_eq!(longer.status, 204, "{longer:?}");
-        let removed = house
-            .send(0, Method::DELETE, app, Some(&token), None, &[])
-            .await;
+        let removed = house.remove_app(&token, "*").await;
         assert_eq!(removed.status, 204, "{removed:?}");
         drop(secret);
     })

@@ -7,7 +7,7 @@ use dotmac_platform::{
     audit::Acts as _,
     db::{TenantScope, types::Moment},
     prelude::*,
-    routing::{Content, ContentPart, ContentRequest},
+    routing::{Content, ContentPart, ContentRequest, etag},
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,8 @@ pub(super) struct LinkBody {
     downloads: i64,
     revoked_at: Option<Moment>,
     created_at: Moment,
+    /// Changes when it is revoked, and not with downloads.
+    etag: String,
 }
 
 /// A new link, with what opens it.
@@ -73,6 +75,7 @@ pub(super) struct NewLinkBody {
 impl From<LinkRow> for LinkBody {
     fn from(row: LinkRow) -> Self {
         Self {
+            etag: etag(row.version()),
             id: row.id.uuid(),
             file_id: row.file_id.uuid(),
             expires_at: row.expires_at,
@@ -176,11 +179,12 @@ async fn revoke_link(
     who: Can<WriteLinks>,
     on: Use<Service>,
     ids: Path<(FileId, LinkId)>,
+    seen: IfMatch,
 ) -> Result<NoContent, FilesError> {
     let (file, link) = *ids;
     let db = on.db.tenant(&who.scope());
     let revoked = db.act("revoke link", async move |tx| {
-        rules::revoke(tx, file, link).await
+        rules::revoke(tx, file, link, &seen).await
     });
     revoked.await?;
     Ok(NoContent)

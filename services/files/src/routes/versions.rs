@@ -3,7 +3,7 @@
 use dotmac_platform::{
     audit::Acts as _,
     prelude::*,
-    routing::{Content, ContentRequest, IncomingBody, RequestHead},
+    routing::{Content, ContentRequest, IncomingBody, RequestHead, etag},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -48,6 +48,8 @@ pub(super) struct VersionBody {
     /// Its sender: a user, a service account or a key.
     created_by: Uuid,
     created_at: Moment,
+    /// Changes when another content replaces it.
+    etag: String,
 }
 
 impl From<VersionRow> for VersionBody {
@@ -61,6 +63,7 @@ impl From<VersionRow> for VersionBody {
             type_declared: row.type_declared,
             created_by: row.created_by.uuid(),
             created_at: row.created_at,
+            etag: etag(rules::FORMER),
         }
     }
 }
@@ -130,6 +133,7 @@ async fn list_versions(
     let mut versions: Vec<_> = listed.await?.into_iter().map(VersionBody::from).collect();
     if let Some(current) = versions.first_mut() {
         current.is_current = true;
+        current.etag = etag(rules::CURRENT);
     }
     Ok(Page::whole(versions))
 }
@@ -167,11 +171,12 @@ async fn delete_version(
     who: Can<Delete>,
     on: Use<Service>,
     place: Path<(FileId, i64)>,
+    seen: IfMatch,
 ) -> Result<NoContent, FilesError> {
     let (file, number) = *place;
     let db = on.db.tenant(&who.scope());
     let deleted = db.act("delete version", async move |tx| {
-        rules::delete(tx, file, number).await
+        rules::delete(tx, file, number, &seen).await
     });
     deleted.await?;
     Ok(NoContent)

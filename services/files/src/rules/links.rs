@@ -12,6 +12,7 @@ use dotmac_platform::{
         Connection, TenantTx, Tx,
         types::{Id, Moment},
     },
+    routing::IfMatch,
 };
 
 use crate::{
@@ -83,16 +84,19 @@ pub(crate) async fn create(
     Ok(record(tx, LINK, file)?.of((row, token)))
 }
 
-/// Ends a link.
+/// Ends a link, if it is in a version that the client has seen.
 ///
 /// # Errors
 ///
-/// [`FilesError::NoLink`].
+/// [`FilesError::NoLink`], [`FilesError::Changed`].
 pub(crate) async fn revoke(
     tx: &mut TenantTx,
     file: FileId,
     id: LinkId,
+    seen: &IfMatch,
 ) -> Result<Audited<()>, FilesError> {
+    let link = store::find(tx, file, id).await?;
+    seen.check(link.ok_or(FilesError::NoLink)?.version())?;
     if !store::revoke(tx, file, id, Moment::now()).await? {
         return Err(FilesError::NoLink);
     }

@@ -30,6 +30,10 @@ use crate::{
     upload::Facts,
 };
 
+/// What a content has as its version while the file has it, and after another has replaced it: nothing else changes of it.
+pub(crate) const CURRENT: i64 = 1;
+pub(crate) const FORMER: i64 = 2;
+
 /// A content that is to replace that of a file.
 pub(crate) struct Replace {
     pub(crate) file: FileId,
@@ -168,19 +172,22 @@ pub(crate) async fn restore(
     Ok(record(tx, RESTORE_VERSION, file)?.of(changed))
 }
 
-/// Deletes a former content for good.
+/// Deletes a former content for good, if the client has seen that it is one.
 ///
 /// # Errors
 ///
-/// As [`find`]; [`FilesError::NoVersion`], also for the content that the file has now.
+/// As [`find`]; [`FilesError::NoVersion`], also for the content that the file has now; [`FilesError::Changed`].
 pub(crate) async fn delete(
     tx: &mut TenantTx,
     file: FileId,
     number: i64,
+    seen: &IfMatch,
 ) -> Result<Audited<()>, FilesError> {
     let row = find(tx, file).await?;
     let former = store::find(tx, file, number).await?;
-    forget(tx, &row, former.ok_or(FilesError::NoVersion)?).await?;
+    let former = former.ok_or(FilesError::NoVersion)?;
+    seen.check(FORMER)?;
+    forget(tx, &row, former).await?;
     Ok(record(tx, DELETE_VERSION, file)?.of(()))
 }
 

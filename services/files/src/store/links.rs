@@ -31,12 +31,31 @@ pub(crate) struct LinkRow {
     pub(crate) created_at: Moment,
 }
 
+impl LinkRow {
+    /// 1, and 2 once it is revoked. Downloads do not count, so that a link in use can be revoked.
+    pub(crate) fn version(&self) -> i64 {
+        1 + i64::from(self.revoked_at.is_some())
+    }
+}
+
 pub(crate) async fn insert(tx: &mut TenantTx, row: LinkRow) -> Result<(), DbError> {
     on!(tx, |c| diesel::insert_into(file_link::table)
         .values(&row)
         .execute(c)
         .await)
     .map(drop)
+}
+
+/// A link of a file.
+pub(crate) async fn find(
+    tx: &mut TenantTx,
+    file: FileId,
+    id: LinkId,
+) -> Result<Option<LinkRow>, DbError> {
+    let row = file_link::table
+        .find((tx.tenant(), id))
+        .filter(file_link::file_id.eq(file));
+    on!(tx, |c| row.select(LinkRow::as_select()).first(c).await).optional()
 }
 
 /// How many links a file has, including those that have ended.

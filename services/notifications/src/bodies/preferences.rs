@@ -1,13 +1,13 @@
 //! What users want to get, and recipients that get nothing.
 
-use dotmac_platform::db::types::Moment;
+use dotmac_platform::{db::types::Moment, routing::etag};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     channel::Channel,
-    store::suppressions::{SuppressionId, SuppressionRow},
+    store::suppressions::{SuppressionId, SuppressionRow, UNCHANGED},
 };
 
 /// The caller's preferences. Whatever is not named is wanted; the most particular one counts.
@@ -76,6 +76,7 @@ pub(crate) struct SuppressionBody {
     /// What the next hop answered.
     detail: Option<String>,
     created_at: Moment,
+    etag: String,
 }
 
 impl From<SuppressionRow> for SuppressionBody {
@@ -88,6 +89,7 @@ impl From<SuppressionRow> for SuppressionBody {
             reason: row.reason,
             detail: row.detail,
             created_at: row.created_at,
+            etag: etag(UNCHANGED),
         }
     }
 }

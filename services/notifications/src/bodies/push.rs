@@ -1,6 +1,9 @@
 //! Browsers that take push messages, as clients see them.
 
-use dotmac_platform::db::types::Moment;
+use dotmac_platform::{
+    db::types::Moment,
+    routing::{Versioned, etag},
+};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -60,6 +63,17 @@ pub(crate) struct SubscriptionBody {
     /// When the subscription ends.
     expires_at: Option<Moment>,
     created_at: Moment,
+    /// Changes each time that the browser subscribes again.
+    etag: String,
+}
+
+impl From<SubscriptionRow> for Versioned<SubscriptionBody> {
+    fn from(row: SubscriptionRow) -> Self {
+        Self {
+            version: row.version,
+            body: row.into(),
+        }
+    }
 }
 
 impl From<SubscriptionRow> for SubscriptionBody {
@@ -70,6 +84,7 @@ impl From<SubscriptionRow> for SubscriptionBody {
             label: row.label,
             expires_at: row.expires_at,
             created_at: row.created_at,
+            etag: etag(row.version),
         }
     }
 }

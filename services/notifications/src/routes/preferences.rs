@@ -87,10 +87,11 @@ async fn delete_suppression(
     who: Can<WriteSuppressions>,
     on: Use<Service>,
     id: Path<SuppressionId>,
+    seen: IfMatch,
 ) -> Result<NoContent, NotificationsError> {
     let db = on.db.tenant(&who.scope());
     let deleted = db.act("delete suppression", async move |tx| {
-        suppress::delete(tx, *id).await
+        suppress::delete(tx, *id, &seen).await
     });
     deleted.await?;
     Ok(NoContent)

@@ -8,7 +8,7 @@ use crate::{
         NewSubscription, OldSubscription, PublicKeyBody, SubscriptionBody, SubscriptionsBody,
     },
     channel::Channel,
-    error::{Missing, NotificationsError},
+    error::NotificationsError,
     rules::push as rules,
     service::Service,
     store::push::{self, SubscriptionId},
@@ -65,7 +65,7 @@ async fn subscribe(
     on: Use<Service>,
     new: Valid<NewSubscription>,
     once: Idempotency,
-) -> Result<Created<SubscriptionBody>, NotificationsError> {
+) -> Result<Created<Versioned<SubscriptionBody>>, NotificationsError> {
     if !on.has(Channel::WebPush) {
         return Err(NotificationsError::NotConfigured(Channel::WebPush));
     }
@@ -74,8 +74,9 @@ async fn subscribe(
     let made = db.act("subscribe to push messages", async move |tx| {
         let with = (&service.sealer, &service.egress);
         let made = rules::subscribe(tx, with, user, new).await?;
-        Ok::<_, NotificationsError>(made.map(|body| {
-            let location = format!("/api/v1/push/subscriptions/{}", body.id);
+        Ok::<_, NotificationsError>(made.map(|row| {
+            let location = format!("/api/v1/push/subscriptions/{}", row.id);
+            let body = row.into();
             once.keep(tx, Created { location, body })
         }))
     });
@@ -86,24 +87,23 @@ async fn find_subscription(
     who: Authenticated,
     on: Use<Service>,
     id: Path<SubscriptionId>,
-) -> Result<Json<SubscriptionBody>, NotificationsError> {
+) -> Result<Versioned<SubscriptionBody>, NotificationsError> {
     let (db, user) = (on.db.tenant(&who.scope()), person(&who)?);
     let found = db.read("find push subscription", async move |tx| {
-        push::find(tx, *id).await
+        rules::find(tx, user, *id).await
     });
-    let found = found.await?.filter(|it| it.user_id == user);
-    let missing = NotificationsError::NotFound(Missing::Subscription);
-    Ok(Json(found.ok_or(missing)?.into()))
+    Ok(found.await?.into())
 }
 
 async fn end_subscription(
     who: Authenticated,
     on: Use<Service>,
     id: Path<SubscriptionId>,
+    seen: IfMatch,
 ) -> Result<NoContent, NotificationsError> {
     let (db, user) = (on.db.tenant(&who.scope()), person(&who)?);
     let ended = db.act("unsubscribe from push messages", async move |tx| {
-        rules::unsubscribe(tx, user, *id).await
+        rules::unsubscribe(tx, user, *id, &seen).await
     });
     ended.await?;
     Ok(NoContent)

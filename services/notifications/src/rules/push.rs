@@ -10,6 +10,7 @@ use dotmac_platform::{
         types::{Id, Moment},
     },
     egress::Egress,
+    routing::IfMatch,
     sealing::Sealer,
 };
 use secrecy::ExposeSecret as _;
@@ -18,7 +19,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
     audit::{PUSH_SUBSCRIBE, PUSH_UNSUBSCRIBE},
-    bodies::{NewSubscription, SubscriptionBody},
+    bodies::NewSubscription,
     error::{Missing, NotificationsError},
     next_hop::{AUTH_SECRET, PUBLIC_KEY, ReceiverKeys},
     store::{
@@ -99,7 +100,7 @@ pub(crate) async fn subscribe(
     (sealer, egress): (&Sealer, &Egress),
     user: UserId,
     new: NewSubscription,
-) -> Result<Audited<SubscriptionBody>, NotificationsError> {
+) -> Result<Audited<SubscriptionRow>, NotificationsError> {
     let checked = egress.check_url(&new.endpoint);
     checked
         .map_err(|error| NotificationsError::field("endpoint", error.code(), error.to_string()))?;
@@ -125,9 +126,9 @@ pub(crate) async fn subscribe(
     }
     let endpoint_key = endpoint_key(&new.endpoint);
     let known = store::find_by_endpoint(tx, endpoint_key.clone()).await?;
-    let id = match &known {
-        Some(row) if row.user_id == user => row.id,
-        _ => Id::new(),
+    let (id, version) = match &known {
+        Some(row) if row.user_id == user => (row.id, row.version + 1),
+        _ => (Id::new(), 1),
     };
     if let Some(row) = &known {
         store::delete(tx, row.id, None).await?;
@@ -151,6 +152,7 @@ pub(crate) async fn subscribe(
         label: new.label,
         expires_at,
         created_at: known.map_or(now, |it| it.created_at),
+        version,
     };
     store::insert(tx, row.clone()).await?;
     let resource = id.to_string();
@@ -160,15 +162,39 @@ pub(crate) async fn subscribe(
         resource,
     );
     let entry = entry.detail("push_service", row.push_service.clone());
-    Ok(tx.audit(entry)?.of(row.into()))
+    Ok(tx.audit(entry)?.of(row))
 }
 
-/// Ends the subscription of a browser of `user`.
+/// A browser of `user`.
 ///
 /// # Errors
 ///
 /// [`NotificationsError::NotFound`].
+pub(crate) async fn find(
+    tx: &mut TenantTx,
+    user: UserId,
+    id: SubscriptionId,
+) -> Result<SubscriptionRow, NotificationsError> {
+    let found = store::find(tx, id).await?.filter(|it| it.user_id == user);
+    found.ok_or(NotificationsError::NotFound(Missing::Subscription))
+}
+
+/// Ends the subscription of a browser of `user`, if it is in a version that the client has seen.
+///
+/// # Errors
+///
+/// [`NotificationsError::NotFound`], [`NotificationsError::Changed`].
 pub(crate) async fn unsubscribe(
+    tx: &mut TenantTx,
+    user: UserId,
+    id: SubscriptionId,
+    seen: &IfMatch,
+) -> Result<Audited<()>, NotificationsError> {
+    seen.check(find(tx, user, id).await?.version)?;
+    end(tx, user, id).await
+}
+
+async fn end(
     tx: &mut TenantTx,
     user: UserId,
     id: SubscriptionId,
@@ -185,7 +211,7 @@ pub(crate) async fn unsubscribe(
     Ok(tx.audit(entry)?.of(()))
 }
 
-/// The same, by its endpoint: all that a browser knows of it.
+/// Ends it by its endpoint, in any version: all that a browser knows of it.
 ///
 /// # Errors
 ///
@@ -197,5 +223,5 @@ pub(crate) async fn unsubscribe_endpoint(
 ) -> Result<Audited<()>, NotificationsError> {
     let found = store::find_by_endpoint(tx, endpoint_key(endpoint)).await?;
     let missing = NotificationsError::NotFound(Missing::Subscription);
-    unsubscribe(tx, user, found.ok_or(missing)?.id).await
+    end(tx, user, found.ok_or(missing)?.id).await
 }

@@ -7,6 +7,7 @@ use dotmac_platform::{
         types::{Id, Moment},
     },
     events::Emit as _,
+    routing::IfMatch,
 };
 
 use super::judge::UNSUBSCRIBED;
@@ -17,7 +18,7 @@ use crate::{
     events::RecipientSuppressed,
     store::{
         deliveries::DeliveryRow,
-        suppressions::{self, SuppressionId, SuppressionRow},
+        suppressions::{self, SuppressionId, SuppressionRow, UNCHANGED},
     },
 };
 
@@ -79,17 +80,21 @@ async fn add(tx: &mut TenantTx, row: SuppressionRow) -> Result<Recorded, Notific
     Ok(tx.audit(entry)?)
 }
 
-/// Lets the recipient be sent messages again.
+/// Lets the recipient be sent messages again, if the client has seen the suppression.
 ///
 /// # Errors
 ///
-/// [`NotificationsError::NotFound`].
+/// [`NotificationsError::NotFound`], [`NotificationsError::Changed`].
 pub(crate) async fn delete(
     tx: &mut TenantTx,
     id: SuppressionId,
+    seen: &IfMatch,
 ) -> Result<Audited<()>, NotificationsError> {
+    let missing = || NotificationsError::NotFound(Missing::Suppression);
+    suppressions::find(tx, id).await?.ok_or_else(missing)?;
+    seen.check(UNCHANGED)?;
     if suppressions::delete(tx, id).await? == 0 {
-        return Err(NotificationsError::NotFound(Missing::Suppression));
+        return Err(missing());
     }
     let entry = Entry::new(
         UNSUPPRESS.name(),

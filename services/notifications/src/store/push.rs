@@ -33,6 +33,8 @@ pub(crate) struct SubscriptionRow {
     pub(crate) label: Option<String>,
     pub(crate) expires_at: Option<Moment>,
     pub(crate) created_at: Moment,
+    /// Grows each time that the browser subscribes again.
+    pub(crate) version: i64,
 }
 
 pub(crate) async fn insert(tx: &mut TenantTx, row: SubscriptionRow) -> Result<usize, DbError> {

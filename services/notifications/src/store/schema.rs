@@ -174,6 +174,7 @@ diesel::table! {
         label -> Nullable<Text>,
         expires_at -> Nullable<Timestamp>,
         created_at -> Timestamp,
+        version -> BigInt,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_platform::db::{
-    DbError, TenantId, TenantTx, on,
+    DbError, OptionalExtension as _, TenantId, TenantTx, on,
     types::{Id, Moment},
 };
 
@@ -16,6 +16,9 @@ use crate::channel::{ANY, Channel};
 pub(crate) enum Suppression {}
 
 pub(crate) type SuppressionId = Id<Suppression>;
+
+/// The version of each: it is made and deleted, and never changed in between.
+pub(crate) const UNCHANGED: i64 = 1;
 
 #[derive(Clone, Insertable, Queryable, Selectable)]
 #[diesel(table_name = suppression, treat_none_as_default_value = false)]
@@ -107,6 +110,18 @@ pub(crate) async fn page(
         }
         page.select(SuppressionRow::as_select()).load(c).await
     })
+}
+
+pub(crate) async fn find(
+    tx: &mut TenantTx,
+    id: SuppressionId,
+) -> Result<Option<SuppressionRow>, DbError> {
+    let this_one = (tx.tenant(), id);
+    on!(tx, |c| {
+        let query = suppression::table.find(this_one);
+        query.select(SuppressionRow::as_select()).first(c).await
+    })
+    .optional()
 }
 
 /// Deletes it; how many that were.

@@ -167,11 +167,10 @@ async fn find_passkey(
 ) -> Result<Versioned<PasskeyBody>, AccountsError> {
     service::person(&who)?;
     let user = Id::from_uuid(who.id);
-    let read = on
-        .open_db
-        .read("find passkey", async move |c| store::of_user(c, user).await);
-    let found = read.await?.into_iter().find(|row| row.id == *id);
-    let found = found.ok_or(AccountsError::NotFound)?;
+    let read = on.open_db.read("find passkey", async move |c| {
+        store::find_own(c, user, *id).await
+    });
+    let found = read.await?.ok_or(AccountsError::NotFound)?;
     Ok(Versioned {
         version: found.version(),
         body: found.into(),
@@ -210,12 +209,13 @@ async fn remove_passkey(
     who: Authenticated,
     on: Use<Service>,
     id: Path<Id<Passkey>>,
+    seen: IfMatch,
 ) -> Result<NoContent, AccountsError> {
     service::person(&who)?;
     let (principal, changes) = ((*who).clone(), on.changes.clone());
     let factor = Factor::Passkey(*id);
     let removed = on.asked_by(&who).act("remove passkey", async move |tx| {
-        factors::remove_own(tx, &changes, &principal, factor).await
+        factors::remove_own(tx, &changes, &principal, factor, &seen).await
     });
     removed.await?;
     Ok(NoContent)

@@ -10,6 +10,7 @@ use dotmac_platform::{
         Tx,
         types::{Id, Moment},
     },
+    routing::IfMatch,
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -182,23 +183,26 @@ pub(crate) async fn confirm_totp(
     confirmed.await
 }
 
-/// Takes a factor of the caller away, as [`remove`] does. A factor that there is must have been shown just now.
+/// Takes a factor of the caller away, if it is in a version that the client has seen. A factor that there is must have been shown
+/// just now.
 ///
 /// # Errors
 ///
-/// 403 `step_up_required`; [`AccountsError::NotFound`] if there is none; [`AccountsError::LastFactor`] for the only passkey of a user
+/// 403 `step_up_required`; [`AccountsError::NotFound`] if there is none; 412; [`AccountsError::LastFactor`] for the only passkey of a user
 /// without a password, who would have no way in but a mail, and for the last factor of one whose password is too short to be alone.
 pub(crate) async fn remove_own(
     tx: &mut Tx,
     changes: &Changes,
     who: &Principal,
     factor: Factor,
+    seen: &IfMatch,
 ) -> Result<Audited<()>, AccountsError> {
     let user = Id::from_uuid(who.id);
     // No factor is activated between the check and the end.
     users::hold(tx, user, Hold::Alone).await?;
     let held = store::held(tx, user).await?;
     service::authenticated_now(who, held.needed())?;
+    seen.check(version(tx, user, factor).await?)?;
     let removed = match factor {
         Factor::Totp => store::delete_totp(tx, user).await?,
         Factor::Passkey(id) => passkeys::delete(tx, user, id).await?,
@@ -221,6 +225,22 @@ pub(crate) async fn remove_own(
     }
     let session = who.session.map(Id::from_uuid);
     removed_from(tx, changes, user, session, &[factor.name()]).await
+}
+
+/// The version of a factor of the user.
+///
+/// # Errors
+///
+/// [`AccountsError::NotFound`].
+async fn version(tx: &mut Tx, user: UserId, factor: Factor) -> Result<i64, AccountsError> {
+    let version = match factor {
+        Factor::Totp => store::totp_of(tx, user).await?.map(|app| app.version()),
+        Factor::Passkey(id) => {
+            let passkey = passkeys::find_own(tx, user, id).await?;
+            passkey.map(|passkey| passkey.version())
+        }
+    };
+    version.ok_or(AccountsError::NotFound)
 }
 
 /// Takes all second factors away: a password alone lets the user in then. One that is too short for that goes as well; whether

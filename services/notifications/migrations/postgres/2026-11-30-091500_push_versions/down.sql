@@ -1,0 +1,1 @@
+ALTER TABLE notification_push_subscription DROP COLUMN version;
