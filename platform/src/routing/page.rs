@@ -234,7 +234,7 @@ impl<T> Rows<T> {
 macro_rules! rows {
     ($window:expr, |$after:ident, $limit:ident| $read:expr) => {{
         let mut reading = $crate::routing::Reading::of($window);
-        while let Some(($after, $limit)) = reading.next() {
+        while let Some(($after, $limit)) = reading.wanted() {
             reading.add($read.await?);
         }
         reading.rows()
@@ -260,7 +260,7 @@ impl<K: Clone, T> Reading<K, T> {
     }
 
     /// What to read next, if anything: the page, then all rows to count them, unless the page has them all.
-    pub fn next(&mut self) -> Option<(Option<K>, i64)> {
+    pub fn wanted(&mut self) -> Option<(Option<K>, i64)> {
         let Some(rows) = &self.rows else {
             return Some((self.window.after.clone(), self.window.limit));
         };

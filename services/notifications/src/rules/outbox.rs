@@ -70,10 +70,7 @@ pub(crate) async fn list(
         notification: None,
     };
     let found = rows!(window, |after, limit| deliveries::page(
-        tx,
-        filter.clone(),
-        after,
-        limit
+        tx, filter, after, limit
     ));
     let held = all_shown(tx, service, found.rows).await?;
     let entry = Entry::new(OUTBOX.name(), "notifications.outbox", "outbox");
