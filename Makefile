@@ -20,8 +20,8 @@ test: ## Install the servers that the tests start, then run the whole suite
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} tests/in-memory cargo test --workspace --locked --no-fail-fast
 
 check: check-tools subjects fmt-check ## Run all that CI runs, and print how long each part took
-	@mkdir -p target; setsid nice -n 19 $(MAKE) --no-print-directory timed PARTS='lint doc supervision-alone' \
-	  CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-target}/lint >target/lint.log 2>&1 & lint=$$!; status=0; \
+	@mkdir -p target; set -m; nice -n 19 $(MAKE) --no-print-directory timed PARTS='lint doc supervision-alone' \
+	  CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-target}/lint >target/lint.log 2>&1 & lint=$$!; set +m; status=0; \
 	trap 'kill -- -'$$lint' 2>/dev/null || true' EXIT; \
 	$(MAKE) --no-print-directory timed PARTS='test features deny' || status=$$?; \
 	wait $$lint || status=$$?; cat target/lint.log; exit $$status
@@ -64,8 +64,9 @@ generate: ## Write the generated files: docs/settings.md, deploy/dotmac.env.exam
 # ---- The parts of `check`; the suite itself compares the generated files with the code --------
 
 # The suite waits for timers and servers for much of its time: clippy and rustdoc run in what it leaves of the processor, with
-# a target directory of their own, as cargo lets one command at a time use one. They have a process group of their own, which
-# ends with `check`: bash has its background jobs ignore Ctrl-C.
+# a target directory of their own, as cargo lets one command at a time use one. They have a process group of their own
+# (`set -m`), which ends with `check`: bash has its background jobs ignore Ctrl-C. They have no session of their own
+# (`setsid`): Linux gives each session the same share of the processor, whatever `nice` says.
 timed:
 	@for part in $(PARTS); do \
 	  began=$$SECONDS; $(MAKE) --no-print-directory $$part; echo "make $$part took $$((SECONDS - began)) s"; done

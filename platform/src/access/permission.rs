@@ -9,8 +9,8 @@ pub const MAX_PERMISSIONS: usize = 512;
 
 const WORDS: usize = MAX_PERMISSIONS / 64;
 
-/// Every name that was declared; its place is its bit.
-static NAMES: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+/// Every permission that was declared; its place is its bit.
+static DECLARED: Mutex<Vec<PermissionSpec>> = Mutex::new(Vec::new());
 
 /// Bits of the permissions that are for those who operate the program, and for no other tenant.
 static OPERATORS: Mutex<[u64; WORDS]> = Mutex::new([0; WORDS]);
@@ -118,7 +118,7 @@ impl PermissionSet {
     /// Whether the permission of that name is granted and not denied.
     #[must_use]
     pub fn has_named(&self, name: &str) -> bool {
-        let bit = names().iter().position(|known| *known == name);
+        let bit = declared().iter().position(|known| known.name == name);
         bit.is_some_and(|bit| self.has_bit(bit))
     }
 
@@ -142,13 +142,19 @@ impl PermissionSet {
     /// The names in it, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<&'static str> {
-        let known = names();
+        self.specs().iter().map(|spec| spec.name).collect()
+    }
+
+    /// The permissions in it with their descriptions, sorted by name.
+    #[must_use]
+    pub fn specs(&self) -> Vec<PermissionSpec> {
+        let known = declared();
         let held = known
             .iter()
             .enumerate()
             .filter(|(bit, _)| self.has_bit(*bit));
-        let mut held: Vec<_> = held.map(|(_, name)| *name).collect();
-        held.sort_unstable();
+        let mut held: Vec<_> = held.map(|(_, spec)| *spec).collect();
+        held.sort_unstable_by_key(|spec| spec.name);
         held
     }
 
@@ -162,21 +168,21 @@ impl PermissionSpec {
     /// Makes the permission known, so that it can be granted. Says its bit; `None` if there are
     /// [`MAX_PERMISSIONS`] already.
     pub fn declare(&self) -> Option<usize> {
-        let mut names = names();
-        if let Some(bit) = names.iter().position(|name| *name == self.name) {
+        let mut declared = declared();
+        if let Some(bit) = declared.iter().position(|known| known.name == self.name) {
             return Some(bit);
         }
-        if names.len() == MAX_PERMISSIONS {
+        if declared.len() == MAX_PERMISSIONS {
             return None;
         }
-        names.push(self.name);
-        Some(names.len() - 1)
+        declared.push(*self);
+        Some(declared.len() - 1)
     }
 
     /// Whether it is for those who operate the program, and for no other tenant.
     #[must_use]
     pub fn is_for_operators(&self) -> bool {
-        let bit = names().iter().position(|name| *name == self.name);
+        let bit = declared().iter().position(|known| known.name == self.name);
         let operators = OPERATORS.lock().unwrap_or_else(PoisonError::into_inner);
         bit.is_some_and(|bit| operators[bit / 64] & (1 << (bit % 64)) != 0)
     }
@@ -191,11 +197,11 @@ impl PermissionSpec {
 }
 
 fn mark(words: &mut [u64; WORDS], pattern: &str) -> usize {
-    let names = names();
-    let matching = names
+    let declared = declared();
+    let matching = declared
         .iter()
         .enumerate()
-        .filter(|(_, name)| matches(pattern, name));
+        .filter(|(_, spec)| matches(pattern, spec.name));
     matching
         .map(|(bit, _)| words[bit / 64] |= 1 << (bit % 64))
         .count()
@@ -210,8 +216,8 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-fn names() -> MutexGuard<'static, Vec<&'static str>> {
-    NAMES.lock().unwrap_or_else(PoisonError::into_inner)
+fn declared() -> MutexGuard<'static, Vec<PermissionSpec>> {
+    DECLARED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Declares permissions: a type for each, to be used as `Can<Read>`, and `PERMISSIONS`, the list for the

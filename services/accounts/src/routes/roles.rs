@@ -1,7 +1,7 @@
 //! Roles of the tenant, and all permissions that there are.
 
 use dotmac_platform::{
-    access::PermissionSet,
+    access::{PermissionSet, PermissionSpec},
     audit::Acts as _,
     db::types::{Id, Moment},
     prelude::*,
@@ -129,6 +129,17 @@ impl SortColumn for PermissionColumn {
 #[derive(Serialize, ToSchema)]
 struct PermissionBody {
     name: &'static str,
+    /// What it allows, in a sentence.
+    description: &'static str,
+}
+
+impl From<PermissionSpec> for PermissionBody {
+    fn from(spec: PermissionSpec) -> Self {
+        Self {
+            name: spec.name,
+            description: spec.description.trim(),
+        }
+    }
 }
 
 fn versioned((row, grants): (RoleRow, RoleGrants)) -> Versioned<RoleBody> {
@@ -170,11 +181,11 @@ async fn list_permissions(
         sort: &order,
         ..CursorScope::of(who.tenant, "permissions")
     };
-    let (names, name) = (PermissionSet::all().names(), |name: &&str| {
-        (*name).to_owned()
+    let (all, name) = (PermissionSet::all().specs(), |it: &PermissionSpec| {
+        it.name.to_owned()
     });
-    let page = page_of_all(&paging, &bound, sort.is_descending, names, name)?;
-    Ok(page.map(|name| PermissionBody { name }))
+    let page = page_of_all(&paging, &bound, sort.is_descending, all, name)?;
+    Ok(page.map(PermissionBody::from))
 }
 
 async fn list_roles(

@@ -7,7 +7,7 @@ use dotmac_platform::{
 use secrecy::ExposeSecret as _;
 
 use super::{
-    api_keys,
+    api_keys, factors,
     mail::{self, Purpose},
     one_time::{self, Given},
     passwords, registration, sessions,
@@ -112,8 +112,8 @@ async fn set_address(
     user.ok_or(AccountsError::LinkGone)
 }
 
-/// Restores the former address, ends all sessions, revokes all personal keys and removes the password, which the client that
-/// changed the address may know. A link to set a new one is mailed to the address. The link of an earlier address stays valid.
+/// Restores the former address, ends all sessions, revokes all personal keys, and removes what the client that changed the address
+/// may know or have added: the password, recovery codes, and the second factors since then. A link to set a new one is mailed to the address. The link of an earlier address stays valid.
 ///
 /// # Errors
 ///
@@ -135,6 +135,7 @@ pub(crate) async fn undo(service: &Service, given: Given) -> Result<(), Accounts
             let user = set_address(tx, &user, address).await?;
             store::delete_password(tx, user.id).await?;
             devices::delete_of(tx, user.id, None).await?;
+            factors::remove_since(tx, user.id, row.created_at).await?;
             let changes = &worked.changes;
             api_keys::revoke_personal(tx, changes, user.id).await?;
             sessions::end_all(tx, changes, user.id, None, "email_change_undone").await?;

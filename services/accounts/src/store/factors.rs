@@ -128,6 +128,19 @@ pub(crate) async fn delete_totp(tx: &mut Tx, user: UserId) -> Result<usize, DbEr
     .await)
 }
 
+/// Deletes an app that was not confirmed before `time`.
+pub(crate) async fn delete_totp_since(
+    tx: &mut Tx,
+    user: UserId,
+    time: Moment,
+) -> Result<usize, DbError> {
+    let later = totp::confirmed_at
+        .is_null()
+        .or(totp::confirmed_at.ge(Some(time)));
+    let apps = totp::table.filter(totp::user_id.eq(user)).filter(later);
+    on!(tx, |c| diesel::delete(apps).execute(c).await)
+}
+
 /// Puts codes in the place of all that there were.
 pub(crate) async fn replace_codes(
     tx: &mut Tx,

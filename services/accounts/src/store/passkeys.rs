@@ -119,6 +119,20 @@ pub(crate) async fn delete(tx: &mut Tx, user: UserId, id: PasskeyId) -> Result<u
         .await)
 }
 
+/// Deletes those of the user that were not there before `time`; how many that were.
+pub(crate) async fn delete_since(
+    tx: &mut Tx,
+    user: UserId,
+    time: Moment,
+) -> Result<usize, DbError> {
+    let later = passkeys::user_id
+        .eq(user)
+        .and(passkeys::created_at.ge(time));
+    on!(tx, |c| diesel::delete(passkeys::table.filter(later))
+        .execute(c)
+        .await)
+}
+
 /// Deletes all of the user; how many that were.
 pub(crate) async fn delete_all(tx: &mut Tx, user: UserId) -> Result<usize, DbError> {
     on!(tx, |c| diesel::delete(

@@ -98,6 +98,10 @@ async fn every_list_comes_in_both_orders_and_a_cursor_is_good_for_one() {
                 .await;
             assert_eq!(other.short(), (400, "invalid_cursor"), "{path}");
         }
+        for permission in all(&house, "/permissions", &admin).await {
+            let description = permission["description"].as_str().unwrap();
+            assert!(description.ends_with('.'), "{permission}");
+        }
     })
     .await;
 }

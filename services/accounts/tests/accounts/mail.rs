@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{ADMIN, Answer, House, PASSWORD};
 
 pub(crate) const ANN: &str = "ann@example.com";
-const OTHER_PASSWORD: &str = "eight purple doors on a hill";
+pub(crate) const OTHER_PASSWORD: &str = "eight purple doors on a hill";
 
 /// The cookie of the browser that has asked for a mail.
 pub(crate) fn browser(answer: &Answer) -> String {
@@ -21,7 +21,7 @@ pub(crate) fn token(mail: &Value) -> String {
     url.split("#token=").nth(1).unwrap().to_owned()
 }
 
-fn code(mail: &Value) -> String {
+pub(crate) fn code(mail: &Value) -> String {
     mail["data"]["code"].as_str().unwrap().to_owned()
 }
 

@@ -170,7 +170,8 @@ impl House {
     /// The mails so far, the newest last.
     fn mails(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.outbox()).unwrap_or_default();
-        let lines = text.lines();
+        // The last one may be half written.
+        let lines = text.split_inclusive('\n').filter(|it| it.ends_with('\n'));
         lines
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::{
     House,
-    mail::{ANN, browser, token},
+    factors::{code, within_a_step},
+    mail::{self, ANN, OTHER_PASSWORD, browser, token},
 };
 
 const FIRST: &str = "eve.one@example.com";
@@ -15,9 +16,13 @@ impl House {
     /// second.
     async fn changed_twice(&self) -> [Value; 2] {
         let access = self.ann().await.text("access_token");
+        self.changed_with(&access).await
+    }
+
+    async fn changed_with(&self, access: &str) -> [Value; 2] {
         for address in [FIRST, SECOND] {
             let new = json!({ "email": address });
-            let asked = self.post("/auth/email/change", Some(&access), new).await;
+            let asked = self.post("/auth/email/change", Some(access), new).await;
             assert_eq!(asked.status, 202, "{asked:?}");
             let mail = self.mail("accounts.email_change", address, 1).await;
             let link = json!({ "token": token(&mail) });
@@ -29,6 +34,35 @@ impl House {
         let of_owner = self.mail("accounts.email_changed", ANN, 1).await;
         let of_attacker = self.mail("accounts.email_changed", FIRST, 1).await;
         [of_owner, of_attacker].map(|mail| json!({ "token": token(&mail) }))
+    }
+
+    /// Adds an app; its secret.
+    async fn with_app(&self, access: &str) -> String {
+        let path = "/auth/me/factors/totp";
+        let begun = self.post(path, Some(access), json!({})).await;
+        assert_eq!(begun.status, 200, "{begun:?}");
+        let secret = begun.text("secret");
+        within_a_step().await;
+        let first = json!({ "code": code(&secret, -1) });
+        let path = "/auth/me/factors/totp/confirm";
+        let confirmed = self.post(path, Some(access), first).await;
+        assert_eq!(confirmed.status, 200, "{confirmed:?}");
+        secret
+    }
+
+    /// Restores the address of ann, and sets a password by the link that is mailed; the answer to a sign-in.
+    async fn restored(&self, link: Value) -> Value {
+        let undone = self.post("/auth/email/undo", None, link).await;
+        assert_eq!(undone.status, 204, "{undone:?}");
+        let mail = self.mail("accounts.password_reset", ANN, 1).await;
+        let reset = json!({
+            "token": token(&mail), "password": OTHER_PASSWORD, "code": mail::code(&mail),
+        });
+        let set = self.post("/auth/password/reset", None, reset).await;
+        assert_eq!(set.status, 204, "{set:?}");
+        let login = self.login(ANN, OTHER_PASSWORD).await;
+        assert_eq!(login.status, 200, "{login:?}");
+        login.body
     }
 
     /// The address of the account that `identifier` finds.
@@ -66,6 +100,34 @@ async fn the_link_of_a_later_address_does_not_end_that_of_an_earlier_one() {
         }
         let gone = house.post("/auth/email/undo", None, of_attacker).await;
         assert_eq!(gone.short(), (410, "link_used_or_expired"), "{gone:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_factor_that_was_added_since_the_change_does_not_outlive_it() {
+    House::with_mail(&[], async |house| {
+        let access = house.ann().await.text("access_token");
+        let [of_owner, _] = house.changed_with(&access).await;
+        house.with_app(&access).await;
+        let session = house.restored(of_owner).await;
+        assert!(session["access_token"].is_string(), "{session}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_factor_of_before_the_change_still_counts() {
+    House::with_mail(&[], async |house| {
+        let access = house.ann().await.text("access_token");
+        let secret = house.with_app(&access).await;
+        let now = json!({ "code": code(&secret, 0) });
+        let stepped = house.post("/auth/step-up", Some(&access), now).await;
+        assert_eq!(stepped.status, 200, "{stepped:?}");
+        let access = stepped.text("access_token");
+        let [of_owner, _] = house.changed_with(&access).await;
+        let session = house.restored(of_owner).await;
+        assert_eq!(session["mfa"]["methods"][0], "totp", "{session}");
     })
     .await;
 }

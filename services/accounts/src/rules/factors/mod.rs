@@ -5,7 +5,7 @@ mod recovery;
 
 use dotmac_platform::{
     access::Principal,
-    audit::{Audited, SystemActs as _},
+    audit::{Audited, Recorded, SystemActs as _},
     db::{
         Tx,
         types::{Id, Moment},
@@ -255,12 +255,10 @@ pub(crate) async fn remove_all(
     user: UserId,
 ) -> Result<Audited<bool>, AccountsError> {
     users::hold(tx, user, Hold::Alone).await?;
-    let removed = [
-        (store::delete_totp(tx, user).await?, "totp"),
-        (passkeys::delete_all(tx, user).await?, "passkey"),
-    ];
-    let removed = removed.into_iter().filter(|(count, _)| *count > 0);
-    let kinds: Vec<&'static str> = removed.map(|(_, kind)| kind).collect();
+    let kinds = kinds(
+        store::delete_totp(tx, user).await?,
+        passkeys::delete_all(tx, user).await?,
+    );
     if kinds.is_empty() {
         return Err(AccountsError::NotFound);
     }
@@ -274,6 +272,33 @@ pub(crate) async fn remove_all(
     }
     let removed = removed_from(tx, changes, user, None, &kinds).await?;
     Ok(removed.map(|()| is_short))
+}
+
+/// Takes the factors away that the user got since `time`, and all recovery codes, which may be later ones too. A factor
+/// of before still counts. The sessions are the caller's concern.
+pub(crate) async fn remove_since(
+    tx: &mut Tx,
+    user: UserId,
+    time: Moment,
+) -> Result<(), AccountsError> {
+    let kinds = kinds(
+        store::delete_totp_since(tx, user, time).await?,
+        passkeys::delete_since(tx, user, time).await?,
+    );
+    store::replace_codes(tx, user, Vec::new()).await?;
+    if !kinds.is_empty() {
+        record_removed(tx, user, &kinds).await?.of(());
+    }
+    Ok(())
+}
+
+/// The kinds of which something was removed.
+fn kinds(apps: usize, passkeys: usize) -> Vec<&'static str> {
+    let removed = [(apps, "totp"), (passkeys, "passkey")].into_iter();
+    removed
+        .filter(|(count, _)| *count > 0)
+        .map(|(_, kind)| kind)
+        .collect()
 }
 
 /// What follows from the end of factors: all sessions end but `session`. If there is no second factor any more, that one is worth
@@ -292,11 +317,19 @@ async fn removed_from(
         }
     }
     sessions::end_all(tx, changes, user, session, "factor_removed").await?;
+    Ok(record_removed(tx, user, kinds).await?.of(()))
+}
+
+async fn record_removed(
+    tx: &mut Tx,
+    user: UserId,
+    kinds: &[&'static str],
+) -> Result<Recorded, AccountsError> {
     for factor in kinds {
         events::emit_of_user(tx, user, &FactorRemoved { user, factor }).await?;
     }
     let act = Act::on_user(FACTOR_REMOVED, user).detail("factor", kinds.join(" "));
-    Ok(act.record_of(tx, user).await?.of(()))
+    act.record_of(tx, user).await
 }
 
 /// What a code of the app proves; `None` for any other text, and for the code of a step that was used.
