@@ -124,3 +124,24 @@ fn a_second_child_of_one_name_is_refused() {
         "{refused:?}"
     );
 }
+
+#[test]
+fn a_start_is_part_of_the_span_in_which_it_is_begun_or_has_one_of_its_own() {
+    run(async {
+        for (name, outer) in [
+            ("begun_alone", tracing::Span::none()),
+            ("begun_in_another", tracing::info_span!("outer")),
+        ] {
+            let mut tree = SupervisionTree::new(policy()).unwrap();
+            tree.add(ChildSpec::new(name, Probe::new)).unwrap();
+            let supervisor = outer.in_scope(|| tree.start());
+            in_life(&supervisor, name, 1).await;
+            supervisor.halt().await;
+        }
+        assert_eq!(start_spans("begun_alone"), ["start component", "startup"]);
+        assert_eq!(
+            start_spans("begun_in_another"),
+            ["start component", "outer"]
+        );
+    });
+}

@@ -14,7 +14,12 @@ use dotmac_supervision::{
     ActorHandle, Board, CallError, Cause, ChildSpec, Lifeline, Policy, Readiness, Serving, State,
     SupervisedActor, SupervisionTree, SupervisorHandle,
 };
-use tracing_subscriber::{Layer, layer::SubscriberExt};
+use tracing::span::{Attributes, Id};
+use tracing_subscriber::{
+    Layer,
+    layer::{self, SubscriberExt},
+    registry::LookupSpan,
+};
 
 /// The longest that anything may take before a test fails.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -308,6 +313,7 @@ pub(crate) fn in_own_process(name: &str) -> Option<String> {
 }
 
 static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static SPANS: Mutex<Vec<(String, Vec<&'static str>)>> = Mutex::new(Vec::new());
 
 /// Whether a line was logged that has all of `parts`.
 pub(crate) fn logged(parts: &[&str]) -> bool {
@@ -324,11 +330,36 @@ fn listen() {
     });
 }
 
-/// Keeps warnings and errors for [`logged`].
+/// The name of the span in which the child starts that has this name, and those of the spans around it.
+pub(crate) fn start_spans(child: &str) -> Vec<&'static str> {
+    let spans = SPANS.lock().unwrap_or_else(PoisonError::into_inner);
+    let of_child = spans
+        .iter()
+        .find(|(component, _)| component.contains(child));
+    of_child.map(|(_, names)| names.clone()).unwrap_or_default()
+}
+
+/// Keeps warnings and errors for [`logged`], and spans of starts for [`start_spans`].
 struct LogCapture;
 
-impl<S: tracing::Subscriber> Layer<S> for LogCapture {
-    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+impl<S: tracing::Subscriber + for<'s> LookupSpan<'s>> Layer<S> for LogCapture {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: layer::Context<'_, S>) {
+        if attributes.metadata().name() != "start component" {
+            return;
+        }
+        let mut component = String::new();
+        attributes.record(
+            &mut |_: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+                write!(component, "{value:?}").unwrap();
+            },
+        );
+        let names = context.span_scope(id).into_iter().flatten();
+        let names = names.map(|span| span.name()).collect();
+        let mut spans = SPANS.lock().unwrap_or_else(PoisonError::into_inner);
+        spans.push((component, names));
+    }
+
+    fn on_event(&self, event: &tracing::Event<'_>, _: layer::Context<'_, S>) {
         if *event.metadata().level() > tracing::Level::WARN {
             return;
         }
