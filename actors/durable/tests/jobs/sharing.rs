@@ -273,10 +273,7 @@ async fn each_queue_has_slots_of_its_own() {
 const BEFORE: i64 = 100_000;
 
 /// Completes so many jobs while a reader keeps its snapshot: the indexes keep their entries until the reader is dropped.
-/// Nothing runs jobs meanwhile.
 async fn reader_of_dead_entries(server: &Postgres) -> tokio_postgres::Client {
-    let rig = Rig::start(&postgres(server.port), |_| Vec::new()).await;
-    rig.supervisor.halt().await;
     let (reader, connection) = tokio_postgres::connect(&server.url(), tokio_postgres::NoTls)
         .await
         .unwrap();
@@ -290,7 +287,9 @@ async fn reader_of_dead_entries(server: &Postgres) -> tokio_postgres::Client {
              now(), 3, now() FROM generate_series(1, {BEFORE})"
         ))
         .await;
-    let done = "UPDATE job SET state = 'completed', finished_at = now() WHERE state <> 'completed'";
+    // The lock waits for the claims under way: these and the update could wait for rows of each other.
+    let done = "BEGIN; LOCK TABLE job IN SHARE ROW EXCLUSIVE MODE; \
+                UPDATE job SET state = 'completed', finished_at = now() WHERE state <> 'completed'; COMMIT";
     server.query(done).await;
     reader
 }
@@ -302,8 +301,8 @@ async fn tenants_take_turns_while_a_reader_keeps_its_snapshot() {
     let server = Postgres::start().await;
     let target = postgres(server.port);
     let log = Log::default();
-    let reader = reader_of_dead_entries(&server).await;
     let rig = Rig::start(&target, |_| vec![logging(&log)]).await;
+    let reader = reader_of_dead_entries(&server).await;
     for number in 0..20 {
         for of in 1..=4 {
             let job = Single { tenant: of, number };
@@ -345,8 +344,8 @@ async fn what_becomes_ready_is_found_without_the_entries_of_what_was_claimed_bef
     let server = Postgres::start().await;
     let target = postgres(server.port);
     let log = Log::default();
-    let reader = reader_of_dead_entries(&server).await;
     let rig = Rig::start(&target, |_| vec![logging(&log)]).await;
+    let reader = reader_of_dead_entries(&server).await;
     let mut number = 0;
     crate::support::eventually("jobs to be found by their transactions", || {
         let first = number;
