@@ -1,6 +1,6 @@
 //! The imports of a module: `use dotmac_platform::prelude::*`.
 //!
-//! The macros of other rooms are named by their paths: [`settings!`](crate::settings!), [`permissions!`](crate::permissions!),
+//! Of the macros it has [`rows!`]; the others are named by their paths: [`settings!`](crate::settings!), [`permissions!`](crate::permissions!),
 //! [`migrations!`](crate::migrations!), [`on!`](crate::on!), [`build_info!`](crate::build_info!).
 
 pub use actix_web::web::{Json, Path};

@@ -92,9 +92,7 @@ async fn list(
     };
     let (window, db) = (paging.window(&scope)?, on.db.tenant(&who.scope()));
     let found = db.read("list notes", async move |tx| {
-        Ok::<_, Problem>(rows!(window, |after, limit| store::page(
-            tx, sort, after, limit
-        )))
+        rows!(window, |after, limit| store::page(tx, sort, after, limit))
     });
     Ok(paging.page(&scope, found.await?, |note| note.id))
 }

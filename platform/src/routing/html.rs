@@ -4,8 +4,6 @@ use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
 };
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::{Operation, Reply};
 
@@ -19,11 +17,11 @@ const TYPE: &str = "text/html; charset=utf-8";
 #[derive(Clone, Debug)]
 pub struct Html(pub String);
 
-/// 200: JSON, or the same as a page for a client that asks for `text/html` before anything else, as browsers do.
+/// An answer for programs, or the same as a page for a client that asks for `text/html` before anything else, as browsers do.
 #[derive(Clone, Debug)]
-pub struct JsonOrHtml<T> {
+pub struct JsonOrHtml<R> {
     /// For programs.
-    pub body: T,
+    pub json: R,
     /// For browsers.
     pub page: Html,
 }
@@ -63,12 +61,9 @@ impl Reply for Html {
     }
 }
 
-impl<T: Serialize + ToSchema + 'static> Reply for JsonOrHtml<T> {
+impl<R: Reply> Reply for JsonOrHtml<R> {
     fn describe(operation: &mut Operation) {
-        operation.answer::<T>(
-            StatusCode::OK,
-            "What was asked for; a page (`text/html`) for browsers.",
-        );
+        R::describe(operation);
     }
 
     fn respond(self, request: &HttpRequest) -> HttpResponse {
@@ -76,7 +71,7 @@ impl<T: Serialize + ToSchema + 'static> Reply for JsonOrHtml<T> {
         let accept = accept.and_then(|it| it.to_str().ok()).unwrap_or_default();
         let mut answer = match is_browser(accept) {
             true => page(self.page),
-            false => HttpResponse::Ok().json(self.body),
+            false => self.json.respond(request),
         };
         let vary = header::HeaderValue::from_static("accept");
         answer.headers_mut().append(header::VARY, vary);

@@ -226,18 +226,24 @@ impl<T> Rows<T> {
     }
 }
 
-/// The [`Rows`](crate::routing::Rows) that a page needs: `rows!(window, |after, limit| store::page(tx, after, limit))`.
+/// The [`Rows`](crate::routing::Rows) that a page needs, or the error of the query:
+/// `rows!(window, |after, limit| store::page(tx, after, limit))`.
 ///
 /// The query gets the sort key of the row that they follow, and how many to read at most. To count, it runs a second time,
-/// so what it moves is cloned in it. It is awaited, and its error returned, in the function around it.
+/// so what it moves is cloned in it. It is awaited in the function around it.
 #[macro_export]
 macro_rules! rows {
-    ($window:expr, |$after:ident, $limit:ident| $read:expr) => {{
+    ($window:expr, |$after:ident, $limit:ident| $query:expr) => {{
         let mut reading = $crate::routing::Reading::of($window);
-        while let Some(($after, $limit)) = reading.wanted() {
-            reading.add($read.await?);
+        loop {
+            let Some(($after, $limit)) = reading.wanted() else {
+                break Ok(reading.rows());
+            };
+            match $query.await {
+                Ok(rows) => reading.add(rows),
+                Err(error) => break Err(error),
+            }
         }
-        reading.rows()
     }};
 }
 

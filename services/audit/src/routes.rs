@@ -74,13 +74,13 @@ async fn list(
     let (db, sealer) = (on.db.tenant(&who.scope()), on.sealer.clone());
     let read_as = rules::read_entry("audit.events", "", &filter);
     let found = db.read("list audit entries", async move |tx| {
-        Ok::<_, AuditLogError>(rows!(window, |before, limit| list_entries(
+        rows!(window, |before, limit| list_entries(
             tx,
             &filter,
             before.unwrap_or(i64::MAX),
             limit.try_into().unwrap_or(u16::MAX),
             sealer.as_ref()
-        )))
+        ))
     });
     let found = found.await?;
     record(&db, read_as).await?;
@@ -132,7 +132,7 @@ async fn checkpoints(
             tx,
             before.unwrap_or(i64::MAX),
             limit.try_into().unwrap_or(u16::MAX)
-        ));
+        ))?;
         Ok::<_, AuditLogError>((found, SigningKeys::load(tx, sealer.as_ref()).await?))
     });
     let (found, keys) = found.await?;

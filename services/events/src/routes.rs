@@ -66,12 +66,12 @@ async fn list(
     let window = paging.window_after(place(&asked, &paging, &bound)?);
     let db = on.db.tenant(&who.scope());
     let events = db.read("list events", async move |tx| {
-        Ok::<_, EventsError>(rows!(window, |after, limit| rules::list(
+        rows!(window, |after, limit| rules::list(
             tx,
             &filter,
             after,
             limit.try_into().unwrap_or(u16::MAX)
-        )))
+        ))
     });
     let key = |event: &CloudEvent| event.sequence().to_string();
     Ok(paging.page(&bound, events.await?, key))

@@ -71,9 +71,7 @@ async fn list(
     };
     let (window, db) = (paging.window(&bound)?, on.db.tenant(&who.scope()));
     let found = db.read("list jobs", async move |tx| {
-        Ok::<_, JobsError>(rows!(window, |after, limit| jobs::list(
-            tx, &filter, after, limit
-        )))
+        rows!(window, |after, limit| jobs::list(tx, &filter, after, limit))
     });
     let found = found.await?.map(JobBody::from);
     Ok(paging.page(&bound, found, JobBody::id))

@@ -82,7 +82,7 @@ fn nameless_file() -> io::Result<File> {
     Ok(file)
 }
 
-/// Waits until something holds, at most 10 s.
+/// Waits until something holds, at most [`PATIENCE`].
 fn until(what: &str, mut holds: impl FnMut() -> bool) -> Outcome {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {

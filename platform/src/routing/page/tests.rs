@@ -69,10 +69,8 @@ fn read(paging: &Paging, size: i64, after: Option<i64>) -> (Rows<i64>, Vec<(Opti
         let first = after.map_or(0, |after| after + 1);
         ready(Ok::<_, Problem>((first..size.min(first + limit)).collect()))
     };
-    let reading = async {
-        let window = paging.window_after(after);
-        Ok::<_, Problem>(crate::rows!(window, |after, limit| query(after, limit)))
-    };
+    let window = paging.window_after(after);
+    let reading = async { crate::rows!(window, |after, limit| query(after, limit)) };
     let rows = reading.now_or_never().expect("nothing waits");
     (rows.expect("no query fails"), queries)
 }

@@ -27,11 +27,11 @@ macro_rules! held_handlers {
             let window = paging.window::<Id<$mark>>(&bound)?;
             let db = on.db.tenant(&who.scope());
             let read = db.read(concat!("list ", $path), async move |tx| {
-                Ok::<_, AccountsError>(rows!(window, |after, limit| $store::page(
+                rows!(window, |after, limit| $store::page(
                     tx,
                     filter.clone(),
                     Slice::new(sort, after, limit)
-                )))
+                ))
             });
             let page = paging.page(&bound, read.await?, |row| row.id);
             Ok(page.map(|row| $body::of(&row)))

@@ -209,7 +209,7 @@ async fn list_roles(
             tx,
             is_system,
             Slice::new(sort, after, limit)
-        ));
+        ))?;
         let ids = found.rows.iter().map(|row| row.id).collect();
         let mut grants = store::grants_of(tx, ids).await?;
         Ok::<_, AccountsError>(found.map(|row| {

@@ -130,11 +130,11 @@ async fn list_service_accounts(
     };
     let (window, db) = (paging.window(&bound)?, on.db.tenant(&who.scope()));
     let read = db.read("list service accounts", async move |tx| {
-        Ok::<_, AccountsError>(rows!(window, |after, limit| store::page(
+        rows!(window, |after, limit| store::page(
             tx,
             status.clone(),
             Slice::new(sort, after, limit)
-        )))
+        ))
     });
     Ok(paging.page(&bound, read.await?, |row| row.id).map(body))
 }

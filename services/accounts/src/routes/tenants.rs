@@ -240,7 +240,7 @@ async fn list_members(
         Ok::<_, AccountsError>(rows!(window, |after, limit| user_pages::members(
             tx,
             Slice::new(sort, after, limit)
-        )))
+        ))?)
     });
     let member = |(user, status, joined_at): (UserRow, String, Moment)| Member {
         etag: etag(user.version),

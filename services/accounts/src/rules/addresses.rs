@@ -113,7 +113,8 @@ async fn set_address(
 }
 
 /// Restores the former address, ends all sessions, revokes all personal keys, and removes what the client that changed the address
-/// may know or have added: the password, recovery codes, and the second factors since then. A link to set a new one is mailed to the address. The link of an earlier address stays valid.
+/// may know or have added: the password, recovery codes, and the second factors since then. A link to set a password is mailed to
+/// the address. The link of an earlier address stays valid.
 ///
 /// # Errors
 ///

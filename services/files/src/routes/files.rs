@@ -39,13 +39,13 @@ pub(super) async fn list(
     };
     let (window, db) = (paging.window(&bound)?, on.db.tenant(&who.scope()));
     let found = db.read("list files", async move |tx| {
-        Ok::<_, FilesError>(rows!(window, |after, limit| store::page(
+        rows!(window, |after, limit| store::page(
             tx,
             filter.clone(),
             sort,
             after,
             limit
-        )))
+        ))
     });
     let found = found.await?.map(FileBody::from);
     Ok(paging.page(&bound, found, |file| FileId::from_uuid(file.id)))

@@ -169,7 +169,7 @@ async fn list_links(
         file_rules::find(tx, *id).await?;
         Ok::<_, FilesError>(rows!(window, |before, limit| store::page(
             tx, *id, before, limit
-        )))
+        ))?)
     });
     let found = found.await?.map(LinkBody::from);
     Ok(paging.page(&bound, found, |link| LinkId::from_uuid(link.id)))

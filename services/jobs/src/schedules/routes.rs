@@ -60,9 +60,7 @@ async fn list(
     let bound = CursorScope::of(who.tenant, "schedules");
     let (window, db) = (paging.window(&bound)?, on.db.tenant(&who.scope()));
     let found = db.read("list schedules", async move |tx| {
-        Ok::<_, JobsError>(rows!(window, |after, limit| list_schedules(
-            tx, after, limit
-        )))
+        rows!(window, |after, limit| list_schedules(tx, after, limit))
     });
     let found = found.await?.map(|it| body(it, &on.catalogue));
     Ok(paging.page(&bound, found, ScheduleBody::id))
@@ -144,7 +142,7 @@ async fn occurrences(
         rules::find(tx, *id).await?;
         Ok::<_, JobsError>(rows!(window, |after, limit| list_occurrences(
             tx, *id, after, limit
-        )))
+        ))?)
     });
     let found = found.await?.map(OccurrenceBody::from);
     Ok(paging.page(&bound, found, |it| it.due_at))

@@ -69,9 +69,9 @@ async fn list_deliveries(
     };
     let (window, db) = (paging.window(&scope)?, on.db.tenant(&who.scope()));
     let found = db.read("list deliveries", async move |tx| {
-        Ok::<_, NotificationsError>(rows!(window, |after, limit| deliveries::page(
+        rows!(window, |after, limit| deliveries::page(
             tx, filter, after, limit
-        )))
+        ))
     });
     let found = found.await?.map(DeliveryBody::from);
     Ok(paging.page(&scope, found, |it| it.id))

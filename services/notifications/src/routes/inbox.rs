@@ -46,12 +46,12 @@ async fn list_inbox(
     let window = paging.window(&scope)?;
     let (db, user) = (on.db.tenant(&who.scope()), person(&who)?);
     let found = db.read("list inbox", async move |tx| {
-        Ok::<_, NotificationsError>(rows!(window, |after, limit| inbox::page(
+        rows!(window, |after, limit| inbox::page(
             tx,
             user,
             (is_unread, after),
             limit
-        )))
+        ))
     });
     let found = found.await?.map(InboxItem::from);
     Ok(paging.page(&scope, found, |it| it.id))

@@ -1,8 +1,6 @@
 //! Notifications, and mail that is held.
 
 use dotmac_platform::{access::Principal, audit::Acts as _, prelude::*, routing::JsonOrHtml};
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::{BODY, CALLS, LINKS};
 use crate::{
@@ -41,22 +39,6 @@ pub(super) fn declare(routes: &mut Routes) {
     routes
         .get("/{id}", find_notification)
         .summary("One notification, with its deliveries");
-}
-
-/// Mail that is held, a page of it.
-#[derive(Serialize, ToSchema)]
-#[schema(as = HeldMails)]
-struct HeldPage {
-    /// The mails, the newest first.
-    items: Vec<HeldMail>,
-    /// The `cursor` of the next page; `null` on the last one.
-    next_cursor: Option<String>,
-    /// With `count=true`: the number of mails of all pages, or 1000 if there are more.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total: Option<u32>,
-    /// With `count=true`: whether there are no more than `total`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total_is_exact: Option<bool>,
 }
 
 async fn send_notification(
@@ -115,20 +97,14 @@ async fn read_outbox(
     who: Can<ReadOutbox>,
     on: Use<Service>,
     paging: Paging,
-) -> Result<JsonOrHtml<HeldPage>, NotificationsError> {
+) -> Result<JsonOrHtml<Page<HeldMail>>, NotificationsError> {
     let scope = CursorScope::of(who.tenant, "outbox");
     let window = paging.window(&scope)?;
     let (service, db) = (on.0.clone(), on.db.tenant(&who.scope()));
     let held = db.act("read held mail", async move |tx| {
         outbox::list(tx, &service, window).await
     });
-    let found = paging.page(&scope, held.await?, |it| it.id);
-    let page = outbox::page(&found.items);
-    let body = HeldPage {
-        items: found.items,
-        next_cursor: found.next_cursor,
-        total: found.total.map(|it| it.total),
-        total_is_exact: found.total.map(|it| it.total_is_exact),
-    };
-    Ok(JsonOrHtml { body, page })
+    let json = paging.page(&scope, held.await?, |it| it.id);
+    let page = outbox::page(&json.items);
+    Ok(JsonOrHtml { json, page })
 }

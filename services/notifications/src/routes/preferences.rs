@@ -72,12 +72,12 @@ async fn list_suppressions(
     };
     let (window, db) = (paging.window(&scope)?, on.db.tenant(&who.scope()));
     let found = db.read("list suppressions", async move |tx| {
-        Ok::<_, NotificationsError>(rows!(window, |after, limit| suppressions::page(
+        rows!(window, |after, limit| suppressions::page(
             tx,
             key.clone(),
             after,
             limit
-        )))
+        ))
     });
     let found = found.await?.map(SuppressionBody::from);
     Ok(paging.page(&scope, found, |it| it.id))

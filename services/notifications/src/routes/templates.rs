@@ -66,7 +66,7 @@ async fn list_templates(
     let scope = CursorScope::of(who.tenant, "templates");
     let (window, db) = (paging.window(&scope)?, on.db.tenant(&who.scope()));
     let found = db.read("list templates", async move |tx| {
-        let found = rows!(window, |after, limit| store::page(tx, after, limit));
+        let found = rows!(window, |after, limit| store::page(tx, after, limit))?;
         let mut rows = Vec::with_capacity(found.rows.len());
         for row in found.rows {
             let (row, newest) = rules::find(tx, row.id).await?;

@@ -71,7 +71,7 @@ pub(crate) async fn list(
     };
     let found = rows!(window, |after, limit| deliveries::page(
         tx, filter, after, limit
-    ));
+    ))?;
     let held = all_shown(tx, service, found.rows).await?;
     let entry = Entry::new(OUTBOX.name(), "notifications.outbox", "outbox");
     let entry = entry.detail("mails", held.len().to_string());

@@ -69,7 +69,7 @@ impl Session {
                 let connecting = async {
                     let stream = Box::new(connect(server).await?);
                     let greeting = AsyncSmtpConnection::connect_with_transport(stream, hello);
-                    greeting.await.map_err(Broken::Said)
+                    greeting.await.map_err(StepError::Smtp)
                 };
                 within(limit, Stage::Connect, connecting).await?
             }
@@ -170,29 +170,27 @@ impl Session {
     }
 }
 
-/// Why a step of a session has no result.
-enum Broken {
-    /// There is no connection.
-    Away(std::io::Error),
-    /// What lettre says.
-    Said(SmtpError),
+/// Why a step of a session failed.
+enum StepError {
+    Io(std::io::Error),
+    Smtp(SmtpError),
 }
 
-impl From<SmtpError> for Broken {
+impl From<SmtpError> for StepError {
     fn from(error: SmtpError) -> Self {
-        Self::Said(error)
+        Self::Smtp(error)
     }
 }
 
 /// A connection that sends at once what it is given. lettre writes a mail in two pieces, and by itself the second would wait until the
 /// relay has acknowledged the first, which takes up to 40 ms.
-async fn connect(server: (&str, u16)) -> Result<TcpStream, Broken> {
-    let stream = TcpStream::connect(server).await.map_err(Broken::Away)?;
-    stream.set_nodelay(true).map_err(Broken::Away)?;
+async fn connect(server: (&str, u16)) -> Result<TcpStream, StepError> {
+    let stream = TcpStream::connect(server).await.map_err(StepError::Io)?;
+    stream.set_nodelay(true).map_err(StepError::Io)?;
     Ok(stream)
 }
 
-async fn within<T, E: Into<Broken>>(
+async fn within<T, E: Into<StepError>>(
     limit: Duration,
     stage: Stage,
     work: impl Future<Output = Result<T, E>>,
@@ -200,8 +198,8 @@ async fn within<T, E: Into<Broken>>(
     match timeout(limit, work).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(match error.into() {
-            Broken::Away(error) => Fault::new(stage, error.to_string()),
-            Broken::Said(error) => Fault::of(stage, &error),
+            StepError::Io(error) => Fault::new(stage, error.to_string()),
+            StepError::Smtp(error) => Fault::of(stage, &error),
         }),
         Err(_) => Err(Fault::new(stage, format!("no answer within {limit:?}"))),
     }

@@ -86,12 +86,12 @@ async fn list(
     };
     let (window, db) = (paging.window(&bound)?, on.db.tenant(&who.scope()));
     let found = db.read("list webhook deliveries", async move |tx| {
-        Ok::<_, WebhooksError>(rows!(window, |before, limit| store::page(
+        rows!(window, |before, limit| store::page(
             tx,
             filter.clone(),
             before,
             limit
-        )))
+        ))
     });
     let found = found.await?.map(DeliveryBody::from);
     Ok(paging.page(&bound, found, |it: &DeliveryBody| {

@@ -126,7 +126,7 @@ async fn list(
     let scope = CursorScope::of(who.tenant, "webhooks");
     let (window, db) = (paging.window(&scope)?, on.db.tenant(&who.scope()));
     let found = db.read("list webhooks", async move |tx| {
-        let found = rows!(window, |before, limit| store::page(tx, before, limit));
+        let found = rows!(window, |before, limit| store::page(tx, before, limit))?;
         Ok::<_, WebhooksError>(Rows {
             rows: bodies(tx, found.rows).await?,
             total: found.total,

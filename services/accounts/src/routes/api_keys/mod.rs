@@ -203,11 +203,11 @@ async fn page(
     };
     let (window, db) = (paging.window(&bound)?, on.db.tenant(&who.scope()));
     let read = db.read("list API keys", async move |tx| {
-        Ok::<_, AccountsError>(rows!(window, |after, limit| store::page(
+        rows!(window, |after, limit| store::page(
             tx,
             of,
             Slice::new(sort, after, limit)
-        )))
+        ))
     });
     Ok(paging.page(&bound, read.await?, |row| row.id).map(body))
 }

@@ -196,7 +196,7 @@ async fn list_users(
             tx,
             filter.clone(),
             Slice::new(sort, after, limit)
-        ));
+        ))?;
         let ids = found.rows.iter().map(|row| row.id).collect();
         let mut roles: BTreeMap<_, Vec<String>> = BTreeMap::new();
         for (user, role) in bindings::role_names_of(tx, ids).await? {
