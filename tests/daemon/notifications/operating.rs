@@ -26,6 +26,7 @@ async fn mail_goes_by_tls_to_the_right_relay_alone() {
             .env("DOTMAC_SMTP_USERNAME", "house")
             .env("DOTMAC_SMTP_PASSWORD", "correct horse")
             .env("DOTMAC_SMTP_CHECK_INTERVAL", "1s")
+            .env("DOTMAC_ADMIN_SOCKET", "admin.sock")
     };
     let checked = secure().run(&["check", "--connect"]).await;
     assert_eq!(checked.code, 0, "{}", checked.text());
@@ -77,6 +78,11 @@ async fn mail_goes_by_tls_to_the_right_relay_alone() {
             .await;
         // Mail is no reason to send requests elsewhere.
         daemon.until("/ready", 200).await;
+        let why = secure().run_in(daemon.directory(), &["why"]).await.text();
+        assert!(
+            why.contains("mail cannot be sent") && why.contains(advice),
+            "{why}"
+        );
         let log = daemon.lines().join("\n");
         assert!(
             !log.contains("wrong battery") && !log.contains("correct horse"),

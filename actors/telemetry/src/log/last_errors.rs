@@ -40,8 +40,12 @@ pub struct LoggedError {
 pub(crate) struct LastErrors(Arc<Mutex<BTreeMap<String, LoggedError>>>);
 
 impl LastErrors {
-    /// Keeps the event if it is a warning or an error of a component and names a cause.
-    pub(crate) fn note(&self, metadata: &Metadata<'_>, fields: &Fields) {
+    /// Keeps the event if it is a warning or an error of a component and names a cause. The first of `scopes` are its own fields,
+    /// the others those of the spans around it.
+    pub(crate) fn note(&self, metadata: &Metadata<'_>, scopes: &[&Fields]) {
+        let Some((fields, spans)) = scopes.split_first() else {
+            return;
+        };
         // From the most severe to the least.
         if *metadata.level() > Level::WARN || metadata.target() == STATE_CHANGES {
             return;
@@ -49,7 +53,7 @@ impl LastErrors {
         if !CAUSES.iter().any(|name| fields.get(name).is_some()) {
             return;
         }
-        let Some(component) = component(metadata.target(), fields) else {
+        let Some(component) = component(metadata.target(), fields, spans) else {
             return;
         };
         let error = LoggedError {
@@ -57,8 +61,8 @@ impl LastErrors {
             text: text(fields),
         };
         let mut last_errors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if last_errors.len() < COMPONENTS || last_errors.contains_key(&component) {
-            last_errors.insert(component, error);
+        if last_errors.len() < COMPONENTS || last_errors.contains_key(component) {
+            last_errors.insert(component.to_owned(), error);
         }
     }
 
@@ -69,13 +73,22 @@ impl LastErrors {
     }
 }
 
-/// The component that the event names, on whose thread it was logged, or whose crate logged it.
-fn component(target: &str, fields: &Fields) -> Option<String> {
-    if let Some(Value::Text(name)) = fields.get("actor.name") {
-        return Some(name.clone());
+/// The component that the event names, on whose thread or in whose run it was logged, or whose crate logged it.
+fn component<'f>(target: &'f str, fields: &'f Fields, spans: &[&'f Fields]) -> Option<&'f str> {
+    let of_thread: Option<&str> = current_child();
+    let of_run = || spans.iter().find_map(|fields| named(fields));
+    let of_crate = || target.strip_prefix("dotmac_")?.split("::").next();
+    named(fields)
+        .or(of_thread)
+        .or_else(of_run)
+        .or_else(of_crate)
+}
+
+fn named(fields: &Fields) -> Option<&str> {
+    match fields.get("actor.name") {
+        Some(Value::Text(name)) => Some(name),
+        _ => None,
     }
-    let own_crate = || target.strip_prefix("dotmac_")?.split("::").next();
-    current_child().or_else(own_crate).map(str::to_owned)
 }
 
 fn text(fields: &Fields) -> String {
@@ -109,7 +122,7 @@ mod tests {
         fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
             let mut fields = Fields::default();
             event.record(&mut fields);
-            self.note(event.metadata(), &fields);
+            self.note(event.metadata(), &[&fields]);
         }
     }
 

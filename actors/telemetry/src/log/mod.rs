@@ -113,7 +113,6 @@ where
     fn on_event(&self, event: &Event<'_>, cx: Context<'_, S>) {
         let mut own = Fields::default();
         event.record(&mut own);
-        self.last_errors.note(event.metadata(), &own);
         let spans: Vec<Arc<Fields>> = cx
             .event_scope(event)
             .into_iter()
@@ -127,6 +126,7 @@ where
         let scopes: Vec<&Fields> = std::iter::once(&own)
             .chain(spans.iter().map(AsRef::as_ref))
             .collect();
+        self.last_errors.note(event.metadata(), &scopes);
         let record = Record {
             at: Utc::now(),
             level: *event.metadata().level(),

@@ -80,7 +80,8 @@ async fn watch(relay: Relay, context: WorkerContext) -> Result<(), Infallible> {
         match &fault {
             Some(fault) => warn!(
                 relay = relay.address(),
-                "the relay refuses mail: {fault}; retrying"
+                error = fault.advice(),
+                "mail cannot be sent; retrying"
             ),
             None => info!(relay = relay.address(), "the relay accepts mail"),
         }
