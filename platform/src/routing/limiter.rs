@@ -3,42 +3,41 @@
 //! GCRA ("generic cell rate algorithm", ITU-T I.371): of each caller of a route one moment is remembered, at which its
 //! whole quota would be there again. So a quota can be used at once, or as much of it as may come at once, and comes back evenly.
 //!
-//! There is room for 65,536 callers, in sets of eight. When a set is full, its caller that is closest to its whole quota is
-//! forgotten, which gives it the rest of its quota at once: under an attack from very many networks limits are kept less
-//! strictly, and memory does not grow. Each instance counts for itself.
+//! The moments are in a count-min sketch (Cormode and Muthukrishnan, 2005) of two rows for each window. A caller has a cell in
+//! both rows and is judged by the lower one. Nothing is evicted, so no number of other callers gives a caller its quota back.
+//! Callers that share both cells share a quota: with n callers in a window some (n / 65,536)² of them. Each instance counts
+//! for itself.
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
-/// Sets, a power of two.
-const SETS: usize = 8192;
+/// Parts of a sketch, each with its lock.
+const STRIPES: usize = 64;
 
-/// Callers in a set.
-const PLACES: usize = 8;
+/// Cells in a row of a stripe: 65,536 in a row of a sketch.
+const CELLS: usize = 1024;
 
 /// The callers of all routes with limits. Clones count together.
 #[derive(Clone)]
-pub(crate) struct Limiter(Arc<Table>);
+pub(crate) struct Limiter(Arc<Sketches>);
 
-struct Table {
-    /// With a new key in each process, so that no client can choose its set.
+struct Sketches {
+    /// With a new key in each process, so that no client can choose its cells.
     hasher: RandomState,
     began: Instant,
-    /// Made for the first caller: a megabyte, which a program without limits does not need.
-    sets: OnceLock<Box<[Mutex<[Place; PLACES]>]>>,
+    /// By window: what comes back within a minute is never added to what takes an hour.
+    by_window: RwLock<Vec<(Duration, Arc<Sketch>)>>,
 }
 
-/// One caller.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    /// A hash of the route and the caller; 0 in a place that was never used.
-    caller: u64,
-    /// When the whole quota is there again, in nanoseconds since the beginning.
-    whole_at: u64,
-}
+/// When whole quotas are there again, in nanoseconds since the beginning. Up to 1 MiB.
+struct Sketch([Mutex<Stripe>; STRIPES]);
+
+/// Two rows; empty until the first caller.
+#[derive(Default)]
+struct Stripe([Box<[u64]>; 2]);
 
 /// So many requests in so much time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,16 +59,14 @@ pub(super) struct Verdict {
     pub(super) whole_in: Duration,
     /// When another request is let through, if this one is not.
     pub(super) refused_for: Option<Duration>,
-    /// Whether a caller with a used quota was forgotten for this one.
-    pub(super) forgot: bool,
 }
 
 impl Limiter {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Table {
+        Self(Arc::new(Sketches {
             hasher: RandomState::new(),
             began: Instant::now(),
-            sets: OnceLock::new(),
+            by_window: RwLock::default(),
         }))
     }
 
@@ -79,34 +76,70 @@ impl Limiter {
     }
 
     fn count_at(&self, now: Duration, caller: impl std::hash::Hash, quota: Quota) -> Verdict {
-        let caller = self.0.hasher.hash_one(caller).max(1);
-        let set = usize::try_from(caller).unwrap_or_default() % SETS;
-        let sets = self
-            .0
-            .sets
-            .get_or_init(|| (0..SETS).map(|_| Mutex::default()).collect());
-        let mut set = sets[set].lock().unwrap_or_else(PoisonError::into_inner);
+        let caller = self.0.hasher.hash_one(caller);
+        let sketch = self.sketch(quota.window);
+        let stripe = &sketch.0[place(caller, 0, STRIPES)];
+        let mut stripe = stripe.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cells = stripe.cells(caller);
         let (now, window) = (nanos(now), nanos(quota.window));
-        let known = set.iter().position(|place| place.caller == caller);
-        let oldest = || (0..PLACES).min_by_key(|at| set[*at].whole_at);
-        let at = known.or_else(oldest).unwrap_or_default();
-        let forgot = known.is_none() && set[at].whole_at > now;
-        let whole_at = known.map_or(now, |at| set[at].whole_at.max(now));
 
         let each = window / u64::from(quota.requests);
         let most = each * u64::from(quota.burst);
+        let lower = cells.iter().map(|cell| **cell).min().unwrap_or_default();
+        // A caller that shares the cells may have a larger quota.
+        let whole_at = lower.clamp(now, now + most);
         let next = whole_at + each;
         let is_allowed = next - now <= most;
         let whole_at = if is_allowed { next } else { whole_at };
-        set[at] = Place { caller, whole_at };
+        if is_allowed {
+            for cell in &mut cells {
+                **cell = next.max(**cell);
+            }
+        }
         let used = whole_at - now;
         Verdict {
             left: u32::try_from(most.saturating_sub(used) / each).unwrap_or(u32::MAX),
             whole_in: Duration::from_nanos(used),
             refused_for: (!is_allowed).then(|| Duration::from_nanos(next - most - now)),
-            forgot,
         }
     }
+
+    fn sketch(&self, window: Duration) -> Arc<Sketch> {
+        let of = |sketches: &[(Duration, Arc<Sketch>)]| {
+            let found = sketches.iter().find(|(its, _)| *its == window);
+            found.map(|(_, sketch)| Arc::clone(sketch))
+        };
+        let sketches = &self.0.by_window;
+        if let Some(found) = of(&sketches.read().unwrap_or_else(PoisonError::into_inner)) {
+            return found;
+        }
+        let mut sketches = sketches.write().unwrap_or_else(PoisonError::into_inner);
+        of(&sketches).unwrap_or_else(|| {
+            let new = Arc::new(Sketch(std::array::from_fn(|_| Mutex::default())));
+            sketches.push((window, Arc::clone(&new)));
+            new
+        })
+    }
+}
+
+impl Stripe {
+    /// The cells of a caller, one of each row.
+    fn cells(&mut self, caller: u64) -> [&mut u64; 2] {
+        let [first, second] = &mut self.0;
+        if first.is_empty() {
+            *first = vec![0; CELLS].into();
+            *second = vec![0; CELLS].into();
+        }
+        [
+            &mut first[place(caller, 1, CELLS)],
+            &mut second[place(caller, 2, CELLS)],
+        ]
+    }
+}
+
+/// A place below `places` from the sixteen bits of `hash` at `part`.
+fn place(hash: u64, part: u32, places: usize) -> usize {
+    usize::try_from((hash >> (16 * part)) & 0xffff).unwrap_or_default() % places
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -165,38 +198,52 @@ mod tests {
     }
 
     #[test]
-    fn when_all_places_are_taken_the_caller_closest_to_its_whole_quota_is_forgotten() {
+    fn no_number_of_callers_gives_another_its_quota_back() {
         let limiter = Limiter::new();
-        assert!(
-            limiter.0.sets.get().is_none(),
-            "no memory before the first caller"
-        );
-        let callers = u32::try_from(SETS * PLACES).unwrap_or(u32::MAX) * 2;
-        let counted = (0..callers).map(|caller| limiter.count_at(at(100), caller, QUOTA));
-        let (forgot, allowed) = counted.fold((0, 0), |(forgot, allowed), it| {
-            (
-                forgot + u32::from(it.forgot),
-                allowed + u32::from(it.refused_for.is_none()),
-            )
-        });
-        let memory = limiter.0.sets.get().map(|sets| size_of_val(&**sets));
-        assert!(
-            memory.is_some_and(|bytes| bytes <= 2 * 1024 * 1024),
-            "{memory:?} bytes"
-        );
-        assert_eq!(allowed, callers, "no caller is refused because of others");
-        assert!(forgot >= callers / 2, "{forgot} of {callers}");
+        while limiter
+            .count_at(at(100), "one", QUOTA)
+            .refused_for
+            .is_none()
+        {}
+        for other in 0..4 * u32::try_from(STRIPES * CELLS).unwrap_or_default() {
+            limiter.count_at(at(100), other, QUOTA);
+        }
+        let refused = limiter.count_at(at(100), "one", QUOTA);
+        assert_eq!((refused.left, refused.refused_for), (0, Some(at(15))));
+        let sketch = limiter.sketch(QUOTA.window);
+        let bytes = |stripe: &Mutex<Stripe>| {
+            let Stripe(rows) = &*stripe.lock().unwrap_or_else(PoisonError::into_inner);
+            rows.iter().map(|row| size_of_val(&**row)).sum::<usize>()
+        };
+        assert_eq!(sketch.0.iter().map(bytes).sum::<usize>(), 1024 * 1024);
     }
 
     #[test]
-    fn a_caller_whose_quota_is_whole_is_forgotten_without_a_loss() {
+    fn a_thousand_callers_have_a_quota_each() {
         let limiter = Limiter::new();
-        let callers = u32::try_from(SETS * PLACES).unwrap_or(u32::MAX) * 2;
-        for caller in 0..callers {
-            limiter.count_at(at(1), caller, QUOTA);
+        let mut refused = 0;
+        for _ in 0..QUOTA.requests {
+            for caller in 0..1000 {
+                let verdict = limiter.count_at(at(100), caller, QUOTA);
+                refused += u32::from(verdict.refused_for.is_some());
+            }
         }
-        let later = (0..1000).map(|n| limiter.count_at(at(100), ("later", n), QUOTA));
-        let lost = later.filter(|it| it.forgot).count();
-        assert_eq!(lost, 0);
+        // 1 of 4,000 on average.
+        assert!(refused <= 20, "{refused} of 4,000");
+    }
+
+    #[test]
+    fn what_takes_an_hour_to_come_back_is_not_added_to_what_takes_a_minute() {
+        let limiter = Limiter::new();
+        let hourly = Quota {
+            window: Duration::from_secs(3600),
+            ..QUOTA
+        };
+        while limiter
+            .count_at(at(100), "one", hourly)
+            .refused_for
+            .is_none()
+        {}
+        assert_eq!(limiter.count_at(at(100), "one", QUOTA).left, 3);
     }
 }

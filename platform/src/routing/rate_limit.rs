@@ -251,9 +251,6 @@ impl Limits {
         let Some((limit, verdict)) = self.0.last() else {
             return Ok(());
         };
-        if verdict.forgot {
-            forgotten().add(1, &[]);
-        }
         let Some(wait) = verdict.refused_for else {
             return Ok(());
         };
@@ -362,13 +359,6 @@ fn limited() -> Counter<u64> {
     global::meter("dotmac.http")
         .u64_counter("dotmac.http.rate_limited")
         .with_description("Requests refused by a rate limit, by route and policy")
-        .build()
-}
-
-fn forgotten() -> Counter<u64> {
-    global::meter("dotmac.http")
-        .u64_counter("dotmac.http.rate_limiter.forgotten")
-        .with_description("Callers whose use of a quota was forgotten because the table was full")
         .build()
 }
 

@@ -47,7 +47,6 @@ fn headers_are_structured_fields() {
         left: 3,
         whole_in: Duration::from_millis(14_001),
         refused_for: None,
-        forgot: false,
     };
     let limits = Limits(vec![
         (
