@@ -87,6 +87,11 @@ impl<'c> AcrossTx<'c> {
         Ok(self.lent)
     }
 
+    /// What an extension [has collected](Tx::slot) on the transaction, whatever its scope is now; no query.
+    pub fn slot<T: Default + Send + 'static>(&mut self) -> &mut T {
+        self.lent.0.slot()
+    }
+
     /// The same transaction on the rows of all tenants, as it began.
     ///
     /// # Errors

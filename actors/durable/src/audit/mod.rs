@@ -97,6 +97,7 @@ pub use fault::{Broken, Fault, Verified};
 pub use log::{Filter, LinkedEntry, find, follow, list};
 pub use personal::{ERASE, SUBJECT_KEYS, erase};
 pub use range::numbers_between;
+pub(crate) use record::is_full;
 pub use record::{AcrossActs, Acts, Audit, Audited, Recorded, SystemActs, audit_for, declare};
 pub use retention::{RETENTION, maintain, retention};
 pub use sealer::{Sealing, archiving_sealer, seal_some, sealer};

@@ -207,6 +207,12 @@ pub fn audit_for(tx: &mut Tx, tenant: TenantId, entry: Entry) -> Result<Recorded
     collect(tx, tenant, entry)
 }
 
+/// Whether an entry was refused because the transaction has as many as it may have.
+pub(crate) fn is_full(tx: &mut AcrossTx<'_>) -> bool {
+    let refused = &tx.slot::<Collected>().refused;
+    matches!(refused, Some(AuditError::TooMany { .. }))
+}
+
 fn collect(tx: &mut Tx, tenant: TenantId, entry: Entry) -> Result<Recorded, AuditError> {
     let row = row(tx, tenant, entry);
     tx.before_commit(HOOK, async |tx: &mut Tx| write(tx).await);

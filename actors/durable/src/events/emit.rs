@@ -4,7 +4,8 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use diesel::prelude::*;
 use dotmac_db::{
-    Arguments, DbError, RowWithCommit, TenantId, TenantTx, Tx, insert_all, insert_with_commit,
+    AcrossTx, Arguments, DbError, RowWithCommit, TenantId, TenantTx, Tx, insert_all,
+    insert_with_commit,
 };
 use opentelemetry::{KeyValue, global, metrics::Counter};
 
@@ -111,6 +112,12 @@ pub fn emit_custom(tx: &mut TenantTx, event: CustomEvent) -> Result<EventId, Emi
     };
     let tenant = Some(tx.tenant());
     collect(tx, tenant, new)
+}
+
+/// Whether an event was refused because the transaction has as many as it may have.
+pub(super) fn is_full(tx: &mut AcrossTx<'_>) -> bool {
+    let refused = &tx.slot::<Collected>().refused;
+    matches!(refused, Some(EmitError::TooMany { .. }))
 }
 
 /// Writes what the transaction has emitted so far, so that it can read it.

@@ -1,8 +1,9 @@
 //! How long events are kept, and the partitions that PostgreSQL keeps them in.
 //!
 //! On PostgreSQL a partition holds the events of one day. Those of today and tomorrow are made ahead; one whose events
-//! are all too old is dropped as a whole, which leaves nothing for vacuum. What the default partition took, and all of
-//! SQLite, is deleted in small transactions.
+//! are all too old is dropped as a whole, which leaves nothing for vacuum. Until then it keeps all of its events, so
+//! the oldest are up to a day older than the retention. What the default partition took, and all of SQLite, is deleted
+//! in small transactions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +11,7 @@ use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use diesel::{
     prelude::*,
     sql_query,
-    sql_types::{BigInt, Text},
+    sql_types::{BigInt, Text, Timestamp},
 };
 use diesel_async::RunQueryDsl;
 use dotmac_db::{Connection, Db, DbError, ModuleDb, Querying, Tx, on, types::Moment};
@@ -20,7 +21,7 @@ use tracing::{info, warn};
 use super::{
     Position,
     log::{at, expired},
-    tables::{event, event_retention},
+    tables::event_retention,
 };
 
 /// How long events are kept unless said otherwise: 7 days.
@@ -178,22 +179,30 @@ async fn drop_partition(db: &Db, day: NaiveDate) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Deletes some events that are older than `oldest`; how many.
+/// Deletes some events that are older than `oldest`, and that no partition of a day has; how many.
 async fn delete_some(db: &Db, oldest: Moment) -> Result<i64, DbError> {
     let delete = async move |tx: &mut Tx| {
-        let query = event::table
-            .filter(event::at.lt(oldest))
-            .order((event::xid, event::position))
-            .limit(AT_ONCE)
-            .select((event::xid, event::position));
-        let old: Vec<(i64, i64)> = on!(tx, |c| query.load(c).await)?;
-        let Some(&(xid, position)) = old.last() else {
+        let log = match tx.connection() {
+            // The others are dropped as a whole, which leaves nothing for vacuum.
+            Connection::Postgres(_) => "event_default",
+            Connection::Sqlite(_) => "event",
+        };
+        let query = sql_query(format!(
+            "SELECT xid, position FROM {log} WHERE at < $1 ORDER BY xid, position LIMIT {AT_ONCE}"
+        ));
+        let query = query.bind::<Timestamp, _>(oldest);
+        let old: Vec<Place> = on!(tx, |c| query.load(c).await)?;
+        let Some(&Place { xid, position }) = old.last() else {
             return Ok(0);
         };
-        let up_to = event::xid
-            .lt(xid)
-            .or(event::xid.eq(xid).and(event::position.le(position)));
-        let delete = diesel::delete(event::table.filter(event::at.lt(oldest).and(up_to)));
+        let delete = sql_query(format!(
+            "DELETE FROM {log} WHERE at < $1 AND (xid < $2 OR xid = $3 AND position <= $4)"
+        ));
+        let delete = delete
+            .bind::<Timestamp, _>(oldest)
+            .bind::<BigInt, _>(xid)
+            .bind::<BigInt, _>(xid)
+            .bind::<BigInt, _>(position);
         on!(tx, |c| delete.execute(c).await)?;
         note_expired(tx, at((xid, position))).await?;
         Ok(i64::try_from(old.len()).unwrap_or(0))

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use diesel::result::Error as QueryError;
-use dotmac_db::{DbError, Tx, types::Moment};
+use dotmac_db::{AcrossTx, DbError, Tx, types::Moment};
 use serde_json::Value;
 
 use super::{
@@ -187,6 +187,8 @@ struct Collected {
     /// How many, those that are written included.
     count: usize,
     refused: Option<String>,
+    /// Whether that was because there are as many as there may be.
+    is_full: bool,
 }
 
 async fn enqueue(
@@ -199,7 +201,10 @@ async fn enqueue(
     let done = try_enqueue(tx, kind, args, options).await;
     if let Err(error) = &done {
         let collected = tx.slot::<Collected>();
-        collected.refused.get_or_insert_with(|| error.to_string());
+        if collected.refused.is_none() {
+            collected.refused = Some(error.to_string());
+            collected.is_full = matches!(error, EnqueueError::TooMany { .. });
+        }
     }
     done
 }
@@ -268,6 +273,11 @@ async fn try_enqueue(
         traceparent: traceparent(),
     });
     Ok(Enqueued::New(id))
+}
+
+/// Whether a job was refused because the transaction has as many as it may have.
+pub(crate) fn is_full(tx: &mut AcrossTx<'_>) -> bool {
+    tx.slot::<Collected>().is_full
 }
 
 /// Writes what the transaction has enqueued so far, so that it can read it.

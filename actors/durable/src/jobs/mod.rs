@@ -75,6 +75,7 @@ mod waiting;
 mod write;
 
 pub use control::{Acted, cancel, pause, resume, retry, run_now};
+pub(crate) use enqueue::is_full;
 pub use enqueue::{Enqueue, EnqueueError, Enqueued, MAX_JOBS, declare, flush};
 pub(crate) use error::cut;
 pub use error::{JobError, LeaseLost};

@@ -5,6 +5,7 @@
 use dotmac_testkit as support;
 
 mod emitting;
+mod failing;
 #[path = "../instance.rs"]
 mod instance;
 mod interleaving;

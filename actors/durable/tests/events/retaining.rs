@@ -112,6 +112,41 @@ async fn partitions_are_made_ahead_and_dropped_and_what_none_takes_is_kept_in_th
 }
 
 #[actix::test]
+async fn a_day_that_is_half_expired_keeps_its_events_until_it_is_dropped() {
+    let server = Postgres::start().await;
+    let rig = Rig::start(&postgres(server.port), |_| Vec::new()).await;
+    let noon = |day| {
+        let day = chrono::NaiveDate::from_ymd_opt(2030, 1, day).unwrap();
+        day.and_hms_opt(12, 0, 0).unwrap().and_utc()
+    };
+    let maintained = async |now| {
+        maintain(&rig.system(), now, 2 * DAY).await.unwrap();
+        let days = "SELECT string_agg(at::text, ' ' ORDER BY at) FROM event";
+        server.query(days).await
+    };
+    maintained(noon(2)).await;
+    // The default partition takes the first.
+    server
+        .query(
+            "INSERT INTO event (id, type, subject, partition_key, data, at) \
+             SELECT gen_random_uuid(), 'test.counted.v1', 'x', 'x', '{}', at::timestamp \
+             FROM (VALUES ('2030-01-01 06:00'), ('2030-01-02 06:00'), ('2030-01-02 18:00')) AS event (at)",
+        )
+        .await;
+    let (morning, evening) = ("2030-01-02 06:00:00", "2030-01-02 18:00:00");
+    let kept = format!("{morning} {evening}");
+    assert_eq!(maintained(noon(4)).await, kept);
+    let rows = "SELECT count(*) FROM event_20300102";
+    assert_eq!(server.query(rows).await, "2", "none is deleted by itself");
+    let last_of_day = noon(5) - chrono::TimeDelta::hours(12) - chrono::TimeDelta::seconds(1);
+    assert_eq!(maintained(last_of_day).await, kept);
+    assert_eq!(maintained(noon(5)).await, "");
+    let gone = "SELECT to_regclass('event_20300102') IS NULL";
+    assert_eq!(server.query(gone).await, "t");
+    rig.supervisor.halt().await;
+}
+
+#[actix::test]
 async fn what_holds_the_log_back_is_named() {
     let server = Postgres::start().await;
     let rig = Rig::start(&postgres(server.port), |db| {

@@ -35,6 +35,19 @@ impl Rig {
         self.until(has).await;
     }
 
+    /// What a query of one number gives.
+    pub async fn number(&self, sql: &'static str) -> i64 {
+        patiently(async || {
+            let ask = async move |c: &mut Connection| {
+                let query = diesel::sql_query(sql);
+                let found: Number = on!(c, |c| query.get_result(c).await)?;
+                Ok(found.number)
+            };
+            self.system().read("ask", ask).await
+        })
+        .await
+    }
+
     /// Commits one event for each number.
     pub async fn emit(&self, numbers: std::ops::Range<i64>) {
         for number in numbers {
@@ -84,6 +97,12 @@ diesel::table! {
     }
 }
 
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    number: i64,
+}
+
 /// The effect of an event: a row.
 pub async fn have_effect(
     tx: &mut Tx,
@@ -105,13 +124,8 @@ pub async fn have_effect(
 
 /// The number of rows of the log that a transaction sees without a filter.
 pub async fn rows_seen(tx: &mut Tx) -> Result<i64, DbError> {
-    #[derive(QueryableByName)]
-    struct Count {
-        #[diesel(sql_type = diesel::sql_types::BigInt)]
-        number: i64,
-    }
     let rows = diesel::sql_query("SELECT count(*) AS number FROM event");
-    let count: Count = on!(tx, |c| rows.get_result(c).await)?;
+    let count: Number = on!(tx, |c| rows.get_result(c).await)?;
     Ok(count.number)
 }
 

@@ -1,9 +1,10 @@
 //! The transactions of a subscriber: effects, together with the cursor that says that they took place.
 
 use std::{
+    ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -13,20 +14,39 @@ use dotmac_supervision::Reason;
 use tracing::{Instrument as _, Span, error, info_span, warn};
 
 use super::{
-    super::{Page, Position, StoredEvent, cursor, log},
+    super::{Page, Position, StoredEvent, cursor, emit, log},
     HandlerError, Running,
     held::{self, Due, Failure},
 };
 use crate::{
-    outage::{self, is_away},
+    audit, jobs,
+    outage::{self, is_away, is_passing},
     trace,
 };
 
 /// A batch is committed after this time, even if it is not complete: an open transaction holds back the log.
 const BATCH_TIME: Duration = Duration::from_secs(1);
 
-/// No event is under way.
-const NONE: usize = usize::MAX;
+/// The events that a transaction has given to the handler.
+#[derive(Default)]
+struct Handled {
+    count: AtomicUsize,
+    /// The place of the last one in its page.
+    last: AtomicUsize,
+    is_under_way: AtomicBool,
+}
+
+impl Handled {
+    fn begin(&self, index: usize) {
+        self.count.fetch_add(1, Relaxed);
+        self.last.store(index, Relaxed);
+        self.is_under_way.store(true, Relaxed);
+    }
+
+    fn end(&self) {
+        self.is_under_way.store(false, Relaxed);
+    }
+}
 
 /// What became of a transaction.
 #[derive(Debug)]
@@ -43,6 +63,11 @@ pub(super) enum Applied {
     Away(Reason),
     /// The handler failed at an event. Nothing is left of the transaction.
     Failed { index: usize, error: String },
+    /// It failed after its handlers had returned, because of any of its events. Nothing is left of it.
+    Unclear { error: String },
+    /// With the event of that place it would have more events, jobs or audit entries than a transaction may have. Nothing
+    /// is left of it.
+    Bounded(usize),
 }
 
 /// Why the work of a transaction ends without a commit.
@@ -59,24 +84,24 @@ impl From<DbError> for Stop {
 }
 
 impl Running {
-    /// Handles the first `count` events of `page`, which was read behind `after`, and moves the cursor.
+    /// Handles the events of `page` in `places`, which were read behind `after`, and moves the cursor.
     pub(super) async fn apply(
         self: &Arc<Self>,
         after: Position,
         page: &Arc<Page>,
-        count: usize,
+        places: Range<usize>,
     ) -> Result<Applied, DbError> {
         let (this, page) = (Arc::clone(self), Arc::clone(page));
-        let under_way = Arc::new(AtomicUsize::new(NONE));
-        let marked = Arc::clone(&under_way);
+        let handled = Arc::<Handled>::default();
+        let noted = Arc::clone(&handled);
         let work = async move |mut tx: AcrossTx<'_>| {
             let name = this.it.name;
             expect(tx.system().await?, name, after).await?;
             let lanes = held::lanes(tx.system().await?, name).await?;
             let mut room = None;
-            let (began, mut done) = (Instant::now(), 0);
-            for event in page.events.iter().take(count) {
-                if done > 0 && began.elapsed() >= BATCH_TIME {
+            let (began, first, mut next) = (Instant::now(), places.start, places.start);
+            for event in page.events.get(places).unwrap_or_default() {
+                if next > first && began.elapsed() >= BATCH_TIME {
                     break;
                 }
                 if !lanes.is_empty() && lanes.contains(&event.lane()) {
@@ -91,24 +116,27 @@ impl Running {
                     held::hold(tx, name, event, None).await?;
                     room = Some(left - 1);
                 } else {
-                    marked.store(done, Relaxed);
+                    noted.begin(next);
                     let handling = (this.it.handle)(&mut tx, event.clone());
-                    let handled = handling.instrument(span(name, event)).await;
-                    handled.map_err(Stop::Handler)?;
-                    marked.store(NONE, Relaxed);
+                    let done = handling.instrument(span(name, event)).await;
+                    noted.end();
+                    if next > first && is_full(&mut tx) {
+                        return Err(Stop::Applied(Applied::Bounded(next)));
+                    }
+                    done.map_err(Stop::Handler)?;
                 }
-                done += 1;
+                next += 1;
             }
-            let place = match done.checked_sub(1).and_then(|last| page.events.get(last)) {
-                _ if done == page.events.len() => page.next,
-                Some(last) => last.position(),
-                None => return Err(Stop::Applied(Applied::Full)),
+            let place = match next.checked_sub(1).and_then(|last| page.events.get(last)) {
+                _ if next == page.events.len() => page.next,
+                Some(last) if next > first => last.position(),
+                _ => return Err(Stop::Applied(Applied::Full)),
             };
             cursor::advance(tx.system().await?, name, place).await?;
-            Ok(done)
+            Ok(next - first)
         };
         let done = self.db.transaction_across("handle events", work).await;
-        outcome(done, under_way.load(Relaxed))
+        outcome(done, &handled)
     }
 
     /// Holds the event number `index` of `page`, at which the handler failed, and moves the cursor past it.
@@ -134,14 +162,15 @@ impl Running {
             cursor::advance(tx, name, event.position()).await?;
             Ok(1)
         };
-        outcome(self.db.transaction("hold event", work).await, NONE)
+        let held = self.db.transaction("hold event", work).await;
+        outcome(held, &Handled::default())
     }
 
     /// Tries an event again that is held.
     pub(super) async fn retry(self: &Arc<Self>, due: &Due) -> Result<Applied, DbError> {
         let (this, due) = (Arc::clone(self), due.clone());
-        let under_way = Arc::new(AtomicUsize::new(NONE));
-        let marked = Arc::clone(&under_way);
+        let handled = Arc::<Handled>::default();
+        let noted = Arc::clone(&handled);
         let work = async move |mut tx: AcrossTx<'_>| {
             let name = this.it.name;
             let system = tx.system().await?;
@@ -157,16 +186,16 @@ impl Running {
                 held::fail(system, name, &due, gone).await?;
                 return Ok(0);
             };
-            marked.store(0, Relaxed);
+            noted.begin(0);
             let span = span(name, &event);
-            let handled = (this.it.handle)(&mut tx, event).instrument(span).await;
-            handled.map_err(Stop::Handler)?;
-            marked.store(NONE, Relaxed);
+            let done = (this.it.handle)(&mut tx, event).instrument(span).await;
+            noted.end();
+            done.map_err(Stop::Handler)?;
             held::release(tx.system().await?, name, &due).await?;
             Ok(1)
         };
         let done = self.db.transaction_across("retry event", work).await;
-        outcome(done, under_way.load(Relaxed))
+        outcome(done, &handled)
     }
 
     /// Writes down that a held event failed once more.
@@ -185,7 +214,8 @@ impl Running {
             }
             Ok(1)
         };
-        outcome(self.db.transaction("note failed event", work).await, NONE)
+        let noted = self.db.transaction("note failed event", work).await;
+        outcome(noted, &Handled::default())
     }
 
     fn failure(&self, place: Position, failures: u32, error: String) -> Failure {
@@ -240,17 +270,27 @@ async fn expect(tx: &mut Tx, name: &'static str, place: Position) -> Result<(), 
     }
 }
 
-fn outcome(done: Result<usize, Stop>, under_way: usize) -> Result<Applied, DbError> {
+/// Whether the transaction has as many events, jobs or audit entries as it may have, and more were refused.
+fn is_full(tx: &mut AcrossTx<'_>) -> bool {
+    emit::is_full(tx) || jobs::is_full(tx) || audit::is_full(tx)
+}
+
+fn outcome(done: Result<usize, Stop>, handled: &Handled) -> Result<Applied, DbError> {
     let error: HandlerError = match done {
         Ok(done) => return Ok(Applied::Done(done)),
         Err(Stop::Applied(applied)) => return Ok(applied),
         Err(Stop::Handler(error)) => error,
-        Err(Stop::Db(error @ (DbError::Panicked { .. } | DbError::Overran { .. })))
-            if under_way != NONE =>
-        {
-            error.into()
-        }
-        Err(Stop::Db(error)) => return Err(error),
+        Err(Stop::Db(error)) => match handled.count.load(Relaxed) {
+            0 => return Err(error),
+            _ if is_passing(&error) => return Err(error),
+            1 => error.into(),
+            _ if handled.is_under_way.load(Relaxed) => error.into(),
+            // Seen at the end only: a deferred constraint, or what a handler was refused and ignored.
+            _ => {
+                let error = dotmac_causes::chain(&error);
+                return Ok(Applied::Unclear { error });
+            }
+        },
     };
     let mut causes = dotmac_causes::causes(&*error).filter_map(|it| it.downcast_ref());
     let away = causes.find(|cause| is_away(cause));
@@ -258,7 +298,7 @@ fn outcome(done: Result<usize, Stop>, under_way: usize) -> Result<Applied, DbErr
         return Ok(Applied::Away(reason));
     }
     Ok(Applied::Failed {
-        index: under_way,
+        index: handled.last.load(Relaxed),
         error: dotmac_causes::chain(&*error),
     })
 }

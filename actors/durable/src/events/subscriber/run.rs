@@ -1,6 +1,9 @@
 //! A run of a subscriber: looks, handles, waits to be woken, at most a second.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use dotmac_db::{Connection, DbError, Tx};
 use dotmac_supervision::{Reason, Serving, WorkerContext};
@@ -22,6 +25,8 @@ const POLL: Duration = Duration::from_secs(1);
 const HELD_BACK: Duration = Duration::from_millis(5);
 /// Events of one batch.
 const BATCH: u16 = 256;
+/// So long events are handled one by one before the next batch is tried.
+const ONE_BY_ONE: Duration = Duration::from_secs(10);
 
 /// What a look at the log led to.
 enum Step {
@@ -118,7 +123,11 @@ impl Running {
                 Applied::Failed { error, .. } => drop(self.fail(due, error).await?),
                 Applied::Standby => return Ok((Step::Standby, has_parked)),
                 Applied::Away(reason) => return Ok((Step::Stuck(reason), has_parked)),
-                Applied::Done(_) | Applied::Moved | Applied::Full => {}
+                Applied::Done(_)
+                | Applied::Moved
+                | Applied::Full
+                | Applied::Bounded(_)
+                | Applied::Unclear { .. } => {}
             }
         }
         let step = self.handle(seen).await?;
@@ -157,7 +166,7 @@ impl Running {
         let applied = if page.next == after {
             Applied::Done(0)
         } else {
-            self.apply(after, &page, found).await?
+            self.apply(after, &page, 0..found).await?
         };
         match applied {
             Applied::Done(_) if found > 0 || !due.is_empty() => Ok(Step::Moved),
@@ -168,6 +177,8 @@ impl Running {
             Applied::Full => Ok(Step::Stuck(TOO_MANY_HELD)),
             Applied::Away(reason) => Ok(Step::Stuck(reason)),
             Applied::Failed { index, error } => self.pass(after, &page, index, error).await,
+            Applied::Bounded(index) => self.handle_first(after, &page, index).await,
+            Applied::Unclear { error } => self.handle_one_by_one(after, &page, &error).await,
         }
     }
 
@@ -180,8 +191,11 @@ impl Running {
         error: String,
     ) -> Result<Step, DbError> {
         if index > 0 {
-            match self.apply(after, page, index).await? {
+            match self.apply(after, page, 0..index).await? {
                 Applied::Done(done) if done == index => {}
+                Applied::Unclear { error } => {
+                    return self.handle_one_by_one(after, page, &error).await;
+                }
                 // The rest is read again.
                 _ => return Ok(Step::Moved),
             }
@@ -191,5 +205,52 @@ impl Running {
             Applied::Full => Ok(Step::Stuck(TOO_MANY_HELD)),
             _ => Ok(Step::Moved),
         }
+    }
+
+    /// Handles the first `count` events, since more are too many for one transaction. The rest is read again.
+    async fn handle_first(
+        self: &Arc<Self>,
+        after: Position,
+        page: &Arc<Page>,
+        count: usize,
+    ) -> Result<Step, DbError> {
+        match self.apply(after, page, 0..count).await? {
+            Applied::Failed { index, error } => self.pass(after, page, index, error).await,
+            Applied::Unclear { error } => self.handle_one_by_one(after, page, &error).await,
+            _ => Ok(Step::Moved),
+        }
+    }
+
+    /// Handles each event in a transaction of its own, so that the one shows because of which `error` was the end of a
+    /// transaction of several; and holds that one.
+    async fn handle_one_by_one(
+        self: &Arc<Self>,
+        mut after: Position,
+        page: &Arc<Page>,
+        error: &str,
+    ) -> Result<Step, DbError> {
+        let (name, began) = (self.it.name, Instant::now());
+        warn!(
+            subscriber = name,
+            error,
+            "the transaction of subscriber `{name}` failed after its events were handled; handling them one by one"
+        );
+        for (index, event) in page.events.iter().enumerate() {
+            if began.elapsed() >= ONE_BY_ONE {
+                break;
+            }
+            let applied = match self.apply(after, page, index..index + 1).await? {
+                Applied::Failed { error, .. } => self.hold(page, after, index, error).await?,
+                applied => applied,
+            };
+            match applied {
+                Applied::Done(_) => after = event.position(),
+                Applied::Full => return Ok(Step::Stuck(TOO_MANY_HELD)),
+                Applied::Standby => return Ok(Step::Standby),
+                Applied::Away(reason) => return Ok(Step::Stuck(reason)),
+                _ => break,
+            }
+        }
+        Ok(Step::Moved)
     }
 }
