@@ -8,7 +8,7 @@ use crate::{
     support::{
         Daemon, OpenBao, Postgres,
         daemon::{Builder, Stopped},
-        free_port,
+        eventually, free_port,
         openbao::ROOT_TOKEN,
         postgres::PASSWORD,
     },
@@ -43,6 +43,91 @@ async fn with_everything_there_each_thing_is_named_and_nothing_is_left_behind() 
         .query("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'v-%'")
         .await;
     assert_eq!(users, "0", "the user of the try is given back");
+}
+
+#[tokio::test]
+async fn what_row_level_security_is_to_the_role_is_said() {
+    let postgres = Postgres::start().await;
+    let builder = || Daemon::builder().env("DOTMAC_DATABASE_URL", postgres.url());
+    let said = async |words: &str| {
+        let checked = builder().run(&["check", "--connect"]).await;
+        let text = checked.text();
+        assert_eq!(checked.code, 0, "{text}");
+        let row = text
+            .lines()
+            .find(|line| line.contains("row-level security"));
+        assert!(row.is_some_and(|row| row.contains(words)), "{text}");
+    };
+    said("holds for `dotmac`").await;
+    assert_eq!(builder().run(&["migrate", "up"]).await.code, 0);
+    said("owns the tables and could switch it off").await;
+    for attribute in ["BYPASSRLS", "NOBYPASSRLS SUPERUSER"] {
+        let sql = format!("ALTER ROLE dotmac {attribute}");
+        postgres.query(&sql).await;
+        said("does not hold for `dotmac`, which has SUPERUSER or BYPASSRLS").await;
+    }
+}
+
+#[tokio::test]
+async fn the_daemon_works_in_a_role_that_owns_nothing() {
+    let postgres = Postgres::start().await;
+    postgres
+        .query("CREATE ROLE dotmac_owner LOGIN PASSWORD 'owner'; ALTER DATABASE dotmac OWNER TO dotmac_owner")
+        .await;
+    let documented = include_str!("../../docs/database.md").lines();
+    let grants: Vec<&str> = documented
+        .filter(|line| line.starts_with("ALTER DEFAULT PRIVILEGES"))
+        .collect();
+    assert_eq!(grants.len(), 2);
+    postgres.query(&grants.concat()).await;
+    let owner = format!(
+        "postgres://dotmac_owner:owner@127.0.0.1:{}/dotmac",
+        postgres.port
+    );
+    let migrated = Daemon::builder()
+        .env("DOTMAC_DATABASE_URL", owner)
+        .run(&["migrate", "up"]);
+    assert_eq!(migrated.await.code, 0);
+    let name = "'event_' || to_char((now() AT TIME ZONE 'UTC') + interval '1 day', 'YYYYMMDD')";
+    postgres
+        .query(&format!(
+            "DO $$ BEGIN EXECUTE 'DROP TABLE ' || {name}; END $$"
+        ))
+        .await;
+
+    let builder = || {
+        Daemon::builder()
+            .env("DOTMAC_DATABASE_URL", postgres.url())
+            .env("DOTMAC_DATABASE_MIGRATE", "check")
+    };
+    let checked = builder().run(&["check", "--connect"]).await;
+    assert!(
+        checked.text().contains("holds for `dotmac`\n"),
+        "{}",
+        checked.text()
+    );
+    let daemon = builder().spawn().await;
+    let partition = format!("SELECT to_regclass({name}) IS NOT NULL");
+    eventually("tomorrow's partition of the event log", || async {
+        (postgres.query(&partition).await == "t").then_some(())
+    })
+    .await;
+    let made = builder()
+        .run(&["user", "create-admin", "--email", "admin@example.com"])
+        .await;
+    assert_eq!(made.code, 0, "{}", made.text());
+    eventually("all components to be ready", || async {
+        let (_, body) = daemon.json("/ready").await;
+        let components = body["components"].as_object()?.clone();
+        components
+            .values()
+            .all(|it| it["state"] == "ready")
+            .then_some(())
+    })
+    .await;
+    let entries = "SELECT count(*) > 0 FROM audit_entry JOIN event ON event.tenant_id = audit_entry.tenant_id";
+    assert_eq!(postgres.query(entries).await, "t");
+    assert_eq!(daemon.stop().await.code, 0);
 }
 
 /// Whether a daemon could start that has its database's password from `team/db` by `token`.

@@ -64,7 +64,7 @@ pub use lease::{Held, Lease};
 pub use listen::Listener;
 pub use macros::ROWS_AT_ONCE;
 pub use migrations::{Migrations, MigrationsError, Scripts};
-pub use monitor::look;
+pub use monitor::{Role, look};
 pub use pool::{Loan, ModuleLoad, Pool, PoolStatus, Share, module_loads};
 pub use reason::*;
 pub use sqlstate::SqlState;

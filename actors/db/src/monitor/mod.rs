@@ -13,7 +13,7 @@ mod pulse;
 
 pub(crate) use alarms::{Alarms, ConnectionState};
 pub(crate) use health::Health;
-pub use probe::look;
+pub use probe::{Role, look};
 pub(crate) use pulse::Heard;
 
 use std::{

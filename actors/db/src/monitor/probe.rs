@@ -26,18 +26,33 @@ pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 pub(crate) const LONGEST_LOOK: Duration = Duration::from_secs(10);
 
 /// Looks once whether a database can be reached as `config` says and takes writes. A SQLite file that is
-/// not there is made.
+/// not there is made. The role that the work of a PostgreSQL server is done in; `None` of SQLite.
 ///
 /// # Errors
 ///
 /// [`OpenError`] says what stands in the way.
-pub async fn look(config: Config) -> Result<(), OpenError> {
+pub async fn look(config: Config) -> Result<Option<Role>, OpenError> {
     let pulse = Pulse::new();
     let connection = connect(&config, &Alarms::default(), &pulse).await?;
-    connection
-        .asked(&config, &pulse, ANSWER_LIMIT)
-        .await
-        .map(drop)
+    match connection.asked(&config, &pulse, ANSWER_LIMIT).await?.0 {
+        Watch::Postgres(mut connection, ..) => role(&mut connection).await.map(Some),
+        Watch::Sqlite(..) => Ok(None),
+    }
+}
+
+/// A role of PostgreSQL, and what row-level security is to it.
+#[derive(Debug, Clone, PartialEq, Eq, diesel::QueryableByName)]
+#[non_exhaustive]
+pub struct Role {
+    /// Its name.
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    pub name: String,
+    /// It has `SUPERUSER` or `BYPASSRLS`, so no policy holds for it.
+    #[diesel(sql_type = diesel::sql_types::Bool)]
+    pub bypasses_row_security: bool,
+    /// It owns a table with policies, or is a member of the role that does: it can switch them off.
+    #[diesel(sql_type = diesel::sql_types::Bool)]
+    pub owns_tables: bool,
 }
 
 #[expect(clippy::large_enum_variant, reason = "there is one")]
@@ -196,6 +211,22 @@ async fn server_state(connection: &mut AsyncPgConnection) -> Result<ServerState,
                  current_setting('role') <> 'none' AS in_role";
     let failed = |source| OpenError::Query {
         what: "a check",
+        source,
+    };
+    diesel::sql_query(query)
+        .get_result(connection)
+        .await
+        .map_err(failed)
+}
+
+async fn role(connection: &mut AsyncPgConnection) -> Result<Role, OpenError> {
+    let query = "SELECT rolname::text AS name, rolsuper OR rolbypassrls AS bypasses_row_security, \
+                 EXISTS (SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace \
+                 WHERE relrowsecurity AND nspname = ANY (current_schemas(false)) \
+                 AND pg_has_role(pg_roles.oid, relowner, 'MEMBER')) AS owns_tables \
+                 FROM pg_roles WHERE rolname = current_user";
+    let failed = |source| OpenError::Query {
+        what: "a look at the role",
         source,
     };
     diesel::sql_query(query)

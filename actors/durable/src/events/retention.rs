@@ -127,11 +127,7 @@ async fn make(db: &Db, day: NaiveDate) -> Result<(), DbError> {
         "SELECT '{name}' AS name WHERE to_regclass('{name}') IS NOT NULL \
          OR EXISTS (SELECT FROM event_default WHERE at >= '{day}' AND at < '{end}')"
     );
-    // Made apart and then attached: that lets writers of other partitions go on.
-    let steps = [
-        format!("CREATE TABLE {name} (LIKE event INCLUDING DEFAULTS)"),
-        format!("ALTER TABLE event ATTACH PARTITION {name} FOR VALUES FROM ('{day}') TO ('{end}')"),
-    ];
+    let add = format!("SELECT event_partition_add('{day}')");
     let make = async move |tx: &mut Tx| {
         let Connection::Postgres(postgres) = tx.connection() else {
             return Ok(());
@@ -141,21 +137,23 @@ async fn make(db: &Db, day: NaiveDate) -> Result<(), DbError> {
             Ok(_) => sql_query(is_taken).load::<Name>(&mut **postgres).await,
             Err(error) => Err(error),
         };
-        let mut made = taken.map(|taken| taken.is_empty());
-        for step in steps {
-            if let Ok(true) = made {
-                made = sql_query(step).execute(&mut **postgres).await.map(|_| true);
+        let added = match taken {
+            Ok(taken) if taken.is_empty() => {
+                sql_query(add).execute(&mut **postgres).await.map(drop)
             }
-        }
-        tx.classified(made).map(drop)
+            taken => taken.map(drop),
+        };
+        tx.classified(added)
     };
     db.transaction("make a partition of events", make).await
 }
 
 async fn drop_partition(db: &Db, day: NaiveDate) -> Result<(), DbError> {
-    let name = name_of(day);
-    let last = format!("SELECT xid, position FROM {name} ORDER BY xid DESC, position DESC LIMIT 1");
-    let gone = format!("DROP TABLE {name}");
+    let end = day + Days::new(1);
+    let last = format!(
+        "SELECT xid, position FROM event WHERE at >= '{day}' AND at < '{end}' ORDER BY xid DESC, position DESC LIMIT 1"
+    );
+    let drop_it = format!("SELECT event_partition_drop('{day}')");
     let remove = async move |tx: &mut Tx| {
         let Connection::Postgres(postgres) = tx.connection() else {
             return Ok(());
@@ -171,7 +169,7 @@ async fn drop_partition(db: &Db, day: NaiveDate) -> Result<(), DbError> {
         let Connection::Postgres(postgres) = tx.connection() else {
             return Ok(());
         };
-        let dropped = sql_query(gone).execute(&mut **postgres).await;
+        let dropped = sql_query(drop_it).execute(&mut **postgres).await;
         tx.classified(dropped).map(drop)
     };
     db.transaction("drop a partition of events", remove).await?;

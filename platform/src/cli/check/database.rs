@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     components,
-    db::{self, Config, Credentials, Integrity, MigrateMode, OpenError, Target, migrations::Step},
+    db::{
+        self, Config, Credentials, Integrity, MigrateMode, OpenError, Role, Target,
+        migrations::Step,
+    },
     module,
     program::Program,
     settings::Settings,
@@ -42,8 +45,8 @@ pub(super) async fn try_database(
     };
     let looking = config.clone();
     let look = async {
-        db::look(looking).await?;
-        Ok::<_, db::OpenError>(((), format!("{target} takes writes")))
+        let role = db::look(looking).await?;
+        Ok::<_, db::OpenError>((role, format!("{target} takes writes")))
     };
     let looked = table.attempt("database", look, |error| match error {
         db::OpenError::NoAccount(_) => {
@@ -51,13 +54,35 @@ pub(super) async fn try_database(
         }
         error => dotmac_causes::chain(&error),
     });
-    if looked.await.is_none() {
+    let Some(role) = looked.await else {
         return;
+    };
+    if let Some(role) = role {
+        judge(&role, table);
     }
     try_schema(config, table).await;
     if let Some(file) = file {
         try_file(file, table).await;
     }
+}
+
+/// Whether row-level security, the last line of defence between tenants, holds for the daemon's role.
+fn judge(role: &Role, table: &mut Table) {
+    let name = &role.name;
+    let (outcome, words) = if role.bypasses_row_security {
+        let words = format!(
+            "does not hold for `{name}`, which has SUPERUSER or BYPASSRLS: connect as a role without them"
+        );
+        (Outcome::Weak, words)
+    } else if role.owns_tables {
+        let words = format!(
+            "holds for `{name}`, which owns the tables and could switch it off: see \"Two roles\" in docs/database.md"
+        );
+        (Outcome::Good, words)
+    } else {
+        (Outcome::Good, format!("holds for `{name}`"))
+    };
+    table.note("row-level security", outcome, words);
 }
 
 /// Whether the daemon can make the file that is not there, and the schema in it.

@@ -25,6 +25,8 @@ pub(super) enum Outcome {
     Good,
     /// Not there, and need not be.
     Absent,
+    /// It works, and something that protects it is missing.
+    Weak,
     Failed,
 }
 
@@ -33,6 +35,7 @@ impl Outcome {
         match self {
             Self::Good => "ok",
             Self::Absent => "absent",
+            Self::Weak => "weak",
             Self::Failed => "FAILED",
         }
     }

@@ -1,0 +1,2 @@
+DROP FUNCTION event_partition_drop(date);
+DROP FUNCTION event_partition_add(date);
