@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dotmac_platform::{
-    audit::{Acts as _, Audit as _},
+    audit::{AcrossActs as _, Acts as _, Audit as _},
     db::AcrossTx,
     events::{CloudEvent, EventId, Position, SubscriberStatus, subscribers},
     prelude::*,
@@ -149,13 +149,13 @@ async fn rewind(
     })?;
     let db = on.db.system("rewind a subscriber for an operator");
     let scope = who.scope();
-    let rewound = db.transaction_across("rewind subscriber", async move |mut tx: AcrossTx<'_>| {
+    let rewound = db.act_across("rewind subscriber", async move |mut tx: AcrossTx<'_>| {
         let by = tx.tenant(&scope).await?;
         let recorded = by.audit(acts::rewind(&name, &to))?;
         let tx = tx.system().await?;
         rules::rewind_subscriber(tx, &name, to, recorded).await
     });
-    Ok(shown(rewound.await?.into_inner(), &on))
+    Ok(shown(rewound.await?, &on))
 }
 
 /// Recorded as [`rewind`] is.
@@ -166,14 +166,13 @@ async fn retry(
 ) -> Result<Json<SubscriberBody>, EventsError> {
     let db = on.db.system("retry a subscriber's events for an operator");
     let scope = who.scope();
-    let retried =
-        db.transaction_across("retry parked events", async move |mut tx: AcrossTx<'_>| {
-            let by = tx.tenant(&scope).await?;
-            let recorded = by.audit(acts::retry(&name))?;
-            let tx = tx.system().await?;
-            rules::retry(tx, &name, recorded).await
-        });
-    Ok(shown(retried.await?.into_inner(), &on))
+    let retried = db.act_across("retry parked events", async move |mut tx: AcrossTx<'_>| {
+        let by = tx.tenant(&scope).await?;
+        let recorded = by.audit(acts::retry(&name))?;
+        let tx = tx.system().await?;
+        rules::retry(tx, &name, recorded).await
+    });
+    Ok(shown(retried.await?, &on))
 }
 
 fn shown(status: SubscriberStatus, on: &Service) -> Json<SubscriberBody> {

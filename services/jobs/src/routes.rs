@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dotmac_platform::{
-    audit::{Acts as _, Audit as _},
+    audit::{AcrossActs as _, Acts as _, Audit as _},
     db::AcrossTx,
     jobs::{self, JobId},
     prelude::*,
@@ -185,11 +185,11 @@ async fn set_paused(
         on.db.system("pause or resume a queue for an operator"),
         who.scope(),
     );
-    let set = db.transaction_across("pause queue", async move |mut tx: AcrossTx<'_>| {
+    let set = db.act_across("pause queue", async move |mut tx: AcrossTx<'_>| {
         let by = tx.tenant(&scope).await?;
         let recorded = by.audit(acts::upon_queue(is_paused, &name))?;
         let tx = tx.system().await?;
         rules::set_paused(tx, &name, is_paused, recorded).await
     });
-    Ok(Json(set.await?.into_inner()))
+    Ok(Json(set.await?))
 }
