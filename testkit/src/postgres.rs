@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::OnceLock,
     time::Duration,
 };
@@ -194,6 +194,7 @@ impl Postgres {
             // One that has just ended needs no signal.
             Command::new("kill")
                 .args([format!("-{name}").as_str(), pid])
+                .stderr(Stdio::null())
                 .status()
                 .ok();
         }
