@@ -387,6 +387,13 @@ async fn the_page_of_a_link_loads_nothing_foreign_and_uses_nothing_up() {
         assert!(policy.starts_with("default-src 'none'; script-src 'self'"));
         let page = page.text().await.unwrap();
         assert!(page.contains("assets/link.js") && !page.contains("<style"));
+        // A limit of the field would cut what is pasted, without a word: the server refuses what is too long.
+        let field = page.split("id=\"password\"").nth(1).unwrap();
+        let field = field.split('>').next().unwrap();
+        assert!(!field.contains("maxlength"), "{field}");
+        for wanted in ["type=\"password\"", "autocomplete=\"new-password\""] {
+            assert!(field.contains(wanted), "{field}");
+        }
     }
     let script = daemon.get("/account/assets/link.js").await;
     let kind = script.headers()["content-type"]
@@ -394,6 +401,8 @@ async fn the_page_of_a_link_loads_nothing_foreign_and_uses_nothing_up() {
         .unwrap()
         .to_owned();
     assert!(kind.starts_with("text/javascript"), "{kind}");
+    let script = script.text().await.unwrap();
+    assert!(!script.contains("paste"), "{script}");
     assert_eq!(daemon.get("/account/other").await.status().as_u16(), 404);
     let reset = json!({ "token": made["token"], "password": PASSWORD });
     let set = house.post("/auth/password/reset", None, reset).await;
