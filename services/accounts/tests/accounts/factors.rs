@@ -133,6 +133,11 @@ async fn a_second_factor_is_needed_and_each_code_is_good_once(house: House) {
     let factors = house.get("/auth/me/factors", Some(&token)).await;
     assert_eq!(factors.body["recovery_codes_left"], 9, "{factors:?}");
     assert_eq!(factors.body["totp"]["label"], "phone");
+    // A sign-in offers no recovery code to a user who has none left.
+    let used = "UPDATE recovery_codes SET used_at = '2026-11-01 00:00:00.000000'";
+    house.sql(used).await;
+    let first = house.login(ADMIN, PASSWORD).await;
+    assert_eq!(first.body["mfa"]["methods"], json!(["totp"]), "{first:?}");
 
     // A session of before the app is too weak to change it, and the password does not make it stronger.
     let tag = factors.body["totp"]["etag"].as_str().unwrap();
