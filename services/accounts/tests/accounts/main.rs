@@ -391,27 +391,8 @@ impl House {
     /// All that the database holds, as text.
     async fn dump(&self) -> String {
         match &self.postgres {
-            Some(postgres) => {
-                let tables = postgres
-                    .query("SELECT string_agg(quote_ident(tablename), ',') FROM pg_tables WHERE schemaname = 'public'")
-                    .await;
-                let mut dump = String::new();
-                for table in tables.trim().split(',') {
-                    let all = format!("SELECT string_agg(t::text, E'\n') FROM {table} t");
-                    dump += &postgres.query(&all).await;
-                }
-                dump
-            }
-            None => {
-                let files =
-                    ["house.db", "house.db-wal"].map(|name| self.directory.path().join(name));
-                let read = |path: PathBuf| std::fs::read(path).unwrap_or_default();
-                files
-                    .map(read)
-                    .iter()
-                    .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-                    .collect()
-            }
+            Some(postgres) => postgres.dump().await,
+            None => dotmac_testkit::sqlite::dump(&self.directory.path().join("house.db")),
         }
     }
 }
