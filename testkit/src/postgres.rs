@@ -62,6 +62,17 @@ impl Postgres {
         self.try_query(sql).await.unwrap()
     }
 
+    /// All rows of all tables, as text.
+    pub async fn dump(&self) -> String {
+        let tables = "SELECT string_agg(quote_ident(tablename), ',') FROM pg_tables WHERE schemaname = 'public'";
+        let mut dump = String::new();
+        for table in self.query(tables).await.split(',') {
+            let rows = format!("SELECT string_agg(t::text, E'\\n') FROM {table} t");
+            dump += &self.query(&rows).await;
+        }
+        dump
+    }
+
     async fn try_query(&self, sql: &str) -> Result<String, tokio_postgres::Error> {
         let url = format!(
             "postgres://postgres:postgres@127.0.0.1:{}/dotmac?connect_timeout=2",

@@ -1,4 +1,4 @@
-//! Damaged SQLite files.
+//! SQLite files of other processes: read, changed and damaged.
 
 use std::{
     fs,
@@ -34,6 +34,14 @@ pub fn count(file: &Path, table: &str) -> i64 {
     let query = format!("SELECT count(*) AS rows FROM {table}");
     let counted: Counted = sql_query(query).get_result(&mut connection).unwrap();
     counted.rows
+}
+
+/// All that the file holds, what is in its log as well, as text.
+pub fn dump(file: &Path) -> String {
+    let log = file.with_extension("db-wal");
+    let parts = [file, &log].map(|part| fs::read(part).unwrap_or_default());
+    let parts = parts.iter().map(|bytes| String::from_utf8_lossy(bytes));
+    parts.collect()
 }
 
 /// Overwrites the page on which a table begins.

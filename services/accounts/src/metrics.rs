@@ -22,7 +22,7 @@ static REFRESHES: LazyLock<Counter<u64>> = LazyLock::new(|| {
 static LOCKOUTS: LazyLock<Counter<u64>> = LazyLock::new(|| {
     counter(
         "dotmac.accounts.lockouts",
-        "Identifiers with so many failures that sign-in by password is refused",
+        "Identifiers whose sign-in by password is refused after too many failures, and users whose second factor is",
     )
 });
 

@@ -151,6 +151,21 @@ impl House {
             .await
     }
 
+    /// The same with ids that nothing has.
+    pub(super) async fn call_upon_nothing(
+        &self,
+        operation: &Operation,
+        credentials: Credentials<'_>,
+    ) -> (u16, Value) {
+        let parts = operation.path.split('/').map(|part| match part {
+            part if part.starts_with('{') => "01900000-0000-7000-8000-0000000000bb",
+            part => part,
+        });
+        let path = parts.collect::<Vec<_>>().join("/");
+        let (method, body) = (operation.method.clone(), Some(json!({})));
+        self.send(method, &path, credentials, body).await
+    }
+
     pub(super) fn filled(&self, pattern: &str) -> String {
         let mut path = pattern.to_owned();
         while let Some((before, rest)) = path.split_once('{') {

@@ -3,14 +3,19 @@
 //! site, and from another tenant.
 
 mod house;
+mod roles;
 mod things;
+mod tokens;
 
 use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use self::house::{ADMIN, Credentials, House, Operation, PASSWORD};
+use self::{
+    house::{ADMIN, Credentials, House, Operation, PASSWORD},
+    tokens::Signer,
+};
 use crate::support::{Postgres, sqlite};
 
 /// What any client may call. A route that joins them is a decision.
@@ -51,7 +56,17 @@ fn short(answer: &(u16, Value)) -> (u16, &str) {
 
 #[tokio::test]
 async fn no_route_answers_a_wrong_caller() {
-    let house = House::open("sqlite:dotmac.db").await;
+    refuses_wrong_callers("sqlite:dotmac.db", None).await;
+}
+
+#[tokio::test]
+async fn no_route_answers_a_wrong_caller_on_postgres() {
+    let postgres = Postgres::start().await;
+    refuses_wrong_callers(&postgres.url(), Some(&postgres)).await;
+}
+
+async fn refuses_wrong_callers(url: &str, postgres: Option<&Postgres>) {
+    let house = House::open(url).await;
     let public: BTreeSet<String> = house
         .operations
         .iter()
@@ -60,7 +75,7 @@ async fn no_route_answers_a_wrong_caller() {
         .collect();
     assert_eq!(public, PUBLIC.map(str::to_owned).into());
 
-    // A session that has ended, one that goes on with a changed token, and one of a browser.
+    // A session that has ended, one that goes on with a changed token and with one whose time is over, and one of a browser.
     let ended = house.login("ann@example.com").await;
     let out = house.post("/auth/logout", Credentials::Bearer(&ended), json!({}));
     let out = out.await;
@@ -68,6 +83,8 @@ async fn no_route_answers_a_wrong_caller() {
     let member = house.login("ann@example.com").await;
     let changed = member[..member.len() - 4].to_owned() + "AAAA";
     let cookie = browser(&house).await;
+    let signer = Signer::known_to(&house, postgres).await;
+    let expired = signer.expired(&house, &member).await;
 
     let read = key(&house, "accounts.users.read").await;
     for operation in house.guarded() {
@@ -76,6 +93,7 @@ async fn no_route_answers_a_wrong_caller() {
         assert_eq!(answer.0, 401, "{operation}: {answer:?}");
         for (token, code) in [
             (ended.as_str(), "session_ended"),
+            (&expired, "token_expired"),
             (&changed, "token_invalid"),
             ("x", "token_invalid"),
         ] {

@@ -7,7 +7,7 @@ use dotmac_platform::{
         types::{Id, Moment},
     },
     prelude::*,
-    routing::{CursorScope, IfMatch, Page, Paging, Sort, Versioned},
+    routing::{CursorScope, Idempotency, IfMatch, Page, Paging, Sort, Versioned},
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -171,20 +171,23 @@ async fn create_tenant(
     who: Can<CreateTenants>,
     on: Use<Service>,
     new: Valid<TenantPost>,
+    once: Idempotency,
 ) -> Result<Created<Versioned<TenantView>>, AccountsError> {
     on.stepped_up_person(&who)?;
     let TenantPost { slug, name } = new.into_inner();
     let (owner, changes) = (Id::from_uuid(who.id), on.changes.clone());
-    let created = on
-        .asked_by(&who)
-        .act_across("create tenant", async move |mut tx: AcrossTx<'_>| {
-            rules::create(&mut tx, &changes, owner, slug, name).await
-        });
-    let row = created.await?;
-    Ok(Created {
-        location: format!("/api/v1/tenants/{}", row.id),
-        body: versioned(row),
-    })
+    let created =
+        on.asked_by(&who)
+            .act_across("create tenant", async move |mut tx: AcrossTx<'_>| {
+                let made = rules::create(&mut tx, &changes, owner, slug, name).await?;
+                let system = tx.system().await?;
+                Ok::<_, AccountsError>(made.map(|row| {
+                    let location = format!("/api/v1/tenants/{}", row.id);
+                    let body = versioned(row);
+                    once.keep(system, Created { location, body })
+                }))
+            });
+    created.await
 }
 
 async fn find_tenant(

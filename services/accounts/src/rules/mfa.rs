@@ -27,6 +27,7 @@ use crate::{
     AccountsError,
     audit::{Act, LOGIN_LOCK, MFA_FAIL, act_as},
     keys::Keys,
+    metrics,
     password::Asker,
     secret_text::{self, Prefix},
     service::Service,
@@ -104,13 +105,12 @@ impl Evidence {
     }
 }
 
-/// What a user with these factors may bring.
-pub(crate) fn methods(held: Held) -> Vec<&'static str> {
-    let passkey = held.passkeys > 0;
+/// What a user with these factors, and so many unused recovery codes, may bring.
+pub(crate) fn methods(held: Held, codes_left: i64) -> Vec<&'static str> {
     let methods = [
-        (passkey, "passkey"),
+        (held.passkeys > 0, "passkey"),
         (held.totp, "totp"),
-        (true, "recovery_code"),
+        (codes_left > 0, "recovery_code"),
     ];
     let held = methods.into_iter().filter(|(is_held, _)| *is_held);
     held.map(|(_, method)| method).collect()
@@ -312,6 +312,7 @@ pub(super) async fn count_failure(
                     None => {
                         let act = Act::on_user(LOGIN_LOCK, user);
                         let act = act.failed("there were too many wrong codes");
+                        tx.after_commit(metrics::locked_out);
                         act.record_of(tx, user).await?.of(());
                         notices::factor_locked(tx, &worked, user).await?;
                     }

@@ -102,7 +102,7 @@ pub(super) async fn go_on(
         first: first.amr,
     };
     let flow = mfa::begin(tx, user, data).await?;
-    let methods = mfa::methods(held);
+    let methods = mfa::methods(held, factors::codes_left(tx, user).await?);
     Ok(recorded.of(FirstStep::SecondFactor(SecondStep { flow, methods })))
 }
 

@@ -133,6 +133,11 @@ async fn a_second_factor_is_needed_and_each_code_is_good_once(house: House) {
     let factors = house.get("/auth/me/factors", Some(&token)).await;
     assert_eq!(factors.body["recovery_codes_left"], 9, "{factors:?}");
     assert_eq!(factors.body["totp"]["label"], "phone");
+    // A sign-in offers no recovery code to a user who has none left.
+    let used = "UPDATE recovery_codes SET used_at = '2026-11-01 00:00:00.000000'";
+    house.sql(used).await;
+    let first = house.login(ADMIN, PASSWORD).await;
+    assert_eq!(first.body["mfa"]["methods"], json!(["totp"]), "{first:?}");
 
     // A session of before the app is too weak to change it, and the password does not make it stronger.
     let tag = factors.body["totp"]["etag"].as_str().unwrap();
@@ -153,10 +158,7 @@ async fn a_second_factor_is_needed_and_each_code_is_good_once(house: House) {
         (200, &json!(2)),
         "{stepped:?}"
     );
-    assert_eq!(
-        house.get("/auth/me", Some(&before)).await.short(),
-        (401, "session_ended")
-    );
+    assert_eq!(house.refused(&before).await.short(), (401, "session_ended"));
 
     let dump = house.dump().await;
     for planted in codes.iter().chain([&secret]) {
@@ -185,7 +187,8 @@ async fn a_second_factor_is_needed_and_each_code_is_good_once_on_sqlite() {
 
 #[tokio::test]
 async fn a_second_factor_is_needed_and_each_code_is_good_once_on_postgres() {
-    a_second_factor_is_needed_and_each_code_is_good_once(House::on_postgres(1, &[]).await).await;
+    let house = House::on_postgres(1, &[]).await.in_turns().await;
+    a_second_factor_is_needed_and_each_code_is_good_once(house).await;
 }
 
 #[tokio::test]
@@ -221,6 +224,7 @@ async fn codes_are_not_guessed_and_a_code_signs_in_once_however_often_it_comes_a
 #[tokio::test]
 async fn other_sessions_end_with_a_new_app_and_with_its_end_and_the_present_one_is_weaker_then() {
     House::on_both(async |house| {
+        let house = house.in_turns().await;
         let token = house.admin_session().await.text("access_token");
         let stolen = house.login(ADMIN, PASSWORD).await.text("access_token");
         let me = async |token: &str| house.get("/auth/me", Some(token)).await;
@@ -232,7 +236,7 @@ async fn other_sessions_end_with_a_new_app_and_with_its_end_and_the_present_one_
         let path = "/auth/me/factors/totp/confirm";
         let confirmed = house.post(path, Some(&token), first).await;
         assert_eq!(confirmed.status, 200, "{confirmed:?}");
-        assert_eq!(me(&stolen).await.short(), (401, "session_ended"));
+        assert_eq!(house.refused(&stolen).await.short(), (401, "session_ended"));
         assert_eq!(me(&token).await.status, 200);
 
         let mut strong = Vec::new();
@@ -251,7 +255,10 @@ async fn other_sessions_end_with_a_new_app_and_with_its_end_and_the_present_one_
         }
         let removed = house.remove_app(&strong[0], "*").await;
         assert_eq!(removed.status, 204, "{removed:?}");
-        assert_eq!(me(&strong[1]).await.short(), (401, "session_ended"));
+        assert_eq!(
+            house.refused(&strong[1]).await.short(),
+            (401, "session_ended")
+        );
         let kept = me(&strong[0]).await;
         assert_eq!(
             (kept.status, &kept.body["acr"]),

@@ -8,6 +8,7 @@ use crate::House;
 #[tokio::test]
 async fn a_permission_is_given_without_a_role_until_a_time_and_taken_away_at_once() {
     House::on_both(async |house| {
+        let house = house.in_turns().await;
         let (owner, any) = (
             house.admin_session().await.text("access_token"),
             [("if-match", "*")],

@@ -12,6 +12,7 @@ async fn a_key_does_what_its_owner_and_its_scopes_allow_and_ends_when_it_is_revo
         House::on_sqlite(1, &[]).await,
         House::on_postgres(1, &[]).await,
     ] {
+        let house = house.in_turns().await;
         let admin = house.admin_session().await.text("access_token");
         let account = house
             .post("/service-accounts", Some(&admin), json!({ "name": "ci" }))
@@ -89,14 +90,8 @@ async fn a_key_does_what_its_owner_and_its_scopes_allow_and_ends_when_it_is_revo
             (200, 200)
         );
         let third = rotate("0s").await.text("key");
-        assert_eq!(
-            house.get("/users", Some(&key)).await.short(),
-            (401, "token_invalid")
-        );
-        assert_eq!(
-            house.get("/users", Some(&second)).await.short(),
-            (401, "token_invalid")
-        );
+        assert_eq!(house.refused(&key).await.short(), (401, "token_invalid"));
+        assert_eq!(house.refused(&second).await.short(), (401, "token_invalid"));
         assert_eq!(house.get("/users", Some(&third)).await.status, 200);
 
         let found = house.get(&format!("/api-keys/{id}"), Some(&admin)).await;
@@ -114,10 +109,7 @@ async fn a_key_does_what_its_owner_and_its_scopes_allow_and_ends_when_it_is_revo
             )
             .await;
         assert_eq!(gone.status, 204, "{gone:?}");
-        assert_eq!(
-            house.get("/users", Some(&third)).await.short(),
-            (401, "token_invalid")
-        );
+        assert_eq!(house.refused(&third).await.short(), (401, "token_invalid"));
 
         // A key that was found somewhere is revoked by whoever found it; what is no key is answered the same.
         let lost = house
@@ -131,10 +123,7 @@ async fn a_key_does_what_its_owner_and_its_scopes_allow_and_ends_when_it_is_revo
                 .await;
             assert_eq!((answer.status, answer.body), (202, json!({})));
         }
-        assert_eq!(
-            house.get("/users", Some(&lost)).await.short(),
-            (401, "token_invalid")
-        );
+        assert_eq!(house.refused(&lost).await.short(), (401, "token_invalid"));
         let elsewhere =
             json!({ "name": "far", "scopes": ["accounts.users.read"], "cidrs": ["192.0.2.0/24"] });
         let elsewhere = house
@@ -192,6 +181,7 @@ async fn a_rotated_signing_key_is_published_before_it_signs_and_a_revoked_one_en
 async fn keys_of_a_user_end_with_the_password_that_is_set_or_changed_and_while_the_user_is_disabled()
  {
     House::on_both(async |house| {
+        let house = house.in_turns().await;
         let admin = house.admin_session().await.text("access_token");
         let read = json!({ "name": "reader", "permissions": ["accounts.users.read"] });
         assert_eq!(house.post("/roles", Some(&admin), read).await.status, 201);
@@ -208,7 +198,7 @@ async fn keys_of_a_user_end_with_the_password_that_is_set_or_changed_and_while_t
             (session, key)
         };
         let is_refused = async |key: &str| {
-            let answer = house.get("/users", Some(key)).await;
+            let answer = house.refused(key).await;
             assert_eq!(answer.short(), (401, "token_invalid"), "{answer:?}");
         };
 

@@ -101,6 +101,8 @@ async fn codes_are_tried_ten_times_an_hour_and_the_twentieth_locks_and_is_mailed
         // No answer says more than an hour.
         assert_eq!(wait, 3600);
         house.mail("accounts.factor_locked", ADMIN, 1).await;
+        let lockouts = house.instances[0].metric("dotmac_accounts_lockouts_total");
+        assert_eq!(lockouts.await, Some(1.0));
     })
     .await;
 }

@@ -48,6 +48,7 @@ impl House {
 #[tokio::test]
 async fn a_password_is_set_by_a_link_that_only_the_browser_uses_that_asked_for_it() {
     House::with_mail(&[], async |house| {
+        let house = house.in_turns().await;
         let session = house.ann().await;
         let asked = house
             .post("/auth/password/forgot", None, json!({ "email": ANN }))
@@ -100,7 +101,7 @@ async fn a_password_is_set_by_a_link_that_only_the_browser_uses_that_asked_for_i
         assert_eq!(again.short(), (410, "link_used_or_expired"));
 
         // It ended what there was, proved the address, and did not sign in.
-        let refused = house.until_refused(0, &session.text("access_token")).await;
+        let refused = house.refused(&session.text("access_token")).await;
         assert_eq!(refused.short(), (401, "session_ended"));
         let session = house.login(ANN, OTHER_PASSWORD).await;
         assert_eq!(session.body["user"]["email_verified"], true, "{session:?}");
@@ -158,6 +159,7 @@ async fn a_link_is_over_after_five_wrong_codes_and_once_the_password_is_another(
 #[tokio::test]
 async fn a_link_or_a_code_signs_in_once_and_passes_the_lock_of_passwords() {
     House::with_mail(&[], async |house| {
+        let house = house.in_turns().await;
         house.ann().await;
         house.lock(ANN).await;
         let ask = json!({ "email": ANN });
@@ -212,6 +214,7 @@ async fn a_link_or_a_code_signs_in_once_and_passes_the_lock_of_passwords() {
 async fn an_account_is_registered_once_its_address_is_proved() {
     let open = [("DOTMAC_ACCOUNTS_REGISTRATION", "open")];
     House::with_mail(&open, async |house| {
+        let house = house.in_turns().await;
         let register = |email: &str| {
             let body = json!({ "email": email, "password": PASSWORD, "full_name": "Ann Lee" });
             let house = &house;
@@ -293,6 +296,7 @@ async fn who_is_invited_registers_and_others_get_no_mail() {
 #[tokio::test]
 async fn an_address_is_changed_once_the_new_one_is_proved_and_put_back_by_the_former_one() {
     House::with_mail(&[], async |house| {
+        let house = house.in_turns().await;
         let session = house.ann().await;
         let access = session.text("access_token");
         let new = json!({ "email": "ann.lee@example.com" });
@@ -321,7 +325,7 @@ async fn an_address_is_changed_once_the_new_one_is_proved_and_put_back_by_the_fo
         let undo = json!({ "token": token(&notice) });
         let undone = house.post("/auth/email/undo", None, undo.clone()).await;
         assert_eq!(undone.status, 204, "{undone:?}");
-        let refused = house.until_refused(0, &access).await;
+        let refused = house.refused(&access).await;
         assert_eq!(refused.short(), (401, "session_ended"));
         // The password is known to whoever changed the address.
         assert_eq!(
@@ -387,6 +391,13 @@ async fn the_page_of_a_link_loads_nothing_foreign_and_uses_nothing_up() {
         assert!(policy.starts_with("default-src 'none'; script-src 'self'"));
         let page = page.text().await.unwrap();
         assert!(page.contains("assets/link.js") && !page.contains("<style"));
+        // A limit of the field would cut what is pasted, without a word: the server refuses what is too long.
+        let field = page.split("id=\"password\"").nth(1).unwrap();
+        let field = field.split('>').next().unwrap();
+        assert!(!field.contains("maxlength"), "{field}");
+        for wanted in ["type=\"password\"", "autocomplete=\"new-password\""] {
+            assert!(field.contains(wanted), "{field}");
+        }
     }
     let script = daemon.get("/account/assets/link.js").await;
     let kind = script.headers()["content-type"]
@@ -394,6 +405,8 @@ async fn the_page_of_a_link_loads_nothing_foreign_and_uses_nothing_up() {
         .unwrap()
         .to_owned();
     assert!(kind.starts_with("text/javascript"), "{kind}");
+    let script = script.text().await.unwrap();
+    assert!(!script.contains("paste"), "{script}");
     assert_eq!(daemon.get("/account/other").await.status().as_u16(), 404);
     let reset = json!({ "token": made["token"], "password": PASSWORD });
     let set = house.post("/auth/password/reset", None, reset).await;

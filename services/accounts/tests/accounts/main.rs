@@ -10,17 +10,22 @@ mod administration;
 mod attacks;
 mod browsers;
 mod contract;
+mod database;
 mod escalation;
 mod factors;
 mod grants;
 mod keys;
 mod limits;
 mod lists;
+mod locks;
 mod mail;
 mod passkeys;
 mod passwords;
 mod races;
+mod repeats;
+mod rotation;
 mod scale;
+mod sessions;
 mod sign_in;
 mod start;
 mod step_up;
@@ -28,7 +33,10 @@ mod timing;
 mod tokens;
 mod undo;
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -59,8 +67,10 @@ fn mailing_program() -> Builder {
 
 /// Instances of the program on one database, which has an administrator.
 struct House {
-    /// The first one makes changes, the others learn of them.
+    /// The first one makes changes, the others learn of them; unless they [take turns](House::in_turns).
     instances: Vec<Daemon>,
+    /// The requests so far, if instances take turns.
+    turn: Option<AtomicUsize>,
     url: String,
     settings: Vec<(&'static str, String)>,
     postgres: Option<Postgres>,
@@ -130,6 +140,7 @@ impl House {
             .map(|(key, value)| (*key, (*value).to_owned()));
         let mut house = Self {
             instances: Vec::new(),
+            turn: None,
             url,
             settings: settings.collect(),
             postgres,
@@ -146,6 +157,15 @@ impl House {
             daemon.until("/ready", 200).await;
             self.instances.push(daemon);
         }
+    }
+
+    /// On PostgreSQL with one more instance; from now on each request goes to the next one.
+    async fn in_turns(mut self) -> Self {
+        if self.postgres.is_some() {
+            self.spawn(1).await;
+            self.turn = Some(AtomicUsize::new(0));
+        }
+        self
     }
 
     /// A house on each back end whose mails are in a file, which has an administrator.
@@ -279,8 +299,23 @@ impl House {
         self.post(&path, Some(token), body).await
     }
 
-    /// Sends a request to one of the instances.
+    /// Sends a request to one of the instances, or to the one whose turn it is.
     async fn send(
+        &self,
+        instance: usize,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let turn = self.turn.as_ref().map(|turn| turn.fetch_add(1, Relaxed));
+        let instance = turn.map_or(instance, |turn| turn % self.instances.len());
+        self.send_to(instance, method, path, token, body, headers)
+            .await
+    }
+
+    async fn send_to(
         &self,
         instance: usize,
         method: Method,
@@ -314,11 +349,21 @@ impl House {
     async fn until_refused(&self, instance: usize, token: &str) -> Answer {
         dotmac_testkit::eventually("the token to be refused", || async {
             let answer = self
-                .send(instance, Method::GET, "/auth/me", Some(token), None, &[])
+                .send_to(instance, Method::GET, "/auth/me", Some(token), None, &[])
                 .await;
             (answer.status != 200).then_some(answer)
         })
         .await
+    }
+
+    /// What the token is refused with: at once by the instance that ended it, in a moment by all if they take turns.
+    async fn refused(&self, token: &str) -> Answer {
+        if self.turn.is_some() {
+            for instance in 0..self.instances.len() {
+                self.until_refused(instance, token).await;
+            }
+        }
+        self.get("/auth/me", Some(token)).await
     }
 
     /// A user of the tenant with roles and a password, signed in.
@@ -331,83 +376,9 @@ impl House {
         (made.text("id"), session)
     }
 
-    /// Runs statements on the database, past the program.
-    async fn sql(&self, statements: &str) {
-        match &self.postgres {
-            Some(postgres) => drop(postgres.query(statements).await),
-            None => {
-                let file = self.directory.path().join("house.db");
-                dotmac_testkit::sqlite::execute(&file, statements);
-            }
-        }
-    }
-
-    /// How many rows a table has.
-    async fn rows(&self, table: &str) -> i64 {
-        match &self.postgres {
-            Some(postgres) => {
-                let query = format!("SELECT count(*) FROM {table}");
-                postgres.query(&query).await.trim().parse().unwrap()
-            }
-            None => {
-                let file = self.directory.path().join("house.db");
-                dotmac_testkit::sqlite::count(&file, table)
-            }
-        }
-    }
-
-    /// Sends the request while a transaction on PostgreSQL holds all users, as a change of how they sign in does, and has made
-    /// that change, which is committed 4 s later.
-    async fn while_user_is_held(
-        &self,
-        change: &str,
-        request: impl Future<Output = Answer>,
-    ) -> Answer {
-        let postgres = self.postgres.as_ref().unwrap();
-        let changing = format!(
-            "BEGIN; SELECT 1 FROM users FOR NO KEY UPDATE; {change}; SELECT pg_sleep(4); COMMIT"
-        );
-        let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
-        let requested = async {
-            dotmac_testkit::eventually("the change to be under way", || async {
-                (postgres.query(sleeps).await == "1").then_some(())
-            })
-            .await;
-            request.await
-        };
-        tokio::join!(postgres.query(&changing), requested).1
-    }
-
     /// A house on each back end.
     async fn on_both(test: impl AsyncFn(Self)) {
         test(Self::on_sqlite(1, &[]).await).await;
         test(Self::on_postgres(1, &[]).await).await;
-    }
-
-    /// All that the database holds, as text.
-    async fn dump(&self) -> String {
-        match &self.postgres {
-            Some(postgres) => {
-                let tables = postgres
-                    .query("SELECT string_agg(quote_ident(tablename), ',') FROM pg_tables WHERE schemaname = 'public'")
-                    .await;
-                let mut dump = String::new();
-                for table in tables.trim().split(',') {
-                    let all = format!("SELECT string_agg(t::text, E'\n') FROM {table} t");
-                    dump += &postgres.query(&all).await;
-                }
-                dump
-            }
-            None => {
-                let files =
-                    ["house.db", "house.db-wal"].map(|name| self.directory.path().join(name));
-                let read = |path: PathBuf| std::fs::read(path).unwrap_or_default();
-                files
-                    .map(read)
-                    .iter()
-                    .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-                    .collect()
-            }
-        }
     }
 }

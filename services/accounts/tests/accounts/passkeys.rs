@@ -266,6 +266,9 @@ async fn a_passkey_that_comes_to_be_backed_up_stays_good_and_one_whose_counter_g
             assert_eq!(passkey["backup_state"], is_backed_up, "{own}");
         }
 
+        let recorded = "audit_entry WHERE action = 'authn_passkey_backup_changed'";
+        assert_eq!(site.house.rows(recorded).await, 2);
+
         // A copy: the same key, with the counter of long ago.
         let copied = async |count: u32| {
             let gone =

@@ -101,6 +101,29 @@ fn known_jobs_go_first_but_every_fourth_is_one_of_the_others() {
     assert_eq!(taken, expected);
 }
 
+#[tokio::test]
+async fn a_job_that_has_waited_too_long_is_not_begun_and_others_are_at_low_priority() {
+    let hasher = hasher();
+    let Some(since) = Instant::now().checked_sub(LONGEST_WAIT + Duration::from_secs(1)) else {
+        return; // the machine has just started
+    };
+    let (begun, beginning) = oneshot::channel();
+    let late = Job {
+        network: None,
+        since,
+        run: Box::new(move |_| {
+            begun.send(()).ok();
+        }),
+    };
+    hasher.0.add(late, true).expect("room");
+    hasher.start_thread();
+    assert!(beginning.await.is_err(), "it was begun");
+    let niceness = || rustix::process::nice(0).expect("its own");
+    let of_thread = hasher.check(Asker::default(), niceness).await;
+    let expected = (niceness() + NICENESS).min(19);
+    assert_eq!(of_thread.expect("done"), expected);
+}
+
 #[test]
 fn a_signed_in_caller_has_two_places() {
     let hasher = hasher();

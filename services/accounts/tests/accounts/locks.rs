@@ -1,0 +1,49 @@
+//! The lock after a hundred failures, what its owner is written, and how the owner gets past it.
+
+use serde_json::json;
+
+use crate::{
+    House, PASSWORD,
+    mail::{ANN, token},
+};
+
+const LOCKOUTS: &str = "dotmac_accounts_lockouts_total";
+
+#[tokio::test]
+async fn the_hundredth_failure_locks_and_the_link_that_is_mailed_then_passes_the_lock() {
+    House::with_mail(&[], async |house| {
+        house.ann().await;
+        let wrong = async || house.login(ANN, "a wrong password of some length").await;
+        assert_eq!(wrong().await.short(), (401, "invalid_credentials"));
+        let locks = "audit_entry WHERE action = 'authn_login_lock'";
+        for (failures, locked) in [(98, 0), (99, 1)] {
+            house
+                .sql(&format!(
+                    "UPDATE login_throttle SET failures = {failures}, until = '2026-11-01 00:00:00.000000'"
+                ))
+                .await;
+            assert_eq!(wrong().await.short(), (401, "invalid_credentials"));
+            assert_eq!(house.rows(locks).await, locked, "after {failures} failures");
+            let counted = house.instances[0].metric(LOCKOUTS).await;
+            assert_eq!(counted, Some(locked as f64), "after {failures} failures");
+        }
+        // For good, not for 15 minutes; no answer says more than an hour.
+        let right = house.login(ANN, PASSWORD).await;
+        assert_eq!(right.short(), (429, "rate_limited"), "{right:?}");
+        assert_eq!(right.headers["retry-after"], "3600");
+
+        let mail = house.mail("accounts.locked", ANN, 1).await;
+        let link = json!({ "token": token(&mail), "mode": "token" });
+        let session = house
+            .post("/auth/magic-link/confirm", None, link.clone())
+            .await;
+        assert_eq!(session.status, 200, "{session:?}");
+        let access = session.text("access_token");
+        assert_eq!(house.get("/auth/me", Some(&access)).await.status, 200);
+        let again = house.post("/auth/magic-link/confirm", None, link).await;
+        assert_eq!(again.short(), (410, "link_used_or_expired"));
+        assert_eq!(house.login(ANN, PASSWORD).await.status, 200);
+        house.mail("accounts.locked", ANN, 1).await;
+    })
+    .await;
+}
