@@ -41,6 +41,7 @@ mod notifications;
 mod page;
 mod probes;
 mod program;
+mod queueing;
 mod schedules;
 mod secrets;
 mod settings;

@@ -18,6 +18,7 @@ mod scheduling;
 mod settling;
 mod sharing;
 mod suspecting;
+mod vacuuming;
 #[path = "../victim.rs"]
 mod victim;
 mod waking;
