@@ -1,4 +1,5 @@
 -- The unique key that a job was enqueued with: a retry takes it again, and a job is kept while its key holds.
+-- locks: writers of jobs wait while keys that hold are copied, so that no job is deleted meanwhile.
 CREATE TABLE job_key (
     job_id      uuid      NOT NULL PRIMARY KEY,
     tenant_id   uuid      NOT NULL,
