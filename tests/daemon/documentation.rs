@@ -311,7 +311,7 @@ async fn metrics_of_notes() -> Metrics {
             .iter()
             .filter(|(name, _)| !name.starts_with("dotmac_audit_"));
         let has_labels = labelled.fold(true, |all, (_, labels)| all && !labels.is_empty());
-        (scraped.len() == 20 && has_labels).then_some(scraped)
+        (scraped.len() == 22 && has_labels).then_some(scraped)
     })
     .await
 }

@@ -42,6 +42,7 @@ mod page;
 mod planted;
 mod probes;
 mod program;
+mod queueing;
 mod schedules;
 mod secrets;
 mod settings;

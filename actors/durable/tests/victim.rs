@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     path::Path,
     process::Command,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use dotmac_db::Target;
@@ -69,19 +69,23 @@ async fn until_it_writes(process: &Process) {
 }
 
 /// Two processes write at a time; one of them is killed, and another takes its place, `DOTMAC_FAULT_ROUNDS` times or
-/// `rounds`; `disturb` is called in each round. How often, and the numbers that they acknowledged.
+/// `rounds`; `disturb` is called in each round, and `ended` for each process, with the time just before it was killed. How
+/// often, and the numbers that they acknowledged.
 pub async fn kill_again_and_again(
     database: &str,
     rounds: i64,
     mut disturb: impl AsyncFnMut(i64),
+    mut ended: impl FnMut(SystemTime, &Process),
 ) -> (i64, BTreeSet<i64>) {
     #[expect(clippy::disallowed_methods, reason = "a test has no settings")]
     let rounds = std::env::var("DOTMAC_FAULT_ROUNDS").map_or(rounds, |it| it.parse().unwrap());
     let mut kept = BTreeSet::new();
     let mut end = async |mut process: Process| {
+        let alive = SystemTime::now();
         process.kill();
         eventually("its output", || async { process.is_read().then_some(()) }).await;
         kept.extend(acknowledged(&process));
+        ended(alive, &process);
     };
     let mut other = start(database, 1);
     for round in 1..=rounds {

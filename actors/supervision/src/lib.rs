@@ -64,3 +64,7 @@ pub use worker::{
 
 /// Target of the log line that says why the process ends; no log level hides it.
 pub const EXIT: &str = "dotmac::exit";
+
+/// Target of log lines that are kept as evidence, such as checkpoints of an audit log: no log level hides them, and no limit
+/// on lines suppresses them. For lines that are few by themselves.
+pub const EVIDENCE: &str = "dotmac::evidence";

@@ -6,7 +6,7 @@ use dotmac_platform::{
     audit::AuditError,
     db::DbError,
     http::Problem,
-    jobs::{EnqueueError, JobState, MAX_SCHEDULES, ScheduleError},
+    jobs::{EnqueueError, JobId, JobState, MAX_SCHEDULES, ScheduleError},
     routing::{ApiError, InvalidRequest, PreconditionFailed, ProblemType},
 };
 
@@ -25,6 +25,11 @@ const NO_KIND: ProblemType =
     ProblemType::new(409, "kind_absent", "the program has no jobs of that kind");
 const STATE: ProblemType =
     ProblemType::new(409, "job_state", "the state of the job does not allow it");
+const KEY_TAKEN: ProblemType = ProblemType::new(
+    409,
+    "unique_key_taken",
+    "another job that is not finished has the unique key",
+);
 const TOO_LARGE: ProblemType = ProblemType::new(
     413,
     "args_too_large",
@@ -70,6 +75,12 @@ pub enum JobsError {
         state: JobState,
         /// The valid form.
         wanted: &'static str,
+    },
+    /// Another unfinished job has the unique key of the job.
+    #[error("the job {holder} has the same unique key and is not finished")]
+    KeyTaken {
+        /// That one.
+        holder: JobId,
     },
     /// Values of the request are not acceptable.
     #[error(transparent)]
@@ -119,6 +130,7 @@ impl ApiError for JobsError {
         TOO_MANY_SCHEDULES,
         NO_KIND,
         STATE,
+        KEY_TAKEN,
         TOO_LARGE,
         TOO_MANY,
     ];
@@ -134,6 +146,7 @@ impl ApiError for JobsError {
             Self::NoKind => NO_KIND.problem(),
             Self::Changed(error) => error.into(),
             Self::State { .. } => STATE.problem().detail(text),
+            Self::KeyTaken { .. } => KEY_TAKEN.problem().detail(text),
             Self::Invalid(error) => error.into(),
             Self::Enqueue(EnqueueError::TooLarge { .. }) => {
                 TOO_LARGE.problem().field_error("args", text)

@@ -171,7 +171,7 @@ impl Act {
 ///
 /// # Errors
 ///
-/// [`JobsError::NotFound`], [`JobsError::State`].
+/// [`JobsError::NotFound`], [`JobsError::State`], [`JobsError::KeyTaken`].
 pub(crate) async fn act(tx: &mut Tx, id: JobId, act: Act) -> Result<Audited<()>, JobsError> {
     let acted = match act {
         Act::Cancel => jobs::cancel(tx, id).await?,
@@ -181,6 +181,7 @@ pub(crate) async fn act(tx: &mut Tx, id: JobId, act: Act) -> Result<Audited<()>,
     match acted {
         Acted::Done(_) => Ok(tx.audit(acts::upon_job(act.recorded_as(), id))?.of(())),
         Acted::Unknown => Err(JobsError::NotFound),
+        Acted::KeyTaken(holder) => Err(JobsError::KeyTaken { holder }),
         Acted::Refused(state) => Err(JobsError::State {
             state,
             wanted: act.wanted(),

@@ -6,7 +6,7 @@ use dotmac_platform::{
     db::{Db, DbError},
     jobs::{
         JobCatalogue, JobId, KindSpec, KindStats, SlotsInUse, VacuumHolder, oldest_ready, queues,
-        stats_of_all, vacuum_holder,
+        stats_of_all, vacuum_holders,
     },
     module::{Gauge, Mount, MountError},
 };
@@ -54,13 +54,28 @@ const GAUGES: [Gauge<KindStats>; 6] = [
     },
 ];
 
+const SLOTS: [Gauge<SlotsInUse>; 2] = [
+    Gauge {
+        name: "dotmac.jobs.slots",
+        unit: "",
+        description: "Jobs that this instance may run at once",
+        value: |it| it.slots.into(),
+    },
+    Gauge {
+        name: "dotmac.jobs.slots.in.use",
+        unit: "",
+        description: "Jobs that this instance runs",
+        value: |it| it.running.into(),
+    },
+];
+
 #[derive(Clone, Default)]
 struct Queues {
     kinds: Vec<KindStats>,
     /// The oldest jobs that are ready, where they wait for long, by the place of their kind.
     oldest: Vec<Option<JobId>>,
     paused: Vec<String>,
-    vacuum_holder: Option<VacuumHolder>,
+    vacuum_holders: Vec<VacuumHolder>,
 }
 
 /// Adds the worker, the metrics and the sentences.
@@ -83,9 +98,38 @@ pub(crate) fn add(
         };
         ours.map(labelled).collect()
     });
+    let slots = catalogue.clone();
+    measured.observe("dotmac.jobs", &SLOTS, move |_: Queues| {
+        let labelled = |it: SlotsInUse| {
+            let kind = KeyValue::new("kind", it.kind);
+            let queue = KeyValue::new("queue", it.queue.clone());
+            (it, vec![kind, queue])
+        };
+        let all = with_unused(slots.slots(), slots.kinds());
+        all.into_iter().map(labelled).collect()
+    });
     let catalogue = catalogue.clone();
     on.explain(move || sentences(&measured.get(), &catalogue));
     Ok(())
+}
+
+/// Those in use, and those of kinds of which no job runs in their own queue.
+fn with_unused(mut slots: Vec<SlotsInUse>, kinds: &[KindSpec]) -> Vec<SlotsInUse> {
+    for spec in kinds {
+        let (kind, queue) = (spec.kind, spec.rules.queue);
+        if slots
+            .iter()
+            .all(|it| (it.kind, &*it.queue) != (kind, queue))
+        {
+            slots.push(SlotsInUse {
+                queue: queue.to_owned(),
+                kind,
+                running: 0,
+                slots: spec.rules.slots,
+            });
+        }
+    }
+    slots
 }
 
 async fn measure(db: Db) -> Result<Queues, DbError> {
@@ -104,7 +148,7 @@ async fn measure(db: Db) -> Result<Queues, DbError> {
             kinds,
             oldest,
             paused: paused.collect(),
-            vacuum_holder: vacuum_holder(c).await?,
+            vacuum_holders: vacuum_holders(c).await?,
         })
     });
     measured.await
@@ -130,9 +174,16 @@ fn sentences(measured: &Queues, catalogue: &JobCatalogue) -> Vec<String> {
             ));
         }
     }
-    sentences.extend(measured.vacuum_holder.as_ref().map(|it| {
-        let time = humantime::format_duration(Duration::from_secs(it.seconds.unsigned_abs()));
-        format!("vacuum held back by pid {}, {} {time}", it.pid, it.state)
+    sentences.extend(measured.vacuum_holders.iter().map(|it| {
+        let time = it.seconds.map(i64::unsigned_abs).map(|seconds| {
+            let time = humantime::format_duration(Duration::from_secs(seconds));
+            format!(" {time}")
+        });
+        format!(
+            "vacuum held back by {}{}",
+            it.name,
+            time.unwrap_or_default()
+        )
     }));
     sentences
 }
@@ -196,6 +247,43 @@ mod tests {
             }),
             ..Rules::DEFAULT
         };
+    }
+
+    #[test]
+    fn slots_of_kinds_that_run_nothing_are_shown_as_well() {
+        let used = |queue: &str, running| SlotsInUse {
+            queue: queue.to_owned(),
+            kind: "files.render",
+            running,
+            slots: Rules::DEFAULT.slots,
+        };
+        let kinds = [KindSpec::of::<Render>()];
+        let bulk = used("bulk", 3);
+        let all = with_unused(vec![bulk.clone()], &kinds);
+        assert_eq!(all, [bulk, used("default", 0)]);
+        let full = used("default", 8);
+        assert_eq!(with_unused(vec![full.clone()], &kinds), [full]);
+    }
+
+    #[test]
+    fn what_holds_back_the_vacuum_is_a_sentence() {
+        let catalogue = JobCatalogue::default();
+        let of = |name: &str, seconds| Queues {
+            vacuum_holders: vec![VacuumHolder {
+                name: name.to_owned(),
+                seconds,
+            }],
+            ..Queues::default()
+        };
+        let said = |queues: Queues| sentences(&queues, &catalogue).join("; ");
+        assert_eq!(
+            said(of("pid 4711, idle in transaction", Some(720))),
+            "vacuum held back by pid 4711, idle in transaction 12m"
+        );
+        assert_eq!(
+            said(of("replication slot `a`, 20000 transactions behind", None)),
+            "vacuum held back by replication slot `a`, 20000 transactions behind"
+        );
     }
 
     #[test]

@@ -209,6 +209,30 @@ async fn an_export_is_a_file_that_is_verified_without_the_database() {
     assert_eq!(daemon.stop().await.code, 0);
 }
 
+/// What the log has of them is compared with a database that may have been changed.
+#[tokio::test]
+async fn checkpoints_are_in_the_log_whatever_its_level() {
+    let daemon = notes()
+        // But for its address.
+        .env(
+            "DOTMAC_TELEMETRY_LOG_LEVEL",
+            "warn,dotmac_platform::run=info",
+        )
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    let client = Client {
+        daemon: &daemon,
+        token: TOKEN,
+    };
+    client.add_note().await;
+    let line = daemon.logged("audit checkpoint: the chain of tenant").await;
+    assert_eq!(line["target"], "dotmac::evidence", "{line}");
+    let checkpoint: Value = serde_json::from_str(line["checkpoint"].as_str().unwrap()).unwrap();
+    assert_eq!(checkpoint["checkpoint"]["number"], line["number"], "{line}");
+    assert_eq!(daemon.stop().await.code, 0);
+}
+
 /// Without a master key the log goes on, and says that nothing is signed.
 #[tokio::test]
 async fn without_a_master_key_checkpoints_are_not_signed() {

@@ -161,6 +161,22 @@ impl Tx {
     /// consumer that it wakes must also find its work without it.
     ///
     /// It runs on the database's runtime and must not block.
+    ///
+    /// A connection has no commit to wait for, and the way to the database even less:
+    ///
+    /// ```compile_fail,E0599
+    /// # use dotmac_db::Connection;
+    /// fn without_a_transaction(connection: &mut Connection) {
+    ///     connection.after_commit(|| ());
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail,E0599
+    /// # use dotmac_db::TenantDb;
+    /// fn without_a_transaction(db: &TenantDb) {
+    ///     db.after_commit(|| ());
+    /// }
+    /// ```
     pub fn after_commit(&mut self, follow: impl FnOnce() + Send + 'static) {
         self.after.push(Box::new(follow));
     }

@@ -9,6 +9,7 @@ use dotmac_db::{
     sealing::{Sealer, SealingError},
     types::Moment,
 };
+use dotmac_supervision::EVIDENCE;
 use opentelemetry::{global, metrics::Counter};
 use tracing::info;
 
@@ -153,6 +154,7 @@ pub(super) fn hand_out(made: &Checkpoint) {
     CHECKPOINTS.add(1, &[]);
     let checkpoint = serde_json::to_string(made).unwrap_or_default();
     info!(
+        target: EVIDENCE,
         tenant = %made.tenant(),
         number = made.number(),
         hash = %made.hash(),

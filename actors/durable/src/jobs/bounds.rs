@@ -12,6 +12,38 @@ use super::{
 };
 use crate::clock::{between, now};
 
+/// Whether the kind has bounds over all instances.
+pub(super) fn is_bounded(spec: &KindSpec) -> bool {
+    spec.rules.total.is_some() || spec.rules.rate.is_some()
+}
+
+/// Locks the rows of all those kinds that are bounded, in the order in which claims do.
+pub(super) async fn lock(tx: &mut Tx, specs: &[KindSpec], at: Moment) -> Result<(), DbError> {
+    let bounded: Vec<_> = specs.iter().filter(|spec| is_bounded(spec)).collect();
+    for spec in &bounded {
+        add(tx, spec, at).await?;
+    }
+    let Connection::Postgres(c) = tx.connection() else {
+        return Ok(());
+    };
+    let kinds: Vec<_> = bounded.iter().map(|spec| spec.kind).collect();
+    let query = job_kind::table
+        .filter(job_kind::kind.eq_any(kinds))
+        .order(job_kind::kind)
+        .select(job_kind::kind)
+        .for_update();
+    let locked = query.load::<String>(&mut **c).await;
+    tx.classified(locked).map(drop)
+}
+
+/// Adds the row of a kind, if there is none yet.
+async fn add(tx: &mut Tx, spec: &KindSpec, at: Moment) -> Result<(), DbError> {
+    let first = (job_kind::kind.eq(spec.kind), job_kind::free_at.eq(at));
+    let insert = diesel::insert_into(job_kind::table).values(first);
+    let insert = insert.on_conflict(job_kind::kind).do_nothing();
+    on!(tx, |c| insert.execute(c).await).map(drop)
+}
+
 /// How many jobs of the kind may be claimed, of `free` that there is room for here.
 pub(super) async fn bound(
     tx: &mut Tx,
@@ -20,14 +52,11 @@ pub(super) async fn bound(
     at: Moment,
 ) -> Result<i64, DbError> {
     let rules = spec.rules;
-    if rules.total.is_none() && rules.rate.is_none() {
+    if !is_bounded(spec) {
         return Ok(free);
     }
     // Instances that claim jobs of the kind do so one after the other.
-    let first = (job_kind::kind.eq(spec.kind), job_kind::free_at.eq(at));
-    let insert = diesel::insert_into(job_kind::table).values(first);
-    let insert = insert.on_conflict(job_kind::kind).do_nothing();
-    on!(tx, |c| insert.execute(c).await)?;
+    add(tx, spec, at).await?;
     let query = job_kind::table.find(spec.kind).select(job_kind::free_at);
     let free_at = match tx.connection() {
         Connection::Postgres(c) => query.for_update().first::<Moment>(&mut **c).await,

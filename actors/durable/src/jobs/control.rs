@@ -1,6 +1,11 @@
 //! What is done with a job from outside: cancelled, tried again, run now; and with a queue: paused, resumed.
 
-use diesel::{dsl::sql, prelude::*, sql_query, sql_types::Bool};
+use diesel::{
+    dsl::{exists, sql},
+    prelude::*,
+    sql_query,
+    sql_types::Bool,
+};
 use diesel_async::RunQueryDsl;
 use dotmac_db::{
     DbError, OptionalExtension, TenantId, Tx, on,
@@ -10,6 +15,7 @@ use dotmac_db::{
 use super::{
     JobId, JobState, SYSTEM, arrival,
     tables::{job, job_queue},
+    unique,
 };
 use crate::wake;
 
@@ -20,6 +26,8 @@ pub enum Acted {
     Done(JobState),
     /// A job in this state cannot be treated so.
     Refused(JobState),
+    /// This job, which is not finished, has its unique key.
+    KeyTaken(JobId),
     /// The transaction's tenant has no such job.
     Unknown,
 }
@@ -49,13 +57,23 @@ pub async fn cancel(tx: &mut Tx, id: JobId) -> Result<Acted, DbError> {
     refused(tx, id).await
 }
 
-/// Has a job that is `failed`, `cancelled` or `parked` done after all, with at least one more attempt.
+/// Jobs that a retry may take up.
+const IS_OVER: &str = "state IN ('failed', 'cancelled', 'parked')";
+
+/// Has a job that is `failed`, `cancelled` or `parked` done after all, with at least one more attempt. It takes its unique
+/// key again, unless another job that is not finished has it.
 ///
 /// # Errors
 ///
 /// [`DbError`].
 pub async fn retry(tx: &mut Tx, id: JobId) -> Result<Acted, DbError> {
-    let is_over = sql::<Bool>("state IN ('failed', 'cancelled', 'parked')");
+    let over = diesel::select(exists(this(tx, id).filter(sql::<Bool>(IS_OVER))));
+    if on!(tx, |c| over.get_result(c).await)?
+        && let Some(holder) = unique::reserve_again(tx, id).await?
+    {
+        return Ok(Acted::KeyTaken(holder));
+    }
+    let is_over = sql::<Bool>(IS_OVER);
     let one_more = sql::<diesel::sql_types::Integer>(
         "CASE WHEN attempt < max_attempts THEN max_attempts ELSE attempt + 1 END",
     );

@@ -101,7 +101,7 @@ pub use status::{
     Attempt, JobFilter, LastError, Progress, StoredJob, args, attempts, find, find_any, list,
     list_all,
 };
-pub use vacuum::{VacuumHolder, vacuum_holder};
+pub use vacuum::{VacuumHolder, vacuum_holders};
 pub use waiting::MAX_WAITING;
 
 use crate::SYSTEM;

@@ -90,6 +90,17 @@ diesel::table! {
 diesel::table! {
     use dotmac_db::types::sql::*;
 
+    job_key (job_id) {
+        job_id -> Uuid,
+        tenant_id -> Uuid,
+        key -> Text,
+        holds_until -> Timestamp,
+    }
+}
+
+diesel::table! {
+    use dotmac_db::types::sql::*;
+
     job_worker (id) {
         id -> Uuid,
         pid -> Integer,
@@ -121,5 +132,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     job_payload,
     job_result,
     job_attempt,
-    job_progress
+    job_progress,
+    job_key
 );

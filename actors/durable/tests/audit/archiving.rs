@@ -46,3 +46,29 @@ async fn checkpoints_are_appended_to_a_file_and_wait_while_it_cannot_be_written(
     })
     .await;
 }
+
+/// The first checkpoint of a chain is made at once; the next one is due after 5 minutes, or after so many links.
+#[actix::test]
+async fn a_chain_has_a_checkpoint_after_a_thousand_links_and_none_before() {
+    on_both(async |target| {
+        let rig = Rig::start(&target, |_| Vec::new()).await;
+        let numbers = async || {
+            let list = async |tx: &mut TenantTx| checkpoints(tx, i64::MAX, 10).await;
+            let made = rig.db.tenant(&scope()).read("list", list).await.unwrap();
+            made.iter().map(Checkpoint::number).collect::<Vec<_>>()
+        };
+        for (entries, expected) in [
+            (0..1, &[1][..]),
+            (1..1000, &[1]),
+            (1000..1001, &[1001, 1]),
+            (1001..2000, &[1001, 1]),
+        ] {
+            let count = (entries.end - entries.start) as usize;
+            rig.enter(&scope(), entries).await;
+            assert_eq!(rig.seal().await, count);
+            assert_eq!(numbers().await, expected);
+        }
+        rig.supervisor.halt().await;
+    })
+    .await;
+}

@@ -10,7 +10,8 @@ use dotmac_durable::audit::Acts as _;
 use crate::{
     checker::check,
     instance::{Rig, config, scope},
-    support::{Postgres, proxy::Proxy},
+    overlapping::{attempts_of, overlap},
+    support::{Postgres, process::Process, proxy::Proxy},
     victim::{self, kill_again_and_again, target},
     work::{TABLES, workers, write},
 };
@@ -63,11 +64,16 @@ async fn victim() {
 }
 
 async fn campaign(database: &str, disturb: impl AsyncFnMut(i64)) {
-    let (rounds, kept) = kill_again_and_again(database, ROUNDS, disturb).await;
+    let mut attempts = Vec::new();
+    let ended = |alive, process: &Process| attempts.extend(attempts_of(&process.lines(), alive));
+    let (rounds, kept) = kill_again_and_again(database, ROUNDS, disturb, ended).await;
     let rig = Rig::start_with(TABLES, &target(database), workers).await;
     let found = check(&rig, &kept).await;
+    let (overlapping, count) = (overlap(&mut attempts), attempts.len());
+    assert_eq!(overlapping, None, "a job ran twice at once");
     println!(
-        "{rounds} processes killed, {} rows with their event, two jobs with results and audit entry, {} plain jobs done again",
+        "{rounds} processes killed, {} rows with their event, two jobs with results and audit entry, {} plain jobs done again, \
+         {count} attempts of which none ran beside another of its job",
         found.rows.len(),
         found.of_plain.len() - found.rows.len()
     );

@@ -10,6 +10,7 @@ mod checker;
 #[path = "../instance.rs"]
 mod instance;
 mod killing;
+mod overlapping;
 mod statements;
 #[path = "../victim.rs"]
 mod victim;

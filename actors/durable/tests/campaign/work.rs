@@ -15,6 +15,8 @@ use dotmac_durable::{
 use dotmac_supervision::WorkerSpec;
 use serde::{Deserialize, Serialize};
 
+use crate::overlapping::Attempt;
+
 /// The rows, and what follows each: `event`, `job`, `plain`.
 pub const TABLES: &str =
     "CREATE TABLE IF NOT EXISTS effect (by TEXT NOT NULL, number BIGINT NOT NULL)";
@@ -97,6 +99,9 @@ pub fn workers(db: &ModuleDb) -> Vec<WorkerSpec> {
     let plain = async move |run: Run<Plain>| {
         let scope = run.scope().ok_or(JobError::fail("tenant", "none"))?;
         let number = run.number;
+        let _attempt = Attempt::begin(number);
+        // So that some are killed meanwhile.
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(..20))).await;
         let work = async move |tx: &mut TenantTx| note(tx, "plain", number).await;
         let done = given.tenant(&scope).transaction("plain", work).await;
         done.map_err(JobError::from)?;

@@ -3,15 +3,18 @@
 use std::{collections::HashMap, time::Duration};
 
 use diesel_async::RunQueryDsl;
-use dotmac_db::{Target, TenantTx, on};
+use dotmac_db::{Target, TenantTx, Tx, on};
 use dotmac_durable::{
     audit::{Audit, Entry},
-    events::{Emit, Event, HandlerError, Received, Retries, Subscriber},
+    events::{Emit, Event, HandlerError, Received, Retries, RewindTo, Subscriber, rewind},
     jobs::{Enqueue, Job},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::rig::{Counted, Rig, have_effect, on_both};
+use crate::{
+    rig::{Counted, Rig, have_effect, on_both, postgres},
+    support::Postgres,
+};
 
 const NAME: &str = "fail";
 
@@ -177,4 +180,68 @@ async fn events_that_reach_a_bound_of_a_transaction_together_are_handled_in_seve
         }
     })
     .await;
+}
+
+/// Number 1 is parked, and its lane, which 4 is of, is full of others that are.
+#[actix::test]
+async fn a_subscriber_with_too_many_held_events_waits_and_says_so() {
+    on_both(async |target| {
+        let rig = Rig::start(&target, |db| {
+            let handle = async move |tx: &mut TenantTx, event: Received<Counted>| {
+                if event.number == 1 {
+                    return Err(HandlerError::from("number 1 is not liked"));
+                }
+                have_effect(tx, NAME, event.number, event.event.position()).await?;
+                Ok(())
+            };
+            let once = Retries {
+                most: 1,
+                ..Retries::default()
+            };
+            vec![Subscriber::new(NAME, handle).retries(once).worker(db)]
+        })
+        .await;
+        rig.emit(0..3).await;
+        rig.until_effects(NAME, &[0, 2]).await;
+        rig.until_reason(NAME, "events_parked").await;
+        rig.run(
+            "WITH RECURSIVE series (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < 9999) \
+             INSERT INTO event_held (subscriber, xid, position, lane, failures, parked) \
+             SELECT subscriber, xid, position - n, lane, 0, parked FROM event_held CROSS JOIN series",
+        )
+        .await;
+        rig.emit(4..6).await;
+        rig.until_reason(NAME, "too_many_held").await;
+        assert_eq!(rig.effects(NAME).await.len(), 2, "number 5 comes after 4");
+        rig.run("DELETE FROM event_held WHERE failures = 0").await;
+        rig.until_effects(NAME, &[0, 2, 5]).await;
+        rig.until_reason(NAME, "events_parked").await;
+        rig.supervisor.halt().await;
+    })
+    .await;
+}
+
+/// As after a database was restored into a cluster that has run fewer transactions.
+#[actix::test]
+async fn a_subscriber_ahead_of_the_database_waits_until_it_is_rewound() {
+    let server = Postgres::start().await;
+    let rig = Rig::start(&postgres(server.port), |db| {
+        let handle = async move |tx: &mut TenantTx, event: Received<Counted>| {
+            have_effect(tx, NAME, event.number, event.event.position()).await
+        };
+        vec![Subscriber::new(NAME, handle).worker(db)]
+    })
+    .await;
+    rig.emit(0..2).await;
+    rig.until_effects(NAME, &[0, 1]).await;
+    rig.run("UPDATE event_subscriber SET xid = xid + 1000000")
+        .await;
+    rig.emit(2..3).await;
+    rig.until_reason(NAME, "position_ahead").await;
+    assert_eq!(rig.effects(NAME).await.len(), 2);
+    rig.run("DELETE FROM effect").await;
+    let rewind = async |tx: &mut Tx| rewind(tx, NAME, RewindTo::Beginning).await;
+    rig.system().transaction("rewind", rewind).await.unwrap();
+    rig.until_effects(NAME, &[0, 1, 2]).await;
+    rig.supervisor.halt().await;
 }

@@ -70,7 +70,7 @@ async fn victim() {
 }
 
 async fn killed(database: &str) {
-    let (rounds, kept) = kill_again_and_again(database, 6, async |_| {}).await;
+    let (rounds, kept) = kill_again_and_again(database, 6, async |_| {}, |_, _| {}).await;
     let rig = Rig::start(&target(database), workers).await;
     let began = Instant::now();
     loop {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dotmac_db::{DbError, TenantTx, Tx, types::Moment};
 use dotmac_durable::jobs::{
     Enqueue, EnqueueError, EnqueueOptions, Enqueued, Job, JobFilter, JobState, KindSpec, MAX_ARGS,
-    MAX_WAITING, Rules, args, find_any, list, stats,
+    MAX_WAITING, Rules, args, find_any, flush, list, stats,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -242,6 +242,36 @@ async fn a_unique_key_has_one_job_until_it_is_done_and_its_period_is_over() {
             Enqueued::Existing(second.id()),
             "its period is not over"
         );
+        rig.supervisor.halt().await;
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_transaction_has_a_thousand_jobs_and_no_more() {
+    on_both(async |target| {
+        let rig = Rig::start(&target, |_| Vec::new()).await;
+        let db = rig.db.tenant(&tenant(79));
+        let enqueue = async |jobs: i64| {
+            let work = async move |tx: &mut TenantTx| {
+                for number in 0..jobs {
+                    // Those that are written count as well.
+                    if number == 500 {
+                        flush(tx).await?;
+                    }
+                    tx.enqueue(&Work { number }).await?;
+                }
+                Ok::<_, EnqueueError>(())
+            };
+            db.transaction("enqueue", work).await
+        };
+        enqueue(1000).await.unwrap();
+        let error = enqueue(1001).await.unwrap_err();
+        let expected = "a transaction enqueues at most 1000 jobs; the job `test.work` exceeds that";
+        assert_eq!(error.to_string(), expected);
+        let read = async |tx: &mut TenantTx| stats(tx).await;
+        let stats = db.read("stats", read).await.unwrap();
+        assert_eq!(stats.kinds[0].ready, 1000);
         rig.supervisor.halt().await;
     })
     .await;

@@ -172,7 +172,7 @@ async fn until_line(process: &Process, text: &str) {
 }
 
 async fn killed(database: &str) {
-    let (rounds, kept) = kill_again_and_again(database, 4, async |_| {}).await;
+    let (rounds, kept) = kill_again_and_again(database, 4, async |_| {}, |_, _| {}).await;
     let rig = Rig::start(&target(database), |db| handlers(db, false)).await;
     let began = Instant::now();
     loop {

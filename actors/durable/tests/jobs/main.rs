@@ -8,6 +8,7 @@ mod controlling;
 mod enqueuing;
 #[path = "../instance.rs"]
 mod instance;
+mod keys;
 mod killing;
 mod leasing;
 mod recovering;
@@ -16,6 +17,8 @@ mod running;
 mod scheduling;
 mod settling;
 mod sharing;
+mod suspecting;
+mod vacuuming;
 #[path = "../victim.rs"]
 mod victim;
 mod waking;

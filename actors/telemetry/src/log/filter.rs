@@ -9,6 +9,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
+use dotmac_supervision::{EVIDENCE, EXIT};
 use tracing::{Event, Level, Metadata, Subscriber, span, subscriber::Interest};
 use tracing_subscriber::{
     EnvFilter, Layer,
@@ -82,9 +83,9 @@ fn is_context(meta: &Metadata<'_>) -> bool {
     meta.is_span() && *meta.level() <= Level::INFO && !is_internal(meta.target())
 }
 
-/// An operator who turns the log off still needs the reason of an exit.
+/// An operator who turns the log off still needs the reason of an exit, and evidence that lies outside of the database.
 fn is_always_in(meta: &Metadata<'_>) -> bool {
-    is_context(meta) || meta.target() == dotmac_supervision::EXIT
+    is_context(meta) || matches!(meta.target(), EXIT | EVIDENCE)
 }
 
 fn is_internal(target: &str) -> bool {

@@ -1,7 +1,7 @@
 //! A limit on the lines of each place in the code that logs, so that one of them cannot drown the rest.
 //!
 //! Each place may log so many lines a second; what is more is counted, and [`Limiter::tell`] says how
-//! much that was. The access log is exempt: it is bounded by the requests.
+//! much that was. The access log is exempt, which is bounded by the requests, and so is evidence.
 
 use std::{
     collections::HashMap,
@@ -12,6 +12,7 @@ use std::{
     time::Instant,
 };
 
+use dotmac_supervision::EVIDENCE;
 use tracing::{
     Event, Metadata, Subscriber,
     callsite::Identifier,
@@ -84,7 +85,7 @@ impl Limiter {
     }
 
     fn admits(&self, meta: &'static Metadata<'static>) -> bool {
-        if self.0.limit == 0 || matches!(meta.target(), ACCESS | SUPPRESSED) {
+        if self.0.limit == 0 || matches!(meta.target(), ACCESS | SUPPRESSED | EVIDENCE) {
             return true;
         }
         let site = self.site(meta);

@@ -276,6 +276,24 @@ fn a_slow_value_has_its_sampled_trace_as_an_exemplar_and_an_unsampled_one_has_no
 }
 
 #[test]
+fn evidence_is_in_the_log_at_any_level() -> Outcome {
+    for level in ["warn", "off", "dotmac::evidence=off"] {
+        let mut rig = Rig::new(&Config {
+            log_filter: level.to_owned(),
+            ..Config::default()
+        })?;
+        rig.run(|| {
+            info!("nothing special");
+            info!(target: dotmac_supervision::EVIDENCE, "evidence");
+        });
+        let lines = rig.json()?;
+        let messages: Vec<_> = lines.iter().map(|line| &line["message"]).collect();
+        assert_eq!(messages, ["evidence"], "{level}");
+    }
+    Ok(())
+}
+
+#[test]
 fn one_place_that_floods_is_cut_short_and_the_rest_is_counted() -> Outcome {
     let mut rig = Rig::new(&Config {
         log_limit: 10,
@@ -289,6 +307,7 @@ fn one_place_that_floods_is_cut_short_and_the_rest_is_counted() -> Outcome {
                 info!("somebody else");
             }
             info!(target: "dotmac::access", "access");
+            info!(target: dotmac_supervision::EVIDENCE, "evidence");
         }
     });
     let reported = |rig: &mut Rig| -> Outcome<u64> {
@@ -310,6 +329,7 @@ fn one_place_that_floods_is_cut_short_and_the_rest_is_counted() -> Outcome {
             .count()
     };
     assert_eq!((count("somebody else"), count("access")), (1, 1000));
+    assert_eq!(count("evidence"), 1000);
     // At most two seconds began while it lasted.
     assert!(
         count("flood") >= 10 && count("flood") < 1000,

@@ -8,6 +8,7 @@ mod following;
 mod known;
 mod look;
 mod payloads;
+mod suspects;
 mod take;
 
 use std::{
@@ -17,12 +18,11 @@ use std::{
 
 use diesel::{
     prelude::*,
-    sql_query,
-    sql_types::{BigInt, Bool, Integer, Text, Timestamp},
+    sql_types::{BigInt, Integer, Text, Timestamp},
 };
 use diesel_async::RunQueryDsl;
 use dotmac_db::{
-    Connection, Db, DbError, OptionalExtension, Querying, TenantId, Tx, on,
+    Connection, Db, DbError, TenantId, Tx, on,
     types::{Moment, sql::Uuid},
 };
 use serde_json::Value;
@@ -30,15 +30,13 @@ use serde_json::Value;
 pub(super) use known::Known;
 
 use super::{
-    JobId, KindSpec, SYSTEM, bounds, liveness,
-    liveness::WorkerId,
-    settle::Lease,
-    tables::{job, job_queue},
+    JobId, KindSpec, SYSTEM, bounds, liveness, liveness::WorkerId, settle::Lease, tables::job_queue,
 };
 use crate::order::oldest_open;
 use following::claim_on;
 use known::{Arrivals, Place, Which};
 use payloads::with_payloads;
+use suspects::Suspect;
 
 /// What an instance has room for.
 #[derive(Clone, Debug)]
@@ -154,11 +152,6 @@ pub(super) async fn claim(
             return Ok(None);
         };
         let paused = paused(tx).await?;
-        let mut rows = Vec::new();
-        if wanted.takes_suspect {
-            let kinds: Vec<_> = wanted.rooms.iter().map(|room| room.spec.kind).collect();
-            rows.extend(suspect(tx, me, &kinds, &paused, now).await?);
-        }
         let known = wanted.known;
         let is_following = known.is_slow() && known.arrivals.is_some();
         let round = Round {
@@ -167,6 +160,11 @@ pub(super) async fn claim(
             paused,
             is_following,
         };
+        let suspect = match wanted.takes_suspect {
+            true => suspects::claim(tx, &round, &wanted.rooms).await?,
+            false => Suspect::default(),
+        };
+        let mut rows: Vec<_> = suspect.row.into_iter().collect();
         let mut claims = if known.is_slow() {
             claim_on(tx, &round, &wanted.rooms, known).await?
         } else {
@@ -177,7 +175,7 @@ pub(super) async fn claim(
         Ok(Some(Claims {
             jobs: with_payloads(tx, rows, now).await?,
             known: claims.known,
-            is_bounded: claims.is_bounded,
+            is_bounded: claims.is_bounded || suspect.is_bounded,
         }))
     };
     db.transaction("claim jobs", claim).await
@@ -328,41 +326,4 @@ async fn paused(tx: &mut Tx) -> Result<Vec<String>, DbError> {
         .filter(job_queue::paused_at.is_not_null())
         .select(job_queue::name);
     on!(tx, |c| query.load(c).await)
-}
-
-/// Claims one job that is suspect of having ended a process.
-async fn suspect(
-    tx: &mut Tx,
-    me: WorkerId,
-    kinds: &[&'static str],
-    paused: &[String],
-    now: Moment,
-) -> Result<Option<Row>, DbError> {
-    // In this order, and without bindings, so that the index of suspects is all that is read.
-    let is_suspect = diesel::dsl::sql::<Bool>("state = 'ready' AND crashes > 0");
-    let query = job::table
-        .filter(is_suspect)
-        .filter(job::kind.eq_any(kinds.to_vec()))
-        .filter(job::queue.ne_all(paused.to_vec()))
-        .order((job::run_at, job::id))
-        .select(job::id);
-    let found = match tx.connection() {
-        Connection::Postgres(c) => {
-            let query = query.for_update().skip_locked();
-            query.first::<JobId>(&mut **c).await
-        }
-        Connection::Sqlite(c) => query.first::<JobId>(&mut **c).await,
-    };
-    let Some(id) = tx.classified(found).optional()? else {
-        return Ok(None);
-    };
-    let query = sql_query(format!(
-        "UPDATE job SET worker = $1, started_at = $2, {CLAIMED} WHERE id = $3 RETURNING {}",
-        returning(""),
-    ));
-    let query = query
-        .bind::<Uuid, _>(me)
-        .bind::<Timestamp, _>(now)
-        .bind::<Uuid, _>(id);
-    on!(tx, |c| query.get_result(c).await).optional()
 }
