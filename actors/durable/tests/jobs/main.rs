@@ -17,6 +17,7 @@ mod running;
 mod scheduling;
 mod settling;
 mod sharing;
+mod snapshots;
 mod suspecting;
 mod vacuuming;
 #[path = "../victim.rs"]

@@ -28,7 +28,7 @@ const APART_IDLE: u32 = 3;
 /// The same where jobs that become ready are found without a look.
 const APART_FOLLOWING: u32 = 30;
 /// Tenants of a kind and queue that are known; what becomes ready of others waits for the next look.
-const MOST_TENANTS: usize = 1000;
+pub(super) const MOST_TENANTS: usize = 1000;
 
 /// A kind and a queue.
 pub(super) type Which = (&'static str, String);

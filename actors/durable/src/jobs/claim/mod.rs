@@ -34,7 +34,7 @@ use super::{
 };
 use crate::order::oldest_open;
 use following::claim_on;
-use known::{Arrivals, Place, Which};
+use known::{Arrivals, MOST_TENANTS, Place, Which};
 use payloads::with_payloads;
 use suspects::Suspect;
 
@@ -262,7 +262,12 @@ pub(super) async fn look_through(
         for (at, queue) in look::ready(c, &rooms).await? {
             if let Some(room) = rooms.get(at) {
                 let which = (room.spec.kind, queue);
-                let most = room.elsewhere.into();
+                // Jobs of tenants that are left out here are found by no other way before the next look, and jobs of theirs
+                // that become ready later would be claimed first.
+                let most = match known.arrivals {
+                    Some(_) => i64::try_from(MOST_TENANTS).unwrap_or(i64::MAX),
+                    None => room.elsewhere.into(),
+                };
                 let places = places_of(c, &which, &before, most, &mut known).await?;
                 known.places.insert(which, places);
             }
