@@ -78,7 +78,7 @@ async fn the_daemon_works_in_a_role_that_owns_nothing() {
     let grants: Vec<&str> = documented
         .filter(|line| line.starts_with("ALTER DEFAULT PRIVILEGES"))
         .collect();
-    assert_eq!(grants.len(), 2);
+    assert_eq!(grants.len(), 3);
     postgres.query(&grants.concat()).await;
     let owner = format!(
         "postgres://dotmac_owner:owner@127.0.0.1:{}/dotmac",
@@ -112,6 +112,8 @@ async fn the_daemon_works_in_a_role_that_owns_nothing() {
         (postgres.query(&partition).await == "t").then_some(())
     })
     .await;
+    let may = "SELECT has_function_privilege('public', 'event_partition_drop(date)', 'EXECUTE')";
+    assert_eq!(postgres.query(may).await, "f", "no other role may call it");
     let made = builder()
         .run(&["user", "create-admin", "--email", "admin@example.com"])
         .await;
