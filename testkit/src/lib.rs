@@ -24,6 +24,7 @@ pub mod process;
 pub mod prometheus;
 pub mod proxy;
 pub mod push;
+pub mod redis;
 pub mod relay;
 pub mod seaweed;
 pub mod small_disk;
@@ -39,6 +40,7 @@ pub use moto::Moto;
 pub use nats::Nats;
 pub use openbao::OpenBao;
 pub use postgres::Postgres;
+pub use redis::Redis;
 pub use seaweed::Seaweed;
 pub use smtp::Smtp;
 
