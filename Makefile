@@ -19,10 +19,9 @@ test: ## Install the servers that the tests start, then run the whole suite
 	tests/setup
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} tests/in-memory cargo test --workspace --locked --no-fail-fast
 
-check: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
-check: export CLIPPY_ARGS := -D__CLIPPY_HACKERY__warnings
 check: check-tools subjects fmt-check ## Run all that CI runs, and print how long each part took
-	@mkdir -p target; set -m; nice -n 19 $(MAKE) --no-print-directory timed PARTS='lint-benches doc supervision-alone' \
+	@export RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings; \
+	mkdir -p target; set -m; nice -n 19 $(MAKE) --no-print-directory timed PARTS='lint-benches doc supervision-alone' \
 	  CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-target}/lint >target/lint.log 2>&1 & lint=$$!; set +m; status=0; \
 	trap 'kill -- -'$$lint' 2>/dev/null || true' EXIT; \
 	$(MAKE) --no-print-directory timed PARTS='test features deny' || status=$$?; \
@@ -66,7 +65,8 @@ generate: ## Write the generated files: docs/settings.md, deploy/dotmac.env.exam
 # ---- The parts of `check`; the suite itself compares the generated files with the code --------
 
 # In `check` clippy is the compiler of our crates, as `cargo clippy` makes it for its own builds: what the suite compiles is
-# linted on the way, which takes 4 % longer than without, and only benchmarks are left for a build of their own.
+# linted on the way, which takes 4 % longer than without, and only benchmarks are left for a build of their own. The tools
+# are installed before, by the plain compiler: cargo takes their crates for ours.
 #
 # The suite waits for timers and servers for much of its time: rustdoc runs in what it leaves of the processor, with
 # a target directory of their own, as cargo lets one command at a time use one. They have a process group of their own
