@@ -119,7 +119,7 @@ impl Job for Bounded {
 
 /// A kind of which ten start a second.
 #[derive(Clone, Serialize, Deserialize)]
-struct Limited;
+pub struct Limited;
 
 impl Job for Limited {
     const KIND: &'static str = "test.limited";
@@ -134,10 +134,10 @@ impl Job for Limited {
 }
 
 #[derive(Default)]
-struct Counter {
+pub struct Counter {
     now: AtomicI64,
-    most: AtomicI64,
-    all: AtomicI64,
+    pub most: AtomicI64,
+    pub all: AtomicI64,
 }
 
 impl Counter {
@@ -152,7 +152,7 @@ impl Counter {
     }
 }
 
-fn counting<J: Job<Output = ()>>(counter: &Arc<Counter>, takes: Duration) -> JobHandler {
+pub fn counting<J: Job<Output = ()>>(counter: &Arc<Counter>, takes: Duration) -> JobHandler {
     let counter = Arc::clone(counter);
     JobHandler::new(async move |_: Run<J>| {
         counter.enter();
@@ -162,7 +162,7 @@ fn counting<J: Job<Output = ()>>(counter: &Arc<Counter>, takes: Duration) -> Job
     })
 }
 
-async fn until_count(counter: &Counter, count: i64) {
+pub async fn until_count(counter: &Counter, count: i64) {
     crate::support::eventually("jobs", || async {
         (counter.all.load(SeqCst) >= count).then_some(())
     })
