@@ -15,6 +15,8 @@ pub(crate) enum KeysCommand {
     /// Accept a key no more, at once and everywhere. All tokens that it signed end.
     Revoke {
         /// The key's id (`kid`).
+        // One id of 64 begins with a hyphen: it is base64url.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
     },
 }

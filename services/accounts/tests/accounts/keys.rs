@@ -159,6 +159,13 @@ async fn a_rotated_signing_key_is_published_before_it_signs_and_a_revoked_one_en
         "{listed}"
     );
 
+    // An id may begin with a hyphen, and is no option then.
+    let builder = house.builder();
+    let unknown = ["accounts", "keys", "revoke", "-Sx"];
+    let refused = builder.run_in(house.directory.path(), &unknown).await;
+    let text = refused.text();
+    assert!(text.contains("no key has the id -Sx"), "{text}");
+
     house.command(&["accounts", "keys", "revoke", &first]).await;
     for instance in 0..2 {
         assert_eq!(
