@@ -86,6 +86,11 @@ impl ModuleRequests {
             .caused_by(cause))
     }
 
+    /// Whose requests they are.
+    pub(super) const fn module(&self) -> &'static str {
+        self.module
+    }
+
     pub(crate) fn load(&self) -> RequestLoad {
         RequestLoad {
             module: self.module,

@@ -56,6 +56,7 @@ pub struct RateLimit {
     pub(super) by: CountedBy,
     /// What clients read, in place of whose requests are counted.
     policy: Option<&'static str>,
+    across_routes: bool,
     pub(super) quota: Quota,
 }
 
@@ -107,6 +108,7 @@ impl RateLimit {
         Self {
             by,
             policy: None,
+            across_routes: false,
             quota: Quota {
                 requests,
                 window: Duration::from_secs(seconds),
@@ -129,6 +131,16 @@ impl RateLimit {
     pub const fn named(self, policy: &'static str) -> Self {
         Self {
             policy: Some(policy),
+            ..self
+        }
+    }
+
+    /// Counts the requests to all routes of the module together whose limit of this name is across routes as well, rather than
+    /// those to each route for themselves.
+    #[must_use]
+    pub const fn across_routes(self) -> Self {
+        Self {
+            across_routes: true,
             ..self
         }
     }
@@ -229,12 +241,12 @@ impl Limits {
     ) -> Result<(), Problem> {
         for limit in rules.limits.iter().filter(|limit| limit.by == by) {
             let limiter: Limiter = provided(request)?;
-            let caller = (
-                &rules.name,
-                limit.counted_by(),
-                limit.quota.window,
-                caller(),
-            );
+            let counted = if limit.across_routes {
+                (rules.module.module(), limit.name())
+            } else {
+                (rules.name.as_str(), "")
+            };
+            let caller = (counted, limit.counted_by(), limit.quota.window, caller());
             let verdict = limiter.count(caller, limit.quota);
             self.0.push((*limit, verdict));
             self.refused(&rules.name)?;

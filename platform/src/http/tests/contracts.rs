@@ -100,6 +100,11 @@ impl Module for Things {
                 .get("/limited", known)
                 .rate_limit(RateLimit::per_principal(2, HOUR))
                 .rate_limit(RateLimit::per_network(4, HOUR));
+            let together = RateLimit::per_principal(2, HOUR)
+                .named("api")
+                .across_routes();
+            routes.get("/one", known).id("one").rate_limit(together);
+            routes.get("/two", known).id("two").rate_limit(together);
         });
         Ok(())
     }
@@ -231,6 +236,34 @@ async fn a_caller_beyond_a_limit_is_refused_and_others_are_not() -> Outcome {
     assert_eq!(ask("20", "[2001:db8:0:2::1]:1").await?.status(), 204);
     // The network's limit comes before credentials: guessing them is limited too.
     assert_eq!(ask("nobody", "[2001:db8:0:1::9]:1").await?.status(), 429);
+    Ok(())
+}
+
+#[actix_web::test]
+async fn a_limit_across_routes_counts_the_requests_to_all_of_them() -> Outcome {
+    let parts = ready_modules()?;
+    let ask = async |user: &str, path: &str| {
+        let request = get(path).insert_header(("x-user", user));
+        ask_of(config(), parts.clone(), request).await
+    };
+    let mut left = Vec::new();
+    for (user, path) in [("1", "one"), ("1", "two"), ("1", "one"), ("2", "two")] {
+        let answer = ask(user, &format!("/things/{path}")).await?;
+        let (status, limit) = (answer.status(), answer.header("ratelimit"));
+        left.push(format!(
+            "{status} {}",
+            limit.split(";t=").next().unwrap_or_default()
+        ));
+    }
+    let expected = [
+        r#"204 "api";r=1"#,
+        r#"204 "api";r=0"#,
+        r#"429 "api";r=0"#,
+        r#"204 "api";r=1"#,
+    ];
+    assert_eq!(left, expected);
+    // Others count for themselves.
+    assert_eq!(ask("1", "/things/limited").await?.status(), 204);
     Ok(())
 }
 

@@ -41,31 +41,56 @@ function body() {
   return { path: page.path, body: sent };
 }
 
-async function send(event) {
+async function post({ path, body }) {
+  const answer = await fetch(`../api/v1/auth/${path}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  return { answer, said: answer.status === 204 ? {} : await answer.json() };
+}
+
+// What a passkey of this user says to the sign-in that waits for its second factor.
+async function assertion() {
+  const { answer, said } = await post({ path: 'passkey/options', body: { flow } });
+  if (!answer.ok) return { answer, said };
+  const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(said.options);
+  const credential = await navigator.credentials.get({ publicKey });
+  return post({
+    path: 'mfa/verify',
+    body: { flow: said.flow, method: 'passkey', credential: credential.toJSON() },
+  });
+}
+
+// Both buttons wait until `ask` is answered.
+async function send(event, ask, failed) {
   event.preventDefault();
-  element('button').disabled = true;
-  const request = body();
+  const buttons = [element('button'), element('passkey')];
+  buttons.forEach((button) => { button.disabled = true; });
   try {
-    const answer = await fetch(`../api/v1/auth/${request.path}`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(request.body),
-    });
-    const said = answer.status === 204 ? {} : await answer.json();
+    const { answer, said } = await ask();
     show(answer, said);
   } catch {
-    element('result').textContent = 'No answer. Try again.';
+    element('result').textContent = failed;
   }
-  element('button').disabled = false;
+  buttons.forEach((button) => { button.disabled = false; });
 }
 
 function show(answer, said) {
   const result = element('result');
   if (answer.ok && said.mfa) {
     flow = said.mfa.flow;
+    const byPasskey = said.mfa.methods.includes('passkey');
+    const byCode = said.mfa.methods.some((method) => method !== 'passkey');
     element('code').value = '';
-    element('code-row').hidden = false;
-    result.textContent = 'Enter the code of your authenticator app, or a recovery code.';
+    element('code-row').hidden = !byCode;
+    element('button').hidden = !byCode;
+    element('passkey').hidden = !byPasskey;
+    const ways = [];
+    if (byPasskey) ways.push('use your passkey');
+    if (said.mfa.methods.includes('totp')) ways.push('enter the code of your authenticator app');
+    if (said.mfa.methods.includes('recovery_code')) ways.push('enter a recovery code');
+    result.textContent = `To go on, ${ways.join(', or ')}.`;
     return;
   }
   if (answer.ok) {
@@ -91,7 +116,9 @@ if (page && token) {
   element('button').textContent = page.button;
   element('password-row').hidden = !page.password;
   element('form').hidden = false;
-  element('form').addEventListener('submit', send);
+  element('form').addEventListener('submit', (event) => send(event, () => post(body()), 'No answer. Try again.'));
+  element('passkey').addEventListener('click', (event) =>
+    send(event, assertion, 'The passkey was not used. Try again.'));
 } else {
   element('result').textContent = 'The link is not complete. Open it as it is in the mail.';
 }

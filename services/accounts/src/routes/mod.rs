@@ -96,8 +96,10 @@ const SWITCHES: RateLimit = RateLimit::per_principal(10, MINUTE);
 /// Exports of one caller: each reads all tenants of the user, and is recorded.
 const EXPORTS: RateLimit = RateLimit::per_principal(10, HOUR);
 
-/// Requests of one caller.
-const CALLS: RateLimit = RateLimit::per_principal(600, MINUTE);
+/// Requests of one caller, to all routes that have no limit of their own for it.
+const CALLS: RateLimit = RateLimit::per_principal(600, MINUTE)
+    .named("api")
+    .across_routes();
 
 /// Reports of found keys by one client network.
 const REPORTS: RateLimit = RateLimit::per_network(60, HOUR);

@@ -262,6 +262,32 @@ async fn a_key_has_a_limit_of_its_own_over_all_routes() {
     .await;
 }
 
+/// 600 a minute, of each principal by itself.
+#[tokio::test]
+async fn the_calls_of_a_principal_to_all_routes_are_counted_together() {
+    let house = House::on_sqlite(1, &[]).await;
+    let admin = house.admin_session().await.text("access_token");
+    let left = async |token: &str, path: &str| {
+        let answer = house.get(path, Some(token)).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        let policies = answer.headers["ratelimit-policy"].to_str().unwrap();
+        assert_eq!(policies, "\"api\";q=600;w=60");
+        let limit = answer.headers["ratelimit"].to_str().unwrap();
+        let left = limit.strip_prefix("\"api\";r=").unwrap();
+        let left = left.split(';').next().unwrap();
+        left.parse::<u32>().unwrap()
+    };
+    let (_, other) = house.user(&admin, "ann@example.com", &["member"]).await;
+    let other = other.text("access_token");
+    let began = Instant::now();
+    let paths = ["/users", "/roles", "/api-keys", "/auth/me"];
+    futures_util::future::join_all((0..40).map(|place| left(&admin, paths[place % 4]))).await;
+    let last = left(&admin, "/tenants").await;
+    let back = began.elapsed().as_millis() / 100;
+    assert!(u128::from(last) <= 559 + back, "{last}, {back} came back");
+    assert_eq!(left(&other, "/auth/me").await, 599);
+}
+
 #[tokio::test]
 async fn tokens_are_signed_as_the_setting_says_and_a_change_replaces_the_key() {
     let settings = [("DOTMAC_ACCOUNTS_TOKEN_ALG", "EdDSA")];

@@ -450,3 +450,54 @@ async fn one_answer_signs_in_once_however_often_it_comes_at_once() {
     })
     .await;
 }
+
+/// A user with passkeys alone, who has no recovery code left, gets in by a mail too.
+#[tokio::test]
+async fn the_page_of_a_link_takes_a_passkey_as_its_second_step() {
+    let port = free_port().to_string();
+    House::with_mail(&[("DOTMAC_PORT", &port)], async |house| {
+        let browser = Browser::start();
+        let site = format!("http://localhost:{port}/account");
+        let page = browser.open(&format!("{site}/verify")).await;
+        page.evaluate(SCRIPT).await;
+        page.add_authenticator(json!({})).await;
+        registered(&page).await;
+        house.sql("DELETE FROM recovery_codes").await;
+        signed_out(&page).await;
+
+        let asked = json!({ "email": ADMIN });
+        let asked = page
+            .evaluate(&format!("api('POST', '/auth/magic-link', {asked})"))
+            .await;
+        assert_eq!(asked["status"], 202, "{asked}");
+        let mail = house.mail("accounts.sign_in", ADMIN, 1).await;
+        let url = format!("{site}/sign-in#token={}", crate::mail::token(&mail));
+        page.evaluate(&format!("location.href = {url:?}; true"))
+            .await;
+        let text = async |id: &str| {
+            let script = format!("document.getElementById({id:?})?.textContent ?? ''");
+            page.evaluate(&script).await.as_str().unwrap().to_owned()
+        };
+        let until = async |id: &'static str, expected: &'static str| {
+            dotmac_testkit::eventually(expected, || async {
+                (text(id).await == expected).then_some(())
+            })
+            .await;
+        };
+        until("title", "Sign in").await;
+        let press = async |id: &str| {
+            page.evaluate(&format!("document.getElementById({id:?}).click()"))
+                .await
+        };
+        press("button").await;
+        until("result", "To go on, use your passkey.").await;
+        let hidden =
+            "['code-row', 'button', 'passkey'].map(id => document.getElementById(id).hidden)";
+        assert_eq!(page.evaluate(hidden).await, json!([true, true, false]));
+        press("passkey").await;
+        until("result", "You are signed in.").await;
+        page.evaluate(SCRIPT).await;
+        assert_eq!(me(&page).await["body"]["acr"], 2);
+    })
+    .await;
+}
