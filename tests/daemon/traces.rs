@@ -9,7 +9,7 @@ use crate::support::{
     eventually,
 };
 
-const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+pub const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 
 async fn traced(collector: &Collector, protocol: &str) -> Daemon {
@@ -37,7 +37,7 @@ async fn send(daemon: &Daemon, method: Method, path: &str, sampled: bool) -> u16
     response.status().as_u16()
 }
 
-fn of_the_caller(spans: Vec<Span>) -> Vec<Span> {
+pub fn of_the_caller(spans: Vec<Span>) -> Vec<Span> {
     spans
         .into_iter()
         .filter(|span| span.trace == TRACE)
@@ -154,7 +154,7 @@ async fn an_actors_handler_runs_in_the_trace_and_the_request_of_its_caller() {
 }
 
 /// Ids of the spans that `span` is in, from the inside out.
-fn ancestors(spans: &[Span], span: &Span) -> Vec<String> {
+pub fn ancestors(spans: &[Span], span: &Span) -> Vec<String> {
     let parent = |id: &String| {
         let above = spans.iter().find(|span| span.id == *id)?;
         Some(above.parent.clone())

@@ -1,6 +1,12 @@
 //! Text messages: Twilio, and gateways that verify who calls.
 
+use reqwest::Method;
+
 use super::*;
+use crate::{
+    support::collector::Collector,
+    traces::{TRACE, ancestors, of_the_caller},
+};
 
 fn texting(provider: &str, url: &str, secret: &str) -> Builder {
     tenants("sqlite:dotmac.db")
@@ -179,4 +185,50 @@ async fn settings_of_providers_that_cannot_work_are_refused() {
             checked.text()
         );
     }
+}
+
+/// What the gateway does because of it can be found by the trace of whoever asked for the message.
+#[tokio::test]
+async fn a_request_the_job_that_it_leads_to_and_what_that_calls_are_one_trace() {
+    let collector = Collector::start().await;
+    let gateway = FakeHttpServer::start(|_, stream| write_answer(stream, "200 OK", "{}"));
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let daemon = texting("http", &gateway.address(), secret)
+        .env(
+            "DOTMAC_TELEMETRY_OTLP_ENDPOINT",
+            format!("http://127.0.0.1:{}", collector.grpc),
+        )
+        .spawn()
+        .await;
+    daemon.until("/ready", 200).await;
+    let request = client(&daemon, ONE).request(Method::POST, NOTIFICATIONS);
+    let request = request.header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"));
+    let sent = request.json(&text_to("+49301234567")).send().await.unwrap();
+    assert_eq!(sent.status(), 202);
+    let asked = eventually("the gateway to be asked", || async {
+        gateway.asked().pop()
+    })
+    .await;
+    let traceparent = asked.header("traceparent").unwrap().to_owned();
+    assert_eq!(daemon.stop().await.code, 0);
+
+    let parts: Vec<_> = traceparent.split('-').collect();
+    let spans = eventually("the spans of the call", || async {
+        let spans = of_the_caller(collector.spans());
+        spans.iter().any(|it| it.id == parts[2]).then_some(spans)
+    })
+    .await;
+    assert_eq!(parts[1], TRACE);
+    let call = spans.iter().find(|span| span.id == parts[2]).unwrap();
+    let above = ancestors(&spans, call);
+    let above = above
+        .iter()
+        .filter_map(|id| spans.iter().find(|span| span.id == *id));
+    let above: Vec<_> = above.map(|span| (&*span.name, &*span.kind)).collect();
+    let expected = [
+        ("notifications.text", "SPAN_KIND_CONSUMER"),
+        ("send notification", "SPAN_KIND_INTERNAL"),
+        ("POST /api/v1/notifications", "SPAN_KIND_SERVER"),
+    ];
+    assert_eq!(above, expected, "{spans:#?}");
 }
