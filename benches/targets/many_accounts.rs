@@ -12,8 +12,8 @@ use crate::{
 
 const USERS: u32 = 100_000;
 const SESSIONS_EACH: u32 = 10;
-/// Requests of each kind.
-const TIMES: usize = 200;
+/// Requests of each kind, all of them fewer than one principal has in a minute.
+const TIMES: usize = 100;
 /// What is slow on a machine of which the load takes a part.
 const SLOW: Duration = Duration::from_millis(50);
 
