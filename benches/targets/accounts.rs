@@ -219,36 +219,64 @@ async fn checks(report: &mut Report, bed: &Bed) {
         tokens.push(token.to_owned());
         session = again;
     }
-    let (mut cold, mut warm) = (Vec::new(), Vec::new());
-    for times in [&mut cold, &mut warm] {
+    let signature = Signature::new();
+    let mut alone = Vec::new();
+    // Of the server's time on the processor: how soon a process is woken is another matter.
+    let mut spent = async |alone: &mut Vec<Duration>| {
+        let before = bed.platform.cpu_time();
         for token in &tokens {
-            times.push(bed.asked(token).await);
+            bed.asked(token).await;
+            // After a request, as for the server: the caches of the machine have something else.
+            alone.push(signature.verified());
         }
-    }
-    let [cold, warm] = [&mut cold, &mut warm].map(|times| percentile(times, 0.5));
-    let (added, signature) = (cold.saturating_sub(warm), signature());
+        (bed.platform.cpu_time() - before) / TOKENS as u32
+    };
+    let (cold, warm) = (spent(&mut alone).await, spent(&mut alone).await);
+    let alone = percentile(&mut alone, 0.5);
+    let added = cold.saturating_sub(warm);
     report.row(
         "first check of a token, its session known",
-        "at most 25 µs more than to verify an ES256 signature",
-        us(added),
-        format!("the signature alone: {}", us(signature)),
-        added < signature + Duration::from_micros(25),
+        "at most 15 µs more than to verify an ES256 signature",
+        format!("{} of a core", us(added)),
+        format!(
+            "one signature, after a request as well: {}; again and again: {}",
+            us(alone),
+            us(signature.again_and_again())
+        ),
+        added < alone + Duration::from_micros(15),
     );
 }
 
-/// How long it takes to verify the signature of a token of a usual length.
-fn signature() -> Duration {
-    const TIMES: u32 = 1000;
-    let random = SystemRandom::new();
-    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-    let message = [b'x'; 600];
-    let signature = pair.sign(&random, &message).unwrap();
-    let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pair.public_key());
-    let began = Instant::now();
-    for _ in 0..TIMES {
-        public.verify(&message, signature.as_ref()).unwrap();
+/// The signature of a token of a usual length.
+struct Signature {
+    public: UnparsedPublicKey<Vec<u8>>,
+    bytes: Vec<u8>,
+}
+
+impl Signature {
+    const MESSAGE: [u8; 600] = [b'x'; 600];
+
+    fn new() -> Self {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let signature = pair.sign(&SystemRandom::new(), &Self::MESSAGE).unwrap();
+        let public = pair.public_key().as_ref().to_vec();
+        Self {
+            public: UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, public),
+            bytes: signature.as_ref().to_vec(),
+        }
     }
-    began.elapsed() / TIMES
+
+    /// How long it takes to verify it.
+    fn verified(&self) -> Duration {
+        let began = Instant::now();
+        self.public.verify(&Self::MESSAGE, &self.bytes).unwrap();
+        began.elapsed()
+    }
+
+    fn again_and_again(&self) -> Duration {
+        const TIMES: u32 = 1000;
+        (0..TIMES).map(|_| self.verified()).sum::<Duration>() / TIMES
+    }
 }
 
 /// How long after the answer to a sign-out another instance refuses the session.
@@ -346,23 +374,30 @@ async fn flooded(
 }
 
 /// `/health` while 200 clients sign in at once, again and again: against as many whose requests are refused before a password
-/// is hashed.
+/// is hashed, while another process computes at the niceness of the threads that hash. What is left is what sign-ins cost the
+/// threads of HTTP.
 async fn flood(report: &mut Report, bed: &Bed, users: &[String]) {
     let alone = p99(bed.platform.port).await;
     let none = json!({ "identifier": "", "password": PASSWORD, "mode": "token" });
+    let mut other = Command::new("nice")
+        .args(["-n", "10", "sh", "-c", "while :; do :; done"])
+        .spawn()
+        .unwrap();
     let (refused, _) = flooded(bed, async |from| {
         bed.post("/auth/login", from, none.clone()).await.0
     })
     .await;
+    other.kill().unwrap();
+    other.wait().unwrap();
     let (signing_in, statuses) = flooded(bed, async |from| {
         bed.sign_in(&users[from % users.len()], from).await.0
     })
     .await;
     report.row(
         "p99 of /health while 200 clients sign in at once",
-        "at most 2 ms more than while as many are refused",
+        "at most 2 ms more than while as many are refused and another process computes",
         format!("{} (answers: {statuses:?})", ms(signing_in)),
-        format!("200 that are refused: {}; none: {}", ms(refused), ms(alone)),
+        format!("refused: {}; nothing at all: {}", ms(refused), ms(alone)),
         signing_in < refused + Duration::from_millis(2),
     );
 }

@@ -109,7 +109,13 @@ impl OpenBao {
                 .send()
                 .await
                 .ok()?;
-            answer.status().is_success().then_some(())
+            if !answer.status().is_success() {
+                return None;
+            }
+            // A new KV engine refuses all for a moment: "Upgrading from non-versioned to versioned data".
+            let path = "secret/data/none";
+            let read = self.send(ROOT_TOKEN, reqwest::Method::GET, path, Value::Null);
+            (read.await.status() != 400).then_some(())
         })
         .await;
     }
