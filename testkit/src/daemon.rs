@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::{
     PATIENCE, built,
     dns::FakeDns,
-    eventually, pause,
+    eventually,
     process::{Process, give_away, unprivileged},
 };
 
@@ -198,7 +198,7 @@ async fn wait(process: &mut Process) -> i32 {
             "still running after {PATIENCE:?}; its log: {:#?}",
             process.lines()
         );
-        tokio::time::sleep(pause(begun)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -259,7 +259,7 @@ impl Daemon {
                 "no address; exit {ended:?}; {:#?}",
                 self.process.lines()
             );
-            tokio::time::sleep(pause(begun)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -326,7 +326,7 @@ impl Daemon {
                 "no log line with {text:?} in {:#?}",
                 self.lines()
             );
-            tokio::time::sleep(pause(begun)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 

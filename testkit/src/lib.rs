@@ -148,13 +148,6 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
             return answer;
         }
         assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
-        tokio::time::sleep(pause(begun)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-/// How long to wait before another look for what was waited for since `begun`: a tenth of that time, so that long waits take little
-/// of the machine.
-fn pause(begun: Instant) -> Duration {
-    let tenth = begun.elapsed() / 10;
-    tenth.clamp(Duration::from_millis(5), Duration::from_millis(250))
 }
