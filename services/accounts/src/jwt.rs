@@ -324,6 +324,8 @@ mod tests {
             "iss",
             "aud",
             "sub",
+            "iat",
+            "client_id",
         ] {
             let mut without = serde_json::to_value(claims()).expect("JSON");
             without.as_object_mut().expect("an object").remove(missing);

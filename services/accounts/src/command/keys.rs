@@ -28,12 +28,14 @@ impl Operator {
                 let read = self.db.read("list keys", async |c| {
                     store::keys::signing(c, Moment::now()).await
                 });
-                let now = Moment::now();
-                for key in read.await? {
-                    let state = match key.retire_at {
-                        _ if key.activate_at > now => "next",
-                        None => "active",
-                        Some(_) => "retiring",
+                let (now, keys) = (Moment::now(), read.await?);
+                let begun = keys.iter().filter(|key| key.activate_at <= now);
+                let newest = begun.map(|key| key.activate_at).max();
+                for key in keys {
+                    let state = match key.activate_at {
+                        at if at > now => "next",
+                        at if Some(at) == newest => "active",
+                        _ => "retiring",
                     };
                     print(format_args!(
                         "{}  {state:8}  since {}",

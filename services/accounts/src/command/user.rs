@@ -23,12 +23,12 @@ use crate::{
         self,
         bindings::{self, Holder},
         tenants,
-        users::{self, UserRow},
+        users::{self, UserId, UserRow},
     },
 };
 
-/// Users that one list shows.
-const MOST_LISTED: i64 = 10_000;
+/// Users that are read at once.
+const READ_AT_ONCE: i64 = 1000;
 
 /// Users of all tenants, for operators.
 #[derive(clap::Parser)]
@@ -128,22 +128,29 @@ impl Operator {
     }
 
     async fn list(&self, json: bool) -> Result<(), Failure> {
-        let read = self
-            .db
-            .read("list users", async |c| users::all(c, MOST_LISTED).await);
-        for user in read.await? {
-            if json {
-                print(described(&user));
-            } else {
-                print(format_args!(
-                    "{}  {:8}  {}",
-                    user.id,
-                    user.status,
-                    name_of(&user)
-                ));
+        let mut last = UserId::from_uuid(uuid::Uuid::nil());
+        loop {
+            let read = self.db.read("list users", async move |c| {
+                users::all(c, last, READ_AT_ONCE).await
+            });
+            let read = read.await?;
+            let Some(newest) = read.last() else {
+                return Ok(());
+            };
+            last = newest.id;
+            for user in read {
+                if json {
+                    print(described(&user));
+                } else {
+                    print(format_args!(
+                        "{}  {:8}  {}",
+                        user.id,
+                        user.status,
+                        name_of(&user)
+                    ));
+                }
             }
         }
-        Ok(())
     }
 
     async fn show(&self, who: Who) -> Result<(), Failure> {

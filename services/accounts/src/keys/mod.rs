@@ -151,11 +151,9 @@ impl KeyRing {
             return Ok(now);
         }
         match self.load().await {
-            Err(AccountsError::Sealing(_) | AccountsError::NoSigningKey)
-                if !self.0.now.load().verifying.is_empty() =>
-            {
-                Ok(self.0.now.load_full())
-            }
+            Err(
+                AccountsError::Sealing(_) | AccountsError::Vault(_) | AccountsError::NoSigningKey,
+            ) if !self.0.now.load().verifying.is_empty() => Ok(self.0.now.load_full()),
             loaded => loaded,
         }
     }

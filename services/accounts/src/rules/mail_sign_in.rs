@@ -8,8 +8,7 @@ use super::{
     next_step::{self, FirstStep, Shown, Wanted},
     one_time::{self, Given},
     passwords,
-    sign_in::SCOPE,
-    throttle,
+    users::forget_failures,
 };
 use crate::{
     AccountsError,
@@ -127,12 +126,8 @@ async fn sign_in(
         } else {
             user
         };
-        // Failures of others are forgotten: the owner has signed in.
-        let email = user.email_normal.clone().map(Identifier::Email);
-        let name = user.username_normal.clone().map(Identifier::Username);
-        for identifier in [email, name].into_iter().flatten() {
-            throttle::forget(tx, keys.throttle_key(SCOPE, identifier.text())?).await?;
-        }
+        // From whichever devices they were: the owner has signed in.
+        forget_failures(tx, &keys, &user).await?;
         let device: Option<Id<devices::Device>> = match device {
             Some(hash) => devices::find(tx, user.id, hash).await?,
             None => None,

@@ -5,6 +5,8 @@
 //! does if the answer with the successor seems to have been lost, which is known from no token of it having been seen.
 //! Any other second use is theft: the session ends.
 
+use std::time::Duration;
+
 use aws_lc_rs::constant_time;
 use dotmac_platform::db::{Tx, types::Moment};
 use secrecy::SecretString;
@@ -15,7 +17,7 @@ use super::{
     sessions::{self, Issued, Secret},
 };
 use crate::{
-    AccountsError, AccountsSettings,
+    AccountsError,
     audit::{Act, Resource, TOKEN_REUSE},
     keys::{CODE_BYTES, Keys},
     secret_text::{self, Prefix, random},
@@ -141,13 +143,13 @@ pub(crate) async fn refresh(
         return Err(AccountsError::SessionEnded);
     }
     let mut row = row;
-    let mut step = step(&given, &row, settings, now);
+    let mut step = step(given.generation, &row, settings.refresh_grace, now);
     if step == Step::Rotate && store::rotate(tx, given.session, row.generation).await? == 0 {
         // Another request with the same token was faster.
         row = store::refresh_of(tx, given.session)
             .await?
             .ok_or(AccountsError::SessionEnded)?;
-        step = self::step(&given, &row, settings, now);
+        step = self::step(given.generation, &row, settings.refresh_grace, now);
     } else if step == Step::Rotate {
         row.generation += 1;
     }
@@ -197,15 +199,66 @@ async fn checked(
     Ok((found, row))
 }
 
-fn step(given: &Given, row: &RefreshRow, settings: &AccountsSettings, now: Moment) -> Step {
-    let (given, present) = (i64::from(given.generation), row.generation);
-    let grace = settings.refresh_grace;
-    match present - given {
+fn step(generation: u32, row: &RefreshRow, grace: Duration, now: Moment) -> Step {
+    let present = row.generation;
+    match present - i64::from(generation) {
         0 => Step::Rotate,
         1 if grace.is_zero() => Step::Reuse,
         1 if row.rotated_at + grace > now => Step::Again,
         1 if row.confirmed_gen < present && row.lost_replays < LOST => Step::Lost,
         behind if behind > 0 => Step::Reuse,
         _ => Step::Invalid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dotmac_platform::db::types::Id;
+
+    use super::*;
+    use crate::store::tenants::DEFAULT;
+
+    /// What becomes of a token of the generation 4 when the session is at `present`.
+    fn step_of(present: i64, age: u64, confirmed: i64, replays: i32, grace: u64) -> Step {
+        let now = Moment::now();
+        let row = RefreshRow {
+            session_id: Id::from_uuid(uuid::Uuid::nil()),
+            tenant_id: DEFAULT,
+            salt: Vec::new(),
+            generation: present,
+            confirmed_gen: confirmed,
+            rotated_at: now - Duration::from_secs(age),
+            lost_replays: replays,
+        };
+        step(4, &row, Duration::from_secs(grace), now)
+    }
+
+    #[test]
+    fn a_second_use_is_told_from_theft_by_time_and_by_what_was_seen_of_the_successor() {
+        for (what, step, expected) in [
+            ("the present one", step_of(4, 0, 0, 0, 30), Step::Rotate),
+            ("within the grace", step_of(5, 29, 5, 0, 30), Step::Again),
+            (
+                "its successor never arrived",
+                step_of(5, 31, 4, 0, 30),
+                Step::Lost,
+            ),
+            (
+                "asked for a third time",
+                step_of(5, 31, 4, 2, 30),
+                Step::Lost,
+            ),
+            ("asked for too often", step_of(5, 31, 4, 3, 30), Step::Reuse),
+            (
+                "its successor was seen",
+                step_of(5, 31, 5, 0, 30),
+                Step::Reuse,
+            ),
+            ("two behind", step_of(6, 1, 4, 0, 30), Step::Reuse),
+            ("without a grace", step_of(5, 0, 4, 0, 0), Step::Reuse),
+            ("of the future", step_of(3, 0, 0, 0, 30), Step::Invalid),
+        ] {
+            assert_eq!(step, expected, "{what}");
+        }
     }
 }

@@ -138,9 +138,13 @@ pub(crate) async fn active_members(
     on!(tx, |c| query.select(UserRow::as_select()).load(c).await)
 }
 
-/// All users of all tenants, for the command line.
-pub(crate) async fn all(tx: &mut Connection, limit: i64) -> Result<Vec<UserRow>, DbError> {
-    let query = users::table.filter(users::deleted_at.is_null());
+/// The next users of all tenants behind `after`, in the order of their ids, for the command line.
+pub(crate) async fn all(
+    tx: &mut Connection,
+    after: UserId,
+    limit: i64,
+) -> Result<Vec<UserRow>, DbError> {
+    let query = users::table.filter(users::deleted_at.is_null().and(users::id.gt(after)));
     let query = query.order(users::id.asc()).limit(limit);
     on!(tx, |c| query.select(UserRow::as_select()).load(c).await)
 }

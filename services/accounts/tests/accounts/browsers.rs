@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{ADMIN, House, PASSWORD};
 
 /// The value of a cookie that an answer sets.
-fn cookie(answer: &crate::Answer, name: &str) -> Option<String> {
+pub(crate) fn cookie(answer: &crate::Answer, name: &str) -> Option<String> {
     let lines = answer.headers.get_all("set-cookie").iter();
     let lines = lines.filter_map(|line| line.to_str().ok());
     lines

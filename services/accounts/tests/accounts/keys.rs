@@ -155,7 +155,7 @@ async fn a_rotated_signing_key_is_published_before_it_signs_and_a_revoked_one_en
     assert_eq!(house.get("/auth/me", Some(&token)).await.status, 200);
     let listed = house.command(&["accounts", "keys", "list"]).await;
     assert!(
-        listed.contains("next") && listed.contains("retiring"),
+        listed.contains("next") && listed.contains("active"),
         "{listed}"
     );
 

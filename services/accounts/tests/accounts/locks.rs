@@ -1,9 +1,11 @@
 //! The lock after a hundred failures, what its owner is written, and how the owner gets past it.
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::{
     House, PASSWORD,
+    browsers::cookie,
     mail::{ANN, token},
 };
 
@@ -44,6 +46,41 @@ async fn the_hundredth_failure_locks_and_the_link_that_is_mailed_then_passes_the
         assert_eq!(again.short(), (410, "link_used_or_expired"));
         assert_eq!(house.login(ANN, PASSWORD).await.status, 200);
         house.mail("accounts.locked", ANN, 1).await;
+    })
+    .await;
+}
+
+/// Somebody at the owner's own browser, whose failures are counted by its device.
+#[tokio::test]
+async fn a_lock_of_the_owners_browser_is_passed_by_the_link_and_over_then() {
+    House::with_mail(&[], async |house| {
+        house.ann().await;
+        let body =
+            |password: &str| json!({ "identifier": ANN, "password": password, "mode": "cookie" });
+        let session = house.post("/auth/login", None, body(PASSWORD)).await;
+        let device = format!(
+            "dotmac_device={}",
+            cookie(&session, "dotmac_device").unwrap()
+        );
+        let wrong = "a wrong password of some length";
+        let here =
+            async |password: &str| house.post_as(&device, "/auth/login", body(password)).await;
+        assert_eq!(here(wrong).await.short(), (401, "invalid_credentials"));
+        house
+            .sql("UPDATE login_throttle SET failures = 99, until = '2026-11-01 00:00:00.000000'")
+            .await;
+        assert_eq!(here(wrong).await.short(), (401, "invalid_credentials"));
+        assert_eq!(here(PASSWORD).await.short(), (429, "rate_limited"));
+
+        let mail = house.mail("accounts.locked", ANN, 1).await;
+        let link = json!({ "token": token(&mail), "mode": "cookie" });
+        let passed = [("cookie", device.as_str())];
+        let path = "/auth/magic-link/confirm";
+        let passed = house
+            .send(0, Method::POST, path, None, Some(link), &passed)
+            .await;
+        assert_eq!(passed.status, 200, "{passed:?}");
+        assert_eq!(here(PASSWORD).await.status, 200);
     })
     .await;
 }

@@ -1,8 +1,9 @@
 //! The bounds of sessions and keys: how many there are, what a refresh token must prove, when the use of a key is stored.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{ADMIN, Answer, House, PASSWORD};
+use crate::{ADMIN, Answer, House, PASSWORD, browsers::cookie};
 
 /// What the database knows of refresh tokens, by which each of them is judged.
 async fn refresh_rows(house: &House) -> i64 {
@@ -122,4 +123,36 @@ async fn uses_of_a_key_are_stored_together_and_by_the_secret_that_was_used() {
         assert_eq!(still, of_first);
         assert!(of_second.is_string());
     }
+}
+
+/// Idle for too long, or over for good: neither token nor cookie of such a session counts, and none makes it go on.
+#[tokio::test]
+async fn a_session_ends_with_its_times() {
+    House::on_both(async |house| {
+        house.administrator().await;
+        for column in ["idle_until", "expires_at"] {
+            let tokens = house.login(ADMIN, PASSWORD).await;
+            let body = json!({ "identifier": ADMIN, "password": PASSWORD, "mode": "cookie" });
+            let session = house.post("/auth/login", None, body).await;
+            let cookie = cookie(&session, "dotmac_session").unwrap();
+            let cookie = format!("dotmac_session={cookie}");
+            // Neither is remembered yet.
+            house
+                .sql(&format!(
+                    "UPDATE sessions SET {column} = '2026-11-01 00:00:00.000000'"
+                ))
+                .await;
+            let (access, refresh) = (tokens.text("access_token"), tokens.text("refresh_token"));
+            let ended = (401, "session_ended");
+            let me = house.get("/auth/me", Some(&access)).await;
+            assert_eq!(me.short(), ended, "{column}");
+            let renewed = json!({ "refresh_token": refresh });
+            let renewed = house.post("/auth/refresh", None, renewed).await;
+            assert_eq!(renewed.short(), ended, "{column}");
+            let headers = [("cookie", cookie.as_str())];
+            let me = house.send(0, Method::GET, "/auth/me", None, None, &headers);
+            assert_eq!(me.await.short(), ended, "{column}");
+        }
+    })
+    .await;
 }

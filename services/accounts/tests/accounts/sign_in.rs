@@ -1,5 +1,7 @@
 //! Signing in, refreshing, signing out, and what other instances learn of it.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
 
@@ -128,6 +130,44 @@ async fn a_refresh_token_that_is_used_again_ends_the_session() {
         house.post("/auth/refresh", None, successor).await.short(),
         (401, "session_ended")
     );
+}
+
+/// When the grace is over: a successor of which nothing was seen on any instance was lost, and is given again three times. One that
+/// was seen was stolen, or its predecessor was.
+#[tokio::test]
+async fn after_the_grace_a_lost_answer_is_given_again_and_theft_ends_the_session_on_both_back_ends()
+{
+    let grace = [("DOTMAC_ACCOUNTS_REFRESH_GRACE", "1ms")];
+    for house in [
+        House::on_sqlite(2, &grace).await,
+        House::on_postgres(2, &grace).await,
+    ] {
+        let renew = async |token: &str| {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let body = json!({ "refresh_token": token });
+            house.post("/auth/refresh", None, body).await
+        };
+        let lost = house.admin_session().await.text("refresh_token");
+        let successor = renew(&lost).await.text("refresh_token");
+        for time in 1..=3 {
+            let again = renew(&lost).await;
+            assert_eq!(again.status, 200, "time {time}: {again:?}");
+            assert_eq!(again.text("refresh_token"), successor, "time {time}");
+        }
+        assert_eq!(renew(&lost).await.short(), (401, "refresh_reused"));
+        assert_eq!(renew(&successor).await.short(), (401, "session_ended"));
+
+        let stolen = house.login(ADMIN, PASSWORD).await.text("refresh_token");
+        let first = renew(&stolen).await;
+        let seen = first.text("access_token");
+        let there = house.send(1, Method::GET, "/auth/me", Some(&seen), None, &[]);
+        assert_eq!(there.await.status, 200);
+        assert_eq!(renew(&stolen).await.short(), (401, "refresh_reused"));
+        for instance in 0..2 {
+            let refused = house.until_refused(instance, &seen).await;
+            assert_eq!(refused.short(), (401, "session_ended"));
+        }
+    }
 }
 
 #[tokio::test]

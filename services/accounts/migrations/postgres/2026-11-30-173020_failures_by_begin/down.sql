@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY IF EXISTS login_throttle_by_begin;

@@ -1,0 +1,2 @@
+-- For lists of the users with a status that few have.
+CREATE INDEX CONCURRENTLY IF NOT EXISTS users_by_status ON users (status, id);
