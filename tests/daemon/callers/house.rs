@@ -17,6 +17,8 @@ pub(super) struct Operation {
     pub(super) is_public: bool,
     /// The names of its query parameters.
     pub(super) query: Vec<String>,
+    /// The least of what its body needs, if that is JSON.
+    pub(super) body: Option<Value>,
 }
 
 impl Operation {
@@ -206,6 +208,42 @@ fn query(operation: &Value) -> Vec<String> {
         .collect()
 }
 
+/// A value of that schema, with the fields that must be there. Rules may not like it.
+fn least(document: &Value, schema: &Value) -> Value {
+    if let Some(path) = schema["$ref"].as_str() {
+        let schema = document.pointer(path.trim_start_matches('#'));
+        return least(document, schema.unwrap());
+    }
+    let all = ["allOf", "oneOf", "anyOf"];
+    if let Some(one) = all.iter().find_map(|name| schema[name][0].as_object()) {
+        return least(document, &json!(one));
+    }
+    if let Some(one) = schema["enum"].get(0) {
+        return one.clone();
+    }
+    let kind = match &schema["type"] {
+        Value::Array(kinds) => kinds[0].as_str(),
+        kind => kind.as_str(),
+    };
+    match (kind, schema["format"].as_str()) {
+        (Some("string"), Some("uuid")) => json!("01900000-0000-7000-8000-0000000000bb"),
+        (Some("string"), Some("date-time")) => json!("2026-11-30T12:00:00Z"),
+        (Some("string"), _) => json!("x"),
+        (Some("integer" | "number"), _) => json!(1),
+        (Some("boolean"), _) => json!(true),
+        (Some("array"), _) => json!([]),
+        _ => {
+            let needed = schema["required"].as_array().into_iter().flatten();
+            let needed = needed.filter_map(Value::as_str);
+            let fields = needed.map(|name| {
+                let value = least(document, &schema["properties"][name]);
+                (name.to_owned(), value)
+            });
+            Value::Object(fields.collect())
+        }
+    }
+}
+
 /// The routes of modules: those of the platform have no guard and are no concern of accounts.
 fn operations(document: &Value) -> Vec<Operation> {
     let mut operations = Vec::new();
@@ -220,6 +258,9 @@ fn operations(document: &Value) -> Vec<Operation> {
                 permission: operation["x-permission"].as_str().map(str::to_owned),
                 is_public: security.contains(&json!({})),
                 query: query(operation),
+                body: operation["requestBody"]["content"]
+                    .get("application/json")
+                    .map(|body| least(document, &body["schema"])),
             });
         }
     }

@@ -158,6 +158,31 @@ async fn a_key_is_good_for_its_permission_and_no_other() {
     }
 }
 
+/// What a route does not name cannot be set by naming it: a status, a tenant, an owner.
+#[tokio::test]
+async fn no_route_takes_a_field_that_it_does_not_name() {
+    let house = House::open("sqlite:dotmac.db").await;
+    let admin = Credentials::Bearer(&house.admin);
+    let (mut asked, mut others) = (0, Vec::new());
+    for operation in &house.operations {
+        let Some(mut body) = operation.body.clone() else {
+            continue;
+        };
+        body["no_such_field"] = 1.into();
+        let path = house.filled(&operation.path);
+        let method = operation.method.clone();
+        let answer = house.send(method, &path, admin, Some(body)).await;
+        asked += 1;
+        if short(&answer) != (400, "unknown_fields") {
+            others.push(format!("{operation}: {} {}", answer.0, answer.1["code"]));
+        }
+    }
+    assert!(asked > 50, "{asked}");
+    // It takes nothing before there is a secret that those who report sign with.
+    let reports = "POST /api/v1/notifications/reports: 422 \"reports_not_configured\"";
+    assert_eq!(others, [reports]);
+}
+
 #[tokio::test]
 async fn every_list_is_counted_if_its_client_asks() {
     let house = House::open("sqlite:dotmac.db").await;
