@@ -1,13 +1,13 @@
 # What people and CI run. `make` alone lists the targets.
 #
-# All of it but `check` uses one target directory and, but for `features` and `supervision-alone`, one set of
-# features, so that what one target compiled the next need not.
+# All of it but `supervision-alone` uses one target directory and, but for that and `features`, one set of features, so that
+# what one target compiled the next need not.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check timed attack faults faults-messages bench soak rotations mutants generate check-tools subjects features fmt-check lint doc supervision-alone deny
+.PHONY: help run test check timed attack faults faults-messages bench soak rotations mutants generate check-tools subjects suite features fmt-check lint doc supervision-alone deny
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -20,10 +20,11 @@ test: ## Install the servers that the tests start, then run the whole suite
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} tests/in-memory cargo test --workspace --locked --no-fail-fast
 
 check: check-tools subjects fmt-check ## Run all that CI runs, and print how long each part took
-	@export RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings; \
-	mkdir -p target; set -m; nice -n 19 $(MAKE) --no-print-directory timed PARTS='lint-benches doc supervision-alone' \
-	  CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-target}/lint >target/lint.log 2>&1 & lint=$$!; set +m; status=0; \
-	trap 'kill -- -'$$lint' 2>/dev/null || true' EXIT; \
+	@export RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings RUSTDOC=$(CURDIR)/tests/rustdoc; \
+	$(MAKE) --no-print-directory timed PARTS=suite; \
+	mkdir -p target; set -m; \
+	nice -n 19 $(MAKE) --no-print-directory timed PARTS='lint-benches supervision-alone' >target/lint.log 2>&1 & lint=$$!; \
+	set +m; status=0; trap 'kill -- -'$$lint' 2>/dev/null || true' EXIT; \
 	$(MAKE) --no-print-directory timed PARTS='test features deny' || status=$$?; \
 	wait $$lint || status=$$?; cat target/lint.log; exit $$status
 
@@ -65,13 +66,13 @@ generate: ## Write the generated files: docs/settings.md, deploy/dotmac.env.exam
 # ---- The parts of `check`; the suite itself compares the generated files with the code --------
 
 # In `check` clippy is the compiler of our crates, as `cargo clippy` makes it for its own builds: what the suite compiles is
-# linted on the way, which takes 4 % longer than without, and only benchmarks are left for a build of their own. The tools
-# are installed before, by the plain compiler: cargo takes their crates for ours.
+# linted on the way, which takes 4 % longer than without, and only benchmarks are left. The tools are installed before, by
+# the plain compiler: cargo takes their crates for ours. Documentation is written where examples are run (tests/rustdoc).
 #
-# The suite waits for timers and servers for much of its time: rustdoc runs in what it leaves of the processor, with
-# a target directory of their own, as cargo lets one command at a time use one. They have a process group of their own
-# (`set -m`), which ends with `check`: bash has its background jobs ignore Ctrl-C. They have no session of their own
-# (`setsid`): Linux gives each session the same share of the processor, whatever `nice` says.
+# The suite waits for timers and servers for much of its time: what else there is to compile runs in what it leaves of the
+# processor. That has a process group of its own (`set -m`), which ends with `check`: bash has its background jobs ignore
+# Ctrl-C. It has no session of its own (`setsid`): Linux gives each session the same share of the processor, whatever `nice`
+# says.
 timed:
 	@for part in $(PARTS); do \
 	  began=$$SECONDS; $(MAKE) --no-print-directory $$part; echo "make $$part took $$((SECONDS - began)) s"; done
@@ -93,14 +94,18 @@ fmt-check: ## Look whether the code is formatted
 lint: ## Run clippy on all targets, warnings denied
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
+suite:
+	tests/setup
+	cargo test --workspace --locked --no-run
+
 lint-benches:
-	cargo check --workspace --bench '*' --locked
+	cargo test --workspace --bench '*' --locked --no-run
 
 doc: ## Build the documentation, warnings denied
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 
 supervision-alone: ## Build the crate of actors with nothing but supervision
-	cargo check --package dotmac-supervision --locked
+	CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-target}/alone cargo check --package dotmac-supervision --locked
 
 deny: check-tools ## Look at bans, licences and sources of the dependencies
 	target/tools/bin/cargo-deny --locked check bans licenses sources
