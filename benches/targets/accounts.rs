@@ -117,7 +117,9 @@ impl Bed {
             .unwrap();
         let text = String::from_utf8_lossy(&made.stdout);
         let line = text.lines().find(|line| line.contains("\"token\""));
-        let made: Value = serde_json::from_str(line.unwrap()).unwrap();
+        let line =
+            line.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&made.stderr)));
+        let made: Value = serde_json::from_str(line).unwrap();
         let bed = Self {
             platform,
             client: Client::builder().no_proxy().build().unwrap(),
