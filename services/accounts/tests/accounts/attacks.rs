@@ -189,3 +189,14 @@ async fn neither_the_log_nor_the_database_has_a_password_or_a_token() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_request_that_is_refused_is_logged_with_its_caller() {
+    let house = House::on_sqlite(1, &[]).await;
+    let admin = house.admin_session().await.text("access_token");
+    let (id, ann) = house.user(&admin, "ann@example.com", &["member"]).await;
+    let refused = house.get("/users", Some(&ann.text("access_token"))).await;
+    assert_eq!(refused.short(), (403, "forbidden"));
+    let line = house.instances[0].logged("GET /api/v1/users 403").await;
+    assert_eq!(line["user.id"], id, "{line}");
+}
