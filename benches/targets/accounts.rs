@@ -1,5 +1,5 @@
 //! Accounts: what an authenticated route costs against a public one, what it costs to check a token for the first time and again,
-//! how soon another instance refuses a session that has ended, whether sign-ins are bound by the hash alone, what a flood of them
+//! how soon another instance goes by the end of a session or a change of roles, whether sign-ins are bound by the hash alone, what a flood of them
 //! does to `/health`, and what a million sessions do to queries. This program, started as a platform with the module and two routes
 //! that do nothing.
 
@@ -16,9 +16,9 @@ use aws_lc_rs::{
         UnparsedPublicKey,
     },
 };
-use dotmac_platform::{Platform, prelude::*};
+use dotmac_platform::{Platform, access::Permission as _, permissions, prelude::*};
 use futures_util::future::join_all;
-use reqwest::Client;
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
 use crate::{
@@ -37,18 +37,27 @@ const TOKENS: usize = 25;
 /// Sign-ins of one measurement, one after another on as many connections as there are threads that hash.
 const SIGN_INS: usize = 200;
 const USERS: usize = 20;
-/// Sessions that end.
+/// Sessions that end; and roles that are given or taken.
 const ENDS: usize = 100;
-const ADMIN: &str = "admin@example.com";
+pub const ADMIN: &str = "admin@example.com";
 const PASSWORD: &str = "seven green boxes in a row";
 const MASTER_KEY: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
 
-/// Two routes that are alike but for their guard.
+permissions! {
+    /// Use the third route.
+    Used = "routed.things.use";
+}
+
+/// Routes that are alike but for their guard.
 struct Routed;
 
 impl Module for Routed {
     const NAME: &'static str = "routed";
     type Settings = NoSettings;
+
+    fn manifest() -> Manifest {
+        Manifest::new("Answers, to measure how soon.").permissions(PERMISSIONS)
+    }
 
     fn mount(_: NoSettings, on: &mut Mount<'_>) -> Result<(), MountError> {
         on.routes("/routed", |routes| {
@@ -56,6 +65,7 @@ impl Module for Routed {
             routes
                 .get("/own", own)
                 .summary("For those who are signed in");
+            routes.get("/used", used).summary("For those who may");
         });
         Ok(())
     }
@@ -66,6 +76,10 @@ async fn public(_: Public) -> Json<bool> {
 }
 
 async fn own(_: Authenticated) -> Json<bool> {
+    Json(true)
+}
+
+async fn used(_: Can<Used>) -> Json<bool> {
     Json(true)
 }
 
@@ -142,13 +156,23 @@ impl Bed {
         (status, answer.json().await.unwrap_or_default())
     }
 
-    async fn sign_in(&self, identifier: &str, from: usize) -> (u16, Value) {
+    /// Changes something as the holder of a token.
+    async fn change(&self, method: Method, path: &str, token: &str, body: Value) -> (u16, Value) {
+        let url = format!("http://127.0.0.1:{}/api/v1{path}", self.platform.port);
+        let request = self.client.request(method, url).bearer_auth(token);
+        let request = request.header("if-match", "*").json(&body);
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or_default())
+    }
+
+    pub async fn sign_in(&self, identifier: &str, from: usize) -> (u16, Value) {
         let body = json!({ "identifier": identifier, "password": PASSWORD, "mode": "token" });
         self.post("/auth/login", from, body).await
     }
 
     /// How long the route takes to answer a token.
-    async fn asked(&self, token: &str) -> Duration {
+    pub async fn asked(&self, token: &str) -> Duration {
         let url = format!("http://127.0.0.1:{}/api/v1/routed/own", self.platform.port);
         let began = Instant::now();
         let answer = self.client.get(url).bearer_auth(token).send().await;
@@ -224,7 +248,7 @@ async fn checks(report: &mut Report, bed: &Bed) {
     let signature = Signature::new();
     let mut alone = Vec::new();
     // Of the server's time on the processor: how soon a process is woken is another matter.
-    let mut spent = async |alone: &mut Vec<Duration>| {
+    let spent = async |alone: &mut Vec<Duration>| {
         let before = bed.platform.cpu_time();
         for token in &tokens {
             bed.asked(token).await;
@@ -281,41 +305,75 @@ impl Signature {
     }
 }
 
-/// How long after the answer to a sign-out another instance refuses the session.
-async fn ends(report: &mut Report, bed: &Bed) {
+/// How long after the answer to a change on one instance another instance goes by it: a sign-out, and a role that is given and
+/// taken.
+async fn changes(report: &mut Report, bed: &Bed, admin: &str, user: &str) {
     let settings = settings(&bed.server);
     let other = Measured::this_program(bed.directory.path(), ASKED, &settings);
     other.until("/ready");
-    let there = async |token: &str| {
-        let url = format!("http://127.0.0.1:{}/api/v1/routed/own", other.port);
+    let there = async |path: &str, token: &str| {
+        let url = format!("http://127.0.0.1:{}/api/v1/routed/{path}", other.port);
         let answer = bed.client.get(url).bearer_auth(token).send().await;
-        answer.unwrap().status()
+        answer.unwrap().status().as_u16()
     };
-    let (mut delays, mut requests) = (Vec::new(), Vec::new());
+    let (mut ends, mut requests) = (Vec::new(), Vec::new());
     for number in 0..ENDS {
         let (status, session) = bed.sign_in(ADMIN, 3000 + number).await;
         assert_eq!(status, 200, "{session}");
         let token = session["access_token"].as_str().unwrap();
-        assert_eq!(there(token).await, 200);
+        assert_eq!(there("own", token).await, 200);
         let began = Instant::now();
-        assert_eq!(there(token).await, 200);
+        assert_eq!(there("own", token).await, 200);
         requests.push(began.elapsed());
-        let url = format!("http://127.0.0.1:{}/api/v1/auth/logout", bed.platform.port);
-        let out = bed.client.post(url).bearer_auth(token).send().await;
-        assert_eq!(out.unwrap().status(), 204);
+        let out = bed.change(Method::POST, "/auth/logout", token, json!({}));
+        assert_eq!(out.await.0, 204);
         let began = Instant::now();
-        while there(token).await == 200 {}
-        delays.push(began.elapsed());
+        while there("own", token).await == 200 {}
+        ends.push(began.elapsed());
     }
-    let middle = percentile(&mut delays, 0.5);
-    let last = percentile(&mut delays, 0.99);
-    report.row(
-        "a session that ended on one instance is refused by another, PostgreSQL",
-        "p99 under 50 ms",
-        format!("p50 {}, p99 {}", ms(middle), ms(last)),
-        format!("a request there: {}", us(percentile(&mut requests, 0.5))),
-        last < Duration::from_millis(50),
-    );
+
+    let (status, session) = bed.sign_in(user, 4000).await;
+    assert_eq!(status, 200, "{session}");
+    let token = session["access_token"].as_str().unwrap();
+    let role = json!({ "name": "thing_user", "permissions": [Used::NAME] });
+    let (status, role) = bed.change(Method::POST, "/roles", admin, role).await;
+    assert_eq!(status, 201, "{role}");
+    let mut roles = Vec::new();
+    for _ in 0..ENDS / 2 {
+        let binding = json!({ "principal": session["user"]["id"], "role": role["id"] });
+        let given = bed.change(Method::POST, "/role-bindings", admin, binding);
+        let (status, given) = given.await;
+        assert_eq!(status, 201, "{given}");
+        let began = Instant::now();
+        while there("used", token).await != 200 {}
+        roles.push(began.elapsed());
+        let path = format!("/role-bindings/{}", given["id"].as_str().unwrap());
+        let taken = bed.change(Method::DELETE, &path, admin, json!({})).await;
+        assert_eq!(taken.0, 204, "{taken:?}");
+        let began = Instant::now();
+        while there("used", token).await == 200 {}
+        roles.push(began.elapsed());
+    }
+    let request = percentile(&mut requests, 0.5);
+    for (what, times) in [
+        (
+            "a session that ended on one instance is refused by another, PostgreSQL",
+            &mut ends,
+        ),
+        (
+            "a role that is given or taken on one instance counts on another, PostgreSQL",
+            &mut roles,
+        ),
+    ] {
+        let (middle, last) = (percentile(times, 0.5), percentile(times, 0.99));
+        report.row(
+            what,
+            "p99 under 50 ms",
+            format!("p50 {}, p99 {}", ms(middle), ms(last)),
+            format!("a request there: {}", us(request)),
+            last < Duration::from_millis(50),
+        );
+    }
 }
 
 /// Sign-ins one after another, and for how much of that time a hash was computed.
@@ -411,7 +469,6 @@ pub async fn measure(report: &mut Report) {
     let token = admin["access_token"].as_str().unwrap().to_owned();
     routes(report, &bed, &token);
     checks(report, &bed).await;
-    ends(report, &bed).await;
     let mut users = Vec::new();
     for number in 0..USERS {
         let email = format!("user{number}@example.com");
@@ -425,6 +482,7 @@ pub async fn measure(report: &mut Report) {
         .await;
         users.push(email);
     }
+    changes(report, &bed, &token, &users[0]).await;
     sign_ins(report, &bed, &users).await;
     flood(report, &bed, &users).await;
     let (status, session) = bed.sign_in(ADMIN, 2).await;

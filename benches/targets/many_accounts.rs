@@ -6,14 +6,16 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    accounts::Bed,
+    accounts::{ADMIN, Bed},
     report::{Report, ms, percentile},
 };
 
 const USERS: u32 = 100_000;
 const SESSIONS_EACH: u32 = 10;
 /// Requests of each kind, all of them fewer than one principal has in a minute.
-const TIMES: usize = 100;
+const TIMES: usize = 60;
+/// Sessions of which the instance does not know.
+const NEW_SESSIONS: usize = 30;
 /// What is slow on a machine of which the load takes a part.
 const SLOW: Duration = Duration::from_millis(50);
 
@@ -65,16 +67,34 @@ async fn p99_of(bed: &Bed, method: Method, path: &str, token: &str) -> Duration 
 /// Measures them, last: the rows stay.
 pub async fn measure(report: &mut Report, bed: &Bed, token: &str, session: Value) {
     fill(bed).await;
+    let owner = "SELECT id FROM roles WHERE name = 'owner' LIMIT 1";
+    let owners = format!(
+        "/users?role={}&limit=50",
+        bed.server.query(owner).await.trim()
+    );
     let mut worst = Vec::new();
     for path in [
         "/users?limit=50",
         "/users?status=active&limit=50",
+        "/users?status=disabled&limit=50",
+        "/users?email=many77777@example.com",
+        &owners,
         "/auth/me/sessions",
         "/role-bindings?limit=50",
         "/tenants/01900000-0000-7000-8000-000000000001/members?limit=50",
     ] {
         worst.push((path, p99_of(bed, Method::GET, path, token).await));
     }
+    let mut times = Vec::new();
+    for number in 0..NEW_SESSIONS {
+        let (status, session) = bed.sign_in(ADMIN, 5000 + number).await;
+        assert_eq!(status, 200, "{session}");
+        times.push(bed.asked(session["access_token"].as_str().unwrap()).await);
+    }
+    worst.push((
+        "the first request of a session",
+        percentile(&mut times, 0.99),
+    ));
     // A refresh reads and writes a session among all others.
     let (mut times, mut session) = (Vec::new(), session);
     for number in 0..50 {
