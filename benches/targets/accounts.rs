@@ -16,7 +16,7 @@ use aws_lc_rs::{
         UnparsedPublicKey,
     },
 };
-use dotmac_platform::{Platform, access::Permission as _, permissions, prelude::*};
+use dotmac_platform::{Platform, permissions, prelude::*};
 use futures_util::future::join_all;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -42,6 +42,9 @@ const ENDS: usize = 100;
 pub const ADMIN: &str = "admin@example.com";
 const PASSWORD: &str = "seven green boxes in a row";
 const MASTER_KEY: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
+
+/// The name of the permission below.
+const USED: &str = "routed.things.use";
 
 permissions! {
     /// Use the third route.
@@ -335,7 +338,7 @@ async fn changes(report: &mut Report, bed: &Bed, admin: &str, user: &str) {
     let (status, session) = bed.sign_in(user, 4000).await;
     assert_eq!(status, 200, "{session}");
     let token = session["access_token"].as_str().unwrap();
-    let role = json!({ "name": "thing_user", "permissions": [Used::NAME] });
+    let role = json!({ "name": "thing_user", "permissions": [USED] });
     let (status, role) = bed.change(Method::POST, "/roles", admin, role).await;
     assert_eq!(status, 201, "{role}");
     let mut roles = Vec::new();
