@@ -1,7 +1,7 @@
 //! Wake-ups between instances: notifications of PostgreSQL. SQLite has none, and one process.
 //!
 //! They are sent after commits, on a transaction of their own, since one that notifies takes a lock which all such commits in the
-//! cluster share; and never more often than every 50 ms, regardless of the number of commits.
+//! cluster share; and never more often than every 20 ms, regardless of the number of commits.
 
 use std::{
     collections::BTreeSet,
@@ -23,7 +23,7 @@ use super::wake_here;
 /// The channel that instances listen on.
 const CHANNEL: &str = "dotmac_wake";
 /// The least time between two notifications.
-const APART: Duration = Duration::from_millis(50);
+const APART: Duration = Duration::from_millis(20);
 /// How soon it is tried again to listen.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Kinds that wait to be sent; more are left to be found without.
