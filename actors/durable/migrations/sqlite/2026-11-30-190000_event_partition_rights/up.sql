@@ -1,0 +1,2 @@
+-- SQLite has neither partitions nor roles.
+SELECT 1;
