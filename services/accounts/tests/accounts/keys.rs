@@ -1,5 +1,7 @@
 //! API keys, and the keys that tokens are signed with.
 
+use std::time::Duration;
+
 use dotmac_testkit::{OpenBao, openbao::ROOT_TOKEN};
 use reqwest::Method;
 use serde_json::json;
@@ -353,4 +355,44 @@ async fn where_vault_does_not_allow_to_write_private_signing_keys_are_sealed_as_
         .await;
     let advice = said["error"].as_str().unwrap();
     assert!(advice.contains("capabilities = [\"create\"]"), "{advice}");
+}
+
+/// An instance that starts then can open no private key, and needs none to judge tokens.
+#[tokio::test]
+async fn while_vault_is_away_an_instance_that_starts_checks_tokens_by_the_public_keys() {
+    let mut bao = OpenBao::start().await;
+    let address = bao.address();
+    let vault = [
+        ("DOTMAC_VAULT_ADDR", address.as_str()),
+        ("DOTMAC_VAULT_TOKEN", ROOT_TOKEN),
+    ];
+    let house = House::on_sqlite(1, &vault).await;
+    let token = house.admin_session().await.text("access_token");
+    bao.kill();
+    let other = house.builder().spawn().await;
+    let me = async |token: &str| {
+        let url = format!("{}/api/v1/auth/me", other.base);
+        let answer = other.client.get(url).bearer_auth(token).send().await;
+        answer.unwrap().status().as_u16()
+    };
+    dotmac_testkit::eventually("the token to be accepted", || async {
+        (me(&token).await == 200).then_some(())
+    })
+    .await;
+    // {"alg":"ES256","typ":"at+jwt","kid":"x"}
+    let head = "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCIsImtpZCI6IngifQ";
+    let of_unknown_key = format!("{head}.{}", token.split_once('.').unwrap().1);
+    let reads = || {
+        let said = "a signing key cannot be opened on this instance";
+        let lines = other.lines();
+        lines.iter().filter(|line| line.contains(said)).count()
+    };
+    let before = reads();
+    dotmac_testkit::eventually("the keys to be read again", || async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(me(&of_unknown_key).await, 401);
+        (reads() > before).then_some(())
+    })
+    .await;
+    assert_eq!(me(&token).await, 200);
 }

@@ -16,6 +16,7 @@ mod factors;
 mod grants;
 mod keys;
 mod limits;
+mod link_page;
 mod lists;
 mod locks;
 mod mail;

@@ -8,7 +8,7 @@ use dotmac_testkit::{Browser, browser::Page, free_port};
 use crate::{ADMIN, House, PASSWORD};
 
 /// What a page does with passkeys, as the account pages of a product would.
-const SCRIPT: &str = r#"
+pub(crate) const SCRIPT: &str = r#"
 window.api = async (method, path, body, tag) => {
     const headers = body === undefined ? {} : { 'content-type': 'application/json' };
     if (tag !== undefined) headers['if-match'] = tag;
@@ -89,7 +89,7 @@ async fn password_sign_in(page: &Page<'_>) -> Value {
 }
 
 /// Signs in by the password and registers a passkey; its answer.
-async fn registered(page: &Page<'_>) -> Value {
+pub(crate) async fn registered(page: &Page<'_>) -> Value {
     let session = password_sign_in(page).await;
     assert_eq!(session["status"], 200, "{session}");
     let added = call(page, "register", &[json!("laptop")]).await;
@@ -97,12 +97,12 @@ async fn registered(page: &Page<'_>) -> Value {
     added["body"].clone()
 }
 
-async fn me(page: &Page<'_>) -> Value {
+pub(crate) async fn me(page: &Page<'_>) -> Value {
     page.evaluate("api('GET', '/auth/me')").await
 }
 
 /// The browser forgets that it is signed in.
-async fn signed_out(page: &Page<'_>) {
+pub(crate) async fn signed_out(page: &Page<'_>) {
     page.call("Network.clearBrowserCookies", json!({})).await;
     assert_eq!(me(page).await["status"], 401);
 }
@@ -447,57 +447,6 @@ async fn one_answer_signs_in_once_however_often_it_comes_at_once() {
         let answers = at_once.as_array().unwrap();
         let signed_in = answers.iter().filter(|it| it["status"] == 200).count();
         assert_eq!(signed_in, 1, "{at_once}");
-    })
-    .await;
-}
-
-/// A user with passkeys alone, who has no recovery code left, gets in by a mail too.
-#[tokio::test]
-async fn the_page_of_a_link_takes_a_passkey_as_its_second_step() {
-    let port = free_port().to_string();
-    House::with_mail(&[("DOTMAC_PORT", &port)], async |house| {
-        let browser = Browser::start();
-        let site = format!("http://localhost:{port}/account");
-        let page = browser.open(&format!("{site}/verify")).await;
-        page.evaluate(SCRIPT).await;
-        page.add_authenticator(json!({})).await;
-        registered(&page).await;
-        house.sql("DELETE FROM recovery_codes").await;
-        signed_out(&page).await;
-
-        let asked = json!({ "email": ADMIN });
-        let asked = page
-            .evaluate(&format!("api('POST', '/auth/magic-link', {asked})"))
-            .await;
-        assert_eq!(asked["status"], 202, "{asked}");
-        let mail = house.mail("accounts.sign_in", ADMIN, 1).await;
-        let url = format!("{site}/sign-in#token={}", crate::mail::token(&mail));
-        page.evaluate(&format!("location.href = {url:?}; true"))
-            .await;
-        let text = async |id: &str| {
-            let script = format!("document.getElementById({id:?})?.textContent ?? ''");
-            page.evaluate(&script).await.as_str().unwrap().to_owned()
-        };
-        let until = async |id: &'static str, expected: &'static str| {
-            dotmac_testkit::eventually(expected, || async {
-                (text(id).await == expected).then_some(())
-            })
-            .await;
-        };
-        until("title", "Sign in").await;
-        let press = async |id: &str| {
-            page.evaluate(&format!("document.getElementById({id:?}).click()"))
-                .await
-        };
-        press("button").await;
-        until("result", "To go on, use your passkey.").await;
-        let hidden =
-            "['code-row', 'button', 'passkey'].map(id => document.getElementById(id).hidden)";
-        assert_eq!(page.evaluate(hidden).await, json!([true, true, false]));
-        press("passkey").await;
-        until("result", "You are signed in.").await;
-        page.evaluate(SCRIPT).await;
-        assert_eq!(me(&page).await["body"]["acr"], 2);
     })
     .await;
 }
