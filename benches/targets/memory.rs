@@ -21,10 +21,7 @@ pub async fn measure(report: &mut Report) {
             "DOTMAC_DATABASE_URL",
             format!("postgres://127.0.0.1:{}/dotmac", postgres.port),
         ),
-        (
-            "DOTMAC_TELEMETRY_OTLP_ENDPOINT",
-            format!("http://127.0.0.1:{}", collector.grpc),
-        ),
+        ("DOTMAC_TELEMETRY_OTLP_ENDPOINT", collector.endpoint()),
         ("DOTMAC_TELEMETRY_METRIC_INTERVAL", "1s".to_owned()),
     ];
     let directory = tempfile::tempdir().unwrap();

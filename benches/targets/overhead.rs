@@ -39,7 +39,7 @@ struct Rounds {
 pub async fn measure(report: &mut Report) {
     let collector = Collector::quiet().await;
     pin(collector.pid(), CLIENTS);
-    let endpoint = format!("http://127.0.0.1:{}", collector.grpc);
+    let endpoint = collector.endpoint();
     let exported = ("DOTMAC_TELEMETRY_OTLP_ENDPOINT", endpoint);
     let without = ("DOTMAC_TELEMETRY_TRACES", "false".to_owned());
     let mut kinds = [

@@ -50,6 +50,11 @@ impl Collector {
         }
     }
 
+    /// Where it takes OTLP by gRPC, as `DOTMAC_TELEMETRY_OTLP_ENDPOINT` wants it.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.grpc)
+    }
+
     /// Kills it.
     pub fn stop(&mut self) {
         self.process.kill();

@@ -280,7 +280,7 @@ async fn a_pause_that_the_collector_asks_for_is_kept_and_costs_two_lines_in_all(
 #[tokio::test]
 async fn a_collector_that_comes_and_goes_is_logged_once_each_time() {
     let mut collector = Collector::start().await;
-    let endpoint = format!("http://127.0.0.1:{}", collector.grpc);
+    let endpoint = collector.endpoint();
     let daemon = exporting(&endpoint, "grpc").spawn().await;
     daemon.until_component("telemetry", "ready", None).await;
     collector.stop();
@@ -300,7 +300,7 @@ async fn a_collector_that_comes_and_goes_is_logged_once_each_time() {
 #[tokio::test]
 async fn a_collector_that_hangs_is_reported_after_one_export_even_if_none_follows() {
     let collector = Collector::start().await;
-    let endpoint = format!("http://127.0.0.1:{}", collector.grpc);
+    let endpoint = collector.endpoint();
     let daemon = exporting(&endpoint, "grpc")
         .env("DOTMAC_TELEMETRY_EXPORT_TIMEOUT", "500ms")
         .env("DOTMAC_TELEMETRY_METRIC_INTERVAL", "1h")
@@ -356,7 +356,7 @@ async fn an_hour_without_a_collector_costs_no_memory_no_request_and_two_lines() 
     const AT_ONCE: u32 = 10_000;
     const MIB: f64 = 1024.0 * 1024.0;
     let mut collector = Collector::start().await;
-    let endpoint = format!("http://127.0.0.1:{}", collector.grpc);
+    let endpoint = collector.endpoint();
     let daemon = exporting(&endpoint, "grpc").spawn().await;
     daemon.until("/ready", 200).await;
     let make = async |spans: u32| {

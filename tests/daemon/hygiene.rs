@@ -98,10 +98,7 @@ async fn no_secret_ever_held_is_in_anything_emitted() {
             "DOTMAC_TELEMETRY_OTLP_HEADERS",
             "vault:database/collector#value",
         )
-        .env(
-            "DOTMAC_TELEMETRY_OTLP_ENDPOINT",
-            format!("http://127.0.0.1:{}", collector.grpc),
-        );
+        .env("DOTMAC_TELEMETRY_OTLP_ENDPOINT", collector.endpoint());
     for (key, value) in &settings {
         builder = builder.env(key, value);
     }

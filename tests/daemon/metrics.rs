@@ -220,7 +220,7 @@ async fn a_hundred_thousand_paths_hosts_and_methods_make_a_constant_number_of_se
 #[tokio::test]
 async fn every_runtime_is_measured_here_and_at_the_collector() {
     let collector = Collector::start().await;
-    let endpoint = format!("http://127.0.0.1:{}", collector.grpc);
+    let endpoint = collector.endpoint();
     let daemon = Daemon::example("chaos")
         .env("DOTMAC_TELEMETRY_OTLP_ENDPOINT", endpoint)
         .env("DOTMAC_TELEMETRY_METRIC_INTERVAL", "500ms")

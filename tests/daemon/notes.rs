@@ -258,10 +258,7 @@ async fn each_statement_is_a_span_in_the_trace_of_its_request_on_both_back_ends(
         let collector = Collector::start().await;
         let daemon = notes()
             .env("DOTMAC_DATABASE_URL", url)
-            .env(
-                "DOTMAC_TELEMETRY_OTLP_ENDPOINT",
-                format!("http://127.0.0.1:{}", collector.grpc),
-            )
+            .env("DOTMAC_TELEMETRY_OTLP_ENDPOINT", collector.endpoint())
             .spawn()
             .await;
         daemon.until("/ready", 200).await;

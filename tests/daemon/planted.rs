@@ -246,7 +246,7 @@ async fn no_credential_of_accounts_is_in_anything_emitted_or_stored_on_both_back
     let postgres = Postgres::start().await;
     for url in ["sqlite:dotmac.db".to_owned(), postgres.url()] {
         let collector = Collector::start().await;
-        let endpoint = format!("http://127.0.0.1:{}", collector.grpc);
+        let endpoint = collector.endpoint();
         let spawned = daemon(&url)
             .env("DOTMAC_TELEMETRY_LOG_LEVEL", "trace")
             .env("DOTMAC_TELEMETRY_OTLP_ENDPOINT", endpoint)

@@ -26,7 +26,7 @@ async fn ends(arguments: &[&str], code: i32) -> Stopped {
 #[tokio::test]
 async fn a_program_shows_its_own_name_and_version_everywhere() {
     let collector = Collector::start().await;
-    let endpoint = format!("http://127.0.0.1:{}", collector.grpc);
+    let endpoint = collector.endpoint();
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("admin.sock");
     let daemon = greeter()

@@ -87,7 +87,7 @@ type Servers = (OpenBao, Postgres, Collector);
 async fn exercised() -> (Daemon, Servers) {
     let (bao, postgres, collector) =
         tokio::join!(OpenBao::start(), Postgres::start(), Collector::start());
-    let endpoint = format!("http://127.0.0.1:{}", collector.grpc);
+    let endpoint = collector.endpoint();
     let chaos = Daemon::example("chaos").env("DOTMAC_TELEMETRY_OTLP_ENDPOINT", endpoint);
     // Users that must be replaced soon, so that there is a rotation.
     let leased = bao.set_up(&postgres, &[("TTL", "2s"), ("MAX_TTL", "4s")]);

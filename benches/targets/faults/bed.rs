@@ -48,10 +48,7 @@ impl Bed {
                     "DOTMAC_DATABASE_URL",
                     format!("postgres://127.0.0.1:{}/dotmac", postgres.port),
                 ),
-                (
-                    "DOTMAC_TELEMETRY_OTLP_ENDPOINT",
-                    format!("http://127.0.0.1:{}", collector.grpc),
-                ),
+                ("DOTMAC_TELEMETRY_OTLP_ENDPOINT", collector.endpoint()),
                 ("DOTMAC_TELEMETRY_METRIC_INTERVAL", "1s".to_owned()),
                 ("DOTMAC_TELEMETRY_LOG_LEVEL", "off".to_owned()),
                 ("DOTMAC_SUPERVISION_INTENSITY", "1000".to_owned()),

@@ -86,8 +86,8 @@ impl ModuleRequests {
             .caused_by(cause))
     }
 
-    /// Whose requests they are.
-    pub(super) const fn module(&self) -> &'static str {
+    /// The name of the module.
+    pub(super) const fn name(&self) -> &'static str {
         self.module
     }
 

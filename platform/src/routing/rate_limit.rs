@@ -135,8 +135,8 @@ impl RateLimit {
         }
     }
 
-    /// Counts the requests to all routes of the module together whose limit of this name is across routes as well, rather than
-    /// those to each route for themselves.
+    /// Counts together the requests to all routes of the module that declare this limit; otherwise each route counts its own.
+    /// The [name](Self::named) says which limit it is.
     #[must_use]
     pub const fn across_routes(self) -> Self {
         Self {
@@ -242,7 +242,7 @@ impl Limits {
         for limit in rules.limits.iter().filter(|limit| limit.by == by) {
             let limiter: Limiter = provided(request)?;
             let counted = if limit.across_routes {
-                (rules.module.module(), limit.name())
+                (rules.module.name(), limit.name())
             } else {
                 (rules.name.as_str(), "")
             };

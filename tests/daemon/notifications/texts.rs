@@ -194,10 +194,7 @@ async fn a_request_the_job_that_it_leads_to_and_what_that_calls_are_one_trace() 
     let gateway = FakeHttpServer::start(|_, stream| write_answer(stream, "200 OK", "{}"));
     let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let daemon = texting("http", &gateway.address(), secret)
-        .env(
-            "DOTMAC_TELEMETRY_OTLP_ENDPOINT",
-            format!("http://127.0.0.1:{}", collector.grpc),
-        )
+        .env("DOTMAC_TELEMETRY_OTLP_ENDPOINT", collector.endpoint())
         .spawn()
         .await;
     daemon.until("/ready", 200).await;
