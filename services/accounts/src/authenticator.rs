@@ -28,7 +28,7 @@ use crate::{
         ACTIVE, DISABLED, api_keys, bindings,
         bindings::Holder,
         service_accounts, sessions,
-        sessions::{By, COOKIE, Found, RefreshRow, SessionId},
+        sessions::{By, COOKIE, Found, SessionId},
         tenants::{self, DEFAULT},
         users,
     },
@@ -226,14 +226,11 @@ impl AccountsAuthenticator {
                 return Ok(None);
             };
             let (tenant, user) = (found.session.tenant_id, found.session.user_id);
-            let refresh = sessions::refresh_of(c, found.session.id).await?;
-            let holder = Holder::User(user);
-            let grants = bindings::grants_in(c, tenant, holder).await?;
-            let end = bindings::first_end(c, tenant, holder).await?;
+            let (grants, end) = bindings::grants_with_end(c, tenant, Holder::User(user)).await?;
             let lack = policy::lack(c, &found.session, found.mfa_required).await?;
-            Ok::<_, AccountsError>(Some((found, refresh, grants, (end, lack))))
+            Ok::<_, AccountsError>(Some((found, grants, end, lack)))
         });
-        let (found, refresh, grants, limits) = found.await?.ok_or(AccountsError::SessionEnded)?;
+        let (found, grants, end, lack) = found.await?.ok_or(AccountsError::SessionEnded)?;
         let now = Moment::now();
         if !found.is_live(now) || (found.session.kind == COOKIE) != is_cookie {
             return Err(AccountsError::SessionEnded);
@@ -249,7 +246,7 @@ impl AccountsAuthenticator {
             touched.await?;
         }
         let permissions = service::permissions(found.session.tenant_id, &grants);
-        let remembered = remembered(&found, refresh.as_ref(), permissions, limits);
+        let remembered = remembered(&found, permissions, end, lack);
         changes.remember(read, key, remembered.clone());
         Ok(remembered)
     }
@@ -322,8 +319,7 @@ impl AccountsAuthenticator {
             };
             let is_active =
                 is_tenant_active && status.unwrap_or_else(|| DISABLED.to_owned()) == ACTIVE;
-            let grants = bindings::grants_in(c, row.tenant_id, holder).await?;
-            let end = bindings::first_end(c, row.tenant_id, holder).await?;
+            let (grants, end) = bindings::grants_with_end(c, row.tenant_id, holder).await?;
             Ok::<_, AccountsError>(is_active.then_some((row, holder, grants, end)))
         });
         let (row, holder, grants, end) = found.await?.ok_or(AccountsError::TokenInvalid)?;
@@ -369,9 +365,9 @@ impl AccountsAuthenticator {
 
 fn remembered(
     found: &Found,
-    refresh: Option<&RefreshRow>,
     permissions: PermissionSet,
-    (end, lack): (Option<Moment>, Option<Lack>),
+    end: Option<Moment>,
+    lack: Option<Lack>,
 ) -> Remembered {
     let session = &found.session;
     let until = session.idle_until.min(session.expires_at);
@@ -389,5 +385,5 @@ fn remembered(
         lack,
         requests_per_minute: None,
     };
-    Remembered::new(caller, refresh.map_or(0, |refresh| refresh.confirmed_gen))
+    Remembered::new(caller, found.confirmed_gen.unwrap_or(0))
 }

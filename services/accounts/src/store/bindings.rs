@@ -173,7 +173,25 @@ pub(crate) async fn grants_at(
     holder: Holder,
     time: Moment,
 ) -> Result<RoleGrants, DbError> {
-    let rows: Vec<(String, String)> = on!(tx, |c| {
+    Ok(lasting_at(tx, tenant, holder, time).await?.0)
+}
+
+/// What `holder` may do in the tenant now, and when the first of that ends.
+pub(crate) async fn grants_with_end(
+    tx: &mut Connection,
+    tenant: TenantId,
+    holder: Holder,
+) -> Result<(RoleGrants, Option<Moment>), DbError> {
+    lasting_at(tx, tenant, holder, Moment::now()).await
+}
+
+async fn lasting_at(
+    tx: &mut Connection,
+    tenant: TenantId,
+    holder: Holder,
+    time: Moment,
+) -> Result<(RoleGrants, Option<Moment>), DbError> {
+    let of_roles: Vec<(String, String, Option<Moment>)> = on!(tx, |c| {
         let of_role = role_permissions::tenant_id
             .eq(role_bindings::tenant_id)
             .and(role_permissions::role_id.eq(role_bindings::role_id));
@@ -184,26 +202,22 @@ pub(crate) async fn grants_at(
             .inner_join(role_permissions::table.on(of_role))
             .filter(role_bindings::tenant_id.eq(tenant))
             .filter(lasts)
-            .select((role_permissions::permission, role_permissions::effect))
+            .select((
+                role_permissions::permission,
+                role_permissions::effect,
+                role_bindings::expires_at,
+            ))
             .into_boxed();
         of_holder!(query, role_bindings, holder).load(c).await
     })?;
-    let mut given = split(rows);
-    given
-        .allow
-        .extend(grants::names_at(tx, tenant, holder, time).await?);
-    Ok(given)
-}
-
-/// When the first of its roles or direct grants ends that `holder` has in the tenant now: until then it may do the same.
-pub(crate) async fn first_end(
-    tx: &mut Connection,
-    tenant: TenantId,
-    holder: Holder,
-) -> Result<Option<Moment>, DbError> {
-    let roles = end_of_rows(tx, tenant, holder).await?;
-    let direct = grants::end_of_rows(tx, tenant, holder).await?;
-    Ok([roles, direct].into_iter().flatten().min())
+    let direct = grants::lasting_at(tx, tenant, holder, time).await?;
+    let ends = of_roles.iter().map(|(.., end)| *end);
+    let ends = ends.chain(direct.iter().map(|(_, end)| *end)).flatten();
+    let end = ends.min();
+    let of_roles = of_roles.into_iter();
+    let mut given = split(of_roles.map(|(name, effect, _)| (name, effect)).collect());
+    given.allow.extend(direct.into_iter().map(|(name, _)| name));
+    Ok((given, end))
 }
 
 /// The names of the roles that `holder` has in the tenant now, sorted.

@@ -37,19 +37,19 @@ pub(crate) struct GrantRow {
 
 held_rows!(grants, GrantRow, GrantId, permission: String);
 
-/// The permissions that `holder` has without a role until `time` at least.
-pub(crate) async fn names_at(
+/// The permissions that `holder` has without a role until `time` at least, and when each ends.
+pub(super) async fn lasting_at(
     tx: &mut Connection,
     tenant: TenantId,
     holder: Holder,
     time: Moment,
-) -> Result<Vec<String>, DbError> {
+) -> Result<Vec<(String, Option<Moment>)>, DbError> {
     let lasts = grants::expires_at.is_null().or(grants::expires_at.ge(time));
     on!(tx, |c| {
         let query = grants::table
             .filter(grants::tenant_id.eq(tenant))
             .filter(lasts)
-            .select(grants::permission)
+            .select((grants::permission, grants::expires_at))
             .into_boxed();
         of_holder!(query, grants, holder).load(c).await
     })

@@ -135,25 +135,6 @@ macro_rules! held_rows {
             })
         }
 
-        /// When the first of the unexpired rows of `holder` expires.
-        pub(super) async fn end_of_rows(
-            tx: &mut Connection,
-            tenant: TenantId,
-            holder: Holder,
-        ) -> Result<Option<Moment>, DbError> {
-            let end: Option<Option<Moment>> = on!(tx, |c| {
-                let query = $table::table
-                    .filter($table::tenant_id.eq(tenant))
-                    .filter($table::expires_at.gt(Moment::now()))
-                    .order($table::expires_at.asc())
-                    .select($table::expires_at)
-                    .into_boxed();
-                of_holder!(query, $table, holder).first(c).await
-            })
-            .optional()?;
-            Ok(end.flatten())
-        }
-
         /// Deletes at most `limit` rows that expired before `time`; their number.
         pub(crate) async fn delete_over(
             tx: &mut Tx,

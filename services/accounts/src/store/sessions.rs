@@ -104,6 +104,8 @@ pub(crate) struct Found {
     pub(crate) tenant_status: String,
     /// Whether the members of the tenant need a second factor.
     pub(crate) mfa_required: bool,
+    /// The highest generation of its tokens that was seen; `None` without tokens.
+    pub(crate) confirmed_gen: Option<i64>,
 }
 
 impl Found {
@@ -120,10 +122,16 @@ impl Found {
     }
 }
 
-type FoundRow = (SessionRow, String, Option<Moment>, String, (String, bool));
+type FoundRow = (
+    SessionRow,
+    (String, Option<Moment>),
+    String,
+    (String, bool),
+    Option<i64>,
+);
 
-fn found((session, user_status, user_deleted, member_status, tenant): FoundRow) -> Found {
-    let (tenant_status, mfa_required) = tenant;
+fn found((session, user, member_status, tenant, confirmed_gen): FoundRow) -> Found {
+    let ((user_status, user_deleted), (tenant_status, mfa_required)) = (user, tenant);
     Found {
         session,
         user_status,
@@ -131,6 +139,7 @@ fn found((session, user_status, user_deleted, member_status, tenant): FoundRow) 
         member_status,
         tenant_status,
         mfa_required,
+        confirmed_gen,
     }
 }
 
@@ -150,12 +159,13 @@ pub(crate) async fn find(tx: &mut Connection, by: By) -> Result<Option<Found>, D
             .inner_join(users::table.on(users::id.eq(sessions::user_id)))
             .inner_join(tenants::table.on(tenants::id.eq(sessions::tenant_id)))
             .inner_join(memberships::table.on(membership))
+            .left_join(session_refresh::table.on(session_refresh::session_id.eq(sessions::id)))
             .select((
                 SessionRow::as_select(),
-                users::status,
-                users::deleted_at,
+                (users::status, users::deleted_at),
                 memberships::status,
                 (tenants::status, tenants::mfa_required),
+                session_refresh::confirmed_gen.nullable(),
             ))
             .into_boxed();
         let query = match by {
