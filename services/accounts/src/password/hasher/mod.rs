@@ -30,8 +30,12 @@ use queue::{Job, LONGEST_WAIT, Queue};
 /// Requests of one signed-in caller that may have work here.
 const MOST_OF_CALLER: usize = 2;
 
-/// How long a thread keeps its memory without work.
-const IDLE: Duration = Duration::from_secs(10);
+/// How long a thread keeps its memory without work; tests need not wait so long.
+const IDLE: Duration = if cfg!(test) {
+    Duration::from_millis(50)
+} else {
+    Duration::from_secs(10)
+};
 
 const NICENESS: i32 = 10;
 
@@ -361,5 +365,9 @@ impl Inner {
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+#[expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 mod tests;

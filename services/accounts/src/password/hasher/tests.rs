@@ -124,6 +124,28 @@ async fn a_job_that_has_waited_too_long_is_not_begun_and_others_are_at_low_prior
     assert_eq!(of_thread.expect("done"), expected);
 }
 
+/// Waits for all threads to have ended.
+async fn until_no_thread(hasher: &Hasher) {
+    let began = Instant::now();
+    while hasher.0.queue().threads > 0 {
+        assert!(began.elapsed() < Duration::from_secs(30), "threads stay");
+        tokio::time::sleep(IDLE).await;
+    }
+}
+
+#[tokio::test]
+async fn a_thread_ends_without_work_or_by_a_panic_and_the_next_job_has_another() {
+    let hasher = hasher();
+    let work = async || hasher.check(Asker::default(), || 1).await;
+    assert_eq!(work().await.expect("done"), 1);
+    assert_eq!(hasher.0.queue().threads, 1);
+    until_no_thread(&hasher).await;
+    let panicked = hasher.check(Asker::default(), || panic!("on purpose"));
+    assert!(matches!(panicked.await, Err(AccountsError::Busy)));
+    until_no_thread(&hasher).await;
+    assert_eq!(work().await.expect("done"), 1);
+}
+
 #[test]
 fn a_signed_in_caller_has_two_places() {
     let hasher = hasher();
