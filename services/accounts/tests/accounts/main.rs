@@ -160,12 +160,10 @@ impl House {
         }
     }
 
-    /// On PostgreSQL with one more instance; from now on each request goes to the next one.
+    /// With one more instance; from now on each request goes to the next one.
     async fn in_turns(mut self) -> Self {
-        if self.postgres.is_some() {
-            self.spawn(1).await;
-            self.turn = Some(AtomicUsize::new(0));
-        }
+        self.spawn(1).await;
+        self.turn = Some(AtomicUsize::new(0));
         self
     }
 

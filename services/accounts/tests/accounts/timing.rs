@@ -1,10 +1,14 @@
 //! Whether the time of an answer says that an account exists: requests of several kinds in turn, compared by the sum of
 //! their ranks (Mann and Whitney).
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::{House, PASSWORD};
 
@@ -56,78 +60,158 @@ fn compare(what: &str, kinds: &[(&str, Vec<Duration>)]) {
     }
 }
 
-/// Routes that anybody can call with an identifier: what they answer for each kind of it.
-const ROUTES: [(&str, u16, &[&str]); 6] = [
-    ("/auth/login", 401, &["unknown", "right", "off", "none"]),
-    ("/auth/password/forgot", 202, &["unknown", "right", "off"]),
-    ("/auth/email/resend", 202, &["unknown", "right", "off"]),
-    ("/auth/magic-link", 202, &["unknown", "right", "off"]),
-    ("/auth/code", 202, &["unknown", "right", "off"]),
-    ("/auth/passkey/options", 200, &["unknown", "right", "off"]),
-];
+/// What a request has in its body.
+#[derive(Clone, Copy)]
+enum Form {
+    /// An address and a password.
+    Password,
+    /// A user name and a password.
+    NamedPassword,
+    /// An address as `identifier`.
+    Identifier,
+    /// An address as `email`.
+    Email,
+    /// An address, and a password for a new account.
+    Registration,
+    /// An address, and a code that nobody was sent.
+    Code,
+}
 
-#[tokio::test]
-async fn the_time_of_an_answer_does_not_say_whether_an_account_exists_on_both_back_ends() {
-    let settings = [("DOTMAC_HTTP_TRUSTED_PROXIES", "127.0.0.1")];
-    for house in [
-        House::on_sqlite(1, &settings).await,
-        House::on_postgres(1, &settings).await,
-    ] {
-        let admin = house.admin_session().await.text("access_token");
-        for number in 0..SAMPLES / FREE {
-            for (kind, password) in [
-                ("right", Some(PASSWORD)),
-                ("off", Some(PASSWORD)),
-                ("none", None),
-            ] {
-                let email = format!("{kind}{number}@example.com");
-                let new = json!({ "email": email, "password": password });
-                let made = house.post("/users", Some(&admin), new).await;
-                assert_eq!(made.status, 201, "{made:?}");
-                if kind == "off" {
-                    let path = format!("/users/{}/disable", made.text("id"));
-                    house.post(&path, Some(&admin), json!({})).await;
-                }
+impl Form {
+    fn body(self, kind: &str, number: usize) -> Value {
+        let (name, email) = (
+            format!("{kind}{number}"),
+            format!("{kind}{number}@example.com"),
+        );
+        let password = match kind {
+            "off" => PASSWORD,
+            _ => "a wrong password of some length",
+        };
+        match self {
+            Self::Password => {
+                json!({ "identifier": email, "password": password, "mode": "token" })
             }
+            Self::NamedPassword => {
+                json!({ "identifier": name, "password": password, "mode": "token" })
+            }
+            Self::Identifier => json!({ "identifier": email }),
+            Self::Email => json!({ "email": email }),
+            Self::Registration => json!({ "email": email, "password": PASSWORD }),
+            Self::Code => json!({ "email": email, "code": "12345678", "mode": "token" }),
         }
-        // The requests to one route follow each other. Those to others are under way meanwhile, of whatever kind.
-        let house = &house;
-        let routes = ROUTES.iter().zip(10_u8..);
-        join_all(routes.map(async |(route, network)| ask(house, network, *route).await)).await;
     }
 }
 
+/// A route that anybody can call with an identifier, how it answers, and the kinds of identifiers that it is called with.
+type Route = (&'static str, Form, u16, &'static [&'static str]);
+
+/// `unknown` is nobody's. A user has a password (`right`), is disabled besides (`off`), or has none (`none`).
+const ROUTES: [Route; 9] = [
+    (
+        "/auth/login",
+        Form::Password,
+        401,
+        &["unknown", "right", "off", "none"],
+    ),
+    (
+        "/auth/login",
+        Form::NamedPassword,
+        401,
+        &["unknown", "right"],
+    ),
+    (
+        "/auth/register",
+        Form::Registration,
+        202,
+        &["unknown", "right"],
+    ),
+    (
+        "/auth/password/forgot",
+        Form::Email,
+        202,
+        &["unknown", "right", "off"],
+    ),
+    (
+        "/auth/email/resend",
+        Form::Email,
+        202,
+        &["unknown", "right", "off"],
+    ),
+    (
+        "/auth/magic-link",
+        Form::Email,
+        202,
+        &["unknown", "right", "off"],
+    ),
+    ("/auth/code", Form::Email, 202, &["unknown", "right", "off"]),
+    ("/auth/code/confirm", Form::Code, 401, &["unknown", "right"]),
+    (
+        "/auth/passkey/options",
+        Form::Identifier,
+        200,
+        &["unknown", "right", "off"],
+    ),
+];
+
+const SETTINGS: [(&str, &str); 2] = [
+    ("DOTMAC_HTTP_TRUSTED_PROXIES", "127.0.0.1"),
+    ("DOTMAC_ACCOUNTS_REGISTRATION", "open"),
+];
+
+#[tokio::test]
+async fn the_time_of_an_answer_does_not_say_whether_an_account_exists() {
+    say_nothing_by_time(&House::on_sqlite(1, &SETTINGS).await).await;
+}
+
+#[tokio::test]
+async fn the_time_of_an_answer_does_not_say_whether_an_account_exists_on_postgres() {
+    say_nothing_by_time(&House::on_postgres(1, &SETTINGS).await).await;
+}
+
+async fn say_nothing_by_time(house: &House) {
+    let admin = house.admin_session().await.text("access_token");
+    for number in 0..SAMPLES / FREE {
+        for (kind, password) in [
+            ("right", Some(PASSWORD)),
+            ("off", Some(PASSWORD)),
+            ("none", None),
+        ] {
+            let name = format!("{kind}{number}");
+            let new = json!({
+                "email": format!("{name}@example.com"), "username": name, "password": password,
+            });
+            let made = house.post("/users", Some(&admin), new).await;
+            assert_eq!(made.status, 201, "{made:?}");
+            if kind == "off" {
+                let path = format!("/users/{}/disable", made.text("id"));
+                house.post(&path, Some(&admin), json!({})).await;
+            }
+        }
+    }
+    let locked = json!({ "email": "right100@example.com", "password": PASSWORD });
+    let made = house.post("/users", Some(&admin), locked).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    // The requests to one route follow each other. Those to others are under way meanwhile, of whatever kind.
+    let routes = ROUTES.iter().zip(10_u8..);
+    let routes = join_all(routes.map(async |(route, network)| ask(house, network, *route).await));
+    tokio::join!(routes, ask_the_locked(house));
+    ask_for_ids(house, &admin).await;
+}
+
 /// Asks a route about identifiers of all kinds, and compares how long it takes.
-async fn ask(house: &House, network: u8, (path, status, kinds): (&str, u16, &[&str])) {
+async fn ask(house: &House, network: u8, (path, form, status, kinds): Route) {
     let mut times: Vec<_> = kinds.iter().map(|kind| (*kind, Vec::new())).collect();
     let mut requests = 0_u32;
     for number in 0..SAMPLES {
         // In another order each time.
         times.rotate_left(1);
         for (kind, times) in &mut times {
-            let identifier = format!("{kind}{}@example.com", number / FREE);
-            let password = match *kind {
-                "off" => PASSWORD,
-                _ => "a wrong password of some length",
-            };
-            let body = match path {
-                "/auth/login" => {
-                    json!({ "identifier": identifier, "password": password, "mode": "token" })
-                }
-                "/auth/passkey/options" => json!({ "identifier": identifier }),
-                _ => json!({ "email": identifier }),
-            };
-            // Each request comes from its own network, so that none is limited.
             requests += 1;
+            // Each request comes from its own network, so that none is limited.
             let from = format!("{network}.{}.{}.1", requests / 256, requests % 256);
-            let url = format!("{}/api/v1{path}", house.instances[0].base);
-            let request = house.instances[0].client.post(url).json(&body);
-            let began = Instant::now();
-            let answer = request.header("x-forwarded-for", from).send();
-            let answer = answer.await.unwrap();
-            let (found, text) = (answer.status(), answer.text().await.unwrap());
-            times.push(began.elapsed());
-            assert_eq!(found, status, "{path} {body}: {text}");
+            let (found, took) = timed(house, path, &from, form.body(kind, number / FREE)).await;
+            assert_eq!(found, status, "{path} {kind}");
+            times.push(took);
         }
     }
     compare(path, &times);
@@ -136,5 +220,71 @@ async fn ask(house: &House, network: u8, (path, status, kinds): (&str, u16, &[&s
         let floor = Duration::from_millis(400);
         let soonest = times.iter().flat_map(|(_, times)| times).min().unwrap();
         assert!(*soonest >= floor, "{soonest:?}");
+    }
+}
+
+/// Sends a request that comes from a network; its status, and how long it took.
+async fn timed(house: &House, path: &str, from: &str, body: Value) -> (u16, Duration) {
+    let url = format!("{}/api/v1{path}", house.instances[0].base);
+    let request = house.instances[0].client.post(url).json(&body);
+    let began = Instant::now();
+    let answer = request.header("x-forwarded-for", from).send();
+    let answer = answer.await.unwrap();
+    let status = answer.status().as_u16();
+    answer.bytes().await.unwrap();
+    (status, began.elapsed())
+}
+
+/// Asks to sign in while an identifier has to wait for it, whether there is a user or not.
+async fn ask_the_locked(house: &House) {
+    let requests = AtomicU32::new(0);
+    let ask = async |kind: &str| {
+        let number = requests.fetch_add(1, Relaxed);
+        let from = format!("30.{}.{}.1", number / 256, number % 256);
+        timed(house, "/auth/login", &from, Form::Password.body(kind, 100)).await
+    };
+    let mut times = ["unknown", "right"].map(|kind| (kind, Vec::new()));
+    while times.iter().any(|(_, times)| times.len() < SAMPLES) {
+        // Whoever has not to wait fails once more, until the wait is long enough for all samples.
+        let answers = join_all(times.iter().map(|(kind, _)| ask(kind))).await;
+        for ((kind, times), (status, took)) in times.iter_mut().zip(answers) {
+            match status {
+                429 => times.push(took),
+                status => {
+                    assert_eq!(status, 401, "{kind}");
+                    times.clear();
+                }
+            }
+        }
+    }
+    compare("a locked identifier", &times);
+}
+
+/// Asks for things by ids that another tenant has, and by ids that nothing has.
+async fn ask_for_ids(house: &House, admin: &str) {
+    let user = "/users?email=right0@example.com";
+    let user = house.get(user, Some(admin)).await.body["items"][0]["id"].clone();
+    let role = json!({ "name": "a_role", "permissions": [] });
+    let role = house.post("/roles", Some(admin), role).await.text("id");
+    let tenant = json!({ "slug": "acme", "name": "Acme" });
+    let tenant = house.post("/tenants", Some(admin), tenant).await.text("id");
+    let switched = json!({ "tenant_id": tenant });
+    let switched = house.post("/auth/switch-tenant", Some(admin), switched);
+    let owner = switched.await.text("access_token");
+    for (path, foreign) in [("/users", user.as_str().unwrap()), ("/roles", &role)] {
+        let ids = [
+            ("unknown", &*Uuid::now_v7().to_string()),
+            ("foreign", foreign),
+        ];
+        let mut times = ids.map(|(kind, _)| (kind, Vec::new()));
+        for _ in 0..SAMPLES {
+            for ((_, times), (_, id)) in times.iter_mut().zip(ids) {
+                let began = Instant::now();
+                let answer = house.get(&format!("{path}/{id}"), Some(&owner)).await;
+                times.push(began.elapsed());
+                assert_eq!(answer.short(), (404, "not_found"), "{answer:?}");
+            }
+        }
+        compare(path, &times);
     }
 }
