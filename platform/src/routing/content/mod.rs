@@ -263,13 +263,10 @@ impl Content {
 
 impl Reply for Content {
     fn describe(operation: &mut Operation) {
-        const OCTETS: &str = "application/octet-stream";
-        operation.file_answer(
-            StatusCode::OK,
-            OCTETS,
-            "The content, in its own media type.",
-        );
-        operation.file_answer(StatusCode::PARTIAL_CONTENT, OCTETS, "The bytes of `Range`.");
+        // Content has the media type that it was stored with.
+        const ANY: &str = "*/*";
+        operation.file_answer(StatusCode::OK, ANY, "The content, in its own media type.");
+        operation.file_answer(StatusCode::PARTIAL_CONTENT, ANY, "The bytes of `Range`.");
         operation.empty_answer(StatusCode::NOT_MODIFIED, "The client has it already.");
         for (name, description) in [
             ("ETag", "Stands for exactly these bytes."),
