@@ -27,7 +27,6 @@ mod files;
 mod jobs;
 mod mails;
 mod management;
-mod many_accounts;
 mod memory;
 mod modules;
 mod overhead;

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::{ADMIN, Bed};
 use crate::{
-    accounts::{ADMIN, Bed},
     report::{Report, ms, percentile},
+    support::Postgres,
 };
 
 const USERS: u32 = 100_000;
@@ -20,7 +21,7 @@ const NEW_SESSIONS: usize = 30;
 const SLOW: Duration = Duration::from_millis(50);
 
 /// Puts them in, past the program.
-async fn fill(bed: &Bed) {
+async fn fill(server: &Postgres) {
     let users = format!(
         "INSERT INTO users (id, email, email_normal, status, managed_by, version, created_at, updated_at) \
          SELECT gen_random_uuid(), 'many' || n || '@example.com', 'many' || n || '@example.com', 'active', \
@@ -40,9 +41,9 @@ async fn fill(bed: &Bed) {
          SELECT id, tenant_id, '\\x00', 1, 0, now(), 0 FROM sessions WHERE acr = 1 AND amr = 'pwd' \
          ON CONFLICT DO NOTHING";
     for statement in [&users, members, &sessions, refresh, "ANALYZE"] {
-        bed.server.query(statement).await;
+        server.query(statement).await;
     }
-    let count = bed.server.query("SELECT count(*) FROM sessions").await;
+    let count = server.query("SELECT count(*) FROM sessions").await;
     assert!(
         count.trim().parse::<u32>().unwrap() >= USERS * SESSIONS_EACH,
         "{count}"
@@ -66,12 +67,12 @@ async fn p99_of(bed: &Bed, method: Method, path: &str, token: &str) -> Duration 
 
 /// Measures them, last: the rows stay.
 pub async fn measure(report: &mut Report, bed: &Bed, token: &str, session: Value) {
-    fill(bed).await;
+    let Some(server) = &bed.server else {
+        return;
+    };
+    fill(server).await;
     let owner = "SELECT id FROM roles WHERE name = 'owner' LIMIT 1";
-    let owners = format!(
-        "/users?role={}&limit=50",
-        bed.server.query(owner).await.trim()
-    );
+    let owners = format!("/users?role={}&limit=50", server.query(owner).await.trim());
     let mut worst = Vec::new();
     for path in [
         "/users?limit=50",
