@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     sync::{
         Arc,
@@ -80,6 +81,29 @@ async fn readers_go_on_while_many_write_and_no_caller_gets_locked() {
     };
     tokio::join!(futures_util::future::join_all(readers), writers);
     assert_eq!(count(&rig).await.unwrap(), 400);
+    rig.supervisor.halt().await;
+}
+
+#[actix_web::test]
+async fn a_new_file_is_for_its_owner_alone_and_the_mode_of_one_that_is_there_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let modes = || {
+        ["test.db", "test.db-wal", "test.db-shm"].map(|name| {
+            let found = fs::metadata(directory.path().join(name)).unwrap();
+            format!("{:o}", found.permissions().mode() & 0o777)
+        })
+    };
+    let settings = || config(sqlite(directory.path()));
+    let rig = Rig::ready(settings()).await.with_notes().await;
+    insert(&rig, 1, "one".into()).await.unwrap();
+    assert_eq!(modes(), ["600"; 3]);
+    rig.supervisor.halt().await;
+
+    let file = directory.path().join("test.db");
+    fs::set_permissions(file, fs::Permissions::from_mode(0o640)).unwrap();
+    let rig = Rig::ready(settings()).await;
+    insert(&rig, 2, "two".into()).await.unwrap();
+    assert_eq!(modes(), ["640"; 3]);
     rig.supervisor.halt().await;
 }
 

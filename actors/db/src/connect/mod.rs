@@ -4,7 +4,10 @@ pub(crate) mod descriptors;
 mod tls;
 pub(crate) mod wire;
 
-use std::{error::Error, future::poll_fn, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    error::Error, fs::OpenOptions, future::poll_fn, io, os::unix::fs::OpenOptionsExt as _,
+    path::Path, sync::Arc, time::Duration,
+};
 
 use diesel::{Connection as _, ConnectionError, SqliteConnection, connection::SimpleConnection};
 use diesel_async::AsyncPgConnection;
@@ -35,6 +38,9 @@ const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection that was refused waits for an account that is not.
 const SUCCESSOR_LIMIT: Duration = Duration::from_secs(2);
 
+/// What a file is made with: only its owner may read it. SQLite would let all, and gives `-wal` and `-shm` the mode of the file.
+const SQLITE_MODE: u32 = 0o600;
+
 /// A dead peer is noticed after this long without an acknowledgement.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -51,6 +57,7 @@ pub(super) fn sqlite(path: &Path) -> Result<SqliteConnection, OpenError> {
     let file = path
         .to_str()
         .ok_or_else(|| refused(path, "its name is not valid UTF-8"))?;
+    make_private(file);
     let mut connection = SqliteConnection::establish(file).map_err(|error| match error {
         ConnectionError::BadConnection(text) => refused(path, &text),
         other => refused(path, &other.to_string()),
@@ -65,6 +72,18 @@ pub(super) fn sqlite(path: &Path) -> Result<SqliteConnection, OpenError> {
         ))
         .map_err(|error| refused(path, &error.to_string()))?;
     Ok(connection)
+}
+
+/// Makes an empty file, which is an empty database, if nothing is there; SQLite says what stands in the way of that. A file
+/// that is there is not opened: to close it again would drop the locks of its connections.
+fn make_private(file: &str) {
+    // SQLite takes that for a URI.
+    if file.starts_with("file:") {
+        return;
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(SQLITE_MODE);
+    options.open(file).ok();
 }
 
 /// SQLite's error about a file, with the remedy.
