@@ -27,6 +27,9 @@ const CHAINS_AT_ONCE: i64 = 100;
 const MOST_KNOWN: usize = 10_000;
 /// How long it waits before it tries again when the database is away.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long it waits after a round that could not check a signature: the key may come a moment after the start. After each
+/// further such round it waits twice as long, up to the usual pause.
+const UNCHECKED_RETRY: Duration = Duration::from_secs(1);
 /// How often it keeps its place, besides at a stop.
 const KEPT_EVERY: Duration = Duration::from_secs(30);
 
@@ -77,11 +80,13 @@ struct Verifier {
 #[derive(Default)]
 struct Round {
     broken: u64,
+    /// Whether a signature could not be checked: no key opened, or chains were signed all the time.
     is_unchecked: bool,
 }
 
 impl Verifier {
     async fn run(mut self, every: Duration, context: WorkerContext) -> Result<(), DbError> {
+        let mut retry = UNCHECKED_RETRY;
         while !context.is_stopping() {
             context.beat();
             let (serving, lifeline) = (Serving::default(), context.lifeline());
@@ -90,10 +95,19 @@ impl Verifier {
                     self.broken.record(round.broken, &[]);
                     match round {
                         Round { broken: 1.., .. } => lifeline.degraded(AUDIT_CHAIN_BROKEN, serving),
-                        round if round.is_unchecked => lifeline.degraded(AUDIT_NOT_SIGNED, serving),
+                        Round {
+                            is_unchecked: true, ..
+                        } => lifeline.degraded(AUDIT_NOT_SIGNED, serving),
                         _ => lifeline.ready(serving),
                     }
-                    every
+                    if round.is_unchecked {
+                        let wait = retry.min(every);
+                        retry = wait.saturating_mul(2);
+                        wait
+                    } else {
+                        retry = UNCHECKED_RETRY;
+                        every
+                    }
                 }
                 Err(error) => match outage::reason(&error) {
                     Some(reason) => {

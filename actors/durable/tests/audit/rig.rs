@@ -33,6 +33,16 @@ pub fn both_masters() -> Sealer {
     keys(&format!("{OTHER_KEY},{KEY}"))
 }
 
+/// Without keys, until [`give_keys`].
+pub fn no_keys() -> Sealer {
+    Sealer::new(Keyring::new("the test's keys"))
+}
+
+/// Gives it those of [`master`].
+pub fn give_keys(sealer: &Sealer) {
+    sealer.keyring().set(&KEY.into()).unwrap();
+}
+
 fn keys(text: &str) -> Sealer {
     let keyring = Keyring::new("the test's keys");
     keyring.set(&text.into()).unwrap();

@@ -8,7 +8,9 @@ use dotmac_durable::audit::{
     verifier,
 };
 
-use crate::rig::{Rig, another_scope, master, on_both, scope, until_sealed, until_signed};
+use crate::rig::{
+    Rig, another_scope, give_keys, master, no_keys, on_both, scope, until_sealed, until_signed,
+};
 
 const NONE: &str = "DELETE FROM audit_checkpoint";
 
@@ -325,6 +327,32 @@ async fn without_a_master_key_checkpoints_are_not_signed_and_with_one_they_must_
                 .await,
             2
         );
+        rig.supervisor.halt().await;
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_verifier_that_gets_its_key_after_its_start_verifies_again_soon() {
+    on_both(async |target| {
+        let rig = Rig::start(&target, |_| Vec::new()).await;
+        rig.act(&scope(), 1..3).await;
+        rig.seal().await;
+        let keys = no_keys();
+        let life = Rig::start(&target, |db| {
+            let once = Duration::from_secs(3600);
+            vec![verifier("verifier", db, Some(keys.clone()), once)]
+        })
+        .await;
+        let reason = |board: &dotmac_supervision::Board| {
+            let verifier = board.component("verifier").and_then(|it| it.reason);
+            verifier.map(|it| it.as_str())
+        };
+        life.until(|board| reason(board) == Some("audit_not_signed"))
+            .await;
+        give_keys(&keys);
+        life.until(|board| reason(board).is_none()).await;
+        life.supervisor.halt().await;
         rig.supervisor.halt().await;
     })
     .await;

@@ -8,12 +8,19 @@ use zeroize::Zeroizing;
 
 use crate::secret_text::random;
 
+/// The key in the file; `None` if there is no file.
+pub(super) fn stored_key(path: &Path) -> std::io::Result<Option<SecretString>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(SecretString::from(text.trim().to_owned()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The key in the file, which only its owner may read; made if there is none.
 pub(super) fn key_in(path: &Path) -> std::io::Result<SecretString> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => return Ok(SecretString::from(text.trim().to_owned())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+    if let Some(key) = stored_key(path)? {
+        return Ok(key);
     }
     let bytes = random::<32>().map_err(|_| std::io::Error::other("no random bytes"))?;
     let text = Zeroizing::new(STANDARD.encode(*bytes));

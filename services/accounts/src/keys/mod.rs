@@ -37,7 +37,7 @@ use crate::{
         keys::{self as store, PRIVATE, SECRET, SigningKeyRow},
     },
 };
-use file::key_in;
+use file::{key_in, stored_key};
 use set::Signing;
 
 /// How often tokens of unknown keys can have the keys read again.
@@ -67,6 +67,8 @@ struct Inner {
 }
 
 impl KeyRing {
+    /// With the key to seal with that is in the file already, so that it is there before anything needs it: the audit log
+    /// begins to verify its signatures with the start.
     pub(crate) fn new(
         db: Db,
         sealer: Sealer,
@@ -75,7 +77,7 @@ impl KeyRing {
         (access_ttl, alg): (Duration, TokenAlg),
         changes: Changes,
     ) -> Self {
-        Self(Arc::new(Inner {
+        let ring = Self(Arc::new(Inner {
             db,
             sealer,
             vault,
@@ -85,7 +87,10 @@ impl KeyRing {
             changes,
             now: ArcSwap::default(),
             loading: tokio::sync::Mutex::default(),
-        }))
+        }));
+        // None is made: `check` comes here too.
+        ring.take_stored_key();
+        ring
     }
 
     /// The keys, read from the database if they were not yet; made there if there are none.
@@ -285,6 +290,17 @@ impl KeyRing {
         let taken = key_in(path).and_then(|key| keyring.set(&key).map_err(std::io::Error::other));
         if let Err(error) = taken {
             tracing::error!(path = %path.display(), %error, "no sealing key: the file cannot be used or created");
+        }
+    }
+
+    /// The same of a file that is there; what is wrong with it is reported by the first use.
+    fn take_stored_key(&self) {
+        let keyring = self.0.sealer.keyring();
+        let (Some(path), true) = (&self.0.key_file, keyring.ids().is_empty()) else {
+            return;
+        };
+        if let Ok(Some(key)) = stored_key(path) {
+            keyring.set(&key).ok();
         }
     }
 }
