@@ -11,7 +11,7 @@ use actix_web::{
 };
 use futures_util::future::LocalBoxFuture;
 
-use super::{Authorizer, Identity, PermissionSpec, Principal, RequestedResource};
+use super::{Authorizer, CredentialScheme, Identity, PermissionSpec, Principal, RequestedResource};
 use crate::http::{FieldError, Problem, ProblemType, User};
 
 /// Finds out who calls. One for a whole program; without one, guarded routes answer 401.
@@ -47,6 +47,12 @@ pub trait Authenticator: Send + Sync + 'static {
     fn problems(&self, _route: &GuardedRoute<'_>) -> Vec<ProblemType> {
         Vec::new()
     }
+
+    /// The ways in which a request may bring credentials, for the documentation: at least one. A request brings them in one
+    /// of these ways, and clients of the document take the first that they know.
+    fn schemes(&self) -> Vec<CredentialScheme> {
+        vec![CredentialScheme::BEARER]
+    }
 }
 
 /// A route that needs a caller, for [`Authenticator::problems`].
@@ -67,7 +73,7 @@ pub struct GuardedRoute<'r> {
 pub struct AuthRequest<'r> {
     /// The method.
     pub method: &'r Method,
-    /// The path, without the query.
+    /// The path, without the query, decoded as routes are matched with it: `/%61b` is `/ab`.
     pub path: &'r str,
     /// All headers, cookies among them.
     pub headers: &'r HeaderMap,
@@ -216,6 +222,12 @@ impl Authentication {
         authenticator.map_or_else(Vec::new, |it| it.problems(&route))
     }
 
+    /// The ways in which a request may bring credentials.
+    pub(crate) fn schemes(&self) -> Vec<CredentialScheme> {
+        let authenticator = self.authenticator.as_ref();
+        authenticator.map_or_else(|| vec![CredentialScheme::BEARER], |it| it.schemes())
+    }
+
     /// Whether `principal` may use the permission as it is authenticated now.
     pub(super) fn confirm(
         &self,
@@ -240,7 +252,7 @@ impl Authentication {
         let (client, is_secure) = crate::http::origin(request);
         let asked = AuthRequest {
             method: request.method(),
-            path: request.path(),
+            path: request.match_info().as_str(),
             headers,
             client,
             is_secure,

@@ -13,6 +13,7 @@ mod authorizer;
 mod guard;
 mod permission;
 mod principal;
+mod scheme;
 
 pub(crate) use authenticator::Authentication;
 pub use authenticator::{AuthError, AuthRequest, Authenticator, GuardedRoute};
@@ -20,3 +21,4 @@ pub use authorizer::{Authorizer, RequestedResource};
 pub use guard::{Authenticated, Can, Guard, Public};
 pub use permission::{MAX_PERMISSIONS, Permission, PermissionSet, PermissionSpec};
 pub use principal::{Identity, Principal, PrincipalKind};
+pub use scheme::CredentialScheme;

@@ -21,16 +21,16 @@ pub(crate) struct OwnLimit {
 /// It is made by [`AuthRequest::principal`](super::AuthRequest::principal) alone, which nothing but an
 /// [`Authenticator`](super::Authenticator) can call, so a handler has no principal but that of its own request:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// # use dotmac_platform::access::{Identity, Principal};
 /// fn pretend(identity: Identity) -> Principal {
-///     Principal(identity)
+///     Principal { identity, limit: None }
 /// }
 /// ```
 ///
 /// Nor can it make the request that an authenticator is asked about:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0639
 /// # use dotmac_platform::access::AuthRequest;
 /// # use actix_web::HttpRequest;
 /// fn pretend(request: &HttpRequest) -> AuthRequest<'_> {
@@ -41,7 +41,7 @@ pub(crate) struct OwnLimit {
 ///
 /// Or open the rows of a tenant past both:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0603
 /// # use dotmac_platform::db::{Actor, TenantId, TenantScope};
 /// fn pretend(tenant: TenantId) -> TenantScope {
 ///     dotmac_platform::db::authentication::authenticated_scope(tenant, Actor::System(""))

@@ -12,10 +12,7 @@ use actix_web::{
 };
 use utoipa::openapi::{
     ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, RefOr, ResponseBuilder,
-    content::ContentBuilder,
-    extensions::Extensions,
-    path::Operation,
-    security::{Http, HttpAuthScheme, SecurityScheme},
+    content::ContentBuilder, extensions::Extensions, path::Operation,
 };
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
@@ -35,9 +32,6 @@ use super::{
     problem::ProblemBody,
 };
 use crate::about::Build;
-
-/// The name of the scheme by which guarded operations are secured, in the OpenAPI document.
-pub(crate) const SECURITY_SCHEME: &str = "credentials";
 
 /// Most workers that actix can run.
 const MAX_WORKERS: usize = 512;
@@ -325,12 +319,6 @@ fn complete(mut document: OpenApi, routes: &Routes) -> OpenApi {
     components
         .responses
         .insert("Problem".to_owned(), RefOr::T(response));
-    if routes.modules.is_some() {
-        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-        components
-            .security_schemes
-            .insert(SECURITY_SCHEME.to_owned(), RefOr::T(scheme));
-    }
     document.components = Some(components);
     for item in document.paths.paths.values_mut() {
         let operations = [

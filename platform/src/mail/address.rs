@@ -97,11 +97,14 @@ impl fmt::Debug for EmailAddress {
     }
 }
 
-/// Zero-width characters, and those that turn the direction of writing.
-fn is_invisible(letter: char) -> bool {
+/// Whether it is a character without width, one that turns the direction of writing, one that ends a line, or a letter that looks
+/// like a blank (the fillers of Hangul). Two texts that differ in such a character alone look the same.
+#[must_use]
+pub const fn is_invisible(letter: char) -> bool {
     matches!(letter,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0000}'..='\u{e0fff}')
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0000}'..='\u{e0fff}'
+        | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}')
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ use dotmac_db::{DbError, TenantId, Tx, sealing::SealingError, types::Id};
 use futures_util::future::BoxFuture;
 use tracing::warn;
 
-pub use address::EmailAddress;
+pub use address::{EmailAddress, is_invisible};
 pub use message::{Mail, MailContent, MailTemplate};
 
 use crate::{http::Problem, later::Later};

@@ -21,7 +21,9 @@ use self::{
     values::PLATFORM,
 };
 pub(crate) use self::{error::AssemblyError, values::Values};
-use super::{ConnectionCheck, Later, Mount, MountError, Registered, explanation::Explanation};
+use super::{
+    ConnectionCheck, Finding, Later, Mount, MountError, Registered, explanation::Explanation,
+};
 use crate::{
     MIGRATIONS,
     about::About,
@@ -101,7 +103,7 @@ pub(crate) struct Assembly {
     /// The checks of modules' dependencies for `check --connect`.
     pub(crate) checks: Vec<ConnectionCheck>,
     /// What `check` says of modules without trying anything.
-    pub(crate) remarks: Vec<String>,
+    pub(crate) remarks: Vec<(&'static str, Finding)>,
     vault: bool,
     production: bool,
 }

@@ -52,6 +52,7 @@ mod subscription;
 pub(crate) mod tests;
 mod vault;
 
+pub use check::Finding;
 pub(crate) use command::Command;
 pub use command::{CommandContext, ModuleCommand};
 pub use component::ComponentBuilder;

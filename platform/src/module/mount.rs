@@ -11,7 +11,7 @@ use dotmac_supervision::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    Assembly, ComponentBuilder, Later, Measured, MountError, Needs, SubscriptionBuilder,
+    Assembly, ComponentBuilder, Finding, Later, Measured, MountError, Needs, SubscriptionBuilder,
     WorkerError, check::ConnectionCheck, component, explanation::Explanation, single,
 };
 use crate::{
@@ -102,15 +102,20 @@ impl Mount<'_> {
 
     /// Has `check` say something of the module that its settings tell by themselves, with `--connect` and without: `what` it is
     /// about, and a sentence. Nothing that must not be is said here: the [rules](crate::settings::Rules) of settings refuse that.
-    pub fn remark(&mut self, what: &str, words: impl std::fmt::Display) {
-        self.assembly.remarks.push(format!("{what}: {words}"));
+    /// With `--connect` a [check](Self::check_connection) of the same `what` speaks in its place.
+    pub fn remark(&mut self, what: &'static str, found: impl Into<Finding>) {
+        self.assembly.remarks.push((what, found.into()));
     }
 
-    /// Has `check --connect` try something that the module depends on: `try_it` says in a sentence what it found, or what is
-    /// wrong and what to do. Secrets of the module have their values by then.
-    pub fn check_connection<R>(&mut self, what: &'static str, try_it: impl FnOnce() -> R + 'static)
-    where
-        R: Future<Output = Result<String, String>> + 'static,
+    /// Has `check --connect` try something that the module depends on: `try_it` says in a sentence what it found, as a text or
+    /// as a [`Finding`], or what is wrong and what to do. Secrets of the module have their values by then.
+    pub fn check_connection<R, F>(
+        &mut self,
+        what: &'static str,
+        try_it: impl FnOnce() -> R + 'static,
+    ) where
+        R: Future<Output = Result<F, String>> + 'static,
+        F: Into<Finding> + 'static,
     {
         let check = ConnectionCheck::new(what, try_it);
         self.assembly.checks.push(check);

@@ -17,7 +17,7 @@
 //!
 //! A handler without a guard does not compile:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0277
 //! # use dotmac_platform::routing::{NoContent, Routes};
 //! async fn forget() -> NoContent {
 //!     NoContent

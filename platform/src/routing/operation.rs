@@ -17,8 +17,8 @@ use utoipa::{
 
 use super::{ProblemType, argument};
 use crate::{
-    access::{Guard, PermissionSpec},
-    http::{ProblemBody, SECURITY_SCHEME},
+    access::{CredentialScheme, Guard, PermissionSpec},
+    http::ProblemBody,
 };
 
 /// Collects what the types of a handler say: see [`Argument::describe`](super::Argument::describe) and
@@ -299,8 +299,13 @@ impl Documented {
         &self.documentation.schemas
     }
 
-    /// The operation as its path has it.
-    pub(super) fn item(&self, method: HttpMethod, about: &About<'_>) -> PathItem {
+    /// The operation as its path has it. A caller of a guarded one brings credentials in one of the ways of `schemes`.
+    pub(super) fn item(
+        &self,
+        method: HttpMethod,
+        about: &About<'_>,
+        schemes: &[CredentialScheme],
+    ) -> PathItem {
         let documentation = &self.documentation;
         let mut operation = OperationBuilder::new()
             .operation_id(Some(about.id))
@@ -315,12 +320,12 @@ impl Documented {
         for (status, problems) in &documentation.problems {
             operation = operation.response(status.to_string(), problem_response(problems));
         }
-        let security = if self.is_public {
-            SecurityRequirement::default()
+        let security: Vec<_> = if self.is_public {
+            vec![SecurityRequirement::default()]
         } else {
-            SecurityRequirement::new::<_, [&str; 0], &str>(SECURITY_SCHEME, [])
+            schemes.iter().map(CredentialScheme::requirement).collect()
         };
-        operation = operation.security(security);
+        operation = operation.securities(Some(security));
         if let Some(permission) = self.permission {
             let extensions = ExtensionsBuilder::new()
                 .add("x-permission", permission.name)

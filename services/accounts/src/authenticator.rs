@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use aws_lc_rs::constant_time;
 use dotmac_platform::{
     access::{
-        AuthError, AuthRequest, Authenticator, GuardedRoute, PermissionSet, PermissionSpec,
-        Principal, PrincipalKind,
+        AuthError, AuthRequest, Authenticator, CredentialScheme, GuardedRoute, PermissionSet,
+        PermissionSpec, Principal, PrincipalKind,
     },
     db::types::{Id, Moment},
     module::Module as _,
@@ -127,6 +127,16 @@ impl Authenticator for AccountsAuthenticator {
 
     fn problems(&self, route: &GuardedRoute<'_>) -> Vec<ProblemType> {
         problems::of_guard(route)
+    }
+
+    fn schemes(&self) -> Vec<CredentialScheme> {
+        vec![
+            CredentialScheme::BEARER.described("An access token, or an API key."),
+            CredentialScheme::header("api_key", "X-API-Key").described("An API key."),
+            CredentialScheme::cookie("session", cookies::session_name(true)).described(
+                "A browser's session, for requests of this site. Over plain HTTP its name has no `__Host-`.",
+            ),
+        ]
     }
 }
 

@@ -155,14 +155,6 @@ impl AccountsError {
     pub(crate) fn password(field: &'static str, fault: PasswordFault) -> Self {
         Self::field(field, fault.code(), fault.message())
     }
-
-    /// Whether an attacker could learn from how fast it comes that an account exists.
-    pub(crate) const fn is_slow_on_purpose(&self) -> bool {
-        matches!(
-            self,
-            Self::InvalidCredentials | Self::Throttled(_) | Self::LinkGone | Self::Busy
-        )
-    }
 }
 
 impl From<Problem> for AccountsError {
@@ -252,18 +244,14 @@ impl ApiError for AccountsError {
             Self::Invalid(error) => error.into(),
             Self::Throttled(wait) => RATE_LIMITED.problem().retry_after(wait),
             Self::Busy => AUTH_BUSY.problem().retry_after(Duration::from_secs(2)),
-            error @ (Self::Unavailable(_)
-            | Self::NoSigningKey
+            // The problem says the same.
+            Self::Unavailable(cause) => unavailable(*cause),
+            error @ (Self::NoSigningKey
             | Self::Vault(_)
             | Self::NoVault
             | Self::PepperNotUsable
             | Self::BreachFilterNotUsable(_)
-            | Self::Sealing(SealingError::NoKey { .. })) => {
-                let problem = AUTH_UNAVAILABLE
-                    .problem()
-                    .retry_after(Duration::from_secs(5));
-                problem.caused_by(error)
-            }
+            | Self::Sealing(SealingError::NoKey { .. })) => unavailable(error),
             Self::Db(error) if error.is_unique_violation() => CONFLICT.problem(),
             Self::Db(error) => error.into(),
             Self::Mail(error) => error.into(),
@@ -275,6 +263,14 @@ impl ApiError for AccountsError {
             | Self::Sealing(_)) => Problem::internal(error),
         }
     }
+}
+
+/// 503, with a cause for the log.
+fn unavailable(cause: AccountsError) -> Problem {
+    let problem = AUTH_UNAVAILABLE
+        .problem()
+        .retry_after(Duration::from_secs(5));
+    problem.caused_by(cause)
 }
 
 /// Of the check of credentials. What the database did not do is never taken for a refusal.
@@ -299,7 +295,25 @@ impl From<AccountsError> for AuthError {
                 detail: CSRF.description,
             },
             AccountsError::Problem(problem) => Self::Other(problem),
+            AccountsError::Unavailable(cause) => Self::Unavailable(cause),
             error => Self::Unavailable(Box::new(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_says_once_that_credentials_cannot_be_checked() {
+        let error = || AccountsError::NoSigningKey.of_credentials();
+        let of_guard = Problem::from(AuthError::from(error()));
+        for problem in [error().into_problem(), of_guard] {
+            assert_eq!(
+                dotmac_causes::chain(&problem),
+                "503 auth_unavailable: credentials cannot be checked now: no key for signing tokens"
+            );
         }
     }
 }

@@ -225,7 +225,7 @@ impl Db {
 ///
 /// Work is done for a tenant, or for the system and with a reason. There is no third way:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// # use dotmac_db::{DbError, ModuleDb};
 /// # async fn example(db: &ModuleDb) -> Result<(), DbError> {
 /// db.transaction("forget whose", async |tx| Ok(())).await

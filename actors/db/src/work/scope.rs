@@ -49,11 +49,20 @@ impl fmt::Display for Actor {
 
 /// The right to work on the rows of one tenant.
 ///
-/// It cannot be made up:
+/// It cannot be made up, or become another tenant's:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0616
 /// # use dotmac_db::{TenantId, TenantScope};
-/// let scope = TenantScope { tenant: TenantId::new() };
+/// fn pretend(scope: &mut TenantScope) {
+///     scope.tenant = TenantId::new();
+/// }
+/// ```
+///
+/// ```compile_fail,E0624
+/// # use dotmac_db::{Actor, TenantId, TenantScope};
+/// fn pretend(tenant: TenantId) -> TenantScope {
+///     TenantScope::authenticated(tenant, Actor::System("a test"))
+/// }
 /// ```
 #[derive(Clone, Debug)]
 pub struct TenantScope {

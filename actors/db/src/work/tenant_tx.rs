@@ -12,7 +12,7 @@ use crate::{Connection, DbError};
 ///
 /// A store function that takes it cannot be called without a scope:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0308
 /// # use dotmac_db::{DbError, TenantTx, Tx};
 /// async fn archive(tx: &mut TenantTx) -> Result<(), DbError> {
 ///     Ok(())

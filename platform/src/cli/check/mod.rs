@@ -16,7 +16,7 @@ use self::{
     table::{Outcome, Table},
     vault::try_vault,
 };
-use crate::{Exit, program::Program, settings::enabled_key};
+use crate::{Exit, module::Finding, program::Program, settings::enabled_key};
 
 /// Checks beyond the settings.
 #[derive(Args)]
@@ -47,8 +47,15 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
     for warning in settings.warnings() {
         super::print(&format!("warning: {warning}"));
     }
-    for remark in &assembly.remarks {
-        super::print(remark);
+    // What is tried is said once, by the table.
+    let is_tried =
+        |what: &str| arguments.connect && assembly.checks.iter().any(|it| it.what() == what);
+    for (what, found) in &assembly.remarks {
+        match (is_tried(what), found.is_weak()) {
+            (true, _) => {}
+            (false, true) => super::print(&format!("warning: {what}: {}", found.words())),
+            (false, false) => super::print(&format!("{what}: {}", found.words())),
+        }
     }
     if !arguments.connect {
         return Exit::Success;
@@ -60,9 +67,15 @@ pub(super) async fn run(program: &Program, arguments: &Arguments) -> Exit {
     try_collectors(&settings, &mut table).await;
     assembly.feed.provide(&found.secrets);
     for check in std::mem::take(&mut assembly.checks) {
-        let (what, trying) = check.run();
-        let tried = async { trying.await.map(|words| ((), words)) };
-        table.attempt(what, tried, |problem: String| problem).await;
+        let (what, trying) = (check.what(), check.run());
+        let said = |found: Finding| (found.is_weak(), found.words().to_owned());
+        let tried = async { trying.await.map(said) };
+        let tried = table.attempt(what, tried, |problem: String| problem).await;
+        if tried == Some(true)
+            && let Some(row) = table.rows.last_mut()
+        {
+            row.outcome = Outcome::Weak;
+        }
     }
     if let Some(vault) = found.vault {
         vault.revoke_all().await;

@@ -19,12 +19,17 @@ use super::{
     RoutesError,
     references::References as _,
 };
-use crate::{access::Authentication, http::ProblemBody};
+use crate::{
+    access::{Authentication, CredentialScheme},
+    http::ProblemBody,
+};
 
 /// All operations, and the schemas of each module.
 pub(super) struct Documents<'a> {
     operations: Vec<(&'a Route, Documented)>,
     modules: BTreeMap<&'static str, Schemas>,
+    /// The ways in which callers bring credentials.
+    schemes: Vec<CredentialScheme>,
 }
 
 /// Schemas by name.
@@ -65,6 +70,7 @@ impl<'a> Documents<'a> {
         Ok(Self {
             operations,
             modules,
+            schemes: authentication.schemes(),
         })
     }
 
@@ -79,7 +85,7 @@ impl<'a> Documents<'a> {
                 summary: route.summary.as_deref(),
                 description: route.description.as_deref(),
             };
-            let mut item = operation.item(route.method.documented(), &about);
+            let mut item = operation.item(route.method.documented(), &about, &self.schemes);
             item.rename(|name| qualified_name(name, route.module, &ambiguous));
             add(document, &without_patterns(&route.path), item);
         }
@@ -93,6 +99,10 @@ impl<'a> Documents<'a> {
                 let name = qualified_name(name, module, &ambiguous);
                 components.schemas.insert(name, schema);
             }
+        }
+        for scheme in &self.schemes {
+            let (name, scheme) = (scheme.name().to_owned(), scheme.documented());
+            components.security_schemes.insert(name, RefOr::T(scheme));
         }
     }
 

@@ -12,7 +12,7 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
 };
-use dotmac_platform::settings::SecretSetting;
+use dotmac_platform::{module::Finding, settings::SecretSetting};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
@@ -51,15 +51,18 @@ impl Peppers {
     /// # Errors
     ///
     /// What is wrong with it, and what to do.
-    pub(crate) fn checked(&self) -> Result<String, String> {
+    pub(crate) fn checked(&self) -> Result<Finding, String> {
         let peppers = self.now().map_err(|_| {
             format!(
                 "DOTMAC_ACCOUNTS_PEPPER is {MALFORMED}: make one with `openssl rand -base64 32`"
             )
         })?;
-        Ok(described(&peppers).unwrap_or_else(|| {
-            format!("{NONE}; set DOTMAC_ACCOUNTS_PEPPER, or put `accounts/pepper` into Vault")
-        }))
+        Ok(match described(&peppers) {
+            Some(words) => words.into(),
+            None => Finding::weak(format!(
+                "{NONE}; set DOTMAC_ACCOUNTS_PEPPER, or put `accounts/pepper` into Vault"
+            )),
+        })
     }
 
     /// Those of this moment, the one that hashes first.
@@ -78,7 +81,7 @@ impl Peppers {
 /// The message about a text that is no list of peppers.
 pub(crate) const MALFORMED: &str = "no list of keys of 32 bytes in base64, with commas between";
 
-const NONE: &str = "WARN: none: a stolen table of hashes can be attacked";
+const NONE: &str = "none: a stolen table of hashes can be attacked";
 
 /// Whether the pepper of the settings is written out and is no list of keys.
 pub(crate) fn is_malformed(setting: &SecretSetting) -> bool {
@@ -86,17 +89,17 @@ pub(crate) fn is_malformed(setting: &SecretSetting) -> bool {
 }
 
 /// What `check` can say of the pepper without asking Vault.
-pub(crate) fn described_setting(setting: &SecretSetting, has_vault: bool) -> String {
+pub(crate) fn described_setting(setting: &SecretSetting, has_vault: bool) -> Finding {
     let written = setting.literal().and_then(|text| read(text).ok());
     if let Some(words) = written.and_then(|peppers| described(&peppers)) {
-        return words;
+        return words.into();
     }
     match setting.reference() {
-        Some(reference) => format!("in Vault, at {reference}; `check --connect` reads it"),
+        Some(reference) => format!("in Vault, at {reference}; `check --connect` reads it").into(),
         None if has_vault => {
-            "not set; looked for in Vault at `accounts/pepper`: `check --connect` says whether it is there".to_owned()
+            "not set; looked for in Vault at `accounts/pepper`: `check --connect` says whether it is there".into()
         }
-        None => format!("{NONE}; set DOTMAC_ACCOUNTS_PEPPER"),
+        None => Finding::weak(format!("{NONE}; set DOTMAC_ACCOUNTS_PEPPER")),
     }
 }
 

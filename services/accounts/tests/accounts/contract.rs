@@ -248,10 +248,21 @@ async fn check_names_the_pepper_by_its_id_and_refuses_what_is_none() {
     let none = check(None, false).await;
     assert_eq!(none.code, 0, "{}", none.text());
     assert!(
-        none.text().contains("accounts pepper: WARN: none"),
+        none.text().contains("warning: accounts pepper: none"),
         "{}",
         none.text()
     );
+    // It is weak, which is no failure, and is said once.
+    let none = check(None, true).await;
+    assert_eq!(none.code, 0, "{}", none.text());
+    let text = none.text();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("accounts pepper"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(lines[0].starts_with("weak    accounts pepper "), "{text}");
+    assert!(lines[0].contains("none: a stolen table"), "{text}");
     let both = check(Some(format!("{two}, {one}")), false).await;
     assert_eq!(both.code, 0, "{}", both.text());
     let text = both.text();
@@ -263,7 +274,13 @@ async fn check_names_the_pepper_by_its_id_and_refuses_what_is_none() {
     assert_eq!(ids.len(), 2, "{text}");
     let connected = check(Some(two.to_owned()), true).await;
     let said = format!("passwords are hashed with the key `{}`", ids[0]);
-    assert!(connected.text().contains(&said), "{}", connected.text());
+    let connected = connected.text();
+    assert_eq!(
+        connected.matches("accounts pepper").count(),
+        1,
+        "{connected}"
+    );
+    assert!(connected.contains(&said), "{connected}");
     for wrong in ["not a key!", "AQEB", &format!("{one},{one}x")] {
         let refused = check(Some(wrong.to_owned()), false).await;
         assert_eq!(refused.code, 78, "{}", refused.text());
@@ -289,6 +306,35 @@ async fn signing_out_clears_what_the_site_left_behind() {
             "{path}"
         );
     }
+}
+
+#[tokio::test]
+async fn the_document_lists_the_ways_to_bring_credentials() {
+    let house = House::on_sqlite(1, &[]).await;
+    let url = format!("{}/openapi.json", house.instances[0].base);
+    let document: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+    let schemes = document["components"]["securitySchemes"]
+        .as_object()
+        .unwrap();
+    let said = |name: &str| {
+        let scheme = &schemes[name];
+        ["type", "scheme", "in", "name"].map(|field| scheme[field].as_str().unwrap_or_default())
+    };
+    assert_eq!(schemes.len(), 3, "{schemes:?}");
+    assert_eq!(said("credentials"), ["http", "bearer", "", ""]);
+    assert_eq!(said("api_key"), ["apiKey", "", "header", "X-API-Key"]);
+    assert_eq!(
+        said("session"),
+        ["apiKey", "", "cookie", "__Host-dotmac_session"]
+    );
+    let security = |path: &str, method: &str| {
+        document["paths"][format!("/api/v1{path}")][method]["security"].clone()
+    };
+    // Each by itself, the first one for clients that know only one.
+    let any = json!([{ "credentials": [] }, { "api_key": [] }, { "session": [] }]);
+    assert_eq!(security("/users", "get"), any);
+    assert_eq!(security("/auth/me", "get"), any);
+    assert_eq!(security("/auth/login", "post"), json!([{}]));
 }
 
 /// What a guard can answer is in the document, and what a route cannot answer is not.
