@@ -42,7 +42,10 @@ use command::{AccountsCommand, UserCommand};
 pub use error::AccountsError;
 use keys::KeyRing;
 use password::{BreachFilter, HashParams, Hasher, Peppers};
-use rules::mail::{self, AskedMail};
+use rules::mail::{
+    self, AskedMail,
+    notices::{self, RemovedFactors},
+};
 use service::{Inner, Service, Uses};
 pub use settings::AccountsSettings;
 
@@ -106,6 +109,7 @@ impl Module for Accounts {
             .seals()
             .audits(audit::ACTS)
             .jobs::<AskedMail>()
+            .jobs::<RemovedFactors>()
             .command::<AccountsCommand>()
             .named_command::<UserCommand>("user", "Users of all tenants, for operators.");
         events::declare(manifest)
@@ -172,6 +176,10 @@ impl Module for Accounts {
         on.share::<SharedDirectory>(Arc::new(directory::Users));
         let written = service.clone();
         on.job(async move |run: Run<AskedMail>| mail::write(written.clone(), run).await)?;
+        let noted = service.clone();
+        on.job(async move |run: Run<RemovedFactors>| {
+            notices::write_removed(noted.clone(), run).await
+        })?;
         on.provide(service);
         routes::mount(on);
         Ok(())

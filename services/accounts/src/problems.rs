@@ -16,7 +16,7 @@ pub(crate) const AMBIGUOUS_CREDENTIALS: ProblemType = ProblemType::new(
 pub(crate) const INVALID_CREDENTIALS: ProblemType = ProblemType::new(
     401,
     "invalid_credentials",
-    "the identifier or the password is not right",
+    "these credentials are not right",
 );
 pub(crate) const TOKEN_INVALID: ProblemType =
     ProblemType::new(401, "token_invalid", "the token is not valid");

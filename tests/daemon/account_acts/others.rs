@@ -162,6 +162,7 @@ impl House<'_> {
             ("api_keys_revoked", &me, "success"),
             ("authn_factor_added", &me, "success"),
             ("authn_recovery_codes_renewed", &me, "success"),
+            ("authn_recovery_codes_deleted", &me, "success"),
             ("authn_factor_removed", &me, "success"),
             ("user_exported", &me, "success"),
             ("membership_removed", &admin, "success"),
@@ -231,6 +232,7 @@ impl House<'_> {
         };
         for (method, path) in [
             (Method::POST, "/api/v1/auth/me/factors/recovery-codes"),
+            (Method::DELETE, "/api/v1/auth/me/factors/recovery-codes"),
             (Method::GET, "/api/v1/auth/me/export"),
             (Method::DELETE, path),
         ] {

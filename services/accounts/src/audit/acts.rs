@@ -41,6 +41,7 @@ acts! {
     FACTOR_ADDED = "authn_factor_added", "A second factor was activated.";
     FACTOR_REMOVED = "authn_factor_removed", "A second factor was removed.";
     RECOVERY_CODES_RENEWED = "authn_recovery_codes_renewed", "Recovery codes were replaced.";
+    RECOVERY_CODES_DELETED = "authn_recovery_codes_deleted", "Recovery codes were deleted by their owner.";
 
     USER_CREATED = "user_created", "A user was made.";
     USER_UPDATED = "user_updated", "The profile of a user was changed.";

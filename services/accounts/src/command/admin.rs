@@ -106,6 +106,11 @@ async fn adopted(tx: &mut TenantTx, user: UserRow, email: &str) -> Result<UserRo
             "the tenant `{slug}` manages the account of `{email}`; use another address"
         ));
     }
+    if user.deleted_at.is_some() {
+        return refused(format!(
+            "the account of `{email}` was deleted, and its address stays taken; use another address"
+        ));
+    }
     let has_password = users::password(tx, user.id).await?.is_some();
     if has_password || !user.is_active() || user.managed_by.is_none() {
         return refused(format!(

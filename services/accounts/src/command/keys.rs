@@ -1,6 +1,7 @@
 //! `dotmac accounts keys …`.
 
 use dotmac_platform::{audit::SystemActs as _, db::types::Moment};
+use serde_json::json;
 
 use super::{Failure, Operator, print};
 use crate::{AccountsError, keys, store};
@@ -8,8 +9,12 @@ use crate::{AccountsError, keys, store};
 /// Signing keys.
 #[derive(clap::Subcommand)]
 pub(crate) enum KeysCommand {
-    /// All keys that are accepted.
-    List,
+    /// All keys that are accepted: `next` signs later, `active` signs now, `retiring` signs no more.
+    List {
+        /// Print JSON, a line for each key.
+        #[arg(long)]
+        json: bool,
+    },
     /// Publish a new key; it signs in 11 minutes.
     Rotate,
     /// Accept a key no more, at once and everywhere. All tokens that it signed end.
@@ -24,7 +29,7 @@ pub(crate) enum KeysCommand {
 impl Operator {
     pub(super) async fn keys(&self, command: KeysCommand) -> Result<(), Failure> {
         match command {
-            KeysCommand::List => {
+            KeysCommand::List { json } => {
                 let read = self.db.read("list keys", async |c| {
                     store::keys::signing(c, Moment::now()).await
                 });
@@ -37,10 +42,12 @@ impl Operator {
                         at if Some(at) == newest => "active",
                         _ => "retiring",
                     };
-                    print(format_args!(
-                        "{}  {state:8}  since {}",
-                        key.kid, key.activate_at
-                    ));
+                    let (kid, since) = (&key.kid, key.activate_at);
+                    if json {
+                        print(json!({ "kid": kid, "state": state, "since": since }));
+                    } else {
+                        print(format_args!("{kid}  {state:8}  since {since}"));
+                    }
                 }
             }
             KeysCommand::Rotate => {

@@ -75,6 +75,11 @@ pub(super) fn declare(routes: &mut Routes) {
         .summary("New recovery codes in place of the former ones")
         .rate_limits(SECOND_FACTORS)
         .rate_limit(CODE_SETS);
+    routes
+        .delete("/recovery-codes", delete_codes)
+        .problems(OF_OWN)
+        .summary("Delete the recovery codes that you have left")
+        .rate_limit(CALLS);
 }
 
 /// The second factors of the caller.
@@ -254,9 +259,9 @@ async fn remove_totp(
     seen: IfMatch,
 ) -> Result<NoContent, AccountsError> {
     service::person(&who)?;
-    let (principal, changes) = ((*who).clone(), on.changes.clone());
+    let (principal, service) = ((*who).clone(), (*on).clone());
     let removed = on.asked_by(&who).act("remove TOTP", async move |tx| {
-        rules::remove_own(tx, &changes, &principal, Factor::Totp, &seen).await
+        rules::remove_own(tx, &service, &principal, Factor::Totp, &seen).await
     });
     removed.await?;
     Ok(NoContent)
@@ -265,6 +270,12 @@ async fn remove_totp(
 async fn renew_codes(who: Authenticated, on: Use<Service>) -> Result<Json<Codes>, AccountsError> {
     service::person(&who)?;
     Ok(Json(shown(&rules::renew_codes(&on, &who).await?)))
+}
+
+async fn delete_codes(who: Authenticated, on: Use<Service>) -> Result<NoContent, AccountsError> {
+    service::person(&who)?;
+    rules::delete_codes(&on, &who).await?;
+    Ok(NoContent)
 }
 
 fn shown(codes: &[SecretString]) -> Codes {

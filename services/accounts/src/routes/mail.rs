@@ -1,5 +1,7 @@
 //! Requests for mails. Each gets the same answer, whether its address has an account or not, before any query.
 
+use std::time::Instant;
+
 use dotmac_platform::{
     db::types::Id,
     prelude::*,
@@ -9,7 +11,7 @@ use garde::Validate;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{BODY, CHANGES, MAILS, flow::Browser};
+use super::{BODY, CHANGES, MAILS, flow::Browser, session::floored};
 use crate::{
     AccountsError, cookies,
     problems::{OF_MAIL, OF_OWN},
@@ -63,6 +65,16 @@ struct MailRequest {
 
 /// Has a mail written, which is bound to the browser that asks.
 async fn ask(
+    on: &Service,
+    head: &RequestHead,
+    purpose: Purpose,
+    email: &str,
+) -> Result<WithHeaders<Noted>, AccountsError> {
+    let began = Instant::now();
+    floored(began, noted(on, head, purpose, email).await).await
+}
+
+async fn noted(
     on: &Service,
     head: &RequestHead,
     purpose: Purpose,

@@ -125,7 +125,7 @@ pub(super) fn display_name(change: &Change<String>, _: &()) -> garde::Result {
         Some(text) if text.is_empty() || text.chars().count() > 200 => {
             Err(garde::Error::new("must have 1 to 200 characters"))
         }
-        Some(text) => super::visible(text, &()),
+        Some(text) => super::personal(text, &()),
         None => Ok(()),
     }
 }

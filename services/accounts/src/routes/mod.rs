@@ -28,6 +28,7 @@ mod well_known;
 use std::{cmp::Reverse, time::Duration};
 
 use dotmac_platform::{
+    mail::is_invisible,
     module::Mount,
     routing::{CursorScope, InvalidRequest, Page, Paging, RateLimit, RequestHead, Routes, etag},
 };
@@ -155,24 +156,27 @@ fn user_agent(head: &RequestHead) -> Option<String> {
     )
 }
 
-/// A name for people: no invisible characters, and no blank at either end.
+/// A name that others go by: no invisible characters, and no blank at either end.
 fn visible(text: &str, _: &()) -> garde::Result {
-    let is_visible = text.trim() == text && !text.chars().any(is_hidden);
-    if is_visible {
+    shown(text, |letter| letter.is_control() || is_invisible(letter))
+}
+
+/// The name of a person, which no right depends on: the same, but that letters may be joined and kept apart, as in Persian.
+fn personal(text: &str, _: &()) -> garde::Result {
+    let is_hidden = |letter: char| letter.is_control() || is_invisible(letter);
+    shown(text, |letter| {
+        is_hidden(letter) && !matches!(letter, '\u{200c}' | '\u{200d}')
+    })
+}
+
+fn shown(text: &str, is_hidden: impl Fn(char) -> bool) -> garde::Result {
+    if text.trim() == text && !text.chars().any(is_hidden) {
         Ok(())
     } else {
         Err(garde::Error::new(
             "must not begin or end with a blank, or hold characters that cannot be seen",
         ))
     }
-}
-
-/// Control characters, and those that turn the direction of a text or have no width.
-fn is_hidden(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{61c}' | '\u{feff}')
-        || matches!(letter, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2060}')
-        || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The page of a list that is read whole, in the order of `key` or in the reverse order. No two items have the same key.
@@ -215,4 +219,27 @@ fn status(given: Option<&str>) -> Result<Option<String>, InvalidRequest> {
 /// `text` as a value of its field; a text that is none is refused with the field's name.
 fn refused(field: &'static str, message: &'static str) -> AccountsError {
     AccountsError::field(field, "invalid", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_holds_nothing_that_cannot_be_seen() {
+        for name in ["owner", "Jos\u{e9} P\u{e9}rez", "\u{674e}\u{5c0f}\u{9f99}"] {
+            assert!(visible(name, &()).is_ok(), "{name:?}");
+        }
+        let hidden = "\u{7}\u{ad}\u{61c}\u{200b}\u{200d}\u{2028}\u{202e}\u{2060}\u{2063}\u{2069}\u{feff}\u{e0061}";
+        let fillers = "\u{115f}\u{1160}\u{3164}\u{ffa0}";
+        for hidden in hidden.chars().chain(fillers.chars()) {
+            for name in [format!("owner{hidden}"), format!("own{hidden}er")] {
+                assert!(visible(&name, &()).is_err(), "{name:?}");
+            }
+        }
+        assert!(visible(" owner", &()).is_err());
+        let persian = "\u{639}\u{644}\u{6cc}\u{200c}\u{631}\u{636}\u{627}";
+        assert!(personal(persian, &()).is_ok() && visible(persian, &()).is_err());
+        assert!(personal("Ann\u{202e}", &()).is_err());
+    }
 }

@@ -110,15 +110,13 @@ async fn change_password(
     body: Valid<PasswordChange>,
 ) -> Result<NoContent, AccountsError> {
     service::person(&who)?;
-    let session = who.session.ok_or(AccountsError::SessionEnded)?;
     let PasswordChange {
         current,
         new,
         end_others,
         revoke_keys,
     } = body.into_inner();
-    let (user, session) = (Id::from_uuid(who.id), Id::from_uuid(session));
-    let needed = mfa::needed(&on, user).await?;
+    let needed = mfa::needed(&on, Id::from_uuid(who.id)).await?;
     if needed > 1 {
         service::authenticated_now(&who, needed)?;
     }
@@ -131,6 +129,6 @@ async fn change_password(
         device: device.and_then(|text| secret_text::read(Prefix::Device, text)),
         keys: revoke_keys.unwrap_or(end_others),
     };
-    passwords::change(&on, user, session, both, ends).await?;
+    passwords::change(&on, &who, both, ends).await?;
     Ok(NoContent)
 }

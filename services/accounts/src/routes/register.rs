@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{BODY, REGISTRATIONS, flow::Browser, session::floored, visible};
+use super::{BODY, REGISTRATIONS, flow::Browser, personal, session::floored};
 use crate::{
     AccountsError, cookies,
     password::Asker,
@@ -48,7 +48,7 @@ struct Registration {
     #[garde(inner(length(bytes, min = 1, max = 64)))]
     username: Option<String>,
     #[serde(default)]
-    #[garde(inner(length(chars, min = 1, max = 200), custom(visible)))]
+    #[garde(inner(length(chars, min = 1, max = 200), custom(personal)))]
     full_name: Option<String>,
 }
 

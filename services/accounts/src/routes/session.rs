@@ -135,15 +135,12 @@ pub(super) async fn session(
     Ok((body, set))
 }
 
-/// Answers refusals of what may be guessed no sooner than [`FLOOR`] after the request.
+/// Answers no failure sooner than [`FLOOR`] after the request: none says by its time how far it came.
 pub(super) async fn floored<T>(
     began: Instant,
     result: Result<T, AccountsError>,
 ) -> Result<T, AccountsError> {
-    if result
-        .as_ref()
-        .is_err_and(AccountsError::is_slow_on_purpose)
-    {
+    if result.is_err() {
         tokio::time::sleep_until((began + FLOOR).into()).await;
     }
     result

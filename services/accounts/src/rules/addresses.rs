@@ -1,8 +1,10 @@
 //! Addresses of accounts: proved by a link, changed once the new one is proved, put back by a link that the former one gets.
 
+use std::time::Duration;
+
 use dotmac_platform::{
     audit::{Audited, SystemActs as _},
-    db::Tx,
+    db::{Tx, types::Moment},
 };
 use secrecy::ExposeSecret as _;
 
@@ -26,6 +28,9 @@ use crate::{
     },
 };
 
+/// How long before it asks for another address a client may have added a second factor, to keep the account.
+const BEFORE: Duration = Duration::from_secs(24 * 3600);
+
 /// What proves an address.
 const PROOFS: &[&str] = &[one_time::VERIFY, one_time::CHANGE];
 
@@ -48,7 +53,7 @@ pub(crate) async fn verify(service: &Service, given: Given) -> Result<(), Accoun
         }
         match row.address {
             None => set_verified(tx, &user).await,
-            Some(address) => change(tx, &worked, &user, address).await,
+            Some(address) => change(tx, &worked, &user, address, row.created_at).await,
         }
     });
     verified.await
@@ -87,15 +92,17 @@ pub(super) async fn set_verified(
     Ok(act.record_of(tx, user.id).await?.of(()))
 }
 
-/// Makes the address that of the account. The former one gets a notice, with a link that puts it back.
+/// Makes the address that of the account, as was asked for at `asked_at`. The former one gets a notice, with a link that puts it
+/// back.
 async fn change(
     tx: &mut Tx,
     service: &Service,
     former: &UserRow,
     address: String,
+    asked_at: Moment,
 ) -> Result<Audited<()>, AccountsError> {
     let user = set_address(tx, former, address).await?;
-    mail::notify_former_address(tx, service, former, &user).await?;
+    mail::notify_former_address(tx, service, former, &user, asked_at).await?;
     let act = Act::on_user(EMAIL_CHANGED, user.id);
     Ok(act.record_of(tx, user.id).await?.of(()))
 }
@@ -113,8 +120,8 @@ async fn set_address(
 }
 
 /// Restores the former address, ends all sessions, revokes all personal keys, and removes what the client that changed the address
-/// may know or have added: the password, recovery codes, and the second factors since then. A link to set a password is mailed to
-/// the address. The link of an earlier address stays valid.
+/// may know or have added: the password, recovery codes, and the second factors since [`BEFORE`] it was asked for. A link to set a
+/// password is mailed to the address. The link of an earlier address stays valid.
 ///
 /// # Errors
 ///
@@ -136,7 +143,7 @@ pub(crate) async fn undo(service: &Service, given: Given) -> Result<(), Accounts
             let user = set_address(tx, &user, address).await?;
             store::delete_password(tx, user.id).await?;
             devices::delete_of(tx, user.id, None).await?;
-            factors::remove_since(tx, user.id, row.created_at).await?;
+            factors::remove_since(tx, &worked, user.id, row.created_at - BEFORE).await?;
             let changes = &worked.changes;
             api_keys::revoke_personal(tx, changes, user.id).await?;
             sessions::end_all(tx, changes, user.id, None, "email_change_undone").await?;

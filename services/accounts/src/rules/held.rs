@@ -12,7 +12,7 @@ use dotmac_platform::{
 };
 
 use super::{
-    holders::{self, powers},
+    holders::{self, Powers, powers},
     roles,
 };
 use crate::{
@@ -203,7 +203,7 @@ async fn before_gift(
     tx: &mut TenantTx,
     who: &Principal,
     terms: Terms,
-) -> Result<PermissionSet, AccountsError> {
+) -> Result<Powers, AccountsError> {
     service::person(who)?;
     not_self(who, terms.holder)?;
     if terms.expires_at.is_some_and(|end| end <= Moment::now()) {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     AccountsError,
-    service::permissions,
+    service::{permissions, permissions_of_all},
     store::{
         bindings::{self, Holder},
         roles::{self as store, RoleGrants, RoleId, RoleRow},
@@ -31,12 +31,23 @@ const MOST_COMBINATIONS: i64 = 2000;
 /// Why an owner gets no role that denies something.
 pub(super) const OWNER_IS_DENIED: &str = "an owner has all permissions; remove that role first";
 
-/// What `holder` may do now. It is held until the end of the transaction: its roles are changed by one at a time, and no link
+/// What a holder may do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Powers {
+    now: PermissionSet,
+    /// Now, or once some of what gives and denies has ended.
+    ever: PermissionSet,
+}
+
+impl Powers {
+    fn covers(&self, other: &Self) -> bool {
+        self.now.covers(&other.now) && self.ever.covers(&other.ever)
+    }
+}
+
+/// What `holder` may do. It is held until the end of the transaction: its roles are changed by one at a time, and no link
 /// for the password of a user is made or used meanwhile.
-pub(super) async fn powers(
-    tx: &mut TenantTx,
-    holder: Holder,
-) -> Result<PermissionSet, AccountsError> {
+pub(super) async fn powers(tx: &mut TenantTx, holder: Holder) -> Result<Powers, AccountsError> {
     match holder {
         Holder::User(id) => {
             users::hold(tx, id, Hold::Alone).await?;
@@ -44,8 +55,13 @@ pub(super) async fn powers(
         }
         Holder::Service(id) => service_accounts::hold(tx, id).await?,
     }
-    let grants = bindings::grants_of(tx, holder).await?;
-    Ok(permissions(tx.tenant(), &grants))
+    let tenant = tx.tenant();
+    let now = bindings::grants_of(tx, holder).await?;
+    let ever = bindings::grants_from_now_on(tx, tenant, holder).await?;
+    Ok(Powers {
+        now: permissions(tenant, &now),
+        ever: permissions_of_all(tenant, &ever),
+    })
 }
 
 /// Whether the caller has everything that a change gives to a holder or takes from it. A role that denies gives nothing, and
@@ -82,16 +98,19 @@ pub(super) async fn check_holder(
     tx: &mut TenantTx,
     who: &Principal,
     holder: Holder,
-    before: &PermissionSet,
+    before: &Powers,
     until: Option<Moment>,
 ) -> Result<(), AccountsError> {
     let after = powers(tx, holder).await?;
-    check_effect(who, before, &after)?;
+    check_effect(who, &before.now, &after.now)?;
+    check_effect(who, &before.ever, &after.ever)?;
     if before.covers(&after) {
         return Ok(());
     }
-    check_lasting(tx, who, &gained(before, &after), until).await?;
-    check_password(tx, holder, &after).await
+    let mut given = gained(&before.now, &after.now);
+    add(&mut given, &gained(&before.ever, &after.ever));
+    check_lasting(tx, who, &given, until).await?;
+    check_makers(tx, holder, &after.ever, until).await
 }
 
 /// What is in `after` and not in `before`.
@@ -176,13 +195,13 @@ pub(super) async fn check_role(
             continue;
         }
         add(&mut gains, &gained(&before, &after));
-        if let Some(maker) = combination.maker {
+        for maker in combination.makers {
             add(of_makers.entry(maker).or_default(), &after);
         }
     }
     check_lasting(tx, who, &gains, None).await?;
     for (maker, after) in of_makers {
-        check_maker(tx, maker, &after).await?;
+        check_maker(tx, maker, &after, None).await?;
     }
     Ok(())
 }
@@ -194,16 +213,16 @@ fn add(set: &mut PermissionSet, other: &PermissionSet) {
     }
 }
 
-/// Whether the administrator who set the password of `holder`, or made the link that it was set by, has all of `after`: the
-/// administrator may know that password, and can sign in as the holder.
+/// Whether each [administrator](users::makers) who can sign in as the holder has all of `after`, until that time or for good.
 ///
 /// # Errors
 ///
 /// [`AccountsError::Forbidden`].
-async fn check_password(
+async fn check_makers(
     tx: &mut TenantTx,
     holder: Holder,
     after: &PermissionSet,
+    until: Option<Moment>,
 ) -> Result<(), AccountsError> {
     let Holder::User(id) = holder else {
         return Ok(());
@@ -214,23 +233,25 @@ async fn check_password(
     if user.is_none_or(|user| user.managed_by != Some(tenant)) {
         return Ok(());
     }
-    match users::password(tx, id).await?.and_then(|row| row.set_by) {
-        Some(maker) => check_maker(tx, maker, after).await,
-        None => Ok(()),
+    for maker in users::makers(tx, id).await? {
+        check_maker(tx, maker, after, until).await?;
     }
+    Ok(())
 }
 
 async fn check_maker(
     tx: &mut TenantTx,
     maker: UserId,
     after: &PermissionSet,
+    until: Option<Moment>,
 ) -> Result<(), AccountsError> {
     let tenant = tx.tenant();
-    if Standing::of_user(tx, tenant, maker).await?.covers(after) {
+    let maker = Standing::lasting(tx, tenant, maker, until).await?;
+    if maker.covers(after) {
         Ok(())
     } else {
         Err(AccountsError::Forbidden(
-            "an administrator with fewer permissions set this user's password, or made the link for it; make a link yourself, and give the role once the user has used it",
+            "an administrator with fewer permissions set this user's password, or made the link for it; make a link yourself, and give the role once the user has used it; a passkey from before must be removed, and a link that undoes a change of address from before must be over (7 days)",
         ))
     }
 }

@@ -36,8 +36,7 @@ pub(crate) const VERIFY: &str = "email_verify";
 /// Proves another address, and makes it the account's.
 pub(crate) const CHANGE: &str = "email_change";
 
-/// Puts the former address back.
-pub(crate) const UNDO: &str = "email_undo";
+pub(crate) use crate::store::one_time::UNDO;
 
 /// Signs in.
 pub(crate) const SIGN_IN: &str = "sign_in";
@@ -75,6 +74,21 @@ pub(crate) async fn issue(
     Ok((minted, row.expires_at))
 }
 
+/// A link that undoes what was asked for at `asked_at`, which is when it counts as made.
+pub(crate) async fn issue_undo(
+    tx: &mut Tx,
+    link: NewLink,
+    asked_at: Moment,
+) -> Result<(MintedPair, Moment), AccountsError> {
+    let minted = secret_text::mint_pair(Prefix::OneTime)?;
+    let row = OneTimeRow {
+        created_at: asked_at,
+        ..row(&minted, link)
+    };
+    replace(tx, &row).await?;
+    Ok((minted, row.expires_at))
+}
+
 /// What is written in a mail, and shown nowhere else.
 pub(crate) struct Letter {
     pub(crate) token: SecretString,
@@ -82,7 +96,7 @@ pub(crate) struct Letter {
     pub(crate) expires_at: Moment,
 }
 
-/// The same for a mail that `browser` has asked for, by the hash of its cookie.
+/// The same for a mail that `browser` has asked for, by the hash of its cookie; in place of those alone that were asked for.
 pub(crate) async fn issue_mailed(
     tx: &mut Tx,
     keys: &Keys,
@@ -126,11 +140,15 @@ fn row(minted: &MintedPair, link: NewLink) -> OneTimeRow {
     }
 }
 
-/// The newest link for a purpose is the only one, unless it restores an address: an attacker who changes the address twice must
-/// not end the link of its owner.
+/// The newest link for a purpose ends those before it, unless it restores an address: an attacker who changes the address twice
+/// must not end the link of its owner. One that was asked for ends others that were asked for and no more, since anybody may ask:
+/// those of administrators, operators and notices stay.
 async fn replace(tx: &mut Tx, row: &OneTimeRow) -> Result<(), AccountsError> {
-    if row.purpose != UNDO {
-        store::delete_of(tx, row.user_id, row.purpose.clone()).await?;
+    let (user, purpose) = (row.user_id, row.purpose.clone());
+    if row.browser.is_some() {
+        store::delete_asked_for(tx, user, purpose).await?;
+    } else if row.purpose != UNDO {
+        store::delete_of(tx, user, purpose).await?;
     }
     store::insert(tx, row).await?;
     Ok(())

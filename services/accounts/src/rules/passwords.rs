@@ -1,8 +1,12 @@
 //! Passwords: set by a link, changed by their owner.
 
 use dotmac_platform::{
+    access::Principal,
     audit::{Audited, SystemActs as _},
-    db::{Connection, Tx, types::Moment},
+    db::{
+        Connection, Tx,
+        types::{Id, Moment},
+    },
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -32,8 +36,9 @@ use crate::{
     },
 };
 
-/// By what failures to give the present password are counted, together with the user.
-pub(super) const SCOPE: &str = "password";
+/// By what failures to give the present password are counted, together with the user and the time of the authentication: those of
+/// a session and of what takes its place, apart from the other sessions, so that a stolen one does not keep the user out.
+const SCOPE: &str = "password";
 
 /// What a link for a password is bound to: the password as it is, so that a change ends the link.
 pub(crate) fn epoch(password: Option<&PasswordRow>) -> String {
@@ -147,8 +152,11 @@ async fn is_still_allowed(
     let Some(tenant) = user.managed_by else {
         return Ok(false);
     };
-    let maker = Standing::of_user(c, tenant, maker).await?;
-    Ok(maker.may_write_users() && maker.covers_user(c, user.id).await?)
+    if !Standing::of_user(c, tenant, maker).await?.may_write_users() {
+        return Ok(false);
+    }
+    let lasting = Standing::lasting(c, tenant, maker, None).await?;
+    Ok(lasting.covers_user(c, user.id).await?)
 }
 
 /// Sets a password of a user whose row is held.
@@ -240,19 +248,23 @@ impl Proved {
     }
 }
 
-/// Checks the present password of a signed-in user, which `field` of the request has.
+/// Checks the present password of a signed-in user, which `field` of the request has. The last failure that is allowed ends the
+/// session.
 ///
 /// # Errors
 ///
-/// [`AccountsError::Invalid`] if that is not it; [`AccountsError::Throttled`], [`AccountsError::Busy`].
+/// [`AccountsError::Invalid`] if that is not it; [`AccountsError::Throttled`], [`AccountsError::Busy`],
+/// [`AccountsError::SessionEnded`].
 pub(super) async fn prove(
     service: &Service,
-    user: UserId,
+    who: &Principal,
     field: &'static str,
     given: SecretString,
 ) -> Result<Proved, AccountsError> {
+    let (user, session) = caller(who)?;
     let keys = service.keys.get().await?;
-    let key = keys.throttle_key(SCOPE, &user.to_string())?;
+    let authenticated_at = Moment::from(who.authenticated_at);
+    let key = keys.throttle_key(SCOPE, &format!("{user} {authenticated_at}"))?;
     let checked = key.clone();
     let read = service.open_db.read("read password", async move |c| {
         throttle::check(c, checked).await?;
@@ -266,10 +278,14 @@ pub(super) async fn prove(
     if verify(service, Asker::signed_in(), given, stored).await? != Verdict::Wrong {
         return Ok(Proved { row, epoch, key });
     }
+    let changes = service.changes.clone();
     let counted = service.open_db.act("count failure", async move |tx| {
         act_as(tx, user);
         let held = throttle::check(tx, key.clone()).await;
-        throttle::count(tx, key, Limit::PRESENT_PASSWORD).await?;
+        let failures = throttle::count(tx, key, Limit::PRESENT_PASSWORD).await?;
+        if failures == Some(Limit::PRESENT_PASSWORD.most) {
+            sessions::end_by_id(tx, &changes, session, "too_many_failures").await?;
+        }
         let act = Act::on_user(PASSWORD_CHECK, user).failed("the password is not right");
         // The count is kept, whatever the answer.
         Ok::<_, AccountsError>(act.record_of(tx, user).await?.of(held))
@@ -280,6 +296,12 @@ pub(super) async fn prove(
         "password_wrong",
         "is not the present password",
     ))
+}
+
+/// The user who calls, and the session that it calls with.
+fn caller(who: &Principal) -> Result<(UserId, SessionId), AccountsError> {
+    let session = who.session.ok_or(AccountsError::SessionEnded)?;
+    Ok((Id::from_uuid(who.id), Id::from_uuid(session)))
 }
 
 /// What ends with a password that is changed.
@@ -299,13 +321,13 @@ pub(crate) struct Ends {
 /// [`AccountsError::Invalid`] with `current` if that is not it; what [`hash_new`] says.
 pub(crate) async fn change(
     service: &Service,
-    user: UserId,
-    session: SessionId,
+    who: &Principal,
     (current, new): (SecretString, SecretString),
     ends: Ends,
 ) -> Result<(), AccountsError> {
-    let _place = service.hasher.place_of(user.uuid())?;
-    let proved = prove(service, user, "current", current).await?;
+    let (user, session) = caller(who)?;
+    let _place = service.hasher.place_of(who.id)?;
+    let proved = prove(service, who, "current", current).await?;
     let new = hash_new(service, Asker::signed_in(), &proved.row, "new", new).await?;
     let worked = service.clone();
     let changed = service.open_db.act("change password", async move |tx| {

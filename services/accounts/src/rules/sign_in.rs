@@ -172,15 +172,37 @@ async fn candidate(service: &Service, attempt: &Attempt) -> Result<Candidate, Ac
         };
         let scope = known.map_or_else(|| SCOPE.to_owned(), scope_of);
         let key = keys.throttle_key(&scope, identifier.text())?;
-        throttle::check(c, key.clone()).await?;
-        Ok::<_, AccountsError>(Candidate {
+        let held = throttle::check(c, key.clone()).await;
+        let is_notice_due = held.is_err() && throttle::is_notice_due(c, key.clone()).await?;
+        let candidate = Candidate {
             user,
             password,
             device: known,
             key,
-        })
+        };
+        Ok::<_, AccountsError>((candidate, held, is_notice_due))
     });
-    found.await
+    let (candidate, held, is_notice_due) = found.await?;
+    if is_notice_due {
+        tell_again(service, &candidate).await?;
+    }
+    held?;
+    Ok(candidate)
+}
+
+/// Mails the owner once more that sign-ins are locked.
+async fn tell_again(service: &Service, candidate: &Candidate) -> Result<(), AccountsError> {
+    let user = candidate.user.as_ref().map_or(NO_USER, |user| user.id);
+    let (key, worked) = (candidate.key.clone(), service.clone());
+    let told = service
+        .open_db
+        .transaction("tell of lock", async move |tx| {
+            if throttle::take_notice(tx, key).await? {
+                notices::locked(tx, &worked, user).await?;
+            }
+            Ok::<_, AccountsError>(())
+        });
+    told.await
 }
 
 /// What did not let its sender in.

@@ -3,12 +3,12 @@
 
 use dotmac_platform::{
     access::{PermissionSet, Principal},
-    db::{Connection, DbError, TenantId},
+    db::{Connection, DbError, TenantId, types::Moment},
 };
 
 use crate::{
     WriteUsers,
-    service::permissions,
+    service::{permissions, permissions_of_all},
     store::{
         bindings::{self, Holder},
         roles::RoleGrants,
@@ -56,6 +56,28 @@ impl Standing {
         })
     }
 
+    /// The same, of what the user has until that time, or for good: by a password that it knows it can act for longer than it has
+    /// its role.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`].
+    pub(crate) async fn lasting(
+        c: &mut Connection,
+        tenant: TenantId,
+        id: UserId,
+        until: Option<Moment>,
+    ) -> Result<Self, DbError> {
+        let now = Self::of_user(c, tenant, id).await?;
+        let until = until.unwrap_or(Moment::LAST);
+        let grants = bindings::grants_at(c, tenant, Holder::User(id), until).await?;
+        let permissions = permissions(tenant, &grants).intersection(&now.permissions);
+        Ok(Self {
+            tenant,
+            permissions,
+        })
+    }
+
     /// Whether it may make links for users at all.
     pub(crate) fn may_write_users(&self) -> bool {
         self.permissions.has::<WriteUsers>()
@@ -66,8 +88,9 @@ impl Standing {
         self.permissions.covers(set)
     }
 
-    /// Whether it covers what the user may do in every tenant. The same permission in another tenant is another one, so there
-    /// the user must have none, unless the administrator may do everything in the tenant of the operators.
+    /// Whether it covers what the user may do in every tenant, now and once some of what gives and denies has ended. The same
+    /// permission in another tenant is another one, so there the user must have none, unless the administrator may do everything in
+    /// the tenant of the operators.
     ///
     /// `c` must see the rows of all tenants.
     ///
@@ -80,8 +103,8 @@ impl Standing {
         id: UserId,
     ) -> Result<bool, DbError> {
         for tenant in users::tenants(c, id).await? {
-            let grants = bindings::grants_in(c, tenant, Holder::User(id)).await?;
-            let theirs = permissions(tenant, &grants);
+            let grants = bindings::grants_from_now_on(c, tenant, Holder::User(id)).await?;
+            let theirs = permissions_of_all(tenant, &grants);
             let is_covered = if tenant == self.tenant {
                 self.covers(&theirs)
             } else {

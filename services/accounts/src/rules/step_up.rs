@@ -47,7 +47,7 @@ pub(crate) async fn by_password(
         return Err(service::step_up_required(needed));
     }
     let _place = service.hasher.place_of(who.id)?;
-    let proved = passwords::prove(service, user, "password", password).await?;
+    let proved = passwords::prove(service, who, "password", password).await?;
     let worked = service.clone();
     let keys = service.keys.get().await?;
     let stepped_up = service.open_db.act("step up", async move |tx| {

@@ -41,9 +41,9 @@ impl Limit {
         long_wait_at: None,
     };
 
-    /// Passwords that a signed-in caller gives: the session may be stolen, and its owner is not kept out for good.
+    /// Passwords that a signed-in caller gives, of which the last one ends the session: it may be stolen.
     pub(crate) const PRESENT_PASSWORD: Self = Self {
-        most: 100,
+        most: 20,
         locked_for: Some(WINDOW),
         long_wait_at: None,
     };
@@ -105,11 +105,43 @@ fn counted(mut row: ThrottleRow, now: Moment, limit: Limit) -> Option<ThrottleRo
         row.window_start = now;
     }
     row.failures += 1;
-    row.until = match wait_after(row.failures, limit) {
-        Some(wait) => now + wait,
-        None => limit.locked_for.map_or(Moment::LAST, |locked| now + locked),
+    row.until = match (wait_after(row.failures, limit), limit.locked_for) {
+        (Some(wait), _) => now + wait,
+        (None, Some(locked)) => now + locked,
+        (None, None) => {
+            // From now on it is when the owner was told.
+            row.window_start = now;
+            Moment::LAST
+        }
     };
     Some(row)
+}
+
+/// Whether the owner is to be told once more of a lock of sign-ins.
+pub(crate) async fn is_notice_due(c: &mut Connection, key: Vec<u8>) -> Result<bool, AccountsError> {
+    let row = store::find(c, key).await?;
+    Ok(row.is_some_and(|row| is_due(&row, Moment::now())))
+}
+
+/// The same, and takes note that the owner is told now.
+pub(crate) async fn take_notice(tx: &mut Tx, key: Vec<u8>) -> Result<bool, AccountsError> {
+    let row = store::hold(tx, key).await?;
+    let now = Moment::now();
+    let is_due = is_due(&row, now);
+    if is_due {
+        let told = ThrottleRow {
+            window_start: now,
+            ..row
+        };
+        store::set(tx, told).await?;
+    }
+    Ok(is_due)
+}
+
+/// A lock has no window: the time is when the owner was told.
+fn is_due(row: &ThrottleRow, now: Moment) -> bool {
+    let is_locked = row.failures >= Limit::SIGN_IN.most && row.until > now;
+    is_locked && row.window_start + WINDOW <= now
 }
 
 /// Forgets the failures: the owner has authenticated.
@@ -178,6 +210,12 @@ mod tests {
         };
         let locked = after_waits(Limit::SIGN_IN);
         assert_eq!((locked.failures, locked.until), (100, Moment::LAST));
+        // The owner is told at the lock, and a day later.
+        let told = locked.window_start;
+        let second = Duration::from_secs(1);
+        assert!(told > now && !is_due(&locked, told + WINDOW - second));
+        assert!(is_due(&locked, told + WINDOW));
+        assert!(!is_due(&first, now + WINDOW));
         let locked = after_waits(Limit::FACTOR);
         assert_eq!(locked.failures, 20);
         let (end, later) = (locked.until, Duration::from_secs(1));

@@ -128,17 +128,18 @@ pub(crate) async fn find(
 
 /// A member whose account this tenant manages: only its administrators change it.
 async fn managed(tx: &mut TenantTx, who: &Principal, id: UserId) -> Result<UserRow, AccountsError> {
+    let tenant = tx.tenant();
     let row = store::find_member(tx, id)
         .await?
         .ok_or(AccountsError::NotFound)?;
-    if row.managed_by != Some(tx.tenant()) {
+    if row.managed_by != Some(tenant) {
         return Err(AccountsError::Forbidden(
             "another tenant manages this account",
         ));
     }
     // An administrator must not take over or stop a user with more permissions.
-    let theirs = bindings::grants_of(tx, Holder::User(id)).await?;
-    roles::check_grants(who, &theirs)?;
+    let theirs = bindings::grants_from_now_on(tx, tenant, Holder::User(id)).await?;
+    roles::covered(who, &service::permissions_of_all(tenant, &theirs))?;
     Ok(row)
 }
 
@@ -258,8 +259,8 @@ pub(crate) async fn enable(
     Ok(Act::on_user(USER_ENABLED, id).record(tx)?.of(()))
 }
 
-/// Deletes the user, in the version that the client has seen: the account is gone in all tenants, and its name and address stay
-/// taken.
+/// Deletes the user, in the version that the client has seen: the account is gone in all tenants, with all that lets its owner in.
+/// Its name and address stay taken until it is erased: else whoever gets them next would get mails that are meant for the former one.
 pub(crate) async fn delete(
     tx: &mut AcrossTx<'_>,
     changes: &Changes,
@@ -272,6 +273,7 @@ pub(crate) async fn delete(
     keeps_owners_without(tx, id).await?;
     let own = tx.tenant(&who.scope()).await?;
     service::changed(store::set_deleted(own, seen).await?)?;
+    store::delete_credentials(own, id).await?;
     let recorded = Act::on_user(USER_DELETED, id).record(own)?;
     own.emit(&UserDeleted { user: id })?;
     end_sessions(tx, changes, id, "user_deleted").await?;
@@ -303,15 +305,13 @@ pub(crate) async fn unlock(
     Ok(Act::on_user(USER_UNLOCKED, id).record(tx)?.of(()))
 }
 
-/// Forgets the failed passwords: of sign-ins by either name, from unknown devices and from those that are known, and of the
-/// signed-in user. Not those of second factors: a client that sets a password by a link would get more tries.
+/// Forgets the failed passwords of sign-ins by either name, from unknown devices and from those that are known. Not those of second
+/// factors: a client that sets a password by a link would get more tries.
 pub(crate) async fn forget_failures(
     tx: &mut dotmac_platform::db::Tx,
     keys: &Keys,
     row: &UserRow,
 ) -> Result<(), AccountsError> {
-    let present = keys.throttle_key(passwords::SCOPE, &row.id.to_string())?;
-    throttle::delete(tx, present).await?;
     let email = row.email_normal.clone().map(Identifier::Email);
     let name = row.username_normal.clone().map(Identifier::Username);
     let scopes = devices::of_user(tx, row.id).await?;
@@ -336,7 +336,14 @@ pub(crate) async fn reset_link(
 ) -> Result<Audited<(MintedPair, Moment)>, AccountsError> {
     not_self(who, id)?;
     let row = subordinate(tx, who, id).await?;
-    let made_by = Some(Id::from_uuid(who.id));
+    let maker = Id::from_uuid(who.id);
+    let lasting = Standing::lasting(tx.system().await?, who.tenant, maker, None).await?;
+    if !lasting.covers_user(tx.system().await?, id).await? {
+        return Err(AccountsError::Forbidden(
+            "your own role ends, and a link sets a password that lasts; ask an administrator whose role does not end",
+        ));
+    }
+    let made_by = Some(maker);
     passwords::reset_link(tx.tenant(&who.scope()).await?, &row, made_by).await
 }
 

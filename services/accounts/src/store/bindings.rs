@@ -1,5 +1,7 @@
 //! Which principal has which role, and what follows for its permissions.
 
+use std::collections::BTreeSet;
+
 use diesel::{
     prelude::*,
     sql_query,
@@ -14,7 +16,8 @@ use dotmac_platform::db::{
 use super::{
     grants,
     held::{HeldFilter, held_rows, lasts, of_holder},
-    roles::{RoleGrants, RoleId, split},
+    one_time::UNDO,
+    roles::{ALLOW, RoleGrants, RoleId, split},
     schema::{role_bindings, role_permissions, roles, users},
     service_accounts::ServiceAccountId,
     slice::{Slice, sliced},
@@ -85,8 +88,8 @@ held_rows!(role_bindings, BindingRow, BindingId, role_id: RoleId);
 pub(crate) struct Combination {
     pub(crate) roles: Vec<RoleId>,
     pub(crate) permissions: Vec<String>,
-    /// The administrator of the tenant who set the password of the user, or made the link that it was set by.
-    pub(crate) maker: Option<UserId>,
+    /// The [administrators](users::makers) who can sign in as the user, if the tenant manages the account.
+    pub(crate) makers: Vec<UserId>,
 }
 
 #[derive(QueryableByName)]
@@ -96,20 +99,24 @@ struct CombinationRow {
     #[diesel(sql_type = Nullable<Text>)]
     permissions: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
-    maker: Option<String>,
+    makers: Option<String>,
 }
 
 impl CombinationRow {
     fn read(self) -> Combination {
         let roles = self.roles.unwrap_or_default();
         let permissions = self.permissions.unwrap_or_default();
+        let makers = self.makers.unwrap_or_default();
         Combination {
             roles: roles
                 .split_whitespace()
                 .filter_map(|id| id.parse().ok())
                 .collect(),
             permissions: permissions.split_whitespace().map(str::to_owned).collect(),
-            maker: self.maker.and_then(|id| id.parse().ok()),
+            makers: makers
+                .split_whitespace()
+                .filter_map(|id| id.parse().ok())
+                .collect(),
         }
     }
 }
@@ -122,26 +129,32 @@ pub(crate) async fn combinations(
     limit: i64,
 ) -> Result<Vec<Combination>, DbError> {
     // Neither an id nor the name of a permission has a blank.
-    let of = |holder: &str, maker: &str| {
+    let of = |holder: &str, makers: &str| {
         format!(
             "SELECT (SELECT string_agg(CAST(b.role_id AS TEXT), ' ' ORDER BY b.role_id) FROM role_bindings b \
              WHERE b.tenant_id = held.tenant_id AND b.{holder} = held.{holder} \
              AND (b.expires_at IS NULL OR b.expires_at > $1)) AS roles, \
              (SELECT string_agg(g.permission, ' ' ORDER BY g.permission) FROM grants g \
              WHERE g.tenant_id = held.tenant_id AND g.{holder} = held.{holder} \
-             AND (g.expires_at IS NULL OR g.expires_at > $1)) AS permissions, {maker} AS maker \
+             AND (g.expires_at IS NULL OR g.expires_at > $1)) AS permissions, {makers} AS makers \
              FROM role_bindings held WHERE held.tenant_id = $2 AND held.role_id = $3 \
              AND held.{holder} IS NOT NULL AND (held.expires_at IS NULL OR held.expires_at > $1)"
         )
     };
-    let maker = "(SELECT CAST(p.set_by AS TEXT) FROM passwords p JOIN users u ON u.id = p.user_id \
-                 WHERE p.user_id = held.user_id AND u.managed_by = held.tenant_id)";
+    let makers = format!(
+        "(SELECT string_agg(made.maker, ' ' ORDER BY made.maker) FROM ( \
+         SELECT CAST(set_by AS TEXT) AS maker FROM passwords WHERE user_id = held.user_id \
+         UNION SELECT CAST(vouched_by AS TEXT) FROM passkeys WHERE user_id = held.user_id \
+         UNION SELECT CAST(made_by AS TEXT) FROM one_time_tokens WHERE user_id = held.user_id \
+         AND purpose = '{UNDO}' AND used_at IS NULL AND expires_at > $1) AS made \
+         WHERE EXISTS (SELECT 1 FROM users u WHERE u.id = held.user_id AND u.managed_by = held.tenant_id))"
+    );
     let (users, accounts) = (
-        of("user_id", maker),
+        of("user_id", &makers),
         of("service_account_id", "CAST(NULL AS TEXT)"),
     );
     let query = sql_query(format!(
-        "SELECT DISTINCT roles, permissions, maker FROM ({users} UNION ALL {accounts}) AS combination LIMIT {limit}"
+        "SELECT DISTINCT roles, permissions, makers FROM ({users} UNION ALL {accounts}) AS combination LIMIT {limit}"
     ));
     let query = query
         .bind::<Timestamp, _>(Moment::now())
@@ -173,7 +186,27 @@ pub(crate) async fn grants_at(
     holder: Holder,
     time: Moment,
 ) -> Result<RoleGrants, DbError> {
-    Ok(lasting_at(tx, tenant, holder, time).await?.0)
+    Ok(given(rows_at(tx, tenant, holder, time).await?))
+}
+
+/// What `holder` may do in the tenant now, and then each time that something ends which it has now: what denies something may end
+/// before what gives it.
+pub(crate) async fn grants_from_now_on(
+    tx: &mut Connection,
+    tenant: TenantId,
+    holder: Holder,
+) -> Result<Vec<RoleGrants>, DbError> {
+    let rows = rows_at(tx, tenant, holder, Moment::now()).await?;
+    let ends: BTreeSet<Moment> = rows.iter().filter_map(|(.., end)| *end).collect();
+    let after = |time: Moment| {
+        let lasting = rows
+            .iter()
+            .filter(|(.., end)| end.is_none_or(|end| end > time));
+        given(lasting.cloned().collect())
+    };
+    let mut all: Vec<RoleGrants> = ends.into_iter().map(after).collect();
+    all.push(given(rows));
+    Ok(all)
 }
 
 /// What `holder` may do in the tenant now, and when the first of that ends.
@@ -182,16 +215,22 @@ pub(crate) async fn grants_with_end(
     tenant: TenantId,
     holder: Holder,
 ) -> Result<(RoleGrants, Option<Moment>), DbError> {
-    lasting_at(tx, tenant, holder, Moment::now()).await
+    let rows = rows_at(tx, tenant, holder, Moment::now()).await?;
+    let end = rows.iter().filter_map(|(.., end)| *end).min();
+    Ok((given(rows), end))
 }
 
-async fn lasting_at(
+/// A permission, its effect, and when that ends.
+type Lasting = (String, String, Option<Moment>);
+
+/// What the roles of `holder` give and deny, and its direct grants give, of all that it has until `time` at least.
+async fn rows_at(
     tx: &mut Connection,
     tenant: TenantId,
     holder: Holder,
     time: Moment,
-) -> Result<(RoleGrants, Option<Moment>), DbError> {
-    let of_roles: Vec<(String, String, Option<Moment>)> = on!(tx, |c| {
+) -> Result<Vec<Lasting>, DbError> {
+    let mut rows: Vec<Lasting> = on!(tx, |c| {
         let of_role = role_permissions::tenant_id
             .eq(role_bindings::tenant_id)
             .and(role_permissions::role_id.eq(role_bindings::role_id));
@@ -211,13 +250,14 @@ async fn lasting_at(
         of_holder!(query, role_bindings, holder).load(c).await
     })?;
     let direct = grants::lasting_at(tx, tenant, holder, time).await?;
-    let ends = of_roles.iter().map(|(.., end)| *end);
-    let ends = ends.chain(direct.iter().map(|(_, end)| *end)).flatten();
-    let end = ends.min();
-    let of_roles = of_roles.into_iter();
-    let mut given = split(of_roles.map(|(name, effect, _)| (name, effect)).collect());
-    given.allow.extend(direct.into_iter().map(|(name, _)| name));
-    Ok((given, end))
+    let direct = direct.into_iter();
+    rows.extend(direct.map(|(name, end)| (name, ALLOW.to_owned(), end)));
+    Ok(rows)
+}
+
+fn given(rows: Vec<Lasting>) -> RoleGrants {
+    let rows = rows.into_iter();
+    split(rows.map(|(name, effect, _)| (name, effect)).collect())
 }
 
 /// The names of the roles that `holder` has in the tenant now, sorted.

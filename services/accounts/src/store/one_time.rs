@@ -9,6 +9,9 @@ use dotmac_platform::db::{
 
 use super::{schema::one_time_tokens as tokens, users::UserId};
 
+/// The purpose of a link that puts the former address back.
+pub(crate) const UNDO: &str = "email_undo";
+
 /// A mark for ids.
 pub(crate) enum OneTime {}
 
@@ -102,13 +105,28 @@ pub(crate) async fn delete_since(tx: &mut Tx, row: &OneTimeRow) -> Result<usize,
         .await)
 }
 
-/// The newest link for a purpose is the only one.
+/// Deletes the links of the user for a purpose.
 pub(crate) async fn delete_of(
     tx: &mut Tx,
     user: UserId,
     purpose: String,
 ) -> Result<usize, DbError> {
     let those = tokens::user_id.eq(user).and(tokens::purpose.eq(purpose));
+    on!(tx, |c| diesel::delete(tokens::table.filter(those))
+        .execute(c)
+        .await)
+}
+
+/// The same of those alone that a browser has asked for.
+pub(crate) async fn delete_asked_for(
+    tx: &mut Tx,
+    user: UserId,
+    purpose: String,
+) -> Result<usize, DbError> {
+    let those = tokens::user_id
+        .eq(user)
+        .and(tokens::purpose.eq(purpose))
+        .and(tokens::browser.is_not_null());
     on!(tx, |c| diesel::delete(tokens::table.filter(those))
         .execute(c)
         .await)

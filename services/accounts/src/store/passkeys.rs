@@ -37,6 +37,8 @@ pub(crate) struct PasskeyRow {
     pub(crate) sign_count: i64,
     pub(crate) created_at: Moment,
     pub(crate) last_used_at: Option<Moment>,
+    /// The administrator who had set the password of the user then.
+    pub(crate) vouched_by: Option<UserId>,
 }
 
 impl PasskeyRow {

@@ -346,6 +346,7 @@ diesel::table! {
         sign_count -> BigInt,
         created_at -> Timestamp,
         last_used_at -> Nullable<Timestamp>,
+        vouched_by -> Nullable<Uuid>,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Users, their passwords, and their memberships in tenants.
 
+use std::collections::BTreeSet;
+
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use dotmac_platform::db::{
@@ -9,7 +11,11 @@ use dotmac_platform::db::{
 
 use super::{
     ACTIVE,
-    schema::{memberships, passwords, users},
+    one_time::UNDO,
+    schema::{
+        devices, memberships, one_time_tokens, passkeys, passwords, recovery_codes, sign_in_flows,
+        totp_factors, users,
+    },
 };
 use crate::names::Identifier;
 
@@ -263,6 +269,27 @@ pub(crate) async fn set_deleted(tx: &mut Tx, seen: &UserRow) -> Result<usize, Db
     on!(tx, |c| update.execute(c).await)
 }
 
+/// Deletes all that lets the user in, or tells the user's devices.
+pub(crate) async fn delete_credentials(tx: &mut Tx, id: UserId) -> Result<(), DbError> {
+    macro_rules! delete {
+        ($($table:ident),+) => {
+            $(on!(tx, |c| diesel::delete($table::table.filter($table::user_id.eq(id)))
+                .execute(c)
+                .await)?;)+
+        };
+    }
+    delete!(
+        passwords,
+        totp_factors,
+        recovery_codes,
+        passkeys,
+        devices,
+        one_time_tokens,
+        sign_in_flows
+    );
+    Ok(())
+}
+
 pub(crate) async fn password(
     tx: &mut Connection,
     id: UserId,
@@ -273,6 +300,31 @@ pub(crate) async fn password(
         .first(c)
         .await)
     .optional()
+}
+
+/// The administrators who can sign in as the user by what they know or may have registered: who set the password, or had set it
+/// when a passkey was registered, or when the address was changed, which a link undoes.
+pub(crate) async fn makers(c: &mut Connection, id: UserId) -> Result<BTreeSet<UserId>, DbError> {
+    let passwords: Vec<Option<UserId>> = on!(c, |c| passwords::table
+        .filter(passwords::user_id.eq(id))
+        .select(passwords::set_by)
+        .load(c)
+        .await)?;
+    let passkeys: Vec<Option<UserId>> = on!(c, |c| passkeys::table
+        .filter(passkeys::user_id.eq(id))
+        .select(passkeys::vouched_by)
+        .load(c)
+        .await)?;
+    let links: Vec<Option<UserId>> = on!(c, |c| one_time_tokens::table
+        .filter(one_time_tokens::user_id.eq(id))
+        .filter(one_time_tokens::purpose.eq(UNDO))
+        .filter(one_time_tokens::used_at.is_null())
+        .filter(one_time_tokens::expires_at.gt(Moment::now()))
+        .select(one_time_tokens::made_by)
+        .load(c)
+        .await)?;
+    let all = passwords.into_iter().chain(passkeys).chain(links);
+    Ok(all.flatten().collect())
 }
 
 pub(crate) async fn set_password(tx: &mut Tx, row: PasswordRow) -> Result<(), DbError> {

@@ -233,6 +233,78 @@ async fn another_tenants_things_are_not_there() {
     .await;
 }
 
+/// Nothing is free before it is erased: else the next one to have the address would get the mails, and the links, of the former.
+#[tokio::test]
+async fn the_address_and_the_name_of_a_deleted_user_stay_taken() {
+    House::on_both(async |house| {
+        let admin = house.admin_session().await.text("access_token");
+        let ann = json!({ "email": "ann@example.com", "username": "ann" });
+        let made = house.post("/users", Some(&admin), ann).await;
+        let path = format!("/users/{}", made.text("id"));
+        let any = [("if-match", "*")];
+        let gone = house.send(0, Method::DELETE, &path, Some(&admin), None, &any);
+        assert_eq!(gone.await.status, 204);
+        assert_eq!(house.get(&path, Some(&admin)).await.status, 404);
+        for same in [
+            json!({ "email": "Ann@Example.com" }),
+            json!({ "email": "other@example.com", "username": "ann" }),
+        ] {
+            let again = house.post("/users", Some(&admin), same).await;
+            assert_eq!(again.short(), (409, "conflict"), "{again:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn users_change_their_own_profile_and_nothing_else_of_it() {
+    House::on_both(async |house| {
+        let admin = house.admin_session().await.text("access_token");
+        let (_, ann) = house.user(&admin, "ann@example.com", &[]).await;
+        let token = ann.text("access_token");
+        let any = [("if-match", "*")];
+        let patch = async |body: Value| {
+            let body = Some(body);
+            house
+                .send(0, Method::PATCH, "/auth/me", Some(&token), body, &any)
+                .await
+        };
+        let changed = patch(json!({ "full_name": "Ann Lee", "locale": "de-AT" })).await;
+        assert_eq!(changed.status, 200, "{changed:?}");
+        let me = house.get("/auth/me", Some(&token)).await;
+        assert_eq!(
+            (&me.body["full_name"], &me.body["locale"]),
+            (&"Ann Lee".into(), &"de-AT".into())
+        );
+        for field in ["email", "status", "roles", "acr"] {
+            let refused = patch(json!({ field: "x" })).await;
+            assert_eq!(refused.short(), (400, "unknown_fields"), "{field}");
+        }
+    })
+    .await;
+}
+
+/// What a caller may do is remembered with the session.
+#[tokio::test]
+async fn a_permission_is_checked_without_the_database() {
+    House::on_both(async |house| {
+        let admin = house.admin_session().await.text("access_token");
+        let lookups = async |source: &str| {
+            let daemon = &house.instances[0];
+            let series = format!("dotmac_accounts_lookups_total{{source=\"{source}\"}}");
+            daemon.metric(&series).await.unwrap_or_default()
+        };
+        assert_eq!(house.get("/roles", Some(&admin)).await.status, 200);
+        let before = (lookups("database").await, lookups("memory").await);
+        for _ in 0..20 {
+            assert_eq!(house.get("/roles", Some(&admin)).await.status, 200);
+        }
+        let after = (lookups("database").await, lookups("memory").await);
+        assert_eq!(after, (before.0, before.1 + 20.0));
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn disabling_a_user_ends_sessions_on_every_instance() {
     let house = House::on_postgres(2, &[]).await;
@@ -287,6 +359,17 @@ async fn disabling_a_user_ends_sessions_on_every_instance() {
     .await;
 
     // From the command line too.
+    house
+        .command(&["user", "sign-out", "ann@example.com"])
+        .await;
+    for instance in 0..2 {
+        let refused = house.until_refused(instance, &token).await;
+        assert_eq!(refused.short(), (401, "session_ended"));
+    }
+    let token = house
+        .login("ann@example.com", PASSWORD)
+        .await
+        .text("access_token");
     house.command(&["user", "disable", "ann@example.com"]).await;
     for instance in 0..2 {
         assert_eq!(

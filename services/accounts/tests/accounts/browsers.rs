@@ -14,6 +14,39 @@ pub(crate) fn cookie(answer: &crate::Answer, name: &str) -> Option<String> {
         .find_map(|(found, value)| (found == name).then(|| value.to_owned()))
 }
 
+/// Clients reach it by TLS, whatever the last hop is.
+#[tokio::test]
+async fn at_an_https_address_cookies_are_for_that_host_and_tls_alone() {
+    let settings = [("DOTMAC_ACCOUNTS_PUBLIC_URL", "https://app.example")];
+    let house = House::on_sqlite(1, &settings).await;
+    house.administrator().await;
+    let body = json!({ "identifier": ADMIN, "password": PASSWORD, "mode": "cookie" });
+    let session = house.post("/auth/login", None, body).await;
+    let asked = json!({ "email": ADMIN });
+    let asked = house.post("/auth/password/forgot", None, asked).await;
+    let mut names = Vec::new();
+    for answer in [&session, &asked] {
+        for line in answer.headers.get_all("set-cookie") {
+            let line = line.to_str().unwrap();
+            for attribute in ["; Secure", "; HttpOnly", "; SameSite=Lax", "; Path=/;"] {
+                assert!(line.contains(attribute), "{line}");
+            }
+            assert!(!line.contains("Domain"), "{line}");
+            names.push(line.split_once('=').unwrap().0.to_owned());
+        }
+    }
+    names.sort();
+    let expected = ["device", "flow", "session"].map(|name| format!("__Host-dotmac_{name}"));
+    assert_eq!(names, expected);
+    let value = cookie(&session, "__Host-dotmac_session").unwrap();
+    for (name, status) in [("__Host-dotmac_session", 200), ("dotmac_session", 401)] {
+        let header = format!("{name}={value}");
+        let headers = [("cookie", header.as_str())];
+        let me = house.send(0, Method::GET, "/auth/me", None, None, &headers);
+        assert_eq!(me.await.status, status, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_browser_is_signed_in_by_a_cookie_and_other_sites_use_it_for_nothing() {
     let house = House::on_sqlite(1, &[]).await;

@@ -100,6 +100,8 @@ async fn a_second_factor_is_needed_and_each_code_is_good_once(house: House) {
     for spent in [code(&secret, -1), "123456".to_owned()] {
         let refused = house.verify(&flow, "totp", &spent).await;
         assert_eq!(refused.short(), (401, "invalid_credentials"));
+        // It does not say which was wrong, nor what was right before.
+        assert_eq!(refused.body["detail"], "these credentials are not right");
     }
     let now = code(&secret, 0);
     let session = house.verify(&flow, "totp", &now).await;
@@ -409,6 +411,35 @@ async fn recovery_codes_are_renewed_three_times_an_hour_by_one_caller() {
         assert_eq!(renewed.status, 200, "{renewed:?}");
     }
     assert_eq!(renew().await.status, 429);
+}
+
+#[tokio::test]
+async fn recovery_codes_are_deleted_by_whoever_shows_the_app() {
+    House::on_both(async |house| {
+        let (weak, secret, codes) = enrolled(&house).await;
+        let path = "/auth/me/factors/recovery-codes";
+        let delete = async |token: &str| {
+            let deleted = house.send(0, Method::DELETE, path, Some(token), None, &[]);
+            deleted.await
+        };
+        let refused = delete(&weak).await;
+        assert_eq!(refused.short(), (403, "step_up_required"), "{refused:?}");
+        within_a_step().await;
+        let flow = house.flow().await;
+        let session = house.verify(&flow, "totp", &code(&secret, 0)).await;
+        let token = session.text("access_token");
+        let deleted = delete(&token).await;
+        assert_eq!(deleted.status, 204, "{deleted:?}");
+        assert_eq!(delete(&token).await.short(), (404, "not_found"));
+        let left = house.get(path, Some(&token)).await;
+        assert_eq!(left.body, json!({ "left": 0 }));
+        let first = house.login(ADMIN, PASSWORD).await;
+        assert_eq!(first.body["mfa"]["methods"], json!(["totp"]), "{first:?}");
+        let flow = first.body["mfa"]["flow"].as_str().unwrap();
+        let gone = house.verify(flow, "recovery_code", &codes[0]).await;
+        assert_eq!(gone.short(), (401, "invalid_credentials"), "{gone:?}");
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dotmac_testkit::{OpenBao, openbao::ROOT_TOKEN};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{ADMIN, House, PASSWORD};
 
@@ -126,6 +126,14 @@ async fn a_key_does_what_its_owner_and_its_scopes_allow_and_ends_when_it_is_revo
             assert_eq!((answer.status, answer.body), (202, json!({})));
         }
         assert_eq!(house.refused(&lost).await.short(), (401, "token_invalid"));
+        let near = json!({
+            "name": "near", "scopes": ["accounts.users.read"], "cidrs": ["192.0.2.0/24", "127.0.0.0/8"],
+        });
+        let near = house
+            .post("/api-keys", Some(&admin), near)
+            .await
+            .text("key");
+        assert_eq!(house.get("/users", Some(&near)).await.status, 200);
         let elsewhere =
             json!({ "name": "far", "scopes": ["accounts.users.read"], "cidrs": ["192.0.2.0/24"] });
         let elsewhere = house
@@ -160,6 +168,19 @@ async fn a_rotated_signing_key_is_published_before_it_signs_and_a_revoked_one_en
         listed.contains("next") && listed.contains("active"),
         "{listed}"
     );
+    let lines = house.command(&["accounts", "keys", "list", "--json"]).await;
+    let keys: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let states: Vec<_> = keys.iter().map(|key| key["state"].as_str()).collect();
+    assert_eq!(states, [Some("active"), Some("next")], "{lines}");
+    assert_eq!(keys[0]["kid"], first.as_str(), "{lines}");
+    for key in &keys {
+        let kid = key["kid"].as_str().unwrap();
+        let since = key["since"].as_str().unwrap().trim_end_matches('Z');
+        assert!(listed.contains(kid) && listed.contains(since), "{lines}");
+    }
 
     // An id may begin with a hyphen, and is no option then.
     let builder = house.builder();
@@ -211,7 +232,16 @@ async fn keys_of_a_user_end_with_the_password_that_is_set_or_changed_and_while_t
             assert_eq!(answer.short(), (401, "token_invalid"), "{answer:?}");
         };
 
+        // Other sessions go on if that is wished.
         let (session, kept) = key(&password).await;
+        let other = house.login("ann@example.com", &password).await.text("access_token");
+        let change = json!({
+            "current": password, "new": "six blue boxes in a row", "end_others": false, "revoke_keys": false,
+        });
+        let changed = house.post("/auth/password/change", Some(&session), change);
+        assert_eq!(changed.await.status, 204);
+        password = "six blue boxes in a row".to_owned();
+        assert_eq!(house.get("/auth/me", Some(&other)).await.status, 200);
         for (new, revoke_keys) in [
             ("two green boxes in a row", false),
             ("ten red boxes in a row", true),

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -37,6 +38,63 @@ async fn a_session_refreshes_sixty_times_a_minute_and_no_other_is_held_back_by_i
     // Nothing was changed by what was refused.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(refresh(&session).await.status, 200);
+}
+
+/// What anybody can ask for has a limit for each client network, and ten times that for the network around it.
+#[tokio::test]
+async fn each_public_route_has_the_limit_of_its_kind() {
+    let settings = [
+        ("DOTMAC_HTTP_TRUSTED_PROXIES", "127.0.0.1"),
+        ("DOTMAC_ACCOUNTS_REGISTRATION", "open"),
+    ];
+    let house = House::on_sqlite(1, &settings).await;
+    let none = json!({ "email": "nobody@example.com" });
+    let link = json!({ "token": "dmo_x" });
+    let flow = json!({ "flow": "dmf_x", "method": "totp", "code": "000000" });
+    let reset = json!({ "token": "dmo_x", "password": PASSWORD });
+    let code = json!({ "email": "nobody@example.com", "code": "00000000" });
+    for (number, (path, body, policy, most, window)) in [
+        ("/auth/register", &none, "register", 5, 3600),
+        ("/auth/password/forgot", &none, "mail", 10, 3600),
+        ("/auth/email/resend", &none, "mail", 10, 3600),
+        ("/auth/magic-link", &none, "mail", 10, 3600),
+        ("/auth/code", &none, "mail", 10, 3600),
+        ("/auth/mfa/verify", &flow, "mfa", 20, 60),
+        ("/auth/magic-link/confirm", &link, "link", 20, 60),
+        ("/auth/email/verify", &link, "link", 20, 60),
+        ("/auth/email/undo", &link, "link", 20, 60),
+        ("/auth/password/reset", &reset, "link", 20, 60),
+        ("/auth/code/confirm", &code, "mfa", 20, 60),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let ask = async |from: String| {
+            let headers = [("x-forwarded-for", from.as_str())];
+            let body = Some(body.clone());
+            house
+                .send(0, Method::POST, path, None, body, &headers)
+                .await
+        };
+        let of_one = join_all((0..most + 5).map(|_| ask(format!("198.51.{number}.9")))).await;
+        let limited: Vec<_> = of_one.iter().filter(|it| it.status == 429).collect();
+        // Within a minute a few come back.
+        assert!(
+            (3..=5).contains(&limited.len()),
+            "{path}: {}",
+            limited.len()
+        );
+        let said = limited[0].headers["ratelimit-policy"].to_str().unwrap();
+        let expected = format!("\"{policy}\";q={most};w={window}");
+        assert!(said.contains(&expected), "{path}: {said}");
+
+        if ["/auth/register", "/auth/password/forgot"].contains(&path) {
+            let around = (0..10 * most + 5).map(|n| ask(format!("203.0.{number}.{}", 1 + n % 200)));
+            let limited = join_all(around).await;
+            let limited = limited.iter().filter(|it| it.status == 429).count();
+            assert_eq!(limited, 5, "{path}");
+        }
+    }
 }
 
 /// How long after the answer the end of a session counts on another instance.
@@ -178,10 +236,15 @@ async fn a_tenant_that_wants_a_second_factor_lets_its_members_add_one_and_do_not
             (403, "mfa_enrolment_required"),
             "{barred:?}"
         );
-        assert_eq!(house.get("/auth/me", Some(&ann)).await.status, 200);
+        // However the path is spelled.
+        for path in ["/auth/me", "/%61uth/me"] {
+            let answer = house.get(path, Some(&ann)).await;
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        }
         // A key would do without a second factor what its owner may not.
         for (path, body) in [
             ("/auth/me/api-keys", key.clone()),
+            ("/auth/me/api%2Dkeys", key.clone()),
             (rotate.as_str(), json!({})),
         ] {
             let barred = house.post(path, Some(&ann), body).await;

@@ -62,6 +62,25 @@ async fn a_short_password_stands_beside_a_second_factor_and_never_alone() {
     .await;
 }
 
+/// Hashes of other products end at 72 bytes, or at a NUL.
+#[tokio::test]
+async fn every_character_of_a_long_password_counts() {
+    let house = House::on_sqlite(1, &[]).await;
+    let token = house.admin_session().await.text("access_token");
+    let long = "seven green boxes in a row, ".repeat(5)[..127].to_owned();
+    let changed = house
+        .change_password(&token, PASSWORD, &format!("{long}1"))
+        .await;
+    assert_eq!(changed.status, 204, "{changed:?}");
+    let wrong = house.login(ADMIN, &format!("{long}2")).await;
+    assert_eq!(wrong.short(), (401, "invalid_credentials"), "{wrong:?}");
+    assert_eq!(house.login(ADMIN, &format!("{long}1")).await.status, 200);
+    let refused = house
+        .change_password(&token, &format!("{long}1"), &format!("{long}12"))
+        .await;
+    assert_eq!(refused.status, 422, "{refused:?}");
+}
+
 #[tokio::test]
 async fn with_the_factors_an_operator_takes_a_short_password_away() {
     House::on_both(async |house| {

@@ -2,9 +2,13 @@
 
 use futures_util::future::join_all;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::{ADMIN, Answer, House, PASSWORD};
+use crate::{
+    ADMIN, Answer, House, PASSWORD,
+    factors::{code as totp, within_a_step},
+    mail::{ANN, OTHER_PASSWORD, browser, code, token},
+};
 
 fn count(answers: &[Answer], status: u16) -> usize {
     answers.iter().filter(|it| it.status == status).count()
@@ -77,6 +81,116 @@ async fn a_lost_answer_is_given_again_three_times_however_many_ask_at_once() {
             "{answers:?}"
         );
     }
+}
+
+/// Each from a network of its own, so that none is limited.
+#[tokio::test]
+async fn of_fifty_uses_at_once_of_what_is_good_once_one_counts() {
+    let settings = [("DOTMAC_HTTP_TRUSTED_PROXIES", "127.0.0.1")];
+    House::with_mail(&settings, async |house| {
+        house.ann().await;
+        let fifty = async |path: &str, cookie: &str, body: &Value| {
+            let all = (0..50).map(async |n: usize| {
+                let from = format!("10.{n}.0.1");
+                let headers = [("cookie", cookie), ("x-forwarded-for", from.as_str())];
+                let body = Some(body.clone());
+                house
+                    .send(0, Method::POST, path, None, body, &headers)
+                    .await
+            });
+            join_all(all).await
+        };
+        for (ask, purpose, path, status) in [
+            (
+                "/auth/magic-link",
+                "sign_in",
+                "/auth/magic-link/confirm",
+                200,
+            ),
+            ("/auth/code", "sign_in_code", "/auth/code/confirm", 200),
+            (
+                "/auth/password/forgot",
+                "password_reset",
+                "/auth/password/reset",
+                204,
+            ),
+        ] {
+            let asked = house.post(ask, None, json!({ "email": ANN })).await;
+            let mail = house.mail(&format!("accounts.{purpose}"), ANN, 1).await;
+            let body = match path {
+                "/auth/code/confirm" => {
+                    json!({ "email": ANN, "code": code(&mail), "mode": "token" })
+                }
+                "/auth/password/reset" => {
+                    json!({ "token": token(&mail), "password": OTHER_PASSWORD })
+                }
+                _ => json!({ "token": token(&mail), "mode": "token" }),
+            };
+            let answers = fifty(path, &browser(&asked), &body).await;
+            assert_eq!(count(&answers, status), 1, "{path}: {answers:?}");
+        }
+        house.sql("DELETE FROM login_throttle").await;
+
+        let app = "/auth/me/factors/totp";
+        let token = house.login(ADMIN, PASSWORD).await.text("access_token");
+        let secret = house
+            .post(app, Some(&token), json!({}))
+            .await
+            .text("secret");
+        within_a_step().await;
+        let first = json!({ "code": totp(&secret, -1) });
+        let confirmed = house.post(app, Some(&token), first).await;
+        for (method, code) in [
+            ("totp", totp(&secret, 0)),
+            (
+                "recovery_code",
+                confirmed.body["recovery_codes"][0]
+                    .as_str()
+                    .unwrap()
+                    .to_owned(),
+            ),
+        ] {
+            let begun = house.login(ADMIN, PASSWORD).await;
+            let flow = &begun.body["mfa"]["flow"];
+            let body = json!({ "flow": flow, "method": method, "code": code });
+            let answers = fifty("/auth/mfa/verify", "", &body).await;
+            assert_eq!(count(&answers, 200), 1, "{method}: {answers:?}");
+        }
+    })
+    .await;
+}
+
+/// A change is recorded with a number. Another instance that has read a larger number reads no smaller one any more, so none may
+/// become visible after it. SQLite has one writer.
+#[tokio::test]
+async fn no_change_becomes_visible_after_one_with_a_larger_number() {
+    let house = House::on_postgres(1, &[]).await;
+    let first = house.admin_session().await;
+    let second = house.login(ADMIN, PASSWORD).await;
+    let (slow, quick) = (first.text("access_token"), second.text("access_token"));
+    for token in [&slow, &quick] {
+        assert_eq!(house.get("/auth/me", Some(token)).await.status, 200);
+    }
+    // Another instance that ends the first session, and takes its time for the commit.
+    let session = first.text("session_id");
+    let ending = format!(
+        "BEGIN; SELECT pg_advisory_xact_lock(7017843186951284339); \
+         INSERT INTO accounts_changes (kind, subject, at) VALUES ('session', '{session}', now() AT TIME ZONE 'utc'); \
+         UPDATE sessions SET ended_at = now() AT TIME ZONE 'utc' WHERE id = '{session}'; SELECT pg_sleep(3); COMMIT"
+    );
+    let postgres = house.postgres.as_ref().unwrap();
+    let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    let meanwhile = async {
+        dotmac_testkit::eventually("the change to be under way", || async {
+            (postgres.query(sleeps).await == "1").then_some(())
+        })
+        .await;
+        let out = house.post("/auth/logout", Some(&quick), json!({})).await;
+        assert_eq!(out.status, 204, "{out:?}");
+    };
+    tokio::join!(postgres.query(&ending), meanwhile);
+    let refused = house.until_refused(0, &slow).await;
+    assert_eq!(refused.short(), (401, "session_ended"), "{refused:?}");
 }
 
 /// SQLite has one writer: there the requests cannot meet.

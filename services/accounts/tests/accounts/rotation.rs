@@ -3,10 +3,11 @@
 use std::{cell::RefCell, collections::BTreeSet, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{ADMIN, Answer, House, MASTER_KEY, PASSWORD};
+use crate::{Answer, House, MASTER_KEY};
 
 /// The key that signed the token.
 fn kid(token: &str) -> String {
@@ -72,9 +73,11 @@ async fn while_signing_keys_are_replaced_every_token_is_accepted_on_every_instan
         House::on_sqlite(2, &[]).await,
         House::on_postgres(2, &[]).await,
     ] {
-        let mut sessions = vec![house.admin_session().await];
-        for _ in 0..5 {
-            sessions.push(house.login(ADMIN, PASSWORD).await);
+        let admin = house.admin_session().await.text("access_token");
+        let mut sessions = Vec::new();
+        for number in 0..6 {
+            let email = format!("user{number}@example.com");
+            sessions.push(house.user(&admin, &email, &[]).await.1);
         }
         // Which instance has signed with which key.
         let signed = RefCell::new(BTreeSet::new());
@@ -87,24 +90,24 @@ async fn while_signing_keys_are_replaced_every_token_is_accepted_on_every_instan
                 .await;
             }
         };
-        let refreshing = async {
-            let first: Vec<String> = sessions.iter().map(|it| it.text("access_token")).collect();
+        // All users at once, each as often as a session may be refreshed.
+        let refreshing = join_all(sessions.into_iter().map(async |mut session: Answer| {
+            let first = session.text("access_token");
             for round in 0.. {
-                let (instance, which) = (round % 2, round / 2 % first.len());
-                let renewed = house.refresh(instance, &sessions[which]).await;
+                let instance = round % 2;
+                let renewed = house.refresh(instance, &session).await;
                 let token = renewed.text("access_token");
                 house.verifies(&token).await;
                 // Signed before all rotations.
-                house.verifies(&first[which]).await;
+                house.verifies(&first).await;
                 signed.borrow_mut().insert((instance, kid(&token)));
-                sessions[which] = renewed;
-                // A session is refreshed 60 times a minute at most.
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                session = renewed;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
-        };
+        }));
         tokio::select! {
             () = rotating => {}
-            () = refreshing => {}
+            _ = refreshing => {}
         }
     }
 }

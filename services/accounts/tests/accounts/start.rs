@@ -59,6 +59,27 @@ async fn in_development_it_works_without_a_setting() {
 }
 
 #[tokio::test]
+async fn after_a_restart_the_audit_log_is_verified_with_the_key_of_the_file() {
+    let daemon = program().spawn().await;
+    daemon.logged("created a sealing key for development").await;
+    let create = ["user", "create-admin", "--email", ADMIN];
+    let made = program().run_in(daemon.directory(), &create).await;
+    assert_eq!(made.code, 0, "{}", made.text());
+    let line = daemon.logged("audit checkpoint").await;
+    let text = line["checkpoint"].as_str().unwrap();
+    let checkpoint: serde_json::Value = serde_json::from_str(text).unwrap();
+    assert!(checkpoint["signature"].is_string(), "{checkpoint}");
+
+    let daemon = program().spawn_in(daemon.kill()).await;
+    daemon
+        .until_component("audit_verifier", "ready", None)
+        .await;
+    let lines = daemon.lines();
+    let is_unsigned = |line: &String| line.contains("audit_not_signed");
+    assert!(!lines.iter().any(is_unsigned), "{lines:#?}");
+}
+
+#[tokio::test]
 async fn in_production_what_is_missing_is_named() {
     let production = || {
         program()
@@ -164,4 +185,18 @@ async fn calibrate_proposes_settings_that_the_program_takes() {
     }
     let wrong = ["accounts", "calibrate", "--target", "soon"];
     assert_eq!(program().run(&wrong).await.code, 64);
+}
+
+#[tokio::test]
+async fn hashes_that_are_weaker_than_the_recommendation_are_refused() {
+    for (key, value, least) in [
+        ("DOTMAC_ACCOUNTS_ARGON2_M", "19455", "19456"),
+        ("DOTMAC_ACCOUNTS_ARGON2_T", "1", "2"),
+        ("DOTMAC_ACCOUNTS_ARGON2_P", "0", "1"),
+    ] {
+        let refused = program().env(key, value).run(&["check"]).await;
+        assert_ne!(refused.code, 0, "{key}");
+        let text = refused.text();
+        assert!(text.contains(key) && text.contains(least), "{text}");
+    }
 }

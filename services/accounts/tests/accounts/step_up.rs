@@ -279,28 +279,55 @@ async fn what_accounts_answer_is_kept_by_no_cache() {
     assert_eq!(keys.headers["cache-control"], "public, max-age=600");
 }
 
-/// Whoever holds a stolen session can fail as often as it likes; the owner is let in again by an administrator.
+/// Whoever holds a stolen session guesses twenty times, and keeps the owner out of nothing.
 #[tokio::test]
-async fn failures_to_give_the_present_password_are_forgotten_with_the_others() {
+async fn a_stolen_session_that_fails_to_give_the_password_ends_and_holds_back_no_other() {
     House::on_both(async |house| {
         let admin = house.admin_session().await.text("access_token");
-        let (ann, session) = house.user(&admin, "ann@example.com", &[]).await;
-        let session = session.text("access_token");
-        let wrong = step_up(&house, &session, "not the password of anybody").await;
-        assert_eq!(
-            wrong.body["errors"][0]["code"], "password_wrong",
-            "{wrong:?}"
-        );
+        let (_, stolen) = house.user(&admin, "ann@example.com", &[]).await;
+        let own = house.login("ann@example.com", PASSWORD).await;
+        let own = own.text("access_token");
+        let tenant = stolen.body["user"]["tenant"]["id"].clone();
+        let stolen = stolen.text("access_token");
+        let wrong = async |token: &str| {
+            let wrong = step_up(&house, token, "not the password of anybody").await;
+            let code = &wrong.body["errors"][0]["code"];
+            assert_eq!(code, "password_wrong", "{wrong:?}");
+        };
+        wrong(&stolen).await;
         let locked =
-            "UPDATE login_throttle SET failures = 100, until = '9999-01-01 00:00:00.000000'";
+            "UPDATE login_throttle SET failures = 20, until = '9999-01-01 00:00:00.000000'";
         house.sql(locked).await;
-        let held = step_up(&house, &session, PASSWORD).await;
+        let held = step_up(&house, &stolen, PASSWORD).await;
         assert_eq!(held.short(), (429, "rate_limited"), "{held:?}");
-        let path = format!("/users/{ann}/unlock");
-        let unlocked = house.post(&path, Some(&admin), json!({})).await;
-        assert_eq!(unlocked.status, 204, "{unlocked:?}");
-        let stronger = step_up(&house, &session, PASSWORD).await;
-        assert_eq!(stronger.status, 200, "{stronger:?}");
+        let change = json!({ "current": PASSWORD, "new": "a quite different sentence 7" });
+        let held = house
+            .post("/auth/password/change", Some(&stolen), change.clone())
+            .await;
+        assert_eq!(held.short(), (429, "rate_limited"), "{held:?}");
+        let stepped_up = step_up(&house, &own, PASSWORD).await;
+        assert_eq!(stepped_up.status, 200, "{stepped_up:?}");
+
+        // What takes the place of the session has its failures.
+        let switch = json!({ "tenant_id": tenant });
+        let switched = house
+            .post("/auth/switch-tenant", Some(&stolen), switch)
+            .await;
+        assert_eq!(switched.status, 200, "{switched:?}");
+        let stolen = switched.text("access_token");
+        house
+            .sql("UPDATE login_throttle SET failures = 19, until = '2026-11-01 00:00:00.000000'")
+            .await;
+        wrong(&stolen).await;
+        let ended = house.get("/auth/me", Some(&stolen)).await;
+        assert_eq!(ended.short(), (401, "session_ended"), "{ended:?}");
+        let because = "sessions WHERE end_reason = 'too_many_failures'";
+        assert_eq!(house.rows(because).await, 1);
+        let own = stepped_up.text("access_token");
+        let changed = house
+            .post("/auth/password/change", Some(&own), change)
+            .await;
+        assert_eq!(changed.status, 204, "{changed:?}");
     })
     .await;
 }

@@ -37,7 +37,7 @@ impl House {
     }
 
     /// Adds an app; its secret.
-    async fn with_app(&self, access: &str) -> String {
+    pub(crate) async fn with_app(&self, access: &str) -> String {
         let path = "/auth/me/factors/totp";
         let begun = self.post(path, Some(access), json!({})).await;
         assert_eq!(begun.status, 200, "{begun:?}");
@@ -48,6 +48,13 @@ impl House {
         let confirmed = self.post(path, Some(access), first).await;
         assert_eq!(confirmed.status, 200, "{confirmed:?}");
         secret
+    }
+
+    /// Sets a time of all rows to so many hours ago.
+    async fn set_back(&self, times: &str, hours: i64) {
+        let then = chrono::Utc::now() - chrono::TimeDelta::hours(hours);
+        let then = then.format("%Y-%m-%d %H:%M:%S%.6f");
+        self.sql(&format!("UPDATE {times} = '{then}'")).await;
     }
 
     /// Restores the address of ann, and sets a password by the link that is mailed; the answer to a sign-in.
@@ -125,9 +132,38 @@ async fn a_factor_of_before_the_change_still_counts() {
         let stepped = house.post("/auth/step-up", Some(&access), now).await;
         assert_eq!(stepped.status, 200, "{stepped:?}");
         let access = stepped.text("access_token");
+        house.set_back("totp_factors SET confirmed_at", 25).await;
         let [of_owner, _] = house.changed_with(&access).await;
         let session = house.restored(of_owner).await;
         assert_eq!(session["mfa"]["methods"][0], "totp", "{session}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_factor_that_was_added_within_a_day_before_the_change_was_asked_for_does_not_outlive_it()
+{
+    House::with_mail(&[], async |house| {
+        let access = house.ann().await.text("access_token");
+        let secret = house.with_app(&access).await;
+        let now = json!({ "code": code(&secret, 0) });
+        let stepped = house.post("/auth/step-up", Some(&access), now).await;
+        assert_eq!(stepped.status, 200, "{stepped:?}");
+        let (access, new) = (stepped.text("access_token"), json!({ "email": FIRST }));
+        let asked = house.post("/auth/email/change", Some(&access), new).await;
+        let mail = house.mail("accounts.email_change", FIRST, 1).await;
+        // The link was used late.
+        house.set_back("totp_factors SET confirmed_at", 40).await;
+        house.set_back("one_time_tokens SET created_at", 20).await;
+        let link = json!({ "token": token(&mail) });
+        let changed = house
+            .post_as(&browser(&asked), "/auth/email/verify", link)
+            .await;
+        assert_eq!(changed.status, 204, "{changed:?}");
+        let notice = house.mail("accounts.email_changed", ANN, 1).await;
+        let session = house.restored(json!({ "token": token(&notice) })).await;
+        assert!(session["access_token"].is_string(), "{session}");
+        house.mail("accounts.factor_removed", ANN, 1).await;
     })
     .await;
 }

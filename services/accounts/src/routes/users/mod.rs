@@ -24,7 +24,7 @@ use uuid::Uuid;
 use super::{
     BODY, CALLS, etag,
     me::{changed, display_name, language_tag},
-    status as given_status, visible,
+    personal, status as given_status,
 };
 use crate::{
     AccountsError, ReadUsers, WriteUsers, names,
@@ -104,7 +104,7 @@ struct UserPost {
     #[garde(inner(length(bytes, min = 1, max = 64)))]
     username: Option<String>,
     #[serde(default)]
-    #[garde(inner(length(chars, min = 1, max = 200), custom(visible)))]
+    #[garde(inner(length(chars, min = 1, max = 200), custom(personal)))]
     full_name: Option<String>,
     /// Names of roles.
     #[serde(default)]

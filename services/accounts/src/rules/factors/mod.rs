@@ -15,7 +15,7 @@ use crate::{
         users::UserId,
     },
 };
-pub(crate) use recovery::{first_codes, prove_recovery, renew_codes};
+pub(crate) use recovery::{delete_codes, first_codes, prove_recovery, renew_codes};
 pub(crate) use removing::{remove_all, remove_own, remove_since};
 pub(crate) use totp::{begin_totp, confirm_totp, prove_totp};
 

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::Proof;
 use crate::{
     AccountsError,
-    audit::{Act, RECOVERY_CODES_RENEWED, act_as},
+    audit::{Act, RECOVERY_CODES_DELETED, RECOVERY_CODES_RENEWED, act_as},
     password::{Asker, Verdict},
     rules::mfa,
     secret_text::random,
@@ -61,6 +61,30 @@ pub(crate) async fn renew_codes(
         });
     renewed.await?;
     Ok(codes)
+}
+
+/// Deletes the recovery codes that the caller has left, for one who wants no way in but the factors themselves.
+///
+/// # Errors
+///
+/// [`AccountsError::NotFound`] if there is none; 403 `step_up_required` unless a second factor was shown just now.
+pub(crate) async fn delete_codes(service: &Service, who: &Principal) -> Result<(), AccountsError> {
+    let (user, caller) = (Id::from_uuid(who.id), who.clone());
+    let deleted = service
+        .open_db
+        .act("delete recovery codes", async move |tx| {
+            act_as(tx, user);
+            users::hold(tx, user, Hold::Alone).await?;
+            let held = store::held(tx, user).await?;
+            service::authenticated_now(&caller, held.needed())?;
+            if store::codes_left(tx, user).await? == 0 {
+                return Err(AccountsError::NotFound);
+            }
+            store::replace_codes(tx, user, Vec::new()).await?;
+            let act = Act::on_user(RECOVERY_CODES_DELETED, user);
+            Ok(act.record_of(tx, user).await?.of(()))
+        });
+    deleted.await
 }
 
 /// What a recovery code proves; `None` for any other text.

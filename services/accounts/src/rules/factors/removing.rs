@@ -7,6 +7,7 @@ use dotmac_platform::{
         Tx,
         types::{Id, Moment},
     },
+    jobs::Enqueue as _,
     routing::IfMatch,
 };
 
@@ -16,8 +17,11 @@ use crate::{
     audit::{Act, FACTOR_REMOVED, PASSWORD_CHANGE},
     changes::Changes,
     events::{self, FactorRemoved, PasswordChanged},
-    rules::sessions,
-    service,
+    rules::{
+        mail::notices::{self, RemovedFactors},
+        sessions,
+    },
+    service::{self, Service},
     store::{
         factors as store, passkeys,
         sessions::{self as session_store, SessionId},
@@ -25,8 +29,8 @@ use crate::{
     },
 };
 
-/// Takes a factor of the caller away, if it is in a version that the client has seen. A factor that there is must have been shown
-/// just now.
+/// Takes a factor of the caller away, if it is in a version that the client has seen, and mails the caller that. A factor that
+/// there is must have been shown just now.
 ///
 /// # Errors
 ///
@@ -34,7 +38,7 @@ use crate::{
 /// without a password, who would have no way in but a mail, and for the last factor of one whose password is too short to be alone.
 pub(crate) async fn remove_own(
     tx: &mut Tx,
-    changes: &Changes,
+    service: &Service,
     who: &Principal,
     factor: Factor,
     seen: &IfMatch,
@@ -66,7 +70,9 @@ pub(crate) async fn remove_own(
         _ => {}
     }
     let session = who.session.map(Id::from_uuid);
-    removed_from(tx, changes, user, session, &[factor.name()]).await
+    let kind = factor.name();
+    notices::factor_removed(tx, service, user, kind, Moment::now()).await?;
+    removed_from(tx, &service.changes, user, session, &[kind]).await
 }
 
 /// The version of a factor of the user.
@@ -86,7 +92,7 @@ async fn version(tx: &mut Tx, user: UserId, factor: Factor) -> Result<i64, Accou
 }
 
 /// Takes all second factors away: a password alone lets the user in then. One that is too short for that goes as well; whether
-/// it did.
+/// it did. A command does it, and a job mails the user that.
 ///
 /// # Errors
 ///
@@ -113,13 +119,15 @@ pub(crate) async fn remove_all(
         act.record_of(tx, user).await?.of(());
     }
     let removed = removed_from(tx, changes, user, None, &kinds).await?;
+    tx.enqueue(&RemovedFactors::now(user, &kinds)).await?;
     Ok(removed.map(|()| is_short))
 }
 
-/// Takes the factors away that the user got since `time`, and all recovery codes, which may be later ones too. A factor
-/// of before still counts. The sessions are the caller's concern.
+/// Takes the factors away that the user got since `time`, and all recovery codes, which may be later ones too, and mails the user
+/// that. A factor of before still counts. The sessions are the caller's concern.
 pub(crate) async fn remove_since(
     tx: &mut Tx,
+    service: &Service,
     user: UserId,
     time: Moment,
 ) -> Result<(), AccountsError> {
@@ -128,6 +136,9 @@ pub(crate) async fn remove_since(
         passkeys::delete_since(tx, user, time).await?,
     );
     store::replace_codes(tx, user, Vec::new()).await?;
+    for kind in &kinds {
+        notices::factor_removed(tx, service, user, kind, Moment::now()).await?;
+    }
     if !kinds.is_empty() {
         record_removed(tx, user, &kinds).await?.of(());
     }

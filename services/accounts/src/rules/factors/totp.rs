@@ -13,7 +13,7 @@ use crate::{
     AccountsError,
     audit::{Act, FACTOR_ADDED, FACTOR_BEGUN, act_as},
     events::{self, FactorAdded},
-    rules::sessions,
+    rules::{mail::notices, sessions},
     secret_text::random,
     service::{self, Service},
     store::{
@@ -106,7 +106,7 @@ pub(crate) async fn confirm_totp(
     }
     let step = matched(service, &row, code)?.ok_or_else(wrong_code)?;
     let first = first_codes(service, user).await?;
-    let (id, changes, caller) = (row.id, service.changes.clone(), who.clone());
+    let (id, worked, caller) = (row.id, service.clone(), who.clone());
     let confirmed = service.open_db.act("confirm TOTP", async move |tx| {
         act_as(tx, user);
         users::hold(tx, user, Hold::Alone).await?;
@@ -117,8 +117,9 @@ pub(crate) async fn confirm_totp(
             return Err(AccountsError::Conflict);
         }
         let codes = first.keep(tx, user, held).await?;
-        sessions::end_all(tx, &changes, user, session, "factor_added").await?;
+        sessions::end_all(tx, &worked.changes, user, session, "factor_added").await?;
         let factor = Factor::Totp.name();
+        notices::factor_added(tx, &worked, user, factor).await?;
         events::emit_of_user(tx, user, &FactorAdded { user, factor }).await?;
         let act = Act::on_user(FACTOR_ADDED, user).detail("factor", factor);
         Ok(act.record_of(tx, user).await?.of(codes))

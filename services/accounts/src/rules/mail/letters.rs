@@ -122,6 +122,17 @@ letters! {
         "If it was not you, someone may know your password or read your mail: set a new password at once, by a link that is \
          mailed to you, and check that only you can read your mail."
     }
+    /// After a second factor was added.
+    FACTOR_ADDED = "accounts.factor_added", "A second factor was added at {{ host }}" {
+        "A second factor was added to your account at {{ host }}, on {{ at }}: {{ factor }}."
+        "If it was not you, set a new password at once, by a link that is mailed to you, and ask those who run {{ host }} to \
+         remove the factor."
+    }
+    /// After a second factor was removed, or all of a kind.
+    FACTOR_REMOVED = "accounts.factor_removed", "A second factor was removed at {{ host }}" {
+        "A second factor of your account at {{ host }} was removed, on {{ at }}: {{ factor }}."
+        "If it was not you, set a new password at once, by a link that is mailed to you, and see where you are signed in."
+    }
     /// After an API key was reported that was found where it should not be.
     KEY_REPORTED = "accounts.api_key_reported", "An API key at {{ host }} was found and revoked" {
         "The API key {{ key }} at {{ host }} was reported by someone who found it. It does not work any more."

@@ -56,24 +56,37 @@ fn with_one_more(
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_fourth_mail_within_an_hour_is_one_too_many() {
-        let (now, hour) = (Moment::now(), Duration::from_secs(3600));
-        let first = ThrottleRow {
+    /// How many of the mails are sent that are asked for at these hours.
+    fn sent(hours: &[u64]) -> usize {
+        let begin = Moment::now();
+        let mut rows = LIMITS.map(|_| ThrottleRow {
             key_hmac: Vec::new(),
             failures: 0,
-            window_start: now,
-            until: now,
-        };
-        let mut row = first;
-        for _ in 0..3 {
-            row = match with_one_more(row, now, 3, hour) {
-                Some(row) => row,
-                None => unreachable!("three are allowed"),
-            };
+            window_start: begin,
+            until: begin,
+        });
+        let mut sent = 0;
+        for hour in hours {
+            let now = begin + Duration::from_secs(hour * 3600);
+            let counted = rows.iter().zip(LIMITS);
+            let counted: Option<Vec<_>> = counted
+                .map(|(row, (_, most, window))| with_one_more(row.clone(), now, most, window))
+                .collect();
+            if let Some(counted) = counted.and_then(|rows| rows.try_into().ok()) {
+                rows = counted;
+                sent += 1;
+            }
         }
-        assert!(with_one_more(row.clone(), now, 3, hour).is_none());
-        let later = with_one_more(row, now + hour, 3, hour);
-        assert_eq!(later.map(|row| row.failures), Some(1));
+        sent
+    }
+
+    #[test]
+    fn an_address_gets_three_mails_an_hour_and_ten_a_day() {
+        assert_eq!(sent(&[0; 9]), 3);
+        assert_eq!(sent(&[0, 0, 0, 0, 1, 1, 1, 1]), 6);
+        let of_a_day: Vec<u64> = (0..24).flat_map(|hour| [hour; 4]).collect();
+        assert_eq!(sent(&of_a_day), 10);
+        let of_two: Vec<u64> = (0..48).flat_map(|hour| [hour; 4]).collect();
+        assert_eq!(sent(&of_two), 20);
     }
 }

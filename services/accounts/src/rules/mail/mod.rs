@@ -248,12 +248,13 @@ async fn change(
     .await
 }
 
-/// Mails a notice of a change to the former address, with a link that undoes it.
+/// Mails a notice of a change, which was asked for at `asked_at`, to the former address, with a link that undoes it.
 pub(super) async fn notify_former_address(
     tx: &mut Tx,
     service: &Service,
     former: &UserRow,
     now: &UserRow,
+    asked_at: Moment,
 ) -> Result<(), AccountsError> {
     let Some((text, address)) = former
         .email
@@ -262,21 +263,23 @@ pub(super) async fn notify_former_address(
     else {
         return Ok(());
     };
+    let password = users::password(tx, now.id).await?;
     let link = NewLink {
         user: now.id,
         purpose: one_time::UNDO,
         bound_to: now.email_normal.clone().unwrap_or_default(),
         good_for: UNDO_FOR,
-        made_by: None,
+        // Who knew the password may have changed the address, to be able to change it back.
+        made_by: password.and_then(|row| row.set_by),
         address: Some(text),
     };
-    let (minted, expires_at) = one_time::issue(tx, link).await?;
+    let (minted, expires_at) = one_time::issue_undo(tx, link, asked_at).await?;
     let url = link_to(service, "undo", &minted.text);
     let data = [("url", url)];
     send_to(
         tx,
         service,
-        (now, address),
+        (former, address),
         &CHANGED,
         &data,
         Some(expires_at),
@@ -332,6 +335,7 @@ pub(super) async fn send(
     }
 }
 
+/// Mails to an address; by name, if the user has proved it.
 async fn send_to(
     tx: &mut Tx,
     service: &Service,
@@ -340,7 +344,11 @@ async fn send_to(
     data: &[(&'static str, String)],
     expires_at: Option<Moment>,
 ) -> Result<(), AccountsError> {
+    // A user writes the name. Whoever has not proved to read mail there may be somebody else.
+    let is_proved =
+        user.email_verified_at.is_some() && user.email_normal.as_deref() == Some(to.normal());
     let name = user.full_name.clone().or_else(|| user.username.clone());
+    let name = name.filter(|_| is_proved);
     let mail = Mail {
         expires_at,
         ..mail(service, letter, to, name.as_deref(), data)

@@ -2,10 +2,18 @@
 
 use std::time::Duration;
 
-use dotmac_platform::db::Tx;
+use dotmac_platform::{
+    db::{Tx, types::Moment},
+    jobs::{Job, JobError, Rules, Run},
+    mail::MailTemplate,
+};
+use serde::{Deserialize, Serialize};
 
 use super::{
-    letters::{FACTOR_LOCKED, KEY_REPORTED, LOCKED, PASSWORD_CHANGED, REFRESH_REUSED},
+    letters::{
+        FACTOR_ADDED, FACTOR_LOCKED, FACTOR_REMOVED, KEY_REPORTED, LOCKED, PASSWORD_CHANGED,
+        REFRESH_REUSED,
+    },
     link_to, send,
 };
 use crate::{
@@ -39,6 +47,94 @@ pub(crate) async fn password_changed(
         return Ok(());
     };
     send(tx, service, &user, &PASSWORD_CHANGED, &[], None).await
+}
+
+/// A second factor of that kind was added.
+pub(crate) async fn factor_added(
+    tx: &mut Tx,
+    service: &Service,
+    user: UserId,
+    kind: &str,
+) -> Result<(), AccountsError> {
+    of_factor(tx, service, user, &FACTOR_ADDED, (kind, Moment::now())).await
+}
+
+/// A second factor of that kind was removed at that time, or all of the kind.
+pub(crate) async fn factor_removed(
+    tx: &mut Tx,
+    service: &Service,
+    user: UserId,
+    kind: &str,
+    at: Moment,
+) -> Result<(), AccountsError> {
+    of_factor(tx, service, user, &FACTOR_REMOVED, (kind, at)).await
+}
+
+async fn of_factor(
+    tx: &mut Tx,
+    service: &Service,
+    user: UserId,
+    letter: &'static MailTemplate,
+    (kind, at): (&str, Moment),
+) -> Result<(), AccountsError> {
+    let Some(user) = users::find(tx, user).await? else {
+        return Ok(());
+    };
+    let factor = match kind {
+        "totp" => "authenticator app",
+        kind => kind,
+    };
+    let at: chrono::DateTime<chrono::Utc> = at.into();
+    let data = [
+        ("factor", factor.to_owned()),
+        ("at", at.format("%Y-%m-%d at %H:%M UTC").to_string()),
+    ];
+    send(tx, service, &user, letter, &data, None).await
+}
+
+/// A command has removed all second factors of these kinds: a job mails that, since a command sends no mail.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct RemovedFactors {
+    user: UserId,
+    kinds: Vec<String>,
+    at: Moment,
+}
+
+impl Job for RemovedFactors {
+    const KIND: &'static str = "accounts.factors_removed";
+    type Output = ();
+    const RULES: Rules = Rules {
+        max_attempts: 5,
+        ..Rules::DEFAULT
+    };
+}
+
+impl RemovedFactors {
+    /// Removed just now.
+    pub(crate) fn now(user: UserId, kinds: &[&str]) -> Self {
+        Self {
+            user,
+            kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
+            at: Moment::now(),
+        }
+    }
+}
+
+/// Writes the mails about factors that a command has removed, once.
+pub(crate) async fn write_removed(
+    service: Service,
+    run: Run<RemovedFactors>,
+) -> Result<(), JobError> {
+    let db = service.open_db.clone();
+    let written = db.transaction("write notice", async move |tx| {
+        run.guard(tx).await?;
+        for kind in &run.kinds {
+            factor_removed(tx, &service, run.user, kind, run.at).await?;
+        }
+        run.complete(tx, &()).await?;
+        Ok::<_, AccountsError>(())
+    });
+    Ok(written.await?)
 }
 
 /// A refresh token of the user was used a second time.
@@ -87,8 +183,7 @@ pub(crate) async fn key_reported(
     Ok(())
 }
 
-/// Passwords from unknown devices let the user in no more; a link that does, and that ends the lock. At most once a day, since
-/// that is how long failures are counted.
+/// Passwords from unknown devices let the user in no more; a link that does, and that ends the lock. Once a day while tries go on.
 pub(crate) async fn locked(
     tx: &mut Tx,
     service: &Service,

@@ -16,6 +16,7 @@ use crate::{
     relying_party::{NamedUser, USER_HANDLE, read_registration},
     rules::{
         factors::{self, Factor},
+        mail::notices,
         mfa, sessions,
     },
     secret_text::random,
@@ -108,9 +109,10 @@ pub(crate) async fn register(
         sign_count: registered.state.sign_count,
         created_at: Moment::now(),
         last_used_at: None,
+        vouched_by: None,
     };
     let first = factors::first_codes(service, user).await?;
-    let (caller, changes, passkey) = (who.clone(), service.changes.clone(), row.clone());
+    let (caller, worked, passkey) = (who.clone(), service.clone(), row.clone());
     let added = service.open_db.act("register passkey", async move |tx| {
         act_as(tx, user);
         users::hold(tx, user, Hold::Alone).await?;
@@ -121,9 +123,16 @@ pub(crate) async fn register(
             return Err(AccountsError::TooManyPasskeys);
         }
         let codes = first.keep(tx, user, held).await?;
+        let password = users::password(tx, user).await?;
+        let vouched_by = password.and_then(|row| row.set_by);
+        let passkey = PasskeyRow {
+            vouched_by,
+            ..passkey
+        };
         store::insert(tx, &passkey).await?;
-        sessions::end_all(tx, &changes, user, session, "factor_added").await?;
+        sessions::end_all(tx, &worked.changes, user, session, "factor_added").await?;
         let factor = Factor::Passkey(passkey.id).name();
+        notices::factor_added(tx, &worked, user, factor).await?;
         events::emit_of_user(tx, user, &FactorAdded { user, factor }).await?;
         let act = Act::on_user(FACTOR_ADDED, user).detail("factor", factor);
         let act = act.detail("passkey", passkey.id.to_string());
