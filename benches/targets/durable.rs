@@ -21,7 +21,7 @@ use futures_util::future::join_all;
 
 use crate::{
     database::{self, config, target_of},
-    report::{Report, percentile, us},
+    report::{Report, ms, percentile, us},
     support::{self, Postgres},
 };
 
@@ -38,6 +38,9 @@ static TENANT: LazyLock<TenantId> = LazyLock::new(TenantId::new);
 /// Transactions of a client in a round.
 const EACH: i64 = 100;
 
+/// Entries that are waited for, one by one, until they are linked.
+const LINKED: i64 = 50;
+
 /// The additional writes of a transaction.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extra {
@@ -48,6 +51,12 @@ enum Extra {
 
 const ALL: [Extra; 3] = [Extra::Nothing, Extra::Entry, Extra::EventAndEntry];
 
+/// What is measured on a back end.
+struct BackEnd {
+    loads: &'static [Load],
+    linked: &'static str,
+}
+
 /// The rows of the report for some clients on a back end.
 struct Load {
     clients: usize,
@@ -55,24 +64,30 @@ struct Load {
     both: &'static str,
 }
 
-const ON_POSTGRES: [Load; 2] = [
-    Load {
-        clients: 1,
-        entry: "transaction with one audit entry, PostgreSQL, 1 client",
-        both: "transaction with one event and one audit entry, PostgreSQL, 1 client",
-    },
-    Load {
-        clients: 8,
-        entry: "transaction with one audit entry, PostgreSQL, 8 clients",
-        both: "transaction with one event and one audit entry, PostgreSQL, 8 clients",
-    },
-];
+const ON_POSTGRES: BackEnd = BackEnd {
+    loads: &[
+        Load {
+            clients: 1,
+            entry: "transaction with one audit entry, PostgreSQL, 1 client",
+            both: "transaction with one event and one audit entry, PostgreSQL, 1 client",
+        },
+        Load {
+            clients: 8,
+            entry: "transaction with one audit entry, PostgreSQL, 8 clients",
+            both: "transaction with one event and one audit entry, PostgreSQL, 8 clients",
+        },
+    ],
+    linked: "a committed audit entry is linked into its chain, PostgreSQL",
+};
 
-const ON_SQLITE: [Load; 1] = [Load {
-    clients: 1,
-    entry: "transaction with one audit entry, SQLite, 1 client",
-    both: "transaction with one event and one audit entry, SQLite, 1 client",
-}];
+const ON_SQLITE: BackEnd = BackEnd {
+    loads: &[Load {
+        clients: 1,
+        entry: "transaction with one audit entry, SQLite, 1 client",
+        both: "transaction with one event and one audit entry, SQLite, 1 client",
+    }],
+    linked: "a committed audit entry is linked into its chain, SQLite",
+};
 
 pub fn measure(report: &mut Report) {
     actix::System::new().block_on(async {
@@ -84,7 +99,7 @@ pub fn measure(report: &mut Report) {
     });
 }
 
-async fn on_back_end(report: &mut Report, target: Target, loads: &[Load]) {
+async fn on_back_end(report: &mut Report, target: Target, back_end: &BackEnd) {
     let mut config = config(target);
     (config.migrate, config.migrations) = (MigrateMode::Auto, vec![MIGRATIONS]);
     // The sealer is at work, as it is in a program.
@@ -106,7 +121,7 @@ async fn on_back_end(report: &mut Report, target: Target, loads: &[Load]) {
     let rounds = std::env::var("DOTMAC_BENCH_ROUNDS").ok();
     let rounds = rounds.map_or(20, |rounds| rounds.parse().unwrap());
     let mut next = 0;
-    for load in loads {
+    for load in back_end.loads {
         let mut times: [Vec<Duration>; ALL.len()] = Default::default();
         for round in 0..=rounds {
             // By turns, so that none always comes after the same.
@@ -133,7 +148,27 @@ async fn on_back_end(report: &mut Report, target: Target, loads: &[Load]) {
             );
         }
     }
+    linked(report, &db, back_end.linked, next).await;
     supervisor.halt().await;
+}
+
+/// How long an entry waits for its link.
+async fn linked(report: &mut Report, db: &ModuleDb, what: &'static str, first: i64) {
+    let mut times = Vec::new();
+    for n in 0..LINKED {
+        write(db, Extra::Entry, first + n).await;
+        let began = Instant::now();
+        until_sealed(db).await;
+        times.push(began.elapsed());
+    }
+    let (middle, last) = (percentile(&mut times, 0.5), percentile(&mut times, 0.99));
+    report.row(
+        what,
+        "p99 under 1 s",
+        format!("p50 {}, p99 {}", ms(middle), ms(last)),
+        "a row of the same transaction: at once".to_owned(),
+        last < Duration::from_secs(1),
+    );
 }
 
 /// Wall time of one transaction, of `clients` that do one after the other.
