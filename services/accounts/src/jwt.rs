@@ -187,7 +187,7 @@ pub(crate) fn verify(
     Ok(claims)
 }
 
-/// A part of a token, before or after its first point.
+/// The JSON that a part of a token encodes.
 fn part<T: DeserializeOwned>(text: &str) -> Result<T, Refusal> {
     let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| Refusal::Invalid)?;
     serde_json::from_slice(&json).map_err(|_| Refusal::Invalid)

@@ -97,17 +97,6 @@ pub(crate) fn permissions(tenant: TenantId, grants: &RoleGrants) -> PermissionSe
     set
 }
 
-/// What a principal may do in the tenant at any of the times for which `grants` say that.
-pub(crate) fn permissions_of_all(tenant: TenantId, grants: &[RoleGrants]) -> PermissionSet {
-    let mut all = PermissionSet::default();
-    for grants in grants {
-        for name in permissions(tenant, grants).names() {
-            all.grant(name);
-        }
-    }
-    all
-}
-
 /// Refuses API keys: a key that leaks must not create another one.
 pub(crate) fn person(who: &Principal) -> Result<(), AccountsError> {
     match who.kind {

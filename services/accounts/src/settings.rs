@@ -109,7 +109,7 @@ dotmac_platform::settings! {
         registration: RegistrationMode { default: fixed("closed") }
 
         /// How often an instance reads which sessions, users and keys were changed on others.
-        changes_interval: Duration { default: fixed("1s"), range: lasting("100ms", "1s") }
+        changes_interval: Duration { default: fixed("800ms"), range: lasting("100ms", "1s") }
     }
 }
 

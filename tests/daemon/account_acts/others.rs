@@ -15,7 +15,7 @@ use crate::{
 const BOB: &str = "bob@example.com";
 const TENANT: &str = "01900000-0000-7000-8000-000000000001";
 
-/// Acts that take the authenticator of a browser: services/accounts/tests/accounts/passkeys.rs produces them.
+/// Acts that take the authenticator of a browser: services/accounts/tests/accounts/passkey_refusals.rs produces them.
 const OF_PASSKEYS: [&str; 2] = ["authn_passkey_backup_changed", "authn_passkey_copied"];
 
 /// The acts that the module declares.
@@ -251,7 +251,7 @@ impl House<'_> {
         let done = daemon(url).run_in(self.daemon.directory(), &revoke).await;
         assert_eq!(done.code, 0, "{}", done.text());
 
-        let passkeys = "services/accounts/tests/accounts/passkeys.rs";
+        let passkeys = "services/accounts/tests/accounts/passkey_refusals.rs";
         let passkeys = fs::read_to_string(repository().join(passkeys)).unwrap();
         for act in declared_acts().await {
             let is_of = format!("action = '{act}'");

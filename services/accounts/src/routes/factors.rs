@@ -259,9 +259,9 @@ async fn remove_totp(
     seen: IfMatch,
 ) -> Result<NoContent, AccountsError> {
     service::person(&who)?;
-    let (principal, service) = ((*who).clone(), (*on).clone());
+    let (principal, changes) = ((*who).clone(), on.changes.clone());
     let removed = on.asked_by(&who).act("remove TOTP", async move |tx| {
-        rules::remove_own(tx, &service, &principal, Factor::Totp, &seen).await
+        rules::remove_own(tx, &changes, &principal, Factor::Totp, &seen).await
     });
     removed.await?;
     Ok(NoContent)

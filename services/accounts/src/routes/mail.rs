@@ -71,20 +71,15 @@ async fn ask(
     email: &str,
 ) -> Result<WithHeaders<Noted>, AccountsError> {
     let began = Instant::now();
-    floored(began, noted(on, head, purpose, email).await).await
-}
-
-async fn noted(
-    on: &Service,
-    head: &RequestHead,
-    purpose: Purpose,
-    email: &str,
-) -> Result<WithHeaders<Noted>, AccountsError> {
-    // Else another site could have the links of its own account accepted in this browser.
-    cookies::check_sign_in(head, &on.settings.public_url)?;
-    let email = registration::address(email)?;
-    let browser = Browser::of(on, head)?;
-    mail::ask(on, purpose, email, browser.hash.clone()).await?;
+    let asked = async {
+        // Else another site could have the links of its own account accepted in this browser.
+        cookies::check_sign_in(head, &on.settings.public_url)?;
+        let email = registration::address(email)?;
+        let browser = Browser::of(on, head)?;
+        mail::ask(on, purpose, email, browser.hash.clone()).await?;
+        Ok(browser)
+    };
+    let browser = floored(began, asked.await).await?;
     Ok(browser.remembered(WithHeaders::new(Noted)))
 }
 

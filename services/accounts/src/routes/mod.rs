@@ -158,18 +158,17 @@ fn user_agent(head: &RequestHead) -> Option<String> {
 
 /// A name that others go by: no invisible characters, and no blank at either end.
 fn visible(text: &str, _: &()) -> garde::Result {
-    shown(text, |letter| letter.is_control() || is_invisible(letter))
+    shown(text, &[])
 }
 
 /// The name of a person, which no right depends on: the same, but that letters may be joined and kept apart, as in Persian.
 fn personal(text: &str, _: &()) -> garde::Result {
-    let is_hidden = |letter: char| letter.is_control() || is_invisible(letter);
-    shown(text, |letter| {
-        is_hidden(letter) && !matches!(letter, '\u{200c}' | '\u{200d}')
-    })
+    shown(text, &['\u{200c}', '\u{200d}'])
 }
 
-fn shown(text: &str, is_hidden: impl Fn(char) -> bool) -> garde::Result {
+fn shown(text: &str, allowed: &[char]) -> garde::Result {
+    let is_hidden =
+        |letter: char| (letter.is_control() || is_invisible(letter)) && !allowed.contains(&letter);
     if text.trim() == text && !text.chars().any(is_hidden) {
         Ok(())
     } else {

@@ -143,7 +143,7 @@ pub(crate) async fn undo(service: &Service, given: Given) -> Result<(), Accounts
             let user = set_address(tx, &user, address).await?;
             store::delete_password(tx, user.id).await?;
             devices::delete_of(tx, user.id, None).await?;
-            factors::remove_since(tx, &worked, user.id, row.created_at - BEFORE).await?;
+            factors::remove_since(tx, user.id, row.created_at - BEFORE).await?;
             let changes = &worked.changes;
             api_keys::revoke_personal(tx, changes, user.id).await?;
             sessions::end_all(tx, changes, user.id, None, "email_change_undone").await?;

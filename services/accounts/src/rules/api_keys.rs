@@ -27,7 +27,7 @@ use crate::{
     service::{self, Service},
     store::{
         api_keys::{self as store, ApiKeyId, ApiKeyRow, KeyRules},
-        bindings::{self, Holder},
+        bindings::Holder,
         service_accounts as service_account_store, tenants,
         users::{self, UserId},
     },
@@ -183,8 +183,7 @@ pub(crate) async fn revoke(
     let holder = row.holder().ok_or(AccountsError::NotFound)?;
     if holder.uuid() != who.id {
         // A caller does not revoke the keys of a principal with more permissions.
-        let theirs = bindings::grants_of(tx, holder).await?;
-        roles::check_grants(who, &theirs)?;
+        roles::covers_holder(tx, who, holder).await?;
         check_scopes(who, &row.rules.0)?;
     }
     revoke_any(tx, changes, row).await

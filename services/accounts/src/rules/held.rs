@@ -12,7 +12,8 @@ use dotmac_platform::{
 };
 
 use super::{
-    holders::{self, Powers, powers},
+    holders::{self, powers},
+    powers::Powers,
     roles,
 };
 use crate::{

@@ -5,20 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use dotmac_platform::{
     access::{PermissionSet, Principal},
     db::{
-        TenantTx,
+        TenantId, TenantTx,
         types::{Id, Moment},
     },
 };
 
 use super::{
+    powers::{Powers, add},
     roles::{LACKS, OWNER, covered},
     standing::Standing,
 };
 use crate::{
     AccountsError,
-    service::{permissions, permissions_of_all},
+    service::permissions,
     store::{
-        bindings::{self, Holder},
+        bindings::{self, Combination, Holder},
         roles::{self as store, RoleGrants, RoleId, RoleRow},
         service_accounts,
         users::{self, Hold, UserId},
@@ -31,20 +32,6 @@ const MOST_COMBINATIONS: i64 = 2000;
 /// Why an owner gets no role that denies something.
 pub(super) const OWNER_IS_DENIED: &str = "an owner has all permissions; remove that role first";
 
-/// What a holder may do.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Powers {
-    now: PermissionSet,
-    /// Now, or once some of what gives and denies has ended.
-    ever: PermissionSet,
-}
-
-impl Powers {
-    fn covers(&self, other: &Self) -> bool {
-        self.now.covers(&other.now) && self.ever.covers(&other.ever)
-    }
-}
-
 /// What `holder` may do. It is held until the end of the transaction: its roles are changed by one at a time, and no link
 /// for the password of a user is made or used meanwhile.
 pub(super) async fn powers(tx: &mut TenantTx, holder: Holder) -> Result<Powers, AccountsError> {
@@ -56,34 +43,27 @@ pub(super) async fn powers(tx: &mut TenantTx, holder: Holder) -> Result<Powers, 
         Holder::Service(id) => service_accounts::hold(tx, id).await?,
     }
     let tenant = tx.tenant();
-    let now = bindings::grants_of(tx, holder).await?;
-    let ever = bindings::grants_from_now_on(tx, tenant, holder).await?;
-    Ok(Powers {
-        now: permissions(tenant, &now),
-        ever: permissions_of_all(tenant, &ever),
-    })
+    Ok(Powers::of(tx, tenant, holder).await?)
 }
 
-/// Whether the caller has everything that a change gives to a holder or takes from it. A role that denies gives nothing, and
-/// its removal gives what it denied. A caller takes nothing from a holder that has more permissions than the caller.
+/// Whether the caller has everything that a change gives to a holder or takes from it, now or later. A role that denies gives
+/// nothing, and its removal gives what it denied. A caller takes nothing from a holder that has more permissions than the caller.
 ///
 /// # Errors
 ///
 /// [`AccountsError::Forbidden`].
-fn check_effect(
-    who: &Principal,
-    before: &PermissionSet,
-    after: &PermissionSet,
-) -> Result<(), AccountsError> {
-    let mut names = before.names().into_iter().chain(after.names());
-    let is_lacked = |name: &str| {
-        before.has_named(name) != after.has_named(name) && !who.permissions.has_named(name)
-    };
-    if names.any(is_lacked) {
-        return Err(AccountsError::Forbidden(LACKS));
-    }
-    if !after.covers(before) {
-        covered(who, before)?;
+fn check_effect(who: &Principal, before: &Powers, after: &Powers) -> Result<(), AccountsError> {
+    for (before, after) in [(&before.now, &after.now), (&before.ever, &after.ever)] {
+        let mut names = before.names().into_iter().chain(after.names());
+        let is_lacked = |name: &str| {
+            before.has_named(name) != after.has_named(name) && !who.permissions.has_named(name)
+        };
+        if names.any(is_lacked) {
+            return Err(AccountsError::Forbidden(LACKS));
+        }
+        if !after.covers(before) {
+            covered(who, before)?;
+        }
     }
     Ok(())
 }
@@ -102,26 +82,12 @@ pub(super) async fn check_holder(
     until: Option<Moment>,
 ) -> Result<(), AccountsError> {
     let after = powers(tx, holder).await?;
-    check_effect(who, &before.now, &after.now)?;
-    check_effect(who, &before.ever, &after.ever)?;
+    check_effect(who, before, &after)?;
     if before.covers(&after) {
         return Ok(());
     }
-    let mut given = gained(&before.now, &after.now);
-    add(&mut given, &gained(&before.ever, &after.ever));
-    check_lasting(tx, who, &given, until).await?;
+    check_lasting(tx, who, &after.gained_since(before), until).await?;
     check_makers(tx, holder, &after.ever, until).await
-}
-
-/// What is in `after` and not in `before`.
-fn gained(before: &PermissionSet, after: &PermissionSet) -> PermissionSet {
-    let mut gained = PermissionSet::default();
-    for name in after.names() {
-        if !before.has_named(name) {
-            gained.grant(name);
-        }
-    }
-    gained
 }
 
 /// Whether the caller has all of `set` until `end`, or for good without one: a role that expires gives nothing that lasts longer.
@@ -167,36 +133,28 @@ pub(super) async fn check_role(
             "the holders of this role have too many different roles and grants; create another role and give it to them",
         ));
     }
-    let ids: BTreeSet<RoleId> = all.iter().flat_map(|it| it.roles.iter().copied()).collect();
+    let ids: BTreeSet<RoleId> = all.iter().flat_map(Combination::roles).collect();
     let known = store::grants_of(tx, ids.into_iter().collect()).await?;
+    let mut changed = known.clone();
+    changed.insert(role.id, new.clone());
     let owner = store::find_named(tx, OWNER).await?.map(|owner| owner.id);
     let tenant = tx.tenant();
     let mut gains = PermissionSet::default();
     let mut of_makers: BTreeMap<UserId, PermissionSet> = BTreeMap::new();
     for combination in all {
-        let direct = RoleGrants {
-            allow: combination.permissions,
-            deny: Vec::new(),
-        };
-        let (mut before, mut after) = (direct.clone(), direct);
-        for id in &combination.roles {
-            // A role without a permission has no row.
-            let grants = known.get(id).cloned().unwrap_or_default();
-            before.add(&grants);
-            after.add(if *id == role.id { new } else { &grants });
-        }
-        let (before, after) = (permissions(tenant, &before), permissions(tenant, &after));
+        let before = combined(tenant, &combination, &known);
+        let after = combined(tenant, &combination, &changed);
         check_effect(who, &before, &after)?;
-        let is_owner = owner.is_some_and(|owner| combination.roles.contains(&owner));
+        let is_owner = owner.is_some_and(|owner| combination.roles().any(|id| id == owner));
         if is_owner && !new.deny.is_empty() {
             return Err(AccountsError::Forbidden(OWNER_IS_DENIED));
         }
         if before.covers(&after) {
             continue;
         }
-        add(&mut gains, &gained(&before, &after));
+        add(&mut gains, &after.gained_since(&before));
         for maker in combination.makers {
-            add(of_makers.entry(maker).or_default(), &after);
+            add(of_makers.entry(maker).or_default(), &after.ever);
         }
     }
     check_lasting(tx, who, &gains, None).await?;
@@ -206,11 +164,32 @@ pub(super) async fn check_role(
     Ok(())
 }
 
-/// Adds the permissions of `other` to `set`.
-fn add(set: &mut PermissionSet, other: &PermissionSet) {
-    for name in other.names() {
-        set.grant(name);
-    }
+/// What a holder of these roles may do, with what `known` gives and denies by each. In which order those for a time end is not
+/// known: each counts with those for good alone, so that none hides what another denies.
+fn combined(
+    tenant: TenantId,
+    combination: &Combination,
+    known: &BTreeMap<RoleId, RoleGrants>,
+) -> Powers {
+    let with = |base: &RoleGrants, roles: &[RoleId]| {
+        let mut sum = base.clone();
+        // A role without a permission has no row.
+        roles
+            .iter()
+            .filter_map(|id| known.get(id))
+            .for_each(|grants| sum.add(grants));
+        sum
+    };
+    let direct = RoleGrants {
+        allow: combination.permissions.clone(),
+        deny: Vec::new(),
+    };
+    let lasting = with(&direct, &combination.lasting);
+    let now = with(&lasting, &combination.temporary);
+    let alone = combination.temporary.iter();
+    let mut later: Vec<RoleGrants> = alone.map(|id| with(&lasting, &[*id])).collect();
+    later.push(lasting);
+    Powers::new(tenant, &now, &later)
 }
 
 /// Whether each [administrator](users::makers) who can sign in as the holder has all of `after`, until that time or for good.

@@ -14,6 +14,7 @@ pub(crate) mod next_step;
 pub(crate) mod one_time;
 pub(crate) mod passkeys;
 pub(crate) mod passwords;
+mod powers;
 pub(crate) mod refresh;
 pub(crate) mod registration;
 pub(crate) mod roles;

@@ -10,7 +10,7 @@ use dotmac_platform::{
 };
 use uuid::Uuid;
 
-use super::holders;
+use super::{holders, powers::Powers};
 use crate::{
     AccountsError,
     audit::{AUTHZ_CHANGE, Act, ROLE_CREATED, ROLE_DELETED, Resource},
@@ -235,6 +235,20 @@ fn check_named(who: &Principal, grants: &RoleGrants) -> Result<(), AccountsError
         deny: Vec::new(),
     };
     check_grants(who, &named)
+}
+
+/// Whether the caller has all that `holder` may do, now or later.
+///
+/// # Errors
+///
+/// [`AccountsError::Forbidden`] for what it lacks.
+pub(crate) async fn covers_holder(
+    tx: &mut TenantTx,
+    who: &Principal,
+    holder: Holder,
+) -> Result<(), AccountsError> {
+    let tenant = tx.tenant();
+    covered(who, &Powers::of(tx, tenant, holder).await?.ever)
 }
 
 /// Whether the caller has all of `set`.

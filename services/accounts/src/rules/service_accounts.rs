@@ -19,7 +19,7 @@ use crate::{
     service,
     store::{
         ACTIVE,
-        bindings::{self, Holder},
+        bindings::Holder,
         service_accounts::{self as store, ServiceAccountId, ServiceAccountRow},
         tenants,
     },
@@ -108,6 +108,5 @@ pub(super) async fn may_change(
     id: ServiceAccountId,
 ) -> Result<(), AccountsError> {
     service::person(who)?;
-    let theirs = bindings::grants_of(tx, Holder::Service(id)).await?;
-    roles::check_grants(who, &theirs)
+    roles::covers_holder(tx, who, Holder::Service(id)).await
 }

@@ -6,9 +6,10 @@ use dotmac_platform::{
     db::{Connection, DbError, TenantId, types::Moment},
 };
 
+use super::powers::Powers;
 use crate::{
     WriteUsers,
-    service::{permissions, permissions_of_all},
+    service::permissions,
     store::{
         bindings::{self, Holder},
         roles::RoleGrants,
@@ -103,8 +104,7 @@ impl Standing {
         id: UserId,
     ) -> Result<bool, DbError> {
         for tenant in users::tenants(c, id).await? {
-            let grants = bindings::grants_from_now_on(c, tenant, Holder::User(id)).await?;
-            let theirs = permissions_of_all(tenant, &grants);
+            let theirs = Powers::of(c, tenant, Holder::User(id)).await?.ever;
             let is_covered = if tenant == self.tenant {
                 self.covers(&theirs)
             } else {

@@ -132,8 +132,7 @@ pub(crate) async fn remove_member(
     users::hold_member(tx, id).await?;
     let user = users::find_member(tx, id).await?;
     seen.check(user.ok_or(AccountsError::NotFound)?.version)?;
-    let theirs = crate::store::bindings::grants_of(tx, Holder::User(id)).await?;
-    roles::check_grants(who, &theirs)?;
+    roles::covers_holder(tx, who, Holder::User(id)).await?;
     roles::keeps_owner_without(tx, id, None).await?;
     users::leave(tx, id).await?;
     changes.record(tx, Change::User(id)).await?;

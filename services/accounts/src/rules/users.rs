@@ -138,8 +138,7 @@ async fn managed(tx: &mut TenantTx, who: &Principal, id: UserId) -> Result<UserR
         ));
     }
     // An administrator must not take over or stop a user with more permissions.
-    let theirs = bindings::grants_from_now_on(tx, tenant, Holder::User(id)).await?;
-    roles::covered(who, &service::permissions_of_all(tenant, &theirs))?;
+    roles::covers_holder(tx, who, Holder::User(id)).await?;
     Ok(row)
 }
 

@@ -82,20 +82,32 @@ pub(crate) struct BindingRow {
 
 held_rows!(role_bindings, BindingRow, BindingId, role_id: RoleId);
 
-/// What a holder of some role has besides: all its roles, the permissions that it has without one, and the administrator who
+/// What a holder of some role has: all its roles, the permissions that it has without one, and the administrator who
 /// may know its password.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Combination {
-    pub(crate) roles: Vec<RoleId>,
+    /// Its roles for good.
+    pub(crate) lasting: Vec<RoleId>,
+    /// Its roles for a time.
+    pub(crate) temporary: Vec<RoleId>,
     pub(crate) permissions: Vec<String>,
     /// The [administrators](users::makers) who can sign in as the user, if the tenant manages the account.
     pub(crate) makers: Vec<UserId>,
 }
 
+impl Combination {
+    /// All its roles.
+    pub(crate) fn roles(&self) -> impl Iterator<Item = RoleId> + '_ {
+        self.lasting.iter().chain(&self.temporary).copied()
+    }
+}
+
 #[derive(QueryableByName)]
 struct CombinationRow {
     #[diesel(sql_type = Nullable<Text>)]
-    roles: Option<String>,
+    lasting: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    temporary: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
     permissions: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
@@ -104,21 +116,24 @@ struct CombinationRow {
 
 impl CombinationRow {
     fn read(self) -> Combination {
-        let roles = self.roles.unwrap_or_default();
-        let permissions = self.permissions.unwrap_or_default();
-        let makers = self.makers.unwrap_or_default();
         Combination {
-            roles: roles
+            lasting: ids(self.lasting.as_deref()),
+            temporary: ids(self.temporary.as_deref()),
+            permissions: self
+                .permissions
+                .unwrap_or_default()
                 .split_whitespace()
-                .filter_map(|id| id.parse().ok())
+                .map(str::to_owned)
                 .collect(),
-            permissions: permissions.split_whitespace().map(str::to_owned).collect(),
-            makers: makers
-                .split_whitespace()
-                .filter_map(|id| id.parse().ok())
-                .collect(),
+            makers: ids(self.makers.as_deref()),
         }
     }
+}
+
+/// Ids with blanks between.
+fn ids<T>(text: Option<&str>) -> Vec<Id<T>> {
+    let ids = text.unwrap_or_default().split_whitespace();
+    ids.filter_map(|id| id.parse().ok()).collect()
 }
 
 /// The combinations that the present holders of the role have, each once, at most `limit`. One query, however many holders there
@@ -130,10 +145,15 @@ pub(crate) async fn combinations(
 ) -> Result<Vec<Combination>, DbError> {
     // Neither an id nor the name of a permission has a blank.
     let of = |holder: &str, makers: &str| {
+        let roles = |lasts: &str| {
+            format!(
+                "(SELECT string_agg(CAST(b.role_id AS TEXT), ' ' ORDER BY b.role_id) FROM role_bindings b \
+                 WHERE b.tenant_id = held.tenant_id AND b.{holder} = held.{holder} AND b.expires_at {lasts})"
+            )
+        };
+        let (lasting, temporary) = (roles("IS NULL"), roles("> $1"));
         format!(
-            "SELECT (SELECT string_agg(CAST(b.role_id AS TEXT), ' ' ORDER BY b.role_id) FROM role_bindings b \
-             WHERE b.tenant_id = held.tenant_id AND b.{holder} = held.{holder} \
-             AND (b.expires_at IS NULL OR b.expires_at > $1)) AS roles, \
+            "SELECT {lasting} AS lasting, {temporary} AS temporary, \
              (SELECT string_agg(g.permission, ' ' ORDER BY g.permission) FROM grants g \
              WHERE g.tenant_id = held.tenant_id AND g.{holder} = held.{holder} \
              AND (g.expires_at IS NULL OR g.expires_at > $1)) AS permissions, {makers} AS makers \
@@ -154,7 +174,7 @@ pub(crate) async fn combinations(
         of("service_account_id", "CAST(NULL AS TEXT)"),
     );
     let query = sql_query(format!(
-        "SELECT DISTINCT roles, permissions, makers FROM ({users} UNION ALL {accounts}) AS combination LIMIT {limit}"
+        "SELECT DISTINCT lasting, temporary, permissions, makers FROM ({users} UNION ALL {accounts}) AS combination LIMIT {limit}"
     ));
     let query = query
         .bind::<Timestamp, _>(Moment::now())
@@ -189,13 +209,12 @@ pub(crate) async fn grants_at(
     Ok(given(rows_at(tx, tenant, holder, time).await?))
 }
 
-/// What `holder` may do in the tenant now, and then each time that something ends which it has now: what denies something may end
-/// before what gives it.
+/// What `holder` may do in the tenant now; and then, each time that something ends which it has now.
 pub(crate) async fn grants_from_now_on(
     tx: &mut Connection,
     tenant: TenantId,
     holder: Holder,
-) -> Result<Vec<RoleGrants>, DbError> {
+) -> Result<(RoleGrants, Vec<RoleGrants>), DbError> {
     let rows = rows_at(tx, tenant, holder, Moment::now()).await?;
     let ends: BTreeSet<Moment> = rows.iter().filter_map(|(.., end)| *end).collect();
     let after = |time: Moment| {
@@ -204,9 +223,8 @@ pub(crate) async fn grants_from_now_on(
             .filter(|(.., end)| end.is_none_or(|end| end > time));
         given(lasting.cloned().collect())
     };
-    let mut all: Vec<RoleGrants> = ends.into_iter().map(after).collect();
-    all.push(given(rows));
-    Ok(all)
+    let later = ends.into_iter().map(after).collect();
+    Ok((given(rows), later))
 }
 
 /// What `holder` may do in the tenant now, and when the first of that ends.

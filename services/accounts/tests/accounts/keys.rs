@@ -391,12 +391,7 @@ async fn where_vault_does_not_allow_to_write_private_signing_keys_are_sealed_as_
 #[tokio::test]
 async fn while_vault_is_away_an_instance_that_starts_checks_tokens_by_the_public_keys() {
     let mut bao = OpenBao::start().await;
-    let address = bao.address();
-    let vault = [
-        ("DOTMAC_VAULT_ADDR", address.as_str()),
-        ("DOTMAC_VAULT_TOKEN", ROOT_TOKEN),
-    ];
-    let house = House::on_sqlite(1, &vault).await;
+    let house = House::with_vault(&bao).await;
     let token = house.admin_session().await.text("access_token");
     bao.kill();
     let other = house.builder().spawn().await;

@@ -38,6 +38,22 @@ impl House {
             .await
     }
 
+    /// Asks for another address of the caller; the browser that asked, and the link.
+    pub(crate) async fn asked_for_address(&self, access: &str, address: &str) -> (String, Value) {
+        let new = json!({ "email": address });
+        let asked = self.post("/auth/email/change", Some(access), new).await;
+        assert_eq!(asked.status, 202, "{asked:?}");
+        let mail = self.mail("accounts.email_change", address, 1).await;
+        (browser(&asked), json!({ "token": token(&mail) }))
+    }
+
+    /// Proves an address by the link, in the browser that asked for it.
+    pub(crate) async fn prove_address(&self, (browser, link): (String, Value)) {
+        let path = "/auth/email/verify";
+        let proved = self.post_as(&browser, path, link).await;
+        assert_eq!(proved.status, 204, "{proved:?}");
+    }
+
     /// A member whose address is not proved.
     pub(crate) async fn ann(&self) -> Answer {
         let admin = self.login(ADMIN, PASSWORD).await.text("access_token");
@@ -299,17 +315,9 @@ async fn an_address_is_changed_once_the_new_one_is_proved_and_put_back_by_the_fo
         let house = house.in_turns().await;
         let session = house.ann().await;
         let access = session.text("access_token");
-        let new = json!({ "email": "ann.lee@example.com" });
-        let asked = house.post("/auth/email/change", Some(&access), new).await;
-        assert_eq!(asked.status, 202, "{asked:?}");
-        let mail = house
-            .mail("accounts.email_change", "ann.lee@example.com", 1)
-            .await;
-        let link = json!({ "token": token(&mail) });
-        let changed = house
-            .post_as(&browser(&asked), "/auth/email/verify", link)
-            .await;
-        assert_eq!(changed.status, 204, "{changed:?}");
+        let asked = house.asked_for_address(&access, "ann.lee@example.com");
+        let asked = asked.await;
+        house.prove_address(asked).await;
         let me = house.get("/auth/me", Some(&access)).await;
         assert_eq!(
             (&me.body["email"], &me.body["email_verified"]),

@@ -24,6 +24,7 @@ mod locks;
 mod mail;
 mod makers;
 mod notices;
+mod passkey_refusals;
 mod passkeys;
 mod passwords;
 mod races;
@@ -46,7 +47,7 @@ use std::{
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use dotmac_testkit::{Daemon, Postgres, daemon::Builder};
+use dotmac_testkit::{Daemon, OpenBao, Postgres, daemon::Builder, openbao::ROOT_TOKEN};
 
 /// 32 bytes, the same for all instances.
 const MASTER_KEY: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
@@ -124,6 +125,16 @@ impl House {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().join("house.db").display());
         Self::open(url, None, directory, instances, settings).await
+    }
+
+    /// On SQLite, with the program's keys in Vault.
+    async fn with_vault(bao: &OpenBao) -> Self {
+        let address = bao.address();
+        let vault = [
+            ("DOTMAC_VAULT_ADDR", address.as_str()),
+            ("DOTMAC_VAULT_TOKEN", ROOT_TOKEN),
+        ];
+        Self::on_sqlite(1, &vault).await
     }
 
     /// On PostgreSQL.

@@ -1,6 +1,7 @@
 //! Who knew the password of a user for a while, or may act as one for a while: what they keep of it when the user gets more
 //! permissions, or when their own end.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{Answer, House, PASSWORD, mail::token};
@@ -152,6 +153,61 @@ async fn a_denial_that_ends_opens_no_user_to_those_who_may_less() {
     .await;
 }
 
+/// The same where the role that the user has is changed.
+#[tokio::test]
+async fn a_denial_that_ends_hides_nothing_that_a_changed_role_gives() {
+    House::on_both(async |house| {
+        let owner = house.admin_session().await.text("access_token");
+        let (helper, _) = house.helper(&owner).await;
+        house.role(&owner, "none", &[], &["*"]).await;
+        let own = json!({ "name": "own" });
+        let role = house.post("/roles", Some(&owner), own).await.text("id");
+        let (bob, _) = house.user(&helper, "bob@example.com", &[]).await;
+        for (name, end) in [("own", None), ("none", Some(within(60)))] {
+            let given = house.give(&owner, &bob, name, end).await;
+            assert_eq!(given.status, 201, "{given:?}");
+        }
+        let path = format!("/roles/{role}");
+        let change = async |permissions: &[&str]| {
+            let body = Some(json!({ "permissions": permissions }));
+            let any = [("if-match", "*")];
+            house
+                .send(0, Method::PATCH, &path, Some(&owner), body, &any)
+                .await
+        };
+        // Whoever made the account has this one, and not that one.
+        let changed = change(&["accounts.users.read"]).await;
+        assert_eq!(changed.status, 200, "{changed:?}");
+        let refused = change(&["accounts.roles.write"]).await;
+        assert_eq!(refused.short(), LACKS, "{refused:?}");
+    })
+    .await;
+}
+
+/// A key goes on when the denial has ended.
+#[tokio::test]
+async fn a_denial_that_ends_opens_no_service_account_to_those_who_may_less() {
+    House::on_both(async |house| {
+        let owner = house.admin_session().await.text("access_token");
+        house
+            .role(&owner, "clerk", &["accounts.api_keys.*"], &[])
+            .await;
+        house.role(&owner, "none", &[], &["*"]).await;
+        let (_, clerk) = house.user(&owner, "clerk@example.com", &["clerk"]).await;
+        let clerk = clerk.text("access_token");
+        let account = house.post("/service-accounts", Some(&owner), json!({ "name": "ci" }));
+        let account = account.await.text("id");
+        for (name, end) in [("admin", None), ("none", Some(within(60)))] {
+            let given = house.give(&owner, &account, name, end).await;
+            assert_eq!(given.status, 201, "{given:?}");
+        }
+        let key = json!({ "name": "k", "scopes": ["*"], "service_account_id": account });
+        let refused = house.post("/api-keys", Some(&clerk), key).await;
+        assert_eq!(refused.short(), LACKS, "{refused:?}");
+    })
+    .await;
+}
+
 /// What lets a user in is deleted with the user; the address stays taken.
 #[tokio::test]
 async fn nothing_that_lets_in_is_kept_of_a_deleted_user() {
@@ -162,7 +218,7 @@ async fn nothing_that_lets_in_is_kept_of_a_deleted_user() {
         let path = format!("/users/{id}");
         let any = [("if-match", "*")];
         let body: Option<Value> = None;
-        let gone = house.send(0, reqwest::Method::DELETE, &path, Some(&owner), body, &any);
+        let gone = house.send(0, Method::DELETE, &path, Some(&owner), body, &any);
         assert_eq!(gone.await.status, 204);
         for table in ["passwords", "devices", "one_time_tokens"] {
             let rows = format!("{table} WHERE user_id = '{id}'");

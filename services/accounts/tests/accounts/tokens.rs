@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use dotmac_testkit::{OpenBao, openbao::ROOT_TOKEN, repository};
+use dotmac_testkit::{OpenBao, repository};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -44,12 +44,7 @@ fn joserfc(given: &Value) -> Made {
 async fn another_library_accepts_our_tokens_and_of_its_own_one_is_accepted() {
     // Where the private key is, so that another can sign with it.
     let bao = OpenBao::start().await;
-    let address = bao.address();
-    let vault = [
-        ("DOTMAC_VAULT_ADDR", address.as_str()),
-        ("DOTMAC_VAULT_TOKEN", ROOT_TOKEN),
-    ];
-    let house = House::on_sqlite(1, &vault).await;
+    let house = House::with_vault(&bao).await;
     let token = house.admin_session().await.text("access_token");
     let jwks = house.get("/.well-known/jwks.json", None).await.body;
     let kid = jwks["keys"][0]["kid"].as_str().unwrap();

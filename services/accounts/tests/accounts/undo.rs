@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     House,
     factors::{code, within_a_step},
-    mail::{self, ANN, OTHER_PASSWORD, browser, token},
+    mail::{self, ANN, OTHER_PASSWORD, token},
 };
 
 const FIRST: &str = "eve.one@example.com";
@@ -21,15 +21,8 @@ impl House {
 
     async fn changed_with(&self, access: &str) -> [Value; 2] {
         for address in [FIRST, SECOND] {
-            let new = json!({ "email": address });
-            let asked = self.post("/auth/email/change", Some(access), new).await;
-            assert_eq!(asked.status, 202, "{asked:?}");
-            let mail = self.mail("accounts.email_change", address, 1).await;
-            let link = json!({ "token": token(&mail) });
-            let changed = self
-                .post_as(&browser(&asked), "/auth/email/verify", link)
-                .await;
-            assert_eq!(changed.status, 204, "{changed:?}");
+            let asked = self.asked_for_address(access, address).await;
+            self.prove_address(asked).await;
         }
         let of_owner = self.mail("accounts.email_changed", ANN, 1).await;
         let of_attacker = self.mail("accounts.email_changed", FIRST, 1).await;
@@ -48,6 +41,16 @@ impl House {
         let confirmed = self.post(path, Some(access), first).await;
         assert_eq!(confirmed.status, 200, "{confirmed:?}");
         secret
+    }
+
+    /// A session of ann, who has shown the app.
+    async fn ann_by_app(&self) -> String {
+        let access = self.ann().await.text("access_token");
+        let secret = self.with_app(&access).await;
+        let now = json!({ "code": code(&secret, 0) });
+        let stepped = self.post("/auth/step-up", Some(&access), now).await;
+        assert_eq!(stepped.status, 200, "{stepped:?}");
+        stepped.text("access_token")
     }
 
     /// Sets a time of all rows to so many hours ago.
@@ -126,12 +129,7 @@ async fn a_factor_that_was_added_since_the_change_does_not_outlive_it() {
 #[tokio::test]
 async fn a_factor_of_before_the_change_still_counts() {
     House::with_mail(&[], async |house| {
-        let access = house.ann().await.text("access_token");
-        let secret = house.with_app(&access).await;
-        let now = json!({ "code": code(&secret, 0) });
-        let stepped = house.post("/auth/step-up", Some(&access), now).await;
-        assert_eq!(stepped.status, 200, "{stepped:?}");
-        let access = stepped.text("access_token");
+        let access = house.ann_by_app().await;
         house.set_back("totp_factors SET confirmed_at", 25).await;
         let [of_owner, _] = house.changed_with(&access).await;
         let session = house.restored(of_owner).await;
@@ -144,22 +142,12 @@ async fn a_factor_of_before_the_change_still_counts() {
 async fn a_factor_that_was_added_within_a_day_before_the_change_was_asked_for_does_not_outlive_it()
 {
     House::with_mail(&[], async |house| {
-        let access = house.ann().await.text("access_token");
-        let secret = house.with_app(&access).await;
-        let now = json!({ "code": code(&secret, 0) });
-        let stepped = house.post("/auth/step-up", Some(&access), now).await;
-        assert_eq!(stepped.status, 200, "{stepped:?}");
-        let (access, new) = (stepped.text("access_token"), json!({ "email": FIRST }));
-        let asked = house.post("/auth/email/change", Some(&access), new).await;
-        let mail = house.mail("accounts.email_change", FIRST, 1).await;
+        let access = house.ann_by_app().await;
+        let asked = house.asked_for_address(&access, FIRST).await;
         // The link was used late.
         house.set_back("totp_factors SET confirmed_at", 40).await;
         house.set_back("one_time_tokens SET created_at", 20).await;
-        let link = json!({ "token": token(&mail) });
-        let changed = house
-            .post_as(&browser(&asked), "/auth/email/verify", link)
-            .await;
-        assert_eq!(changed.status, 204, "{changed:?}");
+        house.prove_address(asked).await;
         let notice = house.mail("accounts.email_changed", ANN, 1).await;
         let session = house.restored(json!({ "token": token(&notice) })).await;
         assert!(session["access_token"].is_string(), "{session}");

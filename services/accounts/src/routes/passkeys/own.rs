@@ -212,10 +212,10 @@ async fn remove_passkey(
     seen: IfMatch,
 ) -> Result<NoContent, AccountsError> {
     service::person(&who)?;
-    let (principal, service) = ((*who).clone(), (*on).clone());
+    let (principal, changes) = ((*who).clone(), on.changes.clone());
     let factor = Factor::Passkey(*id);
     let removed = on.asked_by(&who).act("remove passkey", async move |tx| {
-        factors::remove_own(tx, &service, &principal, factor, &seen).await
+        factors::remove_own(tx, &changes, &principal, factor, &seen).await
     });
     removed.await?;
     Ok(NoContent)

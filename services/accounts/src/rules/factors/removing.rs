@@ -17,11 +17,8 @@ use crate::{
     audit::{Act, FACTOR_REMOVED, PASSWORD_CHANGE},
     changes::Changes,
     events::{self, FactorRemoved, PasswordChanged},
-    rules::{
-        mail::notices::{self, RemovedFactors},
-        sessions,
-    },
-    service::{self, Service},
+    rules::{mail::notices::RemovedFactors, sessions},
+    service,
     store::{
         factors as store, passkeys,
         sessions::{self as session_store, SessionId},
@@ -29,8 +26,8 @@ use crate::{
     },
 };
 
-/// Takes a factor of the caller away, if it is in a version that the client has seen, and mails the caller that. A factor that
-/// there is must have been shown just now.
+/// Takes a factor of the caller away, if it is in a version that the client has seen. A factor that there is must have been shown
+/// just now.
 ///
 /// # Errors
 ///
@@ -38,7 +35,7 @@ use crate::{
 /// without a password, who would have no way in but a mail, and for the last factor of one whose password is too short to be alone.
 pub(crate) async fn remove_own(
     tx: &mut Tx,
-    service: &Service,
+    changes: &Changes,
     who: &Principal,
     factor: Factor,
     seen: &IfMatch,
@@ -70,9 +67,7 @@ pub(crate) async fn remove_own(
         _ => {}
     }
     let session = who.session.map(Id::from_uuid);
-    let kind = factor.name();
-    notices::factor_removed(tx, service, user, kind, Moment::now()).await?;
-    removed_from(tx, &service.changes, user, session, &[kind]).await
+    removed_from(tx, changes, user, session, &[factor.name()]).await
 }
 
 /// The version of a factor of the user.
@@ -92,7 +87,7 @@ async fn version(tx: &mut Tx, user: UserId, factor: Factor) -> Result<i64, Accou
 }
 
 /// Takes all second factors away: a password alone lets the user in then. One that is too short for that goes as well; whether
-/// it did. A command does it, and a job mails the user that.
+/// it did.
 ///
 /// # Errors
 ///
@@ -119,15 +114,13 @@ pub(crate) async fn remove_all(
         act.record_of(tx, user).await?.of(());
     }
     let removed = removed_from(tx, changes, user, None, &kinds).await?;
-    tx.enqueue(&RemovedFactors::now(user, &kinds)).await?;
     Ok(removed.map(|()| is_short))
 }
 
-/// Takes the factors away that the user got since `time`, and all recovery codes, which may be later ones too, and mails the user
-/// that. A factor of before still counts. The sessions are the caller's concern.
+/// Takes the factors away that the user got since `time`, and all recovery codes, which may be later ones too. A factor
+/// of before still counts. The sessions are the caller's concern.
 pub(crate) async fn remove_since(
     tx: &mut Tx,
-    service: &Service,
     user: UserId,
     time: Moment,
 ) -> Result<(), AccountsError> {
@@ -136,9 +129,6 @@ pub(crate) async fn remove_since(
         passkeys::delete_since(tx, user, time).await?,
     );
     store::replace_codes(tx, user, Vec::new()).await?;
-    for kind in &kinds {
-        notices::factor_removed(tx, service, user, kind, Moment::now()).await?;
-    }
     if !kinds.is_empty() {
         record_removed(tx, user, &kinds).await?.of(());
     }
@@ -173,6 +163,7 @@ async fn removed_from(
     Ok(record_removed(tx, user, kinds).await?.of(()))
 }
 
+/// Records that factors were removed, and has the user written to.
 async fn record_removed(
     tx: &mut Tx,
     user: UserId,
@@ -181,6 +172,7 @@ async fn record_removed(
     for factor in kinds {
         events::emit_of_user(tx, user, &FactorRemoved { user, factor }).await?;
     }
+    tx.enqueue(&RemovedFactors::now(user, kinds)).await?;
     let act = Act::on_user(FACTOR_REMOVED, user).detail("factor", kinds.join(" "));
     act.record_of(tx, user).await
 }

@@ -59,17 +59,6 @@ pub(crate) async fn factor_added(
     of_factor(tx, service, user, &FACTOR_ADDED, (kind, Moment::now())).await
 }
 
-/// A second factor of that kind was removed at that time, or all of the kind.
-pub(crate) async fn factor_removed(
-    tx: &mut Tx,
-    service: &Service,
-    user: UserId,
-    kind: &str,
-    at: Moment,
-) -> Result<(), AccountsError> {
-    of_factor(tx, service, user, &FACTOR_REMOVED, (kind, at)).await
-}
-
 async fn of_factor(
     tx: &mut Tx,
     service: &Service,
@@ -92,7 +81,7 @@ async fn of_factor(
     send(tx, service, &user, letter, &data, None).await
 }
 
-/// A command has removed all second factors of these kinds: a job mails that, since a command sends no mail.
+/// Second factors of these kinds were removed: a job, since a command also removes some, and a command sends no mail.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct RemovedFactors {
     user: UserId,
@@ -120,7 +109,7 @@ impl RemovedFactors {
     }
 }
 
-/// Writes the mails about factors that a command has removed, once.
+/// Writes a mail for each kind, once.
 pub(crate) async fn write_removed(
     service: Service,
     run: Run<RemovedFactors>,
@@ -129,7 +118,7 @@ pub(crate) async fn write_removed(
     let written = db.transaction("write notice", async move |tx| {
         run.guard(tx).await?;
         for kind in &run.kinds {
-            factor_removed(tx, &service, run.user, kind, run.at).await?;
+            of_factor(tx, &service, run.user, &FACTOR_REMOVED, (kind, run.at)).await?;
         }
         run.complete(tx, &()).await?;
         Ok::<_, AccountsError>(())
