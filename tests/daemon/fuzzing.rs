@@ -56,7 +56,8 @@ async fn answers_as_it_names(database: &str) {
         )
         .await;
     let line = made.lines.iter().find(|line| line.contains("\"token\""));
-    let made: Value = serde_json::from_str(line.unwrap()).unwrap();
+    let line = line.unwrap_or_else(|| panic!("exit code {}: {:#?}", made.code, made.lines));
+    let made: Value = serde_json::from_str(line).unwrap();
     let password = "seven green boxes in a row";
     let post = async |path: &str, body: Value| {
         let url = format!("{}/api/v1{path}", daemon.base);
