@@ -10,6 +10,7 @@ use actix_web::{
     },
 };
 use futures_util::future::LocalBoxFuture;
+use uuid::Uuid;
 
 use super::{Authorizer, CredentialScheme, Identity, PermissionSpec, Principal, RequestedResource};
 use crate::http::{FieldError, Problem, ProblemType, User};
@@ -259,7 +260,8 @@ impl Authentication {
         };
         let principal = authenticator.authenticate(asked).await?;
         if let Some(principal) = &principal {
-            let user = User::new(&principal.id.to_string());
+            let mut text = Uuid::encode_buffer();
+            let user = User::new(principal.id.hyphenated().encode_lower(&mut text));
             request.extensions_mut().insert(user);
         }
         Ok(principal)

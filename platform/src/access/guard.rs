@@ -112,8 +112,7 @@ impl<P: Permission> FromRequest for Can<P> {
 
 /// The caller, who must be known.
 async fn principal(request: &HttpRequest) -> Result<Principal, Problem> {
-    let authentication = request.app_data::<Authentication>().cloned();
-    let found = match authentication {
+    let found = match request.app_data::<Authentication>() {
         Some(authentication) => authentication.principal(request).await?,
         None => None,
     };

@@ -39,7 +39,8 @@ pub struct User(String);
 impl User {
     /// A user by an id that may be logged; what is beyond 128 characters is cut.
     pub fn new(id: &str) -> Self {
-        Self(id.chars().take(USER_CHARS).collect())
+        let end = id.char_indices().nth(USER_CHARS);
+        Self(id[..end.map_or(id.len(), |(at, _)| at)].to_owned())
     }
 }
 

@@ -16,7 +16,7 @@ use futures_util::future::LocalBoxFuture;
 
 use crate::{
     Accounts, AccountsError, AccountsSettings,
-    changes::{self, Caller, CallerKey, Remembered},
+    changes::{Caller, CallerKey, Remembered},
     cookies,
     jwt::{self, Claims, Refusal},
     metrics::{self, Source},
@@ -102,7 +102,8 @@ impl Authenticator for AccountsAuthenticator {
             let Some(given) = Given::read(&request, &self.0.settings)? else {
                 return Ok(None);
             };
-            let caller = self.caller(given, &request).await?;
+            let found = self.caller(given, &request).await?;
+            let caller = &found.caller;
             let is_of_signing_in = is_of_signing_in(request.method.as_str(), request.path);
             if let Some(lack) = caller.lack.filter(|_| !is_of_signing_in) {
                 return Err(AccountsError::from(lack).into());
@@ -145,7 +146,7 @@ impl AccountsAuthenticator {
         &self,
         given: Given<'_>,
         request: &AuthRequest<'_>,
-    ) -> Result<Arc<Caller>, AccountsError> {
+    ) -> Result<Arc<Remembered>, AccountsError> {
         match given {
             Given::Token(token) => self.by_token(token).await,
             Given::Key(key) => self.by_key(key, request.client).await,
@@ -163,12 +164,12 @@ impl AccountsAuthenticator {
                 let hash = secret_text::read(Prefix::Session, cookie)
                     .ok_or(AccountsError::TokenInvalid)?;
                 let key = CallerKey::Cookie(hash.clone());
-                Ok(self.session(key, By::TokenHash(hash)).await?.caller)
+                self.session(key, By::TokenHash(hash)).await
             }
         }
     }
 
-    async fn by_token(&self, token: &str) -> Result<Arc<Caller>, AccountsError> {
+    async fn by_token(&self, token: &str) -> Result<Arc<Remembered>, AccountsError> {
         let claims = self.claims(token).await?;
         let id: SessionId = Id::from_uuid(claims.sid);
         let session = self.session(CallerKey::Session(id), By::Id(id)).await?;
@@ -177,7 +178,7 @@ impl AccountsAuthenticator {
             return Err(AccountsError::TokenInvalid);
         }
         let generation = claims.generation;
-        if changes::is_first_sight(&session, generation) {
+        if session.is_first_sight(generation) {
             let confirmed = self
                 .0
                 .open_db
@@ -185,9 +186,9 @@ impl AccountsAuthenticator {
                     sessions::confirm(tx, id, generation).await
                 });
             confirmed.await?;
-            changes::confirmed(&session, generation);
+            session.confirmed(generation);
         }
-        Ok(Arc::clone(caller))
+        Ok(session)
     }
 
     /// What a token says that we signed and that is not over.
@@ -222,7 +223,7 @@ impl AccountsAuthenticator {
     }
 
     /// A session that counts, by its id or by the hash of its cookie.
-    async fn session(&self, key: CallerKey, by: By) -> Result<Remembered, AccountsError> {
+    async fn session(&self, key: CallerKey, by: By) -> Result<Arc<Remembered>, AccountsError> {
         let changes = &self.0.changes;
         if let Some(remembered) = changes.caller(&key) {
             metrics::looked_up(Source::Memory);
@@ -256,8 +257,8 @@ impl AccountsAuthenticator {
             touched.await?;
         }
         let permissions = service::permissions(found.session.tenant_id, &grants);
-        let remembered = remembered(&found, permissions, end, lack);
-        changes.remember(read, key, remembered.clone());
+        let remembered = Arc::new(remembered(&found, permissions, end, lack));
+        changes.remember(read, key, Arc::clone(&remembered));
         Ok(remembered)
     }
 
@@ -265,7 +266,7 @@ impl AccountsAuthenticator {
         &self,
         text: &str,
         client: Option<IpAddr>,
-    ) -> Result<Arc<Caller>, AccountsError> {
+    ) -> Result<Arc<Remembered>, AccountsError> {
         let prefix = [Prefix::ServiceKey, Prefix::PersonalKey]
             .into_iter()
             .find(|prefix| secret_text::is_of(*prefix, text))
@@ -284,12 +285,12 @@ impl AccountsAuthenticator {
                 let caller = self
                     .key_caller(given.public_id, given.hash, is_personal)
                     .await?;
-                let remembered = Remembered::new(caller, 0);
-                self.0.changes.remember(read, key, remembered.clone());
+                let remembered = Arc::new(Remembered::new(caller, 0));
+                self.0.changes.remember(read, key, Arc::clone(&remembered));
                 remembered
             }
         };
-        let caller = remembered.caller;
+        let caller = &remembered.caller;
         let is_near = caller.cidrs.is_empty()
             || client.is_some_and(|client| {
                 let client = client.to_canonical();
@@ -299,7 +300,7 @@ impl AccountsAuthenticator {
             return Err(AccountsError::TokenInvalid);
         }
         self.0.uses.note(Id::from_uuid(caller.by), caller.is_next);
-        Ok(caller)
+        Ok(remembered)
     }
 
     async fn key_caller(

@@ -6,12 +6,13 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicI64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use dotmac_platform::{
     access::{Identity, PermissionSet, PrincipalKind},
     db::{
@@ -134,20 +135,30 @@ impl Caller {
 }
 
 /// A caller with the time at which it was read.
-#[derive(Clone)]
 pub(crate) struct Remembered {
-    pub(crate) caller: Arc<Caller>,
-    pub(crate) confirmed_gen: Arc<AtomicI64>,
+    pub(crate) caller: Caller,
+    /// The last generation of its refresh token of which an access token was seen; 0 without one.
+    confirmed_gen: AtomicI64,
     read_at: Instant,
 }
 
 impl Remembered {
     pub(crate) fn new(caller: Caller, confirmed_gen: i64) -> Self {
         Self {
-            caller: Arc::new(caller),
-            confirmed_gen: Arc::new(AtomicI64::new(confirmed_gen)),
+            caller,
+            confirmed_gen: AtomicI64::new(confirmed_gen),
             read_at: Instant::now(),
         }
+    }
+
+    /// Whether a generation is the first of which an access token is seen here.
+    pub(crate) fn is_first_sight(&self, generation: i64) -> bool {
+        self.confirmed_gen.load(Relaxed) < generation
+    }
+
+    /// The generation was recorded.
+    pub(crate) fn confirmed(&self, generation: i64) {
+        self.confirmed_gen.fetch_max(generation, Relaxed);
     }
 }
 
@@ -166,11 +177,12 @@ pub(crate) enum CallerKey {
 pub(crate) struct Changes(Arc<Inner>);
 
 struct Inner {
-    callers: Cache<CallerKey, Remembered>,
-    keys: Cache<CallerKey, Remembered>,
+    callers: Cache<CallerKey, Arc<Remembered>>,
+    keys: Cache<CallerKey, Arc<Remembered>>,
     /// Tokens whose signature was checked, by their SHA-256.
     tokens: Cache<Vec<u8>, Arc<Claims>>,
-    reading: Mutex<Reading>,
+    /// Set by [`Changes::read`] alone, which one worker calls.
+    reading: ArcSwap<Reading>,
     /// Whether keys of the program have changed and were not loaded since.
     keys_due: AtomicBool,
 }
@@ -188,7 +200,7 @@ impl Default for Changes {
             callers: Cache::new(SESSIONS),
             keys: Cache::new(KEYS),
             tokens: Cache::new(TOKENS),
-            reading: Mutex::default(),
+            reading: ArcSwap::default(),
             keys_due: AtomicBool::new(true),
         }))
     }
@@ -218,16 +230,11 @@ impl Changes {
 
     /// How long ago the changes of other instances were read; `None` before the first time.
     pub(crate) fn age(&self) -> Option<Duration> {
-        let reading = self
-            .0
-            .reading
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        reading.read_at.map(|at| at.elapsed())
+        self.0.reading.load().read_at.map(|at| at.elapsed())
     }
 
     /// A caller that is remembered, unless that must not be trusted now.
-    pub(crate) fn caller(&self, key: &CallerKey) -> Option<Remembered> {
+    pub(crate) fn caller(&self, key: &CallerKey) -> Option<Arc<Remembered>> {
         let found = self.cache_of(key).get(key)?;
         let is_good = found.read_at.elapsed() < KEPT && found.caller.until > Moment::now();
         (is_good && self.is_fresh()).then_some(found)
@@ -237,7 +244,7 @@ impl Changes {
         self.cache_of(key).epoch()
     }
 
-    pub(crate) fn remember(&self, read: Epoch, key: CallerKey, caller: Remembered) {
+    pub(crate) fn remember(&self, read: Epoch, key: CallerKey, caller: Arc<Remembered>) {
         self.cache_of(&key).insert(read, key.clone(), caller);
     }
 
@@ -259,7 +266,7 @@ impl Changes {
         self.0.tokens.clear();
     }
 
-    fn cache_of(&self, key: &CallerKey) -> &Cache<CallerKey, Remembered> {
+    fn cache_of(&self, key: &CallerKey) -> &Cache<CallerKey, Arc<Remembered>> {
         match key {
             CallerKey::Session(_) | CallerKey::Cookie(_) => &self.0.callers,
             CallerKey::ApiKey(..) => &self.0.keys,
@@ -320,14 +327,10 @@ impl Changes {
     ///
     /// [`AccountsError::Db`]; what is remembered is trusted for what is left of its 5 s.
     pub(crate) async fn read(&self, db: &Db) -> Result<(), AccountsError> {
-        let (seq, last_read) = {
-            let reading = self
-                .0
-                .reading
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            (reading.seq, reading.read_at)
-        };
+        let Reading {
+            seq,
+            read_at: last_read,
+        } = **self.0.reading.load();
         // What is read is true from before the query on.
         let began = Instant::now();
         let is_too_old = last_read.is_none_or(|at| at.elapsed() > FORGET_AFTER);
@@ -365,25 +368,10 @@ impl Changes {
         if are_keys {
             self.0.keys_due.store(true, Relaxed);
         }
-        let mut reading = self
-            .0
-            .reading
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        reading.seq = Some(seq);
-        if is_all {
-            reading.read_at = Some(began);
-        }
+        self.0.reading.store(Arc::new(Reading {
+            seq: Some(seq),
+            read_at: if is_all { Some(began) } else { last_read },
+        }));
         Ok(())
     }
-}
-
-/// Whether a generation is the first of which an access token is seen here.
-pub(crate) fn is_first_sight(remembered: &Remembered, generation: i64) -> bool {
-    remembered.confirmed_gen.load(Relaxed) < generation
-}
-
-/// The generation was recorded.
-pub(crate) fn confirmed(remembered: &Remembered, generation: i64) {
-    remembered.confirmed_gen.fetch_max(generation, Relaxed);
 }

@@ -1,6 +1,12 @@
 //! What is measured of accounts. No label names a user, an address, a tenant or a key: outcomes are closed sets.
 
-use std::{sync::LazyLock, time::Duration};
+use std::{
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use opentelemetry::{
     KeyValue, global,
@@ -26,12 +32,8 @@ static LOCKOUTS: LazyLock<Counter<u64>> = LazyLock::new(|| {
     )
 });
 
-static LOOKUPS: LazyLock<Counter<u64>> = LazyLock::new(|| {
-    counter(
-        "dotmac.accounts.lookups",
-        "Requests with credentials, by the source of the caller",
-    )
-});
+/// Requests with credentials, by the source of the caller. Plain numbers: there is one more with each request.
+static LOOKUPS: [AtomicU64; Source::ALL.len()] = [const { AtomicU64::new(0) }; Source::ALL.len()];
 
 static HASHES: LazyLock<Histogram<f64>> = LazyLock::new(|| {
     meter()
@@ -141,9 +143,6 @@ pub(crate) fn observe(hasher: &Hasher, changes: &Changes) {
     for outcome in Outcome::OF_REFRESHES {
         REFRESHES.add(0, &labels("outcome", outcome.text()));
     }
-    for source in Source::ALL {
-        LOOKUPS.add(0, &labels("source", source.text()));
-    }
     LOCKOUTS.add(0, &[]);
     LazyLock::force(&HASHES);
     let hasher = hasher.clone();
@@ -151,6 +150,16 @@ pub(crate) fn observe(hasher: &Hasher, changes: &Changes) {
         .u64_observable_gauge("dotmac.accounts.hash.waiting")
         .with_description("Work on passwords that waits for a thread")
         .with_callback(move |gauge| gauge.observe(hasher.waiting() as u64, &[]))
+        .build();
+    meter()
+        .u64_observable_counter("dotmac.accounts.lookups")
+        .with_description("Requests with credentials, by the source of the caller")
+        .with_callback(|counter| {
+            for source in Source::ALL {
+                let count = LOOKUPS[source as usize].load(Relaxed);
+                counter.observe(count, &labels("source", source.text()));
+            }
+        })
         .build();
     let changes = changes.clone();
     meter()
@@ -174,7 +183,7 @@ pub(crate) fn refreshed(outcome: Outcome) {
 }
 
 pub(crate) fn looked_up(source: Source) {
-    LOOKUPS.add(1, &labels("source", source.text()));
+    LOOKUPS[source as usize].fetch_add(1, Relaxed);
 }
 
 pub(crate) fn locked_out() {
