@@ -136,7 +136,10 @@ fn attack(address: &str, attacker: usize) {
     let reader = std::thread::spawn(move || {
         let (mut seen, mut buffer) = (Vec::new(), [0; 65_536]);
         while !String::from_utf8_lossy(&seen).contains(&last) {
-            let read = answers.read(&mut buffer).unwrap();
+            let read = answers.read(&mut buffer).unwrap_or_else(|error| {
+                let end = &seen[seen.len().saturating_sub(400)..];
+                panic!("{error}; read so far: {}", String::from_utf8_lossy(end))
+            });
             assert!(read > 0, "hung up");
             let keep = seen.len().saturating_sub(200);
             seen.drain(..keep);
