@@ -257,9 +257,7 @@ impl AccountsAuthenticator {
             touched.await?;
         }
         let permissions = service::permissions(found.session.tenant_id, &grants);
-        let remembered = Arc::new(remembered(&found, permissions, end, lack));
-        changes.remember(read, key, Arc::clone(&remembered));
-        Ok(remembered)
+        Ok(changes.remember(read, key, remembered(&found, permissions, end, lack)))
     }
 
     async fn by_key(
@@ -285,9 +283,8 @@ impl AccountsAuthenticator {
                 let caller = self
                     .key_caller(given.public_id, given.hash, is_personal)
                     .await?;
-                let remembered = Arc::new(Remembered::new(caller, 0));
-                self.0.changes.remember(read, key, Arc::clone(&remembered));
-                remembered
+                let remembered = Remembered::new(caller, 0);
+                self.0.changes.remember(read, key, remembered)
             }
         };
         let caller = &remembered.caller;

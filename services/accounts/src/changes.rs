@@ -1,7 +1,7 @@
 //! What is remembered of sessions and keys, and how it stays true on every instance.
 //!
 //! Each change of permissions or credentials is recorded in its own transaction. Every instance reads the changes of the others
-//! once a second, and on PostgreSQL as soon as one is committed, and forgets what they concern. An instance that cannot read
+//! at an interval, and on PostgreSQL as soon as one is committed, and forgets what they concern. An instance that cannot read
 //! them trusts its memory for 5 s after the last read; then each request queries the database, and is refused if that fails.
 
 use std::{
@@ -244,8 +244,17 @@ impl Changes {
         self.cache_of(key).epoch()
     }
 
-    pub(crate) fn remember(&self, read: Epoch, key: CallerKey, caller: Arc<Remembered>) {
-        self.cache_of(&key).insert(read, key.clone(), caller);
+    /// Remembers a caller that was read since `read`.
+    pub(crate) fn remember(
+        &self,
+        read: Epoch,
+        key: CallerKey,
+        caller: Remembered,
+    ) -> Arc<Remembered> {
+        let caller = Arc::new(caller);
+        let cache = self.cache_of(&key);
+        cache.insert(read, key, Arc::clone(&caller));
+        caller
     }
 
     /// A token that was checked before.

@@ -164,8 +164,9 @@ pub(super) async fn check_role(
     Ok(())
 }
 
-/// What a holder of these roles may do, with what `known` gives and denies by each. In which order those for a time end is not
-/// known: each counts with those for good alone, so that none hides what another denies.
+/// What a holder of these roles may do, with what `known` gives and denies by each. The order in which the temporary roles end
+/// is not known: for later, each is taken together with the lasting ones only, so that what one denies hides nothing that
+/// another gives.
 fn combined(
     tenant: TenantId,
     combination: &Combination,

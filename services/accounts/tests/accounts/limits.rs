@@ -121,7 +121,7 @@ async fn on_postgres_what_is_ended_on_one_instance_is_ended_on_the_others_in_a_m
         delays.push(began.elapsed());
     }
     delays.sort();
-    // A notification, not the reading of once a second; the machine may be busy with other tests.
+    // A notification, not the reading at an interval; the machine may be busy with other tests.
     assert!(delays[5] < Duration::from_millis(300), "{delays:?}");
 }
 

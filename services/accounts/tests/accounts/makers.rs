@@ -26,6 +26,15 @@ impl House {
         self.post("/role-bindings", Some(token), body).await
     }
 
+    /// The role for good, and for a minute one that denies everything.
+    async fn give_and_deny(&self, token: &str, principal: &str, role: &str) {
+        self.role(token, "none", &[], &["*"]).await;
+        for (name, end) in [(role, None), ("none", Some(within(60)))] {
+            let given = self.give(token, principal, name, end).await;
+            assert_eq!(given.status, 201, "{given:?}");
+        }
+    }
+
     async fn link_for(&self, token: &str, id: &str) -> Answer {
         let path = format!("/users/{id}/reset-link");
         self.post(&path, Some(token), json!({})).await
@@ -159,14 +168,10 @@ async fn a_denial_that_ends_hides_nothing_that_a_changed_role_gives() {
     House::on_both(async |house| {
         let owner = house.admin_session().await.text("access_token");
         let (helper, _) = house.helper(&owner).await;
-        house.role(&owner, "none", &[], &["*"]).await;
         let own = json!({ "name": "own" });
         let role = house.post("/roles", Some(&owner), own).await.text("id");
         let (bob, _) = house.user(&helper, "bob@example.com", &[]).await;
-        for (name, end) in [("own", None), ("none", Some(within(60)))] {
-            let given = house.give(&owner, &bob, name, end).await;
-            assert_eq!(given.status, 201, "{given:?}");
-        }
+        house.give_and_deny(&owner, &bob, "own").await;
         let path = format!("/roles/{role}");
         let change = async |permissions: &[&str]| {
             let body = Some(json!({ "permissions": permissions }));
@@ -192,15 +197,11 @@ async fn a_denial_that_ends_opens_no_service_account_to_those_who_may_less() {
         house
             .role(&owner, "clerk", &["accounts.api_keys.*"], &[])
             .await;
-        house.role(&owner, "none", &[], &["*"]).await;
         let (_, clerk) = house.user(&owner, "clerk@example.com", &["clerk"]).await;
         let clerk = clerk.text("access_token");
         let account = house.post("/service-accounts", Some(&owner), json!({ "name": "ci" }));
         let account = account.await.text("id");
-        for (name, end) in [("admin", None), ("none", Some(within(60)))] {
-            let given = house.give(&owner, &account, name, end).await;
-            assert_eq!(given.status, 201, "{given:?}");
-        }
+        house.give_and_deny(&owner, &account, "admin").await;
         let key = json!({ "name": "k", "scopes": ["*"], "service_account_id": account });
         let refused = house.post("/api-keys", Some(&clerk), key).await;
         assert_eq!(refused.short(), LACKS, "{refused:?}");
